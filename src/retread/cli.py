@@ -1,0 +1,366 @@
+"""The command line: arguments in, exit code out. Only here does the process end and do words meet the terminal.
+
+Everything heavy is imported by the command that needs it, so that ``--help`` and an unchanged build answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from retread.pipeline import Machine
+
+_EXIT_CODES = """\
+exit codes:
+  0 done   1 a bug   2 usage   3 recipe   4 source proof   5 patch series   6 plan   7 download   8 base wheel
+  9 wheel format   10 ELF   11 fat binary   12 audit   13 store or disk   14 external program   130 interrupted
+
+environment: RETREAD_STORE (default ~/.cache/retread); pip's and uv's own index settings are honoured
+"""
+DEFAULT_RECIPE = "xformers-0.0.35"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    top = argparse.ArgumentParser(
+        prog="retread",
+        description="Patched CUDA wheels, proven: a pinned commit and a patch series in, a wheel out.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    _add_build(commands)
+    _add_patch(commands)
+    _add_wheel_readers(commands)
+    _add_store(commands)
+    _add_recipe(commands)
+    completion = commands.add_parser("completion", help="print a completion script for a shell")
+    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
+    completion.set_defaults(run=_completion)
+    return top
+
+
+def _add_build(commands: Any) -> None:
+    for name, run, text in (
+        ("build", _build, "make a target's wheels and put them under dist/; stdout is their paths"),
+        ("plan", _plan, "show lane, stages and cache state of a build, with the reason for each"),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("recipe", nargs="*" if name == "build" else "?", help=f"default: {DEFAULT_RECIPE}")
+        command.add_argument("--target", help="default: the recipe's first")
+        command.add_argument("--lane", choices=["overlay", "source", "container"], help="force a lane")
+        command.add_argument("--source", choices=["sdist", "git"], default="sdist", help="where the source comes from")
+        if name == "build":
+            command.add_argument("--all", action="store_true", help="every target of every recipe")
+            command.add_argument("-o", "--out", type=Path, default=Path("dist"), help="default: dist/")
+        _common(command, run)
+
+
+def _add_patch(commands: Any) -> None:
+    patch = commands.add_parser("patch", help="work on a recipe's patch series")
+    actions = patch.add_subparsers(dest="action", metavar="ACTION", required=True)
+    check = actions.add_parser("check", help="lint the series and try every patch on the pinned source")
+    check.add_argument("recipe", nargs="*", help="default: all")
+    check.add_argument("--source", choices=["sdist", "git"], default="sdist", help="where the source comes from")
+    _common(check, _patch_check)
+
+
+def _add_wheel_readers(commands: Any) -> None:
+    inspect = commands.add_parser("inspect", help="show what a wheel holds and which GPUs it serves natively")
+    inspect.add_argument("wheel", type=Path)
+    _common(inspect, _inspect)
+    audit = commands.add_parser("audit", help="hold a wheel to its target's promise; any wheel to the general rules")
+    audit.add_argument("wheel", type=Path)
+    audit.add_argument("--recipe", help="hold it to this recipe instead of to what it says of itself")
+    audit.add_argument("--target", help="default: the recipe's first")
+    _common(audit, _audit)
+
+
+def _add_store(commands: Any) -> None:
+    store = commands.add_parser("store", help="show or prune the store")
+    actions = store.add_subparsers(dest="action", metavar="ACTION")
+    _common(store, _store_list)
+    _common(actions.add_parser("list", help="show what is in it (the default)"), _store_list)
+    prune = actions.add_parser("prune", help="remove rubbish and what was not used lately")
+    prune.add_argument("--days", type=float, default=30.0, help="keep what was used in the last DAYS days; default 30")
+    prune.add_argument("--keep", type=float, metavar="GB", help="then remove the longest unused until GB are left")
+    _common(prune, _store_prune)
+
+
+def _add_recipe(commands: Any) -> None:
+    recipe = commands.add_parser("recipe", help="recipes: list, check, schema")
+    actions = recipe.add_subparsers(dest="action", metavar="ACTION", required=True)
+    _common(actions.add_parser("list", help="show recipes and their targets"), _recipe_list)
+    check = actions.add_parser("check", help="read recipes strictly and report every fault")
+    check.add_argument("recipe", nargs="*", help="default: all")
+    _common(check, _recipe_check)
+    schema = actions.add_parser("schema", help="print the JSON Schema of a recipe, or of what --json prints")
+    schema.add_argument("of", nargs="?", default="recipe", choices=["recipe", "plan", "build", "audit", "inspect", "statement"])
+    _common(schema, _recipe_schema)
+
+
+def _common(command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+    command.set_defaults(run=run)
+    command.add_argument("--json", action="store_true", help="print data as JSON")
+    command.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors on stderr")
+    command.add_argument("--root", type=Path, help="the folder with recipes/ and patches/; default: found upwards")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; every expected failure is one message on stderr."""
+    from retread.errors import RetreadError
+
+    top = parser()
+    options = top.parse_args(arguments)
+    if options.version:
+        from retread.version import __version__
+
+        print(f"retread {__version__}")
+        return 0
+    if not options.command:
+        top.print_help(sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return int(options.run(options))
+    except RetreadError as error:
+        _complain(f"retread: {error.kind}: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        from retread import proc
+
+        proc.stop_all()
+        _complain("retread: interrupted; what was finished is kept, the same command goes on from there")
+        return 130
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment]
+        return 141
+
+
+def _complain(text: str) -> None:
+    from retread.console import Console
+
+    Console().fail(text)
+
+
+def _machine(options: argparse.Namespace) -> Machine:
+    from retread.console import Console
+    from retread.pipeline import Machine
+    from retread.store import Store, default_root
+
+    environment = dict(os.environ)
+    return Machine(Store(default_root(environment)), Console(quiet=options.quiet), environment)
+
+
+def _root(options: argparse.Namespace) -> Path:
+    from retread import workspace
+
+    return options.root.absolute() if options.root else workspace.find_root(Path.cwd())
+
+
+def _print_json(value: object) -> None:
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def _build(options: argparse.Namespace) -> int:
+    from retread import pipeline, workspace
+    from retread.plan import Lane
+
+    machine, root = _machine(options), _root(options)
+    lane = Lane(options.lane) if options.lane else None
+    names = workspace.recipes(root) if options.all else options.recipe or [DEFAULT_RECIPE]
+    built = []
+    for name in names:
+        loaded = workspace.load(root, name)
+        for target in loaded.recipe.targets if options.all else [options.target]:
+            for job, _, _ in pipeline.jobs(loaded, target, machine, lane=lane, use_git=options.source == "git"):
+                built.append(pipeline.build(job, options.out))
+                last = built[-1]
+                state = "unchanged" if last.cached else "built"
+                machine.console.say(f"{state}: {Path(last.path).name}  {last.size:,} bytes  sha256 {last.sha256}")
+                if job.target.note:
+                    machine.console.say(f"note: {job.target.note}")
+    if options.json:
+        _print_json(built)
+    else:
+        print("\n".join(one.path for one in built))
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from retread import pipeline, render, workspace
+    from retread.plan import Lane
+
+    machine = _machine(options)
+    loaded = workspace.load(_root(options), options.recipe or DEFAULT_RECIPE)
+    lane = Lane(options.lane) if options.lane else None
+    jobs = pipeline.jobs(loaded, options.target, machine, lane=lane, use_git=options.source == "git")
+    plans = [job.plan(chosen, reason) for job, chosen, reason in jobs]
+    if options.json:
+        _print_json(plans)
+    else:
+        print("\n\n".join(render.plan(one) for one in plans))
+    return 0
+
+
+def _patch_check(options: argparse.Namespace) -> int:
+    from retread import pipeline, render, workspace
+    from retread.errors import SeriesError
+    from retread.model import Verdict
+
+    machine, root = _machine(options), _root(options)
+    found, bad = {}, []
+    for name in options.recipe or workspace.recipes(root):
+        loaded = workspace.load(root, name)
+        target = next(iter(loaded.recipe.targets))
+        base = loaded.recipe.targets[target].base[0]
+        job = pipeline.Job(loaded, target, base, machine, use_git=options.source == "git")
+        found[name] = job.try_series()
+        fine = {Verdict.APPLIES, Verdict.OFFSET}
+        bad += [f"{name}: {one.name}: {one.verdict} {one.detail}".strip() for one in found[name] if one.verdict not in fine]
+    if options.json:
+        _print_json(found)
+    else:
+        print("\n".join(render.series(name, applied) for name, applied in found.items()))
+    if bad:
+        raise SeriesError(f"{len(bad)} patch(es) do not go in", faults=bad, hint="make them anew, or drop them from series")
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from retread import contents, render
+
+    machine = _machine(options)
+    with machine.store.scratch() as scratch:
+        facts, _ = contents.examine(_existing(options.wheel), scratch)
+    if options.json:
+        _print_json(facts)
+    else:
+        print(render.wheel(facts))
+    return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from retread import pipeline, render, workspace
+    from retread.plan import choose_target
+    from retread.stages import audit
+
+    machine = _machine(options)
+    promise, target = None, ""
+    if options.recipe:
+        loaded = workspace.load(_root(options), options.recipe)
+        name = choose_target(loaded.recipe, options.target)
+        job = pipeline.Job(loaded, name, loaded.recipe.targets[name].base[0], machine)
+        promise, target = job.promise(), f"{loaded.recipe.name} {name}"
+    with machine.store.scratch() as scratch:
+        report = audit.audit(_existing(options.wheel), scratch, promise=promise, target=target)
+    if options.json:
+        _print_json(report)
+    else:
+        print(render.audit(report))
+    audit.demand(report)
+    return 0
+
+
+def _existing(wheel: Path) -> Path:
+    from retread.errors import UsageError
+
+    if not wheel.is_file():
+        raise UsageError(f"there is no file {wheel}")
+    return wheel
+
+
+def _store_list(options: argparse.Namespace) -> int:
+    from retread import render
+
+    store = _machine(options).store
+    entries = store.entries()
+    if options.json:
+        _print_json([{"kind": one.kind, "key": one.key, "size": one.size, "used": one.used} for one in entries])
+    else:
+        print(render.store(store.root, entries))
+    return 0
+
+
+def _store_prune(options: argparse.Namespace) -> int:
+    from retread.console import size
+
+    machine = _machine(options)
+    rubbish = machine.store.sweep()
+    keep = int(options.keep * 1e9) if options.keep is not None else None
+    gone = machine.store.prune(unused_days=options.days, keep_bytes=keep)
+    freed = rubbish + sum(one.size for one in gone)
+    if options.json:
+        _print_json({"removed": [one.key for one in gone], "freed": freed})
+    else:
+        print(f"removed {len(gone)} entries, {size(freed)} in all")
+    return 0
+
+
+def _recipe_list(options: argparse.Namespace) -> int:
+    from retread import workspace
+
+    root = _root(options)
+    loaded = [workspace.load(root, name).recipe for name in workspace.recipes(root)]
+    if options.json:
+        _print_json(loaded)
+        return 0
+    for recipe in loaded:
+        print(f"{recipe.name:<24} {', '.join(recipe.targets):<14} {recipe.summary}")
+    return 0
+
+
+def _recipe_check(options: argparse.Namespace) -> int:
+    from retread import workspace
+    from retread.errors import RecipeError, RetreadError
+
+    root = _root(options)
+    faults, codes = [], []
+    for name in options.recipe or workspace.recipes(root):
+        try:
+            workspace.load(root, name)
+        except RetreadError as error:
+            faults += [f"{name}: {fault}" for fault in error.faults or (error.message,)]
+            codes.append(error.exit_code)
+    if faults:
+        raise RecipeError(f"{len(faults)} fault(s)", faults=faults)
+    print("every recipe, series and toolchain is sound")
+    return 0
+
+
+def _recipe_schema(options: argparse.Namespace) -> int:
+    import msgspec
+
+    from retread import model, pipeline, plan, recipe
+
+    kinds = {
+        "recipe": recipe.Recipe,
+        "plan": list[plan.Plan],
+        "build": list[pipeline.Built],
+        "audit": model.AuditReport,
+        "inspect": model.WheelFacts,
+        "statement": model.Statement,
+    }
+    _print_json(msgspec.json.schema(kinds[options.of]))
+    return 0
+
+
+def _completion(options: argparse.Namespace) -> int:
+    import shtab
+
+    print(shtab.complete(parser(), options.shell))
+    return 0

@@ -1,0 +1,122 @@
+"""Every way in which retread refuses: one class per kind, each with the exit code that scripts rely on.
+
+Libraries raise, only the command line exits. A message says what is wrong and where; ``hint`` says what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class RetreadError(Exception):
+    """A refusal that a user can act on.
+
+    ``message`` says what and where, ``hint`` what next, ``faults`` lists every single fault when there are several.
+    """
+
+    exit_code: ClassVar[int] = 1
+    kind: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, hint: str = "", faults: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.faults = tuple(faults)
+
+    def __str__(self) -> str:
+        lines = [self.message, *(f"  - {fault}" for fault in self.faults)]
+        if self.hint:
+            lines.append(f"  next: {self.hint}")
+        return "\n".join(lines)
+
+
+class UsageError(RetreadError):
+    """The command line asks for something that does not exist."""
+
+    exit_code = 2
+    kind = "usage"
+
+
+class RecipeError(RetreadError):
+    """A recipe, a toolchain file or a series file is wrong."""
+
+    exit_code = 3
+    kind = "recipe"
+
+
+class SourceError(RetreadError):
+    """The source is not what the pin says."""
+
+    exit_code = 4
+    kind = "source"
+
+
+class SeriesError(RetreadError):
+    """A patch breaks a rule of the series, or does not apply."""
+
+    exit_code = 5
+    kind = "series"
+
+
+class PlanError(RetreadError):
+    """No lane, or not the lane asked for, can make this target."""
+
+    exit_code = 6
+    kind = "plan"
+
+
+class FetchError(RetreadError):
+    """A download failed, or is not what its digest says."""
+
+    exit_code = 7
+    kind = "fetch"
+
+
+class BaseError(RetreadError):
+    """The base wheel is not proven to come from the pin."""
+
+    exit_code = 8
+    kind = "base"
+
+
+class WheelError(RetreadError):
+    """A wheel breaks the zip or the wheel format."""
+
+    exit_code = 9
+    kind = "wheel"
+
+
+class ElfError(RetreadError):
+    """A shared object cannot be read, or not be edited safely."""
+
+    exit_code = 10
+    kind = "elf"
+
+
+class FatbinError(RetreadError):
+    """A fat binary is corrupt, or holds nothing that can be assembled."""
+
+    exit_code = 11
+    kind = "fatbin"
+
+
+class AuditError(RetreadError):
+    """The finished wheel does not hold what the target promised."""
+
+    exit_code = 12
+    kind = "audit"
+
+
+class StoreError(RetreadError):
+    """The store cannot be written: no space, no permission, a foreign file in the way."""
+
+    exit_code = 13
+    kind = "store"
+
+
+class ToolError(RetreadError):
+    """A program that retread runs is missing or failed."""
+
+    exit_code = 14
+    kind = "tool"

@@ -1,0 +1,199 @@
+"""The one door to the network: find a pinned file on the user's own indexes and download it, resuming what is there.
+
+Everything asked for is pinned by SHA-256, so it does not matter for trust which index answers. pypi-simple reads the
+pages and brings the public default address; requests moves the bytes.
+"""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from retread import fs
+from retread.errors import FetchError
+from retread.model import Sha256
+
+if TYPE_CHECKING:
+    import requests
+
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all (0 when unknown)."""
+_TIMEOUT = (20.0, 60.0)
+
+
+class Wanted(NamedTuple):
+    """A file pinned by digest, and the project on whose index page it stands."""
+
+    project: str
+    file: str
+    sha256: Sha256
+
+
+class Settings(NamedTuple):
+    """Where the user has packages from: index addresses in order, local folders, a CA bundle."""
+
+    indexes: tuple[str, ...]
+    folders: tuple[Path, ...]
+    verify: str | bool
+
+
+def settings(environment: Mapping[str, str]) -> Settings:
+    """Return the user's own settings: uv's and pip's variables first, then pip's configuration, then the default."""
+    configured = _pip_configuration(environment)
+    first = environment.get("UV_DEFAULT_INDEX") or environment.get("UV_INDEX_URL") or configured.get("index-url", "")
+    more = environment.get("UV_INDEX", "").split() + environment.get("UV_EXTRA_INDEX_URL", "").split()
+    more += configured.get("extra-index-url", "").split()
+    indexes = [first or _default_index(), *(address.rpartition("=")[2] if "://" in address else address for address in more)]
+    links = environment.get("UV_FIND_LINKS", "").replace(",", " ").split() + configured.get("find-links", "").split()
+    offline = environment.get("UV_OFFLINE", "").lower() in {"1", "true"} or "no-index" in configured
+    return Settings(
+        indexes=() if offline else tuple(dict.fromkeys(address for address in indexes if address)),
+        folders=tuple(_folder(link) for link in links if "://" not in link or link.startswith("file:")),
+        verify=environment.get("REQUESTS_CA_BUNDLE") or environment.get("SSL_CERT_FILE") or configured.get("cert") or True,
+    )
+
+
+def _default_index() -> str:
+    from pypi_simple import PYPI_SIMPLE_ENDPOINT
+
+    return str(PYPI_SIMPLE_ENDPOINT)
+
+
+def _pip_configuration(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return pip's settings as pip itself reads them (files, then variables), without their section."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=dict(environment), timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    found: dict[str, str] = {}
+    for line in done.stdout.splitlines():
+        name, _, value = line.partition("=")
+        section, _, key = name.partition(".")
+        if section in {"global", "install", "download"} or name.startswith(":env:"):
+            with suppress(ValueError, SyntaxError):
+                found[key] = str(ast.literal_eval(value)).replace("\n", " ").strip()
+    return found
+
+
+def _folder(link: str) -> Path:
+    return Path(unquote(urlsplit(link).path)) if link.startswith("file:") else Path(link)
+
+
+def fetch(wanted: Wanted, partial: Path, *, using: Settings, progress: Progress) -> None:
+    """Complete ``partial`` to the wanted file, going on from the bytes that it already has.
+
+    FetchError when no index has the file, when the network fails (what arrived stays for the next run), and when the
+    digest is another one (what arrived is removed).
+    """
+    for folder in using.folders:
+        local = folder / wanted.file
+        if local.is_file() and fs.sha256(local) == wanted.sha256:
+            shutil.copyfile(local, partial)
+            return
+    import requests
+
+    with requests.Session() as session:
+        session.verify = using.verify
+        _download(session, _locate(session, wanted, using.indexes), wanted, partial, progress)
+    _check(wanted, partial)
+
+
+def _locate(session: requests.Session, wanted: Wanted, indexes: Iterable[str]) -> str:
+    """Return the address of the wanted file on the first index that has a file of its name and digest."""
+    import requests
+    from pypi_simple import NoSuchProjectError, PyPISimple
+
+    said: list[str] = []
+    for index in indexes:
+        shown = _without_secrets(index)
+        if urlsplit(index).scheme not in {"http", "https"}:
+            said.append(f"{shown}: not an http address")
+            continue
+        try:
+            page = PyPISimple(index, session=session).get_project_page(wanted.project, timeout=_TIMEOUT)
+        except NoSuchProjectError:
+            said.append(f"{shown}: has no project {wanted.project}")
+            continue
+        except requests.RequestException as error:
+            said.append(f"{shown}: {_reason(error)}")
+            continue
+        except ValueError as error:
+            said.append(f"{shown}: its page for {wanted.project} cannot be read: {error}")
+            continue
+        named = [package for package in page.packages if package.filename == wanted.file]
+        for package in named:
+            if package.digests.get("sha256", wanted.sha256) == wanted.sha256:
+                return str(package.url)
+        what = f"has a {wanted.file} with another sha256" if named else f"has no file {wanted.file}"
+        said.append(f"{shown}: {what}")
+    raise FetchError(
+        f"{wanted.file} could not be found", faults=said or ["no index is configured"],
+        hint="check the index settings (PIP_INDEX_URL, UV_DEFAULT_INDEX, pip's configuration) and the network",
+    )  # fmt: skip
+
+
+def _download(
+    session: requests.Session, address: str, wanted: Wanted, partial: Path, progress: Progress
+) -> None:
+    import requests
+
+    have = partial.stat().st_size if partial.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        with session.get(address, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+            if response.status_code == requests.codes.requested_range_not_satisfiable:
+                return  # complete already, or longer than the file: the digest decides
+            response.raise_for_status()
+            if response.status_code != requests.codes.partial_content:
+                have = 0
+            total = have + int(response.headers.get("Content-Length", 0))
+            with fs.disk_errors(partial), partial.open("r+b" if have else "wb") as stream:
+                stream.seek(have)
+                for chunk in response.iter_content(fs.CHUNK):
+                    stream.write(chunk)
+                    have += len(chunk)
+                    progress(have, total)
+    except requests.RequestException as error:
+        raise FetchError(
+            f"the download of {wanted.file} stopped after {have:,} bytes: {_reason(error)}",
+            hint="run the same command again; it goes on from there",
+        ) from None
+
+
+def _check(wanted: Wanted, partial: Path) -> None:
+    found = fs.sha256(partial) if partial.exists() else "nothing"
+    if found != wanted.sha256:
+        size = partial.stat().st_size if partial.exists() else 0
+        partial.unlink(missing_ok=True)
+        raise FetchError(
+            f"{wanted.file} is not what the recipe pins: sha256 {found} ({size:,} bytes), pinned {wanted.sha256}",
+            hint="run it again in case the transfer was bad; if it stays so, the index serves another file",
+        )
+
+
+def _reason(error: Exception) -> str:
+    from requests import ConnectionError as NoConnection
+    from requests import HTTPError, Timeout
+
+    if isinstance(error, HTTPError) and error.response is not None:
+        return f"the server answered {error.response.status_code} {error.response.reason}"
+    if isinstance(error, Timeout):
+        return "the server did not answer in time"
+    if isinstance(error, NoConnection):
+        return "no connection"
+    return f"the connection broke ({type(error).__name__})"
+
+
+def _without_secrets(address: str) -> str:
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    return parts._replace(netloc=host + port).geturl()

@@ -1,0 +1,263 @@
+"""Recipes and toolchain files: what to build, pinned so that it cannot mean two things.
+
+Pure: bytes in, records or one report of every fault out.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Final
+
+import msgspec
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from retread import arch, strict
+from retread.arch import Arch
+from retread.errors import PlanError, RecipeError
+from retread.model import Record, Sha256
+
+Digest = Annotated[Sha256, msgspec.Meta(pattern="^[0-9a-f]{64}$", description="a sha256, 64 hexadecimal digits")]
+Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$", description="a full commit id, 40 hexadecimal digits")]
+Cuda = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+$", description="a CUDA release, like 12.8")]
+Text = Annotated[str, msgspec.Meta(min_length=1, description="a text that is not empty")]
+Positive = Annotated[int, msgspec.Meta(ge=1, description="an integer from 1 on")]
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+class _Table(Record, rename="kebab", kw_only=True):
+    """A table of a recipe: keys are written with hyphens."""
+
+
+class Submodule(_Table, kw_only=True):
+    """A submodule of the pinned commit, at the commit that the superproject's tree names."""
+
+    path: Text
+    repository: Text
+    commit: Commit
+
+
+class Pin(_Table, kw_only=True):
+    """Where the source comes from: a repository and a full commit, with its submodules."""
+
+    repository: Text
+    commit: Commit
+    submodules: tuple[Submodule, ...] = ()
+
+
+class Unproven(_Table, kw_only=True):
+    """Files of the sdist that no commit proof covers, allowed by name and with the reason."""
+
+    paths: tuple[Text, ...]
+    reason: Text
+
+
+class Sdist(_Table, kw_only=True):
+    """The source archive that stands for the pin."""
+
+    file: Text
+    sha256: Digest
+    unproven: tuple[Unproven, ...] = ()
+    copies: dict[str, str] = {}
+    """Folder in the sdist -> the pinned folder of which its files are copies."""
+
+
+class Base(_Table, kw_only=True):
+    """A wheel whose compiled parts an overlay takes over."""
+
+    file: Text
+    sha256: Digest
+
+
+class Exemption(_Table, kw_only=True):
+    """A library that does not carry the target's architectures, what it carries instead, and why."""
+
+    library: Text
+    architectures: tuple[Arch, ...]
+    ptx: tuple[Arch, ...] = ()
+    reason: Text
+
+
+class Edit(_Table, kw_only=True):
+    """One replacement in a file that the base wheel's build generated; ``find`` must occur exactly once.
+
+    ``{version}`` in ``replace`` stands for the new version.
+    """
+
+    file: Text
+    find: Text
+    replace: str
+
+
+class Target(_Table, kw_only=True):
+    """One output of a recipe."""
+
+    cuda: Cuda
+    torch: Text
+    revision: Positive
+    architectures: tuple[Arch, ...]
+    ptx: tuple[Arch, ...]
+    base: tuple[Base, ...]
+    toolchain: Text = ""
+    """Name of the file in ``recipes/toolchains/`` whose ptxas assembles what the base lacks."""
+    note: str = ""
+    generated: tuple[Text, ...] = ()
+    """Files (globs) of the base wheel that its build made and no source holds."""
+    exempt: tuple[Exemption, ...] = ()
+    requires: tuple[Text, ...] = ()
+    """Requirements that replace those of the same name in METADATA, or are added."""
+    run_path: dict[str, tuple[Text, ...]] = {}
+    """Library (glob) -> run path entries."""
+    edit: tuple[Edit, ...] = ()
+
+
+class Recipe(_Table, kw_only=True):
+    """A pinned upstream commit, the series on it and its targets."""
+
+    name: Text
+    project: Text
+    version: Text
+    summary: Text
+    pin: Pin
+    sdist: Sdist
+    native_inputs: tuple[Text, ...]
+    """Globs over the source; a file that one matches can change compiled code."""
+    targets: dict[str, Target]
+
+
+class Part(_Table, kw_only=True):
+    """One pinned file of a toolchain, for the machines that it runs on."""
+
+    machine: Text
+    package: Text
+    file: Text
+    sha256: Digest
+
+
+class Toolchain(_Table, kw_only=True):
+    """Parts of a CUDA toolkit of exactly one release."""
+
+    name: Text
+    cuda: Cuda
+    ptx_isa: Cuda
+    """The newest PTX ISA that its ptxas reads."""
+    ptxas: Text
+    """Path of ptxas inside the part."""
+    part: tuple[Part, ...]
+
+
+def parse_recipe(data: bytes, *, name: str) -> Recipe:
+    """Return the recipe in ``data``; RecipeError lists every fault with its key path."""
+    recipe, faults = strict.read(Recipe, _toml(data, name))
+    if recipe is not None:
+        faults = list(_recipe_faults(recipe, name))
+    if recipe is None or faults:
+        raise RecipeError(
+            f"recipe {name} has {_count(faults)}", faults=faults, hint="the schema is what 'retread recipe schema' prints"
+        )
+    return recipe
+
+
+def parse_toolchain(data: bytes, *, name: str) -> Toolchain:
+    """Return the toolchain in ``data``; RecipeError lists every fault with its key path."""
+    toolchain, faults = strict.read(Toolchain, _toml(data, name))
+    if toolchain is not None and toolchain.name != name:
+        faults = [f"name: is {toolchain.name!r}, the file is {name}.toml"]
+    if toolchain is None or faults:
+        raise RecipeError(f"toolchain {name} has {_count(faults)}", faults=faults)
+    return toolchain
+
+
+def part_for(toolchain: Toolchain, machine: str) -> Part:
+    """Return the part that runs on this machine; PlanError when there is none."""
+    for part in toolchain.part:
+        if part.machine == machine:
+            return part
+    has = ", ".join(part.machine for part in toolchain.part)
+    raise PlanError(f"toolchain {toolchain.name} has no part for {machine} machines, only for {has}")
+
+
+def matches(path: str, globs: tuple[str, ...]) -> str:
+    """Return the first glob that matches ``path``, or nothing; ``**`` and ``*`` both cross folders."""
+    return next((glob for glob in globs if fnmatchcase(path, glob.replace("**", "*"))), "")
+
+
+def _toml(data: bytes, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{name}.toml is not TOML: {error}") from None
+
+
+def _count(faults: list[str]) -> str:
+    return "a fault" if len(faults) == 1 else f"{len(faults)} faults"
+
+
+def _recipe_faults(recipe: Recipe, name: str) -> Iterator[str]:
+    if recipe.name != name:
+        yield f"name: is {recipe.name!r}, the file is {name}.toml"
+    if not NAME.fullmatch(recipe.project):
+        yield f"project: {recipe.project!r} is not a project name"
+    try:
+        version = Version(recipe.version)
+    except InvalidVersion:
+        yield f"version: {recipe.version!r} is not a PEP 440 version"
+        return
+    if version.local:
+        yield f"version: {recipe.version!r} has a local part; that part is retread's to write"
+    if not recipe.targets:
+        yield "targets: none; a recipe needs at least one"
+    paths = [submodule.path for submodule in recipe.pin.submodules]
+    yield from (f"pin.submodules: {path!r} is listed twice" for path in paths if paths.count(path) > 1)
+    for key, target in recipe.targets.items():
+        for fault in _target_faults(recipe, key, target):
+            yield f"targets.{key}.{fault}"
+
+
+def _target_faults(recipe: Recipe, key: str, target: Target) -> Iterator[str]:
+    expected = "cu" + target.cuda.replace(".", "")
+    if key != expected:
+        yield f"cuda: {target.cuda} belongs to a target named {expected!r}"
+    yield from _architecture_faults("architectures", target.architectures, target.cuda)
+    yield from _architecture_faults("ptx", target.ptx, target.cuda)
+    if not target.architectures:
+        yield "architectures: none"
+    for index, exemption in enumerate(target.exempt):
+        listed = f"exempt[{index}].architectures"
+        yield from _architecture_faults(listed, exemption.architectures, target.cuda)
+        yield from _architecture_faults(f"exempt[{index}].ptx", exemption.ptx, target.cuda)
+    for index, base in enumerate(target.base):
+        yield from _base_faults(recipe, f"base[{index}].file", base.file)
+    for index, text in enumerate((f"torch{target.torch}", *target.requires)):
+        field = "torch" if index == 0 else f"requires[{index - 1}]"
+        try:
+            Requirement(text)
+        except InvalidRequirement as error:
+            yield f"{field}: {text!r}: {str(error).splitlines()[0]}"
+
+
+def _architecture_faults(field: str, values: tuple[Arch, ...], cuda: str) -> Iterator[str]:
+    release = tuple(int(part) for part in cuda.split("."))
+    for index, value in enumerate(values):
+        first = arch.FIRST_CUDA.get(value)
+        if first is None:
+            yield f"{field}[{index}]: no GPU has the architecture {value!r}{strict.near_miss(value, arch.FIRST_CUDA)}"
+        elif release < first:
+            yield f"{field}[{index}]: {value} needs CUDA {first[0]}.{first[1]} or newer, the target says {cuda}"
+        if values.index(value) != index:
+            yield f"{field}[{index}]: {value} is listed twice"
+
+
+def _base_faults(recipe: Recipe, field: str, file: str) -> Iterator[str]:
+    try:
+        project, version, _, _ = parse_wheel_filename(file)
+    except InvalidWheelFilename as error:
+        yield f"{field}: {error}"
+        return
+    if project != canonicalize_name(recipe.project) or version != Version(recipe.version):
+        yield f"{field}: {file!r} is not a wheel of {recipe.project} {recipe.version}"

@@ -1,0 +1,50 @@
+"""Stage *audit*: what a finished wheel really holds, against what its target promised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from retread import contents, policy
+from retread.contents import Known
+from retread.errors import AuditError
+from retread.model import AuditReport, LibraryFacts, Promise
+
+
+def audit(
+    wheel: Path,
+    scratch: Path,
+    *,
+    promise: Promise | None,
+    target: str = "",
+    base: Mapping[str, LibraryFacts] | None = None,
+    known: Known | None = None,
+) -> AuditReport:
+    """Read the wheel's bytes and return every check; WheelError and the like when they cannot be read at all.
+
+    Without ``promise`` the wheel is held to its own statement, when it carries one.
+    """
+    facts, _ = contents.examine(wheel, scratch, known)
+    if promise is None and facts.statement:
+        promise, target = facts.statement.promise, facts.statement.target
+    checks = policy.audit(facts, promise, base)
+    return AuditReport(
+        schema=1,
+        wheel=facts.file,
+        sha256=facts.sha256,
+        size=facts.size,
+        target=target,
+        ok=all(check.ok for check in checks),
+        checks=checks,
+    )
+
+
+def demand(report: AuditReport) -> None:
+    """Raise AuditError with every failed check, if there is one."""
+    faults = [f"{check.check}: {check.subject}: {check.detail}" for check in report.checks if not check.ok]
+    if faults:
+        raise AuditError(
+            f"{report.wheel} does not hold what target {report.target or 'any'} promises",
+            faults=faults,
+            hint="correct the recipe's promise or the wheel; 'retread inspect' shows what it holds",
+        )

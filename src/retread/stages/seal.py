@@ -1,0 +1,97 @@
+"""Stage *seal*: the finished wheel, written once, by one deterministic writer.
+
+Members that nothing changed are copied as they lie in the base wheel, compressed bytes and all. The same inputs give
+the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from retread import metadata, sbom
+from retread.contents import STATEMENT
+from retread.errors import BaseError, RecipeError
+from retread.model import ChangeKind, PatchedTree, Statement
+from retread.recipe import Target
+from retread.wheelfile import Verified, Wheel, copies, sealed
+from retread.zipwrite import Deflated, NewBytes, NewDeflated, Source, write
+
+
+def file_name(wheel: Wheel, version: str) -> str:
+    """Return the name of the sealed wheel: the base wheel's with the new version."""
+    return wheel.name.with_version(version).file_name
+
+
+def seal(
+    wheel: Wheel,
+    verified: Verified,
+    *,
+    target: Target,
+    patched: PatchedTree,
+    libraries: Mapping[str, tuple[Path, Deflated]],
+    statement: Statement,
+    patches: Mapping[str, bytes],
+    into: Path,
+) -> Path:
+    """Write the finished wheel into ``into`` and return its path.
+
+    ``libraries`` maps member names to deflated replacements, ``patches`` names to bytes for the bill of materials.
+    """
+    name = wheel.name.with_version(statement.version)
+    sources: dict[str, Source] = {one.name: one for one in copies(wheel, verified, stem=name.stem)}
+    dist_info = f"{name.stem}.dist-info"
+    _patch(sources, patched)
+    for member, (path, deflated) in libraries.items():
+        executable = wheel.archive.by_name[member].executable
+        sources[member] = NewDeflated(name=member, path=path, deflated=deflated, executable=executable)
+    for member, text in _edited(wheel, target, statement.version).items():
+        sources[member] = NewBytes(name=member, content=text.encode())
+    additions = {
+        "METADATA": _metadata(wheel, target, statement.version).encode(),
+        STATEMENT: msgspec.json.format(msgspec.json.encode(statement)) + b"\n",
+        f"sboms/{statement.project}.cdx.json": sbom.write(statement, patches),
+    }
+    for file, content in additions.items():
+        sources[f"{dist_info}/{file}"] = NewBytes(name=f"{dist_info}/{file}", content=content)
+    destination = into / name.file_name
+    write(destination, sealed(sources.values(), dist_info), date_time=statement.commit_time)
+    destination.chmod(0o444)
+    return destination
+
+
+def _patch(sources: dict[str, Source], patched: PatchedTree) -> None:
+    """Put the series' files in place: changed ones that the wheel has, and new ones beside files that it has."""
+    folders = {str(PurePosixPath(name).parent) for name in sources}
+    for change in patched.changes:
+        path = change.path
+        if change.kind is ChangeKind.DELETE:
+            sources.pop(path, None)
+        elif path in sources or (change.kind is ChangeKind.ADD and str(PurePosixPath(path).parent) in folders):
+            sources[path] = NewBytes(name=path, content=(patched.root / path).read_bytes())
+
+
+def _edited(wheel: Wheel, target: Target, version: str) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for edit in target.edit:
+        if edit.file not in wheel.archive.by_name:
+            raise RecipeError(f"edit: {wheel.path.name} has no {edit.file}")
+        text = texts.get(edit.file) or wheel.archive.read(edit.file).decode()
+        if text.count(edit.find) != 1:
+            raise RecipeError(
+                f"edit: {edit.find!r} stands {text.count(edit.find)} times in {edit.file} of {wheel.path.name}, not once"
+            )
+        texts[edit.file] = text.replace(edit.find, edit.replace.replace("{version}", version))
+    return texts
+
+
+def _metadata(wheel: Wheel, target: Target, version: str) -> str:
+    text = metadata.set_version(wheel.metadata, version)
+    torch = f"torch{target.torch}"
+    if not target.requires and torch not in {one.replace(" ", "") for one in metadata.requirements(text)}:
+        raise BaseError(f"{wheel.path.name} requires another torch than the target's {torch}", hint="say it in 'requires'")
+    for requirement in target.requires:
+        text = metadata.set_requirement(text, requirement)
+    return text

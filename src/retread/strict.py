@@ -1,0 +1,85 @@
+"""Strict reading of TOML and JSON into records: every fault at once, each with its key path and the near miss.
+
+msgspec checks a value and stops at the first fault; a maintainer wants the whole list. So this module walks the
+records' own fields and leaves only the leaves to msgspec.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar, get_args, get_origin
+
+import msgspec
+
+R = TypeVar("R", bound=msgspec.Struct)
+
+
+def near_miss(word: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the closest known word, or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def read(record: type[R], data: object) -> tuple[R | None, list[str]]:
+    """Return ``data`` as a ``record`` and no faults, or None and every fault as ``key.path: what is wrong``."""
+    faults: list[str] = []
+    _check(record, data, "", faults)
+    return (None, faults) if faults else (msgspec.convert(data, record, strict=True), [])
+
+
+def _check(kind: Any, data: Any, path: str, faults: list[str]) -> None:
+    origin = get_origin(kind)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        _check_record(kind, data, path, faults)
+    elif origin is dict and isinstance(data, Mapping):
+        for key, value in data.items():
+            _check(get_args(kind)[1], value, _join(path, key), faults)
+    elif origin is tuple and isinstance(data, list | tuple):
+        for index, value in enumerate(data):
+            _check(get_args(kind)[0], value, f"{path}[{index}]", faults)
+    else:
+        _check_leaf(kind, data, path, faults)
+
+
+def _check_record(record: type[msgspec.Struct], data: Any, path: str, faults: list[str]) -> None:
+    if not isinstance(data, Mapping):
+        faults.append(f"{path or 'top level'}: expected a table, got {_name(data)}")
+        return
+    fields = {field.encode_name: field for field in msgspec.structs.fields(record)}
+    for key, value in data.items():
+        if key in fields:
+            _check(fields[key].type, value, _join(path, key), faults)
+        else:
+            faults.append(f"{_join(path, key)}: unknown key{near_miss(str(key), fields)}")
+    missing = [name for name, field in fields.items() if field.required and name not in data]
+    faults.extend(f"{_join(path, name)}: missing" for name in missing)
+
+
+def _check_leaf(kind: Any, data: Any, path: str, faults: list[str]) -> None:
+    try:
+        msgspec.convert(data, kind, strict=True)
+    except msgspec.ValidationError as error:
+        faults.append(f"{path}: {_expectation(kind, data, str(error))}")
+
+
+def _expectation(kind: Any, data: Any, said: str) -> str:
+    for note in getattr(kind, "__metadata__", ()):
+        if isinstance(note, msgspec.Meta) and note.description:
+            return f"expected {note.description}, got {data!r}"
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        said += near_miss(str(data), [str(member.value) for member in kind])
+    return f"{said[:1].lower()}{said[1:]}"
+
+
+def _join(path: str, key: object) -> str:
+    text = str(key)
+    bare = text.replace("-", "").replace("_", "").isalnum()
+    text = text if bare else f'"{text}"'
+    return f"{path}.{text}" if path else text
+
+
+def _name(data: object) -> str:
+    names = {str: "a string", int: "an integer", float: "a float", bool: "a boolean", list: "an array"}
+    return names.get(type(data), type(data).__name__)

@@ -1,0 +1,100 @@
+"""A folder with recipes/ and patches/: where the maintainer's files lie, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from retread import proof, recipe, series
+from retread.errors import RecipeError, UsageError
+from retread.proof import Proof
+from retread.recipe import Recipe, Toolchain
+from retread.series import Patch
+from retread.strict import near_miss
+
+
+class Loaded(NamedTuple):
+    """A recipe with everything that stands beside it."""
+
+    root: Path
+    recipe: Recipe
+    patches: tuple[Patch, ...]
+    files: Mapping[str, bytes]
+    """The series folder: name -> bytes."""
+    proofs: Mapping[str, bytes]
+    """Commit -> bytes of its proof, for those commits of the pin that have one."""
+    toolchains: Mapping[str, Toolchain]
+
+    def parsed_proofs(self) -> dict[str, Proof]:
+        """Return the proofs, each recomputed from its listing."""
+        return {commit: proof.parse(data, name=f"proof of {commit[:12]}") for commit, data in self.proofs.items()}
+
+
+def find_root(start: Path) -> Path:
+    """Return the nearest folder, from ``start`` upwards, that holds recipes/."""
+    for folder in (start, *start.parents):
+        if (folder / "recipes").is_dir():
+            return folder
+    raise UsageError(f"there is no folder recipes/ in {start} or above", hint="go to a clone of retread, or use --root")
+
+
+def recipes(root: Path) -> list[str]:
+    """Return the names of all recipes."""
+    return sorted(path.stem for path in (root / "recipes").glob("*.toml"))
+
+
+def load(root: Path, name: str) -> Loaded:
+    """Read the recipe ``name`` (or a path to it), its series, proofs and toolchains."""
+    path = Path(name) if name.endswith(".toml") else root / "recipes" / f"{name}.toml"
+    if not path.is_file():
+        known = recipes(root)
+        raise UsageError(
+            f"there is no recipe {name!r}{near_miss(name, known)}", hint=f"recipes here: {', '.join(known) or 'none'}"
+        )
+    found = recipe.parse_recipe(path.read_bytes(), name=path.stem)
+    folder = root / "patches" / found.project / found.version
+    files = {item.name: item.read_bytes() for item in sorted(folder.glob("*")) if item.is_file()}
+    patches = series.parse_series(files, where=f"{folder.relative_to(root)}")
+    return Loaded(
+        root=root,
+        recipe=found,
+        patches=patches,
+        files=files,
+        proofs=_proofs(root, found),
+        toolchains=_toolchains(root, found),
+    )
+
+
+def _proofs(root: Path, found: Recipe) -> dict[str, bytes]:
+    folder = root / "recipes" / "commits"
+    pins = [(found.pin.repository, found.pin.commit)]
+    pins += [(submodule.repository, submodule.commit) for submodule in found.pin.submodules]
+    proofs = {}
+    for repository, commit in pins:
+        name = repository.rstrip("/").rpartition("/")[2].removesuffix(".git")
+        path = folder / f"{name}-{commit[:12]}.tree"
+        if path.is_file():
+            proofs[commit] = path.read_bytes()
+    return proofs
+
+
+def _toolchains(root: Path, found: Recipe) -> dict[str, Toolchain]:
+    toolchains: dict[str, Toolchain] = {}
+    for key, target in found.targets.items():
+        if not target.toolchain or target.toolchain in toolchains:
+            continue
+        path = root / "recipes" / "toolchains" / f"{target.toolchain}.toml"
+        known = [item.stem for item in path.parent.glob("*.toml")]
+        if not path.is_file():
+            raise RecipeError(
+                f"{found.name}: targets.{key}.toolchain: there is no {target.toolchain!r}{near_miss(target.toolchain, known)}"
+            )
+        toolchain = recipe.parse_toolchain(path.read_bytes(), name=target.toolchain)
+        if toolchain.cuda != target.cuda:
+            raise RecipeError(
+                f"{found.name}: targets.{key} is for CUDA {target.cuda}, toolchain {toolchain.name} is {toolchain.cuda}",
+                hint="code is assembled with exactly the CUDA release that the target names",
+            )
+        toolchains[target.toolchain] = toolchain
+    return toolchains
