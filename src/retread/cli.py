@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from retread.arch import Arch
     from retread.pipeline import Machine
 
 _EXIT_CODES = """\
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     _add_build(commands)
     _add_patch(commands)
     _add_wheel_readers(commands)
+    _add_graft(commands)
     _add_store(commands)
     _add_recipe(commands)
     completion = commands.add_parser("completion", help="print a completion script for a shell")
@@ -53,10 +55,14 @@ def _add_build(commands: Any) -> None:
         ("plan", _plan, "show lane, stages and cache state of a build, with the reason for each"),
     ):
         command = commands.add_parser(name, help=text, description=text)
-        command.add_argument("recipe", nargs="*" if name == "build" else "?", help=f"default: {DEFAULT_RECIPE}")
+        command.add_argument(
+            "recipe", nargs="*" if name == "build" else "?", help=f"default: {DEFAULT_RECIPE}"
+        )
         command.add_argument("--target", help="default: the recipe's first")
         command.add_argument("--lane", choices=["overlay", "source", "container"], help="force a lane")
-        command.add_argument("--source", choices=["sdist", "git"], default="sdist", help="where the source comes from")
+        command.add_argument(
+            "--source", choices=["sdist", "git"], default="sdist", help="where the source comes from"
+        )
         if name == "build":
             command.add_argument("--all", action="store_true", help="every target of every recipe")
             command.add_argument("-o", "--out", type=Path, default=Path("dist"), help="default: dist/")
@@ -68,19 +74,33 @@ def _add_patch(commands: Any) -> None:
     actions = patch.add_subparsers(dest="action", metavar="ACTION", required=True)
     check = actions.add_parser("check", help="lint the series and try every patch on the pinned source")
     check.add_argument("recipe", nargs="*", help="default: all")
-    check.add_argument("--source", choices=["sdist", "git"], default="sdist", help="where the source comes from")
+    check.add_argument(
+        "--source", choices=["sdist", "git"], default="sdist", help="where the source comes from"
+    )
     _common(check, _patch_check)
 
 
 def _add_wheel_readers(commands: Any) -> None:
     inspect = commands.add_parser("inspect", help="show what a wheel holds and which GPUs it serves natively")
-    inspect.add_argument("wheel", type=Path)
+    inspect.add_argument("wheel", type=Path, help="a wheel, or a shared object")
     _common(inspect, _inspect)
-    audit = commands.add_parser("audit", help="hold a wheel to its target's promise; any wheel to the general rules")
+    audit = commands.add_parser(
+        "audit", help="hold a wheel to its target's promise; any wheel to the general rules"
+    )
     audit.add_argument("wheel", type=Path)
     audit.add_argument("--recipe", help="hold it to this recipe instead of to what it says of itself")
     audit.add_argument("--target", help="default: the recipe's first")
     _common(audit, _audit)
+
+
+def _add_graft(commands: Any) -> None:
+    text = "add native code to any shared object with fat binaries, assembled from the PTX in it"
+    graft = commands.add_parser("graft", help=text, description=text)
+    graft.add_argument("library", type=Path)
+    graft.add_argument("--arch", action="append", required=True, help="like 10.0; may be given again")
+    graft.add_argument("--toolchain", default="cuda-12.8", help="default: cuda-12.8")
+    graft.add_argument("-o", "--out", type=Path, help="default: the library itself")
+    _common(graft, _graft)
 
 
 def _add_store(commands: Any) -> None:
@@ -89,8 +109,12 @@ def _add_store(commands: Any) -> None:
     _common(store, _store_list)
     _common(actions.add_parser("list", help="show what is in it (the default)"), _store_list)
     prune = actions.add_parser("prune", help="remove rubbish and what was not used lately")
-    prune.add_argument("--days", type=float, default=30.0, help="keep what was used in the last DAYS days; default 30")
-    prune.add_argument("--keep", type=float, metavar="GB", help="then remove the longest unused until GB are left")
+    prune.add_argument(
+        "--days", type=float, default=30.0, help="keep what was used in the last DAYS days; default 30"
+    )
+    prune.add_argument(
+        "--keep", type=float, metavar="GB", help="then remove the longest unused until GB are left"
+    )
     _common(prune, _store_prune)
 
 
@@ -102,7 +126,12 @@ def _add_recipe(commands: Any) -> None:
     check.add_argument("recipe", nargs="*", help="default: all")
     _common(check, _recipe_check)
     schema = actions.add_parser("schema", help="print the JSON Schema of a recipe, or of what --json prints")
-    schema.add_argument("of", nargs="?", default="recipe", choices=["recipe", "plan", "build", "audit", "inspect", "statement"])
+    schema.add_argument(
+        "of",
+        nargs="?",
+        default="recipe",
+        choices=["recipe", "plan", "build", "audit", "inspect", "statement"],
+    )
     _common(schema, _recipe_schema)
 
 
@@ -110,7 +139,9 @@ def _common(command: argparse.ArgumentParser, run: Callable[[argparse.Namespace]
     command.set_defaults(run=run)
     command.add_argument("--json", action="store_true", help="print data as JSON")
     command.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors on stderr")
-    command.add_argument("--root", type=Path, help="the folder with recipes/ and patches/; default: found upwards")
+    command.add_argument(
+        "--root", type=Path, help="the folder with recipes/ and patches/; default: found upwards"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -145,7 +176,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _complain("retread: interrupted; what was finished is kept, the same command goes on from there")
         return 130
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 
@@ -187,11 +218,15 @@ def _build(options: argparse.Namespace) -> int:
     for name in names:
         loaded = workspace.load(root, name)
         for target in loaded.recipe.targets if options.all else [options.target]:
-            for job, _, _ in pipeline.jobs(loaded, target, machine, lane=lane, use_git=options.source == "git"):
+            for job, _, _ in pipeline.jobs(
+                loaded, target, machine, lane=lane, use_git=options.source == "git"
+            ):
                 built.append(pipeline.build(job, options.out))
                 last = built[-1]
                 state = "unchanged" if last.cached else "built"
-                machine.console.say(f"{state}: {Path(last.path).name}  {last.size:,} bytes  sha256 {last.sha256}")
+                machine.console.say(
+                    f"{state}: {Path(last.path).name}  {last.size:,} bytes  sha256 {last.sha256}"
+                )
                 if job.target.note:
                     machine.console.say(f"note: {job.target.note}")
     if options.json:
@@ -231,20 +266,33 @@ def _patch_check(options: argparse.Namespace) -> int:
         job = pipeline.Job(loaded, target, base, machine, use_git=options.source == "git")
         found[name] = job.try_series()
         fine = {Verdict.APPLIES, Verdict.OFFSET}
-        bad += [f"{name}: {one.name}: {one.verdict} {one.detail}".strip() for one in found[name] if one.verdict not in fine]
+        bad += [
+            f"{name}: {one.name}: {one.verdict} {one.detail}".strip()
+            for one in found[name]
+            if one.verdict not in fine
+        ]
     if options.json:
         _print_json(found)
     else:
         print("\n".join(render.series(name, applied) for name, applied in found.items()))
     if bad:
-        raise SeriesError(f"{len(bad)} patch(es) do not go in", faults=bad, hint="make them anew, or drop them from series")
+        raise SeriesError(
+            f"{len(bad)} patch(es) do not go in", faults=bad, hint="make them anew, or drop them from series"
+        )
     return 0
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from retread import contents, render
+    from retread import contents, elf, render
 
     machine = _machine(options)
+    if contents.is_library(options.wheel.name):
+        library = elf.read(_existing(options.wheel))
+        if options.json:
+            _print_json(library)
+        else:
+            print("\n".join(render.library(options.wheel.name, library)))
+        return 0
     with machine.store.scratch() as scratch:
         facts, _ = contents.examine(_existing(options.wheel), scratch)
     if options.json:
@@ -276,12 +324,49 @@ def _audit(options: argparse.Namespace) -> int:
     return 0
 
 
-def _existing(wheel: Path) -> Path:
+def _graft(options: argparse.Namespace) -> int:
+    from retread import elf, pipeline, render, workspace
+    from retread.stages import graft
+
+    machine = _machine(options)
+    old, wanted = _existing(options.library), [_arch(text) for text in options.arch]
+    new = options.out or old
+    toolchain = workspace.load_toolchain(_root(options), options.toolchain)
+    missing = graft.wanted(elf.read(old), wanted)
+    tool = pipeline.assembler(machine, toolchain) if missing else None
+    with machine.console.step(f"graft {' '.join(missing) or 'nothing'} into {old.name}") as step:
+        graft.graft(
+            old,
+            new,
+            architectures=missing,
+            run_path=None,
+            assembly=pipeline.assembly(machine, tool) if tool else None,
+            progress=lambda done, total: step.progress(done, total, "B"),
+        )
+    facts = elf.read(new)
+    if options.json:
+        _print_json(facts)
+    else:
+        print("\n".join(render.library(str(new), facts)))
+    return 0
+
+
+def _arch(text: str) -> Arch:
+    from retread import arch
+    from retread.errors import UsageError
+    from retread.strict import near_miss
+
+    if text not in arch.FIRST_CUDA:
+        raise UsageError(f"no GPU has the architecture {text!r}{near_miss(text, arch.FIRST_CUDA)}")
+    return arch.parse(text)
+
+
+def _existing(file: Path) -> Path:
     from retread.errors import UsageError
 
-    if not wheel.is_file():
-        raise UsageError(f"there is no file {wheel}")
-    return wheel
+    if not file.is_file():
+        raise UsageError(f"there is no file {file}")
+    return file
 
 
 def _store_list(options: argparse.Namespace) -> int:
@@ -290,7 +375,9 @@ def _store_list(options: argparse.Namespace) -> int:
     store = _machine(options).store
     entries = store.entries()
     if options.json:
-        _print_json([{"kind": one.kind, "key": one.key, "size": one.size, "used": one.used} for one in entries])
+        _print_json(
+            [{"kind": one.kind, "key": one.key, "size": one.size, "used": one.used} for one in entries]
+        )
     else:
         print(render.store(store.root, entries))
     return 0

@@ -31,7 +31,11 @@ class Step:
         if not self._console.live or (now - self._shown < 0.1 and done < total):
             return
         self._shown = now
-        amount = _bytes(done) + (f" of {_bytes(total)}" if total else "") if unit == "B" else f"{done} of {total} {unit}"
+        amount = (
+            _bytes(done) + (f" of {_bytes(total)}" if total else "")
+            if unit == "B"
+            else f"{done} of {total} {unit}"
+        )
         spent = now - self._started
         left = f", {spent * (total - done) / done:.0f} s left" if done and total > done and spent > 1 else ""
         self._console.over(f"  {self._title}: {amount}{left}")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 import shutil
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -71,7 +70,7 @@ def edit(
         with source.open("rb") as old, partial.open("wb") as new:
             _write(pieces, old, new)
         shutil.copymode(source, partial)
-        os.replace(partial, destination)
+        partial.replace(destination)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise

@@ -99,7 +99,7 @@ def fat_binaries(image: Image) -> tuple[FatBinary, ...]:
     if section is None:
         return ()
     if section.type == ei.SHT_NOBITS:
-        raise ElfError(f"{image.where}: {_FATBIN} is empty: this file holds debug information only")
+        raise ElfError(f"{image.where}: {_FATBIN} has no contents")
     return fatbin.parse(ei.contents(image, section), where=image.where)
 
 
@@ -130,7 +130,14 @@ def plan(image: Image, *, fatbins: Mapping[int, bytes], wanted_path: Sequence[st
         # Notes first: 'objcopy --only-keep-debug' keeps them and empties the rest of their segment.
         blocks = _room_for_headers(image, added, path) + blocks
     return Change(
-        image=image, run_path=path, fatbins=replaced, blocks=blocks, hole=hole, own=own, align=align, loaded=loaded
+        image=image,
+        run_path=path,
+        fatbins=replaced,
+        blocks=blocks,
+        hole=hole,
+        own=own,
+        align=align,
+        loaded=loaded,
     )
 
 
@@ -230,7 +237,9 @@ def _evict(image: Image, start: int, room: int, moved: Sequence[Section]) -> tup
         elif section.type in _MOVABLE and section.offset >= start:
             runs[-1].append(section)
         else:
-            raise ElfError(f"{image.where}: no room at {start:#x}: {section.name or 'a section'} cannot be moved")
+            raise ElfError(
+                f"{image.where}: no room at {start:#x}: {section.name or 'a section'} cannot be moved"
+            )
     if end - start < room:
         raise ElfError(f"{image.where}: no room at {start:#x} for {room} bytes")
     _check_free(image, free, start + room)
@@ -275,4 +284,6 @@ def _hole(image: Image, section: Section, align: int) -> range:
 
 def _inside(image: Image, hole: range) -> bool:
     """Say whether a segment goes on before and behind the hole: then it becomes two."""
-    return any(hole and one.offset < hole.start and hole.stop < one.offset + one.filesz for one in image.loads)
+    return any(
+        hole and one.offset < hole.start and hole.stop < one.offset + one.filesz for one in image.loads
+    )

@@ -248,11 +248,17 @@ def _check(image: Image) -> None:
         last = load.vaddr + load.memsz
     if not image.loads:
         raise ElfError(f"{where}: has no segment to load")
+    if any(section.name == ".dynamic" and section.type == SHT_NOBITS for section in image.sections):
+        raise ElfError(f"{where}: holds debug information only")
     for section in image.sections:
         _check_alignment(section.align, where)
         if section.link >= len(image.sections):
             raise ElfError(f"{where}: section {section.name} refers to a section that is not there")
-        if section.allocated and section.in_file and file_offset(image, section.addr, section.size) != section.offset:
+        if (
+            section.allocated
+            and section.in_file
+            and file_offset(image, section.addr, section.size) != section.offset
+        ):
             raise ElfError(f"{where}: section {section.name} is not where its segment is")
 
 

@@ -111,7 +111,9 @@ def pieces(change: Change) -> tuple[Piece, ...]:
     content.extend(tables)
     stay_end = layout.cut.start
     parts: list[Piece] = []
-    for start, end in ((0, change.hole.start), (change.hole.stop, stay_end)) if change.hole else ((0, stay_end),):
+    for start, end in (
+        ((0, change.hole.start), (change.hole.stop, stay_end)) if change.hole else ((0, stay_end),)
+    ):
         parts += content.pieces(start, end)
     parts.append(bytes(layout.offset - (stay_end - len(change.hole))))
     parts += added
@@ -206,13 +208,17 @@ def _offset(change: Change, layout: Layout | None, offset: int, size: int) -> in
         return offset - cut.stop + layout.tail
     end = offset + size
     if end > cut.start or (hole and offset < hole.stop and end > hole.start):
-        raise ElfError(f"{change.image.where}: bytes at {offset:#x} reach into the fat binaries or beyond a segment")
+        raise ElfError(
+            f"{change.image.where}: bytes at {offset:#x} reach into the fat binaries or beyond a segment"
+        )
     return offset - (len(hole) if hole and offset >= hole.stop else 0)
 
 
 def _end_offset(change: Change, layout: Layout | None, offset: int) -> int:
-    """Return the same for something without bytes: it stays behind what it stood behind."""
-    return _offset(change, layout, offset - 1, 1) + 1 if 0 < offset <= change.loaded else offset
+    """Return the same for something without bytes, which stays behind what it stood behind."""
+    if layout and offset == change.loaded == layout.cut.start:
+        return _offset(change, layout, offset - 1, 1) + 1
+    return _offset(change, layout, offset, 0)
 
 
 # What refers to what moves
@@ -269,7 +275,9 @@ def _write_symbols(content: Patches, change: Change, layout: Layout) -> None:
                 value, size = _fatbin_symbol(change, layout, value, size)
             else:
                 value += new.addr - change.image.sections[index].addr
-            content.write(table.offset + number * ei.SYM.size + 8, struct.pack("<QQ", value % (1 << 64), size))
+            content.write(
+                table.offset + number * ei.SYM.size + 8, struct.pack("<QQ", value % (1 << 64), size)
+            )
 
 
 def _fatbin_symbol(change: Change, layout: Layout, value: int, size: int) -> tuple[int, int]:
@@ -391,14 +399,17 @@ def _write_headers(tables: Patches, change: Change, layout: Layout) -> None:
         segments.insert(last + 1, added)
     size = len(segments) * ei.PHDR.size
     segments = [replace(one, filesz=size, memsz=size) if one.type == ei.PT_PHDR else one for one in segments]
-    raw = (
-        (one.type, one.flags, one.offset, one.vaddr, one.paddr, one.filesz, one.memsz, one.align) for one in segments
-    )
-    tables.write(image.phoff, b"".join(ei.PHDR.pack(*fields) for fields in raw))
+    tables.write(image.phoff, b"".join(_packed(one) for one in segments))
     header = list(image.header)
     header[6] = _offset(change, layout, image.shoff, len(image.sections) * ei.SHDR.size)
     header[10] = len(segments)
     tables.write(0, ei.EHDR.pack(*header))
+
+
+def _packed(one: Segment) -> bytes:
+    """Return a program header; addresses wrap, as those of the source may say anything where nothing is loaded."""
+    vaddr, paddr = one.vaddr % (1 << 64), one.paddr % (1 << 64)
+    return ei.PHDR.pack(one.type, one.flags, one.offset, vaddr, paddr, one.filesz, one.memsz, one.align)
 
 
 def _place_segment(change: Change, layout: Layout, segment: Segment) -> list[Segment]:
@@ -409,7 +420,9 @@ def _place_segment(change: Change, layout: Layout, segment: Segment) -> list[Seg
     for block in change.blocks:
         if segment.filesz and start < block.end and end > block.start:
             if start < block.start or end > block.end or segment.type not in (ei.PT_NOTE, ei.PT_GNU_PROPERTY):
-                raise ElfError(f"{change.image.where}: a segment of type {segment.type:#x} covers what must move")
+                raise ElfError(
+                    f"{change.image.where}: a segment of type {segment.type:#x} covers what must move"
+                )
             first = layout.moved[block.sections[0].index]
             step = first.addr - block.sections[0].addr
             return [

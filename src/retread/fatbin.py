@@ -216,7 +216,9 @@ def _parse_one(view: memoryview, offset: int, index: int, where: str) -> FatBina
     while at < len(data):
         entry, at = _parse_entry(data, at, f"{where}, offset {offset + at:#x}")
         entries.append(entry)
-    return FatBinary(where=where, index=index, offset=offset, size=len(data), data=data, entries=tuple(entries))
+    return FatBinary(
+        where=where, index=index, offset=offset, size=len(data), data=data, entries=tuple(entries)
+    )
 
 
 def _parse_entry(data: memoryview, at: int, where: str) -> tuple[Entry, int]:

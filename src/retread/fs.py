@@ -46,7 +46,7 @@ def sibling(path: Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            os.replace(temporary, path)
+            temporary.replace(path)
         except BaseException:
             with suppress(FileNotFoundError):
                 temporary.unlink()

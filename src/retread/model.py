@@ -18,7 +18,7 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every record: immutable, and strict when it is read from outside."""
 
 
-class Module(Record, kw_only=True):
+class Module(Record, frozen=True, kw_only=True):
     """One fat binary of a library: the architectures for which it holds machine code, and those of its PTX."""
 
     index: int
@@ -26,7 +26,7 @@ class Module(Record, kw_only=True):
     ptx: tuple[Arch, ...]
 
 
-class LibraryFacts(Record, kw_only=True):
+class LibraryFacts(Record, frozen=True, kw_only=True):
     """What a shared object holds and needs, read from its bytes."""
 
     machine: str
@@ -41,14 +41,14 @@ class LibraryFacts(Record, kw_only=True):
     """Its fat binaries in file order; empty for a library without device code."""
 
 
-class UnprovenFile(Record, kw_only=True):
+class UnprovenFile(Record, frozen=True, kw_only=True):
     """A file of the source that no proof covers, and the reason that the recipe gives for it."""
 
     path: str
     reason: str
 
 
-class Manifest(Record, kw_only=True):
+class Manifest(Record, frozen=True, kw_only=True):
     """What the pinned tree holds: path -> git's blob id, and which files were allowed by name."""
 
     commit: str
@@ -58,7 +58,7 @@ class Manifest(Record, kw_only=True):
     unproven: tuple[UnprovenFile, ...]
 
 
-class SourceTree(Record, kw_only=True):
+class SourceTree(Record, frozen=True, kw_only=True):
     """The pinned source on disk, read-only by agreement."""
 
     root: Path
@@ -73,7 +73,7 @@ class ChangeKind(StrEnum):
     DELETE = "delete"
 
 
-class Change(Record, kw_only=True):
+class Change(Record, frozen=True, kw_only=True):
     """One file that is touched, by its path in the source."""
 
     path: str
@@ -90,7 +90,7 @@ class Verdict(StrEnum):
     CONFLICT = "does not apply"
 
 
-class Applied(Record, kw_only=True):
+class Applied(Record, frozen=True, kw_only=True):
     """A patch of the series and what became of it."""
 
     name: str
@@ -98,7 +98,7 @@ class Applied(Record, kw_only=True):
     detail: str = ""
 
 
-class PatchedTree(Record, kw_only=True):
+class PatchedTree(Record, frozen=True, kw_only=True):
     """The difference that the series makes: ``root`` holds the files that are added or modified."""
 
     root: Path
@@ -106,7 +106,7 @@ class PatchedTree(Record, kw_only=True):
     applied: tuple[Applied, ...]
 
 
-class Exempt(Record, kw_only=True):
+class Exempt(Record, frozen=True, kw_only=True):
     """A library that does not carry the target's architectures, what it carries instead, and why."""
 
     library: str
@@ -115,7 +115,7 @@ class Exempt(Record, kw_only=True):
     reason: str
 
 
-class Promise(Record, kw_only=True):
+class Promise(Record, frozen=True, kw_only=True):
     """What a target promises of its wheels; the audit holds the wheel to it."""
 
     cuda: str
@@ -128,7 +128,7 @@ class Promise(Record, kw_only=True):
     note: str
 
 
-class PatchStatement(Record, kw_only=True):
+class PatchStatement(Record, frozen=True, kw_only=True):
     """A patch of the series, as the wheel tells it."""
 
     name: str
@@ -140,14 +140,14 @@ class PatchStatement(Record, kw_only=True):
     drop_when: str
 
 
-class FileStatement(Record, kw_only=True):
+class FileStatement(Record, frozen=True, kw_only=True):
     """A pinned file that the build started from."""
 
     file: str
     sha256: Sha256
 
 
-class SubmoduleStatement(Record, kw_only=True):
+class SubmoduleStatement(Record, frozen=True, kw_only=True):
     """A submodule of the pinned commit."""
 
     path: str
@@ -155,7 +155,7 @@ class SubmoduleStatement(Record, kw_only=True):
     commit: str
 
 
-class ToolchainStatement(Record, kw_only=True):
+class ToolchainStatement(Record, frozen=True, kw_only=True):
     """The assembler that made the grafted code, and whether it makes the base's own code again."""
 
     name: str
@@ -166,7 +166,7 @@ class ToolchainStatement(Record, kw_only=True):
     """Whether assembling a module's PTX for an architecture that the base has gave the base's bytes; None: no such."""
 
 
-class LibraryStatement(Record, kw_only=True):
+class LibraryStatement(Record, frozen=True, kw_only=True):
     """One library before and after: architectures that every module has, those that were grafted, its modules."""
 
     modules: int
@@ -175,7 +175,7 @@ class LibraryStatement(Record, kw_only=True):
     ptx: tuple[Arch, ...]
 
 
-class Statement(Record, kw_only=True):
+class Statement(Record, frozen=True, kw_only=True):
     """``retread.json``: what went into the wheel and what it promises. Written into .dist-info."""
 
     schema: int
@@ -198,7 +198,7 @@ class Statement(Record, kw_only=True):
     promise: Promise
 
 
-class WheelFacts(Record, kw_only=True):
+class WheelFacts(Record, frozen=True, kw_only=True):
     """What a wheel says and holds, every byte of it checked against RECORD."""
 
     file: str
@@ -214,7 +214,7 @@ class WheelFacts(Record, kw_only=True):
     """What retread wrote into it, for a wheel that it made."""
 
 
-class Check(Record, kw_only=True):
+class Check(Record, frozen=True, kw_only=True):
     """One check of an audit: what was looked at, whether it holds, and what was found."""
 
     check: str
@@ -223,7 +223,7 @@ class Check(Record, kw_only=True):
     detail: str
 
 
-class AuditReport(Record, kw_only=True):
+class AuditReport(Record, frozen=True, kw_only=True):
     """Evidence: the audit of the wheel with this sha256."""
 
     schema: int

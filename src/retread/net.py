@@ -47,16 +47,29 @@ class Settings(NamedTuple):
 def settings(environment: Mapping[str, str]) -> Settings:
     """Return the user's own settings: uv's and pip's variables first, then pip's configuration, then the default."""
     configured = _pip_configuration(environment)
-    first = environment.get("UV_DEFAULT_INDEX") or environment.get("UV_INDEX_URL") or configured.get("index-url", "")
+    first = (
+        environment.get("UV_DEFAULT_INDEX")
+        or environment.get("UV_INDEX_URL")
+        or configured.get("index-url", "")
+    )
     more = environment.get("UV_INDEX", "").split() + environment.get("UV_EXTRA_INDEX_URL", "").split()
     more += configured.get("extra-index-url", "").split()
-    indexes = [first or _default_index(), *(address.rpartition("=")[2] if "://" in address else address for address in more)]
-    links = environment.get("UV_FIND_LINKS", "").replace(",", " ").split() + configured.get("find-links", "").split()
+    indexes = [
+        first or _default_index(),
+        *(address.rpartition("=")[2] if "://" in address else address for address in more),
+    ]
+    links = (
+        environment.get("UV_FIND_LINKS", "").replace(",", " ").split()
+        + configured.get("find-links", "").split()
+    )
     offline = environment.get("UV_OFFLINE", "").lower() in {"1", "true"} or "no-index" in configured
     return Settings(
         indexes=() if offline else tuple(dict.fromkeys(address for address in indexes if address)),
         folders=tuple(_folder(link) for link in links if "://" not in link or link.startswith("file:")),
-        verify=environment.get("REQUESTS_CA_BUNDLE") or environment.get("SSL_CERT_FILE") or configured.get("cert") or True,
+        verify=environment.get("REQUESTS_CA_BUNDLE")
+        or environment.get("SSL_CERT_FILE")
+        or configured.get("cert")
+        or True,
     )
 
 
@@ -70,7 +83,9 @@ def _pip_configuration(environment: Mapping[str, str]) -> dict[str, str]:
     """Return pip's settings as pip itself reads them (files, then variables), without their section."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=dict(environment), timeout=60, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=dict(environment), timeout=60, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return {}
     found: dict[str, str] = {}

@@ -38,14 +38,14 @@ from retread.model import (
     ToolchainStatement,
 )
 from retread.plan import Lane, Plan, Step
-from retread.recipe import Base, Target, part_for
+from retread.recipe import Base, Target, Toolchain, part_for
 from retread.store import Kind, Store, digest
 from retread.workspace import Loaded
 
 if TYPE_CHECKING:
     from retread.contents import Known
     from retread.stages.base import ProvenBase
-    from retread.stages.graft import Grafted, Request
+    from retread.stages.graft import Assembly, Grafted, Request
     from retread.stages.toolchain import Assembler
 
 AUDIT = "audit.json"
@@ -59,7 +59,7 @@ class Machine(NamedTuple):
     environment: Mapping[str, str]
 
 
-class Built(Record, kw_only=True):
+class Built(Record, frozen=True, kw_only=True):
     """A finished wheel, where it lies, and whether it had been made before."""
 
     path: str
@@ -79,10 +79,63 @@ def code_digest() -> str:
     return found.hexdigest()
 
 
+def download(machine: Machine, project: str, file: str, sha256: Sha256) -> Path:
+    """Return a pinned file of a project, downloading it when the store has it not."""
+
+    def build(into: Path) -> None:
+        from retread import net
+
+        using = net.settings(machine.environment)
+        partial = machine.store.partial(sha256)
+        with machine.console.step(f"fetch {file}") as step:
+            wanted = net.Wanted(project, file, sha256)
+            net.fetch(
+                wanted, partial, using=using, progress=lambda done, total: step.progress(done, total, "B")
+            )
+            shutil.move(partial, into / file)
+            step.detail = size((into / file).stat().st_size)
+
+    return machine.store.make(Kind.DOWNLOADS, sha256, build) / file
+
+
+def assembler(machine: Machine, toolchain: Toolchain) -> Assembler:
+    """Return the toolchain's ptxas for this machine, ready to run."""
+    from retread.stages import toolchain as stage
+
+    part = part_for(toolchain, platform.machine())
+    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(machine.store.root), "LC_ALL": "C"}
+
+    def build(into: Path) -> None:
+        wheel = download(machine, part.package, part.file, part.sha256)
+        stage.install(toolchain, wheel, into, environment)
+
+    entry = machine.store.make(Kind.TOOLCHAINS, digest("toolchain", code_digest(), toolchain, part), build)
+    return stage.load(entry, toolchain, part, environment)
+
+
+def assembly(machine: Machine, tool: Assembler) -> Assembly:
+    """Return how a graft gets its cubins: from the store, or assembled into it."""
+    from retread.stages import graft, toolchain
+
+    def cubin(ptx: bytes, target: Arch, recorded: str, where: str) -> bytes:
+        options = toolchain.options(recorded, where=where)
+
+        def build(into: Path) -> None:
+            with machine.store.scratch() as scratch:
+                (into / "cubin").write_bytes(tool.assemble(ptx, target, options, scratch))
+
+        key = digest(*graft.cubin_key(ptx, target, options, tool.digest))
+        return (machine.store.make(Kind.CUBINS, key, build) / "cubin").read_bytes()
+
+    return graft.Assembly(tool.isa, cubin)
+
+
 class Job:
     """One wheel to make: a target of a recipe on one of its base wheels."""
 
-    def __init__(self, loaded: Loaded, target: str, base: Base, machine: Machine, *, use_git: bool = False) -> None:
+    def __init__(
+        self, loaded: Loaded, target: str, base: Base, machine: Machine, *, use_git: bool = False
+    ) -> None:
         self.loaded = loaded
         self.recipe = loaded.recipe
         self.name = target
@@ -98,24 +151,33 @@ class Job:
 
     @functools.cached_property
     def source_key(self) -> str:
+        """Key of the pinned tree."""
         proofs = {commit: hashlib.sha256(data).hexdigest() for commit, data in self.loaded.proofs.items()}
         kind = "git" if self.use_git else "sdist"
         return digest("source", code_digest(), kind, self.recipe.pin, self.recipe.sdist, proofs)
 
     @functools.cached_property
     def patched_key(self) -> str:
-        return digest("patched", code_digest(), self.source_key, [(one.name, one.sha256) for one in self.loaded.patches])
+        """Key of the patched tree."""
+        return digest(
+            "patched", code_digest(), self.source_key, [(one.name, one.sha256) for one in self.loaded.patches]
+        )
 
     @functools.cached_property
     def base_key(self) -> str:
-        return digest("base", code_digest(), self.source_key, self.base, self.target.generated, self.recipe.version)
+        """Key of the base wheel's proof."""
+        return digest(
+            "base", code_digest(), self.source_key, self.base, self.target.generated, self.recipe.version
+        )
 
     @functools.cached_property
     def wheel_key(self) -> str:
+        """Key of the finished wheel."""
         made_of = (self.recipe.name, self.name, self.target, self.toolchain, zlib.ZLIB_RUNTIME_VERSION)
         return digest("wheel", code_digest(), self.base_key, self.patched_key, made_of)
 
     def library_key(self, member: str, architectures: tuple[Arch, ...]) -> str:
+        """Key of a library with these architectures added."""
         asked = (member, architectures, self.run_path(member), self.toolchain, zlib.ZLIB_RUNTIME_VERSION)
         return digest("library", code_digest(), self.base.sha256, asked)
 
@@ -129,26 +191,9 @@ class Job:
 
     # Stages, each behind the store.
 
-    def download(self, project: str, file: str, sha256: Sha256) -> Path:
-        """Return the pinned file, downloading it when the store has it not."""
-        store, console = self.machine.store, self.machine.console
-
-        def build(into: Path) -> None:
-            from retread import net
-
-            using = net.settings(self.machine.environment)
-            partial = store.partial(sha256)
-            with console.step(f"fetch {file}") as step:
-                wanted = net.Wanted(project, file, sha256)
-                net.fetch(wanted, partial, using=using, progress=lambda done, total: step.progress(done, total, "B"))
-                shutil.move(partial, into / file)
-                step.detail = size((into / file).stat().st_size)
-
-        return store.make(Kind.DOWNLOADS, sha256, build) / file
-
     def base_wheel(self) -> Path:
         """Return the base wheel's file."""
-        return self.download(self.recipe.project, self.base.file, self.base.sha256)
+        return download(self.machine, self.recipe.project, self.base.file, self.base.sha256)
 
     def source(self) -> SourceTree:
         """Return the pinned tree, proven."""
@@ -160,7 +205,8 @@ class Job:
                     self.recipe, into, environment=self.machine.environment, say=self.machine.console.say
                 )
                 return
-            sdist = self.download(self.recipe.project, self.recipe.sdist.file, self.recipe.sdist.sha256)
+            pinned = self.recipe.sdist
+            sdist = download(self.machine, self.recipe.project, pinned.file, pinned.sha256)
             with self.machine.console.step("prove the source") as step:
                 source.from_sdist(self.recipe, sdist, self.loaded.parsed_proofs(), into)
                 manifest = source.load(into).manifest
@@ -207,25 +253,12 @@ class Job:
 
     def assembler(self) -> Assembler:
         """Return the target's own ptxas, ready to run; PlanError when the target names no toolchain."""
-        from retread.stages import toolchain
-
         if self.toolchain is None:
             raise PlanError(
                 f"{self.recipe.name} {self.name}: the base wheel lacks architectures, and no toolchain is named",
                 hint=f"name one for CUDA {self.target.cuda} under targets.{self.name}.toolchain",
             )
-        named = self.toolchain
-        part = part_for(named, platform.machine())
-
-        def build(into: Path) -> None:
-            wheel = self.download(part.package, part.file, part.sha256)
-            toolchain.install(named, wheel, into, self._tool_environment())
-
-        entry = self.machine.store.make(Kind.TOOLCHAINS, digest("toolchain", code_digest(), named, part), build)
-        return toolchain.load(entry, named, part, self._tool_environment())
-
-    def _tool_environment(self) -> dict[str, str]:
-        return {"PATH": "/usr/bin:/bin", "TMPDIR": str(self.machine.store.root), "LC_ALL": "C"}
+        return assembler(self.machine, self.toolchain)
 
     def library_requests(self, base: ProvenBase) -> list[Request]:
         """Return what every library of the base wheel has to get: missing architectures, a run path."""
@@ -245,16 +278,16 @@ class Job:
         from retread.wheelfile import Wheel
 
         def build(into: Path) -> None:
-            title = f"graft {' '.join(request.architectures)} into" if request.architectures else "set the run path of"
+            added = " ".join(request.architectures)
+            title = f"graft {added} into" if added else "set the run path of"
             path = self.base_wheel()
-            assembler = self.assembler() if request.architectures else None
+            tool = self.assembler() if request.architectures else None
             with self.machine.console.step(f"{title} {request.member}") as step, Wheel(path) as wheel:
-                graft.graft(
+                graft.graft_member(
                     wheel,
                     request,
                     into,
-                    isa=assembler.isa if assembler else (0, 0),
-                    assemble=functools.partial(self._cubin, assembler),
+                    assembly=assembly(self.machine, tool) if tool else None,
                     progress=lambda done, total: step.progress(done, total, "B"),
                 )
                 grafted, content = graft.load(into)
@@ -262,20 +295,6 @@ class Job:
 
         key = self.library_key(request.member, request.architectures)
         return graft.load(self.machine.store.make(Kind.LIBRARIES, key, build))
-
-    def _cubin(self, assembler: Assembler | None, ptx: bytes, target: Arch, recorded: str, where: str) -> bytes:
-        """Return a cubin from the store, or assemble it there."""
-        from retread.stages import graft, toolchain
-
-        assert assembler is not None
-        options = toolchain.options(recorded, where=where)
-
-        def build(into: Path) -> None:
-            with self.machine.store.scratch() as scratch:
-                (into / "cubin").write_bytes(assembler.assemble(ptx, target, options, scratch))
-
-        key = digest(*graft.cubin_key(ptx, target, options, assembler.digest))
-        return (self.machine.store.make(Kind.CUBINS, key, build) / "cubin").read_bytes()
 
     # The wheel.
 
@@ -311,7 +330,9 @@ class Job:
                 base.verified,
                 target=self.target,
                 patched=patched,
-                libraries={member: (content, grafted.deflated) for member, (grafted, content) in libraries.items()},
+                libraries={
+                    member: (content, grafted.deflated) for member, (grafted, content) in libraries.items()
+                },
                 statement=statement,
                 patches=self.loaded.files,
                 into=into,
@@ -361,14 +382,21 @@ class Job:
             ),
             toolchain=self._toolchain_statement(libraries),
             libraries={
-                member: graft.statement(before, facts.get(member, before)) for member, before in base.libraries.items()
+                member: graft.statement(before, facts.get(member, before))
+                for member, before in base.libraries.items()
             },
             promise=self.promise(),
         )
 
-    def _toolchain_statement(self, libraries: Mapping[str, tuple[Grafted, Path]]) -> ToolchainStatement | None:
-        reproduced = [grafted.reproduced for grafted, _ in libraries.values() if grafted.reproduced is not None]
-        if self.toolchain is None or not any(grafted.statement.before != grafted.statement.after for grafted, _ in libraries.values()):
+    def _toolchain_statement(
+        self, libraries: Mapping[str, tuple[Grafted, Path]]
+    ) -> ToolchainStatement | None:
+        reproduced = [
+            grafted.reproduced for grafted, _ in libraries.values() if grafted.reproduced is not None
+        ]
+        if self.toolchain is None or not any(
+            grafted.statement.before != grafted.statement.after for grafted, _ in libraries.values()
+        ):
             return None
         return ToolchainStatement(
             name=self.toolchain.name,
@@ -414,19 +442,29 @@ class Job:
         pinned = [(self.base.file, self.base.sha256)] + ([(part.file, part.sha256)] if part else [])
         for file, sha256 in [(recipe.sdist.file, recipe.sdist.sha256), *pinned]:
             if not (self.use_git and file == recipe.sdist.file):
-                yield _step("fetch", file, store.get(Kind.DOWNLOADS, sha256), f"pinned by sha256 {sha256[:12]}")
+                yield _step(
+                    "fetch", file, store.get(Kind.DOWNLOADS, sha256), f"pinned by sha256 {sha256[:12]}"
+                )
         what = f"{recipe.pin.commit[:12]} from {'git' if self.use_git else 'the sdist'}"
-        yield _step("source", what, store.get(Kind.TREES, self.source_key), "changes with the pin and its proofs")
+        yield _step(
+            "source", what, store.get(Kind.TREES, self.source_key), "changes with the pin and its proofs"
+        )
         patches = f"{len(self.loaded.patches)} patches"
-        yield _step("patch", patches, store.get(Kind.PATCHED, self.patched_key), "changes with any byte of the series")
+        yield _step(
+            "patch", patches, store.get(Kind.PATCHED, self.patched_key), "changes with any byte of the series"
+        )
         proven = store.get(Kind.BASES, self.base_key)
         yield _step("base", self.base.file, proven, "changes with the base wheel and the source")
         if proven is None:
-            yield Step(stage="graft", subject="libraries", cached=False, reason="known when the base wheel is read")
+            yield Step(
+                stage="graft", subject="libraries", cached=False, reason="known when the base wheel is read"
+            )
         else:
             for request in self.library_requests(self.proven_base()):
                 key = self.library_key(request.member, request.architectures)
-                does = f"lacks {' '.join(request.architectures)}" if request.architectures else "gets a run path"
+                does = (
+                    f"lacks {' '.join(request.architectures)}" if request.architectures else "gets a run path"
+                )
                 yield _step("graft", request.member, store.get(Kind.LIBRARIES, key), does)
         yield _step("seal", self.wheel, self.finished(), "changes with anything above")
         yield _step("audit", self.wheel, self.finished(), "is part of the finished wheel")

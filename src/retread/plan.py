@@ -20,7 +20,7 @@ class Lane(StrEnum):
     CONTAINER = "container"
 
 
-class Step(Record, kw_only=True):
+class Step(Record, frozen=True, kw_only=True):
     """One stage of a build: whether its result is in the store, and the reason."""
 
     stage: str
@@ -29,7 +29,7 @@ class Step(Record, kw_only=True):
     reason: str
 
 
-class Plan(Record, kw_only=True):
+class Plan(Record, frozen=True, kw_only=True):
     """What a build of one base wheel would do."""
 
     schema: int
@@ -54,7 +54,9 @@ def choose_target(recipe: Recipe, name: str | None) -> str:
     return name
 
 
-def choose_lane(recipe: Recipe, target: str, patches: Sequence[Patch], forced: Lane | None) -> tuple[Lane, str]:
+def choose_lane(
+    recipe: Recipe, target: str, patches: Sequence[Patch], forced: Lane | None
+) -> tuple[Lane, str]:
     """Return the lane and the reason; PlanError names every patch or field that stands in the way."""
     obstacles = overlay_obstacles(recipe, target, patches)
     if forced in {Lane.SOURCE, Lane.CONTAINER}:
@@ -70,7 +72,10 @@ def choose_lane(recipe: Recipe, target: str, patches: Sequence[Patch], forced: L
         )
     if not patches:
         return Lane.OVERLAY, "the series is empty"
-    return Lane.OVERLAY, f"none of the {len(patches)} patch(es) touches a native input, and a base wheel is pinned"
+    return (
+        Lane.OVERLAY,
+        f"none of the {len(patches)} patch(es) touches a native input, and a base wheel is pinned",
+    )
 
 
 def overlay_obstacles(recipe: Recipe, target: str, patches: Sequence[Patch]) -> list[str]:
@@ -83,5 +88,7 @@ def overlay_obstacles(recipe: Recipe, target: str, patches: Sequence[Patch]) -> 
             if glob:
                 found.append(f"{patch.name} touches {change.path}, a native input ({glob})")
             elif copied:
-                found.append(f"{patch.name} touches {change.path}, a copy of {recipe.sdist.copies[copied]}: patch that")
+                found.append(
+                    f"{patch.name} touches {change.path}, a copy of {recipe.sdist.copies[copied]}: patch that"
+                )
     return found

@@ -30,7 +30,9 @@ def audit(
     ``base`` holds the base wheel's libraries: with it, new undefined symbols and new needed libraries are faults.
     """
     checks = [
-        Check(check="record", subject=wheel.file, ok=True, detail=f"{wheel.members} members, every hash right"),
+        Check(
+            check="record", subject=wheel.file, ok=True, detail=f"{wheel.members} members, every hash right"
+        ),
         *_generic(wheel),
     ]
     if promise:
@@ -49,13 +51,23 @@ def _generic(wheel: WheelFacts) -> Iterator[Check]:
     limit = _glibc_limit(machines)
     for name, facts in wheel.libraries.items():
         fits = any(machine.endswith(facts.machine) for machine in machines)
-        yield Check(check="machine", subject=name, ok=fits, detail=f"{facts.machine}, tags {', '.join(sorted(machines))}")
-        newest = max((_numbers(version) for version in facts.versions if version.startswith("GLIBC_2")), default=(0,))
+        yield Check(
+            check="machine",
+            subject=name,
+            ok=fits,
+            detail=f"{facts.machine}, tags {', '.join(sorted(machines))}",
+        )
+        newest = max(
+            (_numbers(version) for version in facts.versions if version.startswith("GLIBC_2")), default=(0,)
+        )
         shown = ".".join(map(str, newest))
         if limit:
             allowed = ".".join(map(str, limit))
             yield Check(
-                check="glibc", subject=name, ok=newest <= limit, detail=f"needs glibc {shown}, the tag allows {allowed}"
+                check="glibc",
+                subject=name,
+                ok=newest <= limit,
+                detail=f"needs glibc {shown}, the tag allows {allowed}",
             )
 
 
@@ -76,11 +88,20 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _requirements(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
     wanted = [Requirement(text) for text in (f"torch{promise.torch}", *promise.requires)]
-    present = {(item.name.lower(), str(item.marker), item.specifier) for item in map(Requirement, wheel.requires)}
+    present = {
+        (item.name.lower(), str(item.marker), item.specifier) for item in map(Requirement, wheel.requires)
+    }
     for item in {str(item): item for item in wanted}.values():
         ok = (item.name.lower(), str(item.marker), item.specifier) in present
-        said = ", ".join(text for text in wheel.requires if Requirement(text).name.lower() == item.name.lower())
-        yield Check(check="requires", subject=str(item), ok=ok, detail="in METADATA" if ok else f"METADATA says {said}")
+        said = ", ".join(
+            text for text in wheel.requires if Requirement(text).name.lower() == item.name.lower()
+        )
+        yield Check(
+            check="requires",
+            subject=str(item),
+            ok=ok,
+            detail="in METADATA" if ok else f"METADATA says {said}",
+        )
 
 
 def _architectures(name: str, facts: LibraryFacts, promise: Promise) -> Iterator[Check]:
@@ -99,7 +120,9 @@ def _held(
     faults = []
     for index, found in modules:
         lacks, more = wanted - found, found - wanted
-        words = [f"lacks {_list(lacks)}"] * bool(lacks) + [f"has {_list(more)}, which is not promised"] * bool(more)
+        words = [f"lacks {_list(lacks)}"] * bool(lacks) + [
+            f"has {_list(more)}, which is not promised"
+        ] * bool(more)
         if words:
             faults.append(f"module {index} {' and '.join(words)}")
     if faults:

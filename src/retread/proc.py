@@ -29,7 +29,9 @@ def find(program: str, *, why: str) -> Path:
     """Return the program's path, or raise ToolError that says what needs it."""
     found = shutil.which(program)
     if not found:
-        raise ToolError(f"{program} is not installed; {why}", hint=f"install {program} and run the same command again")
+        raise ToolError(
+            f"{program} is not installed; {why}", hint=f"install {program} and run the same command again"
+        )
     return Path(found)
 
 

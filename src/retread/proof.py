@@ -29,7 +29,7 @@ class Entry(NamedTuple):
     id: str
 
 
-class _Head(Record, kw_only=True):
+class _Head(Record, frozen=True, kw_only=True):
     repository: str
     commit: str
     commit_object: str
@@ -69,7 +69,9 @@ def parse(data: bytes, *, name: str) -> Proof:
     stated = commit.split(b"\n", 1)[0].removeprefix(b"tree ").decode()
     found = tree_id(nested(entries))
     if found != stated:
-        raise SourceError(f"{name}: its listing makes tree {found}, the commit {head.commit[:12]} has {stated}")
+        raise SourceError(
+            f"{name}: its listing makes tree {found}, the commit {head.commit[:12]} has {stated}"
+        )
     return Proof(head.repository, head.commit, _committer_time(commit), entries)
 
 

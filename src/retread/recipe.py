@@ -21,8 +21,12 @@ from retread.arch import Arch
 from retread.errors import PlanError, RecipeError
 from retread.model import Record, Sha256
 
-Digest = Annotated[Sha256, msgspec.Meta(pattern="^[0-9a-f]{64}$", description="a sha256, 64 hexadecimal digits")]
-Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$", description="a full commit id, 40 hexadecimal digits")]
+Digest = Annotated[
+    Sha256, msgspec.Meta(pattern="^[0-9a-f]{64}$", description="a sha256, 64 hexadecimal digits")
+]
+Commit = Annotated[
+    str, msgspec.Meta(pattern="^[0-9a-f]{40}$", description="a full commit id, 40 hexadecimal digits")
+]
 Cuda = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+$", description="a CUDA release, like 12.8")]
 Text = Annotated[str, msgspec.Meta(min_length=1, description="a text that is not empty")]
 Positive = Annotated[int, msgspec.Meta(ge=1, description="an integer from 1 on")]
@@ -30,11 +34,11 @@ Positive = Annotated[int, msgspec.Meta(ge=1, description="an integer from 1 on")
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
-class _Table(Record, rename="kebab", kw_only=True):
+class _Table(Record, rename="kebab", frozen=True, kw_only=True):
     """A table of a recipe: keys are written with hyphens."""
 
 
-class Submodule(_Table, kw_only=True):
+class Submodule(_Table, frozen=True, kw_only=True):
     """A submodule of the pinned commit, at the commit that the superproject's tree names."""
 
     path: Text
@@ -42,7 +46,7 @@ class Submodule(_Table, kw_only=True):
     commit: Commit
 
 
-class Pin(_Table, kw_only=True):
+class Pin(_Table, frozen=True, kw_only=True):
     """Where the source comes from: a repository and a full commit, with its submodules."""
 
     repository: Text
@@ -50,14 +54,14 @@ class Pin(_Table, kw_only=True):
     submodules: tuple[Submodule, ...] = ()
 
 
-class Unproven(_Table, kw_only=True):
+class Unproven(_Table, frozen=True, kw_only=True):
     """Files of the sdist that no commit proof covers, allowed by name and with the reason."""
 
     paths: tuple[Text, ...]
     reason: Text
 
 
-class Sdist(_Table, kw_only=True):
+class Sdist(_Table, frozen=True, kw_only=True):
     """The source archive that stands for the pin."""
 
     file: Text
@@ -67,14 +71,14 @@ class Sdist(_Table, kw_only=True):
     """Folder in the sdist -> the pinned folder of which its files are copies."""
 
 
-class Base(_Table, kw_only=True):
+class Base(_Table, frozen=True, kw_only=True):
     """A wheel whose compiled parts an overlay takes over."""
 
     file: Text
     sha256: Digest
 
 
-class Exemption(_Table, kw_only=True):
+class Exemption(_Table, frozen=True, kw_only=True):
     """A library that does not carry the target's architectures, what it carries instead, and why."""
 
     library: Text
@@ -83,7 +87,7 @@ class Exemption(_Table, kw_only=True):
     reason: Text
 
 
-class Edit(_Table, kw_only=True):
+class Edit(_Table, frozen=True, kw_only=True):
     """One replacement in a file that the base wheel's build generated; ``find`` must occur exactly once.
 
     ``{version}`` in ``replace`` stands for the new version.
@@ -94,7 +98,7 @@ class Edit(_Table, kw_only=True):
     replace: str
 
 
-class Target(_Table, kw_only=True):
+class Target(_Table, frozen=True, kw_only=True):
     """One output of a recipe."""
 
     cuda: Cuda
@@ -116,7 +120,7 @@ class Target(_Table, kw_only=True):
     edit: tuple[Edit, ...] = ()
 
 
-class Recipe(_Table, kw_only=True):
+class Recipe(_Table, frozen=True, kw_only=True):
     """A pinned upstream commit, the series on it and its targets."""
 
     name: Text
@@ -130,7 +134,7 @@ class Recipe(_Table, kw_only=True):
     targets: dict[str, Target]
 
 
-class Part(_Table, kw_only=True):
+class Part(_Table, frozen=True, kw_only=True):
     """One pinned file of a toolchain, for the machines that it runs on."""
 
     machine: Text
@@ -139,7 +143,7 @@ class Part(_Table, kw_only=True):
     sha256: Digest
 
 
-class Toolchain(_Table, kw_only=True):
+class Toolchain(_Table, frozen=True, kw_only=True):
     """Parts of a CUDA toolkit of exactly one release."""
 
     name: Text
@@ -158,7 +162,9 @@ def parse_recipe(data: bytes, *, name: str) -> Recipe:
         faults = list(_recipe_faults(recipe, name))
     if recipe is None or faults:
         raise RecipeError(
-            f"recipe {name} has {_count(faults)}", faults=faults, hint="the schema is what 'retread recipe schema' prints"
+            f"recipe {name} has {_count(faults)}",
+            faults=faults,
+            hint="the schema is what 'retread recipe schema' prints",
         )
     return recipe
 

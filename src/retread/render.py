@@ -31,7 +31,10 @@ DEVICES: Final = {
 def plan(found: Plan) -> str:
     """Return a plan as a table."""
     lines = [f"{found.recipe} {found.target} -> {found.wheel}", f"lane: {found.lane} ({found.reason})"]
-    rows = [(step.stage, "in store" if step.cached else "to do", step.subject, step.reason) for step in found.steps]
+    rows = [
+        (step.stage, "in store" if step.cached else "to do", step.subject, step.reason)
+        for step in found.steps
+    ]
     return "\n".join([*lines, *_table(rows)])
 
 
@@ -49,17 +52,20 @@ def wheel(facts: WheelFacts) -> str:
     ]
     if facts.statement:
         made = facts.statement
-        lines.append(f"made by {made.tool}: {made.recipe} {made.target}, lane {made.lane}, commit {made.commit[:12]}")
+        lines.append(
+            f"made by {made.tool}: {made.recipe} {made.target}, lane {made.lane}, commit {made.commit[:12]}"
+        )
         lines += [f"  {patch.name}: {patch.subject} (upstream: {patch.upstream})" for patch in made.series]
         lines += [f"note: {made.promise.note}"] if made.promise.note else []
-    for name, library in facts.libraries.items():
-        lines += ["", *_library(name, library)]
+    for name, found in facts.libraries.items():
+        lines += ["", *library(name, found)]
     if not facts.libraries:
         lines += ["", "no shared objects"]
     return "\n".join(lines)
 
 
-def _library(name: str, facts: LibraryFacts) -> Iterable[str]:
+def library(name: str, facts: LibraryFacts) -> Iterable[str]:
+    """Return the lines that show one library: its architectures, and how each GPU is served."""
     yield f"{name}  ({facts.machine})"
     if facts.run_path:
         yield f"  run path: {':'.join(facts.run_path)}"
@@ -113,4 +119,7 @@ def store(root: Path, entries: Sequence[Entry]) -> str:
 
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

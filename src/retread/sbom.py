@@ -47,11 +47,13 @@ def write(statement: Statement, patches: Mapping[str, bytes]) -> bytes:
             patches=[_patch(one, patches[one.name]) for one in statement.series],
         ),
     )
+    submodules = list(_submodules(statement))
     bom = Bom(
         serial_number=uuid.uuid5(_NAMESPACE, f"{statement.version} {statement.base.sha256}"),
         metadata=BomMetaData(component=subject, timestamp=datetime.fromtimestamp(statement.commit_time, UTC)),
-        components=_submodules(statement),
+        components=submodules,
     )
+    bom.register_dependency(subject, submodules)
     return (JsonV1Dot6(bom).output_as_string(indent=2) + "\n").encode()
 
 
@@ -64,7 +66,11 @@ def _patch(patch: PatchStatement, data: bytes) -> object:
     return Patch(
         type=PatchClassification.BACKPORT if backport else PatchClassification.UNOFFICIAL,
         diff=Diff(text=AttachedText(content=data.decode("utf-8", "replace"), content_type="text/x-diff")),
-        resolves=[IssueType(type=IssueClassification.DEFECT, id=patch.name, name=patch.subject, description=patch.breaks)],
+        resolves=[
+            IssueType(
+                type=IssueClassification.DEFECT, id=patch.name, name=patch.subject, description=patch.breaks
+            )
+        ],
     )
 
 
@@ -73,7 +79,9 @@ def _submodules(statement: Statement) -> Iterable[object]:
     from packageurl import PackageURL
 
     for submodule in statement.submodules:
-        namespace, _, name = urlsplit(submodule.repository).path.strip("/").removesuffix(".git").rpartition("/")
+        namespace, _, name = (
+            urlsplit(submodule.repository).path.strip("/").removesuffix(".git").rpartition("/")
+        )
         yield Component(
             name=name,
             version=submodule.commit,

@@ -21,11 +21,13 @@ from retread.strict import near_miss
 
 NAME: Final = re.compile(r"[0-9]{4}-[a-z0-9][a-z0-9._-]*\.patch")
 FIELDS: Final = ("Subject", "Breaks", "Affects", "Upstream", "Drop-when")
-UPSTREAM: Final = re.compile(r"(not reported|reported as \S+|fixed in \S+ \([0-9a-f]{7,40}\))(;.*)?", re.DOTALL)
+UPSTREAM: Final = re.compile(
+    r"(not reported|reported as \S+|fixed in \S+ \([0-9a-f]{7,40}\))(;.*)?", re.DOTALL
+)
 _SEPARATOR: Final = "\n---\n"
 
 
-class Patch(Record, kw_only=True):
+class Patch(Record, frozen=True, kw_only=True):
     """A patch that passed the lint: its header, its bytes' digest and what it touches."""
 
     name: str
@@ -46,7 +48,9 @@ def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]
     ``files`` is the folder: name -> bytes, the file ``series`` among them. ``where`` names the folder in messages.
     """
     if "series" not in files:
-        raise SeriesError(f"{where}: there is no file 'series'", hint="list the patches in it, one name a line")
+        raise SeriesError(
+            f"{where}: there is no file 'series'", hint="list the patches in it, one name a line"
+        )
     faults: list[str] = []
     names = _names(files["series"].decode("utf-8", "replace"), faults)
     present = sorted(name for name in files if name.endswith((".patch", ".diff")))

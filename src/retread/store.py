@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,12 +41,12 @@ class Kind(StrEnum):
     WHEELS = "wheels"
 
 
-class _File(Record, kw_only=True):
+class _File(Record, frozen=True, kw_only=True):
     size: int
     mtime_ns: int
 
 
-class _Stamp(Record, kw_only=True):
+class _Stamp(Record, frozen=True, kw_only=True):
     format: int
     files: dict[str, _File]
     """Top-level files with size and time: a changed one makes the entry void."""
@@ -197,10 +197,8 @@ def _files(path: Path) -> dict[str, _File]:
 
 
 def _touch(path: Path) -> None:
-    try:
+    with suppress(OSError):  # a read-only store still serves
         os.utime(path / _STAMP)
-    except OSError:  # a read-only store still serves
-        pass
 
 
 def _size(path: Path) -> int:

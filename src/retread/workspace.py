@@ -28,7 +28,9 @@ class Loaded(NamedTuple):
 
     def parsed_proofs(self) -> dict[str, Proof]:
         """Return the proofs, each recomputed from its listing."""
-        return {commit: proof.parse(data, name=f"proof of {commit[:12]}") for commit, data in self.proofs.items()}
+        return {
+            commit: proof.parse(data, name=f"proof of {commit[:12]}") for commit, data in self.proofs.items()
+        }
 
 
 def find_root(start: Path) -> Path:
@@ -36,7 +38,9 @@ def find_root(start: Path) -> Path:
     for folder in (start, *start.parents):
         if (folder / "recipes").is_dir():
             return folder
-    raise UsageError(f"there is no folder recipes/ in {start} or above", hint="go to a clone of retread, or use --root")
+    raise UsageError(
+        f"there is no folder recipes/ in {start} or above", hint="go to a clone of retread, or use --root"
+    )
 
 
 def recipes(root: Path) -> list[str]:
@@ -50,7 +54,8 @@ def load(root: Path, name: str) -> Loaded:
     if not path.is_file():
         known = recipes(root)
         raise UsageError(
-            f"there is no recipe {name!r}{near_miss(name, known)}", hint=f"recipes here: {', '.join(known) or 'none'}"
+            f"there is no recipe {name!r}{near_miss(name, known)}",
+            hint=f"recipes here: {', '.join(known) or 'none'}",
         )
     found = recipe.parse_recipe(path.read_bytes(), name=path.stem)
     folder = root / "patches" / found.project / found.version
@@ -79,21 +84,25 @@ def _proofs(root: Path, found: Recipe) -> dict[str, bytes]:
     return proofs
 
 
+def load_toolchain(root: Path, name: str) -> Toolchain:
+    """Read ``recipes/toolchains/<name>.toml``."""
+    path = root / "recipes" / "toolchains" / f"{name}.toml"
+    known = [item.stem for item in path.parent.glob("*.toml")]
+    if not path.is_file():
+        raise RecipeError(f"there is no toolchain {name!r}{near_miss(name, known)}")
+    return recipe.parse_toolchain(path.read_bytes(), name=name)
+
+
 def _toolchains(root: Path, found: Recipe) -> dict[str, Toolchain]:
     toolchains: dict[str, Toolchain] = {}
     for key, target in found.targets.items():
         if not target.toolchain or target.toolchain in toolchains:
             continue
-        path = root / "recipes" / "toolchains" / f"{target.toolchain}.toml"
-        known = [item.stem for item in path.parent.glob("*.toml")]
-        if not path.is_file():
-            raise RecipeError(
-                f"{found.name}: targets.{key}.toolchain: there is no {target.toolchain!r}{near_miss(target.toolchain, known)}"
-            )
-        toolchain = recipe.parse_toolchain(path.read_bytes(), name=target.toolchain)
+        toolchain = load_toolchain(root, target.toolchain)
         if toolchain.cuda != target.cuda:
             raise RecipeError(
-                f"{found.name}: targets.{key} is for CUDA {target.cuda}, toolchain {toolchain.name} is {toolchain.cuda}",
+                f"{found.name}: targets.{key} is for CUDA {target.cuda}, "
+                f"toolchain {toolchain.name} is {toolchain.cuda}",
                 hint="code is assembled with exactly the CUDA release that the target names",
             )
         toolchains[target.toolchain] = toolchain

@@ -22,7 +22,7 @@ _FACTS = "base.json"
 _SHOWN = 20
 
 
-class ProvenBase(Record, kw_only=True):
+class ProvenBase(Record, frozen=True, kw_only=True):
     """A base wheel that is proven, and what it holds."""
 
     verified: Verified

@@ -26,13 +26,11 @@ from retread.zipwrite import Deflated, deflate_file
 _FACTS = "library.json"
 _CONTENT = "library.deflate"
 
-Assemble = Callable[[bytes, Arch, str, str], bytes]
-"""(PTX, architecture, options as recorded, where for messages) -> cubin."""
 Progress = Callable[[int, int], None]
 """Called with seconds-independent work done and in all, in bytes of PTX."""
 
 
-class Request(Record, kw_only=True):
+class Request(Record, frozen=True, kw_only=True):
     """What one library of the base wheel is to get; () and None leave things as they are."""
 
     member: str
@@ -40,13 +38,21 @@ class Request(Record, kw_only=True):
     run_path: tuple[str, ...] | None
 
 
-class Grafted(Record, kw_only=True):
+class Grafted(Record, frozen=True, kw_only=True):
     """A library that is ready for the wheel: its facts, and its content as deflated bytes."""
 
     facts: LibraryFacts
     statement: LibraryStatement
     deflated: Deflated
     reproduced: bool | None
+
+
+class Assembly(NamedTuple):
+    """How cubins are made: the newest PTX ISA that is understood, and the function that assembles one."""
+
+    isa: tuple[int, int]
+    cubin: Callable[[bytes, Arch, str, str], bytes]
+    """(PTX, architecture, options as recorded, where for messages) -> cubin."""
 
 
 class Job(NamedTuple):
@@ -62,36 +68,60 @@ class Job(NamedTuple):
 def wanted(facts: LibraryFacts, architectures: Sequence[Arch]) -> tuple[Arch, ...]:
     """Return the architectures that at least one module of the library lacks."""
     return tuple(
-        sorted({one for module in facts.modules for one in architectures if one not in module.sass}, key=arch.sort_key)
+        sorted(
+            {one for module in facts.modules for one in architectures if one not in module.sass},
+            key=arch.sort_key,
+        )
     )
 
 
 def graft(
-    wheel: Wheel, request: Request, into: Path, *, isa: tuple[int, int], assemble: Assemble, progress: Progress
-) -> None:
-    """Make the library that ``request`` asks for and leave it, deflated, with its facts in ``into``.
+    old: Path,
+    new: Path,
+    *,
+    architectures: Sequence[Arch],
+    run_path: Sequence[str] | None,
+    assembly: Assembly | None,
+    progress: Progress,
+) -> bool | None:
+    """Write ``new``: the library ``old`` with native code for ``architectures`` and another run path.
 
-    ``isa`` is the newest PTX ISA that the assembler reads. FatbinError when a module has no PTX for an architecture,
-    ElfError when the library cannot be edited.
+    Returns whether ptxas reproduced machine code that the library had, None when that could not be tried. FatbinError
+    when a module has no PTX for an architecture, ElfError when the library cannot be edited.
     """
-    entry = wheel.archive.by_name[request.member]
-    old = contents.unpack(wheel, entry, into / "base.so")
-    new = into / "library.so"
-    before = elf.read(old)
-    modules = elf.fat_binaries(old)
     fatbins: dict[int, bytes] = {}
     reproduced = None
-    if request.architectures:
-        jobs = plan_jobs(modules, request.architectures, isa)
-        reproduced = _reproduces(modules, assemble)
-        cubins = run_jobs(jobs, assemble, progress)
+    if architectures and assembly:
+        modules = elf.fat_binaries(old)
+        jobs = plan_jobs(modules, architectures, assembly.isa)
+        reproduced = _reproduces(modules, assembly) if jobs else None
+        cubins = run_jobs(jobs, assembly, progress)
         fatbins = {index: fatbin.graft(modules[index], found) for index, found in cubins.items()}
-    del modules
-    elf.edit(old, new, fatbins=fatbins, run_path=request.run_path)
-    fatbins.clear()
+        del modules
+    elf.edit(old, new, fatbins=fatbins, run_path=run_path)
+    return reproduced
+
+
+def graft_member(
+    wheel: Wheel, request: Request, into: Path, *, assembly: Assembly | None, progress: Progress
+) -> None:
+    """Make the library that ``request`` asks for and leave it, deflated, with its facts in ``into``."""
+    old = contents.unpack(wheel, wheel.archive.by_name[request.member], into / "base.so")
+    new = into / "library.so"
+    reproduced = graft(
+        old,
+        new,
+        architectures=request.architectures,
+        run_path=request.run_path,
+        assembly=assembly,
+        progress=progress,
+    )
     facts = elf.read(new)
     result = Grafted(
-        facts=facts, statement=statement(before, facts), deflated=deflate_file(new, into / _CONTENT), reproduced=reproduced
+        facts=facts,
+        statement=statement(elf.read(old), facts),
+        deflated=deflate_file(new, into / _CONTENT),
+        reproduced=reproduced,
     )
     old.unlink()
     new.unlink()
@@ -120,20 +150,22 @@ def plan_jobs(modules: Sequence[FatBinary], architectures: Sequence[Arch], isa: 
             entry = fatbin.ptx_for(module, target)
             if entry.isa > isa:
                 raise FatbinError(
-                    f"{module.where}: its PTX is ISA {_dotted(entry.isa)}, the toolchain's ptxas reads up to {_dotted(isa)}",
+                    f"{module.where}: its PTX is ISA {_dotted(entry.isa)}, the toolchain's reads up to {_dotted(isa)}",
                     hint="name a toolchain of the CUDA release that built the library",
                 )
-            jobs.append(Job(module.index, target, fatbin.ptx(entry), entry.options, f"{module.where}, {target}"))
+            jobs.append(
+                Job(module.index, target, fatbin.ptx(entry), entry.options, f"{module.where}, {target}")
+            )
     return sorted(jobs, key=lambda job: len(job.ptx), reverse=True)
 
 
-def run_jobs(jobs: Sequence[Job], assemble: Assemble, progress: Progress) -> dict[int, dict[Arch, bytes]]:
+def run_jobs(jobs: Sequence[Job], assembly: Assembly, progress: Progress) -> dict[int, dict[Arch, bytes]]:
     """Return module -> architecture -> cubin, assembled on all cores; the first failure stops the rest."""
     total, done = sum(len(job.ptx) for job in jobs), 0
     cubins: dict[int, dict[Arch, bytes]] = {}
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         running: dict[Future[bytes], Job] = {
-            pool.submit(assemble, job.ptx, job.target, job.options, job.where): job for job in jobs
+            pool.submit(assembly.cubin, job.ptx, job.target, job.options, job.where): job for job in jobs
         }
         try:
             while running:
@@ -149,7 +181,7 @@ def run_jobs(jobs: Sequence[Job], assemble: Assemble, progress: Progress) -> dic
     return cubins
 
 
-def _reproduces(modules: Sequence[FatBinary], assemble: Assemble) -> bool | None:
+def _reproduces(modules: Sequence[FatBinary], assembly: Assembly) -> bool | None:
     """Say whether the smallest module's PTX, assembled for an architecture that it has, gives its own machine code.
 
     That proves that this ptxas with these options is the one that built the library. None when no module has both.
@@ -164,7 +196,7 @@ def _reproduces(modules: Sequence[FatBinary], assemble: Assemble) -> bool | None
     if not pairs:
         return None
     ptx, code = min(pairs, key=lambda pair: pair[0].size or len(pair[0].payload))
-    cubin = assemble(fatbin.ptx(ptx), ptx.arch, ptx.options, ptx.where)
+    cubin = assembly.cubin(fatbin.ptx(ptx), ptx.arch, ptx.options, ptx.where)
     return fatbin.image(code).rstrip(b"\0") == cubin.rstrip(b"\0")
 
 

@@ -30,7 +30,7 @@ def load(entry: Path) -> PatchedTree:
     return PatchedTree(root=entry / TREE, changes=delta.changes, applied=delta.applied)
 
 
-class _Delta(Record, kw_only=True):
+class _Delta(Record, frozen=True, kw_only=True):
     changes: tuple[Change, ...]
     applied: tuple[Applied, ...]
 
@@ -50,7 +50,14 @@ class _Git:
         }
 
     def apply(self, patch: Path, *options: str) -> proc.Finished:
-        command = [self._program, "apply", "--verbose", "--whitespace=nowarn", *options, patch]
+        command: list[str | Path] = [
+            self._program,
+            "apply",
+            "--verbose",
+            "--whitespace=nowarn",
+            *options,
+            patch,
+        ]
         return proc.run(command, env=self._env, cwd=self._work, check=False)
 
 
@@ -108,7 +115,9 @@ def _try(git: _Git, source: SourceTree, patch: Patch, file: Path, work: Path) ->
         if change.kind is not ChangeKind.ADD and not (work / change.path).exists():
             name = Path(change.path).name
             same_name = [path for path in source.manifest.files if path.endswith(f"/{name}")]
-            hint = f"; there is {same_name[0]}" if same_name else near_miss(change.path, source.manifest.files)
+            hint = (
+                f"; there is {same_name[0]}" if same_name else near_miss(change.path, source.manifest.files)
+            )
             return Applied(name=patch.name, verdict=Verdict.GONE, detail=f"{change.path}{hint}")
     return Applied(name=patch.name, verdict=Verdict.CONFLICT, detail=_where(done.stderr, patch, work))
 

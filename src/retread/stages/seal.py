@@ -69,7 +69,9 @@ def _patch(sources: dict[str, Source], patched: PatchedTree) -> None:
         path = change.path
         if change.kind is ChangeKind.DELETE:
             sources.pop(path, None)
-        elif path in sources or (change.kind is ChangeKind.ADD and str(PurePosixPath(path).parent) in folders):
+        elif path in sources or (
+            change.kind is ChangeKind.ADD and str(PurePosixPath(path).parent) in folders
+        ):
             sources[path] = NewBytes(name=path, content=(patched.root / path).read_bytes())
 
 
@@ -91,7 +93,9 @@ def _metadata(wheel: Wheel, target: Target, version: str) -> str:
     text = metadata.set_version(wheel.metadata, version)
     torch = f"torch{target.torch}"
     if not target.requires and torch not in {one.replace(" ", "") for one in metadata.requirements(text)}:
-        raise BaseError(f"{wheel.path.name} requires another torch than the target's {torch}", hint="say it in 'requires'")
+        raise BaseError(
+            f"{wheel.path.name} requires another torch than the target's {torch}", hint="say it in 'requires'"
+        )
     for requirement in target.requires:
         text = metadata.set_requirement(text, requirement)
     return text

@@ -69,7 +69,9 @@ def expectation(recipe: Recipe, proofs: Mapping[str, Proof]) -> dict[str, Entry]
         entry = expected.get(submodule.path)
         parent_known = any(submodule.path.startswith(f"{other.path}/") for other in recipe.pin.submodules)
         if entry is None and not parent_known:
-            raise SourceError(f"{recipe.name}: {submodule.path} is not a submodule of {recipe.pin.commit[:12]}")
+            raise SourceError(
+                f"{recipe.name}: {submodule.path} is not a submodule of {recipe.pin.commit[:12]}"
+            )
         if entry is not None and entry.id != submodule.commit:
             raise SourceError(
                 f"{recipe.name}: {submodule.path} is pinned at {submodule.commit[:12]}, the commit has {entry.id[:12]}"
@@ -107,7 +109,9 @@ def _members(sdist: Path) -> Iterator[tuple[str, bytes, bool]]:
                     continue
                 total += member.size
                 if member.size > _MAX_FILE or total > _MAX_TOTAL:
-                    raise SourceError(f"{sdist.name}: {member.name} makes it larger than a source archive may be")
+                    raise SourceError(
+                        f"{sdist.name}: {member.name} makes it larger than a source archive may be"
+                    )
                 stream = archive.extractfile(member)
                 assert stream is not None
                 yield path, stream.read(), bool(member.mode & 0o100)
@@ -135,7 +139,9 @@ def _put(path: Path, data: bytes, executable: bool) -> None:
         path.chmod(0o755)
 
 
-def _finish(recipe: Recipe, time: int, files: dict[str, str], allowed: list[UnprovenFile], into: Path) -> None:
+def _finish(
+    recipe: Recipe, time: int, files: dict[str, str], allowed: list[UnprovenFile], into: Path
+) -> None:
     manifest = Manifest(
         commit=recipe.pin.commit,
         time=time,
@@ -145,7 +151,9 @@ def _finish(recipe: Recipe, time: int, files: dict[str, str], allowed: list[Unpr
     (into / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
 
 
-def from_git(recipe: Recipe, into: Path, *, environment: Mapping[str, str], say: Callable[[str], None]) -> None:
+def from_git(
+    recipe: Recipe, into: Path, *, environment: Mapping[str, str], say: Callable[[str], None]
+) -> None:
     """Fetch the pinned commit and its submodules with git into ``into``; git's object ids are the proof."""
     git = proc.find("git", why="the source is to come from its repository")
     env = {**environment, "GIT_TERMINAL_PROMPT": "0"}
@@ -171,7 +179,7 @@ def from_git(recipe: Recipe, into: Path, *, environment: Mapping[str, str], say:
 def _checkout(git: Path, repository: str, commit: str, into: Path, env: Mapping[str, str]) -> int:
     """Put the files of one commit into ``into`` and return its time."""
     into.mkdir(parents=True, exist_ok=True)
-    command = [git, "-C", into, "-c", "core.autocrlf=false", "-c", "core.symlinks=true"]
+    command: list[str | Path] = [git, "-C", into, "-c", "core.autocrlf=false", "-c", "core.symlinks=true"]
     proc.run([*command, "init", "--quiet"], env=env)
     proc.run([*command, "fetch", "--quiet", "--depth=1", "--no-tags", repository, commit], env=env)
     found = proc.run([*command, "rev-parse", "FETCH_HEAD^{commit}"], env=env).stdout.strip()

@@ -27,7 +27,7 @@ _OPTION = re.compile(
 """Options that a PTX entry may ask for; they change code and nothing else."""
 
 
-class _Facts(Record, kw_only=True):
+class _Facts(Record, frozen=True, kw_only=True):
     version: str
 
 
@@ -89,5 +89,7 @@ def options(text: str, *, where: str) -> tuple[str, ...]:
     words = [word for word in shlex.split(text) if word not in {"-v", "--verbose"}]
     strange = [word for word in words if not _OPTION.fullmatch(word)]
     if strange:
-        raise FatbinError(f"{where}: its PTX asks for the ptxas option {strange[0]!r}, which retread does not pass on")
+        raise FatbinError(
+            f"{where}: its PTX asks for the ptxas option {strange[0]!r}, which retread does not pass on"
+        )
     return tuple(words)

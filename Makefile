@@ -1,0 +1,52 @@
+# What a maintainer types. Everything is installed into .venv; nothing outside this folder and the store is written.
+#   make wheel [RECIPE=xformers-0.0.35] [TARGET=cu128] [LANE=overlay]
+#   make wheels   make test   make lint   make bench   make schemas   make clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RECIPE ?= xformers-0.0.35
+OUT ?= dist
+
+.PHONY: setup wheel wheels plan test unit lint format bench schemas clean
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml scripts/setup.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh 1>&2
+	@touch $@
+
+wheel: setup
+	@$(BIN)/retread build $(RECIPE) $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) --out $(OUT)
+
+wheels: setup
+	@$(BIN)/retread build --all --out $(OUT)
+
+plan: setup
+	@$(BIN)/retread plan $(RECIPE) $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE))
+
+test: setup lint
+	$(BIN)/pytest
+
+unit: setup
+	$(BIN)/pytest tests/unit
+
+lint: setup
+	$(BIN)/ruff format --check src tests scripts
+	$(BIN)/ruff check src tests scripts
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff format src tests scripts
+	$(BIN)/ruff check --fix src tests scripts
+
+bench: setup
+	$(BIN)/python scripts/bench.py
+
+schemas: setup
+	@mkdir -p docs/schemas
+	@for name in recipe plan build audit inspect statement; do \
+		$(BIN)/retread recipe schema $$name > docs/schemas/$$name.json || exit 1; done
+
+clean:
+	rm -rf $(OUT) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

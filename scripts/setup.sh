@@ -1,0 +1,18 @@
+#!/bin/sh
+# Make the environment in $VENV from $PYTHON, with retread and its tools in it; say plainly what is missing.
+set -eu
+
+PYTHON=${PYTHON:-python3}
+VENV=${VENV:-.venv}
+
+command -v "$PYTHON" >/dev/null || { echo "setup: there is no $PYTHON; install Python 3.11 or newer, or set PYTHON="; exit 1; }
+"$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+	echo "setup: $("$PYTHON" --version) is too old; retread needs Python 3.11 or newer (set PYTHON=)"; exit 1; }
+command -v git >/dev/null || { echo "setup: there is no git; it applies the patches"; exit 1; }
+
+if ! [ -x "$VENV/bin/pip" ]; then
+	rm -rf "$VENV"
+	"$PYTHON" -m venv "$VENV" || {
+		echo "setup: $PYTHON cannot make a virtual environment; on Debian install python3-venv"; rm -rf "$VENV"; exit 1; }
+fi
+"$VENV/bin/pip" install --quiet --disable-pip-version-check --editable '.[dev]'
