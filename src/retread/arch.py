@@ -13,12 +13,12 @@ _PATTERN: Final = re.compile(r"(?P<major>[1-9][0-9]?)\.(?P<minor>[0-9])(?P<suffi
 FIRST_CUDA: Final[dict[Arch, tuple[int, int]]] = {
     Arch("5.0"): (6, 0),
     Arch("5.2"): (6, 5),
-    Arch("5.3"): (6, 5),
+    Arch("5.3"): (7, 0),
     Arch("6.0"): (8, 0),
     Arch("6.1"): (8, 0),
     Arch("6.2"): (8, 0),
     Arch("7.0"): (9, 0),
-    Arch("7.2"): (9, 2),
+    Arch("7.2"): (9, 1),
     Arch("7.5"): (10, 0),
     Arch("8.0"): (11, 0),
     Arch("8.6"): (11, 1),
@@ -46,6 +46,9 @@ FIRST_CUDA: Final[dict[Arch, tuple[int, int]]] = {
     Arch("12.1f"): (12, 9),
 }
 """The CUDA release whose ptxas first knew the architecture (CUDA release notes, PTX ISA release table)."""
+
+_TEGRA: Final = frozenset({(5, 3), (6, 2), (7, 2), (8, 7), (10, 1), (11, 0)})
+"""Systems on a chip: machine code crosses neither into them nor out of them."""
 
 
 def parse(text: str) -> Arch:
@@ -84,12 +87,24 @@ def sort_key(arch: Arch) -> tuple[int, int, str]:
 
 
 def runs(code: Arch, device: Arch) -> bool:
-    """Say whether a cubin for ``code`` runs on ``device``: same major, same or higher minor, no suffix.
+    """Say whether a cubin for ``code`` runs on ``device``: same major, same or higher minor.
 
-    Source: CUDA C++ Programming Guide, binary compatibility; ``a`` code runs on its own architecture alone.
+    ``a`` code runs on its own architecture alone, ``f`` code in its family: 10.0f on 10.0 and 10.3, never on 10.1.
+    Source: CUDA C++ Programming Guide, binary compatibility (none with Tegra) and family-specific features.
     """
     major, minor, suffix = parts(code)
     on_major, on_minor, _ = parts(device)
-    if suffix == "a":
-        return (major, minor) == (on_major, on_minor)
+    if (major, minor) == (on_major, on_minor):
+        return True
+    if suffix == "a" or _TEGRA & {(major, minor), (on_major, on_minor)}:
+        return False
     return major == on_major and minor <= on_minor
+
+
+def compiles(ptx: Arch, device: Arch) -> bool:
+    """Say whether the driver can compile ``ptx`` for ``device``: for any newer one; with a suffix, as machine code.
+
+    Source: CUDA C++ Programming Guide, PTX compatibility and family-specific features.
+    """
+    major, minor, suffix = parts(ptx)
+    return runs(ptx, device) if suffix else (major, minor) <= parts(device)[:2]

@@ -9,6 +9,7 @@ import argparse
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -379,12 +380,12 @@ def _store_list(options: argparse.Namespace) -> int:
             [{"kind": one.kind, "key": one.key, "size": one.size, "used": one.used} for one in entries]
         )
     else:
-        print(render.store(store.root, entries))
+        print(render.store(store.root, entries, now=time.time()))
     return 0
 
 
 def _store_prune(options: argparse.Namespace) -> int:
-    from retread.console import size
+    from retread.units import size
 
     machine = _machine(options)
     rubbish = machine.store.sweep()

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from retread.units import size
+
 
 class Step:
     """A running step, to which work reports how far it is."""
@@ -32,7 +34,7 @@ class Step:
             return
         self._shown = now
         amount = (
-            _bytes(done) + (f" of {_bytes(total)}" if total else "")
+            size(done) + (f" of {size(total)}" if total else "")
             if unit == "B"
             else f"{done} of {total} {unit}"
         )
@@ -97,12 +99,3 @@ class Console:
             self.say(f"  {title:<44} failed  {step.seconds:6.1f} s")
             raise
         self.say(f"  {title + (': ' + step.detail if step.detail else ''):<72} ok {step.seconds:6.1f} s")
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
-
-
-def size(count: int) -> str:
-    """Write a number of bytes for people: 3.3 MB."""
-    return _bytes(count)

@@ -15,16 +15,17 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
-from installer.records import Hash, InvalidRecordEntry, RecordEntry, parse_record_file
-from packaging.metadata import parse_email
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
 from retread.errors import WheelError
 from retread.model import Record, Sha256
+
+if TYPE_CHECKING:
+    from installer.records import RecordEntry
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FIELD: Final = re.compile(r"([!-9;-~]+):[ \t]*")
@@ -165,6 +166,8 @@ def canonical_order(names: Iterable[str], dist_info: str) -> list[str]:
 
 def parse_metadata(text: str) -> tuple[str, str]:
     """Return (name, version), both normalised, of a METADATA text; raise WheelError if it is malformed."""
+    from packaging.metadata import parse_email
+
     for field in ("Metadata-Version", "Name", "Version"):
         if len(_values(text, field)) != 1:
             raise _malformed(f"METADATA states {field} {len(_values(text, field))} times, not once")
@@ -226,6 +229,8 @@ def set_tags(text: str, tags: Iterable[str]) -> str:
 
 def parse_record(text: str) -> tuple[list[RecordEntry], list[str]]:
     """Return the entries of a RECORD text, and what is wrong with those that are no entry."""
+    from installer.records import InvalidRecordEntry, RecordEntry, parse_record_file
+
     entries, faults = [], []
     try:
         for row in parse_record_file(io.StringIO(text, newline="")):
@@ -244,6 +249,8 @@ def parse_record(text: str) -> tuple[list[RecordEntry], list[str]]:
 
 def record_text(files: Iterable[tuple[str, Sha256, int]], record: str) -> str:
     """Return the RECORD for (name, sha256, size), in that order; RECORD itself, named ``record``, is last."""
+    from installer.records import Hash, RecordEntry
+
     entries = [RecordEntry(name, Hash("sha256", _urlsafe(sha256)), size) for name, sha256, size in files]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -7,6 +7,8 @@ pages and brings the public default address; requests moves the bytes.
 from __future__ import annotations
 
 import ast
+import functools
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all (0 when unknown)."""
 _TIMEOUT = (20.0, 60.0)
+_TRUE = {"1", "true", "t", "yes", "y", "on"}
+_UV_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*=")
+"""uv's addresses may stand behind a name: ``internal=https://...``."""
 
 
 class Wanted(NamedTuple):
@@ -46,7 +51,7 @@ class Settings(NamedTuple):
 
 def settings(environment: Mapping[str, str]) -> Settings:
     """Return the user's own settings: uv's and pip's variables first, then pip's configuration, then the default."""
-    configured = _pip_configuration(environment)
+    configured = _pip_configuration(tuple(sorted(environment.items())))
     first = (
         environment.get("UV_DEFAULT_INDEX")
         or environment.get("UV_INDEX_URL")
@@ -54,15 +59,15 @@ def settings(environment: Mapping[str, str]) -> Settings:
     )
     more = environment.get("UV_INDEX", "").split() + environment.get("UV_EXTRA_INDEX_URL", "").split()
     more += configured.get("extra-index-url", "").split()
-    indexes = [
-        first or _default_index(),
-        *(address.rpartition("=")[2] if "://" in address else address for address in more),
-    ]
+    indexes = [_UV_NAME.sub("", address) for address in (first or _default_index(), *more)]
     links = (
         environment.get("UV_FIND_LINKS", "").replace(",", " ").split()
         + configured.get("find-links", "").split()
     )
-    offline = environment.get("UV_OFFLINE", "").lower() in {"1", "true"} or "no-index" in configured
+    offline = any(
+        value.lower() in _TRUE
+        for value in (environment.get("UV_OFFLINE", ""), configured.get("no-index", ""))
+    )
     return Settings(
         indexes=() if offline else tuple(dict.fromkeys(address for address in indexes if address)),
         folders=tuple(_folder(link) for link in links if "://" not in link or link.startswith("file:")),
@@ -79,22 +84,30 @@ def _default_index() -> str:
     return str(PYPI_SIMPLE_ENDPOINT)
 
 
-def _pip_configuration(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return pip's settings as pip itself reads them (files, then variables), without their section."""
+@functools.lru_cache
+def _pip_configuration(environment: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return pip's settings without their section: its files as pip itself reads them, then its variables.
+
+    The variables count where pip is not installed, too.
+    """
     command = [sys.executable, "-m", "pip", "config", "list"]
     try:
-        done = subprocess.run(
+        said = subprocess.run(
             command, capture_output=True, text=True, env=dict(environment), timeout=60, check=False
-        )
+        ).stdout
     except (OSError, subprocess.TimeoutExpired):
-        return {}
+        said = ""
     found: dict[str, str] = {}
-    for line in done.stdout.splitlines():
-        name, _, value = line.partition("=")
-        section, _, key = name.partition(".")
-        if section in {"global", "install", "download"} or name.startswith(":env:"):
-            with suppress(ValueError, SyntaxError):
-                found[key] = str(ast.literal_eval(value)).replace("\n", " ").strip()
+    for wanted in ("global", "install", "download"):
+        for line in said.splitlines():
+            name, _, value = line.partition("=")
+            section, _, key = name.partition(".")
+            if section == wanted:
+                with suppress(ValueError, SyntaxError):
+                    found[key] = str(ast.literal_eval(value)).replace("\n", " ").strip()
+    for name, value in environment:
+        if name.startswith("PIP_"):
+            found[name.removeprefix("PIP_").lower().replace("_", "-")] = value.strip()
     return found
 
 
@@ -129,7 +142,7 @@ def _locate(session: requests.Session, wanted: Wanted, indexes: Iterable[str]) -
     said: list[str] = []
     for index in indexes:
         shown = _without_secrets(index)
-        if urlsplit(index).scheme not in {"http", "https"}:
+        if not index.startswith(("http://", "https://")):
             said.append(f"{shown}: not an http address")
             continue
         try:
@@ -140,13 +153,13 @@ def _locate(session: requests.Session, wanted: Wanted, indexes: Iterable[str]) -
         except requests.RequestException as error:
             said.append(f"{shown}: {_reason(error)}")
             continue
-        except ValueError as error:
-            said.append(f"{shown}: its page for {wanted.project} cannot be read: {error}")
+        except ValueError as error:  # its text may hold the whole address
+            said.append(f"{shown}: its page for {wanted.project} cannot be read ({type(error).__name__})")
             continue
         named = [package for package in page.packages if package.filename == wanted.file]
         for package in named:
             if package.digests.get("sha256", wanted.sha256) == wanted.sha256:
-                return str(package.url)
+                return _with_secrets(str(package.url), index)
         what = f"has a {wanted.file} with another sha256" if named else f"has no file {wanted.file}"
         said.append(f"{shown}: {what}")
     raise FetchError(
@@ -200,7 +213,7 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}"
-    if isinstance(error, Timeout):
+    if isinstance(error, Timeout) or "timed out" in str(error):
         return "the server did not answer in time"
     if isinstance(error, NoConnection):
         return "no connection"
@@ -208,7 +221,18 @@ def _reason(error: Exception) -> str:
 
 
 def _without_secrets(address: str) -> str:
-    parts = urlsplit(address)
-    host = parts.hostname or ""
-    port = f":{parts.port}" if parts.port else ""
-    return parts._replace(netloc=host + port).geturl()
+    """Return an address as messages may show it: no user, no password, no query."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return address
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0].partition('#')[0]}"
+
+
+def _with_secrets(address: str, index: str) -> str:
+    """Return a file's address with the user and password of its index, if it is on the same host."""
+    file, page = urlsplit(address), urlsplit(index)
+    secrets, at, host = page.netloc.rpartition("@")
+    if at and (file.scheme, file.netloc) == (page.scheme, host):
+        return file._replace(netloc=f"{secrets}@{host}").geturl()
+    return address

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from retread import fs, metadata, plan, version
+from retread import fs, metadata, plan, version, zipwrite
 from retread.arch import Arch
-from retread.console import Console, size
+from retread.console import Console
 from retread.errors import PlanError
 from retread.model import (
     Applied,
@@ -40,6 +40,7 @@ from retread.model import (
 from retread.plan import Lane, Plan, Step
 from retread.recipe import Base, Target, Toolchain, part_for
 from retread.store import Kind, Store, digest
+from retread.units import size
 from retread.workspace import Loaded
 
 if TYPE_CHECKING:
@@ -173,12 +174,12 @@ class Job:
     @functools.cached_property
     def wheel_key(self) -> str:
         """Key of the finished wheel."""
-        made_of = (self.recipe.name, self.name, self.target, self.toolchain, zlib.ZLIB_RUNTIME_VERSION)
+        made_of = (self.recipe.name, self.name, self.target, self.toolchain, zipwrite.DEFLATE)
         return digest("wheel", code_digest(), self.base_key, self.patched_key, made_of)
 
     def library_key(self, member: str, architectures: tuple[Arch, ...]) -> str:
         """Key of a library with these architectures added."""
-        asked = (member, architectures, self.run_path(member), self.toolchain, zlib.ZLIB_RUNTIME_VERSION)
+        asked = (member, architectures, self.run_path(member), self.toolchain, zipwrite.DEFLATE)
         return digest("library", code_digest(), self.base.sha256, asked)
 
     def run_path(self, member: str) -> tuple[str, ...] | None:

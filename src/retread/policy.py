@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from retread import arch
 from retread.arch import Arch
@@ -41,8 +42,10 @@ def audit(
             checks += _architectures(name, facts, promise)
             checks += _run_path(name, facts, promise)
         checks += _named(wheel, promise)
-    for name, facts in (wheel.libraries if base is not None else {}).items():
-        checks += _against_base(name, facts, (base or {}).get(name))
+    if base is not None:
+        for name, facts in wheel.libraries.items():
+            checks += _against_base(name, facts, base.get(name))
+        checks += [_missing("base", name) for name in base if name not in wheel.libraries]
     return tuple(checks)
 
 
@@ -50,17 +53,15 @@ def _generic(wheel: WheelFacts) -> Iterator[Check]:
     machines = {tag.rpartition("-")[2] for tag in wheel.tags}
     limit = _glibc_limit(machines)
     for name, facts in wheel.libraries.items():
-        fits = any(machine.endswith(facts.machine) for machine in machines)
+        fits = all(machine.endswith(f"_{facts.machine}") for machine in machines)
         yield Check(
             check="machine",
             subject=name,
             ok=fits,
             detail=f"{facts.machine}, tags {', '.join(sorted(machines))}",
         )
-        newest = max(
-            (_numbers(version) for version in facts.versions if version.startswith("GLIBC_2")), default=(0,)
-        )
-        shown = ".".join(map(str, newest))
+        newest = max(map(_glibc, facts.versions), default=())
+        shown = ".".join(map(str, newest)) or "of any age"
         if limit:
             allowed = ".".join(map(str, limit))
             yield Check(
@@ -82,32 +83,36 @@ def _glibc_limit(platforms: Iterable[str]) -> tuple[int, ...]:
     return min(found, default=())
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version))
+def _glibc(version: str) -> tuple[int, ...]:
+    """Return the glibc that a symbol version asks for: GLIBC_2.17; the loader has DT_RELR from 2.36 on."""
+    if version == "GLIBC_ABI_DT_RELR":
+        return (2, 36)
+    match = re.fullmatch(r"GLIBC_([0-9]{1,4}(?:\.[0-9]{1,4})+)", version)
+    return tuple(int(part) for part in match[1].split(".")) if match else ()
 
 
 def _requirements(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
     wanted = [Requirement(text) for text in (f"torch{promise.torch}", *promise.requires)]
-    present = {
-        (item.name.lower(), str(item.marker), item.specifier) for item in map(Requirement, wheel.requires)
-    }
+    present = {Requirement(text) for text in wheel.requires}
     for item in {str(item): item for item in wanted}.values():
-        ok = (item.name.lower(), str(item.marker), item.specifier) in present
-        said = ", ".join(
-            text for text in wheel.requires if Requirement(text).name.lower() == item.name.lower()
-        )
+        ok = item in present
+        said = ", ".join(text for text in wheel.requires if _project(Requirement(text)) == _project(item))
         yield Check(
             check="requires",
             subject=str(item),
             ok=ok,
-            detail="in METADATA" if ok else f"METADATA says {said}",
+            detail="in METADATA" if ok else f"METADATA says {said or 'nothing of it'}",
         )
 
 
+def _project(item: Requirement) -> str:
+    return canonicalize_name(item.name)
+
+
 def _architectures(name: str, facts: LibraryFacts, promise: Promise) -> Iterator[Check]:
-    if not facts.modules:
-        return
     exempt = next((item for item in promise.exempt if item.library == name), None)
+    if not facts.modules and not exempt:
+        return
     sass = set(exempt.architectures if exempt else promise.architectures)
     ptx = set(exempt.ptx if exempt else promise.ptx)
     yield _held("sass", name, sass, [(module.index, set(module.sass)) for module in facts.modules], exempt)
@@ -120,11 +125,12 @@ def _held(
     faults = []
     for index, found in modules:
         lacks, more = wanted - found, found - wanted
-        words = [f"lacks {_list(lacks)}"] * bool(lacks) + [
-            f"has {_list(more)}, which is not promised"
-        ] * bool(more)
+        words = [f"lacks {_list(lacks)}"] if lacks else []
+        words += [f"has {_list(more)}, which is not promised"] if more else []
         if words:
             faults.append(f"module {index} {' and '.join(words)}")
+    if not modules and wanted:
+        return Check(check=check, subject=name, ok=False, detail=f"no GPU code, promised is {_list(wanted)}")
     if faults:
         detail = f"{len(faults)} of {len(modules)} modules: " + "; ".join(faults[:3])
         return Check(check=check, subject=name, ok=False, detail=detail)
@@ -134,24 +140,31 @@ def _held(
 
 
 def _list(values: Iterable[Arch]) -> str:
-    return " ".join(sorted(values, key=arch.sort_key)) or "nothing"
+    ordered = sorted(values, key=arch.sort_key)
+    return " ".join(ordered) or "nothing"
 
 
 def _run_path(name: str, facts: LibraryFacts, promise: Promise) -> Iterator[Check]:
-    for glob, wanted in promise.run_path.items():
-        if fnmatchcase(name, glob):
-            ok = facts.run_path == wanted
-            yield Check(check="run path", subject=name, ok=ok, detail=":".join(facts.run_path) or "none")
+    wanted = next((path for glob, path in promise.run_path.items() if fnmatchcase(name, glob)), None)
+    if wanted is not None:
+        ok = facts.run_path == wanted
+        yield Check(check="run path", subject=name, ok=ok, detail=":".join(facts.run_path) or "none")
 
 
 def _named(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
     """Check that every library that the promise names is there."""
     for item in promise.exempt:
         if item.library not in wheel.libraries:
-            yield Check(check="exempt", subject=item.library, ok=False, detail="no such library in the wheel")
+            yield _missing("exempt", item.library)
     for glob in promise.run_path:
         if not any(fnmatchcase(name, glob) for name in wheel.libraries):
-            yield Check(check="run path", subject=glob, ok=False, detail="no such library in the wheel")
+            yield _missing("run path", glob)
+    if promise.architectures and not any(facts.modules for facts in wheel.libraries.values()):
+        yield Check(check="sass", subject=wheel.file, ok=False, detail="no library has GPU code")
+
+
+def _missing(check: str, name: str) -> Check:
+    return Check(check=check, subject=name, ok=False, detail="no such library in the wheel")
 
 
 def _against_base(name: str, facts: LibraryFacts, base: LibraryFacts | None) -> Iterator[Check]:
@@ -165,3 +178,5 @@ def _against_base(name: str, facts: LibraryFacts, base: LibraryFacts | None) -> 
         new = sorted(ours - theirs)
         detail = f"none new against the base ({len(ours)})" if not new else f"new: {', '.join(new[:5])}"
         yield Check(check=check, subject=name, ok=not new, detail=detail)
+    modules = f"{len(facts.modules)} modules, {len(base.modules)} in the base"
+    yield Check(check="modules", subject=name, ok=len(facts.modules) == len(base.modules), detail=modules)

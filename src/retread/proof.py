@@ -8,9 +8,9 @@ line with its tree id. Source: git's object format (Documentation/gitformat-pack
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
-from typing import NamedTuple
+import re
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,8 @@ from retread.model import Record
 DIRECTORY = "040000"
 LINK = "120000"
 SUBMODULE = "160000"
+_LINE: Final = re.compile(r"(040000|100644|100664|100755|120000|160000) ([0-9a-f]{40}) ([^\0]+)")
+_COMMIT: Final = re.compile(rb"tree ([0-9a-f]{40})\n(?:.+\n)*?committer .*> ([0-9]{1,12}) [+-][0-9]{4}\n")
 
 
 class Entry(NamedTuple):
@@ -60,25 +62,28 @@ def parse(data: bytes, *, name: str) -> Proof:
     try:
         head = msgspec.json.decode(first, type=_Head)
         commit = base64.b64decode(head.commit_object, validate=True)
+        stated, time = _tree_and_time(commit)
         entries = _entries(listing.decode("utf-8"))
-    except (msgspec.DecodeError, binascii.Error, ValueError) as error:
+        found = tree_id(nested(entries))
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise SourceError(f"{name}: not a commit proof: {error}") from None
     commit_id = _object_id(b"commit", commit)
     if commit_id != head.commit:
         raise SourceError(f"{name}: its commit object is {commit_id}, not {head.commit}")
-    stated = commit.split(b"\n", 1)[0].removeprefix(b"tree ").decode()
-    found = tree_id(nested(entries))
     if found != stated:
         raise SourceError(
             f"{name}: its listing makes tree {found}, the commit {head.commit[:12]} has {stated}"
         )
-    return Proof(head.repository, head.commit, _committer_time(commit), entries)
+    return Proof(head.repository, head.commit, time, entries)
 
 
 def _entries(text: str) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
-    for line in text.splitlines():
-        mode, identity, path = line.split(" ", 2)
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), start=2):
+        match = _LINE.fullmatch(line)
+        if not match:
+            raise ValueError(f"line {number} is not 'mode id path': {line[:80]!r}")
+        mode, identity, path = match.groups()
         if path in entries:
             raise ValueError(f"{path} is listed twice")
         entries[path] = Entry(mode, identity)
@@ -89,7 +94,7 @@ Tree = dict[str, "Entry | Tree"]
 
 
 def nested(entries: dict[str, Entry]) -> Tree:
-    """Return the listing as nested directories."""
+    """Return the listing as nested directories; ValueError when a path is a file and a directory."""
     root: Tree = {}
     for path, entry in entries.items():
         *folders, name = path.split("/")
@@ -97,8 +102,10 @@ def nested(entries: dict[str, Entry]) -> Tree:
         for folder in folders:
             child = tree.setdefault(folder, {})
             if not isinstance(child, dict):
-                raise SourceError(f"{path}: {folder} is a file and a directory")
+                raise ValueError(f"{path}: {folder} is a file and a directory")
             tree = child
+        if name in tree:
+            raise ValueError(f"{path} is a file and a directory")
         tree[name] = entry
     return root
 
@@ -121,7 +128,8 @@ def _object_id(kind: bytes, data: bytes) -> str:
     return hashlib.sha1(kind + b" %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
-def _committer_time(commit: bytes) -> int:
-    lines = commit.split(b"\n\n", 1)[0].split(b"\n")
-    committer = next((line for line in lines if line.startswith(b"committer ")), b"committer x <> 0 +0000")
-    return int(committer.rsplit(b" ", 2)[1])
+def _tree_and_time(commit: bytes) -> tuple[str, int]:
+    match = _COMMIT.match(commit)
+    if not match:
+        raise ValueError("its commit object names no tree and committer")
+    return match[1].decode(), int(match[2])

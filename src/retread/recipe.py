@@ -9,10 +9,12 @@ import re
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
 
 import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
@@ -22,12 +24,25 @@ from retread.errors import PlanError, RecipeError
 from retread.model import Record, Sha256
 
 Digest = Annotated[
-    Sha256, msgspec.Meta(pattern="^[0-9a-f]{64}$", description="a sha256, 64 hexadecimal digits")
+    Sha256, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)", description="a sha256, 64 hexadecimal digits")
 ]
 Commit = Annotated[
-    str, msgspec.Meta(pattern="^[0-9a-f]{40}$", description="a full commit id, 40 hexadecimal digits")
+    str, msgspec.Meta(pattern=r"^[0-9a-f]{40}$(?!\n)", description="a full commit id, 40 hexadecimal digits")
 ]
-Cuda = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+\.[0-9]+$", description="a CUDA release, like 12.8")]
+Cuda = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9]{1,3}\.[0-9]{1,3}$(?!\n)", description="a CUDA release, like 12.8")
+]
+FileName = Annotated[
+    str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+!-]*$(?!\n)", description="a plain file name")
+]
+Architecture = Annotated[
+    Arch,
+    msgspec.Meta(
+        description="a GPU architecture, like 8.0, 9.0a or 12.0",
+        extra={"known": tuple(arch.FIRST_CUDA)},
+        extra_json_schema={"enum": list(arch.FIRST_CUDA)},
+    ),
+]
 Text = Annotated[str, msgspec.Meta(min_length=1, description="a text that is not empty")]
 Positive = Annotated[int, msgspec.Meta(ge=1, description="an integer from 1 on")]
 
@@ -64,17 +79,17 @@ class Unproven(_Table, frozen=True, kw_only=True):
 class Sdist(_Table, frozen=True, kw_only=True):
     """The source archive that stands for the pin."""
 
-    file: Text
+    file: FileName
     sha256: Digest
     unproven: tuple[Unproven, ...] = ()
-    copies: dict[str, str] = {}
+    copies: dict[str, str] = msgspec.field(default_factory=dict)
     """Folder in the sdist -> the pinned folder of which its files are copies."""
 
 
 class Base(_Table, frozen=True, kw_only=True):
     """A wheel whose compiled parts an overlay takes over."""
 
-    file: Text
+    file: FileName
     sha256: Digest
 
 
@@ -82,8 +97,8 @@ class Exemption(_Table, frozen=True, kw_only=True):
     """A library that does not carry the target's architectures, what it carries instead, and why."""
 
     library: Text
-    architectures: tuple[Arch, ...]
-    ptx: tuple[Arch, ...] = ()
+    architectures: tuple[Architecture, ...]
+    ptx: tuple[Architecture, ...] = ()
     reason: Text
 
 
@@ -104,8 +119,8 @@ class Target(_Table, frozen=True, kw_only=True):
     cuda: Cuda
     torch: Text
     revision: Positive
-    architectures: tuple[Arch, ...]
-    ptx: tuple[Arch, ...]
+    architectures: tuple[Architecture, ...]
+    ptx: tuple[Architecture, ...]
     base: tuple[Base, ...]
     toolchain: Text = ""
     """Name of the file in ``recipes/toolchains/`` whose ptxas assembles what the base lacks."""
@@ -115,7 +130,7 @@ class Target(_Table, frozen=True, kw_only=True):
     exempt: tuple[Exemption, ...] = ()
     requires: tuple[Text, ...] = ()
     """Requirements that replace those of the same name in METADATA, or are added."""
-    run_path: dict[str, tuple[Text, ...]] = {}
+    run_path: dict[str, tuple[Text, ...]] = msgspec.field(default_factory=dict)
     """Library (glob) -> run path entries."""
     edit: tuple[Edit, ...] = ()
 
@@ -139,7 +154,7 @@ class Part(_Table, frozen=True, kw_only=True):
 
     machine: Text
     package: Text
-    file: Text
+    file: FileName
     sha256: Digest
 
 
@@ -157,9 +172,9 @@ class Toolchain(_Table, frozen=True, kw_only=True):
 
 def parse_recipe(data: bytes, *, name: str) -> Recipe:
     """Return the recipe in ``data``; RecipeError lists every fault with its key path."""
-    recipe, faults = strict.read(Recipe, _toml(data, name))
-    if recipe is not None:
-        faults = list(_recipe_faults(recipe, name))
+    table = _toml(data, name)
+    recipe, faults = strict.read(Recipe, table)
+    faults += _recipe_faults(recipe, name) if recipe is not None else _faults_of_sound_targets(table)
     if recipe is None or faults:
         raise RecipeError(
             f"recipe {name} has {_count(faults)}",
@@ -196,7 +211,7 @@ def matches(path: str, globs: tuple[str, ...]) -> str:
 def _toml(data: bytes, name: str) -> dict[str, Any]:
     try:
         return tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOML and UTF-8 errors, and numbers that are too long
         raise RecipeError(f"{name}.toml is not TOML: {error}") from None
 
 
@@ -209,6 +224,21 @@ def _recipe_faults(recipe: Recipe, name: str) -> Iterator[str]:
         yield f"name: is {recipe.name!r}, the file is {name}.toml"
     if not NAME.fullmatch(recipe.project):
         yield f"project: {recipe.project!r} is not a project name"
+    yield from _version_faults(recipe)
+    if not recipe.targets:
+        yield "targets: none; a recipe needs at least one"
+    paths = [submodule.path for submodule in recipe.pin.submodules]
+    for index, path in enumerate(paths):
+        if paths.index(path) != index:
+            yield f"pin.submodules[{index}].path: {path!r} is listed twice"
+        if path.startswith("/") or ".." in PurePosixPath(path).parts:
+            yield f"pin.submodules[{index}].path: {path!r} leaves the source tree"
+    for key, target in recipe.targets.items():
+        for fault in _target_faults(key, target):
+            yield f"targets.{key}.{fault}"
+
+
+def _version_faults(recipe: Recipe) -> Iterator[str]:
     try:
         version = Version(recipe.version)
     except InvalidVersion:
@@ -216,16 +246,23 @@ def _recipe_faults(recipe: Recipe, name: str) -> Iterator[str]:
         return
     if version.local:
         yield f"version: {recipe.version!r} has a local part; that part is retread's to write"
-    if not recipe.targets:
-        yield "targets: none; a recipe needs at least one"
-    paths = [submodule.path for submodule in recipe.pin.submodules]
-    yield from (f"pin.submodules: {path!r} is listed twice" for path in paths if paths.count(path) > 1)
+    elif str(version) != recipe.version:
+        yield f"version: {recipe.version!r} is written {str(version)!r}"
     for key, target in recipe.targets.items():
-        for fault in _target_faults(recipe, key, target):
+        for index, base in enumerate(target.base):
+            yield from _base_faults(recipe, version, f"targets.{key}.base[{index}].file", base.file)
+
+
+def _faults_of_sound_targets(table: dict[str, Any]) -> Iterator[str]:
+    """Look into those targets of a broken recipe that read well, so that one wrong key hides no other fault."""
+    targets = table.get("targets")
+    for key, value in targets.items() if isinstance(targets, dict) else ():
+        target, _ = strict.read(Target, value)
+        for fault in _target_faults(key, target) if target is not None else ():
             yield f"targets.{key}.{fault}"
 
 
-def _target_faults(recipe: Recipe, key: str, target: Target) -> Iterator[str]:
+def _target_faults(key: str, target: Target) -> Iterator[str]:
     expected = "cu" + target.cuda.replace(".", "")
     if key != expected:
         yield f"cuda: {target.cuda} belongs to a target named {expected!r}"
@@ -237,33 +274,36 @@ def _target_faults(recipe: Recipe, key: str, target: Target) -> Iterator[str]:
         listed = f"exempt[{index}].architectures"
         yield from _architecture_faults(listed, exemption.architectures, target.cuda)
         yield from _architecture_faults(f"exempt[{index}].ptx", exemption.ptx, target.cuda)
-    for index, base in enumerate(target.base):
-        yield from _base_faults(recipe, f"base[{index}].file", base.file)
-    for index, text in enumerate((f"torch{target.torch}", *target.requires)):
-        field = "torch" if index == 0 else f"requires[{index - 1}]"
+    files = [base.file for base in target.base]
+    for index, file in enumerate(files):
+        if files.index(file) != index:
+            yield f"base[{index}].file: {file!r} is listed twice"
+    try:
+        SpecifierSet(target.torch)
+    except InvalidSpecifier:
+        yield f"torch: {target.torch!r} is not a version range like '>=2.10' or '==2.6.0'"
+    for index, text in enumerate(target.requires):
         try:
             Requirement(text)
         except InvalidRequirement as error:
-            yield f"{field}: {text!r}: {str(error).splitlines()[0]}"
+            yield f"requires[{index}]: {text!r}: {str(error).splitlines()[0]}"
 
 
 def _architecture_faults(field: str, values: tuple[Arch, ...], cuda: str) -> Iterator[str]:
     release = tuple(int(part) for part in cuda.split("."))
     for index, value in enumerate(values):
-        first = arch.FIRST_CUDA.get(value)
-        if first is None:
-            yield f"{field}[{index}]: no GPU has the architecture {value!r}{strict.near_miss(value, arch.FIRST_CUDA)}"
-        elif release < first:
+        first = arch.FIRST_CUDA[value]
+        if release < first:
             yield f"{field}[{index}]: {value} needs CUDA {first[0]}.{first[1]} or newer, the target says {cuda}"
         if values.index(value) != index:
             yield f"{field}[{index}]: {value} is listed twice"
 
 
-def _base_faults(recipe: Recipe, field: str, file: str) -> Iterator[str]:
+def _base_faults(recipe: Recipe, version: Version, field: str, file: str) -> Iterator[str]:
     try:
-        project, version, _, _ = parse_wheel_filename(file)
+        project, found, _, _ = parse_wheel_filename(file)
     except InvalidWheelFilename as error:
         yield f"{field}: {error}"
         return
-    if project != canonicalize_name(recipe.project) or version != Version(recipe.version):
+    if project != canonicalize_name(recipe.project) or found != version:
         yield f"{field}: {file!r} is not a wheel of {recipe.project} {recipe.version}"

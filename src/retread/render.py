@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from retread import arch
 from retread.arch import Arch
-from retread.console import size
 from retread.model import Applied, AuditReport, LibraryFacts, WheelFacts
 from retread.plan import Plan
-from retread.store import Entry
+from retread.units import size
+
+if TYPE_CHECKING:
+    from retread.store import Entry
 
 DEVICES: Final = {
     Arch("7.5"): "Turing",
@@ -89,8 +90,7 @@ def coverage(facts: LibraryFacts, device: Arch) -> str:
     for module in facts.modules:
         if any(arch.runs(code, device) for code in module.sass):
             continue
-        plain = [one for one in module.ptx if not arch.parts(one)[2]]
-        if not any(arch.number(one) <= arch.number(device) for one in plain):
+        if not any(arch.compiles(one, device) for one in module.ptx):
             return "none"
         verdict = "jit"
     return verdict
@@ -104,16 +104,15 @@ def audit(report: AuditReport) -> str:
     return "\n".join([*_table(rows), f"{report.wheel}: {promise} {verdict}"])
 
 
-def store(root: Path, entries: Sequence[Entry]) -> str:
-    """Return the rooms of a store with their sizes, and the largest entries."""
+def store(root: Path, entries: Sequence[Entry], *, now: float) -> str:
+    """Return the rooms of a store with their sizes; ``now`` is in seconds since 1970, as the entries' times are."""
     kinds: dict[str, tuple[int, int]] = {}
     for entry in entries:
         count, total = kinds.get(entry.kind, (0, 0))
         kinds[entry.kind] = (count + 1, total + entry.size)
     rows = [(kind, f"{count} entries", size(total)) for kind, (count, total) in sorted(kinds.items())]
     rows.append(("all", f"{len(entries)} entries", size(sum(entry.size for entry in entries))))
-    day = time.time() - 86400
-    recent = sum(entry.used > day for entry in entries)
+    recent = sum(entry.used > now - 86400 for entry in entries)
     return "\n".join([f"{root}  ({recent} used in the last day)", *_table(rows)])
 
 

@@ -1,13 +1,19 @@
-"""The bill of materials of a patched wheel: CycloneDX, with the patches as pedigree (PEP 770 says where it lies). Pure."""
+"""The bill of materials of a patched wheel: CycloneDX, with the patches as pedigree (its place: PEP 770). Pure."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import msgspec
+
 from retread.model import PatchStatement, Statement
+
+if TYPE_CHECKING:
+    from cyclonedx.model.component import Component, Patch
 
 _NAMESPACE = uuid.UUID("7d1a0e0c-9f5c-5d55-8a3e-3a1b6f0b8d10")
 
@@ -26,6 +32,7 @@ def write(statement: Statement, patches: Mapping[str, bytes]) -> bytes:
     def pypi(version: str) -> PackageURL:
         return PackageURL("pypi", name=statement.project, version=version)
 
+    told = msgspec.json.encode(statement, order="deterministic")
     upstream = statement.version.partition("+")[0]
     origin = Component(
         name=statement.project,
@@ -49,7 +56,7 @@ def write(statement: Statement, patches: Mapping[str, bytes]) -> bytes:
     )
     submodules = list(_submodules(statement))
     bom = Bom(
-        serial_number=uuid.uuid5(_NAMESPACE, f"{statement.version} {statement.base.sha256}"),
+        serial_number=uuid.uuid5(_NAMESPACE, told.decode()),
         metadata=BomMetaData(component=subject, timestamp=datetime.fromtimestamp(statement.commit_time, UTC)),
         components=submodules,
     )
@@ -57,7 +64,7 @@ def write(statement: Statement, patches: Mapping[str, bytes]) -> bytes:
     return (JsonV1Dot6(bom).output_as_string(indent=2) + "\n").encode()
 
 
-def _patch(patch: PatchStatement, data: bytes) -> object:
+def _patch(patch: PatchStatement, data: bytes) -> Patch:
     from cyclonedx.model import AttachedText
     from cyclonedx.model.component import Diff, Patch, PatchClassification
     from cyclonedx.model.issue import IssueClassification, IssueType
@@ -74,7 +81,7 @@ def _patch(patch: PatchStatement, data: bytes) -> object:
     )
 
 
-def _submodules(statement: Statement) -> Iterable[object]:
+def _submodules(statement: Statement) -> Iterable[Component]:
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from email.parser import HeaderParser
 from pathlib import PurePosixPath
 from typing import Final
 
-from unidiff import PatchedFile, PatchSet, UnidiffParseError
+from unidiff.errors import UnidiffParseError
+from unidiff.patch import PatchedFile, PatchSet
 
 from retread.errors import SeriesError
 from retread.model import Change, ChangeKind, Record, Sha256
@@ -25,6 +26,8 @@ UPSTREAM: Final = re.compile(
     r"(not reported|reported as \S+|fixed in \S+ \([0-9a-f]{7,40}\))(;.*)?", re.DOTALL
 )
 _SEPARATOR: Final = "\n---\n"
+_LINK: Final = re.compile(r"^(?:(?:new|old|deleted)(?: file)? mode|index \S+) 1[26]0000$", re.MULTILINE)
+_COPY: Final = re.compile(r"^copy from ", re.MULTILINE)
 
 
 class Patch(Record, frozen=True, kw_only=True):
@@ -54,9 +57,11 @@ def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]
     faults: list[str] = []
     names = _names(files["series"].decode("utf-8", "replace"), faults)
     present = sorted(name for name in files if name.endswith((".patch", ".diff")))
-    for name in names:
-        if name not in files:
-            faults.append(f"series: {name} is listed, but there is no such file{near_miss(name, present)}")
+    faults.extend(
+        f"series: {name} is listed, but there is no such file{near_miss(name, present)}"
+        for name in names
+        if name not in files
+    )
     faults.extend(f"{name}: not listed in series" for name in present if name not in names)
     patches = [_lint(name, files[name], faults) for name in names if name in files]
     if faults:
@@ -81,8 +86,8 @@ def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
     """Return the patch, or None after adding what is wrong with it to ``faults``."""
     found: list[str] = []
     head, separator, body = data.decode("utf-8", "surrogateescape").partition(_SEPARATOR)
-    header = HeaderParser().parsestr(head)
-    found.extend(_header_faults(dict(header.items()), bool(separator)))
+    header = HeaderParser().parsestr(head.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    found.extend(_header_faults(header.items(), bool(separator)))
     diff = _diff(body, found)
     for file in diff:
         found.extend(_file_faults(file))
@@ -105,10 +110,15 @@ def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
     )
 
 
-def _header_faults(header: Mapping[str, str], separated: bool) -> Iterator[str]:
+def _header_faults(items: Sequence[tuple[str, str]], separated: bool) -> Iterator[str]:
+    header = dict(items)
     if not separated:
         yield "no line '---' between header and diff"
+    if any("\N{REPLACEMENT CHARACTER}" in value for value in header.values()):
+        yield "header: not UTF-8"
     for field in FIELDS:
+        if [name for name, _ in items].count(field) > 1:
+            yield f"header: {field} stands there twice"
         if not header.get(field, "").strip():
             yield f"header: {field} is missing{near_miss(field, header)}"
     upstream = " ".join(header.get("Upstream", "").split())
@@ -135,24 +145,37 @@ def _lines(body: str) -> list[str]:
 def _file_faults(file: PatchedFile) -> Iterator[str]:
     if file.is_binary_file:
         yield f"{file.path}: a binary blob; patches hold text"
-    info = "".join(file.patch_info or [])
-    if "120000" in info or "160000" in info:
+    if _LINK.search(_info(file)):
         yield f"{file.path}: makes a symbolic link or a submodule"
     for path, prefix in ((file.source_file, "a/"), (file.target_file, "b/")):
         if path == "/dev/null":
             continue
         plain = path.removeprefix(prefix)
         pure = PurePosixPath(plain)
-        if pure.is_absolute() or "\\" in plain or path.startswith('"'):
-            yield f"{path}: not a plain relative path"
+        if pure.is_absolute() or "\\" in plain or path.startswith('"') or not plain.isprintable():
+            yield f"{_printable(path)}: not a plain relative path"
         elif ".." in pure.parts or ".git" in pure.parts:
             yield f"{path}: leaves the source tree"
+        elif str(pure) != plain:
+            yield f"{path}: write it as {prefix}{pure}"
         elif plain == path:
             yield f"{path}: expected a path that starts with {prefix!r}"
 
 
+def _info(file: PatchedFile) -> str:
+    """Return git's lines about the file: modes, renames, blob ids."""
+    return "".join(str(line) for line in file.patch_info or [])
+
+
+def _printable(path: str) -> str:
+    return path if path.isprintable() else ascii(path)
+
+
 def _changes(file: PatchedFile) -> Iterator[Change]:
-    if file.is_rename:
+    if _COPY.search(_info(file)):
+        yield Change(path=file.source_file.removeprefix("a/"), kind=ChangeKind.MODIFY)
+        yield Change(path=file.target_file.removeprefix("b/"), kind=ChangeKind.ADD)
+    elif file.is_rename:
         yield Change(path=file.source_file.removeprefix("a/"), kind=ChangeKind.DELETE)
         yield Change(path=file.target_file.removeprefix("b/"), kind=ChangeKind.ADD)
     elif file.is_added_file:

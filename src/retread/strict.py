@@ -62,15 +62,30 @@ def _check_leaf(kind: Any, data: Any, path: str, faults: list[str]) -> None:
         msgspec.convert(data, kind, strict=True)
     except msgspec.ValidationError as error:
         faults.append(f"{path}: {_expectation(kind, data, str(error))}")
+        return
+    for note in _notes(kind):
+        known = (note.extra or {}).get("known", (data,))
+        if data not in known:
+            faults.append(f"{path}: expected {note.description}, got {_shown(data)}{near_miss(data, known)}")
 
 
 def _expectation(kind: Any, data: Any, said: str) -> str:
-    for note in getattr(kind, "__metadata__", ()):
-        if isinstance(note, msgspec.Meta) and note.description:
-            return f"expected {note.description}, got {data!r}"
+    for note in _notes(kind):
+        if note.description:
+            return f"expected {note.description}, got {_shown(data)}"
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         said += near_miss(str(data), [str(member.value) for member in kind])
     return f"{said[:1].lower()}{said[1:]}"
+
+
+def _notes(kind: Any) -> list[msgspec.Meta]:
+    """Return what a type says beside itself; ``extra["known"]`` of a text are its values, all of them."""
+    return [note for note in getattr(kind, "__metadata__", ()) if isinstance(note, msgspec.Meta)]
+
+
+def _shown(data: object) -> str:
+    text = repr(data)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _join(path: str, key: object) -> str:

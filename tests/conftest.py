@@ -1,0 +1,92 @@
+"""What every test stands on: no home, no network but loopback, a store of its own; a real project, an index."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import Index
+from tinycuda import Project, Upstream, make_upstream
+
+from retread import net
+
+_real_configuration = net._pip_configuration
+
+
+@pytest.fixture(scope="session")
+def homeless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a home that is a file: whoever wants something below it gets an error."""
+    path = tmp_path_factory.mktemp("home") / "nobody"
+    path.write_text("tests have no home\n")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _alone(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, homeless: Path
+) -> None:
+    """Keep every test away from the user's store, home, settings and (unless it is marked) network."""
+    monkeypatch.setenv("RETREAD_STORE", str(tmp_path / "store"))
+    for name in ("GITHUB_ACTIONS", "RETREAD_ROOT", *(name for name in os.environ if name.startswith("GIT_"))):
+        monkeypatch.delenv(name, raising=False)
+    if request.node.get_closest_marker("network"):
+        return  # the user's own index settings are needed
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(homeless))
+    for name in tuple(os.environ):
+        if name.startswith(("PIP_", "UV_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple/")
+    _block(monkeypatch)
+
+
+def _block(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def only_loopback(self: socket.socket, address: Any) -> None:
+        if self.family in {socket.AF_INET, socket.AF_INET6} and address[0] not in {"127.0.0.1", "::1"}:
+            pytest.fail(f"a test without the mark 'network' wants {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", only_loopback)
+
+
+@pytest.fixture(scope="session")
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Upstream:
+    """Return what tinycuda's upstream published."""
+    return make_upstream(tmp_path_factory.mktemp("upstream"))
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[Index]:
+    index = Index()
+    yield index
+    index.stop()
+
+
+@pytest.fixture
+def index(_server: Index, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    """Return an empty index on 127.0.0.1, which is the only one that is configured."""
+    _server.reset()
+    monkeypatch.setenv("PIP_INDEX_URL", _server.url)
+    yield _server
+    _server.released.set()
+
+
+@pytest.fixture
+def make_project(
+    tmp_path: Path, upstream: Upstream, index: Index, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], Project]:
+    """Return what makes a workspace in a folder of its own; all of them share index and store."""
+    return lambda name: Project(tmp_path / name, upstream, index, capsys.readouterr)
+
+
+@pytest.fixture
+def project(make_project: Callable[[str], Project]) -> Project:
+    """Return a workspace with a recipe that builds."""
+    return make_project("project")

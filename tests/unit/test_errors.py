@@ -1,0 +1,78 @@
+"""Every way to refuse has an exit code of its own, and the help text lists them all."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from retread import cli, errors
+from retread.errors import RecipeError, RetreadError
+
+CLASSES = [
+    found
+    for _, found in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(found, RetreadError) and found is not RetreadError
+]
+SOURCE = Path(errors.__file__).parent
+
+
+def test_there_are_classes_to_check() -> None:
+    assert RecipeError in CLASSES
+    assert set(CLASSES) == set(RetreadError.__subclasses__())
+
+
+def test_exit_codes_are_distinct_and_leave_room_for_bugs_and_signals() -> None:
+    codes = [found.exit_code for found in CLASSES]
+    assert len(set(codes)) == len(codes)
+    assert all(1 < code < 125 for code in codes)
+
+
+def test_kinds_are_distinct_words() -> None:
+    kinds = [found.kind for found in CLASSES]
+    assert len(set(kinds)) == len(kinds)
+    assert all(re.fullmatch("[a-z]+", kind) for kind in kinds)
+
+
+@pytest.mark.parametrize("found", CLASSES)
+def test_each_says_what_it_means(found: type[RetreadError]) -> None:
+    assert found.__doc__
+    assert found.__doc__.endswith(".")
+
+
+def test_the_help_text_lists_every_code() -> None:
+    words = {
+        int(code): text for code, text in re.findall(r"(\d+) ([A-Za-z][^\d\n]*?)(?:  |\n|$)", cli._EXIT_CODES)
+    }
+    assert set(words) == {0, 1, 130} | {found.exit_code for found in CLASSES}
+    for found in (
+        errors.RecipeError,
+        errors.SourceError,
+        errors.PlanError,
+        errors.AuditError,
+        errors.WheelError,
+    ):
+        assert found.kind in words[found.exit_code]
+    assert cli._EXIT_CODES in cli.parser().format_help()
+
+
+def test_a_message_says_what_then_each_fault_then_what_next() -> None:
+    error = RecipeError(
+        "recipe x has 2 faults", faults=["a: missing", "b: unknown key"], hint="read the schema"
+    )
+    assert str(error) == (
+        "recipe x has 2 faults\n  - a: missing\n  - b: unknown key\n  next: read the schema"
+    )
+    assert str(RecipeError("only this")) == "only this"
+    assert (error.message, error.faults) == ("recipe x has 2 faults", ("a: missing", "b: unknown key"))
+
+
+def test_only_the_command_line_ends_the_process() -> None:
+    for path in SOURCE.rglob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        if path.name != "cli.py":
+            assert not calls & {"sys.exit", "exit", "quit", "os._exit"}, path

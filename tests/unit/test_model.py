@@ -1,0 +1,50 @@
+"""Records: frozen, strict, and the same after a way through JSON."""
+
+from __future__ import annotations
+
+import inspect
+
+import msgspec
+import pytest
+
+from retread import model
+from retread.arch import Arch
+from retread.model import Check, LibraryFacts, Module, Record
+
+RECORDS = [
+    found
+    for _, found in inspect.getmembers(model, inspect.isclass)
+    if issubclass(found, Record) and found is not Record
+]
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_every_record_is_frozen_strict_and_keyword_only(record: type[Record]) -> None:
+    settings = record.__struct_config__
+    assert settings.frozen
+    assert settings.forbid_unknown_fields
+    with pytest.raises(TypeError, match="positional"):
+        record(1)  # type: ignore[call-arg]
+
+
+def test_a_record_cannot_be_changed() -> None:
+    check = Check(check="record", subject="x.whl", ok=True, detail="")
+    with pytest.raises(AttributeError, match="immutable"):
+        check.ok = False  # type: ignore[misc]
+
+
+def test_facts_survive_json() -> None:
+    facts = LibraryFacts(
+        machine="x86_64",
+        needed=("libc10.so",),
+        run_path=(),
+        versions=("GLIBC_2.17",),
+        undefined=("cudaMalloc",),
+        modules=(Module(index=0, sass=(Arch("9.0a"),), ptx=(Arch("8.0"),)),),
+    )
+    assert msgspec.json.decode(msgspec.json.encode(facts), type=LibraryFacts) == facts
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError, match="unknown field `more`"):
+        msgspec.json.decode(b'{"check":"a","subject":"b","ok":true,"detail":"","more":1}', type=Check)

@@ -1,0 +1,132 @@
+"""Strict reading: every fault at once, each with its key path and the near miss."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retread import strict
+from retread.model import Record
+
+Level = Annotated[int, msgspec.Meta(ge=1, description="an integer from 1 on")]
+Metal = Annotated[str, msgspec.Meta(description="a metal", extra={"known": ("iron", "copper")})]
+
+
+class Colour(StrEnum):
+    RED = "red"
+    GREEN = "green"
+
+
+class Leaf(Record, rename="kebab", frozen=True, kw_only=True):
+    two_words: str
+    level: Level = 1
+    metal: Metal = "iron"
+
+
+class Root(Record, rename="kebab", frozen=True, kw_only=True):
+    name: str
+    leaves: tuple[Leaf, ...] = ()
+    by_name: dict[str, Leaf] = msgspec.field(default_factory=dict)
+    colour: Colour = Colour.RED
+    flag: bool = False
+    size: float = 0.0
+
+
+def faults(**data: Any) -> list[str]:
+    record, found = strict.read(Root, data)
+    assert (record is None) == bool(found)
+    return found
+
+
+def test_sound_data_becomes_a_record() -> None:
+    data = {"name": "n", "leaves": [{"two-words": "w", "level": 2}], "by-name": {"x": {"two-words": "y"}}}
+    record, found = strict.read(Root, data)
+    assert found == []
+    assert record == Root(
+        name="n", leaves=(Leaf(two_words="w", level=2),), by_name={"x": Leaf(two_words="y")}
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        ({}, "name: missing"),
+        ({"name": 5}, "name: expected `str`, got `int`"),
+        ({"name": "n", "flag": 1}, "flag: expected `bool`, got `int`"),
+        ({"name": "n", "flag": "true"}, "flag: expected `bool`, got `str`"),
+        ({"name": "n", "colur": "red"}, "colur: unknown key (did you mean 'colour'?)"),
+        ({"name": "n", "zzz": 1}, "zzz: unknown key"),
+        ({"name": "n", "by_name": {}}, "by_name: unknown key (did you mean 'by-name'?)"),
+        ({"name": "n", "colour": "gren"}, "colour: invalid enum value 'gren' (did you mean 'green'?)"),
+        ({"name": "n", "leaves": "x"}, "leaves: expected `array`, got `str`"),
+        ({"name": "n", "leaves": {}}, "leaves: expected `array`, got `object`"),
+        ({"name": "n", "leaves": ["x"]}, "leaves[0]: expected a table, got a string"),
+        ({"name": "n", "by-name": []}, "by-name: expected `object`, got `array`"),
+        ({"name": "n", "by-name": {"a.b": []}}, 'by-name."a.b": expected a table, got an array'),
+        ({"name": "n", "leaves": [{"two-words": "w"}, {}]}, "leaves[1].two-words: missing"),
+        (
+            {"name": "n", "leaves": [{"two-words": "w", "level": 0}]},
+            "leaves[0].level: expected an integer from 1 on, got 0",
+        ),
+        (
+            {"name": "n", "leaves": [{"two-words": "w", "level": True}]},
+            "leaves[0].level: expected an integer from 1 on, got True",
+        ),
+        (
+            {"name": "n", "leaves": [{"two-words": "w", "metal": "cooper"}]},
+            "leaves[0].metal: expected a metal, got 'cooper' (did you mean 'copper'?)",
+        ),
+    ],
+)
+def test_each_fault_has_its_path(data: dict[str, Any], fault: str) -> None:
+    assert faults(**data) == [fault]
+
+
+def test_all_faults_come_at_once() -> None:
+    found = faults(colur="red", leaves=[{"level": 0}, 7], flag="no")
+    assert found == [
+        "colur: unknown key (did you mean 'colour'?)",
+        "leaves[0].level: expected an integer from 1 on, got 0",
+        "leaves[0].two-words: missing",
+        "leaves[1]: expected a table, got an integer",
+        "flag: expected `bool`, got `str`",
+        "name: missing",
+    ]
+
+
+def test_a_list_where_a_table_belongs() -> None:
+    assert strict.read(Root, []) == (None, ["top level: expected a table, got an array"])
+
+
+def test_a_huge_value_does_not_flood_the_terminal() -> None:
+    (fault,) = faults(name="n", leaves=[{"two-words": "w", "level": "x" * 5000}])
+    assert fault.endswith("xxx...")
+    assert len(fault) < 150
+
+
+def test_near_miss() -> None:
+    assert strict.near_miss("cu129", ["cu128", "cpu"]) == " (did you mean 'cu128'?)"
+    assert strict.near_miss("rocm", ["cu128", "cpu"]) == ""
+    assert strict.near_miss("x", []) == ""
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=12,
+)
+_KEYS = st.sampled_from(["name", "leaves", "by-name", "colour", "flag", "size", "two-words", "level"])
+
+
+@given(st.dictionaries(_KEYS, _VALUES | st.lists(st.dictionaries(_KEYS, _VALUES)), max_size=6))
+def test_anything_becomes_a_record_or_a_list_of_faults(data: dict[str, Any]) -> None:
+    record, found = strict.read(Root, data)
+    assert (record is None) == bool(found)
+    assert all(": " in fault for fault in found)
+    if record is not None:
+        assert msgspec.convert(data, Root) == record
