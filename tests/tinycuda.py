@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -100,6 +101,24 @@ file = "tinycuda/version.py"
 find = '"1.0"'
 replace = '"{{version}}"'
 """
+TOOLCHAIN = """\
+name = "fake-12.8"
+cuda = "12.8"
+ptx-isa = "{isa}"
+ptxas = "bin/ptxas"
+
+[[part]]
+machine = "{machine}"
+package = "fakenvcc"
+file = "{file}"
+sha256 = "{sha256}"
+"""
+PTXAS = """\
+#!/bin/sh
+[ "$1" = --version ] && echo "Cuda compilation tools, release 12.8, V12.8.93" && exit
+for out; do :; done
+exec cp "{data}/add.${{1#-arch=}}.cubin" "$out"
+"""
 GIT = {
     "GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.org", "GIT_AUTHOR_DATE": f"{TIME} +0000",
     "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@example.org", "GIT_COMMITTER_DATE": f"{TIME} +0000",
@@ -167,13 +186,13 @@ def make_sdist(files: Mapping[str, bytes], more: Iterable[tarfile.TarInfo] = ())
     return out.getvalue()
 
 
-def record(files: Mapping[str, bytes]) -> bytes:
+def record(files: Mapping[str, bytes], folder: str = INFO) -> bytes:
     """Return the RECORD of a wheel's files."""
     rows = []
     for name, data in files.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
         rows.append(f"{name},sha256={digest},{len(data)}\n")
-    return "".join([*rows, f"{INFO}/RECORD,,\n"]).encode()
+    return "".join([*rows, f"{folder}/RECORD,,\n"]).encode()
 
 
 def zip_bytes(files: Mapping[str, bytes], modes: Mapping[str, int] | None = None) -> bytes:
@@ -325,6 +344,25 @@ class Project:
             data = body if isinstance(body, bytes) else body.encode()
             (folder / name).write_bytes(HEADER.format(subject=f"Change {name}").encode() + data)
         (folder / "series").write_text("".join(f"{name}\n" for name in names))
+
+    def add_toolchain(self, *architectures: str, script: str = PTXAS, isa: str = "8.7") -> None:
+        """Promise more architectures, and name a toolchain whose ptxas is a script that knows the answers."""
+        files = {
+            "bin/ptxas": script.format(data=DATA).encode(),
+            "fakenvcc-12.8.dist-info/METADATA": b"Metadata-Version: 2.1\nName: fakenvcc\nVersion: 12.8\n\n",
+            "fakenvcc-12.8.dist-info/WHEEL": b"Wheel-Version: 1.0\nTag: py3-none-any\n\n",
+        }
+        name = "fakenvcc-12.8-py3-none-any.whl"
+        part = zip_bytes(files | {"fakenvcc-12.8.dist-info/RECORD": record(files, "fakenvcc-12.8.dist-info")})
+        self.index.files["fakenvcc"] = {name: part}
+        text = TOOLCHAIN.format(isa=isa, machine=platform.machine(), file=name, sha256=sha256(part))
+        (self.root / "recipes" / "toolchains").mkdir(exist_ok=True)
+        (self.root / "recipes" / "toolchains" / "fake-12.8.toml").write_text(text)
+        if architectures:
+            listed = ", ".join(f'"{one}"' for one in architectures)
+            self.edit_recipe(
+                'architectures = ["8.0", "9.0a"]', f'architectures = [{listed}]\ntoolchain = "fake-12.8"'
+            )
 
     # Running.
 

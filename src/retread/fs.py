@@ -21,6 +21,11 @@ _KNOWN = {
     errno.EACCES: ("no permission", "use a folder that you may write to"),
     errno.EPERM: ("no permission", "use a folder that you may write to"),
     errno.EROFS: ("the disk is read-only", "use a folder that you may write to"),
+    errno.EFBIG: ("the file is larger than this process or disk may write", "raise the limit (ulimit -f)"),
+    errno.EEXIST: ("a file is in the way", "move it away, or use another folder"),
+    errno.ENOTDIR: ("a file is in the way", "move it away, or use another folder"),
+    errno.EISDIR: ("a folder is in the way", "move it away, or use another folder"),
+    errno.ENAMETOOLONG: ("the name is too long", "use a folder with a shorter name"),
 }
 
 

@@ -51,7 +51,7 @@ class WheelName(Record, frozen=True, kw_only=True):
 
     @property
     def stem(self) -> str:
-        """What ``.dist-info`` and ``.data`` stand behind: ``xformers-0.0.35``."""
+        """What ``.dist-info`` and ``.data`` stand behind: ``demo-1.2``."""
         return f"{self.distribution}-{self.spelled_version}"
 
     @property

@@ -137,7 +137,7 @@ def fetch(wanted: Wanted, partial: Path, *, using: Settings, progress: Progress)
 def _locate(session: requests.Session, wanted: Wanted, indexes: Iterable[str]) -> str:
     """Return the address of the wanted file on the first index that has a file of its name and digest."""
     import requests
-    from pypi_simple import NoSuchProjectError, PyPISimple
+    from pypi_simple import NoSuchProjectError, PyPISimple, UnsupportedRepoVersionError
 
     said: list[str] = []
     for index in indexes:
@@ -150,11 +150,11 @@ def _locate(session: requests.Session, wanted: Wanted, indexes: Iterable[str]) -
         except NoSuchProjectError:
             said.append(f"{shown}: has no project {wanted.project}")
             continue
+        except (ValueError, UnsupportedRepoVersionError) as error:  # its text may hold the whole address
+            said.append(f"{shown}: its page for {wanted.project} cannot be read ({type(error).__name__})")
+            continue
         except requests.RequestException as error:
             said.append(f"{shown}: {_reason(error)}")
-            continue
-        except ValueError as error:  # its text may hold the whole address
-            said.append(f"{shown}: its page for {wanted.project} cannot be read ({type(error).__name__})")
             continue
         named = [package for package in page.packages if package.filename == wanted.file]
         for package in named:

@@ -301,7 +301,7 @@ class Job:
 
     def finished(self) -> Path | None:
         """Return the finished wheel's store entry, if there is one."""
-        return self.machine.store.get(Kind.WHEELS, self.wheel_key)
+        return self.machine.store.use(Kind.WHEELS, self.wheel_key)
 
     def build(self) -> Path:
         """Return the finished wheel's store entry: sealed, audited, with its evidence."""
@@ -516,7 +516,7 @@ def build(job: Job, out: Path) -> Built:
     entry = job.finished()
     cached = entry is not None
     if entry is None:
-        job.machine.store.sweep()
+        job.machine.store.tidy()
         with job.machine.console.fold(f"{job.recipe.name} {job.name}: {job.wheel}"):
             entry = job.build()
     report = msgspec.json.decode((entry / AUDIT).read_bytes(), type=AuditReport)

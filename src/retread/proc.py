@@ -58,14 +58,15 @@ def run(
     except OSError as error:
         raise ToolError(f"{command[0]} could not be started: {error.strerror}") from None
     _live.add(process)
-    try:
-        stdout, stderr = process.communicate()
-    except BaseException:
-        _kill(process)
-        process.wait()
-        raise
-    finally:
-        _live.discard(process)
+    with process:  # closes the pipes, whatever happens
+        try:
+            stdout, stderr = process.communicate()
+        except BaseException:
+            _kill(process)
+            process.wait()
+            raise
+        finally:
+            _live.discard(process)
     if check and process.returncode:
         raise ToolError(_failure(command, process.returncode, stdout + stderr))
     return Finished(process.returncode, stdout, stderr)

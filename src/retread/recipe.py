@@ -246,7 +246,8 @@ def _version_faults(recipe: Recipe) -> Iterator[str]:
         return
     if version.local:
         yield f"version: {recipe.version!r} has a local part; that part is retread's to write"
-    elif str(version) != recipe.version:
+        return
+    if str(version) != recipe.version:
         yield f"version: {recipe.version!r} is written {str(version)!r}"
     for key, target in recipe.targets.items():
         for index, base in enumerate(target.base):

@@ -99,9 +99,11 @@ def coverage(facts: LibraryFacts, device: Arch) -> str:
 def audit(report: AuditReport) -> str:
     """Return an audit as a table and its verdict."""
     rows = [("ok" if one.ok else "FAIL", one.check, one.subject, one.detail) for one in report.checks]
-    verdict = "holds" if report.ok else "DOES NOT HOLD"
-    promise = f"the promise of {report.target}" if report.target else "the rules of any wheel"
-    return "\n".join([*_table(rows), f"{report.wheel}: {promise} {verdict}"])
+    if report.target:
+        verdict = f"the promise of {report.target} {'holds' if report.ok else 'DOES NOT HOLD'}"
+    else:
+        verdict = f"the rules of any wheel {'hold' if report.ok else 'DO NOT HOLD'}"
+    return "\n".join([*_table(rows), f"{report.wheel}: {verdict}"])
 
 
 def store(root: Path, entries: Sequence[Entry], *, now: float) -> str:

@@ -86,13 +86,13 @@ def _submodules(statement: Statement) -> Iterable[Component]:
     from packageurl import PackageURL
 
     for submodule in statement.submodules:
-        namespace, _, name = (
-            urlsplit(submodule.repository).path.strip("/").removesuffix(".git").rpartition("/")
-        )
+        address = urlsplit(submodule.repository)
+        namespace, _, name = address.path.strip("/").removesuffix(".git").rpartition("/")
+        github = address.hostname == "github.com"
         yield Component(
             name=name,
             version=submodule.commit,
             type=ComponentType.LIBRARY,
-            purl=PackageURL("github", namespace=namespace, name=name, version=submodule.commit),
+            purl=PackageURL("github", namespace, name, submodule.commit) if github else None,
             bom_ref=f"submodule:{submodule.path}",
         )

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from retread.model import Record
 
 _STAMP = "stamp.json"
 _FORMAT = 1
+_GIVEN_UP_DAYS = 30
 
 
 class Kind(StrEnum):
@@ -84,14 +86,20 @@ class Store:
             return None
         return path
 
+    def use(self, kind: Kind, key: str) -> Path | None:
+        """Return the finished entry, or None, and note that it was used, which keeps it from being pruned."""
+        found = self.get(kind, key)
+        if found:
+            with suppress(OSError):  # a read-only store still serves
+                os.utime(found / _STAMP)
+        return found
+
     def make(self, kind: Kind, key: str, build: Callable[[Path], None]) -> Path:
         """Return the entry, calling ``build`` with an empty directory when there is none yet.
 
         When ``build`` raises, nothing stays. Another process that makes the same entry is waited for.
         """
-        found = self.get(kind, key)
-        if found:
-            _touch(found)
+        if found := self.use(kind, key):
             return found
         with fs.disk_errors(self.root), self.lock(f"{kind}-{key}"):
             return self.get(kind, key) or self._build(kind, key, build)
@@ -112,51 +120,64 @@ class Store:
     @contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold the lock ``name`` of this store; the kernel frees it when the process dies."""
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / name).open("w") as handle:
+        with (self._room("locks") / name).open("w") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """Yield an empty directory on the store's disk that is removed at the end."""
-        folder = self.root / "scratch"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=folder))
-        try:
-            yield path
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
+        """Yield an empty directory on the store's disk that is removed at the end.
+
+        It is locked as long as this process lives, so that ``sweep`` knows whose it may remove.
+        """
+        with fs.disk_errors(self.root):
+            folder = self._room("scratch")
+            with self.lock("scratch"):
+                path = Path(tempfile.mkdtemp(dir=folder))
+                handle = _try_lock(path)
+            try:
+                yield path
+            finally:
+                shutil.rmtree(path, ignore_errors=True)
+                if handle is not None:
+                    os.close(handle)
 
     def partial(self, key: str) -> Path:
         """Return where a download that is not complete yet grows, to be resumed by a later run."""
-        folder = self.root / "partial"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / key
+        return self._room("partial") / key
 
     def entries(self) -> list[Entry]:
         """Return every finished entry, the longest unused first."""
-        found = [
-            Entry(kind, path.name, path, _size(path), (path / _STAMP).stat().st_mtime)
-            for kind in Kind
-            for path in sorted((self.root / kind).glob("*/*"))
-            if self.get(kind, path.name)
-        ]
+        found = []
+        for kind, path in self._places():
+            if self.get(kind, path.name):
+                with suppress(FileNotFoundError):  # another process may prune
+                    found.append(Entry(kind, path.name, path, _size(path), (path / _STAMP).stat().st_mtime))
         return sorted(found, key=lambda entry: entry.used)
 
-    def sweep(self) -> int:
-        """Remove what dead processes left behind; return how many bytes that freed."""
+    def tidy(self) -> int:
+        """Remove the scratch of dead processes and downloads given up long ago; return how many bytes that freed."""
         freed = 0
-        for path in (self.root / "scratch").glob("*-*"):
-            if not _alive(int(path.name.split("-")[0])):
-                freed += _size(path)
-                shutil.rmtree(path, ignore_errors=True)
-        for kind in Kind:
-            for path in (self.root / kind).glob("*/*"):
+        with fs.disk_errors(self.root):
+            if (self.root / "scratch").is_dir():
+                with self.lock("scratch"):
+                    for path in (self.root / "scratch").iterdir():
+                        freed += _remove_unlocked(path, path)
+            for path in (self.root / "partial").glob("*"):
+                if path.stat().st_mtime < time.time() - _GIVEN_UP_DAYS * 86400:
+                    freed += path.stat().st_size
+                    path.unlink(missing_ok=True)
+        return freed
+
+    def sweep(self) -> int:
+        """Do what ``tidy`` does, and remove entries that are not finished or were damaged since."""
+        freed = self.tidy()
+        with fs.disk_errors(self.root):
+            for kind, path in self._places():
                 if not self.get(kind, path.name):
-                    freed += _size(path)
-                    shutil.rmtree(path, ignore_errors=True)
+                    lock = self._room("locks") / f"{kind}-{path.name}"
+                    lock.touch()
+                    freed += _remove_unlocked(path, lock, unless=partial(self.get, kind, path.name))
         return freed
 
     def prune(self, *, unused_days: float, keep_bytes: int | None = None) -> list[Entry]:
@@ -173,6 +194,18 @@ class Store:
                 gone.append(entry)
         return gone
 
+    def _places(self) -> Iterator[tuple[Kind, Path]]:
+        """Yield where entries lie, finished or not; what has no key for a name is not the store's."""
+        for kind in Kind:
+            yield from (
+                (kind, path) for path in sorted((self.root / kind).glob("*/*")) if path.name.isalnum()
+            )
+
+    def _room(self, name: str) -> Path:
+        folder = self.root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def _path(self, kind: Kind, key: str) -> Path:
         if not key.isalnum():
             raise StoreError(f"{key!r} is not a key")
@@ -188,28 +221,48 @@ def default_root(environment: dict[str, str]) -> Path:
 
 
 def _files(path: Path) -> dict[str, _File]:
+    """Return the top-level files; what lies deeper is a source tree, and who takes a file out of one checks it."""
     found = {}
     for item in os.scandir(path):
-        if item.is_file() and item.name != _STAMP:
-            status = item.stat()
+        if item.name != _STAMP and not item.is_dir(follow_symlinks=False):
+            status = item.stat(follow_symlinks=False)
             found[item.name] = _File(size=status.st_size, mtime_ns=status.st_mtime_ns)
     return found
 
 
-def _touch(path: Path) -> None:
-    with suppress(OSError):  # a read-only store still serves
-        os.utime(path / _STAMP)
-
-
 def _size(path: Path) -> int:
-    return sum(item.lstat().st_size for item in path.rglob("*") if not item.is_dir())
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):  # another process may sweep
+                total += (Path(folder) / name).lstat().st_size
+    return total
 
 
-def _alive(pid: int) -> bool:
+def _remove_unlocked(path: Path, lock: Path, unless: Callable[[], object] = lambda: None) -> int:
+    """Remove ``path`` if nobody holds ``lock`` and ``unless`` still says no; return its size in bytes."""
+    handle = _try_lock(lock)
+    if handle is None:
+        return 0
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+        if unless():
+            return 0
+        freed = _size(path)
+        fs.remove(path)
+        return freed
+    finally:
+        os.close(handle)
+
+
+def _try_lock(path: Path) -> int | None:
+    """Return a descriptor that holds the lock of a file or folder, or None when another process holds it."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle

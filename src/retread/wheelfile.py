@@ -30,7 +30,7 @@ class Verified(Record, frozen=True, kw_only=True):
     sha256: Sha256
     size: int
     dist_info: str
-    """``xformers-0.0.35.dist-info``."""
+    """``demo-1.2.dist-info``."""
     members: tuple[Member, ...]
     """In the order of the archive, RECORD included, folders left out."""
 
@@ -163,7 +163,7 @@ class Wheel:
 def copies(wheel: Wheel, verified: Verified, *, stem: str = "") -> list[Copied]:
     """Return raw copies of all members but RECORD and its signatures, which no edit outlives.
 
-    With ``stem``, like ``xformers-0.0.35+cu128.1``, the folders .dist-info and .data are renamed after it.
+    With ``stem``, like ``demo-1.2+cu128.1``, the folders .dist-info and .data are renamed after it.
     ``verified`` must be of this wheel; the wheel must stay open until the copies are written.
     """
     gone = {f"{wheel.dist_info}/{name}" for name in ("RECORD", *SIGNATURES)}

@@ -182,6 +182,10 @@ class Archive:
         """Return the error for a fault of this archive."""
         return refuse(self.path, fault, member)
 
+    def fileno(self) -> int:
+        """Return the descriptor of the open file."""
+        return self._fd
+
     def raw(self, entry: Entry) -> tuple[int, int]:
         """Return (offset, length) of the member's compressed bytes in the file."""
         return entry.data_offset, entry.compressed_size

@@ -8,6 +8,7 @@ that can differ between machines, for zlib does not promise equal output across 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -30,6 +31,8 @@ from retread.zipraw import CHUNK, DEFLATED, STORED, Archive, BackgroundHash
 LEVEL: Final = 6
 DEFLATE: Final = f"zlib {zlib.ZLIB_RUNTIME_VERSION} level {LEVEL}"
 _BLOCK: Final = 8 << 20
+_NO_KERNEL_COPY: Final = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
+"""What ``copy_file_range`` says where it does not reach: across some disks, under some kernels."""
 _SMALL: Final = 64
 """Content of fewer bytes is stored: deflate's own overhead eats the gain."""
 _WIDE: Final = zipraw.MAX32
@@ -109,9 +112,8 @@ Source = Copied | NewBytes | NewFile | NewDeflated
 
 
 class Written(Record, frozen=True, kw_only=True):
-    """A written archive: SHA-256 and size in bytes of the file, and its members in order."""
+    """A written archive: its size in bytes, and its members in order."""
 
-    sha256: Sha256
     size: int
     members: tuple[Member, ...]
 
@@ -185,14 +187,13 @@ def write(destination: Path, members: Sequence[Source], *, date_time: int) -> Wr
 
 
 class _Writer:
-    """An archive that is being written to ``temporary``, front to back, hashed on the way."""
+    """An archive that is being written to ``temporary``, front to back; what lies in files is copied by the kernel."""
 
     def __init__(self, destination: Path, temporary: Path, epoch: int) -> None:
         self._destination = destination
         self._scratch = temporary.with_name(f"{temporary.name}.deflate")
         self._time = _dos_time(epoch)
         self._out = temporary.open("r+b", buffering=0)
-        self._hash = BackgroundHash()
         self._size = 0
         self._members: list[Member] = []
         self._central: list[bytes] = []
@@ -201,23 +202,24 @@ class _Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._hash.__exit__()
         self._out.close()
         self._scratch.unlink(missing_ok=True)
 
     def add(self, source: Source) -> None:
         """Append one member."""
         if isinstance(source, Copied):
-            self._append(structs.replace(source.member, name=source.name), self._copied(source))
+            entry = self._entry(source)
+            member = structs.replace(source.member, name=source.name)
+            self._append(member, [(source.archive.fileno(), *source.archive.raw(entry))])
         elif isinstance(source, NewBytes):
             self._append(*_packed(source))
         elif isinstance(source, NewDeflated):
-            self._append(_described(source, source.deflated, DEFLATED), _file_chunks(source.path))
+            self._append_file(_described(source, source.deflated, DEFLATED), source.path)
         else:
             facts = deflate_file(source.path, self._scratch)
             small = facts.size < _SMALL or facts.compressed_size >= facts.size
             path = source.path if small else self._scratch
-            self._append(_described(source, facts, STORED if small else DEFLATED), _file_chunks(path))
+            self._append_file(_described(source, facts, STORED if small else DEFLATED), path)
 
     def finish(self) -> Written:
         """Write the central directory and return the facts of the whole."""
@@ -225,29 +227,54 @@ class _Writer:
         for header in self._central:
             self._put(header)
         self._put(end_records(len(self._central), self._size - at, at))
-        return Written(sha256=self._hash.digest(), size=self._size, members=tuple(self._members))
+        return Written(size=self._size, members=tuple(self._members))
 
-    def _append(self, member: Member, chunks: Iterable[bytes]) -> None:
+    def _append_file(self, member: Member, path: Path) -> None:
+        with path.open("rb") as file:
+            self._append(member, [(file.fileno(), 0, os.fstat(file.fileno()).st_size)])
+
+    def _append(self, member: Member, pieces: Iterable[bytes | tuple[int, int, int]]) -> None:
+        """Write a member whose data is in ``pieces``: bytes, or (file descriptor, offset, length)."""
         header = self._size
         self._put(local_header(member, self._time))
         start = self._size
-        for data in chunks:
-            self._put(data)
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                self._put(piece)
+            else:
+                self._copy(*piece)
         if (length := self._size - start) != member.compressed_size:
             fault = f"its source gave {length} compressed bytes instead of {member.compressed_size}"
             raise zipraw.refuse(self._destination, fault, member.name, _HINT)
         self._central.append(central_header(member, self._time, header))
         self._members.append(member)
 
-    def _copied(self, source: Copied) -> Iterator[bytes]:
+    def _entry(self, source: Copied) -> zipraw.Entry:
         entry = source.archive.by_name.get(source.member.name)
         if entry is None or any(getattr(entry, key) != getattr(source.member, key) for key in _SHARED):
             fault = f"is not in {source.archive.path.name} as stated"
             raise zipraw.refuse(self._destination, fault, source.name, _HINT)
-        return source.archive.raw_chunks(entry)
+        return entry
+
+    def _copy(self, descriptor: int, offset: int, length: int) -> None:
+        """Copy a range of another file; a file that is shorter leaves the member short, which ``_append`` refuses."""
+        while length:
+            try:
+                count = os.copy_file_range(descriptor, self._out.fileno(), length, offset)
+            except OSError as error:
+                if error.errno not in _NO_KERNEL_COPY:
+                    raise
+                data = os.pread(descriptor, min(length, CHUNK), offset)
+                self._put(data)
+                count = len(data)
+            else:
+                self._size += count
+            if not count:
+                return
+            offset += count
+            length -= count
 
     def _put(self, data: bytes) -> None:
-        self._hash.update(data)
         self._size += len(data)
         view = memoryview(data)
         while view:
@@ -352,9 +379,3 @@ def _described(source: NewBytes | NewFile | NewDeflated, facts: Deflated, method
         raw_sha256=facts.sha256 if stored else facts.raw_sha256,
         executable=source.executable,
     )
-
-
-def _file_chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while data := file.read(CHUNK):
-            yield data

@@ -17,7 +17,7 @@ def test_parse_takes_what_torch_writes(text: str) -> None:
     "text", ["", "8", "80", "sm_80", "8.0+PTX", "9.0A", "9.0b", "08.0", " 8.0", "8.0\n", "8.00"]
 )
 def test_parse_refuses_anything_else(text: str) -> None:
-    with pytest.raises(ValueError, match="is not an architecture like 8.0, 9.0a or 12.0"):
+    with pytest.raises(ValueError, match=r"is not an architecture like 8\.0, 9\.0a or 12\.0"):
         arch.parse(text)
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 from pathlib import Path
-
-import pytest
 
 from retread import cli, errors
 from retread.errors import RecipeError, RetreadError
@@ -37,10 +34,8 @@ def test_kinds_are_distinct_words() -> None:
     assert all(re.fullmatch("[a-z]+", kind) for kind in kinds)
 
 
-@pytest.mark.parametrize("found", CLASSES)
-def test_each_says_what_it_means(found: type[RetreadError]) -> None:
-    assert found.__doc__
-    assert found.__doc__.endswith(".")
+def test_each_says_what_it_means() -> None:
+    assert [found for found in CLASSES if not (found.__doc__ or "").endswith(".")] == []
 
 
 def test_the_help_text_lists_every_code() -> None:
@@ -71,8 +66,8 @@ def test_a_message_says_what_then_each_fault_then_what_next() -> None:
 
 
 def test_only_the_command_line_ends_the_process() -> None:
+    ends = re.compile(r"\b(?:sys\.exit|os\._exit|(?<![\w.])exit|quit)\(")
+    assert ends.search((SOURCE / "cli.py").read_text("utf-8"))
     for path in SOURCE.rglob("*.py"):
-        tree = ast.parse(path.read_text("utf-8"))
-        calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
         if path.name != "cli.py":
-            assert not calls & {"sys.exit", "exit", "quit", "os._exit"}, path
+            assert not ends.search(path.read_text("utf-8")), path

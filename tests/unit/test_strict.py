@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retread import strict
@@ -115,15 +115,21 @@ def test_near_miss() -> None:
     assert strict.near_miss("x", []) == ""
 
 
+_TEXT = st.text('ab.-"é\n', max_size=5)
 _VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
-    max_leaves=12,
+    st.none() | st.booleans() | st.integers() | st.floats() | _TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
+    max_leaves=8,
 )
 _KEYS = st.sampled_from(["name", "leaves", "by-name", "colour", "flag", "size", "two-words", "level"])
 
 
-@given(st.dictionaries(_KEYS, _VALUES | st.lists(st.dictionaries(_KEYS, _VALUES)), max_size=6))
+@settings(deadline=None, max_examples=40)
+@given(
+    st.dictionaries(
+        _KEYS, _VALUES | st.lists(st.dictionaries(_KEYS, _VALUES, max_size=4), max_size=2), max_size=6
+    )
+)
 def test_anything_becomes_a_record_or_a_list_of_faults(data: dict[str, Any]) -> None:
     record, found = strict.read(Root, data)
     assert (record is None) == bool(found)

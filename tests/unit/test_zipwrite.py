@@ -56,10 +56,7 @@ def write(folder: Path, date_time: int = 1_700_000_001) -> tuple[Path, Written]:
 
 def test_what_is_written_is_what_is_reported(tmp_path: Path) -> None:
     path, written = write(tmp_path)
-    assert (written.sha256, written.size) == (
-        hashlib.sha256(path.read_bytes()).hexdigest(),
-        path.stat().st_size,
-    )
+    assert written.size == path.stat().st_size
     with Archive(path) as archive, zipfile.ZipFile(path) as other:
         _, raw = archive.scan()
         assert {one.name: archive.read(one.name) for one in archive.entries} == contents()
@@ -113,7 +110,10 @@ def test_same_members_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     # Bytes that changed here change every published digest: the format, or zlib, is no longer the same.
     if zlib.ZLIB_RUNTIME_VERSION == "1.2.13":
-        assert first.sha256 == "d9c6f1b821814c16d91426cf33bdc26d9673798aae6656ed1d947b6e6f3a352b"
+        assert (
+            hashlib.sha256(path.read_bytes()).hexdigest()
+            == "d9c6f1b821814c16d91426cf33bdc26d9673798aae6656ed1d947b6e6f3a352b"
+        )
 
 
 def test_raw_copies_keep_their_compressed_bytes(tmp_path: Path) -> None:
@@ -228,3 +228,28 @@ def test_copies_that_are_not_as_stated_are_refused(tmp_path: Path) -> None:
         source = Copied(name="a", archive=archive, member=wrong)
         with pytest.raises(WheelError, match=r"member 'a': is not in out\.whl as stated"):
             zipwrite.write(tmp_path / "x.whl", [source], date_time=0)
+
+
+def test_disks_that_the_kernel_cannot_copy_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _ = write(tmp_path)
+    expected = path.read_bytes()
+
+    def across(*_: object) -> int:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "copy_file_range", across)
+    path, _ = write(tmp_path)
+    assert path.read_bytes() == expected
+
+
+def test_blocks_deflated_side_by_side_do_not_depend_on_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "large"
+    source.write_bytes(os.urandom(1 << 20) * 20)
+    found = set()
+    for cores in ({0}, {0, 1, 2, 3}):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores)
+        found.add(zipwrite.deflate_file(source, tmp_path / "deflated"))
+        assert zlib.decompress((tmp_path / "deflated").read_bytes(), -15) == source.read_bytes()
+    assert len(found) == 1

@@ -7,14 +7,13 @@ reject files. The result is the difference: what the patched tree has otherwise 
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from retread import proc
-from retread.errors import SeriesError
+from retread.errors import SeriesError, StoreError
 from retread.model import Applied, Change, ChangeKind, PatchedTree, Record, SourceTree, Verdict
 from retread.proof import blob_id
 from retread.series import Patch
@@ -93,7 +92,7 @@ def try_series(
     for path in {change.path for patch in patches for change in patch.changes}:
         if path in source.manifest.files:
             (work / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source.root / path, work / path)
+            (work / path).write_bytes(_pristine(source, path))
     results = []
     for patch in patches:
         file = into / patch.name
@@ -101,6 +100,17 @@ def try_series(
         results.append(_try(git, source, patch, file, work))
         file.unlink()
     return results
+
+
+def _pristine(source: SourceTree, path: str) -> bytes:
+    """Return a file of the pinned tree; StoreError when the store's copy is not the pinned one any more."""
+    data = (source.root / path).read_bytes() if (source.root / path).is_file() else b""
+    if blob_id(data) != source.manifest.files[path]:
+        raise StoreError(
+            f"the store's copy of {path} was changed: {source.root / path}",
+            hint=f"remove {source.root.parent} and run the same command again",
+        )
+    return data
 
 
 def _try(git: _Git, source: SourceTree, patch: Patch, file: Path, work: Path) -> Applied:
@@ -114,7 +124,7 @@ def _try(git: _Git, source: SourceTree, patch: Patch, file: Path, work: Path) ->
     for change in patch.changes:
         if change.kind is not ChangeKind.ADD and not (work / change.path).exists():
             name = Path(change.path).name
-            same_name = [path for path in source.manifest.files if path.endswith(f"/{name}")]
+            same_name = [path for path in source.manifest.files if Path(path).name == name]
             hint = (
                 f"; there is {same_name[0]}" if same_name else near_miss(change.path, source.manifest.files)
             )

@@ -13,11 +13,11 @@ import msgspec
 
 from retread import metadata, sbom
 from retread.contents import STATEMENT
-from retread.errors import BaseError, RecipeError
+from retread.errors import BaseError, PlanError, RecipeError
 from retread.model import ChangeKind, PatchedTree, Statement
 from retread.recipe import Target
 from retread.wheelfile import Verified, Wheel, copies, sealed
-from retread.zipwrite import Deflated, NewBytes, NewDeflated, Source, write
+from retread.zipwrite import Copied, Deflated, NewBytes, NewDeflated, Source, write
 
 
 def file_name(wheel: Wheel, version: str) -> str:
@@ -47,7 +47,7 @@ def seal(
     for member, (path, deflated) in libraries.items():
         executable = wheel.archive.by_name[member].executable
         sources[member] = NewDeflated(name=member, path=path, deflated=deflated, executable=executable)
-    for member, text in _edited(wheel, target, statement.version).items():
+    for member, text in _edited(wheel, target, patched, statement.version).items():
         sources[member] = NewBytes(name=member, content=text.encode())
     additions = {
         "METADATA": _metadata(wheel, target, statement.version).encode(),
@@ -63,27 +63,46 @@ def seal(
 
 
 def _patch(sources: dict[str, Source], patched: PatchedTree) -> None:
-    """Put the series' files in place: changed ones that the wheel has, and new ones beside files that it has."""
-    folders = {str(PurePosixPath(name).parent) for name in sources}
+    """Put the series' files in place: changed ones that the wheel has, and new ones beside files that it has.
+
+    PlanError for a new file in a new folder of a package: only the build could say whether it belongs to the wheel.
+    """
+    folders = {str(PurePosixPath(name).parent) for name in sources} - {"."}
     for change in patched.changes:
         path = change.path
+        above = [str(folder) for folder in PurePosixPath(path).parents]
         if change.kind is ChangeKind.DELETE:
             sources.pop(path, None)
-        elif path in sources or (
-            change.kind is ChangeKind.ADD and str(PurePosixPath(path).parent) in folders
-        ):
-            sources[path] = NewBytes(name=path, content=(patched.root / path).read_bytes())
+        elif path in sources or (change.kind is ChangeKind.ADD and above[0] in folders):
+            executable = path in sources and _executable(sources[path])
+            content = (patched.root / path).read_bytes()
+            sources[path] = NewBytes(name=path, content=content, executable=executable)
+        elif change.kind is ChangeKind.ADD and folders & set(above):
+            raise PlanError(
+                f"the series adds {path}, and the base wheel has no folder {above[0]}",
+                hint="an overlay cannot tell whether the build would pack it: add the file beside others",
+            )
 
 
-def _edited(wheel: Wheel, target: Target, version: str) -> dict[str, str]:
+def _executable(source: Source) -> bool:
+    return source.member.executable if isinstance(source, Copied) else source.executable
+
+
+def _edited(wheel: Wheel, target: Target, patched: PatchedTree, version: str) -> dict[str, str]:
+    changed = {change.path for change in patched.changes}
     texts: dict[str, str] = {}
     for edit in target.edit:
         if edit.file not in wheel.archive.by_name:
             raise RecipeError(f"edit: {wheel.path.name} has no {edit.file}")
+        if edit.file in changed:
+            raise RecipeError(
+                f"edit: the series touches {edit.file}", hint="change it in one way: by an edit or by a patch"
+            )
         text = texts.get(edit.file) or wheel.archive.read(edit.file).decode()
         if text.count(edit.find) != 1:
             raise RecipeError(
-                f"edit: {edit.find!r} stands {text.count(edit.find)} times in {edit.file} of {wheel.path.name}, not once"
+                f"edit: {edit.find!r} stands {text.count(edit.find)} times in {edit.file}"
+                f" of {wheel.path.name}, not once"
             )
         texts[edit.file] = text.replace(edit.find, edit.replace.replace("{version}", version))
     return texts

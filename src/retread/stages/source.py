@@ -5,8 +5,10 @@ Two ways lead to it: the sdist, checked against commit proofs offline, and git, 
 
 from __future__ import annotations
 
+import lzma
 import os
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +24,20 @@ MANIFEST = "manifest.json"
 TREE = "tree"
 _MAX_FILE = 256 << 20
 _MAX_TOTAL = 4 << 30
+_GIT_PLACES = {
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_GRAFT_FILE",
+}
+_AS_IT_IS = "* -text -ident -filter -working-tree-encoding\n"
+"""Attributes that stand above the repository's own: files come out as the commit holds them."""
 
 
 def load(entry: Path) -> SourceTree:
@@ -40,6 +56,8 @@ def from_sdist(recipe: Recipe, sdist: Path, proofs: Mapping[str, Proof], into: P
     faults: list[str] = []
     allowed: list[UnprovenFile] = []
     for path, data, executable in _members(sdist):
+        if path in found:
+            raise SourceError(f"{sdist.name}: {path} occurs twice")
         found[path] = blob_id(data)
         fault = _fault(recipe, expected, path, found[path])
         reason = _allowed(recipe, path) if fault else ""
@@ -47,6 +65,7 @@ def from_sdist(recipe: Recipe, sdist: Path, proofs: Mapping[str, Proof], into: P
             allowed.append(UnprovenFile(path=path, reason=reason))
         elif fault:
             faults.append(f"{path}: {fault}")
+            continue
         _put(into / TREE / path, data, executable)
     if faults:
         raise SourceError(
@@ -115,7 +134,7 @@ def _members(sdist: Path) -> Iterator[tuple[str, bytes, bool]]:
                 stream = archive.extractfile(member)
                 assert stream is not None
                 yield path, stream.read(), bool(member.mode & 0o100)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise SourceError(f"{sdist.name} cannot be read as a source archive: {error}") from None
 
 
@@ -156,7 +175,9 @@ def from_git(
 ) -> None:
     """Fetch the pinned commit and its submodules with git into ``into``; git's object ids are the proof."""
     git = proc.find("git", why="the source is to come from its repository")
-    env = {**environment, "GIT_TERMINAL_PROMPT": "0"}
+    # GIT_DIR and its like, set where a hook runs retread, would lead git to the user's own repository.
+    env = {name: value for name, value in environment.items() if name not in _GIT_PLACES}
+    env["GIT_TERMINAL_PROMPT"] = "0"
     say(f"git: {recipe.pin.repository} {recipe.pin.commit[:12]}")
     time = _checkout(git, recipe.pin.repository, recipe.pin.commit, into / TREE, env)
     for submodule in sorted(recipe.pin.submodules, key=lambda item: item.path):
@@ -179,8 +200,13 @@ def from_git(
 def _checkout(git: Path, repository: str, commit: str, into: Path, env: Mapping[str, str]) -> int:
     """Put the files of one commit into ``into`` and return its time."""
     into.mkdir(parents=True, exist_ok=True)
-    command: list[str | Path] = [git, "-C", into, "-c", "core.autocrlf=false", "-c", "core.symlinks=true"]
-    proc.run([*command, "init", "--quiet"], env=env)
+    command: list[str | Path] = [git, "-C", into]
+    for setting in ("core.autocrlf=false", "core.symlinks=true", f"core.hooksPath={os.devnull}"):
+        command += ["-c", setting]
+    proc.run([*command, "init", "--quiet", "--template="], env=env)
+    attributes = into / ".git" / "info" / "attributes"
+    attributes.parent.mkdir(exist_ok=True)
+    attributes.write_text(_AS_IT_IS)
     proc.run([*command, "fetch", "--quiet", "--depth=1", "--no-tags", repository, commit], env=env)
     found = proc.run([*command, "rev-parse", "FETCH_HEAD^{commit}"], env=env).stdout.strip()
     if found != commit:

@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""Measure what retread promises, side by side in one run, and print a table; ``--write`` puts it into docs/.
+
+Every figure is the wall time of a whole command, the median of a few runs, beside what it is compared with on the same
+machine in the same minute. Nothing is asserted: the last column says whether the bound holds here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+RECIPE = "xformers-0.0.32.post2"
+LIBRARY = "xformers/_C.so"
+ARCHITECTURES = ("10.0", "12.0")
+ROOT = Path(__file__).resolve().parent.parent
+RETREAD = Path(sys.executable).with_name("retread")
+
+
+class Row(NamedTuple):
+    """One line of the table; times in seconds, memory in MB."""
+
+    what: str
+    took: float
+    against: str
+    bound: float
+    memory: float
+
+    def cells(self) -> list[str]:
+        """Return the cells as text."""
+        verdict = "holds" if self.took <= self.bound else "**does not hold**"
+        return [
+            self.what,
+            f"{self.took:.2f} s",
+            self.against,
+            f"{self.bound:.2f} s",
+            f"{self.memory:.0f} MB",
+            verdict,
+        ]
+
+
+class Took(NamedTuple):
+    """Median wall time in seconds and greatest resident memory in MB of some runs."""
+
+    seconds: float
+    memory: float
+
+
+SHIM = """
+import json, resource, subprocess, sys, time
+started = time.perf_counter()
+done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+seconds = time.perf_counter() - started
+memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+if done.returncode:
+    sys.exit(done.stdout.decode())
+print(json.dumps([seconds, memory]))
+"""
+"""A small process between this one and the command: a child's peak memory starts at its parent's."""
+
+
+def run(command: Sequence[str | Path], env: Mapping[str, str], cwd: Path) -> Took:
+    """Run one command; its output is shown when it fails."""
+    shim = [sys.executable, "-S", "-c", SHIM, *map(str, command)]
+    done = subprocess.run(shim, env=env, cwd=cwd, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    return Took(*json.loads(done.stdout))
+
+
+def median(times: int, once: Callable[[], Took]) -> Took:
+    """Run several times."""
+    took = [once() for _ in range(times)]
+    return Took(statistics.median(one.seconds for one in took), max(one.memory for one in took))
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Return the seconds that ``action`` takes."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure everything and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="retread-bench-") as folder:
+        table = measure(Path(folder))
+    print(table)
+    if options.write:
+        (ROOT / "docs" / "benchmarks.md").write_text(table + "\n")
+
+
+def measure(work: Path) -> str:
+    """Return the table as Markdown."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    env["RETREAD_STORE"] = str(work / "store")
+    workspace = work / "workspace"
+    for name in ("recipes", "patches"):
+        shutil.copytree(ROOT / name, workspace / name)
+    say("filling a store (downloads, first build)")
+    first = run([RETREAD, "build", RECIPE], env, workspace)
+    wheel = next((workspace / "dist").glob("*.whl"))
+    rows = [
+        *graft_rows(work, env, workspace),
+        *edit_rows(work, env, workspace, wheel),
+        *idle_rows(env, workspace),
+    ]
+    rows.append(
+        Row("first build, empty store, downloads included", first.seconds, "a minute", 60.0, first.memory)
+    )
+    return render(rows)
+
+
+def say(text: str) -> None:
+    """Tell what is being measured."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def graft_rows(work: Path, env: Mapping[str, str], workspace: Path) -> list[Row]:
+    """Graft a library with 18 modules, against bare ptxas on the same PTX and cores."""
+    from retread import fatbin
+    from retread.contents import unpack
+    from retread.elf import fat_binaries
+    from retread.stages import graft
+    from retread.wheelfile import Wheel
+
+    store = Path(env["RETREAD_STORE"])
+    ptxas = next(store.glob("toolchains/*/*/ptxas"))
+    library = work / "library.so"
+    with Wheel(next(store.glob("downloads/*/*/xformers-*.whl"))) as opened:
+        unpack(opened, opened.archive.by_name[LIBRARY], library)
+    jobs = graft.plan_jobs(fat_binaries(library), tuple(map(fatbin.Arch, ARCHITECTURES)), (8, 7))
+    for number, job in enumerate(jobs):
+        (work / f"{number}.ptx").write_bytes(job.ptx)
+
+    def one(number: int) -> None:
+        sm = f"sm_{jobs[number].target.replace('.', '')}"
+        command = [ptxas, f"-arch={sm}", "-O2", work / f"{number}.ptx", "-o", work / f"{number}.cubin"]
+        subprocess.run(command, check=True)
+
+    def bare() -> None:
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            list(pool.map(one, range(len(jobs))))
+
+    def grafting() -> Took:
+        shutil.rmtree(store / "cubins", ignore_errors=True)
+        arches = [part for arch in ARCHITECTURES for part in ("--arch", arch)]
+        return run([RETREAD, "graft", library, *arches, "-o", work / "grafted.so"], env, workspace)
+
+    say("graft against bare ptxas")
+    alone: list[float] = []
+    with_graft: list[Took] = []
+    for _ in range(3):
+        alone.append(timed(bare))
+        with_graft.append(grafting())
+    bare_time = statistics.median(alone)
+    took = Took(statistics.median(one.seconds for one in with_graft), max(one.memory for one in with_graft))
+    against = f"bare ptxas, {len(jobs)} cubins: {bare_time:.2f} s; x 1.15 + 2 s"
+    return [Row("graft `_C.so` for 10.0 and 12.0", took.seconds, against, bare_time * 1.15 + 2, took.memory)]
+
+
+def edit_rows(work: Path, env: Mapping[str, str], workspace: Path, wheel: Path) -> list[Row]:
+    """Edit a patch and build again, against copying and hashing the wheel, and against unpack, patch, pack."""
+    folder = workspace / "patches" / "xformers" / RECIPE.partition("-")[2]
+    patch = next(folder.glob("0001-*.patch"))
+    original = patch.read_text()
+    edits = iter(range(1000))
+
+    def edited() -> Took:
+        patch.write_text(original.replace("Breaks: ", f"Breaks: (edit {next(edits)}) ", 1))
+        return run([RETREAD, "build", RECIPE], env, workspace)
+
+    def copied() -> None:
+        shutil.copyfile(wheel, work / "copy.whl")
+        with (work / "copy.whl").open("rb") as stream:
+            hashlib.file_digest(stream, "sha256")
+
+    def repacked() -> None:
+        tool = [sys.executable, "-m", "wheel"]
+        subprocess.run(
+            [*tool, "unpack", wheel, "-d", work / "unpacked"], check=True, stdout=subprocess.DEVNULL
+        )
+        tree = next((work / "unpacked").iterdir())
+        subprocess.run(["git", "apply", "--reverse", patch], cwd=tree, check=True)
+        (work / "packed").mkdir(exist_ok=True)
+        subprocess.run([*tool, "pack", tree, "-d", work / "packed"], check=True, stdout=subprocess.DEVNULL)
+        shutil.rmtree(work / "unpacked")
+
+    say("an edited patch against copy + SHA-256, and against wheel unpack + pack")
+    copies, takes = [], []
+    for _ in range(5):
+        copies.append(timed(copied))
+        takes.append(edited())
+    patch.write_text(original)
+    repack = timed(repacked)
+    copy, took = (
+        statistics.median(copies),
+        Took(statistics.median(t.seconds for t in takes), max(t.memory for t in takes)),
+    )
+    size = wheel.stat().st_size / 1e6
+    return [
+        Row(
+            f"one patch edited, {size:.0f} MB wheel",
+            took.seconds,
+            f"copy + SHA-256: {copy:.2f} s; x 4",
+            copy * 4,
+            took.memory,
+        ),
+        Row(
+            "the same",
+            took.seconds,
+            f"`wheel unpack`, patch, `wheel pack`: {repack:.1f} s; / 25",
+            repack / 25,
+            took.memory,
+        ),
+    ]
+
+
+def idle_rows(env: Mapping[str, str], workspace: Path) -> list[Row]:
+    """Answer when nothing changed."""
+    say("nothing changed")
+    run([RETREAD, "build", RECIPE], env, workspace)
+    unchanged = median(5, lambda: run([RETREAD, "build", RECIPE], env, workspace))
+    usage = median(5, lambda: run([RETREAD, "--help"], env, workspace))
+    python = median(5, lambda: run([sys.executable, "-c", "pass"], env, workspace))
+    against = f"Python's own start: {python.seconds:.2f} s"
+    return [
+        Row("`retread build`, nothing changed", unchanged.seconds, against, 0.3, unchanged.memory),
+        Row("`retread --help`", usage.seconds, against, 0.1, usage.memory),
+    ]
+
+
+def render(rows: Sequence[Row]) -> str:
+    """Return the rows as a Markdown table with what was measured where."""
+    head = ["what", "took", "against", "bound", "peak memory", "verdict"]
+    lines = [head, ["---"] * len(head), *(row.cells() for row in rows)]
+    cores = len(os.sched_getaffinity(0))
+    machine = f"{cores} cores, {platform.machine()}, Python {platform.python_version()}"
+    return "\n".join(
+        [
+            "# Measures",
+            "",
+            f"`make bench` on {machine}. Times are of one run on one machine: read them as ratios. The bound on memory",
+            "is 500 MB for every line.",
+            "",
+            *("| " + " | ".join(line) + " |" for line in lines),
+        ]
+    )
+
+
+main()

@@ -1,0 +1,134 @@
+"""Writing: complete or not at all, and every way in which a disk refuses is a message."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from retread import fs
+from retread.errors import StoreError
+
+
+def test_write_puts_the_whole_file_and_nothing_else(tmp_path: Path) -> None:
+    fs.write(tmp_path / "new" / "file", b"content")
+    assert (tmp_path / "new" / "file").read_bytes() == b"content"
+    assert (tmp_path / "new" / "file").stat().st_mode & 0o777 == 0o644
+    assert os.listdir(tmp_path / "new") == ["file"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failed_write_leaves_the_old_file_alone(tmp_path: Path, error: type[BaseException]) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(error), fs.sibling(tmp_path / "file") as temporary:
+        temporary.write_bytes(b"half")
+        raise error
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk quota is used up"),
+        (errno.EROFS, "the disk is read-only"),
+        (errno.EACCES, "no permission"),
+    ],
+)
+def test_a_disk_that_refuses_is_named_with_the_way_out(tmp_path: Path, code: int, words: str) -> None:
+    with pytest.raises(StoreError) as caught, fs.sibling(tmp_path / "file"):
+        raise OSError(code, os.strerror(code))
+    assert f"cannot write {tmp_path / 'file'}: {words}" in str(caught.value)
+    assert caught.value.hint
+    assert not os.listdir(tmp_path)
+
+
+def test_other_errors_pass_through(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="Input/output"), fs.disk_errors(tmp_path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match="a file is in the way"):
+        fs.write(tmp_path / "file" / "below", b"")
+
+
+def test_a_folder_where_the_file_should_be(tmp_path: Path) -> None:
+    (tmp_path / "place").mkdir()
+    with pytest.raises(StoreError, match="a folder is in the way"):
+        fs.write(tmp_path / "place", b"")
+    assert os.listdir(tmp_path) == ["place"]
+
+
+def test_a_limit_on_the_size_of_files_is_a_message(tmp_path: Path) -> None:
+    program = "import sys, pathlib; from retread import fs; fs.write(pathlib.Path(sys.argv[1]), bytes(10_000))"
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", program, tmp_path / "file"],
+        preexec_fn=limit, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "StoreError" in done.stderr
+    assert "larger than this process or disk may write" in done.stderr
+    assert not os.listdir(tmp_path)
+
+
+def _no_link(*_: object) -> None:
+    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+
+def test_place_links_where_it_can(tmp_path: Path) -> None:
+    (tmp_path / "store").write_bytes(b"wheel")
+    fs.place(tmp_path / "store", tmp_path / "dist" / "wheel")
+    assert (tmp_path / "dist" / "wheel").samefile(tmp_path / "store")
+
+
+def test_place_copies_across_disks_and_knows_its_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "store").write_bytes(b"wheel")
+    monkeypatch.setattr(os, "link", _no_link)
+    destination = tmp_path / "dist" / "wheel"
+    fs.place(tmp_path / "store", destination)
+    first = destination.stat()
+    assert destination.read_bytes() == b"wheel"
+    fs.place(tmp_path / "store", destination)
+    assert destination.stat().st_ino == first.st_ino
+    destination.write_bytes(b"other")
+    os.utime(destination, (1, 1))
+    fs.place(tmp_path / "store", destination)
+    assert destination.read_bytes() == b"wheel"
+    assert os.listdir(tmp_path / "dist") == ["wheel"]
+
+
+def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x" * 3_000_000)
+    assert fs.sha256(tmp_path / "file") == hashlib.sha256(b"x" * 3_000_000).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: (path / "deep").mkdir(parents=True),
+        lambda path: path.symlink_to(path.parent / "kept"),
+        lambda path: None,
+    ],
+    ids=["file", "folder", "link", "nothing"],
+)
+def test_remove_takes_away_what_is_there_and_no_more(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    (tmp_path / "kept").mkdir()
+    make(tmp_path / "gone")
+    fs.remove(tmp_path / "gone")
+    assert os.listdir(tmp_path) == ["kept"]

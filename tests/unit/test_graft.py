@@ -1,0 +1,261 @@
+"""Grafts: every module gets what it lacks, from its own PTX; what cannot be made right is not made."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import threading
+import zipfile
+from pathlib import Path
+
+import pytest
+from tinycuda import DATA, LIBRARY, Project
+
+from retread import elf, fatbin
+from retread.arch import Arch
+from retread.errors import FatbinError
+from retread.stages import graft, toolchain
+from retread.store import Kind
+
+A8, A9, A10 = Arch("8.0"), Arch("9.0a"), Arch("10.0")
+LIB = DATA / "libadd.so"
+
+
+ISA = (8, 7)
+
+
+def _cubin(ptx: bytes, target: Arch, options: str, where: str) -> bytes:
+    return (DATA / f"add.sm_{target.replace('.', '')}.cubin").read_bytes()
+
+
+ASSEMBLY = graft.Assembly(ISA, _cubin)
+
+
+def _progress(done: int, total: int) -> None:
+    assert 0 < done <= total
+
+
+def test_wanted_is_what_some_module_lacks() -> None:
+    facts = elf.read(LIB)
+    assert graft.wanted(facts, [A10, A8]) == (A10,)
+    assert graft.wanted(facts, [A8, A9]) == ()
+
+
+def test_jobs_are_one_for_each_module_and_missing_architecture() -> None:
+    modules = elf.fat_binaries(LIB)
+    jobs = graft.plan_jobs(modules, [A8, A10], ISA)
+    assert [(job.module, job.target) for job in jobs] == [(index, A10) for index in range(len(modules))]
+    assert all(b".target sm_80" in job.ptx and job.options == "-O2" for job in jobs)
+    sizes = [len(job.ptx) for job in jobs]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_ptx_that_is_newer_than_the_assembler_is_refused() -> None:
+    with pytest.raises(FatbinError, match=r"its PTX is ISA 8\.7, the toolchain's reads up to 8\.6"):
+        graft.plan_jobs(elf.fat_binaries(LIB), [A10], (8, 6))
+
+
+def test_jobs_run_and_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = graft.plan_jobs(elf.fat_binaries(LIB), [A10], ISA)
+    seen: list[int] = []
+    cubins = graft.run_jobs(jobs, ASSEMBLY, lambda done, total: seen.append(total - done))
+    assert {module: set(found) for module, found in cubins.items()} == {index: {A10} for index in range(len(jobs))}
+    assert seen[-1] == 0
+
+
+def test_the_first_failure_stops_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    calls: list[str] = []
+
+    def fail(ptx: bytes, target: Arch, options: str, where: str) -> bytes:
+        calls.append(where)
+        raise FatbinError("no")
+
+    jobs = graft.plan_jobs(elf.fat_binaries(LIB), [A10], ISA) * 20
+    with pytest.raises(FatbinError):
+        graft.run_jobs(jobs, graft.Assembly(ISA, fail), _progress)
+    assert len(calls) < len(jobs)
+
+
+def test_an_interrupt_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = threading.active_count()
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    jobs = graft.plan_jobs(elf.fat_binaries(LIB), [A10], ISA)
+    with pytest.raises(KeyboardInterrupt):
+        graft.run_jobs(jobs, ASSEMBLY, interrupt)
+    assert threading.active_count() == before
+
+
+def test_a_key_depends_on_everything_that_decides_the_code() -> None:
+    keys = {
+        graft.cubin_key(*one)
+        for one in (
+            (b"a", A8, (), "x"), (b"b", A8, (), "x"), (b"a", A9, (), "x"),
+            (b"a", A8, ("-O2",), "x"), (b"a", A8, (), "y"),
+        )
+    }  # fmt: skip
+    assert len(keys) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("", ()), ("-v -O2", ("-O2",)), ("--verbose", ()), ("-fmad=false -lineinfo", ("-fmad=false", "-lineinfo"))],
+)
+def test_known_options_are_passed_on(text: str, found: tuple[str, ...]) -> None:
+    assert toolchain.options(text, where="m") == found
+
+
+@pytest.mark.parametrize("text", ["-o /etc/passwd", "--output-file=x", "-O9", "x.ptx", "-arch=sm_70"])
+def test_other_options_are_refused(text: str) -> None:
+    with pytest.raises(FatbinError, match="which retread does not pass on"):
+        toolchain.options(text, where="m")
+
+
+# In a build.
+
+
+def test_a_wheel_gets_native_code_for_one_more_architecture(project: Project, tmp_path: Path) -> None:
+    project.add_toolchain("8.0", "9.0a", "10.0")
+    result = project.build()
+    assert result.code == 0, result.err
+    facts = json.loads(project.run("inspect", str(project.built), "--json").out)
+    modules = facts["libraries"][LIBRARY]["modules"]
+    assert all(module["sass"] == ["8.0", "9.0a", "10.0"] for module in modules)
+    assert facts["statement"]["toolchain"] == {
+        "name": "fake-12.8", "cuda": "12.8", "ptxas": "ptxas 12.8, V12.8.93", "reproduced": True,
+    }  # fmt: skip
+    assert facts["statement"]["libraries"][LIBRARY]["before"] == ["8.0", "9.0a"]
+    with zipfile.ZipFile(project.built) as archive:
+        archive.extract(LIBRARY, tmp_path)
+    code = fatbin.image(
+        next(one for one in elf.fat_binaries(tmp_path / LIBRARY)[0].entries if one.arch == A10)
+    )
+    assert code.rstrip(b"\0") == (DATA / "add.sm_100.cubin").read_bytes().rstrip(b"\0")
+
+
+def test_a_graft_that_was_interrupted_goes_on_where_it_was(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.add_toolchain("8.0", "9.0a", "10.0")
+    real = graft.run_jobs
+
+    def interrupted(jobs: list[graft.Job], assembly: graft.Assembly, progress: graft.Progress) -> object:
+        real(jobs, assembly, progress)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(graft, "run_jobs", interrupted)
+        assert project.build().code == 130
+    made = project.entries(Kind.CUBINS)
+    assert made
+    assert project.leftovers() == []
+    monkeypatch.setattr(toolchain.Assembler, "assemble", lambda *_: pytest.fail("assembled again"))
+    assert project.build().code == 0
+    assert project.entries(Kind.CUBINS) == made
+
+
+def test_ptxas_that_fails_is_shown_with_its_last_words(project: Project) -> None:
+    script = (
+        '#!/bin/sh\n[ "$1" = --version ] && echo "release 12.8, V12.8.93" && exit\n'
+        'echo "ptxas fatal   : unresolved extern" >&2\nexit 255\n'
+    )
+    project.add_toolchain("8.0", "9.0a", "10.0", script=script)
+    project.fails(14, "ptxas failed with exit code 255", "ptxas fatal   : unresolved extern", room=Kind.LIBRARIES)
+    assert project.entries(Kind.CUBINS) == []
+
+
+def test_ptxas_that_writes_no_code_is_refused(project: Project) -> None:
+    script = PTXAS_OF.format(body='printf "not ELF" > "$out"')
+    project.add_toolchain("8.0", "9.0a", "10.0", script=script)
+    result = project.fails(11, "retread: fatbin", room=Kind.LIBRARIES)
+    assert "Traceback" not in result.err
+
+
+PTXAS_OF = (
+    '#!/bin/sh\n[ "$1" = --version ] && echo "release 12.8, V12.8.93" && exit\nfor out; do :; done\n{body}\n'
+)
+
+
+def test_ptxas_of_another_release_is_refused(project: Project) -> None:
+    project.add_toolchain("8.0", "9.0a", "10.0", script='#!/bin/sh\necho "release 12.9, V12.9.1"\n')
+    project.fails(3, "toolchain fake-12.8: its ptxas is 12.9, not 12.8", room=Kind.TOOLCHAINS)
+
+
+def test_ptx_that_is_newer_than_the_toolchain_is_refused(project: Project) -> None:
+    project.add_toolchain("8.0", "9.0a", "10.0", isa="8.6")
+    project.fails(11, "its PTX is ISA 8.7, the toolchain's reads up to 8.6", room=Kind.LIBRARIES)
+
+
+def test_a_part_without_ptxas_is_refused(project: Project) -> None:
+    project.add_toolchain("8.0", "9.0a", "10.0")
+    path = project.root / "recipes" / "toolchains" / "fake-12.8.toml"
+    path.write_text(path.read_text().replace("bin/ptxas", "bin/ptxaz"))
+    project.fails(3, "holds no bin/ptxaz", room=Kind.TOOLCHAINS)
+
+
+def test_an_architecture_that_the_base_lacks_needs_a_toolchain(project: Project) -> None:
+    project.edit_recipe('architectures = ["8.0", "9.0a"]', 'architectures = ["8.0", "9.0a", "10.0"]')
+    result = project.fails(6, "no toolchain is named", "targets.cu128.toolchain")
+    assert "12.8" in result.err
+
+
+def test_an_architecture_that_no_ptx_reaches_is_refused(project: Project) -> None:
+    project.add_toolchain("7.5", "8.0", "9.0a")
+    project.fails(11, "7.5", room=Kind.LIBRARIES)
+
+
+def test_a_library_without_fat_binaries_is_fine_and_said_to_be_so(project: Project) -> None:
+    found = importlib.util.find_spec("msgspec._core")
+    assert found
+    assert found.origin
+    plain = Path(found.origin).read_bytes()
+    project.publish_wheel(lambda files: files.update({"tinycuda/_plain.so": plain}))
+    assert project.build().code == 0
+    shown = project.run("inspect", str(project.built)).out
+    assert re.search(r"tinycuda/_plain\.so .*\n(.*\n)*?  no GPU code", shown)
+
+
+def test_a_promise_of_gpu_code_is_not_kept_by_a_wheel_without_any(project: Project) -> None:
+    found = importlib.util.find_spec("msgspec._core")
+    assert found
+    assert found.origin
+    plain = Path(found.origin).read_bytes()
+    project.publish_wheel(lambda files: files.update({LIBRARY: plain}))
+    project.fails(12, "no library has GPU code")
+
+
+def test_the_run_path_is_set_without_a_toolchain(project: Project) -> None:
+    text = '[targets.cu128.run-path]\n"tinycuda/*.so" = ["$ORIGIN/../nvidia/lib"]\n\n[[targets.cu128.base]]'
+    project.edit_recipe("[[targets.cu128.base]]", text)
+    assert project.build().code == 0
+    assert "run path: $ORIGIN/../nvidia/lib" in project.run("inspect", str(project.built)).out
+
+
+def test_an_exempt_library_is_left_as_it_is(project: Project) -> None:
+    project.edit_recipe('architectures = ["8.0", "9.0a"]', 'architectures = ["8.0", "9.0a", "10.0"]')
+    project.write_recipe(
+        project.recipe_text
+        + f'\n[[targets.cu128.exempt]]\nlibrary = "{LIBRARY}"\narchitectures = ["8.0", "9.0a"]\nptx = ["8.0"]\n'
+        'reason = "not used on it"\n'
+    )
+    assert project.build().code == 0
+    assert "exempt: not used on it" in project.run("audit", str(project.built)).out
+
+
+def test_a_corrupt_fat_binary_stops_the_build(project: Project) -> None:
+    library = bytearray(LIB.read_bytes())
+    at = library.index(bytes.fromhex("50ed55ba"))
+    library[at + 8 : at + 16] = (1 << 40).to_bytes(8, "little")
+    project.publish_wheel(lambda files: files.update({LIBRARY: bytes(library)}))
+    result = project.build()
+    assert result.code in {10, 11}, result.err
+    assert "_C.so" in result.err
+    assert project.leftovers() == []
+    assert project.entries(Kind.BASES) == []
+
+

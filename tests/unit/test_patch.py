@@ -1,0 +1,187 @@
+"""The series: applied whole or not at all; each way in which a patch does not fit has its own message."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from tinycuda import FILES, OPS, Project, diff, git, ops
+
+from retread import pipeline, workspace
+from retread.console import Console
+from retread.model import ChangeKind, Verdict
+from retread.pipeline import Machine
+from retread.store import Kind, Store
+
+OLD = FILES[OPS]
+GOOD = diff(OPS, OLD, ops(VALUE_3=30))
+
+
+def _job(project: Project) -> pipeline.Job:
+    machine = Machine(Store(project.store), Console(quiet=True), dict(os.environ))
+    ((job, _, _),) = pipeline.jobs(workspace.load(project.root, "tiny-1.0"), None, machine)
+    return job
+
+
+def _changes(project: Project) -> dict[str, str]:
+    return {one.path: one.kind for one in _job(project).patched().changes}
+
+
+def test_the_difference_holds_what_the_series_changes_and_no_more(project: Project) -> None:
+    project.series(
+        diff(OPS, OLD, ops(VALUE_3=30)),
+        diff(OPS, ops(VALUE_3=30), ops(VALUE_3=30, VALUE_30=3)),
+        diff("tinycuda/new.py", "", "NEW = 1\n"),
+        diff("tinycuda/extra/deep.py", FILES["tinycuda/extra/deep.py"], ""),
+    )
+    patched = _job(project).patched()
+    assert {one.path: one.kind for one in patched.changes} == {
+        OPS: ChangeKind.MODIFY,
+        "tinycuda/new.py": ChangeKind.ADD,
+        "tinycuda/extra/deep.py": ChangeKind.DELETE,
+    }
+    assert (patched.root / OPS).read_text() == ops(VALUE_3=30, VALUE_30=3)
+    files = {str(path.relative_to(patched.root)) for path in patched.root.rglob("*") if path.is_file()}
+    assert files == {OPS, "tinycuda/new.py"}
+
+
+def test_a_series_that_undoes_itself_changes_nothing(project: Project) -> None:
+    project.series(GOOD, diff(OPS, ops(VALUE_3=30), OLD))
+    assert _changes(project) == {}
+
+
+def test_an_empty_series_changes_nothing(project: Project) -> None:
+    project.series()
+    assert _changes(project) == {}
+    assert project.build().code == 0
+
+
+def test_a_patch_at_other_lines_applies_and_says_so(project: Project) -> None:
+    moved = re.sub(r"@@ -1,6 \+1,6 @@", "@@ -9,6 +9,6 @@", GOOD)
+    assert moved != GOOD
+    project.series(moved)
+    (applied,) = _job(project).try_series()
+    assert applied.verdict is Verdict.OFFSET
+    assert "(offset -8 lines)" in applied.detail
+
+
+FUZZY = GOOD.replace(" VALUE_5 = 5", " VALUE_5 = FIVE")
+REVERSED = diff(OPS, ops(VALUE_3=30), OLD)
+CRLF = GOOD.replace(" = 1\n", " = 1\r\n").replace(" = 2\n", " = 2\r\n").replace(" = 30\n", " = 30\r\n")
+DOS = FILES["tinycuda/dos.py"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (FUZZY, f"0001-change.patch does not apply to COMMIT ({OPS}:1)"),
+        (REVERSED, "0001-change.patch: COMMIT holds this change already (its reverse applies)"),
+        (diff("tinycuda/gone.py", "A = 1\n", "A = 2\n"), "target deleted: COMMIT has no tinycuda/gone.py"),
+        (
+            diff("tinycuda/old/deep.py", "A = 1\n", "A = 2\n"),
+            "target deleted: COMMIT has no tinycuda/old/deep.py; there is tinycuda/extra/deep.py",
+        ),
+        (diff("tinycuda/opz.py", OLD, ops(VALUE_3=30)), f"(did you mean '{OPS}'?)"),
+        (diff("old/setup.py", "A = 1\n", "A = 2\n"), "no old/setup.py; there is setup.py"),
+        (diff(OPS, "", "A = 1\n"), f"does not apply to COMMIT ({OPS} exists already)"),
+        (CRLF, f"{OPS}:1: its lines end with CR LF, the source's with LF"),
+        (
+            diff("tinycuda/dos.py", DOS.replace("\r", ""), DOS.replace("\r", "").replace("2", "3")),
+            "tinycuda/dos.py:1: its lines end with LF, the source's with CR LF",
+        ),
+    ],
+    ids=["fuzz", "reversed", "gone", "moved", "misspelt", "moved up", "exists", "crlf on lf", "lf on crlf"],
+)  # fmt: skip
+def test_a_patch_that_does_not_fit_is_refused_the_same_way_every_time(
+    project: Project, body: str, words: str
+) -> None:
+    project.series(body)
+    words = words.replace("COMMIT", project.upstream.commit[:8])
+    first = project.fails(5, "retread: series: ", words, room=Kind.PATCHED)
+    second = project.fails(5, words, room=Kind.PATCHED)
+    assert first.err.partition("retread: ")[2] == second.err.partition("retread: ")[2]
+    assert "next: " in first.err
+
+
+def test_a_patch_with_crlf_fits_a_source_with_crlf(project: Project) -> None:
+    project.series(diff("tinycuda/dos.py", DOS, DOS.replace("2", "3")))
+    patched = _job(project).patched()
+    assert (patched.root / "tinycuda/dos.py").read_bytes() == b"A = 1\r\nB = 3\r\nC = 3\r\n"
+
+
+def test_a_change_that_upstream_has_by_now_is_told_from_a_conflict(project: Project) -> None:
+    project.series(GOOD, GOOD)
+    project.fails(5, "0002-change.patch: ", "holds this change already", "drop it from series")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("../evil.py", "leaves the source tree"), ("tinycuda/../../evil.py", "leaves the source tree"),
+     (".git/config", "leaves the source tree"), ("/etc/evil", "not a plain relative path")],
+)  # fmt: skip
+def test_a_patch_that_leaves_the_tree_is_refused_before_anything_is_fetched(
+    project: Project, path: str, words: str
+) -> None:
+    project.series(diff(path, "", "EVIL = 1\n"))
+    project.fails(5, f"0001-change.patch: b/{path}: {words}")
+    assert project.index.log == []
+
+
+def test_a_patch_that_makes_a_link_is_refused(project: Project) -> None:
+    body = diff("tinycuda/link.py", "", "/etc/passwd\n").replace("100644", "120000")
+    project.series(body)
+    project.fails(5, "0001-change.patch", "symbolic link")
+    assert project.index.log == []
+
+
+def test_when_the_second_patch_fails_nothing_is_kept_and_a_mended_one_succeeds(project: Project) -> None:
+    second = diff(OPS, ops(VALUE_3=30), ops(VALUE_3=30, VALUE_20=2))
+    project.series(GOOD, second.replace(" VALUE_21 = 21", " VALUE_21 = 12"))
+    for _ in range(2):
+        project.fails(5, "0002-change.patch does not apply", room=Kind.PATCHED)
+    project.series(GOOD, second)
+    assert project.build().code == 0
+    assert _changes(project) == {OPS: ChangeKind.MODIFY}
+    assert (_job(project).patched().root / OPS).read_text() == ops(VALUE_3=30, VALUE_20=2)
+
+
+def test_the_check_tries_every_patch_and_keeps_nothing(project: Project) -> None:
+    project.series(FUZZY, GOOD, GOOD, diff("gone.py", "A\n", "B\n"))
+    result = project.run("patch", "check", "tiny-1.0", "--json")
+    assert result.code == 5
+    found = json.loads(result.out)["tiny-1.0"]
+    assert [one["verdict"] for one in found] == [
+        "does not apply", "applies", "already in the source", "target deleted",
+    ]  # fmt: skip
+    assert "3 patch(es) do not go in" in result.err
+    assert project.entries(Kind.PATCHED) == []
+    assert project.leftovers() == []
+    project.series(GOOD)
+    assert project.run("patch", "check").code == 0
+
+
+def test_the_user_s_git_configuration_does_not_matter(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").write_text("[apply]\n\twhitespace = fix\n\tignoreWhitespace = change\n[core]\n\tautocrlf = true\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
+    project.series(CRLF)
+    project.fails(5, "its lines end with CR LF")
+
+
+def test_a_repository_around_the_store_does_not_matter(project: Project) -> None:
+    """``git apply`` below a repository takes paths from its top and skips what lies elsewhere, with exit code 0."""
+    project.store.mkdir()
+    git(project.store, "init", "--quiet")
+    assert project.build().code == 0
+    assert _changes(project) == {OPS: ChangeKind.MODIFY}
+
+
+def test_without_git_the_message_says_so(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert project.run("patch", "check").code == 0
+    project.series(diff(OPS, OLD, ops(VALUE_3=31)))
+    monkeypatch.setenv("PATH", "/nowhere")
+    project.fails(14, "git is not installed; it applies the patches")

@@ -1,0 +1,121 @@
+"""Lanes: the overlay with its reason, or every patch and field that stands in the way."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from retread import plan
+from retread.errors import PlanError
+from retread.model import Change, ChangeKind, Sha256
+from retread.plan import Lane
+from retread.recipe import Base, Pin, Recipe, Sdist, Target
+from retread.series import Patch
+
+DIGEST = Sha256(64 * "a")
+TARGET = Target(
+    cuda="12.8",
+    torch=">=2.10",
+    revision=1,
+    architectures=(),
+    ptx=(),
+    base=(Base(file="demo-1.2-py3-none-any.whl", sha256=DIGEST),),
+)
+RECIPE = Recipe(
+    name="demo-1.2",
+    project="demo",
+    version="1.2",
+    summary="A demonstration",
+    pin=Pin(repository="https://example.org/demo", commit=40 * "0"),
+    sdist=Sdist(file="demo-1.2.tar.gz", sha256=DIGEST, copies={"demo/_flash": "third_party/flash/flash"}),
+    native_inputs=("setup.py", "demo/csrc/**", "third_party/**"),
+    targets={"cu128": TARGET, "cu130": replace(TARGET, cuda="13.0", base=())},
+)
+
+
+def patch(name: str, *paths: str, kind: ChangeKind = ChangeKind.MODIFY) -> Patch:
+    return Patch(
+        name=name,
+        sha256=DIGEST,
+        subject="s",
+        breaks="b",
+        affects="a",
+        upstream="not reported",
+        drop_when="d",
+        changes=tuple(Change(path=path, kind=kind) for path in paths),
+        crlf=False,
+    )
+
+
+def refusal(target: str, *patches: Patch, forced: Lane | None = None) -> list[str]:
+    with pytest.raises(PlanError) as caught:
+        plan.choose_lane(RECIPE, target, patches, forced)
+    return str(caught.value).splitlines()
+
+
+def test_the_first_target_is_the_default() -> None:
+    assert plan.choose_target(RECIPE, None) == "cu128"
+    assert plan.choose_target(RECIPE, "cu130") == "cu130"
+
+
+def test_an_unknown_target_gets_its_near_miss() -> None:
+    with pytest.raises(PlanError) as caught:
+        plan.choose_target(RECIPE, "cu129")
+    assert str(caught.value) == (
+        "demo-1.2 has no target 'cu129' (did you mean 'cu128'?)\n  next: its targets are cu128, cu130"
+    )
+
+
+@pytest.mark.parametrize("forced", [None, Lane.OVERLAY])
+def test_python_patches_take_the_overlay(forced: Lane | None) -> None:
+    patches = [patch("0001-a.patch", "demo/x.py"), patch("0002-b.patch", "demo/csrc.py", "setup.cfg")]
+    assert plan.choose_lane(RECIPE, "cu128", patches, forced) == (
+        Lane.OVERLAY,
+        "none of the 2 patch(es) touches a native input, and a base wheel is pinned",
+    )
+
+
+def test_an_empty_series_takes_the_overlay() -> None:
+    assert plan.choose_lane(RECIPE, "cu128", [], None) == (Lane.OVERLAY, "the series is empty")
+
+
+@pytest.mark.parametrize("forced", [None, Lane.OVERLAY])
+def test_a_native_input_forbids_it_and_everything_is_named(forced: Lane | None) -> None:
+    told = refusal(
+        "cu128",
+        patch("0001-a.patch", "demo/x.py", "demo/csrc/deep/k.cu"),
+        patch("0002-b.patch", "setup.py"),
+        forced=forced,
+    )
+    assert told == [
+        "demo-1.2 cu128: the overlay lane is not allowed, and this version has no other yet",
+        "  - 0001-a.patch touches demo/csrc/deep/k.cu, a native input (demo/csrc/**)",
+        "  - 0002-b.patch touches setup.py, a native input (setup.py)",
+        "  next: an overlay takes over compiled code, so a patch on a native input needs the source lane",
+    ]
+
+
+@pytest.mark.parametrize("kind", list(ChangeKind))
+def test_adding_and_deleting_native_inputs_count_too(kind: ChangeKind) -> None:
+    assert plan.overlay_obstacles(RECIPE, "cu128", [patch("0001-a.patch", "demo/csrc/n.h", kind=kind)]) == [
+        "0001-a.patch touches demo/csrc/n.h, a native input (demo/csrc/**)"
+    ]
+
+
+def test_a_copy_says_what_to_patch_instead() -> None:
+    patches = [patch("0001-a.patch", "demo/_flash/layers/rotary.py", "demo/_flashy/x.py")]
+    assert plan.overlay_obstacles(RECIPE, "cu128", patches) == [
+        "0001-a.patch touches demo/_flash/layers/rotary.py, a copy of third_party/flash/flash: patch that"
+    ]
+
+
+def test_no_base_wheel() -> None:
+    assert refusal("cu130")[1] == "  - targets.cu130.base: no base wheel is pinned"
+
+
+@pytest.mark.parametrize("lane", [Lane.SOURCE, Lane.CONTAINER])
+def test_lanes_that_are_not_there_yet(lane: Lane) -> None:
+    assert refusal("cu128", patch("0001-a.patch", "demo/x.py"), forced=lane) == [
+        f"demo-1.2: this version of retread cannot build in the {lane} lane yet",
+        "  next: leave --lane out, or say --lane overlay",
+    ]

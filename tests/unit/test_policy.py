@@ -1,0 +1,304 @@
+"""Audits: each promise of a target broken once, and the line that a user reads then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from retread import policy
+from retread.arch import Arch
+from retread.model import Check, Exempt, LibraryFacts, Module, Promise, Sha256, WheelFacts
+
+LIB, FA3 = "demo/_C.so", "demo/flash_attn_3/_C.so"
+
+
+def archs(text: str) -> tuple[Arch, ...]:
+    return tuple(Arch(one) for one in text.split())
+
+
+def library(modules: int = 18, sass: str = "8.0 9.0a 10.0", ptx: str = "8.0", **facts: Any) -> LibraryFacts:
+    found = LibraryFacts(
+        machine="x86_64",
+        needed=("libc.so.6", "libcudart.so.12"),
+        run_path=("$ORIGIN/../nvidia",),
+        versions=("CXXABI_1.3", "GLIBC_2.2.5", "GLIBC_2.9", "GLIBC_2.14", "GLIBCXX_3.4.30"),
+        undefined=("cudaLaunchKernel", "memcpy"),
+        modules=tuple(Module(index=index, sass=archs(sass), ptx=archs(ptx)) for index in range(modules)),
+    )
+    return replace(found, **facts)
+
+
+def wheel(*tags: str, **changes: Any) -> WheelFacts:
+    found = WheelFacts(
+        file="demo-1.2+cu128.1-cp39-abi3-manylinux_2_28_x86_64.whl",
+        sha256=Sha256(64 * "a"),
+        size=1000,
+        project="demo",
+        version="1.2+cu128.1",
+        tags=tags or ("cp39-abi3-manylinux_2_28_x86_64",),
+        requires=("torch>=2.10", "numpy"),
+        members=79,
+        libraries={LIB: library()},
+        statement=None,
+    )
+    return replace(found, **changes)
+
+
+def promise(**changes: Any) -> Promise:
+    found = Promise(
+        cuda="12.8",
+        torch=">=2.10",
+        architectures=archs("8.0 9.0a 10.0"),
+        ptx=archs("8.0"),
+        exempt=(),
+        requires=(),
+        run_path={LIB: ("$ORIGIN/../nvidia",)},
+        note="",
+    )
+    return replace(found, **changes)
+
+
+EXEMPT = Exempt(library=FA3, architectures=archs("9.0a"), ptx=(), reason="Hopper alone")
+
+
+def with_library(facts: LibraryFacts) -> WheelFacts:
+    return wheel(libraries={LIB: facts})
+
+
+def failed(checks: tuple[Check, ...]) -> list[tuple[str, str, str]]:
+    return [(one.check, one.subject, one.detail) for one in checks if not one.ok]
+
+
+def detail(checks: tuple[Check, ...], check: str, subject: str = LIB) -> str:
+    (found,) = [one for one in checks if (one.check, one.subject) == (check, subject)]
+    return found.detail
+
+
+def test_a_sound_wheel_holds_and_says_what_was_looked_at() -> None:
+    checks = policy.audit(wheel(), promise(), {LIB: library(sass="8.0 9.0a")})
+    assert failed(checks) == []
+    assert [(one.check, one.subject, one.detail) for one in checks] == [
+        ("record", wheel().file, "79 members, every hash right"),
+        ("machine", LIB, "x86_64, tags manylinux_2_28_x86_64"),
+        ("glibc", LIB, "needs glibc 2.14, the tag allows 2.28"),
+        ("requires", "torch>=2.10", "in METADATA"),
+        ("sass", LIB, "8.0 9.0a 10.0 in 18 of 18 modules"),
+        ("ptx", LIB, "8.0 in 18 of 18 modules"),
+        ("run path", LIB, "$ORIGIN/../nvidia"),
+        ("undefined symbols", LIB, "none new against the base (2)"),
+        ("needed libraries", LIB, "none new against the base (2)"),
+        ("modules", LIB, "18 modules, 18 in the base"),
+    ]
+
+
+def test_any_wheel_without_a_promise_gets_the_general_checks() -> None:
+    assert [one.check for one in policy.audit(wheel(), None)] == ["record", "machine", "glibc"]
+
+
+# Architectures.
+
+
+def test_one_module_of_eighteen_without_sm_100_fails_and_is_named() -> None:
+    modules = list(library().modules)
+    modules[7] = replace(modules[7], sass=archs("8.0 9.0a"))
+    assert failed(policy.audit(with_library(replace(library(), modules=tuple(modules))), promise())) == [
+        ("sass", LIB, "1 of 18 modules: module 7 lacks 10.0")
+    ]
+
+
+def test_an_architecture_that_was_not_promised_fails() -> None:
+    assert failed(policy.audit(with_library(library(sass="8.0 9.0a 10.0 12.0")), promise()))[0] == (
+        "sass",
+        LIB,
+        "18 of 18 modules: module 0 has 12.0, which is not promised; module 1 has 12.0, which is not promised; "
+        "module 2 has 12.0, which is not promised",
+    )
+
+
+def test_lacking_and_having_too_much_is_told_in_one_line() -> None:
+    assert failed(policy.audit(with_library(library(1, sass="8.0 9.0", ptx="9.0")), promise())) == [
+        ("sass", LIB, "1 of 1 modules: module 0 lacks 9.0a 10.0 and has 9.0, which is not promised"),
+        ("ptx", LIB, "1 of 1 modules: module 0 lacks 8.0 and has 9.0, which is not promised"),
+    ]
+
+
+def test_a_library_without_gpu_code_is_left_alone_beside_one_that_has_it() -> None:
+    found = wheel(libraries={LIB: library(), "demo/plain.so": library(0)})
+    checks = policy.audit(found, promise())
+    assert failed(checks) == []
+    assert not [one for one in checks if one.subject == "demo/plain.so" and one.check in {"sass", "ptx"}]
+
+
+def test_a_wheel_that_lost_all_gpu_code_fails() -> None:
+    assert failed(policy.audit(with_library(library(0)), promise())) == [
+        ("sass", wheel().file, "no library has GPU code")
+    ]
+    assert failed(policy.audit(with_library(library(0)), None, {LIB: library()})) == [
+        ("modules", LIB, "0 modules, 18 in the base")
+    ]
+
+
+def test_an_exempt_library_is_held_to_what_its_exemption_says() -> None:
+    exempt = promise(exempt=(EXEMPT,))
+    sound = wheel(libraries={LIB: library(), FA3: library(153, sass="9.0a", ptx="")})
+    checks = policy.audit(sound, exempt)
+    assert failed(checks) == []
+    assert detail(checks, "sass", FA3) == "9.0a in 153 of 153 modules (exempt: Hopper alone)"
+    assert detail(checks, "ptx", FA3) == "nothing in 153 of 153 modules (exempt: Hopper alone)"
+    grown = wheel(libraries={LIB: library(), FA3: library(1, sass="9.0a 10.0", ptx="8.0")})
+    assert failed(policy.audit(grown, exempt)) == [
+        ("sass", FA3, "1 of 1 modules: module 0 has 10.0, which is not promised"),
+        ("ptx", FA3, "1 of 1 modules: module 0 has 8.0, which is not promised"),
+    ]
+    empty = wheel(libraries={LIB: library(), FA3: library(0)})
+    assert failed(policy.audit(empty, exempt)) == [("sass", FA3, "no GPU code, promised is 9.0a")]
+
+
+def test_an_exempt_library_that_is_not_there() -> None:
+    assert failed(policy.audit(wheel(), promise(exempt=(EXEMPT,)))) == [
+        ("exempt", FA3, "no such library in the wheel")
+    ]
+
+
+def test_common_is_what_every_module_has() -> None:
+    modules = (
+        Module(index=0, sass=archs("10.0 8.0 9.0a"), ptx=archs("8.0")),
+        Module(index=1, sass=archs("8.0 10.0"), ptx=()),
+    )
+    assert policy.common(library(modules=0)) == ((), ())
+    assert policy.common(replace(library(), modules=modules)) == (("8.0", "10.0"), ())
+
+
+# The platform.
+
+
+@pytest.mark.parametrize(
+    ("tags", "needs", "fault"),
+    [
+        (["manylinux_2_28_x86_64"], "GLIBC_2.28", None),
+        (["manylinux_2_28_x86_64"], "GLIBC_2.29", "needs glibc 2.29, the tag allows 2.28"),
+        (["manylinux_2_28_x86_64"], "GLIBC_2.3.4", None),
+        (["manylinux_2_5_x86_64"], "GLIBC_2.14", "needs glibc 2.14, the tag allows 2.5"),
+        (["manylinux2014_x86_64"], "GLIBC_2.17", None),
+        (["manylinux2014_x86_64"], "GLIBC_2.18", "needs glibc 2.18, the tag allows 2.17"),
+        (["manylinux1_x86_64"], "GLIBC_2.6", "needs glibc 2.6, the tag allows 2.5"),
+        (["manylinux2010_x86_64"], "GLIBC_2.12", None),
+        (
+            ["manylinux_2_28_x86_64", "manylinux_2_24_x86_64"],
+            "GLIBC_2.27",
+            "needs glibc 2.27, the tag allows 2.24",
+        ),
+        (
+            ["manylinux2014_x86_64", "manylinux_2_28_x86_64"],
+            "GLIBC_2.18",
+            "needs glibc 2.18, the tag allows 2.17",
+        ),
+        (["linux_x86_64"], "GLIBC_2.99", None),
+        (["manylinux_2_28_x86_64"], "GLIBC_ABI_DT_RELR", "needs glibc 2.36, the tag allows 2.28"),
+        (["manylinux_2_28_x86_64"], "GLIBCXX_3.4.99", None),
+    ],
+)
+def test_the_oldest_glibc_of_the_tags_counts(tags: list[str], needs: str, fault: str | None) -> None:
+    found = wheel(
+        *(f"cp39-abi3-{tag}" for tag in tags), libraries={LIB: library(versions=("GLIBC_2.2.5", needs))}
+    )
+    assert failed(policy.audit(found, None)) == ([("glibc", LIB, fault)] if fault else [])
+
+
+def test_no_tag_no_limit() -> None:
+    assert [one.check for one in policy.audit(wheel("cp39-abi3-linux_x86_64"), None)] == ["record", "machine"]
+
+
+def test_a_library_without_glibc_runs_on_any() -> None:
+    checks = policy.audit(with_library(library(versions=())), None)
+    assert detail(checks, "glibc") == "needs glibc of any age, the tag allows 2.28"
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ["py3-none-any"],
+        ["cp39-abi3-manylinux_2_28_aarch64"],
+        ["cp39-abi3-manylinux_2_28_x86_64", "cp39-abi3-manylinux_2_28_aarch64"],
+    ],
+)
+def test_a_machine_that_the_tags_do_not_name(tags: list[str]) -> None:
+    platforms = ", ".join(sorted(tag.rpartition("-")[2] for tag in tags))
+    assert failed(policy.audit(wheel(*tags), None)) == [("machine", LIB, f"x86_64, tags {platforms}")]
+
+
+# Requirements.
+
+
+@pytest.mark.parametrize(
+    ("requires", "said"),
+    [
+        (("torch>=2.9", "numpy"), "METADATA says torch>=2.9"),
+        (("torch", "numpy"), "METADATA says torch"),
+        (("numpy",), "METADATA says nothing of it"),
+        (('torch>=2.10; python_version < "3.10"',), 'METADATA says torch>=2.10; python_version < "3.10"'),
+        (("torch[extra]>=2.10",), "METADATA says torch[extra]>=2.10"),
+    ],
+)
+def test_a_requirement_that_metadata_does_not_make(requires: tuple[str, ...], said: str) -> None:
+    assert failed(policy.audit(wheel(requires=requires), promise())) == [("requires", "torch>=2.10", said)]
+
+
+def test_spelling_of_a_requirement_is_no_matter() -> None:
+    found = wheel(requires=("Torch >= 2.10", "nvidia_cuda.runtime-cu12<13,>=12.8"))
+    checks = policy.audit(found, promise(requires=("torch>=2.10", "nvidia-cuda-runtime-cu12>=12.8,<13")))
+    assert failed(checks) == []
+    assert len([one for one in checks if one.check == "requires"]) == 2
+
+
+# Run paths.
+
+
+def test_run_paths() -> None:
+    bare = with_library(library(run_path=()))
+    assert failed(policy.audit(bare, promise())) == [("run path", LIB, "none")]
+    assert failed(policy.audit(bare, promise(run_path={}))) == []
+    longer = with_library(library(run_path=("$ORIGIN/../nvidia", "/opt/cuda")))
+    assert failed(policy.audit(longer, promise())) == [("run path", LIB, "$ORIGIN/../nvidia:/opt/cuda")]
+
+
+def test_a_run_path_for_no_library() -> None:
+    assert failed(policy.audit(wheel(), promise(run_path={"demo/*_x.so": ("$ORIGIN",)}))) == [
+        ("run path", "demo/*_x.so", "no such library in the wheel")
+    ]
+
+
+def test_the_first_glob_that_fits_gives_the_run_path() -> None:
+    both = {"demo/_C.so": ("$ORIGIN/../nvidia",), "demo/*.so": ("$ORIGIN",)}
+    assert failed(policy.audit(wheel(), promise(run_path=both))) == []
+
+
+# The base wheel.
+
+
+def test_new_symbols_and_libraries_against_the_base() -> None:
+    base = {LIB: library(undefined=("memcpy",), needed=("libc.so.6",))}
+    assert failed(policy.audit(wheel(), promise(), base)) == [
+        ("undefined symbols", LIB, "new: cudaLaunchKernel"),
+        ("needed libraries", LIB, "new: libcudart.so.12"),
+    ]
+    assert failed(policy.audit(wheel(), promise())) == []
+
+
+def test_fewer_symbols_than_the_base_are_fine() -> None:
+    base = {
+        LIB: library(
+            undefined=("a", "cudaLaunchKernel", "memcpy"), needed=("a", "libc.so.6", "libcudart.so.12")
+        )
+    }
+    assert failed(policy.audit(wheel(), promise(), base)) == []
+
+
+def test_a_library_more_or_less_than_the_base() -> None:
+    assert failed(policy.audit(wheel(), promise(), {})) == [
+        ("base", LIB, "the base wheel has no such library")
+    ]
+    base = {LIB: library(), FA3: library()}
+    assert failed(policy.audit(wheel(), promise(), base)) == [("base", FA3, "no such library in the wheel")]

@@ -1,0 +1,412 @@
+"""Recipes: what is shipped parses, and what is wrong is told at once, each fault with its key path."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retread.errors import PlanError, RecipeError
+from retread.recipe import Recipe, matches, parse_recipe, parse_toolchain, part_for
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
+TOOLCHAINS = sorted((ROOT / "recipes" / "toolchains").glob("*.toml"))
+
+GOOD = """\
+name = "demo-1.2"
+project = "demo"
+version = "1.2"
+summary = "A demonstration"
+native-inputs = ["setup.py", "demo/csrc/**"]
+[pin]
+repository = "https://example.org/demo"
+commit = "0123456789012345678901234567890123456789"
+[[pin.submodules]]
+path = "third_party/sub"
+repository = "https://example.org/sub"
+commit = "1123456789012345678901234567890123456789"
+[sdist]
+file = "demo-1.2.tar.gz"
+sha256 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+[targets.cu128]
+cuda = "12.8"
+torch = ">=2.10"
+revision = 1
+architectures = ["8.0", "10.0"]
+ptx = ["8.0"]
+toolchain = "cuda-12.8"
+requires = ["torch>=2.10", "numpy"]
+[targets.cu128.run-path]
+"demo/_C.so" = ["$ORIGIN"]
+[[targets.cu128.base]]
+file = "demo-1.2-cp39-abi3-manylinux_2_28_x86_64.whl"
+sha256 = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+[[targets.cu128.exempt]]
+library = "demo/_D.so"
+architectures = ["9.0a"]
+reason = "only for Hopper"
+"""
+TOOLCHAIN = """\
+name = "cuda-12.8"
+cuda = "12.8"
+ptx-isa = "8.7"
+ptxas = "bin/ptxas"
+[[part]]
+machine = "x86_64"
+package = "nvcc"
+file = "nvcc-1.whl"
+sha256 = "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+"""
+SCHEMA = json.loads(msgspec.json.encode(msgspec.json.schema(Recipe)))
+
+
+def edited(*changes: tuple[str, str]) -> bytes:
+    text = GOOD
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text.encode()
+
+
+def faults(*changes: tuple[str, str]) -> tuple[str, ...]:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(edited(*changes), name="demo-1.2")
+    assert caught.value.faults
+    return caught.value.faults
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_parse_and_fit_the_schema(path: Path) -> None:
+    found = parse_recipe(path.read_bytes(), name=path.stem)
+    assert (ROOT / "patches" / found.project / found.version / "series").is_file()
+    for target in found.targets.values():
+        assert target.base
+        if target.toolchain:
+            toolchain = ROOT / "recipes" / "toolchains" / f"{target.toolchain}.toml"
+            assert parse_toolchain(toolchain.read_bytes(), name=toolchain.stem).cuda == target.cuda
+    jsonschema.validate(tomllib.loads(path.read_text("utf-8")), SCHEMA)
+
+
+@pytest.mark.parametrize("path", TOOLCHAINS, ids=lambda path: path.stem)
+def test_shipped_toolchains_parse(path: Path) -> None:
+    found = parse_toolchain(path.read_bytes(), name=path.stem)
+    assert part_for(found, "x86_64").machine == "x86_64"
+
+
+def test_there_is_something_shipped() -> None:
+    assert len(RECIPES) >= 6
+    assert TOOLCHAINS
+
+
+def test_a_good_recipe_is_read_whole() -> None:
+    found = parse_recipe(GOOD.encode(), name="demo-1.2")
+    target = found.targets["cu128"]
+    assert found.native_inputs == ("setup.py", "demo/csrc/**")
+    assert target.run_path == {"demo/_C.so": ("$ORIGIN",)}
+    assert target.exempt[0].ptx == ()
+    assert found.sdist.copies == {}
+
+
+FAULTS: dict[str, tuple[tuple[str, str], str]] = {
+    "unknown key": (('summary = "A', 'sumary = "A'), "sumary: unknown key (did you mean 'summary'?)"),
+    "underscore": (
+        ("native-inputs =", "native_inputs ="),
+        "native_inputs: unknown key (did you mean 'native-inputs'?)",
+    ),
+    "unknown key of a target": (
+        ("revision = 1", "revision = 1\nrevison = 2"),
+        "targets.cu128.revison: unknown key (did you mean 'revision'?)",
+    ),
+    "wrong type": (
+        ('project = "demo"', "project = 7"),
+        "project: expected a text that is not empty, got 7",
+    ),
+    "a number for a text": (
+        ('cuda = "12.8"', "cuda = 12.8"),
+        "targets.cu128.cuda: expected a CUDA release, like 12.8, got 12.8",
+    ),
+    "empty text": (
+        ('summary = "A demonstration"', 'summary = ""'),
+        "summary: expected a text that is not empty, got ''",
+    ),
+    "revision 0": (
+        ("revision = 1", "revision = 0"),
+        "targets.cu128.revision: expected an integer from 1 on, got 0",
+    ),
+    "revision true": (
+        ("revision = 1", "revision = true"),
+        "targets.cu128.revision: expected an integer from 1 on, got True",
+    ),
+    "no such architecture": (
+        ('["8.0", "10.0"]', '["8.0", "10.0b"]'),
+        "targets.cu128.architectures[1]: expected a GPU architecture, like 8.0, 9.0a or 12.0, got '10.0b' "
+        "(did you mean '10.0'?)",
+    ),
+    "architecture as sm": (
+        ('ptx = ["8.0"]', 'ptx = ["sm_80"]'),
+        "targets.cu128.ptx[0]: expected a GPU architecture, like 8.0, 9.0a or 12.0, got 'sm_80'",
+    ),
+    "CUDA too old": (
+        ('["8.0", "10.0"]', '["8.0", "10.3"]'),
+        "targets.cu128.architectures[1]: 10.3 needs CUDA 12.9 or newer, the target says 12.8",
+    ),
+    "CUDA too old in an exemption": (
+        ('architectures = ["9.0a"]', 'architectures = ["12.1"]'),
+        "targets.cu128.exempt[0].architectures[0]: 12.1 needs CUDA 12.9 or newer, the target says 12.8",
+    ),
+    "architecture twice": (
+        ('["8.0", "10.0"]', '["8.0", "10.0", "8.0"]'),
+        "targets.cu128.architectures[2]: 8.0 is listed twice",
+    ),
+    "no architecture": (('["8.0", "10.0"]', "[]"), "targets.cu128.architectures: none"),
+    "local version": (
+        ('version = "1.2"', 'version = "1.2+cu128"'),
+        "version: '1.2+cu128' has a local part; that part is retread's to write",
+    ),
+    "no version": (('version = "1.2"', 'version = "new"'), "version: 'new' is not a PEP 440 version"),
+    "version in another spelling": (
+        ('version = "1.2"', 'version = "v1.2"'),
+        "version: 'v1.2' is written '1.2'",
+    ),
+    "project": (('project = "demo"', 'project = "../demo"'), "project: '../demo' is not a project name"),
+    "name of another file": (
+        ('name = "demo-1.2"', 'name = "demo-1.3"'),
+        "name: is 'demo-1.3', the file is demo-1.2.toml",
+    ),
+    "target of another CUDA": (
+        ('cuda = "12.8"', 'cuda = "12.9"'),
+        "targets.cu128.cuda: 12.9 belongs to a target named 'cu129'",
+    ),
+    "short commit": (
+        ('commit = "0123456789012345678901234567890123456789"', 'commit = "0123456"'),
+        "pin.commit: expected a full commit id, 40 hexadecimal digits, got '0123456'",
+    ),
+    "a branch": (
+        ('commit = "1123456789012345678901234567890123456789"', 'commit = "main"'),
+        "pin.submodules[0].commit: expected a full commit id, 40 hexadecimal digits, got 'main'",
+    ),
+    "digest with a capital": (
+        ('sha256 = "aaaa', 'sha256 = "Aaaa'),
+        "sdist.sha256: expected a sha256, 64 hexadecimal digits, got 'A" + 63 * "a" + "'",
+    ),
+    "digest with a line end": (
+        ('bbbb"', 'bbbb\\n"'),
+        "targets.cu128.base[0].sha256: expected a sha256, 64 hexadecimal digits, got '" + 64 * "b" + "\\n'",
+    ),
+    "file in a folder": (
+        ('file = "demo-1.2.tar.gz"', 'file = "../demo-1.2.tar.gz"'),
+        "sdist.file: expected a plain file name, got '../demo-1.2.tar.gz'",
+    ),
+    "wheel of another project": (
+        ('file = "demo-1.2-cp39', 'file = "other-1.2-cp39'),
+        "targets.cu128.base[0].file: 'other-1.2-cp39-abi3-manylinux_2_28_x86_64.whl' is not a wheel of demo 1.2",
+    ),
+    "wheel of another version": (
+        ('file = "demo-1.2-cp39', 'file = "demo-1.3-cp39'),
+        "targets.cu128.base[0].file: 'demo-1.3-cp39-abi3-manylinux_2_28_x86_64.whl' is not a wheel of demo 1.2",
+    ),
+    "requirement": (
+        ('"numpy"]', '"numpy =="]'),
+        "targets.cu128.requires[1]: 'numpy ==': Expected semicolon (after name with no version specifier) or end",
+    ),
+    "torch": (
+        ('torch = ">=2.10"', 'torch = "vision>=0.1"'),
+        "targets.cu128.torch: 'vision>=0.1' is not a version range like '>=2.10' or '==2.6.0'",
+    ),
+    "submodule outside": (
+        ('path = "third_party/sub"', 'path = "../sub"'),
+        "pin.submodules[0].path: '../sub' leaves the source tree",
+    ),
+}
+SEEN_BY_THE_SCHEMA = {
+    "unknown key",
+    "underscore",
+    "unknown key of a target",
+    "wrong type",
+    "a number for a text",
+    "empty text",
+    "revision 0",
+    "revision true",
+    "no such architecture",
+    "architecture as sm",
+    "short commit",
+    "a branch",
+    "digest with a capital",
+    "digest with a line end",
+    "file in a folder",
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_a_user_reads_of_a_fault(name: str) -> None:
+    change, message = FAULTS[name]
+    told = faults(change)
+    assert any(one.startswith(message) for one in told), told
+    consequences = {"unknown key": 1, "underscore": 1, "project": 1}  # a key is missing, a wheel is another's
+    assert len(told) == 1 + consequences.get(name, 0), told
+
+
+@pytest.mark.parametrize("name", SEEN_BY_THE_SCHEMA)
+def test_an_editor_with_the_schema_sees_it_too(name: str) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(tomllib.loads(edited(FAULTS[name][0]).decode()), SCHEMA)
+
+
+def test_what_is_listed_twice() -> None:
+    sub = (
+        '[[pin.submodules]]\npath = "third_party/sub"\nrepository = "r"\ncommit = "' + 40 * "2" + '"\n[sdist]'
+    )
+    base = GOOD[GOOD.index("[[targets.cu128.base]]") : GOOD.index("[[targets.cu128.exempt]]")]
+    assert faults(("[sdist]", sub), ("[[targets.cu128.exempt]]", base + "[[targets.cu128.exempt]]")) == (
+        "pin.submodules[1].path: 'third_party/sub' is listed twice",
+        "targets.cu128.base[1].file: 'demo-1.2-cp39-abi3-manylinux_2_28_x86_64.whl' is listed twice",
+    )
+
+
+def test_no_target() -> None:
+    text = GOOD[: GOOD.index("[targets.cu128]")] + "[targets]\n"
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text.encode(), name="demo-1.2")
+    assert caught.value.faults == ("targets: none; a recipe needs at least one",)
+
+
+def test_one_report_holds_every_fault() -> None:
+    data = edited(
+        ('summary = "A', 'sumary = "A'),
+        ('sha256 = "aaaa', 'sha256 = "aaa'),
+        ('cuda = "12.8"', 'cuda = "12.4"'),
+        ('"numpy"]', '"numpy =="]'),
+    )
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(data, name="demo-1.2")
+    assert str(caught.value).splitlines() == [
+        "recipe demo-1.2 has 6 faults",
+        "  - sumary: unknown key (did you mean 'summary'?)",
+        "  - sdist.sha256: expected a sha256, 64 hexadecimal digits, got '" + 63 * "a" + "'",
+        "  - summary: missing",
+        "  - targets.cu128.cuda: 12.4 belongs to a target named 'cu124'",
+        "  - targets.cu128.architectures[1]: 10.0 needs CUDA 12.8 or newer, the target says 12.4",
+        "  - targets.cu128.requires[1]: 'numpy ==': Expected semicolon (after name with no version specifier) or end",
+        "  next: the schema is what 'retread recipe schema' prints",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"name = ", "Invalid value (at end of document)"),
+        (b"name = 'x'\nname = 'y'", "Cannot overwrite a value"),
+        (b"name = '\xff'", "'utf-8' codec can't decode byte 0xff"),
+        (b"a = " + 5000 * b"1", "Exceeds the limit"),
+        (b"a = " + 5000 * b"[" + 5000 * b"]", "recursion"),
+    ],
+)
+def test_what_is_not_toml(data: bytes, says: str) -> None:
+    for parse in (parse_recipe, parse_toolchain):
+        with pytest.raises(RecipeError) as caught:
+            parse(data, name="demo-1.2")
+        assert str(caught.value).startswith("demo-1.2.toml is not TOML: ")
+        assert says in str(caught.value)
+
+
+def test_a_toolchain_tells_its_faults() -> None:
+    assert parse_toolchain(TOOLCHAIN.encode(), name="cuda-12.8").ptx_isa == "8.7"
+    with pytest.raises(RecipeError) as caught:
+        parse_toolchain(TOOLCHAIN.encode(), name="cuda-13.0")
+    assert caught.value.faults == ("name: is 'cuda-12.8', the file is cuda-13.0.toml",)
+    with pytest.raises(RecipeError) as caught:
+        parse_toolchain(TOOLCHAIN.replace("machine", "machin").encode(), name="cuda-12.8")
+    assert caught.value.faults == (
+        "part[0].machin: unknown key (did you mean 'machine'?)",
+        "part[0].machine: missing",
+    )
+
+
+def test_a_machine_without_a_part_is_named() -> None:
+    toolchain = parse_toolchain(TOOLCHAIN.encode(), name="cuda-12.8")
+    with pytest.raises(PlanError, match="no part for riscv64 machines, only for x86_64"):
+        part_for(toolchain, "riscv64")
+
+
+@pytest.mark.parametrize(
+    ("path", "glob"),
+    [
+        ("setup.py", "setup.py"),
+        ("demo/csrc/a.cu", "demo/csrc/**"),
+        ("demo/csrc/deep/er/a.cu", "demo/csrc/**"),
+        ("demo/lib/_C.so", "demo/**.so"),
+        ("demo/csrc", ""),
+        ("demo/setup.py", ""),
+        ("DEMO/csrc/a.cu", ""),
+    ],
+)
+def test_globs(path: str, glob: str) -> None:
+    assert matches(path, ("setup.py", "demo/csrc/**", "demo/**.so")) == glob
+
+
+def test_the_committed_schema_is_the_codes() -> None:
+    committed = json.loads((ROOT / "docs" / "schemas" / "recipe.json").read_bytes())
+    assert committed["$defs"] == SCHEMA["$defs"], "run 'make schemas'"
+
+
+def toml(value: Any) -> str:
+    """Write a value as inline TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, float):
+        return repr(value) if "." in repr(value) else "inf"
+    return json.dumps(value, ensure_ascii=False)
+
+
+_TEXT = st.sampled_from(
+    ["", "x", "8.0", "12.8", "cu128", "1.0", "é\n\t", "../..", 40 * "a", 64 * "b", "a-1-py3-none-any.whl"]
+)
+_VALUE = st.recursive(
+    st.booleans() | st.integers() | st.floats(allow_nan=False) | _TEXT,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_TEXT, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Return every (container, key) in a document."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
+    return [place for key in keys for place in [(value, key), *places(value[key])]]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_a_mutated_recipe_raises_nothing_but_a_recipe_error(data: st.DataObject) -> None:
+    document = tomllib.loads(GOOD)
+    for _ in range(data.draw(st.integers(1, 3))):
+        container, key = data.draw(st.sampled_from(places(document)))
+        action = data.draw(st.sampled_from(["replace", "replace", "delete", "rename"]))
+        value = container[key]
+        if action != "replace":
+            del container[key]
+        if action == "replace":
+            container[key] = data.draw(_VALUE)
+        elif action == "rename" and isinstance(container, dict):
+            container[data.draw(_TEXT)] = value
+    text = "\n".join(f"{toml(key)} = {toml(value)}" for key, value in document.items())
+    with suppress(RecipeError):
+        assert isinstance(parse_recipe(text.encode(), name="demo-1.2"), Recipe)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.binary(max_size=30), st.integers(0, len(GOOD)))
+def test_bytes_in_a_recipe_raise_nothing_but_a_recipe_error(junk: bytes, at: int) -> None:
+    data = GOOD.encode()
+    with suppress(RecipeError):
+        assert isinstance(parse_recipe(data[:at] + junk + data[at + len(junk) :], name="demo-1.2"), Recipe)

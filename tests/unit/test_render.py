@@ -1,0 +1,246 @@
+"""What people read: plans, wheels, audits and the store as tables that line up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from retread import render
+from retread.arch import Arch
+from retread.model import (
+    Applied,
+    AuditReport,
+    Check,
+    FileStatement,
+    LibraryFacts,
+    Module,
+    PatchStatement,
+    Promise,
+    Sha256,
+    Statement,
+    Verdict,
+    WheelFacts,
+)
+from retread.plan import Lane, Plan, Step
+from retread.store import Entry, Kind
+
+DIGEST = Sha256(64 * "a")
+
+
+def archs(text: str) -> tuple[Arch, ...]:
+    return tuple(Arch(one) for one in text.split())
+
+
+def library(*modules: tuple[str, str], run_path: tuple[str, ...] = ()) -> LibraryFacts:
+    return LibraryFacts(
+        machine="x86_64",
+        needed=(),
+        run_path=run_path,
+        versions=(),
+        undefined=(),
+        modules=tuple(
+            Module(index=index, sass=archs(sass), ptx=archs(ptx)) for index, (sass, ptx) in enumerate(modules)
+        ),
+    )
+
+
+PLAN = Plan(
+    schema=1,
+    recipe="demo-1.2",
+    target="cu128",
+    wheel="demo-1.2+cu128.1-py3-none-any.whl",
+    lane=Lane.OVERLAY,
+    reason="the series is empty",
+    steps=(
+        Step(stage="fetch", subject="demo-1.2.tar.gz", cached=True, reason="pinned by sha256 aaaa"),
+        Step(stage="graft", subject="demo/_C.so", cached=False, reason="lacks 10.0 12.0"),
+    ),
+)
+WHEEL = WheelFacts(
+    file="demo-1.2-py3-none-any.whl",
+    sha256=DIGEST,
+    size=3_345_678,
+    project="demo",
+    version="1.2",
+    tags=("py3-none-any",),
+    requires=("torch>=2.10", "numpy"),
+    members=5,
+    libraries={
+        "demo/_C.so": library(("7.5 8.0 9.0a", "8.0"), ("7.5 8.0 9.0a", "8.0"), ("9.0a", "")),
+        "demo/plain.so": library(run_path=("$ORIGIN", "$ORIGIN/..")),
+    },
+    statement=None,
+)
+STATEMENT = Statement(
+    schema=1,
+    tool="retread 0.1.0",
+    recipe="demo-1.2",
+    target="cu128",
+    project="demo",
+    version="1.2+cu128.1",
+    lane="overlay",
+    repository="https://github.com/example/demo",
+    commit="3da0fc922521aaecebc35e3938b5110bd5cb7195",
+    submodules=(),
+    commit_time=0,
+    sdist=FileStatement(file="demo-1.2.tar.gz", sha256=DIGEST),
+    base=FileStatement(file="demo-1.2-py3-none-any.whl", sha256=DIGEST),
+    series=(
+        PatchStatement(
+            name="0001-a.patch",
+            sha256=DIGEST,
+            subject="Do the thing",
+            breaks="",
+            affects="",
+            upstream="not reported",
+            drop_when="",
+        ),
+    ),
+    toolchain=None,
+    libraries={},
+    promise=Promise(
+        cuda="12.8", torch="", architectures=(), ptx=(), exempt=(), requires=(), run_path={}, note="No Blackwell."
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("modules", "device", "verdict"),
+    [
+        ([("8.0", "8.0")], "8.6", "native"),
+        ([("8.0", "8.0")], "10.0", "jit"),
+        ([("8.0", "8.0")], "7.5", "none"),
+        ([("9.0a", "")], "9.0", "native"),
+        ([("9.0a", "")], "10.0", "none"),
+        ([("9.0a", "9.0a")], "10.0", "none"),
+        ([("8.0", "9.0a")], "9.0", "jit"),
+        ([("10.0f", "")], "10.3", "native"),
+        ([("8.0 10.0", "8.0"), ("8.0", "8.0")], "10.0", "jit"),
+        ([("8.0 10.0", "8.0"), ("8.0", "")], "10.0", "none"),
+        ([("", "8.0")], "8.0", "jit"),
+    ],
+)
+def test_the_worst_module_decides(modules: list[tuple[str, str]], device: str, verdict: str) -> None:
+    assert render.coverage(library(*modules), Arch(device)) == verdict
+
+
+def test_a_plan_names_lane_steps_and_reasons() -> None:
+    assert render.plan(PLAN).splitlines() == [
+        "demo-1.2 cu128 -> demo-1.2+cu128.1-py3-none-any.whl",
+        "lane: overlay (the series is empty)",
+        "  fetch  in store  demo-1.2.tar.gz  pinned by sha256 aaaa",
+        "  graft  to do     demo/_C.so       lacks 10.0 12.0",
+    ]
+
+
+def test_a_series_names_each_verdict() -> None:
+    applied = [
+        Applied(name="0001-a.patch", verdict=Verdict.APPLIES),
+        Applied(name="0002-longer.patch", verdict=Verdict.CONFLICT, detail="demo/x.py:7"),
+    ]
+    assert render.series("demo-1.2", applied).splitlines() == [
+        "demo-1.2",
+        "  0001-a.patch       applies",
+        "  0002-longer.patch  does not apply  demo/x.py:7",
+    ]
+    assert render.series("demo-1.2", []) == "demo-1.2\n  (no patches)"
+
+
+def test_a_wheel_says_how_each_gpu_is_served() -> None:
+    assert render.wheel(WHEEL).splitlines() == [
+        f"demo-1.2-py3-none-any.whl  3.3 MB  sha256 {DIGEST}",
+        "requires: torch>=2.10, numpy",
+        "",
+        "demo/_C.so  (x86_64)",
+        "  2 module(s): native 7.5 8.0 9.0a; PTX 8.0",
+        "  1 module(s): native 9.0a; PTX none",
+        "  native code      9.0 (H100, H200)",
+        "  NO CODE          7.5 (Turing), 8.0 (A100), 8.6 (RTX 30), 8.9 (RTX 40, L40), 10.0 (B200), "
+        "10.3 (B300), 12.0 (RTX 50), 12.1 (DGX Spark)",
+        "",
+        "demo/plain.so  (x86_64)",
+        "  run path: $ORIGIN:$ORIGIN/..",
+        "  no GPU code",
+    ]
+
+
+def test_jit_is_told_apart() -> None:
+    lines = list(render.library("x.so", library(("8.0", "8.0"))))
+    assert (
+        "  by JIT from PTX  9.0 (H100, H200), 10.0 (B200), 10.3 (B300), 12.0 (RTX 50), 12.1 (DGX Spark)"
+        in lines
+    )
+    assert "  NO CODE          7.5 (Turing)" in lines
+
+
+def test_a_wheel_of_retreads_says_what_went_in() -> None:
+    assert render.wheel(replace(WHEEL, statement=STATEMENT)).splitlines()[2:5] == [
+        "made by retread 0.1.0: demo-1.2 cu128, lane overlay, commit 3da0fc922521",
+        "  0001-a.patch: Do the thing (upstream: not reported)",
+        "note: No Blackwell.",
+    ]
+
+
+def test_a_wheel_without_libraries() -> None:
+    assert render.wheel(replace(WHEEL, libraries={}, requires=())).splitlines()[1:] == [
+        "requires: nothing",
+        "",
+        "no shared objects",
+    ]
+
+
+def report(**changes: Any) -> AuditReport:
+    checks = (
+        Check(check="record", subject="demo.whl", ok=True, detail="5 members, every hash right"),
+        Check(check="sass", subject="demo/_C.so", ok=False, detail="1 of 18 modules: module 7 lacks 10.0"),
+    )
+    found = AuditReport(
+        schema=1, wheel="demo.whl", sha256=DIGEST, size=1, target="demo-1.2 cu128", ok=False, checks=checks
+    )
+    return replace(found, **changes)
+
+
+def test_an_audit_names_what_does_not_hold() -> None:
+    assert render.audit(report()).splitlines() == [
+        "  ok    record  demo.whl    5 members, every hash right",
+        "  FAIL  sass    demo/_C.so  1 of 18 modules: module 7 lacks 10.0",
+        "demo.whl: the promise of demo-1.2 cu128 DOES NOT HOLD",
+    ]
+
+
+def test_an_audit_without_a_target() -> None:
+    assert (
+        render.audit(report(target="", ok=True)).splitlines()[-1] == "demo.whl: the rules of any wheel hold"
+    )
+
+
+def test_a_store_counts_its_rooms() -> None:
+    entries = [
+        Entry(Kind.WHEELS, "k", Path("w"), 2_000_000, 100_000.0),
+        Entry(Kind.CUBINS, "a", Path("a"), 5_000, 0.0),
+        Entry(Kind.CUBINS, "b", Path("b"), 5_000, 20_000.0),
+    ]
+    assert render.store(Path("/store"), entries, now=100_000.0).splitlines() == [
+        "/store  (2 used in the last day)",
+        "  cubins  2 entries  10 kB",
+        "  wheels  1 entries  2.0 MB",
+        "  all     3 entries  2.0 MB",
+    ]
+    assert render.store(Path("/store"), [], now=0.0).splitlines()[1] == "  all  0 entries  0 kB"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        render.plan(PLAN),
+        render.wheel(replace(WHEEL, statement=STATEMENT)),
+        render.audit(report()),
+        render.series("demo-1.2", [Applied(name="0001-a.patch", verdict=Verdict.APPLIES)]),
+    ],
+)
+def test_nothing_ends_in_spaces(text: str) -> None:
+    assert [line for line in text.split("\n") if line != line.rstrip()] == []
+    assert not text.endswith("\n")

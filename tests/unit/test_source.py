@@ -1,0 +1,227 @@
+"""The pinned tree: every file proven or allowed by name, whichever way it came; anything else is refused whole."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tinycuda import FILES, INNER, SDIST, TIME, Project, commit, git, make_sdist
+
+from retread import proof, workspace
+from retread.errors import SourceError, ToolError
+from retread.stages import source
+from retread.store import Kind
+
+TOP = "tinycuda-1.0"
+
+
+def _link(name: str, kind: bytes = tarfile.SYMTYPE, target: str = "/etc/passwd") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def _prove(project: Project, into: Path) -> None:
+    loaded = workspace.load(project.root, "tiny-1.0")
+    sdist = into / SDIST
+    sdist.write_bytes(project.index.files["tinycuda"][SDIST])
+    source.from_sdist(loaded.recipe, sdist, loaded.parsed_proofs(), into)
+
+
+def test_an_sdist_becomes_a_tree_whose_every_file_is_accounted_for(project: Project, tmp_path: Path) -> None:
+    _prove(project, tmp_path)
+    tree = source.load(tmp_path)
+    inner = {f"third_party/lib/{path}": text for path, text in INNER.items()}
+    expected = FILES | inner
+    assert {path: (tree.root / path).read_bytes().decode() for path in expected} == expected
+    assert tree.manifest.files == {
+        path: proof.blob_id((tree.root / path).read_bytes()) for path in (*expected, "PKG-INFO")
+    }
+    assert [(one.path, one.reason) for one in tree.manifest.unproven] == [("PKG-INFO", "written by setuptools")]
+    assert tree.manifest.time == TIME
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda files: files.update({f"{TOP}/setup.py": b"evil"}), "setup.py: differs from the commit's"),
+        (lambda files: files.update({f"{TOP}/evil.py": b"evil"}), "evil.py: not in the commit"),
+        (
+            lambda files: files.update({f"{TOP}/third_party/lib/LICENSE": b"pay me"}),
+            "third_party/lib/LICENSE: differs from the commit's",
+        ),
+        (lambda files: files.update({f"{TOP}/../evil": b""}), "leaves the folder that it is unpacked into"),
+        (lambda files: files.update({"/etc/evil": b""}), "leaves the folder that it is unpacked into"),
+        (lambda files: files.update({f"{TOP}\\evil": b""}), "leaves the folder that it is unpacked into"),
+        (lambda files: files.update({"evil": b""}), "is outside the archive's one folder"),
+        (lambda files: files.update({"other/setup.py": FILES["setup.py"].encode()}), "setup.py occurs twice"),
+    ],
+)
+def test_an_sdist_that_is_not_the_commit_is_refused(
+    project: Project, change: Callable[[dict[str, bytes]], object], words: str
+) -> None:
+    project.publish_sdist(change)
+    project.fails(4, "retread: source: ", SDIST, words, room=Kind.TREES)
+
+
+@pytest.mark.parametrize("name", [f"{TOP}/link", f"{TOP}/setup.cfg"])
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_a_member_that_is_no_plain_file_is_refused(project: Project, name: str, kind: bytes) -> None:
+    project.publish_sdist(lambda files: None, _link(name, kind))
+    project.fails(4, f"member {name!r} is not a plain file", room=Kind.TREES)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 200])
+def test_a_truncated_archive_is_refused(project: Project, keep: int) -> None:
+    project.publish(sdist=make_sdist(project.upstream.sdist)[:keep])
+    project.fails(4, f"{SDIST} cannot be read as a source archive", room=Kind.TREES)
+
+
+def test_an_archive_that_was_packed_truncated_is_refused(project: Project) -> None:
+    cut = gzip.decompress(make_sdist(project.upstream.sdist))[:530]
+    project.publish(sdist=gzip.compress(cut, mtime=0))
+    project.fails(4, f"{SDIST} cannot be read as a source archive", room=Kind.TREES)
+
+
+@pytest.mark.parametrize("at", [30, 200, 300])
+def test_a_damaged_archive_is_refused(project: Project, at: int) -> None:
+    data = bytearray(make_sdist(project.upstream.sdist))
+    data[at : at + 8] = b"\xff" * 8
+    project.publish(sdist=bytes(data))
+    assert project.fails(4, room=Kind.TREES).err.startswith("tiny-1.0 cu128")
+
+
+def test_an_archive_that_would_fill_the_disk_is_refused(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "_MAX_TOTAL", 100)
+    project.fails(4, "makes it larger than a source archive may be", room=Kind.TREES)
+
+
+def test_all_faults_are_named_up_to_twenty(project: Project) -> None:
+    project.publish_sdist(lambda files: files.update({f"{TOP}/evil{n:02}": b"" for n in range(30)}))
+    result = project.fails(4, "30 file(s) are not proven", "evil19: not in the commit")
+    assert "evil20" not in result.err
+
+
+def test_a_file_that_is_allowed_by_name_passes(project: Project) -> None:
+    project.publish_sdist(lambda files: files.update({f"{TOP}/setup.cfg": b"[egg_info]\n"}))
+    project.fails(4, "setup.cfg: not in the commit", "sdist.unproven")
+    project.edit_recipe('paths = ["PKG-INFO"]', 'paths = ["PKG-INFO", "setup.*"]')
+    assert project.build().code == 0
+
+
+def test_a_copy_is_held_to_the_folder_that_it_copies(project: Project) -> None:
+    copied = {f"{TOP}/tinycuda/lib/lib.h": INNER["include/lib.h"].encode()}
+    project.publish_sdist(lambda files: files.update(copied))
+    project.edit_recipe("[[sdist.unproven]]", '[sdist.copies]\n"tinycuda/lib" = "third_party/lib/include"\n\n[[sdist.unproven]]')
+    assert project.build().code == 0
+    recipe = project.recipe_text
+    project.publish_sdist(lambda files: files.update({f"{TOP}/tinycuda/lib/lib.h": b"evil"}))
+    old, new = ((text.split("sha256 = ")[1].split("\n")[0]) for text in (recipe, project.recipe_text))
+    project.write_recipe(recipe.replace(old, new))
+    assert project.build().code == 4
+
+
+def test_a_submodule_pinned_at_another_commit_is_refused(project: Project) -> None:
+    project.edit_recipe(f'commit = "{project.upstream.inner_commit}"', f'commit = "{"0" * 40}"')
+    inner = project.upstream.inner_commit[:12]
+    project.fails(4, f"third_party/lib is pinned at 000000000000, the commit has {inner}", room=Kind.TREES)
+
+
+def test_a_submodule_that_the_commit_has_not_is_refused(project: Project) -> None:
+    project.edit_recipe('path = "third_party/lib"', 'path = "third_party/bil"')
+    project.fails(4, "third_party/bil is not a submodule of", room=Kind.TREES)
+
+
+def test_no_proof_no_source(project: Project) -> None:
+    (path,) = (project.root / "recipes" / "commits").glob("tinycuda-*.tree")
+    path.unlink()
+    project.fails(4, "no commit proof for", "recipes/commits/", room=Kind.TREES)
+
+
+# From git.
+
+
+def _from_git(project: Project, into: Path, **environment: str) -> None:
+    loaded = workspace.load(project.root, "tiny-1.0")
+    source.from_git(
+        loaded.recipe, into, environment={"PATH": os.environ["PATH"], **environment}, say=lambda text: None
+    )
+
+
+def test_git_gives_the_files_of_the_commit_and_of_its_submodules(project: Project, tmp_path: Path) -> None:
+    into = tmp_path / "git"
+    into.mkdir()
+    _from_git(project, into)
+    tree = source.load(into)
+    inner = {f"third_party/lib/{path}": text for path, text in INNER.items()}
+    for path, text in (FILES | inner).items():
+        assert (tree.root / path).read_bytes() == text.encode()
+        assert tree.manifest.files[path] == proof.blob_id(text.encode())
+    assert tree.manifest.time == TIME
+    assert not list(tree.root.rglob(".git"))
+
+
+def test_attributes_and_filters_do_not_change_what_the_commit_holds(project: Project, tmp_path: Path) -> None:
+    files = {".gitattributes": "*.py text eol=crlf\n*.c ident\n", "a.py": "A = 1\n", "b.c": "/* $Id$ */\n"}
+    found = commit(tmp_path / "odd", files)
+    into = tmp_path / "into"
+    source._checkout(Path("/usr/bin/git"), f"file://{tmp_path}/odd", found, into, {"PATH": os.environ["PATH"]})
+    for path, text in files.items():
+        assert (into / path).read_bytes() == text.encode()
+
+
+def test_a_repository_around_the_caller_is_left_alone(project: Project, tmp_path: Path) -> None:
+    """A hook runs with GIT_DIR and GIT_INDEX_FILE set; they are not retread's."""
+    mine = tmp_path / "mine"
+    head = commit(mine, {"precious": "work\n"})
+    (tmp_path / "into").mkdir()
+    _from_git(
+        project, tmp_path / "into",
+        GIT_DIR=str(mine / ".git"), GIT_WORK_TREE=str(mine), GIT_INDEX_FILE=str(mine / ".git" / "index"),
+    )  # fmt: skip
+    assert git(mine, "rev-parse", "HEAD").strip() == head
+    assert git(mine, "status", "--porcelain") == ""
+    assert source.load(tmp_path / "into").manifest.commit == project.upstream.commit
+
+
+def test_the_user_s_hooks_do_not_run(project: Project, tmp_path: Path) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    (hooks / "post-checkout").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+    (hooks / "post-checkout").chmod(0o755)
+    (tmp_path / "config").write_text(f"[core]\n\thooksPath = {hooks}\n")
+    (tmp_path / "into").mkdir()
+    _from_git(project, tmp_path / "into", GIT_CONFIG_GLOBAL=str(tmp_path / "config"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_commit_that_the_repository_has_not_is_a_message(project: Project, tmp_path: Path) -> None:
+    project.edit_recipe(f'commit = "{project.upstream.commit}"', f'commit = "{"1" * 40}"')
+    with pytest.raises(ToolError, match=r"git failed with exit code (?s:.*)1111"):
+        _from_git(project, tmp_path)
+    result = project.build("--source", "git")
+    assert result.code == 14
+    assert "not our ref" in result.err
+    assert project.leftovers() == []
+    assert project.entries(Kind.TREES) == []
+
+
+def test_git_and_sdist_give_the_same_wheel(make_project: Callable[[str], Project]) -> None:
+    one, other = make_project("one"), make_project("other")
+    first, second = one.build("--json"), other.build("--json", "--source", "git")
+    assert (first.code, second.code) == (0, 0)
+    assert one.built.read_bytes() == other.built.read_bytes()
+    assert one.built.stat().st_ino != other.built.stat().st_ino, "built twice, not shared by the store"
+
+
+def test_source_error_is_the_kind(project: Project, tmp_path: Path) -> None:
+    project.publish_sdist(lambda files: files.update({f"{TOP}/evil": b""}))
+    with pytest.raises(SourceError, match="1 file"):
+        _prove(project, tmp_path)
+    assert not (tmp_path / "tree" / "evil").exists()

@@ -1,0 +1,236 @@
+"""The store: what has no stamp does not count, nothing is made twice, and only the dead are swept."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from retread.errors import StoreError
+from retread.store import Kind, Store, default_root, digest
+
+KEY = "ab" * 32
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def _build(into: Path) -> None:
+    (into / "deep").mkdir()
+    (into / "deep" / "file").write_bytes(b"content")
+    (into / "top").write_bytes(b"content")
+
+
+def _never(into: Path) -> None:
+    pytest.fail(f"made again in {into}")
+
+
+def test_an_entry_is_made_once(store: Store) -> None:
+    first = store.make(Kind.TREES, KEY, _build)
+    assert (first / "deep" / "file").read_bytes() == b"content"
+    assert store.make(Kind.TREES, KEY, _never) == first
+    assert store.get(Kind.TREES, KEY) == first
+    assert store.get(Kind.WHEELS, KEY) is None
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failed_build_leaves_nothing(store: Store, error: type[BaseException]) -> None:
+    def fail(into: Path) -> None:
+        _build(into)
+        raise error
+
+    with pytest.raises(error):
+        store.make(Kind.TREES, KEY, fail)
+    assert store.entries() == []
+    assert not list((store.root / "scratch").iterdir())
+    assert not list((store.root / "trees").rglob("*"))
+    store.make(Kind.TREES, KEY, _build)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "deep", "touched", "removed", "stampless", "bad stamp", "more"])
+def test_a_damaged_entry_is_made_anew(store: Store, damage: str) -> None:
+    path = store.make(Kind.TREES, KEY, _build)
+    match damage:
+        case "truncated":
+            os.truncate(path / "top", 3)
+        case "deep":
+            os.truncate(path / "deep" / "file", 3)
+        case "touched":
+            (path / "top").write_bytes(b"CONTENT")
+            os.utime(path / "top", (1, 1))
+        case "removed":
+            (path / "deep" / "file").unlink()
+        case "stampless":
+            (path / "stamp.json").unlink()
+        case "bad stamp":
+            (path / "stamp.json").write_text('{"format": 1, "files"')
+        case "more":
+            (path / "deep" / "new").write_bytes(b"")
+    assert store.get(Kind.TREES, KEY) is None
+    assert store.entries() == []
+    made = store.make(Kind.TREES, KEY, _build)
+    assert (made / "deep" / "file").read_bytes() == (made / "top").read_bytes() == b"content"
+    assert not (made / "deep" / "new").exists()
+
+
+def test_a_full_disk_is_a_message_and_leaves_nothing(store: Store) -> None:
+    def full(into: Path) -> None:
+        _build(into)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StoreError, match="the disk is full"):
+        store.make(Kind.TREES, KEY, full)
+    assert not list((store.root / "scratch").iterdir())
+
+
+def test_two_makers_of_one_entry_wait_for_each_other(store: Store) -> None:
+    inside, go, made = threading.Event(), threading.Event(), []
+
+    def slow(into: Path) -> None:
+        inside.set()
+        assert go.wait(10)
+        made.append(into)
+        _build(into)
+
+    first = threading.Thread(target=store.make, args=(Kind.TREES, KEY, slow))
+    first.start()
+    assert inside.wait(10)
+    second = threading.Thread(target=store.make, args=(Kind.TREES, KEY, _never))
+    second.start()
+    go.set()
+    first.join(10)
+    second.join(10)
+    assert len(made) == 1
+    assert store.get(Kind.TREES, KEY)
+
+
+def test_scratch_of_a_dead_process_is_swept_and_that_of_a_living_one_is_not(store: Store) -> None:
+    program = (
+        "import os, pathlib, sys; from retread.store import Store\n"
+        "with Store(pathlib.Path(sys.argv[1])).scratch() as path:\n"
+        "    (path / 'rubbish').write_bytes(bytes(1000)); print(path, flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, store.root], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout
+        theirs = Path(other.stdout.readline().strip())
+        with store.scratch() as ours:
+            assert store.tidy() == 0
+            assert theirs.is_dir()
+            assert ours.is_dir()
+        other.kill()
+        other.wait()
+        assert store.tidy() == 1000
+        assert not theirs.exists()
+
+
+def test_sweep_removes_unfinished_entries_but_not_one_that_is_being_made(store: Store) -> None:
+    place = store.root / "trees" / KEY[:2] / KEY
+    place.mkdir(parents=True)
+    (place / "half").write_bytes(bytes(100))
+    (store.root / "locks").mkdir()
+    with (store.root / "locks" / f"trees-{KEY}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert store.sweep() == 0
+        assert place.is_dir()
+    assert store.sweep() == 100
+    assert not place.exists()
+    assert store.sweep() == 0
+
+
+def test_foreign_files_in_the_store_harm_nobody(store: Store) -> None:
+    store.make(Kind.TREES, KEY, _build)
+    (store.root / "trees" / "ab" / ".nfs0001").mkdir()
+    (store.root / "trees" / "README").write_text("mine")
+    assert [entry.key for entry in store.entries()] == [KEY]
+    assert store.sweep() == 0
+    assert (store.root / "trees" / "ab" / ".nfs0001").is_dir()
+
+
+def test_downloads_that_were_given_up_are_swept_after_a_month(store: Store) -> None:
+    store.partial("old").write_bytes(bytes(10))
+    store.partial("new").write_bytes(bytes(10))
+    os.utime(store.partial("old"), (0, time.time() - 31 * 86400))
+    assert store.tidy() == 10
+    assert [path.name for path in (store.root / "partial").iterdir()] == ["new"]
+
+
+def _aged(store: Store, days: dict[str, float]) -> None:
+    for key, age in days.items():
+        path = store.make(Kind.TREES, key, _build)
+        when = time.time() - age * 86400
+        os.utime(path / "stamp.json", (when, when))
+
+
+def test_prune_by_days_spares_what_was_used_since(store: Store) -> None:
+    _aged(store, {"aa": 40, "bb": 40, "cc": 1})
+    store.make(Kind.TREES, "bb", _never)
+    assert [entry.key for entry in store.prune(unused_days=30)] == ["aa"]
+    assert sorted(entry.key for entry in store.entries()) == ["bb", "cc"]
+
+
+def test_prune_by_size_takes_the_longest_unused_first(store: Store) -> None:
+    _aged(store, {"aa": 1, "bb": 3, "cc": 2})
+    size = store.entries()[0].size
+    gone = store.prune(unused_days=30, keep_bytes=2 * size)
+    assert [entry.key for entry in gone] == ["bb"]
+    assert [entry.key for entry in store.entries()] == ["cc", "aa"]
+
+
+def test_a_read_only_store_still_serves(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = store.make(Kind.TREES, KEY, _build)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert store.make(Kind.TREES, KEY, _never) == made
+    with pytest.raises(StoreError, match="the disk is read-only"):
+        store.make(Kind.TREES, "cd" * 32, _build)
+    with pytest.raises(StoreError, match="the disk is read-only"), store.scratch():
+        pass
+
+
+@pytest.mark.parametrize("key", ["", "../x", "a/b", "a.b"])
+def test_a_key_is_letters_and_digits(store: Store, key: str) -> None:
+    with pytest.raises(StoreError, match="is not a key"):
+        store.get(Kind.TREES, key)
+
+
+def test_digest_depends_on_every_part_and_on_nothing_else() -> None:
+    assert digest("a", {"x": 1, "y": 2}) == digest("a", {"y": 2, "x": 1})
+    assert len({digest("a"), digest("b"), digest("a", 1), digest(("a",)), digest("a", None)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("environment", "root"),
+    [
+        ({"RETREAD_STORE": "/x", "XDG_CACHE_HOME": "/c", "HOME": "/h"}, "/x"),
+        ({"XDG_CACHE_HOME": "/c", "HOME": "/h"}, "/c/retread"),
+        ({"HOME": "/h"}, "/h/.cache/retread"),
+    ],
+)
+def test_the_environment_says_where_the_store_is(environment: dict[str, str], root: str) -> None:
+    assert default_root(environment) == Path(root)
+
+
+def test_a_relative_store_is_taken_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert default_root({"RETREAD_STORE": "here"}) == tmp_path / "here"
+
+
+def test_no_test_can_reach_the_user_s_own_store(tmp_path: Path) -> None:
+    assert default_root(dict(os.environ)).is_relative_to(tmp_path)
+    without = {name: value for name, value in os.environ.items() if name != "RETREAD_STORE"}
+    with pytest.raises(StoreError, match="a file is in the way"):
+        Store(default_root(without)).make(Kind.TREES, KEY, _build)

@@ -1,0 +1,23 @@
+"""Quantities as people read them."""
+
+from __future__ import annotations
+
+import pytest
+
+from retread import units
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 kB"),
+        (512, "1 kB"),
+        (4_400, "4 kB"),
+        (999_400, "999 kB"),
+        (1_000_000, "1.0 MB"),
+        (3_345_678, "3.3 MB"),
+        (360_000_000, "360.0 MB"),
+    ],
+)
+def test_size(count: int, text: str) -> None:
+    assert units.size(count) == text
