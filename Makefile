@@ -8,12 +8,17 @@ BIN := $(VENV)/bin
 RECIPE ?= xformers-0.0.35
 OUT ?= dist
 
-.PHONY: setup wheel wheels plan test unit lint format bench schemas clean
+.PHONY: setup tools wheel wheels plan test unit lint format bench schemas clean
 
 setup: $(VENV)/ready
+tools: $(VENV)/ready-dev
 
 $(VENV)/ready: pyproject.toml scripts/setup.sh
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh 1>&2
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh . 1>&2
+	@touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh '.[dev]' 1>&2
 	@touch $@
 
 wheel: setup
@@ -25,22 +30,22 @@ wheels: setup
 plan: setup
 	@$(BIN)/retread plan $(RECIPE) $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE))
 
-test: setup lint
+test: lint
 	$(BIN)/pytest
 
-unit: setup
+unit: tools
 	$(BIN)/pytest tests/unit
 
-lint: setup
+lint: tools
 	$(BIN)/ruff format --check src tests scripts
 	$(BIN)/ruff check src tests scripts
 	$(BIN)/mypy
 
-format: setup
+format: tools
 	$(BIN)/ruff format src tests scripts
 	$(BIN)/ruff check --fix src tests scripts
 
-bench: setup
+bench: tools
 	$(BIN)/python scripts/bench.py
 
 schemas: setup

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Make the environment in $VENV from $PYTHON, with retread and its tools in it; say plainly what is missing.
+# Make the environment in $VENV from $PYTHON and install $1 (retread, with or without the developers' tools) into it;
+# say plainly what is missing.
 set -eu
 
 PYTHON=${PYTHON:-python3}
@@ -15,4 +16,4 @@ if ! [ -x "$VENV/bin/pip" ]; then
 	"$PYTHON" -m venv "$VENV" || {
 		echo "setup: $PYTHON cannot make a virtual environment; on Debian install python3-venv"; rm -rf "$VENV"; exit 1; }
 fi
-"$VENV/bin/pip" install --quiet --disable-pip-version-check --editable '.[dev]'
+"$VENV/bin/pip" install --quiet --disable-pip-version-check --editable "$1"
