@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -9,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from loopback import Index
+from retread import cli, net
 from tinycuda import Project, Upstream, make_upstream
 
-from retread import net
-
 _configuration = net._pip_configuration
+_parser = functools.cache(cli.parser)
 _asked: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
 
 
@@ -47,16 +49,19 @@ def _alone(
 
 
 @pytest.fixture
-def _pip_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ask pip for its configuration once for all tests with the same settings; it takes a third of a second."""
+def _once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do once for all tests what every run of the command line does anew: ask pip, which takes a third of a second,
+    and make the parser.
+    """
 
     def ask(environment: tuple[tuple[str, str], ...]) -> dict[str, str]:
-        key = tuple(pair for pair in environment if pair[0].startswith(("PIP_", "UV_")))
+        key = tuple(pair for pair in environment if pair[0].startswith("PIP_"))
         if key not in _asked:
             _asked[key] = _configuration(environment)
         return _asked[key]
 
     monkeypatch.setattr(net, "_pip_configuration", ask)
+    monkeypatch.setattr(cli, "parser", _parser)
 
 
 def _block(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +103,7 @@ def make_project(
     upstream: Upstream,
     index: Index,
     capsys: pytest.CaptureFixture[str],
-    _pip_is_asked_once: None,
+    _once: None,
 ) -> Callable[[str], Project]:
     """Return what makes a workspace in a folder of its own; all of them share index and store."""
     return lambda name: Project(tmp_path / name, upstream, index, capsys.readouterr)

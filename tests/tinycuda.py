@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from loopback import Index
 
+from loopback import Index
 from retread import cli
 from retread.store import Kind, Store
 
@@ -126,6 +126,11 @@ GIT = {
 }  # fmt: skip
 
 
+def names(folder: Path) -> list[str]:
+    """Return the names of what lies in a folder, sorted."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 def sha256(data: bytes) -> str:
     """Return the SHA-256 of bytes."""
     return hashlib.sha256(data).hexdigest()
@@ -156,7 +161,9 @@ def commit(folder: Path, files: Mapping[str, str], module: Path | None = None) -
 
 def proof(repository: Path, commit: str) -> bytes:
     """Return a commit's proof in retread's format."""
-    raw = subprocess.run(["git", "cat-file", "commit", commit], cwd=repository, capture_output=True, check=True)
+    raw = subprocess.run(
+        ["git", "cat-file", "commit", commit], cwd=repository, capture_output=True, check=True
+    )
     head = {
         "repository": repository.name,
         "commit": commit,
@@ -195,7 +202,7 @@ def record(files: Mapping[str, bytes], folder: str = INFO) -> bytes:
     return "".join([*rows, f"{folder}/RECORD,,\n"]).encode()
 
 
-def zip_bytes(files: Mapping[str, bytes], modes: Mapping[str, int] | None = None) -> bytes:
+def zip_bytes(files: Mapping[str, bytes], modes: Mapping[str, int] | None = None, level: int = 1) -> bytes:
     """Return a zip archive as a wheel's builder writes it."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
@@ -203,7 +210,7 @@ def zip_bytes(files: Mapping[str, bytes], modes: Mapping[str, int] | None = None
             info = zipfile.ZipInfo(name, (2024, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = (modes or {}).get(name, 0o100755 if name.endswith(".so") else 0o100644) << 16
-            archive.writestr(info, data, compresslevel=1)
+            archive.writestr(info, data, compresslevel=level)
     return out.getvalue()
 
 
@@ -236,7 +243,9 @@ def diff(path: str, old: str, new: str) -> str:
 
 def ops(**values: int) -> str:
     """Return ops.py with other values: ``ops(VALUE_3=30)``."""
-    return "".join(f"{name} = {values.get(name, int(name[6:]))}\n" for name in (line.split()[0] for line in LINES))
+    return "".join(
+        f"{name} = {values.get(name, int(name[6:]))}\n" for name in (line.split()[0] for line in LINES)
+    )
 
 
 class Upstream(NamedTuple):
@@ -413,11 +422,8 @@ class Project:
         """Return everything that a failed build must not leave: output, scratch, what is not finished."""
         found = [*(self.root / "dist").rglob("*"), *(self.store / "scratch").glob("*")]
         store = Store(self.store)
-        for kind in Kind:
-            for path in (self.store / kind).glob("*/*"):
-                if not path.name.isalnum() or not store.get(kind, path.name):
-                    found.append(path)
-        found += [path for kind in (Kind.WHEELS,) for path in (self.store / kind).glob("*/*")]
+        places = [(kind, path) for kind in Kind for path in (self.store / kind).glob("*/*")]
+        found += [path for kind, path in places if kind is Kind.WHEELS or not store.get(kind, path.name)]
         return sorted(map(str, found))
 
     def partials(self) -> list[Path]:

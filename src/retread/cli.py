@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from retread.arch import Arch
-    from retread.pipeline import Machine
+    from retread.machine import Machine
+    from retread.pipeline import Job
+    from retread.workspace import Loaded
 
 _EXIT_CODES = """\
 exit codes:
@@ -166,7 +168,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        sys.stdout.flush()
+        return code
     except RetreadError as error:
         _complain(f"retread: {error.kind}: {error}")
         return error.exit_code
@@ -189,7 +193,7 @@ def _complain(text: str) -> None:
 
 def _machine(options: argparse.Namespace) -> Machine:
     from retread.console import Console
-    from retread.pipeline import Machine
+    from retread.machine import Machine
     from retread.store import Store, default_root
 
     environment = dict(os.environ)
@@ -254,7 +258,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _patch_check(options: argparse.Namespace) -> int:
-    from retread import pipeline, render, workspace
+    from retread import render, workspace
     from retread.errors import SeriesError
     from retread.model import Verdict
 
@@ -262,9 +266,7 @@ def _patch_check(options: argparse.Namespace) -> int:
     found, bad = {}, []
     for name in options.recipe or workspace.recipes(root):
         loaded = workspace.load(root, name)
-        target = next(iter(loaded.recipe.targets))
-        base = loaded.recipe.targets[target].base[0]
-        job = pipeline.Job(loaded, target, base, machine, use_git=options.source == "git")
+        job = _first_job(loaded, None, machine, use_git=options.source == "git")
         found[name] = job.try_series()
         fine = {Verdict.APPLIES, Verdict.OFFSET}
         bad += [
@@ -281,6 +283,19 @@ def _patch_check(options: argparse.Namespace) -> int:
             f"{len(bad)} patch(es) do not go in", faults=bad, hint="make them anew, or drop them from series"
         )
     return 0
+
+
+def _first_job(loaded: Loaded, target: str | None, machine: Machine, *, use_git: bool = False) -> Job:
+    """Return the job for the target's first base wheel, whatever the lane."""
+    from retread import pipeline
+    from retread.errors import PlanError
+    from retread.plan import choose_target
+
+    name = choose_target(loaded.recipe, target)
+    bases = loaded.recipe.targets[name].base
+    if not bases:
+        raise PlanError(f"{loaded.recipe.name}: targets.{name}.base: no base wheel is pinned")
+    return pipeline.Job(loaded, name, bases[0], machine, use_git=use_git)
 
 
 def _inspect(options: argparse.Namespace) -> int:
@@ -304,17 +319,15 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from retread import pipeline, render, workspace
-    from retread.plan import choose_target
+    from retread import render, statement, workspace
     from retread.stages import audit
 
     machine = _machine(options)
     promise, target = None, ""
     if options.recipe:
         loaded = workspace.load(_root(options), options.recipe)
-        name = choose_target(loaded.recipe, options.target)
-        job = pipeline.Job(loaded, name, loaded.recipe.targets[name].base[0], machine)
-        promise, target = job.promise(), f"{loaded.recipe.name} {name}"
+        job = _first_job(loaded, options.target, machine)
+        promise, target = statement.promise(job.target), f"{loaded.recipe.name} {job.name}"
     with machine.store.scratch() as scratch:
         report = audit.audit(_existing(options.wheel), scratch, promise=promise, target=target)
     if options.json:
@@ -326,7 +339,8 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _graft(options: argparse.Namespace) -> int:
-    from retread import elf, pipeline, render, workspace
+    from retread import elf, render, workspace
+    from retread.machine import assembler, assembly
     from retread.stages import graft
 
     machine = _machine(options)
@@ -334,14 +348,14 @@ def _graft(options: argparse.Namespace) -> int:
     new = options.out or old
     toolchain = workspace.load_toolchain(_root(options), options.toolchain)
     missing = graft.wanted(elf.read(old), wanted)
-    tool = pipeline.assembler(machine, toolchain) if missing else None
+    tool = assembler(machine, toolchain) if missing else None
     with machine.console.step(f"graft {' '.join(missing) or 'nothing'} into {old.name}") as step:
         graft.graft(
             old,
             new,
             architectures=missing,
             run_path=None,
-            assembly=pipeline.assembly(machine, tool) if tool else None,
+            assembly=assembly(machine, tool) if tool else None,
             progress=lambda done, total: step.progress(done, total, "B"),
         )
     facts = elf.read(new)

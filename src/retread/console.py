@@ -28,7 +28,7 @@ class Step:
         """What the finished line says after the title."""
 
     def progress(self, done: int, total: int, unit: str = "") -> None:
-        """Show that ``done`` of ``total`` is reached, with the time that remains at this pace; at most 10 x a second."""
+        """Show that ``done`` of ``total`` is reached, with the time that remains at this pace; at most 10 a second."""
         now = time.monotonic()
         if not self._console.live or (now - self._shown < 0.1 and done < total):
             return

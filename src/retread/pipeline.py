@@ -8,56 +8,41 @@ from __future__ import annotations
 import functools
 import hashlib
 import platform
-import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from retread import fs, metadata, plan, version, zipwrite
+from retread import fs, metadata, plan, statement, version, zipwrite
 from retread.arch import Arch
-from retread.console import Console
 from retread.errors import PlanError
+from retread.machine import Machine, assembler, assembly, code_digest, download
 from retread.model import (
     Applied,
     AuditReport,
-    Exempt,
-    FileStatement,
     LibraryFacts,
     PatchedTree,
-    PatchStatement,
-    Promise,
     Record,
     Sha256,
     SourceTree,
     Statement,
-    SubmoduleStatement,
-    ToolchainStatement,
 )
 from retread.plan import Lane, Plan, Step
-from retread.recipe import Base, Target, Toolchain, part_for
-from retread.store import Kind, Store, digest
+from retread.recipe import Base, Target, part_for
+from retread.store import Kind, digest
 from retread.units import size
 from retread.workspace import Loaded
 
 if TYPE_CHECKING:
     from retread.contents import Known
     from retread.stages.base import ProvenBase
-    from retread.stages.graft import Assembly, Grafted, Request
+    from retread.stages.graft import Grafted, Request
     from retread.stages.toolchain import Assembler
 
 AUDIT = "audit.json"
-
-
-class Machine(NamedTuple):
-    """The doors that a build goes through: the store, the terminal, the environment."""
-
-    store: Store
-    console: Console
-    environment: Mapping[str, str]
 
 
 class Built(Record, frozen=True, kw_only=True):
@@ -69,66 +54,6 @@ class Built(Record, frozen=True, kw_only=True):
     cached: bool
     audit: str
     """Path of the audit's evidence."""
-
-
-@functools.cache
-def code_digest() -> str:
-    """Return a digest of retread's own code: whatever it makes is void when it changes."""
-    found = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        found.update(path.read_bytes())
-    return found.hexdigest()
-
-
-def download(machine: Machine, project: str, file: str, sha256: Sha256) -> Path:
-    """Return a pinned file of a project, downloading it when the store has it not."""
-
-    def build(into: Path) -> None:
-        from retread import net
-
-        using = net.settings(machine.environment)
-        partial = machine.store.partial(sha256)
-        with machine.console.step(f"fetch {file}") as step:
-            wanted = net.Wanted(project, file, sha256)
-            net.fetch(
-                wanted, partial, using=using, progress=lambda done, total: step.progress(done, total, "B")
-            )
-            shutil.move(partial, into / file)
-            step.detail = size((into / file).stat().st_size)
-
-    return machine.store.make(Kind.DOWNLOADS, sha256, build) / file
-
-
-def assembler(machine: Machine, toolchain: Toolchain) -> Assembler:
-    """Return the toolchain's ptxas for this machine, ready to run."""
-    from retread.stages import toolchain as stage
-
-    part = part_for(toolchain, platform.machine())
-    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(machine.store.root), "LC_ALL": "C"}
-
-    def build(into: Path) -> None:
-        wheel = download(machine, part.package, part.file, part.sha256)
-        stage.install(toolchain, wheel, into, environment)
-
-    entry = machine.store.make(Kind.TOOLCHAINS, digest("toolchain", code_digest(), toolchain, part), build)
-    return stage.load(entry, toolchain, part, environment)
-
-
-def assembly(machine: Machine, tool: Assembler) -> Assembly:
-    """Return how a graft gets its cubins: from the store, or assembled into it."""
-    from retread.stages import graft, toolchain
-
-    def cubin(ptx: bytes, target: Arch, recorded: str, where: str) -> bytes:
-        options = toolchain.options(recorded, where=where)
-
-        def build(into: Path) -> None:
-            with machine.store.scratch() as scratch:
-                (into / "cubin").write_bytes(tool.assemble(ptx, target, options, scratch))
-
-        key = digest(*graft.cubin_key(ptx, target, options, tool.digest))
-        return (machine.store.make(Kind.CUBINS, key, build) / "cubin").read_bytes()
-
-    return graft.Assembly(tool.isa, cubin)
 
 
 class Job:
@@ -212,7 +137,8 @@ class Job:
                 source.from_sdist(self.recipe, sdist, self.loaded.parsed_proofs(), into)
                 manifest = source.load(into).manifest
                 proven = len(manifest.files) - len(manifest.unproven)
-                step.detail = f"{proven} files are {self.recipe.pin.commit[:12]}'s, {len(manifest.unproven)} allowed by name"
+                named = len(manifest.unproven)
+                step.detail = f"{proven} files are {self.recipe.pin.commit[:12]}'s, {named} allowed by name"
 
         return source.load(self.machine.store.make(Kind.TREES, self.source_key, build))
 
@@ -292,7 +218,7 @@ class Job:
                     progress=lambda done, total: step.progress(done, total, "B"),
                 )
                 grafted, content = graft.load(into)
-                step.detail = f"{grafted.statement.modules} modules, {size(content.stat().st_size)} deflated"
+                step.detail = f"{len(grafted.facts.modules)} modules, {size(content.stat().st_size)} deflated"
 
         key = self.library_key(request.member, request.architectures)
         return graft.load(self.machine.store.make(Kind.LIBRARIES, key, build))
@@ -309,9 +235,9 @@ class Job:
         tree = self.source()
         base = self.proven_base()
         libraries = {request.member: self.library(request) for request in self.library_requests(base)}
-        statement = self.statement(tree, base, libraries)
+        said = self.statement(tree.manifest.time, base, libraries)
         return self.machine.store.make(
-            Kind.WHEELS, self.wheel_key, lambda into: self._seal(base, patched, libraries, statement, into)
+            Kind.WHEELS, self.wheel_key, lambda into: self._seal(base, patched, libraries, said, into)
         )
 
     def _seal(
@@ -319,7 +245,7 @@ class Job:
         base: ProvenBase,
         patched: PatchedTree,
         libraries: Mapping[str, tuple[Grafted, Path]],
-        statement: Statement,
+        said: Statement,
         into: Path,
     ) -> None:
         from retread.stages import audit, seal
@@ -334,7 +260,7 @@ class Job:
                 libraries={
                     member: (content, grafted.deflated) for member, (grafted, content) in libraries.items()
                 },
-                statement=statement,
+                statement=said,
                 patches=self.loaded.files,
                 into=into,
             )
@@ -343,7 +269,7 @@ class Job:
             report = audit.audit(
                 path,
                 scratch,
-                promise=statement.promise,
+                promise=said.promise,
                 target=f"{self.recipe.name} {self.name}",
                 base=base.libraries,
                 known=_known(base, libraries),
@@ -353,74 +279,29 @@ class Job:
         (into / AUDIT).write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
 
     def statement(
-        self, tree: SourceTree, base: ProvenBase, libraries: Mapping[str, tuple[Grafted, Path]]
+        self, time: int, base: ProvenBase, libraries: Mapping[str, tuple[Grafted, Path]]
     ) -> Statement:
         """Return what the wheel says of itself: ``retread.json``."""
-        from retread.stages import graft
-
-        recipe = self.recipe
         facts = {member: grafted.facts for member, (grafted, _) in libraries.items()}
-        return Statement(
-            schema=1,
-            tool=f"retread {version.__version__}",
-            recipe=recipe.name,
-            target=self.name,
-            project=recipe.project,
+        found = {
+            member: statement.library(before, facts.get(member, before))
+            for member, before in base.libraries.items()
+        }
+        tool = None
+        if self.toolchain and any(one.before != one.after for one in found.values()):
+            tool = statement.toolchain(
+                self.toolchain, self.assembler().version, [one.reproduced for one, _ in libraries.values()]
+            )
+        return statement.statement(
+            self.recipe,
+            self.name,
+            self.base,
+            self.loaded.patches,
             version=self.version,
             lane=Lane.OVERLAY,
-            repository=recipe.pin.repository,
-            commit=recipe.pin.commit,
-            submodules=tuple(
-                SubmoduleStatement(path=one.path, repository=one.repository, commit=one.commit)
-                for one in recipe.pin.submodules
-            ),
-            commit_time=tree.manifest.time,
-            sdist=FileStatement(file=recipe.sdist.file, sha256=recipe.sdist.sha256),
-            base=FileStatement(file=self.base.file, sha256=self.base.sha256),
-            series=tuple(
-                PatchStatement(**{field: getattr(one, field) for field in PatchStatement.__struct_fields__})
-                for one in self.loaded.patches
-            ),
-            toolchain=self._toolchain_statement(libraries),
-            libraries={
-                member: graft.statement(before, facts.get(member, before))
-                for member, before in base.libraries.items()
-            },
-            promise=self.promise(),
-        )
-
-    def _toolchain_statement(
-        self, libraries: Mapping[str, tuple[Grafted, Path]]
-    ) -> ToolchainStatement | None:
-        reproduced = [
-            grafted.reproduced for grafted, _ in libraries.values() if grafted.reproduced is not None
-        ]
-        if self.toolchain is None or not any(
-            grafted.statement.before != grafted.statement.after for grafted, _ in libraries.values()
-        ):
-            return None
-        return ToolchainStatement(
-            name=self.toolchain.name,
-            cuda=self.toolchain.cuda,
-            ptxas=self.assembler().version,
-            reproduced=all(reproduced) if reproduced else None,
-        )
-
-    def promise(self) -> Promise:
-        """Return what the target promises."""
-        target = self.target
-        return Promise(
-            cuda=target.cuda,
-            torch=target.torch,
-            architectures=target.architectures,
-            ptx=target.ptx,
-            exempt=tuple(
-                Exempt(library=one.library, architectures=one.architectures, ptx=one.ptx, reason=one.reason)
-                for one in target.exempt
-            ),
-            requires=target.requires,
-            run_path=dict(target.run_path),
-            note=target.note,
+            time=time,
+            toolchain=tool,
+            libraries=found,
         )
 
     # The plan.

@@ -82,7 +82,7 @@ class Store:
             stamp = msgspec.json.decode((path / _STAMP).read_bytes(), type=_Stamp)
         except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
             return None
-        if stamp.format != _FORMAT or stamp.files != _files(path):
+        if stamp.format != _FORMAT or stamp.files != _files(path, kind):
             return None
         return path
 
@@ -110,7 +110,7 @@ class Store:
             work = scratch / "entry"
             work.mkdir()
             build(work)
-            stamp = _Stamp(format=_FORMAT, files=_files(work))
+            stamp = _Stamp(format=_FORMAT, files=_files(work, kind))
             (work / _STAMP).write_bytes(msgspec.json.encode(stamp))
             fs.remove(path)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -220,13 +220,17 @@ def default_root(environment: dict[str, str]) -> Path:
     return Path(cache) / "retread"
 
 
-def _files(path: Path) -> dict[str, _File]:
-    """Return the top-level files; what lies deeper is a source tree, and who takes a file out of one checks it."""
+def _files(path: Path, kind: Kind) -> dict[str, _File]:
+    """Return every file; of a source tree, which has thousands, the top-level ones: who takes a file out checks it."""
     found = {}
-    for item in os.scandir(path):
-        if item.name != _STAMP and not item.is_dir(follow_symlinks=False):
-            status = item.stat(follow_symlinks=False)
-            found[item.name] = _File(size=status.st_size, mtime_ns=status.st_mtime_ns)
+    for folder, folders, names in os.walk(path):
+        for name in names:
+            file = Path(folder) / name
+            status = file.lstat()
+            found[str(file.relative_to(path))] = _File(size=status.st_size, mtime_ns=status.st_mtime_ns)
+        if kind is Kind.TREES:
+            folders.clear()
+    found.pop(_STAMP, None)
     return found
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-from tinycuda import DATA, INFO, LIBRARY, WHEEL, make_wheel, wheel_files
 
 from retread import contents, elf
 from retread.contents import Known
 from retread.errors import ElfError, FatbinError, WheelError
+from tinycuda import DATA, INFO, LIBRARY, WHEEL, make_wheel, names, wheel_files
 
 
 def _wheel(folder: Path, **changes: bytes) -> Path:
@@ -40,7 +39,7 @@ def test_a_wheel_is_read_whole(tmp_path: Path, scratch: Path) -> None:
     assert facts.members == len(wheel_files()) + 1 == len(verified.members)
     assert facts.libraries[LIBRARY] == elf.read(DATA / "libadd.so")
     assert facts.statement is None
-    assert not os.listdir(scratch)
+    assert not names(scratch)
 
 
 def test_what_is_known_by_its_bytes_is_not_read_again(
@@ -57,7 +56,7 @@ def test_what_is_known_by_its_bytes_is_not_read_again(
 def test_a_library_that_is_none_is_refused_by_its_member_name(tmp_path: Path, scratch: Path) -> None:
     with pytest.raises(ElfError, match=r"tinycuda-_C\.so|tinycuda/_C\.so"):
         contents.examine(_wheel(tmp_path, **{LIBRARY: b"not ELF at all" * 10}), scratch)
-    assert not os.listdir(scratch)
+    assert not names(scratch)
 
 
 def test_a_corrupt_fat_binary_is_refused(tmp_path: Path, scratch: Path) -> None:
@@ -66,7 +65,7 @@ def test_a_corrupt_fat_binary_is_refused(tmp_path: Path, scratch: Path) -> None:
     library[at + 8 : at + 16] = (1 << 40).to_bytes(8, "little")
     with pytest.raises((FatbinError, ElfError), match=r"_C\.so"):
         contents.examine(_wheel(tmp_path, **{LIBRARY: bytes(library)}), scratch)
-    assert not os.listdir(scratch)
+    assert not names(scratch)
 
 
 def test_a_statement_that_is_not_retread_s_is_refused(tmp_path: Path, scratch: Path) -> None:

@@ -30,6 +30,7 @@ FLOORS: dict[str, float] = {
     "sbom": 2,
     "series": 2,
     "plan": 2.1,
+    "statement": 2.1,
     "render": 2.2,
     # Doors: the only ways to run, write, download and show.
     "console": 2.5,
@@ -56,6 +57,7 @@ FLOORS: dict[str, float] = {
     "stages.seal": 4,
     "stages.source": 4,
     "stages.toolchain": 4,
+    "machine": 4.5,
     "pipeline": 5,
     "cli": 6,
 }
@@ -74,8 +76,6 @@ DISK_CALLS = {
 }  # fmt: skip
 FUNCTION_LINES = 60
 MODULE_LINES = 500
-LONGER = {"pipeline.py": 530}
-"""To be split: the machine's part (doors, download, assembler) is a module of its own."""
 
 
 def modules() -> dict[str, ast.Module]:
@@ -194,8 +194,7 @@ def test_functions_stay_short() -> None:
 
 def test_modules_stay_short() -> None:
     lines = {path.name: len(path.read_text("utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
-    assert {name: count for name, count in lines.items() if count > LONGER.get(name, MODULE_LINES)} == {}
-    assert all(lines[name] > MODULE_LINES for name in LONGER), "an exception that is not needed any more"
+    assert {name: count for name, count in lines.items() if count > MODULE_LINES} == {}
 
 
 def test_every_module_says_why_it_exists() -> None:

@@ -11,13 +11,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tinycuda import DATA, LIBRARY, Project
 
 from retread import elf, fatbin
 from retread.arch import Arch
 from retread.errors import FatbinError
 from retread.stages import graft, toolchain
 from retread.store import Kind
+from tinycuda import DATA, LIBRARY, Project
 
 A8, A9, A10 = Arch("8.0"), Arch("9.0a"), Arch("10.0")
 LIB = DATA / "libadd.so"
@@ -61,7 +61,9 @@ def test_jobs_run_and_report(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = graft.plan_jobs(elf.fat_binaries(LIB), [A10], ISA)
     seen: list[int] = []
     cubins = graft.run_jobs(jobs, ASSEMBLY, lambda done, total: seen.append(total - done))
-    assert {module: set(found) for module, found in cubins.items()} == {index: {A10} for index in range(len(jobs))}
+    assert {module: set(found) for module, found in cubins.items()} == {
+        index: {A10} for index in range(len(jobs))
+    }
     assert seen[-1] == 0
 
 
@@ -104,7 +106,12 @@ def test_a_key_depends_on_everything_that_decides_the_code() -> None:
 
 @pytest.mark.parametrize(
     ("text", "found"),
-    [("", ()), ("-v -O2", ("-O2",)), ("--verbose", ()), ("-fmad=false -lineinfo", ("-fmad=false", "-lineinfo"))],
+    [
+        ("", ()),
+        ("-v -O2", ("-O2",)),
+        ("--verbose", ()),
+        ("-fmad=false -lineinfo", ("-fmad=false", "-lineinfo")),
+    ],
 )
 def test_known_options_are_passed_on(text: str, found: tuple[str, ...]) -> None:
     assert toolchain.options(text, where="m") == found
@@ -165,7 +172,9 @@ def test_ptxas_that_fails_is_shown_with_its_last_words(project: Project) -> None
         'echo "ptxas fatal   : unresolved extern" >&2\nexit 255\n'
     )
     project.add_toolchain("8.0", "9.0a", "10.0", script=script)
-    project.fails(14, "ptxas failed with exit code 255", "ptxas fatal   : unresolved extern", room=Kind.LIBRARIES)
+    project.fails(
+        14, "ptxas failed with exit code 255", "ptxas fatal   : unresolved extern", room=Kind.LIBRARIES
+    )
     assert project.entries(Kind.CUBINS) == []
 
 
@@ -257,5 +266,3 @@ def test_a_corrupt_fat_binary_stops_the_build(project: Project) -> None:
     assert "_C.so" in result.err
     assert project.leftovers() == []
     assert project.entries(Kind.BASES) == []
-
-

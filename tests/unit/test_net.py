@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback import Index, Request
 
+from loopback import Index, Request
 from retread import fs, net
 from retread.errors import FetchError, StoreError
 from retread.model import Sha256

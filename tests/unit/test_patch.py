@@ -8,13 +8,13 @@ import re
 from pathlib import Path
 
 import pytest
-from tinycuda import FILES, OPS, Project, diff, git, ops
 
 from retread import pipeline, workspace
 from retread.console import Console
 from retread.model import ChangeKind, Verdict
 from retread.pipeline import Machine
 from retread.store import Kind, Store
+from tinycuda import FILES, OPS, Project, diff, git, ops
 
 OLD = FILES[OPS]
 GOOD = diff(OPS, OLD, ops(VALUE_3=30))
@@ -166,7 +166,9 @@ def test_the_check_tries_every_patch_and_keeps_nothing(project: Project) -> None
 def test_the_user_s_git_configuration_does_not_matter(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "config").write_text("[apply]\n\twhitespace = fix\n\tignoreWhitespace = change\n[core]\n\tautocrlf = true\n")
+    (tmp_path / "config").write_text(
+        "[apply]\n\twhitespace = fix\n\tignoreWhitespace = change\n[core]\n\tautocrlf = true\n"
+    )
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "config"))
     project.series(CRLF)
     project.fails(5, "its lines end with CR LF")

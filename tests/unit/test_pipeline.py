@@ -1,10 +1,264 @@
-from tinycuda import Project
-def test_builds(project: Project) -> None:
-    r = project.build()
-    print(r)
-    assert r.code == 0
-    assert project.built.is_file()
-    r = project.build()
-    print(r)
-    assert project.run("plan").code == 2
-    print(project.run("plan", "tiny-1.0").out)
+"""The order of the stages: what changed is made again and nothing else; what fails leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from loopback import Index
+from retread import fs, pipeline
+from retread.store import Kind, Store
+from tinycuda import (
+    BUILT,
+    FILES,
+    OPS,
+    SDIST,
+    WHEEL,
+    Project,
+    Result,
+    diff,
+    make_wheel,
+    ops,
+    sha256,
+    wheel_files,
+)
+
+OTHER = diff(OPS, FILES[OPS], ops(VALUE_3=31))
+
+
+def _steps(result: Result) -> list[str]:
+    """Return the words of the steps that a build ran."""
+    return re.findall(r"^  (\S+ \S+).* ok +\d", result.err, re.MULTILINE)
+
+
+def test_a_build_prints_the_wheel_s_path_and_nothing_else(project: Project) -> None:
+    result = project.build()
+    assert result.code == 0
+    assert result.out == f"dist/{BUILT}\n"
+    assert (project.root / result.wheel).is_file()
+    assert Path(f"{project.built}.audit.json").is_file()
+    assert re.search(rf"built: {re.escape(BUILT)}  [\d,]+ bytes  sha256 [0-9a-f]{{64}}\n$", result.err)
+    assert project.partials() == []
+
+
+def test_nothing_is_done_twice(project: Project) -> None:
+    assert len(_steps(project.build())) == 7
+    before = len(project.index.log)
+    result = project.build()
+    assert result.code == 0
+    assert result.out == f"dist/{BUILT}\n"
+    assert result.err.startswith("unchanged: ")
+    assert _steps(result) == []
+    assert len(project.index.log) == before
+
+
+def test_a_changed_patch_repeats_patch_seal_and_audit_only(project: Project) -> None:
+    project.build()
+    project.series(OTHER)
+    assert _steps(project.build()) == ["apply the", "seal the", "audit the"]
+
+
+def test_a_change_of_the_target_repeats_seal_and_audit_only(project: Project) -> None:
+    project.build()
+    project.edit_recipe("revision = 1", "revision = 2")
+    assert _steps(project.build()) == ["seal the", "audit the"]
+
+
+def test_a_change_of_retread_itself_makes_everything_void(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.build()
+    monkeypatch.setattr(pipeline, "code_digest", lambda: "other")
+    assert _steps(project.build()) == ["prove the", "apply the", "prove the", "seal the", "audit the"]
+
+
+def test_a_change_of_the_summary_changes_nothing(project: Project) -> None:
+    project.build()
+    project.edit_recipe("a tiny CUDA project", "a small CUDA project")
+    assert project.build().err.startswith("unchanged: ")
+
+
+def test_the_plan_says_what_is_to_do_and_touches_no_network(project: Project) -> None:
+    before = project.run("plan", "tiny-1.0")
+    assert before.code == 0
+    assert project.index.log == []
+    assert before.out.count("to do") == 8
+    assert "lane: overlay" in before.out
+    project.build()
+    assert "to do" not in project.run("plan", "tiny-1.0").out
+    project.series(OTHER)
+    steps = json.loads(project.run("plan", "tiny-1.0", "--json").out)[0]["steps"]
+    assert [one["stage"] for one in steps if not one["cached"]] == ["patch", "seal", "audit"]
+
+
+def test_a_patch_on_a_native_input_needs_another_lane(project: Project) -> None:
+    project.series(OTHER, diff("csrc/add.cu", FILES["csrc/add.cu"], "// other\n"))
+    for command in ("plan", "build"):
+        result = project.run(command, "tiny-1.0")
+        assert result.code == 6
+        assert "0002-change.patch touches csrc/add.cu, a native input (csrc/**)" in result.err
+        assert "0001" not in result.err
+        assert result.out == ""
+    assert project.index.log == []
+    assert project.leftovers() == []
+
+
+def test_the_wheel_is_put_back_when_it_was_removed_or_changed(project: Project) -> None:
+    project.build()
+    content = project.built.read_bytes()
+    project.built.unlink()
+    assert project.build().err.startswith("unchanged: ")
+    assert project.built.read_bytes() == content
+    project.built.unlink()
+    project.built.write_bytes(b"mine")
+    project.build()
+    assert project.built.read_bytes() == content
+
+
+def test_a_wheel_that_was_changed_in_place_is_made_again(project: Project) -> None:
+    """The file under dist/ is the store's own: who writes into it writes into the store."""
+    project.build()
+    content = project.built.read_bytes()
+    project.built.chmod(0o644)
+    with project.built.open("r+b") as stream:
+        stream.write(b"EVIL")
+    result = project.build()
+    assert "built: " in result.err
+    assert project.built.read_bytes() == content
+
+
+def test_a_damaged_tree_is_never_patched(project: Project) -> None:
+    project.build()
+    (tree,) = (project.store / "trees").glob("*/*/tree")
+    os.truncate(tree / OPS, 20)
+    project.series(OTHER)
+    result = project.build()
+    assert result.code == 13
+    assert f"the store's copy of {OPS} was changed: {tree / OPS}" in result.err
+    shutil.rmtree(re.search(r"next: remove (\S+) and run", result.err)[1])  # type: ignore[index]
+    assert _steps(project.build())[0] == "prove the"
+
+
+def test_a_damaged_patched_file_is_made_again(project: Project) -> None:
+    project.build()
+    content = project.built.read_bytes()
+    (tree,) = (project.store / "patched").glob("*/*/tree")
+    (tree / OPS).write_text("EVIL = 1\n")
+    shutil.rmtree(project.store / "wheels")
+    result = project.build()
+    assert _steps(result) == ["apply the", "seal the", "audit the"]
+    assert project.built.read_bytes() == content
+
+
+def test_daily_use_keeps_a_wheel_from_being_pruned(project: Project) -> None:
+    project.build()
+    for entry in Store(project.store).entries():
+        os.utime(entry.path / "stamp.json", (0, 0))
+    assert project.build().err.startswith("unchanged: ")
+    assert project.run("store", "prune").code == 0
+    assert [entry.kind for entry in Store(project.store).entries()] == [Kind.WHEELS]
+
+
+def test_a_full_store_needs_no_network(
+    make_project: Callable[[str], Project], index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_project("first")
+    first.build()
+    before = len(index.log)
+    index.status = {f"/simple/{name}/": 500 for name in ("tinycuda", "fakenvcc")}
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    second = make_project("second")
+    result = second.build()
+    assert result.code == 0
+    assert result.err.startswith("unchanged: ")
+    assert second.built.read_bytes() == first.built.read_bytes()
+    second.series(OTHER)
+    assert second.build().code == 0
+    assert len(index.log) == before
+
+
+# Downloads that go wrong.
+
+
+def test_a_digest_in_the_recipe_that_no_file_has(project: Project) -> None:
+    wheel = project.index.files["tinycuda"][WHEEL]
+    pinned = project.recipe_text.split(WHEEL)[1].split('"')[2]
+    assert len(pinned) == 64
+    project.edit_recipe(pinned, "0" * 64)
+    project.fails(7, f"{WHEEL} could not be found", f"has a {WHEEL} with another sha256")
+    project.index.digests = {WHEEL: ""}
+    project.fails(7, f"{WHEEL} is not what the recipe pins", "0" * 64, pinned, f"({len(wheel):,} bytes)")
+
+
+@pytest.mark.parametrize("file", [SDIST, WHEEL])
+@pytest.mark.parametrize("fault", ["wrong bytes", "403", "404", "500", "no project", "no index"])
+def test_a_download_that_fails_leaves_nothing(
+    project: Project, index: Index, monkeypatch: pytest.MonkeyPatch, file: str, fault: str
+) -> None:
+    match fault:
+        case "wrong bytes":
+            index.wrong = {file: b"wrong"}
+            words = "is not what the recipe pins"
+        case "no project":
+            del index.files["tinycuda"][file]
+            words = f"has no file {file}"
+        case "no index":
+            monkeypatch.setenv("UV_OFFLINE", "1")
+            words = "no index is configured"
+        case status:
+            index.status = {f"/files/{file}": int(status)}
+            words = f"the server answered {status}"
+    result = project.fails(7, "retread: fetch: ", words)
+    assert file in result.err or fault == "no index"
+    assert "next: " in result.err
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_connection_that_is_lost_is_taken_up_again(
+    project: Project, index: Index, monkeypatch: pytest.MonkeyPatch, ranges: bool
+) -> None:
+    monkeypatch.setattr(fs, "CHUNK", 1000)
+    index.drop_once, index.ranges = {WHEEL: 3_500}, ranges
+    project.fails(7, f"the download of {WHEEL} stopped after 3,000 bytes", partial=True)
+    assert [path.stat().st_size for path in project.partials()] == [3000]
+    assert project.build().code == 0
+    last = index.asked_for(WHEEL)[-1]
+    assert (last.range, last.status) == ("bytes=3000-", 206 if ranges else 200)
+    assert project.partials() == []
+
+
+def test_a_store_that_is_a_file_is_a_message(project: Project) -> None:
+    project.store.write_text("mine")
+    result = project.build()
+    assert result.code == 13
+    assert "a file is in the way" in result.err
+    assert project.store.read_text() == "mine"
+
+
+def test_an_output_folder_that_is_a_file_is_a_message(project: Project) -> None:
+    (project.root / "out").write_text("mine")
+    result = project.build("--out", "out")
+    assert result.code == 13
+    assert "a file is in the way" in result.err
+    assert result.out == ""
+
+
+def test_two_base_wheels_give_two_wheels(project: Project) -> None:
+    other = WHEEL.replace("py3-none", "cp312-cp312")
+    files = wheel_files()
+    name = "tinycuda-1.0.dist-info/WHEEL"
+    files[name] = files[name].replace(b"py3-none", b"cp312-cp312")
+    project.index.files["tinycuda"][other] = data = make_wheel(files)
+    project.write_recipe(
+        f'{project.recipe_text}\n[[targets.cu128.base]]\nfile = "{other}"\nsha256 = "{sha256(data)}"\n'
+    )
+    result = project.build()
+    assert result.code == 0
+    assert result.out.splitlines() == [f"dist/{BUILT}", f"dist/{BUILT.replace('py3-none', 'cp312-cp312')}"]
+    assert len(json.loads(project.build("--json").out)) == 2

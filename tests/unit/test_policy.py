@@ -237,6 +237,7 @@ def test_a_machine_that_the_tags_do_not_name(tags: list[str]) -> None:
     [
         (("torch>=2.9", "numpy"), "METADATA says torch>=2.9"),
         (("torch", "numpy"), "METADATA says torch"),
+        (("Torch<3", "numpy"), "METADATA says Torch<3"),
         (("numpy",), "METADATA says nothing of it"),
         (('torch>=2.10; python_version < "3.10"',), 'METADATA says torch>=2.10; python_version < "3.10"'),
         (("torch[extra]>=2.10",), "METADATA says torch[extra]>=2.10"),

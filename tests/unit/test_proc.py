@@ -19,7 +19,9 @@ def _python(program: str) -> list[str]:
 
 
 def test_what_a_program_says_comes_back(tmp_path: Path) -> None:
-    done = proc.run(_python("import sys, os; print(os.getcwd()); sys.stderr.write('talk')"), env={}, cwd=tmp_path)
+    done = proc.run(
+        _python("import sys, os; print(os.getcwd()); sys.stderr.write('talk')"), env={}, cwd=tmp_path
+    )
     assert done == (0, f"{tmp_path}\n", "talk")
 
 
@@ -59,7 +61,9 @@ def test_bytes_that_are_no_text_do_not_stop_it() -> None:
 def test_an_interrupt_kills_the_whole_group(tmp_path: Path) -> None:
     """The program starts a child that holds a pipe open; the pipe ends when all of them are dead."""
     os.mkfifo(tmp_path / "alive")
-    child = f"f = open({str(tmp_path / 'alive')!r}, 'w'); f.write('up'); f.flush(); __import__('signal').pause()"
+    child = (
+        f"f = open({str(tmp_path / 'alive')!r}, 'w'); f.write('up'); f.flush(); __import__('signal').pause()"
+    )
     program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     ended: list[str] = []
 
@@ -82,7 +86,9 @@ def test_stop_all_kills_what_other_threads_wait_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "up")
     program = f"open({str(tmp_path / 'up')!r}, 'w').close(); __import__('signal').pause()"
     codes: list[int] = []
-    thread = threading.Thread(target=lambda: codes.append(proc.run(_python(program), env={}, check=False).code))
+    thread = threading.Thread(
+        target=lambda: codes.append(proc.run(_python(program), env={}, check=False).code)
+    )
     thread.start()
     (tmp_path / "up").read_text()
     proc.stop_all()

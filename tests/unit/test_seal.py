@@ -1,4 +1,4 @@
-"""The finished wheel: what nothing changed is copied, what changed is right, and the same inputs give the same bytes."""
+"""The finished wheel: what nothing changed is copied, what changed is right, the same inputs give the same bytes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,25 @@ from pathlib import Path
 import jsonschema
 import pytest
 from installer.records import parse_record_file
-from tinycuda import BUILT, FILES, INFO, LIBRARY, OPS, TIME, WHEEL, Project, diff, ops, record, wheel_files, zip_bytes
 
 from retread import cli
 from retread.wheelfile import Wheel
+from tinycuda import (
+    BUILT,
+    FILES,
+    INFO,
+    LIBRARY,
+    OPS,
+    TIME,
+    WHEEL,
+    Project,
+    diff,
+    names,
+    ops,
+    record,
+    wheel_files,
+    zip_bytes,
+)
 
 NEW_INFO = "tinycuda-1.0+cu128.1.dist-info"
 
@@ -82,7 +97,9 @@ def test_an_executable_file_stays_executable_when_it_is_patched(project: Project
 
 
 def test_a_requirement_of_the_target_replaces_the_base_s(project: Project) -> None:
-    project.edit_recipe('revision = 1\n', 'revision = 1\nrequires = ["torch>=2.8", "nvidia-cuda-runtime-cu12>=12.8"]\n')
+    project.edit_recipe(
+        "revision = 1\n", 'revision = 1\nrequires = ["torch>=2.8", "nvidia-cuda-runtime-cu12>=12.8"]\n'
+    )
     metadata = _built(project)[f"{NEW_INFO}/METADATA"].decode()
     assert metadata.count("Requires-Dist: torch") == 1
     assert "Requires-Dist: nvidia-cuda-runtime-cu12>=12.8\n" in metadata
@@ -139,6 +156,6 @@ def test_the_same_inputs_give_the_same_bytes(
 
 def test_the_file_is_named_after_its_version(project: Project) -> None:
     _built(project)
-    assert sorted(os.listdir(project.root / "dist")) == [BUILT, f"{BUILT}.audit.json"]
+    assert names(project.root / "dist") == [BUILT, f"{BUILT}.audit.json"]
     project.edit_recipe("revision = 1", "revision = 10")
     assert project.build().wheel.name == BUILT.replace("cu128.1", "cu128.10")

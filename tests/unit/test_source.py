@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tinycuda import FILES, INNER, SDIST, TIME, Project, commit, git, make_sdist
 
 from retread import proof, workspace
 from retread.errors import SourceError, ToolError
 from retread.stages import source
 from retread.store import Kind
+from tinycuda import FILES, INNER, SDIST, TIME, Project, commit, git, make_sdist
 
 TOP = "tinycuda-1.0"
 
@@ -41,7 +41,9 @@ def test_an_sdist_becomes_a_tree_whose_every_file_is_accounted_for(project: Proj
     assert tree.manifest.files == {
         path: proof.blob_id((tree.root / path).read_bytes()) for path in (*expected, "PKG-INFO")
     }
-    assert [(one.path, one.reason) for one in tree.manifest.unproven] == [("PKG-INFO", "written by setuptools")]
+    assert [(one.path, one.reason) for one in tree.manifest.unproven] == [
+        ("PKG-INFO", "written by setuptools")
+    ]
     assert tree.manifest.time == TIME
 
 
@@ -118,7 +120,10 @@ def test_a_file_that_is_allowed_by_name_passes(project: Project) -> None:
 def test_a_copy_is_held_to_the_folder_that_it_copies(project: Project) -> None:
     copied = {f"{TOP}/tinycuda/lib/lib.h": INNER["include/lib.h"].encode()}
     project.publish_sdist(lambda files: files.update(copied))
-    project.edit_recipe("[[sdist.unproven]]", '[sdist.copies]\n"tinycuda/lib" = "third_party/lib/include"\n\n[[sdist.unproven]]')
+    project.edit_recipe(
+        "[[sdist.unproven]]",
+        '[sdist.copies]\n"tinycuda/lib" = "third_party/lib/include"\n\n[[sdist.unproven]]',
+    )
     assert project.build().code == 0
     recipe = project.recipe_text
     project.publish_sdist(lambda files: files.update({f"{TOP}/tinycuda/lib/lib.h": b"evil"}))
@@ -171,7 +176,9 @@ def test_attributes_and_filters_do_not_change_what_the_commit_holds(project: Pro
     files = {".gitattributes": "*.py text eol=crlf\n*.c ident\n", "a.py": "A = 1\n", "b.c": "/* $Id$ */\n"}
     found = commit(tmp_path / "odd", files)
     into = tmp_path / "into"
-    source._checkout(Path("/usr/bin/git"), f"file://{tmp_path}/odd", found, into, {"PATH": os.environ["PATH"]})
+    source._checkout(
+        Path("/usr/bin/git"), f"file://{tmp_path}/odd", found, into, {"PATH": os.environ["PATH"]}
+    )
     for path, text in files.items():
         assert (into / path).read_bytes() == text.encode()
 

@@ -6,12 +6,14 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from retread import store as module
 from retread.errors import StoreError
 from retread.store import Kind, Store, default_root, digest
 
@@ -55,9 +57,11 @@ def test_a_failed_build_leaves_nothing(store: Store, error: type[BaseException])
     store.make(Kind.TREES, KEY, _build)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "deep", "touched", "removed", "stampless", "bad stamp", "more"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "deep", "touched", "removed", "stampless", "bad stamp", "more"]
+)
 def test_a_damaged_entry_is_made_anew(store: Store, damage: str) -> None:
-    path = store.make(Kind.TREES, KEY, _build)
+    path = store.make(Kind.PATCHED, KEY, _build)
     match damage:
         case "truncated":
             os.truncate(path / "top", 3)
@@ -74,9 +78,9 @@ def test_a_damaged_entry_is_made_anew(store: Store, damage: str) -> None:
             (path / "stamp.json").write_text('{"format": 1, "files"')
         case "more":
             (path / "deep" / "new").write_bytes(b"")
-    assert store.get(Kind.TREES, KEY) is None
+    assert store.get(Kind.PATCHED, KEY) is None
     assert store.entries() == []
-    made = store.make(Kind.TREES, KEY, _build)
+    made = store.make(Kind.PATCHED, KEY, _build)
     assert (made / "deep" / "file").read_bytes() == (made / "top").read_bytes() == b"content"
     assert not (made / "deep" / "new").exists()
 
@@ -145,6 +149,36 @@ def test_sweep_removes_unfinished_entries_but_not_one_that_is_being_made(store: 
     assert store.sweep() == 100
     assert not place.exists()
     assert store.sweep() == 0
+
+
+def test_sweep_spares_an_entry_that_was_finished_while_it_looked(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store.root / "trees" / KEY[:2] / KEY).mkdir(parents=True)
+    real = module._try_lock
+
+    def late(path: Path) -> int | None:
+        if path.name == f"trees-{KEY}":
+            store.make(Kind.TREES, KEY, _build)
+        return real(path)
+
+    monkeypatch.setattr(module, "_try_lock", late)
+    assert store.sweep() == 0
+    assert store.get(Kind.TREES, KEY)
+
+
+def test_scratch_is_out_of_reach_until_it_is_locked(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = tempfile.mkdtemp
+    held: list[bool] = []
+
+    def make(**options: str) -> str:
+        handle = module._try_lock(store.root / "locks" / "scratch")
+        held.append(handle is None)
+        return real(**options)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make)
+    with store.scratch():
+        assert held == [True]
 
 
 def test_foreign_files_in_the_store_harm_nobody(store: Store) -> None:
@@ -224,7 +258,9 @@ def test_the_environment_says_where_the_store_is(environment: dict[str, str], ro
     assert default_root(environment) == Path(root)
 
 
-def test_a_relative_store_is_taken_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_store_is_taken_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert default_root({"RETREAD_STORE": "here"}) == tmp_path / "here"
 

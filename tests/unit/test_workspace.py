@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
-from tinycuda import Project
 
 from retread import workspace
 from retread.errors import RecipeError, SeriesError, SourceError, UsageError
+from tinycuda import Project
 
 
 def test_the_root_is_found_from_below(project: Project) -> None:
@@ -27,7 +27,9 @@ def test_a_recipe_comes_with_all_that_stands_beside_it(project: Project) -> None
     assert [patch.name for patch in loaded.patches] == ["0001-change.patch"]
     assert set(loaded.files) == {"0001-change.patch", "series"}
     assert set(loaded.parsed_proofs()) == {project.upstream.commit, project.upstream.inner_commit}
-    assert workspace.load(project.root, str(project.root / "recipes" / "tiny-1.0.toml")).recipe == loaded.recipe
+    assert (
+        workspace.load(project.root, str(project.root / "recipes" / "tiny-1.0.toml")).recipe == loaded.recipe
+    )
 
 
 def test_an_unknown_recipe_brings_the_near_one_and_the_list(project: Project) -> None:
@@ -76,7 +78,9 @@ def test_a_toolchain_is_read(project: Project) -> None:
 def test_an_unknown_toolchain_brings_the_near_one(project: Project) -> None:
     _toolchain(project)
     project.edit_recipe('toolchain = "cuda-12.8"', 'toolchain = "cuda-12.9"')
-    with pytest.raises(RecipeError, match=r"there is no toolchain 'cuda-12.9' \(did you mean 'cuda-12.8'\?\)"):
+    with pytest.raises(
+        RecipeError, match=r"there is no toolchain 'cuda-12.9' \(did you mean 'cuda-12.8'\?\)"
+    ):
         workspace.load(project.root, "tiny-1.0")
 
 

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from retread import arch, contents, elf, fatbin, policy, proc
+from retread import arch, contents, elf, fatbin, proc
 from retread.arch import Arch
 from retread.errors import FatbinError
 from retread.fatbin import FatBinary, Kind
-from retread.model import LibraryFacts, LibraryStatement, Record
+from retread.model import LibraryFacts, Record
 from retread.wheelfile import Wheel
 from retread.zipwrite import Deflated, deflate_file
 
@@ -42,7 +42,6 @@ class Grafted(Record, frozen=True, kw_only=True):
     """A library that is ready for the wheel: its facts, and its content as deflated bytes."""
 
     facts: LibraryFacts
-    statement: LibraryStatement
     deflated: Deflated
     reproduced: bool | None
 
@@ -119,7 +118,6 @@ def graft_member(
     facts = elf.read(new)
     result = Grafted(
         facts=facts,
-        statement=statement(elf.read(old), facts),
         deflated=deflate_file(new, into / _CONTENT),
         reproduced=reproduced,
     )
@@ -131,12 +129,6 @@ def graft_member(
 def load(entry: Path) -> tuple[Grafted, Path]:
     """Return what lies in a finished store entry, and the file of deflated bytes."""
     return msgspec.json.decode((entry / _FACTS).read_bytes(), type=Grafted), entry / _CONTENT
-
-
-def statement(before: LibraryFacts, after: LibraryFacts) -> LibraryStatement:
-    """Return what a library held before and holds now."""
-    sass, ptx = policy.common(after)
-    return LibraryStatement(modules=len(after.modules), before=policy.common(before)[0], after=sass, ptx=ptx)
 
 
 def plan_jobs(modules: Sequence[FatBinary], architectures: Sequence[Arch], isa: tuple[int, int]) -> list[Job]:
