@@ -404,7 +404,12 @@ class Project:
 
     def finish(self, process: subprocess.Popen[str]) -> Result:
         """Wait for a process."""
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
         return Result(process.returncode, out, err)
 
     # Looking.

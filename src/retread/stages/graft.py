@@ -168,9 +168,16 @@ def run_jobs(jobs: Sequence[Job], assembly: Assembly, progress: Progress) -> dic
                     progress(done, total)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            proc.stop_all()
+            _stop([future for future in running if not future.cancelled()])
             raise
     return cubins
+
+
+def _stop(running: Sequence[Future[bytes]]) -> None:
+    """Kill every ptxas until the workers have ended: one that waited for another's lock may start one more."""
+    proc.stop_all()
+    while wait(running, timeout=0.1).not_done:
+        proc.stop_all()
 
 
 def _reproduces(modules: Sequence[FatBinary], assembly: Assembly) -> bool | None:
