@@ -201,12 +201,16 @@ def _cases(site: Path) -> Iterator[dict[str, Any]]:
     failure = xformers._cpp_lib._cpp_library_load_exception
     seconds = round(time.perf_counter() - started, 3)
     said = str(failure.__cause__ or failure).splitlines()[0] if failure else ""
+    mapped = {
+        line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "cudart" in line
+    }
     yield {
         "case": "load",
         "ok": failure is None,
         "seconds": seconds,
         "version": xformers.__version__,
-        "error": said,
+        "error": said.replace(f"{site}/", "SITE/"),
+        "libcudart": sorted(path.replace(f"{site}/", "SITE/") for path in mapped),
     }
     if failure is not None:
         return

@@ -5,18 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import jsonschema
 import pytest
 
 from retread import cli, errors
 from retread.errors import RetreadError
 from retread.version import __version__
-from tinycuda import BUILT, LIBRARY, WHEEL, Project, make_wheel, wheel_files
+from tinycuda import BUILT, WHEEL, Project, make_wheel, wheel_files
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -153,47 +149,6 @@ def test_a_target_without_base_wheel_is_a_message(project: Project, command: lis
     assert "targets.cu128.base: no base wheel is pinned" in result.err
 
 
-def _schema(project: Project, name: str) -> object:
-    result = project.run("recipe", "schema", name)
-    assert result.code == 0
-    found = json.loads(result.out)
-    jsonschema.Draft202012Validator.check_schema(found)
-    return found
-
-
-JSON: dict[str, Callable[[Project], list[str]]] = {
-    "plan": lambda project: ["plan", "tiny-1.0"],
-    "build": lambda project: ["build", "tiny-1.0"],
-    "audit": lambda project: ["audit", str(project.built)],
-    "inspect": lambda project: ["inspect", str(project.built)],
-}
-
-
-@pytest.mark.parametrize("name", JSON)
-def test_what_is_printed_as_json_fits_its_schema(project: Project, name: str) -> None:
-    if name in {"audit", "inspect"}:
-        project.add_toolchain("8.0", "9.0a", "10.0")
-        assert project.build().code == 0
-    result = project.run(*JSON[name](project), "--json")
-    assert result.code == 0
-    schema = _schema(project, name)
-    found = json.loads(result.out)
-    jsonschema.validate(found, schema)
-    spoilt = [*found, {}] if isinstance(found, list) else {**found, "schema": "x", "size": "x"}
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(spoilt, schema)
-
-
-def test_a_failed_audit_prints_its_report_as_json_too(project: Project) -> None:
-    (project.root / WHEEL).write_bytes(make_wheel(wheel_files()))
-    project.add_toolchain("8.0", "9.0a", "10.0")
-    result = project.run("audit", WHEEL, "--recipe", "tiny-1.0", "--json")
-    assert result.code == 12
-    report = json.loads(result.out)
-    jsonschema.validate(report, _schema(project, "audit"))
-    assert [one["subject"] for one in report["checks"] if not one["ok"]] == [LIBRARY]
-
-
 def test_inspect_shows_which_gpus_are_served(project: Project) -> None:
     project.add_toolchain("8.0", "9.0a", "10.0")
     assert project.build().code == 0
@@ -221,35 +176,6 @@ def test_no_command_needs_the_user_s_home(project: Project) -> None:
     """The home of every test is a file; see conftest."""
     assert not Path(os.environ["HOME"]).is_dir()
     assert project.build().code == 0
-
-
-@pytest.mark.parametrize("command", [["recipe", "schema"], ["recipe", "list"]], ids=["much", "little"])
-def test_a_reader_that_goes_away_is_no_error(
-    project: Project, command: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
-    read, write = os.pipe()
-    os.close(read)
-    program = "from retread.cli import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", program, *command],
-        cwd=project.root, stdout=write, stderr=subprocess.PIPE, text=True, check=False,
-    )  # fmt: skip
-    os.close(write)
-    assert done.returncode == 141
-    assert done.stderr == ""
-
-
-def test_help_and_an_unchanged_build_import_nothing_heavy(project: Project) -> None:
-    project.build()
-    program = (
-        "import sys; from retread.cli import run; code = run(['build', 'tiny-1.0', '-q']);"
-        "print(code, sorted({'requests', 'pypi_simple', 'cyclonedx', 'elftools'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=project.root, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "0 []"
 
 
 def test_the_shipped_recipes_are_sound(capsys: pytest.CaptureFixture[str]) -> None:

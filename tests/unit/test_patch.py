@@ -17,6 +17,8 @@ from retread.store import Kind, Store
 from tinycuda import FILES, OPS, Project, diff, git, ops
 
 OLD = FILES[OPS]
+
+
 GOOD = diff(OPS, OLD, ops(VALUE_3=30))
 
 
@@ -69,41 +71,12 @@ def test_a_patch_at_other_lines_applies_and_says_so(project: Project) -> None:
 
 
 FUZZY = GOOD.replace(" VALUE_5 = 5", " VALUE_5 = FIVE")
-REVERSED = diff(OPS, ops(VALUE_3=30), OLD)
+
+
 CRLF = GOOD.replace(" = 1\n", " = 1\r\n").replace(" = 2\n", " = 2\r\n").replace(" = 30\n", " = 30\r\n")
+
+
 DOS = FILES["tinycuda/dos.py"]
-
-
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        (FUZZY, f"0001-change.patch does not apply to COMMIT ({OPS}:1)"),
-        (REVERSED, "0001-change.patch: COMMIT holds this change already (its reverse applies)"),
-        (diff("tinycuda/gone.py", "A = 1\n", "A = 2\n"), "target deleted: COMMIT has no tinycuda/gone.py"),
-        (
-            diff("tinycuda/old/deep.py", "A = 1\n", "A = 2\n"),
-            "target deleted: COMMIT has no tinycuda/old/deep.py; there is tinycuda/extra/deep.py",
-        ),
-        (diff("tinycuda/opz.py", OLD, ops(VALUE_3=30)), f"(did you mean '{OPS}'?)"),
-        (diff("old/setup.py", "A = 1\n", "A = 2\n"), "no old/setup.py; there is setup.py"),
-        (diff(OPS, "", "A = 1\n"), f"does not apply to COMMIT ({OPS} exists already)"),
-        (CRLF, f"{OPS}:1: its lines end with CR LF, the source's with LF"),
-        (
-            diff("tinycuda/dos.py", DOS.replace("\r", ""), DOS.replace("\r", "").replace("2", "3")),
-            "tinycuda/dos.py:1: its lines end with LF, the source's with CR LF",
-        ),
-    ],
-    ids=["fuzz", "reversed", "gone", "moved", "misspelt", "moved up", "exists", "crlf on lf", "lf on crlf"],
-)  # fmt: skip
-def test_a_patch_that_does_not_fit_is_refused_the_same_way_every_time(
-    project: Project, body: str, words: str
-) -> None:
-    project.series(body)
-    words = words.replace("COMMIT", project.upstream.commit[:8])
-    first = project.fails(5, "retread: series: ", words, room=Kind.PATCHED)
-    second = project.fails(5, words, room=Kind.PATCHED)
-    assert first.err.partition("retread: ")[2] == second.err.partition("retread: ")[2]
-    assert "next: " in first.err
 
 
 def test_a_patch_with_crlf_fits_a_source_with_crlf(project: Project) -> None:
@@ -112,40 +85,11 @@ def test_a_patch_with_crlf_fits_a_source_with_crlf(project: Project) -> None:
     assert (patched.root / "tinycuda/dos.py").read_bytes() == b"A = 1\r\nB = 3\r\nC = 3\r\n"
 
 
-def test_a_change_that_upstream_has_by_now_is_told_from_a_conflict(project: Project) -> None:
-    project.series(GOOD, GOOD)
-    project.fails(5, "0002-change.patch: ", "holds this change already", "drop it from series")
-
-
-@pytest.mark.parametrize(
-    ("path", "words"),
-    [("../evil.py", "leaves the source tree"), ("tinycuda/../../evil.py", "leaves the source tree"),
-     (".git/config", "leaves the source tree"), ("/etc/evil", "not a plain relative path")],
-)  # fmt: skip
-def test_a_patch_that_leaves_the_tree_is_refused_before_anything_is_fetched(
-    project: Project, path: str, words: str
-) -> None:
-    project.series(diff(path, "", "EVIL = 1\n"))
-    project.fails(5, f"0001-change.patch: b/{path}: {words}")
-    assert project.index.log == []
-
-
 def test_a_patch_that_makes_a_link_is_refused(project: Project) -> None:
     body = diff("tinycuda/link.py", "", "/etc/passwd\n").replace("100644", "120000")
     project.series(body)
     project.fails(5, "0001-change.patch", "symbolic link")
     assert project.index.log == []
-
-
-def test_when_the_second_patch_fails_nothing_is_kept_and_a_mended_one_succeeds(project: Project) -> None:
-    second = diff(OPS, ops(VALUE_3=30), ops(VALUE_3=30, VALUE_20=2))
-    project.series(GOOD, second.replace(" VALUE_21 = 21", " VALUE_21 = 12"))
-    for _ in range(2):
-        project.fails(5, "0002-change.patch does not apply", room=Kind.PATCHED)
-    project.series(GOOD, second)
-    assert project.build().code == 0
-    assert _changes(project) == {OPS: ChangeKind.MODIFY}
-    assert (_job(project).patched().root / OPS).read_text() == ops(VALUE_3=30, VALUE_20=2)
 
 
 def test_the_check_tries_every_patch_and_keeps_nothing(project: Project) -> None:

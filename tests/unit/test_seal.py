@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
@@ -135,23 +133,6 @@ def test_the_bill_of_materials_holds_the_patches(project: Project) -> None:
     (patch,) = bill["metadata"]["component"]["pedigree"]["patches"]
     assert "+VALUE_3 = 30" in patch["diff"]["text"]["content"]
     assert [one["name"] for one in bill["components"]] == ["lib"]
-
-
-def test_the_same_inputs_give_the_same_bytes(
-    make_project: Callable[[str], Project], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = set()
-    for number, (mask, zone) in enumerate([(0o022, "UTC"), (0o077, "Asia/Kolkata"), (0o000, "America/Lima")]):
-        monkeypatch.setenv("RETREAD_STORE", str(tmp_path / f"store{number}"))
-        monkeypatch.setenv("TZ", zone)
-        project = make_project(f"deep/{'x' * number}er{number}")
-        old = os.umask(mask)
-        try:
-            assert project.build().code == 0
-        finally:
-            os.umask(old)
-        found.add(project.built.read_bytes())
-    assert len(found) == 1
 
 
 def test_the_file_is_named_after_its_version(project: Project) -> None:

@@ -1,0 +1,84 @@
+"""The command as a process of its own, and what it prints for other programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import jsonschema
+import pytest
+
+from tinycuda import LIBRARY, WHEEL, Project, make_wheel, wheel_files
+
+
+def _schema(project: Project, name: str) -> object:
+    result = project.run("recipe", "schema", name)
+    assert result.code == 0
+    found = json.loads(result.out)
+    jsonschema.Draft202012Validator.check_schema(found)
+    return found
+
+
+JSON: dict[str, Callable[[Project], list[str]]] = {
+    "plan": lambda project: ["plan", "tiny-1.0"],
+    "build": lambda project: ["build", "tiny-1.0"],
+    "audit": lambda project: ["audit", str(project.built)],
+    "inspect": lambda project: ["inspect", str(project.built)],
+}
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_what_is_printed_as_json_fits_its_schema(project: Project, name: str) -> None:
+    if name in {"audit", "inspect"}:
+        project.add_toolchain("8.0", "9.0a", "10.0")
+        assert project.build().code == 0
+    result = project.run(*JSON[name](project), "--json")
+    assert result.code == 0
+    schema = _schema(project, name)
+    found = json.loads(result.out)
+    jsonschema.validate(found, schema)
+    spoilt = [*found, {}] if isinstance(found, list) else {**found, "schema": "x", "size": "x"}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(spoilt, schema)
+
+
+def test_a_failed_audit_prints_its_report_as_json_too(project: Project) -> None:
+    (project.root / WHEEL).write_bytes(make_wheel(wheel_files()))
+    project.add_toolchain("8.0", "9.0a", "10.0")
+    result = project.run("audit", WHEEL, "--recipe", "tiny-1.0", "--json")
+    assert result.code == 12
+    report = json.loads(result.out)
+    jsonschema.validate(report, _schema(project, "audit"))
+    assert [one["subject"] for one in report["checks"] if not one["ok"]] == [LIBRARY]
+
+
+@pytest.mark.parametrize("command", [["recipe", "schema"], ["recipe", "list"]], ids=["much", "little"])
+def test_a_reader_that_goes_away_is_no_error(
+    project: Project, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    read, write = os.pipe()
+    os.close(read)
+    program = "from retread.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *command],
+        cwd=project.root, stdout=write, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert done.returncode == 141
+    assert done.stderr == ""
+
+
+def test_help_and_an_unchanged_build_import_nothing_heavy(project: Project) -> None:
+    project.build()
+    program = (
+        "import sys; from retread.cli import run; code = run(['build', 'tiny-1.0', '-q']);"
+        "print(code, sorted({'requests', 'pypi_simple', 'cyclonedx', 'elftools'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=project.root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"
