@@ -27,6 +27,7 @@ exit codes:
 
 environment: RETREAD_STORE (default ~/.cache/retread); pip's and uv's own index settings are honoured
 """
+_INTERRUPTED = 130
 DEFAULT_RECIPE = "xformers-0.0.35"
 
 
@@ -149,7 +150,12 @@ def _common(command: argparse.ArgumentParser, run: Callable[[argparse.Namespace]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
-    sys.exit(run(arguments))
+    code = run(arguments)
+    if code == _INTERRUPTED:
+        from retread import proc
+
+        proc.close()
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -175,11 +181,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _complain(f"retread: {error.kind}: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        from retread import proc
-
-        proc.stop_all()
         _complain("retread: interrupted; what was finished is kept, the same command goes on from there")
-        return 130
+        return _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

@@ -6,8 +6,9 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from retread.errors import ToolError
 
 _TAIL = 12
 _live: set[subprocess.Popen[str]] = set()
+_stopping = threading.Event()
 
 
 class Finished(NamedTuple):
@@ -58,6 +60,8 @@ def run(
     except OSError as error:
         raise ToolError(f"{command[0]} could not be started: {error.strerror}") from None
     _live.add(process)
+    if _stopping.is_set():
+        _kill(process)
     with process:  # closes the pipes, whatever happens
         try:
             stdout, stderr = process.communicate()
@@ -76,6 +80,23 @@ def stop_all() -> None:
     """Kill every program that other threads of this process still wait for."""
     for process in tuple(_live):
         _kill(process)
+
+
+def close() -> None:
+    """Kill every program, and whatever a thread that outlived its pool still starts: this process is ending."""
+    _stopping.set()
+    stop_all()
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Kill every program that other threads wait for, and whatever they start while the block runs."""
+    _stopping.set()
+    try:
+        stop_all()
+        yield
+    finally:
+        _stopping.clear()
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

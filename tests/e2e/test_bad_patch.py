@@ -14,8 +14,6 @@ from retread.store import Kind, Store
 from tinycuda import FILES, OPS, Project, diff, ops
 
 OLD = FILES[OPS]
-
-
 GOOD = diff(OPS, OLD, ops(VALUE_3=30))
 
 
@@ -30,14 +28,8 @@ def _changes(project: Project) -> dict[str, str]:
 
 
 FUZZY = GOOD.replace(" VALUE_5 = 5", " VALUE_5 = FIVE")
-
-
 REVERSED = diff(OPS, ops(VALUE_3=30), OLD)
-
-
 CRLF = GOOD.replace(" = 1\n", " = 1\r\n").replace(" = 2\n", " = 2\r\n").replace(" = 30\n", " = 30\r\n")
-
-
 DOS = FILES["tinycuda/dos.py"]
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from tinycuda import (
     Project,
 )
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_the_same_inputs_give_the_same_bytes(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from retread import cli, errors
+from retread import cli, errors, proc
 from retread.errors import RetreadError
 from retread.version import __version__
 from tinycuda import BUILT, WHEEL, Project, make_wheel, wheel_files
@@ -71,6 +71,18 @@ def test_the_last_line_of_a_build_is_the_path(project: Project) -> None:
     result = project.build("--out", "some/where")
     assert result.out.splitlines()[-1] == f"some/where/{BUILT}"
     assert (project.root / result.wheel).is_file()
+
+
+@pytest.mark.parametrize(("code", "closed"), [(130, [True]), (0, []), (14, [])])
+def test_an_interrupted_process_starts_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, code: int, closed: list[bool]
+) -> None:
+    found: list[bool] = []
+    monkeypatch.setattr(cli, "run", lambda arguments: code)
+    monkeypatch.setattr(proc, "close", lambda: found.append(True))
+    with pytest.raises(SystemExit) as end:
+        cli.main([])
+    assert (end.value.code, found) == (code, closed)
 
 
 def test_quiet_says_nothing(project: Project) -> None:

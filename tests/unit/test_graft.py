@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,6 @@ A8, A9, A10 = Arch("8.0"), Arch("9.0a"), Arch("10.0")
 
 
 LIB = DATA / "libadd.so"
-
-
 ISA = (8, 7)
 
 
@@ -90,6 +89,32 @@ def test_an_interrupt_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         graft.run_jobs(jobs, ASSEMBLY, interrupt)
     assert threading.active_count() == before
+
+
+def test_an_interrupt_while_jobs_are_handed_out_runs_none_of_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    calls: list[str] = []
+    handed = threading.Event()
+    submit = ThreadPoolExecutor.submit
+
+    def slow(ptx: bytes, target: Arch, options: str, where: str) -> bytes:
+        assert handed.wait(10)
+        calls.append(where)
+        return b""
+
+    def interrupt(self: ThreadPoolExecutor, *arguments: object) -> object:
+        if self._work_queue.qsize() > 50:
+            handed.set()
+            raise KeyboardInterrupt
+        return submit(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupt)
+    jobs = graft.plan_jobs(elf.fat_binaries(LIB), [A10], ISA) * 20
+    with pytest.raises(KeyboardInterrupt):
+        graft.run_jobs(jobs, graft.Assembly(ISA, slow), _progress)
+    assert 0 < len(calls) < 50
 
 
 def test_a_key_depends_on_everything_that_decides_the_code() -> None:

@@ -6,8 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from retread import pipeline, workspace
 from retread.console import Console
@@ -16,9 +15,10 @@ from retread.pipeline import Machine
 from retread.store import Kind, Store
 from tinycuda import FILES, OPS, Project, diff, git, ops
 
+if TYPE_CHECKING:
+    import pytest
+
 OLD = FILES[OPS]
-
-
 GOOD = diff(OPS, OLD, ops(VALUE_3=30))
 
 
@@ -71,11 +71,7 @@ def test_a_patch_at_other_lines_applies_and_says_so(project: Project) -> None:
 
 
 FUZZY = GOOD.replace(" VALUE_5 = 5", " VALUE_5 = FIVE")
-
-
 CRLF = GOOD.replace(" = 1\n", " = 1\r\n").replace(" = 2\n", " = 2\r\n").replace(" = 30\n", " = 30\r\n")
-
-
 DOS = FILES["tinycuda/dos.py"]
 
 

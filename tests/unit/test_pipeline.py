@@ -8,8 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from loopback import Index
 from retread import pipeline
@@ -27,6 +26,9 @@ from tinycuda import (
     sha256,
     wheel_files,
 )
+
+if TYPE_CHECKING:
+    import pytest
 
 OTHER = diff(OPS, FILES[OPS], ops(VALUE_3=31))
 
@@ -67,6 +69,12 @@ def test_a_change_of_the_target_repeats_seal_and_audit_only(project: Project) ->
     project.build()
     project.edit_recipe("revision = 1", "revision = 2")
     assert _steps(project.build()) == ["seal the", "audit the"]
+
+
+def test_a_change_of_the_source_repeats_all_that_rests_on_it(project: Project) -> None:
+    project.build()
+    project.edit_recipe("written by setuptools", "made by setuptools")
+    assert _steps(project.build()) == ["prove the", "apply the", "prove the", "seal the", "audit the"]
 
 
 def test_a_change_of_retread_itself_makes_everything_void(

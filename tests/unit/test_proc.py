@@ -94,3 +94,16 @@ def test_stop_all_kills_what_other_threads_wait_for(tmp_path: Path) -> None:
     proc.stop_all()
     thread.join(10)
     assert codes == [-signal.SIGKILL]
+
+
+def test_what_is_started_while_all_are_stopped_is_killed_too() -> None:
+    pause = _python("__import__('signal').pause()")
+    with proc.stopping():
+        assert proc.run(pause, env={}, check=False).code == -signal.SIGKILL
+    assert proc.run(_python("print('on again')"), env={}).stdout == "on again\n"
+
+
+def test_after_the_end_nothing_is_started_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proc, "_stopping", threading.Event())
+    proc.close()
+    assert proc.run(_python("__import__('signal').pause()"), env={}, check=False).code == -signal.SIGKILL

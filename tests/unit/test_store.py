@@ -176,6 +176,8 @@ def test_scratch_is_out_of_reach_until_it_is_locked(store: Store, monkeypatch: p
         held.append(handle is None)
         return real(**options)
 
+    with store.lock("scratch"):
+        pass
     monkeypatch.setattr(tempfile, "mkdtemp", make)
     with store.scratch():
         assert held == [True]

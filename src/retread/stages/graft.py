@@ -156,10 +156,11 @@ def run_jobs(jobs: Sequence[Job], assembly: Assembly, progress: Progress) -> dic
     total, done = sum(len(job.ptx) for job in jobs), 0
     cubins: dict[int, dict[Arch, bytes]] = {}
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        running: dict[Future[bytes], Job] = {
-            pool.submit(assembly.cubin, job.ptx, job.target, job.options, job.where): job for job in jobs
-        }
+        running: dict[Future[bytes], Job] = {}
         try:
+            for job in jobs:
+                future = pool.submit(assembly.cubin, job.ptx, job.target, job.options, job.where)
+                running[future] = job
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     job = running.pop(future)
@@ -167,17 +168,10 @@ def run_jobs(jobs: Sequence[Job], assembly: Assembly, progress: Progress) -> dic
                     done += len(job.ptx)
                     progress(done, total)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            _stop([future for future in running if not future.cancelled()])
+            with proc.stopping():
+                pool.shutdown(wait=True, cancel_futures=True)
             raise
     return cubins
-
-
-def _stop(running: Sequence[Future[bytes]]) -> None:
-    """Kill every ptxas until the workers have ended: one that waited for another's lock may start one more."""
-    proc.stop_all()
-    while wait(running, timeout=0.1).not_done:
-        proc.stop_all()
 
 
 def _reproduces(modules: Sequence[FatBinary], assembly: Assembly) -> bool | None:
