@@ -30,11 +30,11 @@ wheels: setup
 plan: setup
 	@$(BIN)/retread plan $(RECIPE) $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE))
 
-test: lint
-	$(BIN)/pytest
+test: lint unit
+	$(BIN)/pytest tests/e2e
 
 unit: tools
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest --numprocesses auto tests/unit
 
 lint: tools
 	$(BIN)/ruff format --check src tests scripts

@@ -255,7 +255,7 @@ def test_what_a_user_reads_of_a_fault(name: str) -> None:
     assert len(told) == 1 + consequences.get(name, 0), told
 
 
-@pytest.mark.parametrize("name", SEEN_BY_THE_SCHEMA)
+@pytest.mark.parametrize("name", sorted(SEEN_BY_THE_SCHEMA))
 def test_an_editor_with_the_schema_sees_it_too(name: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(tomllib.loads(edited(FAULTS[name][0]).decode()), SCHEMA)
