@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from retread.arch import Arch
     from retread.machine import Machine
-    from retread.pipeline import Job
+    from retread.pipeline import Built, Job
     from retread.workspace import Loaded
 
 _EXIT_CODES = """\
@@ -200,7 +200,8 @@ def _machine(options: argparse.Namespace) -> Machine:
     from retread.store import Store, default_root
 
     environment = dict(os.environ)
-    return Machine(Store(default_root(environment)), Console(quiet=options.quiet), environment)
+    console = Console(quiet=options.quiet)
+    return Machine(Store(default_root(environment), waiting=console.say), console, environment)
 
 
 def _root(options: argparse.Namespace) -> Path:
@@ -217,31 +218,44 @@ def _print_json(value: object) -> None:
 
 def _build(options: argparse.Namespace) -> int:
     from retread import pipeline, workspace
+    from retread.errors import PlanError, UsageError
     from retread.plan import Lane
 
     machine, root = _machine(options), _root(options)
+    if options.all and (options.recipe or options.target):
+        raise UsageError("--all builds every target of every recipe; leave recipe and --target out")
     lane = Lane(options.lane) if options.lane else None
     names = workspace.recipes(root) if options.all else options.recipe or [DEFAULT_RECIPE]
-    built = []
+    jobs: list[Job] = []
     for name in names:
         loaded = workspace.load(root, name)
         for target in loaded.recipe.targets if options.all else [options.target]:
-            for job, _, _ in pipeline.jobs(
-                loaded, target, machine, lane=lane, use_git=options.source == "git"
-            ):
-                built.append(pipeline.build(job, options.out))
-                last = built[-1]
-                state = "unchanged" if last.cached else "built"
-                machine.console.say(
-                    f"{state}: {Path(last.path).name}  {last.size:,} bytes  sha256 {last.sha256}"
-                )
-                if job.target.note:
-                    machine.console.say(f"note: {job.target.note}")
+            try:
+                found = pipeline.jobs(loaded, target, machine, lane=lane, use_git=options.source == "git")
+            except PlanError as error:
+                if not options.all:
+                    raise
+                machine.console.say(f"not built: {error}")
+            else:
+                jobs += [job for job, _, _ in found]
+    built = [_built(job, options.out) for job in jobs]
     if options.json:
         _print_json(built)
     else:
         print("\n".join(one.path for one in built))
     return 0
+
+
+def _built(job: Job, out: Path) -> Built:
+    """Make one wheel and say what came out."""
+    from retread import pipeline
+
+    built = pipeline.build(job, out)
+    state = "unchanged" if built.cached else "built"
+    job.machine.console.say(f"{state}: {job.wheel}  {built.size:,} bytes  sha256 {built.sha256}")
+    if job.target.note:
+        job.machine.console.say(f"note: {job.target.note}")
+    return built
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -434,15 +448,17 @@ def _recipe_check(options: argparse.Namespace) -> int:
     from retread.errors import RecipeError, RetreadError
 
     root = _root(options)
-    faults, codes = [], []
+    faults: list[str] = []
+    kinds: set[type[RetreadError]] = set()
     for name in options.recipe or workspace.recipes(root):
         try:
             workspace.load(root, name)
         except RetreadError as error:
             faults += [f"{name}: {fault}" for fault in error.faults or (error.message,)]
-            codes.append(error.exit_code)
+            kinds.add(type(error))
     if faults:
-        raise RecipeError(f"{len(faults)} fault(s)", faults=faults)
+        kind = kinds.pop() if len(kinds) == 1 else RecipeError
+        raise kind(f"{len(faults)} fault(s)", faults=faults)
     print("every recipe, series and toolchain is sound")
     return 0
 

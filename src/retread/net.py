@@ -10,7 +10,6 @@ import ast
 import functools
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -18,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from retread import fs
-from retread.errors import FetchError
+from retread import fs, proc
+from retread.errors import FetchError, ToolError
 from retread.model import Sha256
 
 if TYPE_CHECKING:
@@ -91,12 +90,9 @@ def _pip_configuration(environment: tuple[tuple[str, str], ...]) -> dict[str, st
     The variables count where pip is not installed, too.
     """
     command = [sys.executable, "-m", "pip", "config", "list"]
-    try:
-        said = subprocess.run(
-            command, capture_output=True, text=True, env=dict(environment), timeout=60, check=False
-        ).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        said = ""
+    said = ""
+    with suppress(ToolError):
+        said = proc.run(command, env=dict(environment), check=False).stdout
     found: dict[str, str] = {}
     for wanted in ("global", "install", "download"):
         for line in said.splitlines():

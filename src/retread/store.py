@@ -72,8 +72,9 @@ def digest(*parts: Any) -> str:
 class Store:
     """A folder of finished entries, shared by every retread of this user."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, waiting: Callable[[str], None] = lambda _: None) -> None:
         self.root = root
+        self._waiting = waiting
 
     def get(self, kind: Kind, key: str) -> Path | None:
         """Return the finished entry, or None; an entry whose files were changed since is not finished."""
@@ -101,7 +102,7 @@ class Store:
         """
         if found := self.use(kind, key):
             return found
-        with fs.disk_errors(self.root), self.lock(f"{kind}-{key}"):
+        with fs.disk_errors(self.root), self.lock(f"{kind}-{key}", tell=True):
             return self.get(kind, key) or self._build(kind, key, build)
 
     def _build(self, kind: Kind, key: str, build: Callable[[Path], None]) -> Path:
@@ -118,10 +119,18 @@ class Store:
         return path
 
     @contextmanager
-    def lock(self, name: str) -> Iterator[None]:
-        """Hold the lock ``name`` of this store; the kernel frees it when the process dies."""
+    def lock(self, name: str, *, tell: bool = False) -> Iterator[None]:
+        """Hold the lock ``name`` of this store; the kernel frees it when the process dies.
+
+        With ``tell``, the user hears when somebody else has it.
+        """
         with (self._room("locks") / name).open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if tell:
+                    self._waiting(f"waiting for another build that is making {name[:24]}")
+                fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     @contextmanager

@@ -195,3 +195,31 @@ def test_the_shipped_recipes_are_sound(capsys: pytest.CaptureFixture[str]) -> No
     assert cli.run(["recipe", "list", "--root", str(REPOSITORY), "--json"]) == 0
     found = json.loads(capsys.readouterr().out.partition("\n")[2])
     assert cli.DEFAULT_RECIPE in {one["name"] for one in found}
+
+
+def test_all_builds_what_can_be_built_and_says_what_cannot(project: Project) -> None:
+    other = project.recipe_text.replace('name = "tiny-1.0"', 'name = "tiny-later"')
+    bases = other.index("[[targets.cu128.base]]")
+    rest = other.find("[[", bases + 2)
+    without = other[:bases].rstrip() + "\n" + (other[rest:] if rest > 0 else "")
+    without = re.sub(r"^revision = 1$", "revision = 1\nbase = []", without, flags=re.MULTILINE)
+    (project.root / "recipes" / "tiny-later.toml").write_text(without)
+    result = project.run("build", "--all")
+    assert result.code == 0, result.err
+    assert result.out.splitlines() == [f"dist/{BUILT}"]
+    assert "not built: tiny-later cu128: the overlay lane is not allowed" in result.err
+    assert project.run("build", "--all", "tiny-1.0").code == 2
+
+
+def test_a_faulty_series_has_the_exit_code_of_a_series(project: Project) -> None:
+    (project.root / "patches" / "tinycuda" / "1.0" / "0009-stray.patch").write_text("")
+    result = project.run("recipe", "check")
+    assert result.code == 5
+    assert "tiny-1.0: 0009-stray.patch: not listed in series" in result.err
+
+
+def test_a_binary_file_cannot_be_edited(project: Project) -> None:
+    project.write_recipe(
+        project.recipe_text + '\n[[targets.cu128.edit]]\nfile = "tinycuda/_C.so"\nfind = "a"\nreplace = "b"\n'
+    )
+    project.fails(3, "edit: tinycuda/_C.so", "is not a text")

@@ -60,6 +60,7 @@ FLOORS: dict[str, float] = {
     "machine": 4.5,
     "pipeline": 5,
     "cli": 6,
+    "__main__": 7,
 }
 DOORS = 2.5
 """Below it all is pure."""

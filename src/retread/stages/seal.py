@@ -98,7 +98,7 @@ def _edited(wheel: Wheel, target: Target, patched: PatchedTree, version: str) ->
             raise RecipeError(
                 f"edit: the series touches {edit.file}", hint="change it in one way: by an edit or by a patch"
             )
-        text = texts.get(edit.file) or wheel.archive.read(edit.file).decode()
+        text = texts.get(edit.file) or _text(wheel, edit.file)
         if text.count(edit.find) != 1:
             raise RecipeError(
                 f"edit: {edit.find!r} stands {text.count(edit.find)} times in {edit.file}"
@@ -106,6 +106,13 @@ def _edited(wheel: Wheel, target: Target, patched: PatchedTree, version: str) ->
             )
         texts[edit.file] = text.replace(edit.find, edit.replace.replace("{version}", version))
     return texts
+
+
+def _text(wheel: Wheel, member: str) -> str:
+    try:
+        return wheel.archive.read(member).decode()
+    except UnicodeDecodeError:
+        raise RecipeError(f"edit: {member} of {wheel.path.name} is not a text") from None
 
 
 def _metadata(wheel: Wheel, target: Target, version: str) -> str:

@@ -1,0 +1,5 @@
+"""``python -m retread`` is the command ``retread``."""
+
+from retread.cli import main
+
+main()
