@@ -67,6 +67,7 @@ file = "nvcc-1.whl"
 sha256 = "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
 """
 SCHEMA = json.loads(msgspec.json.encode(msgspec.json.schema(Recipe)))
+EDITOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
 def edited(*changes: tuple[str, str]) -> bytes:
@@ -93,7 +94,7 @@ def test_shipped_recipes_parse_and_fit_the_schema(path: Path) -> None:
         if target.toolchain:
             toolchain = ROOT / "recipes" / "toolchains" / f"{target.toolchain}.toml"
             assert parse_toolchain(toolchain.read_bytes(), name=toolchain.stem).cuda == target.cuda
-    jsonschema.validate(tomllib.loads(path.read_text("utf-8")), SCHEMA)
+    EDITOR.validate(tomllib.loads(path.read_text("utf-8")))
 
 
 @pytest.mark.parametrize("path", TOOLCHAINS, ids=lambda path: path.stem)
@@ -258,7 +259,7 @@ def test_what_a_user_reads_of_a_fault(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(SEEN_BY_THE_SCHEMA))
 def test_an_editor_with_the_schema_sees_it_too(name: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(tomllib.loads(edited(FAULTS[name][0]).decode()), SCHEMA)
+        EDITOR.validate(tomllib.loads(edited(FAULTS[name][0]).decode()))
 
 
 def test_what_is_listed_twice() -> None:
