@@ -464,9 +464,7 @@ def _recipe_check(options: argparse.Namespace) -> int:
 
 
 def _recipe_schema(options: argparse.Namespace) -> int:
-    import msgspec
-
-    from retread import model, pipeline, plan, recipe
+    from retread import model, pipeline, plan, recipe, strict
 
     kinds = {
         "recipe": recipe.Recipe,
@@ -476,7 +474,7 @@ def _recipe_schema(options: argparse.Namespace) -> int:
         "inspect": model.WheelFacts,
         "statement": model.Statement,
     }
-    _print_json(msgspec.json.schema(kinds[options.of]))
+    _print_json(strict.schema(kinds[options.of]))
     return 0
 
 

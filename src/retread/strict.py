@@ -29,6 +29,21 @@ def read(record: type[R], data: object) -> tuple[R | None, list[str]]:
     return (None, faults) if faults else (msgspec.convert(data, record, strict=True), [])
 
 
+def schema(kind: Any) -> dict[str, Any]:
+    """Return the JSON Schema of a record; the same under every Python, which differ in how they indent docstrings."""
+    unwrapped: dict[str, Any] = _unwrapped(msgspec.json.schema(kind))
+    return unwrapped
+
+
+def _unwrapped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: " ".join(item.split()) if key == "description" and isinstance(item, str) else _unwrapped(item)
+            for key, item in value.items()
+        }
+    return [_unwrapped(item) for item in value] if isinstance(value, list) else value
+
+
 def _check(kind: Any, data: Any, path: str, faults: list[str]) -> None:
     origin = get_origin(kind)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retread import strict
 from retread.errors import PlanError, RecipeError
 from retread.recipe import Recipe, matches, parse_recipe, parse_toolchain, part_for
 
@@ -66,7 +67,7 @@ package = "nvcc"
 file = "nvcc-1.whl"
 sha256 = "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
 """
-SCHEMA = json.loads(msgspec.json.encode(msgspec.json.schema(Recipe)))
+SCHEMA = json.loads(msgspec.json.encode(strict.schema(Recipe)))
 EDITOR = jsonschema.Draft202012Validator(SCHEMA)
 
 
