@@ -337,14 +337,20 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _audit(options: argparse.Namespace) -> int:
     from retread import render, statement, workspace
+    from retread.errors import UsageError
     from retread.stages import audit
 
     machine = _machine(options)
+    if options.target and not options.recipe:
+        raise UsageError("--target names a target of a recipe; say --recipe too")
     promise, target = None, ""
     if options.recipe:
         loaded = workspace.load(_root(options), options.recipe)
         job = _first_job(loaded, options.target, machine)
-        promise, target = statement.promise(job.target), f"{loaded.recipe.name} {job.name}"
+        promise, target = (
+            statement.promise(job.recipe, job.target, job.version),
+            f"{loaded.recipe.name} {job.name}",
+        )
     with machine.store.scratch() as scratch:
         report = audit.audit(_existing(options.wheel), scratch, promise=promise, target=target)
     if options.json:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from packaging.requirements import InvalidRequirement, Requirement
 
-from retread import elf, metadata
+from retread import arch, elf, metadata
 from retread.errors import WheelError
 from retread.model import LibraryFacts, Sha256, Statement, WheelFacts
 from retread.wheelfile import Verified, Wheel
@@ -52,7 +54,7 @@ def examine(path: Path, scratch: Path, known: Known | None = None) -> tuple[Whee
             project=wheel.name.project,
             version=wheel.name.version,
             tags=tuple(sorted(wheel.name.tag_set)),
-            requires=metadata.requirements(wheel.metadata),
+            requires=_requirements(wheel),
             members=len(verified.members),
             libraries=libraries,
             statement=_statement(wheel),
@@ -77,11 +79,30 @@ def read_library(wheel: Wheel, entry: Entry, scratch: Path) -> LibraryFacts:
         path.unlink()
 
 
+def _requirements(wheel: Wheel) -> tuple[str, ...]:
+    found = metadata.requirements(wheel.metadata)
+    for text in found:
+        try:
+            Requirement(text)
+        except InvalidRequirement as error:
+            said = str(error).splitlines()[0]
+            raise WheelError(f"{wheel.path.name}: METADATA: Requires-Dist {text!r}: {said}") from None
+    return found
+
+
 def _statement(wheel: Wheel) -> Statement | None:
     name = f"{wheel.dist_info}/{STATEMENT}"
     if name not in wheel.archive.by_name:
         return None
     try:
-        return msgspec.json.decode(wheel.archive.read(name), type=Statement)
-    except msgspec.DecodeError as error:
+        found = msgspec.json.decode(wheel.archive.read(name), type=Statement)
+        promise = found.promise
+        for text in (f"torch{promise.torch}", *promise.requires):
+            Requirement(text)
+        listed = [(one.architectures, one.ptx) for one in promise.exempt]
+        for architectures in chain((promise.architectures, promise.ptx), *listed):
+            for one in architectures:
+                arch.parse(one)
+    except ValueError as error:  # InvalidRequirement and DecodeError are ValueErrors
         raise WheelError(f"{wheel.path.name}: {name} is not retread's: {error}") from None
+    return found

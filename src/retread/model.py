@@ -118,6 +118,8 @@ class Exempt(Record, frozen=True, kw_only=True):
 class Promise(Record, frozen=True, kw_only=True):
     """What a target promises of its wheels; the audit holds the wheel to it."""
 
+    project: str
+    version: str
     cuda: str
     torch: str
     architectures: tuple[Arch, ...]

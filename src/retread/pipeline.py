@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from retread import fs, metadata, plan, statement, version, zipwrite
+from retread import fs, metadata, plan, sbom, statement, version, zipwrite
 from retread.arch import Arch
 from retread.errors import PlanError
 from retread.machine import Machine, assembler, assembly, code_digest, download
@@ -99,7 +99,7 @@ class Job:
     @functools.cached_property
     def wheel_key(self) -> str:
         """Key of the finished wheel."""
-        made_of = (self.recipe.name, self.name, self.target, self.toolchain, zipwrite.DEFLATE)
+        made_of = (self.recipe.name, self.name, self.target, self.toolchain, zipwrite.DEFLATE, sbom.writer())
         return digest("wheel", code_digest(), self.base_key, self.patched_key, made_of)
 
     def library_key(self, member: str, architectures: tuple[Arch, ...]) -> str:
@@ -265,6 +265,11 @@ class Job:
                 into=into,
             )
             step.detail = size(path.stat().st_size)
+            outside = seal.unreached(wheel, patched, path)
+        if outside:
+            self.machine.console.say(
+                f"  note: the wheel holds nothing of {', '.join(outside)}, which the series changes"
+            )
         with self.machine.console.step("audit the wheel") as step, self.machine.store.scratch() as scratch:
             report = audit.audit(
                 path,

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from retread import arch
 from retread.arch import Arch
-from retread.model import Check, Exempt, LibraryFacts, Promise, WheelFacts
+from retread.model import Check, Exempt, LibraryFacts, Promise, Statement, WheelFacts
 
 
 def common(facts: LibraryFacts) -> tuple[tuple[Arch, ...], tuple[Arch, ...]]:
@@ -37,11 +37,14 @@ def audit(
         *_generic(wheel),
     ]
     if promise:
+        checks += _identity(wheel, promise)
         checks += _requirements(wheel, promise)
         for name, facts in wheel.libraries.items():
             checks += _architectures(name, facts, promise)
             checks += _run_path(name, facts, promise)
         checks += _named(wheel, promise)
+    if wheel.statement:
+        checks += _statement(wheel, wheel.statement)
     if base is not None:
         for name, facts in wheel.libraries.items():
             checks += _against_base(name, facts, base.get(name))
@@ -91,11 +94,33 @@ def _glibc(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in match[1].split(".")) if match else ()
 
 
+def _identity(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
+    ok = (wheel.project, wheel.version) == (promise.project, promise.version)
+    yield Check(
+        check="version",
+        subject=f"{promise.project} {promise.version}",
+        ok=ok,
+        detail="is the wheel's" if ok else f"the wheel is {wheel.project} {wheel.version}",
+    )
+
+
+def _statement(wheel: WheelFacts, said: Statement) -> Iterator[Check]:
+    """Check that the wheel's own statement is of this wheel: its version, its libraries."""
+    found = {name: (len(facts.modules), *common(facts)) for name, facts in wheel.libraries.items()}
+    told = {name: (one.modules, one.after, one.ptx) for name, one in said.libraries.items()}
+    wrong = sorted(name for name in found.keys() | told.keys() if found.get(name) != told.get(name))
+    if (canonicalize_name(said.project), said.version) != (wheel.project, wheel.version):
+        wrong.insert(0, f"{said.project} {said.version}")
+    detail = f"not what the wheel holds: {', '.join(wrong)}" if wrong else "agrees with what the wheel holds"
+    yield Check(check="statement", subject="retread.json", ok=not wrong, detail=detail)
+
+
 def _requirements(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
     wanted = [Requirement(text) for text in (f"torch{promise.torch}", *promise.requires)]
     present = {Requirement(text) for text in wheel.requires}
     for item in {str(item): item for item in wanted}.values():
-        ok = item in present
+        rivals = [one for one in present if _same_thing(one, item)]
+        ok = rivals == [item]
         said = ", ".join(text for text in wheel.requires if _project(Requirement(text)) == _project(item))
         yield Check(
             check="requires",
@@ -103,6 +128,12 @@ def _requirements(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
             ok=ok,
             detail="in METADATA" if ok else f"METADATA says {said or 'nothing of it'}",
         )
+
+
+def _same_thing(one: Requirement, other: Requirement) -> bool:
+    """Say whether two requirements speak of the same project with the same extras under the same condition."""
+    keys = [(_project(item), frozenset(item.extras), str(item.marker or "")) for item in (one, other)]
+    return keys[0] == keys[1]
 
 
 def _project(item: Requirement) -> str:

@@ -227,6 +227,7 @@ def _recipe_faults(recipe: Recipe, name: str) -> Iterator[str]:
     yield from _version_faults(recipe)
     if not recipe.targets:
         yield "targets: none; a recipe needs at least one"
+    yield from _repository_faults(recipe.pin)
     paths = [submodule.path for submodule in recipe.pin.submodules]
     for index, path in enumerate(paths):
         if paths.index(path) != index:
@@ -261,6 +262,18 @@ def _faults_of_sound_targets(table: dict[str, Any]) -> Iterator[str]:
         target, _ = strict.read(Target, value)
         for fault in _target_faults(key, target) if target is not None else ():
             yield f"targets.{key}.{fault}"
+
+
+def _repository_faults(pin: Pin) -> Iterator[str]:
+    fields = {"pin.repository": pin.repository}
+    fields |= {
+        f"pin.submodules[{index}].repository": one.repository for index, one in enumerate(pin.submodules)
+    }
+    for field, address in fields.items():
+        if address.startswith("-"):
+            yield f"{field}: {address!r} is an option, not an address"
+        elif re.match(r"[a-z+]+://[^/@]*:[^/@]*@", address):
+            yield f"{field}: holds a password; leave it to git's credential helper"
 
 
 def _target_faults(key: str, target: Target) -> Iterator[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from packaging.utils import canonicalize_name
+
 from retread import policy
 from retread.model import (
     Exempt,
@@ -54,13 +56,15 @@ def statement(
         series=tuple(map(_patch, patches)),
         toolchain=toolchain,
         libraries=dict(libraries),
-        promise=promise(recipe.targets[target]),
+        promise=promise(recipe, recipe.targets[target], version),
     )
 
 
-def promise(target: Target) -> Promise:
-    """Return what a target promises of its wheels."""
+def promise(recipe: Recipe, target: Target, version: str) -> Promise:
+    """Return what a target promises of its wheels of this version."""
     return Promise(
+        project=canonicalize_name(recipe.project),
+        version=version,
         cuda=target.cuda,
         torch=target.torch,
         architectures=target.architectures,

@@ -81,11 +81,10 @@ class Store:
         path = self._path(kind, key)
         try:
             stamp = msgspec.json.decode((path / _STAMP).read_bytes(), type=_Stamp)
+            sound = stamp.format == _FORMAT and stamp.files == _files(path, kind)
         except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
-            return None
-        if stamp.format != _FORMAT or stamp.files != _files(path, kind):
-            return None
-        return path
+            return None  # another process may be pruning it
+        return path if sound else None
 
     def use(self, kind: Kind, key: str) -> Path | None:
         """Return the finished entry, or None, and note that it was used, which keeps it from being pruned."""
@@ -143,13 +142,18 @@ class Store:
             folder = self._room("scratch")
             with self.lock("scratch"):
                 path = Path(tempfile.mkdtemp(dir=folder))
-                handle = _try_lock(path)
+                lock = self._scratch_lock(path)
+                handle = _try_lock(lock)
             try:
                 yield path
             finally:
                 shutil.rmtree(path, ignore_errors=True)
+                lock.unlink(missing_ok=True)
                 if handle is not None:
                     os.close(handle)
+
+    def _scratch_lock(self, path: Path) -> Path:
+        return self._room("locks") / f"scratch-{path.name}"
 
     def partial(self, key: str) -> Path:
         """Return where a download that is not complete yet grows, to be resumed by a later run."""
@@ -171,11 +175,14 @@ class Store:
             if (self.root / "scratch").is_dir():
                 with self.lock("scratch"):
                     for path in (self.root / "scratch").iterdir():
-                        freed += _remove_unlocked(path, path)
+                        freed += _remove_unlocked(path, self._scratch_lock(path))
+                        if not path.exists():
+                            self._scratch_lock(path).unlink(missing_ok=True)
             for path in (self.root / "partial").glob("*"):
-                if path.stat().st_mtime < time.time() - _GIVEN_UP_DAYS * 86400:
-                    freed += path.stat().st_size
-                    path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):  # another process may just have completed it
+                    if path.stat().st_mtime < time.time() - _GIVEN_UP_DAYS * 86400:
+                        freed += path.stat().st_size
+                        path.unlink(missing_ok=True)
         return freed
 
     def sweep(self) -> int:
@@ -198,6 +205,8 @@ class Store:
         for entry in entries:
             if entry.used < limit or (keep_bytes is not None and total > keep_bytes):
                 with self.lock(f"{entry.kind}-{entry.key}"):
+                    if _used(entry.path) > entry.used:
+                        continue  # somebody took it while this process waited
                     fs.remove(entry.path)
                 total -= entry.size
                 gone.append(entry)
@@ -226,7 +235,7 @@ def default_root(environment: dict[str, str]) -> Path:
     if explicit := environment.get("RETREAD_STORE"):
         return Path(explicit).absolute()
     cache = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".cache"
-    return Path(cache) / "retread"
+    return Path(cache).absolute() / "retread"
 
 
 def _files(path: Path, kind: Kind) -> dict[str, _File]:
@@ -241,6 +250,13 @@ def _files(path: Path, kind: Kind) -> dict[str, _File]:
             folders.clear()
     found.pop(_STAMP, None)
     return found
+
+
+def _used(path: Path) -> float:
+    try:
+        return (path / _STAMP).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _size(path: Path) -> int:
@@ -268,9 +284,9 @@ def _remove_unlocked(path: Path, lock: Path, unless: Callable[[], object] = lamb
 
 
 def _try_lock(path: Path) -> int | None:
-    """Return a descriptor that holds the lock of a file or folder, or None when another process holds it."""
+    """Return a descriptor that holds the lock of a file, or None when another process holds it."""
     try:
-        handle = os.open(path, os.O_RDONLY)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)  # NFS locks only what is open for writing
     except FileNotFoundError:
         return None
     try:

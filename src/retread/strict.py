@@ -38,7 +38,9 @@ def schema(kind: Any) -> dict[str, Any]:
 def _unwrapped(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            key: " ".join(item.split()) if key == "description" and isinstance(item, str) else _unwrapped(item)
+            key: " ".join(item.split())
+            if key == "description" and isinstance(item, str)
+            else _unwrapped(item)
             for key, item in value.items()
         }
     return [_unwrapped(item) for item in value] if isinstance(value, list) else value

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from retread import proof, recipe, series
-from retread.errors import RecipeError, UsageError
+from retread.errors import RecipeError, SourceError, UsageError
 from retread.proof import Proof
 from retread.recipe import Recipe, Toolchain
 from retread.series import Patch
@@ -27,10 +27,16 @@ class Loaded(NamedTuple):
     toolchains: Mapping[str, Toolchain]
 
     def parsed_proofs(self) -> dict[str, Proof]:
-        """Return the proofs, each recomputed from its listing."""
-        return {
-            commit: proof.parse(data, name=f"proof of {commit[:12]}") for commit, data in self.proofs.items()
-        }
+        """Return the proofs, each recomputed from its listing; SourceError for one of another commit."""
+        found = {}
+        for commit, data in self.proofs.items():
+            found[commit] = proof.parse(data, name=f"proof of {commit[:12]}")
+            if found[commit].commit != commit:
+                raise SourceError(
+                    f"proof of {commit[:12]}: it proves {found[commit].commit}, the recipe pins {commit}",
+                    hint="make the listing of the pinned commit (docs/recipes.md says how)",
+                )
+        return found
 
 
 def find_root(start: Path) -> Path:

@@ -48,6 +48,8 @@ def wheel(*tags: str, **changes: Any) -> WheelFacts:
 
 def promise(**changes: Any) -> Promise:
     found = Promise(
+        project="demo",
+        version="1.2+cu128.1",
         cuda="12.8",
         torch=">=2.10",
         architectures=archs("8.0 9.0a 10.0"),
@@ -83,6 +85,7 @@ def test_a_sound_wheel_holds_and_says_what_was_looked_at() -> None:
         ("record", wheel().file, "79 members, every hash right"),
         ("machine", LIB, "x86_64, tags manylinux_2_28_x86_64"),
         ("glibc", LIB, "needs glibc 2.14, the tag allows 2.28"),
+        ("version", "demo 1.2+cu128.1", "is the wheel's"),
         ("requires", "torch>=2.10", "in METADATA"),
         ("sass", LIB, "8.0 9.0a 10.0 in 18 of 18 modules"),
         ("ptx", LIB, "8.0 in 18 of 18 modules"),
@@ -303,3 +306,15 @@ def test_a_library_more_or_less_than_the_base() -> None:
     ]
     base = {LIB: library(), FA3: library()}
     assert failed(policy.audit(wheel(), promise(), base)) == [("base", FA3, "no such library in the wheel")]
+
+
+def test_a_wheel_of_another_version_or_project_fails() -> None:
+    for other in (promise(version="1.2+cu128.2"), promise(project="other")):
+        (fault,) = failed(policy.audit(wheel(), other))
+        assert fault[0] == "version"
+        assert fault[-1] == "the wheel is demo 1.2+cu128.1"
+
+
+def test_a_requirement_beside_the_promised_one_fails() -> None:
+    (fault,) = failed(policy.audit(wheel(requires=("torch>=2.10", "torch==2.5.0")), promise()))
+    assert (fault[0], fault[-1]) == ("requires", "METADATA says torch>=2.10, torch==2.5.0")

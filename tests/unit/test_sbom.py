@@ -62,6 +62,7 @@ STATEMENT = Statement(
     toolchain=None,
     libraries={},
     promise=Promise(
+        project="demo", version="1.2+cu128.1",
         cuda="12.8", torch=">=2.10", architectures=(), ptx=(), exempt=(), requires=(), run_path={}, note=""
     ),
 )  # fmt: skip

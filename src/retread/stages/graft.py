@@ -115,6 +115,11 @@ def graft_member(
         assembly=assembly,
         progress=progress,
     )
+    if reproduced is False:
+        raise FatbinError(
+            f"{request.member}: the toolchain's ptxas does not make the library's own machine code from its PTX",
+            hint="name the toolchain of the CUDA release that built the base wheel",
+        )
     facts = elf.read(new)
     result = Grafted(
         facts=facts,

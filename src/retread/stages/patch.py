@@ -6,6 +6,7 @@ reject files. The result is the difference: what the patched tree has otherwise 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from retread import proc
-from retread.errors import SeriesError, StoreError
+from retread.errors import SeriesError, StoreError, ToolError
 from retread.model import Applied, Change, ChangeKind, PatchedTree, Record, SourceTree, Verdict
 from retread.proof import blob_id
 from retread.series import Patch
@@ -42,7 +43,7 @@ class _Git:
         self._work = work
         self._env = {
             "PATH": environment.get("PATH", ""),
-            "GIT_CEILING_DIRECTORIES": str(work.parent.resolve()),
+            "GIT_DIR": os.devnull,
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_CONFIG_GLOBAL": "/dev/null",
             "LC_ALL": "C",
@@ -114,8 +115,12 @@ def _pristine(source: SourceTree, path: str) -> bytes:
 
 
 def _try(git: _Git, source: SourceTree, patch: Patch, file: Path, work: Path) -> Applied:
+    before = {change.path: _blob(work / change.path) for change in patch.changes}
     done = git.apply(file)
     if done.code == 0:
+        untouched = [path for path, blob in before.items() if blob == _blob(work / path)]
+        if untouched:
+            raise ToolError(f"git apply says that {patch.name} went in, but {untouched[0]} is as it was")
         moved = re.findall(r"Hunk #\d+ succeeded at \d+ \(offset -?\d+ lines?\)", done.stderr)
         verdict = Verdict.OFFSET if moved else Verdict.APPLIES
         return Applied(name=patch.name, verdict=verdict, detail="; ".join(moved))
@@ -130,6 +135,10 @@ def _try(git: _Git, source: SourceTree, patch: Patch, file: Path, work: Path) ->
             )
             return Applied(name=patch.name, verdict=Verdict.GONE, detail=f"{change.path}{hint}")
     return Applied(name=patch.name, verdict=Verdict.CONFLICT, detail=_where(done.stderr, patch, work))
+
+
+def _blob(path: Path) -> str | None:
+    return blob_id(path.read_bytes()) if path.is_file() else None
 
 
 def _where(said: str, patch: Patch, work: Path) -> str:

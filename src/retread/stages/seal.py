@@ -65,7 +65,7 @@ def seal(
 def _patch(sources: dict[str, Source], patched: PatchedTree) -> None:
     """Put the series' files in place: changed ones that the wheel has, and new ones beside files that it has.
 
-    PlanError for a new file in a new folder of a package: only the build could say whether it belongs to the wheel.
+    Changes that reach nothing in the wheel (tests, a README) are left to ``unreached`` to name. PlanError for a new file in a new folder of a package: only the build could say whether it belongs to the wheel.
     """
     folders = {str(PurePosixPath(name).parent) for name in sources} - {"."}
     for change in patched.changes:
@@ -82,6 +82,13 @@ def _patch(sources: dict[str, Source], patched: PatchedTree) -> None:
                 f"the series adds {path}, and the base wheel has no folder {above[0]}",
                 hint="an overlay cannot tell whether the build would pack it: add the file beside others",
             )
+
+
+def unreached(wheel: Wheel, patched: PatchedTree, sealed_wheel: Path) -> tuple[str, ...]:
+    """Return the files of the series that neither the base nor the sealed wheel holds under their path."""
+    with Wheel(sealed_wheel) as made:
+        held = wheel.archive.by_name.keys() | made.archive.by_name.keys()
+    return tuple(change.path for change in patched.changes if change.path not in held)
 
 
 def _executable(source: Source) -> bool:

@@ -18,7 +18,7 @@ from retread import fs, proc
 from retread.errors import SourceError
 from retread.model import Manifest, SourceTree, UnprovenFile
 from retread.proof import Entry, Proof, blob_id
-from retread.recipe import Recipe, matches
+from retread.recipe import Recipe, Submodule, matches
 
 MANIFEST = "manifest.json"
 TREE = "tree"
@@ -87,14 +87,8 @@ def expectation(recipe: Recipe, proofs: Mapping[str, Proof]) -> dict[str, Entry]
     for submodule in sorted(recipe.pin.submodules, key=lambda item: item.path):
         entry = expected.get(submodule.path)
         parent_known = any(submodule.path.startswith(f"{other.path}/") for other in recipe.pin.submodules)
-        if entry is None and not parent_known:
-            raise SourceError(
-                f"{recipe.name}: {submodule.path} is not a submodule of {recipe.pin.commit[:12]}"
-            )
-        if entry is not None and entry.id != submodule.commit:
-            raise SourceError(
-                f"{recipe.name}: {submodule.path} is pinned at {submodule.commit[:12]}, the commit has {entry.id[:12]}"
-            )
+        if entry is not None or not parent_known:
+            _check_submodule(recipe, submodule, entry.id if entry else None)
         if submodule.commit in proofs:
             inner = proofs[submodule.commit].entries
             expected |= {f"{submodule.path}/{path}": entry for path, entry in inner.items()}
@@ -179,10 +173,12 @@ def from_git(
     env = {name: value for name, value in environment.items() if name not in _GIT_PLACES}
     env["GIT_TERMINAL_PROMPT"] = "0"
     say(f"git: {recipe.pin.repository} {recipe.pin.commit[:12]}")
-    time = _checkout(git, recipe.pin.repository, recipe.pin.commit, into / TREE, env)
+    time, links = _checkout(git, recipe.pin.repository, recipe.pin.commit, into / TREE, env)
     for submodule in sorted(recipe.pin.submodules, key=lambda item: item.path):
+        _check_submodule(recipe, submodule, links.get(submodule.path))
         say(f"git: {submodule.repository} {submodule.commit[:12]}")
-        _checkout(git, submodule.repository, submodule.commit, into / TREE / submodule.path, env)
+        _, inner = _checkout(git, submodule.repository, submodule.commit, into / TREE / submodule.path, env)
+        links |= {f"{submodule.path}/{path}": commit for path, commit in inner.items()}
     for copy, origin in recipe.sdist.copies.items():
         for path in (into / TREE / origin).rglob("*"):
             if path.is_file():
@@ -197,8 +193,20 @@ def from_git(
     _finish(recipe, time, files, [], into)
 
 
-def _checkout(git: Path, repository: str, commit: str, into: Path, env: Mapping[str, str]) -> int:
-    """Put the files of one commit into ``into`` and return its time."""
+def _check_submodule(recipe: Recipe, submodule: Submodule, found: str | None) -> None:
+    """Raise SourceError unless the tree above has this submodule at the pinned commit."""
+    if found is None:
+        raise SourceError(f"{recipe.name}: {submodule.path} is not a submodule of {recipe.pin.commit[:12]}")
+    if found != submodule.commit:
+        raise SourceError(
+            f"{recipe.name}: {submodule.path} is pinned at {submodule.commit[:12]}, the commit has {found[:12]}"
+        )
+
+
+def _checkout(
+    git: Path, repository: str, commit: str, into: Path, env: Mapping[str, str]
+) -> tuple[int, dict[str, str]]:
+    """Put the files of one commit into ``into``; return its time, and path -> commit of its submodules."""
     into.mkdir(parents=True, exist_ok=True)
     command: list[str | Path] = [git, "-C", into]
     for setting in ("core.autocrlf=false", "core.symlinks=true", f"core.hooksPath={os.devnull}"):
@@ -207,11 +215,13 @@ def _checkout(git: Path, repository: str, commit: str, into: Path, env: Mapping[
     attributes = into / ".git" / "info" / "attributes"
     attributes.parent.mkdir(exist_ok=True)
     attributes.write_text(_AS_IT_IS)
-    proc.run([*command, "fetch", "--quiet", "--depth=1", "--no-tags", repository, commit], env=env)
+    proc.run([*command, "fetch", "--quiet", "--depth=1", "--no-tags", "--", repository, commit], env=env)
     found = proc.run([*command, "rev-parse", "FETCH_HEAD^{commit}"], env=env).stdout.strip()
     if found != commit:
         raise SourceError(f"{repository} gave {found[:12]} for {commit[:12]}")
     proc.run([*command, "checkout", "--quiet", "--detach", commit], env=env)
     time = proc.run([*command, "show", "--no-patch", "--format=%ct", commit], env=env).stdout.strip()
+    listing = proc.run([*command, "ls-tree", "-r", "-z", commit], env=env).stdout.split("\0")
     fs.remove(into / ".git")
-    return int(time)
+    entries = [line.partition("\t") for line in listing if line.startswith("160000 ")]
+    return int(time), {path: head.split(" ")[2] for head, _, path in entries}

@@ -86,7 +86,10 @@ def load(entry: Path, toolchain: Toolchain, part: Part, env: Mapping[str, str]) 
 
 def options(text: str, *, where: str) -> tuple[str, ...]:
     """Return the options of a PTX entry that ptxas is to get; FatbinError for one that is not known to be harmless."""
-    words = [word for word in shlex.split(text) if word not in {"-v", "--verbose"}]
+    try:
+        words = [word for word in shlex.split(text) if word not in {"-v", "--verbose"}]
+    except ValueError as error:
+        raise FatbinError(f"{where}: the options of its PTX cannot be read: {error}") from None
     strange = [word for word in words if not _OPTION.fullmatch(word)]
     if strange:
         raise FatbinError(
