@@ -8,7 +8,10 @@ BIN := $(VENV)/bin
 RECIPE ?= xformers-0.0.35
 OUT ?= dist
 
-.PHONY: setup tools wheel wheels plan test unit lint format bench schemas clean
+help:
+	@sed -n 's/^#   //p' Makefile
+
+.PHONY: help setup tools wheel wheels plan test unit lint format bench schemas clean
 
 setup: $(VENV)/ready
 tools: $(VENV)/ready-dev
@@ -25,7 +28,7 @@ wheel: setup
 	@$(BIN)/retread build $(RECIPE) $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) --out $(OUT)
 
 wheels: setup
-	@$(BIN)/retread build --all --out $(OUT)
+	@$(BIN)/retread build --all $(if $(LANE),--lane $(LANE)) --out $(OUT)
 
 plan: setup
 	@$(BIN)/retread plan $(RECIPE) $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE))

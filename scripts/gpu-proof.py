@@ -13,6 +13,7 @@ RUNTIME are the wheels that the target needs beyond torch.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -83,7 +84,11 @@ def prepare(options: argparse.Namespace) -> None:
         print(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         for variant, replaced in (("hollow", hollow), ("grafted", grafted)):
             _replace(options.wheel, replaced, out / variant / options.wheel.name)
-    (out / "arch.json").write_text(json.dumps({"arch": options.arch}))
+    digests = {
+        variant: hashlib.sha256(next((out / variant).glob("*.whl")).read_bytes()).hexdigest()
+        for variant in VARIANTS
+    }
+    (out / "prepared.json").write_text(json.dumps({"arch": options.arch, "sha256": digests}))
 
 
 def _copy(file: Path, folder: Path) -> None:
@@ -129,10 +134,7 @@ def _replace(wheel: Path, library: Path, out: Path) -> None:
 
 def prove(options: argparse.Namespace) -> None:
     """Run every variant in every mode in a process of its own and write the report."""
-    report: dict[str, Any] = {
-        "arch": json.loads((options.folder / "arch.json").read_text())["arch"],
-        "runs": [],
-    }
+    report: dict[str, Any] = {**json.loads((options.folder / "prepared.json").read_text()), "runs": []}
     with tempfile.TemporaryDirectory() as work:
         for variant in VARIANTS:
             site = Path(work) / variant
@@ -210,7 +212,9 @@ def _cases(site: Path) -> Iterator[dict[str, Any]]:
         "seconds": seconds,
         "version": xformers.__version__,
         "error": said.replace(f"{site}/", "SITE/"),
-        "libcudart": sorted(path.replace(f"{site}/", "SITE/") for path in mapped),
+        "libcudart": sorted(
+            path.replace(f"{site}/", "SITE/").replace(f"{sys.prefix}/", "PREFIX/") for path in mapped
+        ),
     }
     if failure is not None:
         return
@@ -227,8 +231,6 @@ def _cases(site: Path) -> Iterator[dict[str, Any]]:
 
 
 def _timed(name: str, call: Any) -> dict[str, Any]:
-    import hashlib
-
     import torch
 
     started = time.perf_counter()

@@ -40,6 +40,8 @@ def lines(tree: proof.Tree, keep: set[str], at: str = "") -> list[str]:
 
 def main() -> None:
     """Read the arguments, prune, prove that the result still holds, write."""
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
     source, sdist, prefix, out = sys.argv[1:]
     data = Path(source).read_bytes()
     full = proof.parse(data, name=source)

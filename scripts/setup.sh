@@ -16,4 +16,5 @@ if ! [ -x "$VENV/bin/pip" ]; then
 	"$PYTHON" -m venv "$VENV" || {
 		echo "setup: $PYTHON cannot make a virtual environment; on Debian install python3-venv"; rm -rf "$VENV"; exit 1; }
 fi
+echo "setting up $VENV: $1"
 "$VENV/bin/pip" install --quiet --disable-pip-version-check --editable "$1"

@@ -103,7 +103,9 @@ def _add_graft(commands: Any) -> None:
     graft.add_argument("library", type=Path)
     graft.add_argument("--arch", action="append", required=True, help="like 10.0; may be given again")
     graft.add_argument("--toolchain", default="cuda-12.8", help="default: cuda-12.8")
-    graft.add_argument("-o", "--out", type=Path, help="default: the library itself")
+    graft.add_argument(
+        "-o", "--out", type=Path, required=True, help="where to write it; may be the library itself"
+    )
     _common(graft, _graft)
 
 
@@ -363,15 +365,20 @@ def _audit(options: argparse.Namespace) -> int:
 
 def _graft(options: argparse.Namespace) -> int:
     from retread import elf, render, workspace
+    from retread.errors import FatbinError
     from retread.machine import assembler, assembly
     from retread.stages import graft
 
     machine = _machine(options)
-    old, wanted = _existing(options.library), [_arch(text) for text in options.arch]
-    new = options.out or old
-    toolchain = workspace.load_toolchain(_root(options), options.toolchain)
-    missing = graft.wanted(elf.read(old), wanted)
-    tool = assembler(machine, toolchain) if missing else None
+    old, wanted, new = _existing(options.library), [_arch(text) for text in options.arch], options.out
+    facts = elf.read(old)
+    if not facts.modules:
+        raise FatbinError(f"{old} holds no GPU code; there is nothing to graft on")
+    missing = graft.wanted(facts, wanted)
+    if not missing:
+        machine.console.say(f"{old.name} has {' '.join(wanted)} already; it is copied as it is")
+    toolchain = workspace.load_toolchain(_root(options), options.toolchain) if missing else None
+    tool = assembler(machine, toolchain) if toolchain else None
     with machine.console.step(f"graft {' '.join(missing) or 'nothing'} into {old.name}") as step:
         graft.graft(
             old,
@@ -458,14 +465,16 @@ def _recipe_check(options: argparse.Namespace) -> int:
     kinds: set[type[RetreadError]] = set()
     for name in options.recipe or workspace.recipes(root):
         try:
-            workspace.load(root, name)
+            loaded = workspace.load(root, name)
+            if loaded.recipe.pin.commit not in loaded.proofs:
+                raise RecipeError(f"there is no proof of {loaded.recipe.pin.commit[:12]} in recipes/commits/")
         except RetreadError as error:
             faults += [f"{name}: {fault}" for fault in error.faults or (error.message,)]
             kinds.add(type(error))
     if faults:
         kind = kinds.pop() if len(kinds) == 1 else RecipeError
         raise kind(f"{len(faults)} fault(s)", faults=faults)
-    print("every recipe, series and toolchain is sound")
+    print('{"faults": []}' if options.json else "sound: recipes, series, toolchains and proofs")
     return 0
 
 

@@ -158,7 +158,7 @@ def ptx_for(fatbin: FatBinary, wanted: Arch) -> Entry:
         has = ", ".join(archs.sm(one) for one in _archs(fatbin, Kind.PTX)) or "none"
         raise FatbinError(
             f"{fatbin.where} has no PTX from which {archs.sm(wanted)} can be assembled (PTX: {has})",
-            hint="leave the architecture out of 'graft', or compile it: lane 'source'",
+            hint="leave that architecture out, or take a build whose PTX is old enough for it",
         )
     return max(usable, key=lambda entry: archs.sort_key(entry.arch))
 

@@ -156,7 +156,12 @@ def _locate(session: requests.Session, wanted: Wanted, indexes: Iterable[str]) -
         for package in named:
             if package.digests.get("sha256", wanted.sha256) == wanted.sha256:
                 return _with_secrets(str(package.url), index)
-        what = f"has a {wanted.file} with another sha256" if named else f"has no file {wanted.file}"
+        others = ", ".join(str(package.digests["sha256"]) for package in named)
+        what = (
+            f"its {wanted.file} has sha256 {others}, pinned is {wanted.sha256}"
+            if named
+            else f"has no file {wanted.file}"
+        )
         said.append(f"{shown}: {what}")
     raise FetchError(
         f"{wanted.file} could not be found", faults=said or ["no index is configured"],

@@ -408,6 +408,10 @@ def build(job: Job, out: Path) -> Built:
     report = msgspec.json.decode((entry / AUDIT).read_bytes(), type=AuditReport)
     destination = out / job.wheel
     evidence = destination.with_name(f"{job.wheel}.{AUDIT}")
+    if destination.exists() and not fs.is_same(entry / job.wheel, destination):
+        job.machine.console.say(
+            f"note: {destination} held other bytes; raise targets.{job.name}.revision if they were published"
+        )
     fs.place(entry / job.wheel, destination)
     fs.place(entry / AUDIT, evidence)
     return Built(

@@ -144,3 +144,23 @@ def test_what_a_patch_changes_outside_of_the_wheel_is_told(project: Project) -> 
     result = project.build()
     assert result.code == 0, result.err
     assert "note: the wheel holds nothing of notes.txt, which the series changes" in result.err
+
+
+def test_a_name_that_stood_for_other_bytes_is_told(project: Project) -> None:
+    project.build()
+    project.edit_recipe("revision = 1", 'revision = 1\nnote = "said"')
+    assert f"dist/{BUILT} held other bytes; raise targets.cu128.revision" in project.build().err
+
+
+def test_a_library_without_gpu_code_cannot_be_grafted(project: Project) -> None:
+    result = project.run("graft", "/bin/sh", "--arch", "10.0", "-o", "new.so")
+    assert result.code in {10, 11}
+    assert not (project.root / "new.so").exists()
+
+
+def test_a_recipe_without_a_proof_is_not_sound(project: Project) -> None:
+    for path in (project.root / "recipes" / "commits").glob("tinycuda-*"):
+        path.unlink()
+    result = project.run("recipe", "check")
+    assert result.code == 3
+    assert f"there is no proof of {project.upstream.commit[:12]}" in result.err

@@ -228,7 +228,7 @@ def test_every_index_says_why_it_has_it_not(demo: Index, partial: Path) -> None:
     assert "http://127.0.0.1:9/: no connection" in faults
     assert "file:///opt/x: not an http address" in faults
     assert f"http://{demo.host}/x/: has no project demo" in faults
-    assert f"{demo.url}: has a demo-1.0.tar.gz with another sha256" in faults
+    assert f"{demo.url}: its demo-1.0.tar.gz has sha256 " in faults
     demo.files = {"demo": {"demo-2.0.tar.gz": DATA}}
     assert f"{demo.url}: has no file demo-1.0.tar.gz" in _refused(partial, demo.url)
 

@@ -44,7 +44,8 @@ def demand(report: AuditReport) -> None:
     faults = [f"{check.check}: {check.subject}: {check.detail}" for check in report.checks if not check.ok]
     if faults:
         raise AuditError(
-            f"{report.wheel} does not hold what target {report.target or 'any'} promises",
+            f"{report.wheel} does not hold "
+            + (f"what {report.target} promises" if report.target else "the rules of any wheel"),
             faults=faults,
-            hint="correct the recipe's promise or the wheel; 'retread inspect' shows what it holds",
+            hint="'retread inspect' shows what it holds; correct the wheel, or what is promised of it",
         )

@@ -17,7 +17,7 @@ import msgspec
 
 from retread import arch, contents, elf, fatbin, proc
 from retread.arch import Arch
-from retread.errors import FatbinError
+from retread.errors import ElfError, FatbinError
 from retread.fatbin import FatBinary, Kind
 from retread.model import LibraryFacts, Record
 from retread.wheelfile import Wheel
@@ -107,14 +107,17 @@ def graft_member(
     """Make the library that ``request`` asks for and leave it, deflated, with its facts in ``into``."""
     old = contents.unpack(wheel, wheel.archive.by_name[request.member], into / "base.so")
     new = into / "library.so"
-    reproduced = graft(
-        old,
-        new,
-        architectures=request.architectures,
-        run_path=request.run_path,
-        assembly=assembly,
-        progress=progress,
-    )
+    try:
+        reproduced = graft(
+            old,
+            new,
+            architectures=request.architectures,
+            run_path=request.run_path,
+            assembly=assembly,
+            progress=progress,
+        )
+    except (ElfError, FatbinError) as error:  # the user knows the member, not where it was unpacked
+        raise type(error)(error.message.replace(str(old), request.member), hint=error.hint) from None
     if reproduced is False:
         raise FatbinError(
             f"{request.member}: the toolchain's ptxas does not make the library's own machine code from its PTX",

@@ -65,7 +65,8 @@ def seal(
 def _patch(sources: dict[str, Source], patched: PatchedTree) -> None:
     """Put the series' files in place: changed ones that the wheel has, and new ones beside files that it has.
 
-    Changes that reach nothing in the wheel (tests, a README) are left to ``unreached`` to name. PlanError for a new file in a new folder of a package: only the build could say whether it belongs to the wheel.
+    Changes that reach nothing in the wheel (tests, a README) are left to ``unreached`` to name. PlanError for a new
+    file in a new folder of a package: only the build could say whether it belongs to the wheel.
     """
     folders = {str(PurePosixPath(name).parent) for name in sources} - {"."}
     for change in patched.changes:
