@@ -10,6 +10,7 @@ changes.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -56,6 +57,7 @@ def main() -> None:
     options = parser.parse_args()
     report = {
         "wheel": options.wheel.name,
+        "sha256": hashlib.sha256(options.wheel.read_bytes()).hexdigest(),
         "runs": [check(options.wheel, python) for python in options.python],
     }
     print(json.dumps(report, indent=2))
