@@ -18,3 +18,13 @@ if ! [ -x "$VENV/bin/pip" ]; then
 fi
 echo "setting up $VENV: $1"
 "$VENV/bin/pip" install --quiet --disable-pip-version-check --editable "$1"
+
+# The tests hold their own reading of ELF and zip against the classic tools.
+case "$1" in *dev*)
+	for program in strip unzip; do command -v "$program" >/dev/null || missing=yes; done
+	if [ "${missing:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+		apt-get update -qq && apt-get install -qq -y --no-install-recommends binutils unzip
+	elif [ "${missing:-}" ]; then
+		echo "setup: the tests need binutils and unzip; install them"; exit 1
+	fi;;
+esac
