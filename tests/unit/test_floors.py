@@ -59,6 +59,7 @@ FLOORS: dict[str, float] = {
     "stages.toolchain": 4,
     "machine": 4.5,
     "pipeline": 5,
+    "commands": 5.5,
     "cli": 6,
     "__main__": 7,
 }
