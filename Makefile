@@ -17,7 +17,7 @@ setup: $(VENV)/ready
 tools: $(VENV)/ready-dev
 
 $(VENV)/ready: pyproject.toml scripts/setup.sh
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh . 1>&2
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh '.[source]' 1>&2
 	@touch $@
 
 $(VENV)/ready-dev: $(VENV)/ready
@@ -53,7 +53,7 @@ bench: tools
 
 schemas: setup
 	@mkdir -p docs/schemas
-	@for name in recipe plan build audit inspect statement; do \
+	@for name in recipe plan build audit inspect statement toolchain; do \
 		$(BIN)/retread recipe schema $$name > docs/schemas/$$name.json || exit 1; done
 
 clean:

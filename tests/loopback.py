@@ -21,6 +21,7 @@ class Request(NamedTuple):
     path: str
     range: str
     status: int
+    method: str = "GET"
 
 
 class Index:
@@ -37,6 +38,8 @@ class Index:
         """Return to an empty, well-behaved index."""
         self.files: dict[str, dict[str, bytes]] = {}
         """Project -> file -> content."""
+        self.mirror: dict[str, bytes] = {}
+        """Path below /mirror/ -> content."""
         self.log: list[Request] = []
         self.kinds = {"json", "html"}
         """The kinds of page that are served."""
@@ -72,6 +75,11 @@ class Index:
         """The index address that clients are given."""
         return f"http://{self.host}/simple/"
 
+    @property
+    def mirror_url(self) -> str:
+        """The address below which the mirror's files lie."""
+        return f"http://{self.host}/mirror/"
+
     def stop(self) -> None:
         """Stop serving and close the port."""
         self.released.set()
@@ -85,7 +93,7 @@ class Index:
 
     def content(self, file: str) -> bytes | None:
         """Return a file's right content."""
-        return next((files[file] for files in self.files.values() if file in files), None)
+        return next((files[file] for files in (*self.files.values(), self.mirror) if file in files), None)
 
 
 class _Server(ThreadingHTTPServer):
@@ -104,6 +112,9 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         index = self.server.index
         given = self.headers.get("Authorization", "").removeprefix("Basic ")
@@ -113,6 +124,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(index.status[self.path], b"no")
         elif self.path.startswith("/simple/"):
             self._page(self.path.removeprefix("/simple/").strip("/"))
+        elif self.path.startswith("/mirror/"):
+            self._file(self.path.removeprefix("/mirror/"))
         elif self.path.startswith("/files/"):
             self._file(self.path.removeprefix("/files/").replace("%2B", "+"))
         else:
@@ -120,14 +133,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes, kind: str = "text/plain", **headers: str) -> None:
         index = self.server.index
-        index.log.append(Request(self.path, self.headers.get("Range", ""), status))
+        index.log.append(Request(self.path, self.headers.get("Range", ""), status, self.command))
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def _page(self, project: str) -> None:
         index = self.server.index
@@ -167,13 +181,15 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(416, b"", Content_Range=f"bytes */{len(data)}")
                 return
         status = 206 if start else 200
-        index.log.append(Request(self.path, asked, status))
+        index.log.append(Request(self.path, asked, status, self.command))
         self.send_response(status)
         self.send_header("Content-Type", "application/octet-stream")
         self.send_header("Content-Length", str(len(data) - start))
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.end_headers()
+        if self.command == "HEAD":
+            return
         with suppress(BrokenPipeError, ConnectionResetError):
             self._send(name, data[start:])
 

@@ -105,13 +105,14 @@ TOOLCHAIN = """\
 name = "fake-12.8"
 cuda = "12.8"
 ptx-isa = "{isa}"
-ptxas = "bin/ptxas"
 
 [[part]]
+component = "ptxas"
 machine = "{machine}"
 package = "fakenvcc"
 file = "{file}"
 sha256 = "{sha256}"
+ptxas = "bin/ptxas"
 """
 PTXAS = """\
 #!/bin/sh

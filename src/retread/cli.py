@@ -19,9 +19,11 @@ from retread.commands import DEFAULT_RECIPE
 _EXIT_CODES = """\
 exit codes:
   0 done   1 a bug   2 usage   3 recipe   4 source proof   5 patch series   6 plan   7 download   8 base wheel
-  9 wheel format   10 ELF   11 fat binary   12 audit   13 store or disk   14 external program   130 interrupted
+  9 wheel format   10 ELF   11 fat binary   12 audit   13 store or disk   14 external program
+  15 compile   130 interrupted
 
-environment: RETREAD_STORE (default ~/.cache/retread); pip's and uv's own index settings are honoured
+environment: RETREAD_STORE (default ~/.cache/retread), RETREAD_CUDA_MIRROR;
+  pip's and uv's own index settings are honoured
 """
 _INTERRUPTED = 130
 
@@ -41,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     _add_wheel_readers(groups)
     _add_graft(groups)
     _add_store(groups)
+    _add_toolchain(groups)
     _add_recipe(groups)
     completion = groups.add_parser("completion", help="print a completion script for a shell")
     completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
@@ -62,6 +65,16 @@ def _add_build(groups: Any) -> None:
         command.add_argument(
             "--source", choices=["sdist", "git"], default="sdist", help="where the source comes from"
         )
+        command.add_argument(
+            "--python", help="version or path of the Python to compile for; default: retread's own"
+        )
+        command.add_argument(
+            "--jobs", type=int, metavar="N", help="compile N units at a time; default: the cores"
+        )
+        command.add_argument(
+            "--memory", type=float, metavar="GIB", help="for all compilers; default: what is free"
+        )
+        command.add_argument("--no-cache", action="store_true", help="compile without sccache")
         if name == "build":
             command.add_argument("--all", action="store_true", help="every target of every recipe")
             command.add_argument("-o", "--out", type=Path, default=Path("dist"), help="default: dist/")
@@ -119,6 +132,19 @@ def _add_store(groups: Any) -> None:
     _common(prune, commands.store_prune)
 
 
+def _add_toolchain(groups: Any) -> None:
+    toolchain = groups.add_parser("toolchain", help="CUDA toolkits of exactly one release: list, get, check")
+    actions = toolchain.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, run, text in (
+        ("list", commands.toolchain_list, "show toolchains, their parts, and which lie in the store"),
+        ("get", commands.toolchain_get, "put toolkits into the store; stdout is what CUDA_HOME is to be"),
+        ("check", commands.toolchain_check, "say where each part comes from, and try those that can be had"),
+    ):
+        command = actions.add_parser(name, help=text, description=text)
+        command.add_argument("name", nargs="*", help="default: all")
+        _common(command, run)
+
+
 def _add_recipe(groups: Any) -> None:
     recipe = groups.add_parser("recipe", help="recipes: list, check, schema")
     actions = recipe.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -126,12 +152,18 @@ def _add_recipe(groups: Any) -> None:
     check = actions.add_parser("check", help="read recipes strictly and report every fault")
     check.add_argument("recipe", nargs="*", help="default: all")
     _common(check, commands.recipe_check)
+    lock = actions.add_parser(
+        "lock", help="pin what the source lane's builds need, by hash, as the index has it today"
+    )
+    lock.add_argument("recipe", nargs="*", help="default: all")
+    lock.add_argument("--target", help="default: all that the source lane makes")
+    _common(lock, commands.recipe_lock)
     schema = actions.add_parser("schema", help="print the JSON Schema of a recipe, or of what --json prints")
     schema.add_argument(
         "of",
         nargs="?",
         default="recipe",
-        choices=["recipe", "plan", "build", "audit", "inspect", "statement"],
+        choices=["recipe", "plan", "build", "audit", "inspect", "statement", "toolchain"],
     )
     _common(schema, commands.recipe_schema)
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from retread.arch import Arch
-    from retread.machine import Machine
+    from retread.machine import Machine, ToolchainReport
+    from retread.origin import Wish
     from retread.pipeline import Built, Job
-    from retread.workspace import Loaded
+    from retread.recipe import Toolchain
 
 DEFAULT_RECIPE = "xformers-0.0.35"
 
@@ -51,20 +52,22 @@ def build(options: argparse.Namespace) -> int:
     machine, root = _machine(options), _root(options)
     if options.all and (options.recipe or options.target):
         raise UsageError("--all builds every target of every recipe; leave recipe and --target out")
-    lane = Lane(options.lane) if options.lane else None
+    lane, wish = Lane(options.lane) if options.lane else None, _wish(options)
     names = workspace.recipes(root) if options.all else options.recipe or [DEFAULT_RECIPE]
     jobs: list[Job] = []
     for name in names:
         loaded = workspace.load(root, name)
         for target in loaded.recipe.targets if options.all else [options.target]:
             try:
-                found = pipeline.jobs(loaded, target, machine, lane=lane, use_git=options.source == "git")
+                found = pipeline.jobs(
+                    loaded, target, machine, lane=lane, use_git=options.source == "git", wish=wish
+                )
             except PlanError as error:
                 if not options.all:
                     raise
                 machine.console.say(f"not built: {error}")
             else:
-                jobs += [job for job, _, _ in found]
+                jobs += found
     built = [_built(job, options.out) for job in jobs]
     if options.json:
         _print_json(built)
@@ -73,13 +76,25 @@ def build(options: argparse.Namespace) -> int:
     return 0
 
 
+def _wish(options: argparse.Namespace) -> Wish:
+    from retread.errors import UsageError
+    from retread.origin import Wish
+
+    if options.jobs is not None and options.jobs < 1:
+        raise UsageError("--jobs: a build needs at least one")
+    memory = int(options.memory * 2**30) if options.memory is not None else None
+    if memory is not None and memory <= 0:
+        raise UsageError("--memory: a build needs some")
+    return Wish(python=options.python, jobs=options.jobs, memory=memory, cache=not options.no_cache)
+
+
 def _built(job: Job, out: Path) -> Built:
     """Make one wheel and say what came out."""
     from retread import pipeline
 
     built = pipeline.build(job, out)
     state = "unchanged" if built.cached else "built"
-    job.machine.console.say(f"{state}: {job.wheel}  {built.size:,} bytes  sha256 {built.sha256}")
+    job.machine.console.say(f"{state}: {Path(built.path).name}  {built.size:,} bytes  sha256 {built.sha256}")
     if job.target.note:
         job.machine.console.say(f"note: {job.target.note}")
     return built
@@ -93,8 +108,10 @@ def plan(options: argparse.Namespace) -> int:
     machine = _machine(options)
     loaded = workspace.load(_root(options), options.recipe or DEFAULT_RECIPE)
     lane = Lane(options.lane) if options.lane else None
-    jobs = pipeline.jobs(loaded, options.target, machine, lane=lane, use_git=options.source == "git")
-    plans = [job.plan(chosen, reason) for job, chosen, reason in jobs]
+    jobs = pipeline.jobs(
+        loaded, options.target, machine, lane=lane, use_git=options.source == "git", wish=_wish(options)
+    )
+    plans = [job.plan() for job in jobs]
     if options.json:
         _print_json(plans)
     else:
@@ -107,13 +124,13 @@ def patch_check(options: argparse.Namespace) -> int:
     from retread import render, workspace
     from retread.errors import SeriesError
     from retread.model import Verdict
+    from retread.trees import Trees
 
     machine, root = _machine(options), _root(options)
     found, bad = {}, []
     for name in options.recipe or workspace.recipes(root):
         loaded = workspace.load(root, name)
-        job = _first_job(loaded, None, machine, use_git=options.source == "git")
-        found[name] = job.try_series()
+        found[name] = Trees(loaded, machine, use_git=options.source == "git").try_series()
         fine = {Verdict.APPLIES, Verdict.OFFSET}
         bad += [
             f"{name}: {one.name}: {one.verdict} {one.detail}".strip()
@@ -129,19 +146,6 @@ def patch_check(options: argparse.Namespace) -> int:
             f"{len(bad)} patch(es) do not go in", faults=bad, hint="make them anew, or drop them from series"
         )
     return 0
-
-
-def _first_job(loaded: Loaded, target: str | None, machine: Machine, *, use_git: bool = False) -> Job:
-    """Return the job for the target's first base wheel, whatever the lane."""
-    from retread import pipeline
-    from retread.errors import PlanError
-    from retread.plan import choose_target
-
-    name = choose_target(loaded.recipe, target)
-    bases = loaded.recipe.targets[name].base
-    if not bases:
-        raise PlanError(f"{loaded.recipe.name}: targets.{name}.base: no base wheel is pinned")
-    return pipeline.Job(loaded, name, bases[0], machine, use_git=use_git)
 
 
 def inspect(options: argparse.Namespace) -> int:
@@ -167,8 +171,9 @@ def inspect(options: argparse.Namespace) -> int:
 
 def audit(options: argparse.Namespace) -> int:
     """Hold a wheel to a promise; AuditError when it breaks it."""
-    from retread import render, statement, workspace
+    from retread import pipeline, render, statement, workspace
     from retread.errors import UsageError
+    from retread.plan import choose_target
     from retread.stages import audit
 
     machine = _machine(options)
@@ -177,11 +182,10 @@ def audit(options: argparse.Namespace) -> int:
     promise, target = None, ""
     if options.recipe:
         loaded = workspace.load(_root(options), options.recipe)
-        job = _first_job(loaded, options.target, machine)
-        promise, target = (
-            statement.promise(job.recipe, job.target, job.version),
-            f"{loaded.recipe.name} {job.name}",
-        )
+        name = choose_target(loaded.recipe, options.target)
+        called = pipeline.patched_version(loaded, name)
+        promise = statement.promise(loaded.recipe, loaded.recipe.targets[name], called)
+        target = f"{loaded.recipe.name} {name}"
     with machine.store.scratch() as scratch:
         report = audit.audit(_existing(options.wheel), scratch, promise=promise, target=target)
     if options.json:
@@ -275,6 +279,93 @@ def store_prune(options: argparse.Namespace) -> int:
     return 0
 
 
+def _toolchains(options: argparse.Namespace) -> list[Toolchain]:
+    from retread import workspace
+
+    root = _root(options)
+    return [workspace.load_toolchain(root, name) for name in options.name or workspace.toolchains(root)]
+
+
+def toolchain_list(options: argparse.Namespace) -> int:
+    """Show toolchains, what they are made of, and which lie in the store."""
+    from retread.errors import PlanError
+    from retread.machine import part_reports, report, stored_toolkit
+
+    machine = _machine(options)
+    reports = []
+    for toolchain in _toolchains(options):
+        try:
+            found, parts = stored_toolkit(machine, toolchain), part_reports(toolchain)
+        except PlanError as error:
+            reports.append(report(toolchain, (), None, obstacles=[error.message]))
+        else:
+            reports.append(report(toolchain, parts, found))
+    _show_toolchains(options, reports)
+    return 0
+
+
+def toolchain_get(options: argparse.Namespace) -> int:
+    """Put toolkits into the store; stdout is their paths."""
+    from retread.machine import part_reports, report, toolkit
+
+    machine = _machine(options)
+    reports = []
+    for toolchain in _toolchains(options):
+        found = toolkit(machine, toolchain)
+        machine.console.say(f"{toolchain.name}: {found.version} ({found.origin})")
+        reports.append(report(toolchain, part_reports(toolchain), found))
+    if options.json:
+        _print_json(reports)
+    else:
+        print("\n".join(one.root for one in reports))
+    return 0
+
+
+def toolchain_check(options: argparse.Namespace) -> int:
+    """Say where toolkits come from, and try those that can be had; PlanError when one cannot."""
+    from retread.errors import PlanError
+    from retread.machine import ways
+
+    machine, toolchains = _machine(options), _toolchains(options)
+    reports = [_checked(machine, toolchain) for toolchain in toolchains]
+    _show_toolchains(options, reports)
+    faults = [f"{one.name}: {obstacle}" for one in reports for obstacle in one.obstacles]
+    if faults:
+        lacking = [one.name for one in reports if one.obstacles]
+        hints = [ways(one) for one in toolchains if one.name in lacking and one.redistributables]
+        raise PlanError(
+            f"this machine cannot have {', '.join(lacking)}", faults=faults, hint=hints[0] if hints else ""
+        )
+    return 0
+
+
+def _checked(machine: Machine, toolchain: Toolchain) -> ToolchainReport:
+    from retread.errors import RetreadError, StoreError
+    from retread.machine import inquire, report, toolkit, try_toolkit
+
+    parts, obstacles = inquire(machine, toolchain)
+    if obstacles:
+        return report(toolchain, parts, None, obstacles=obstacles)
+    try:
+        found = toolkit(machine, toolchain)
+        tried = try_toolkit(machine, found)
+    except StoreError:
+        raise
+    except RetreadError as error:
+        said = "; ".join((error.message, *error.faults))
+        return report(toolchain, parts, None, obstacles=[said])
+    return report(toolchain, parts, found, tried=tried)
+
+
+def _show_toolchains(options: argparse.Namespace, reports: list[ToolchainReport]) -> None:
+    from retread import render
+
+    if options.json:
+        _print_json(reports)
+    else:
+        print("\n".join(render.toolchain(one) for one in reports) or "there are no toolchains")
+
+
 def recipe_list(options: argparse.Namespace) -> int:
     """Show recipes and their targets."""
     from retread import workspace
@@ -312,9 +403,41 @@ def recipe_check(options: argparse.Namespace) -> int:
     return 0
 
 
+def recipe_lock(options: argparse.Namespace) -> int:
+    """Lock the build environments of targets; stdout is the files that were written."""
+    from retread import fs, net, workspace
+    from retread.plan import choose_target
+    from retread.stages import environment
+
+    machine, root = _machine(options), _root(options)
+    written = []
+    for name in options.recipe or workspace.recipes(root):
+        recipe = workspace.load(root, name).recipe
+        for target in [choose_target(recipe, options.target)] if options.target else recipe.targets:
+            build = recipe.targets[target].build
+            if build is None:
+                continue
+            path = workspace.lock_path(root, recipe.name, target)
+            with machine.console.step(f"lock {path.stem}"), machine.store.scratch() as scratch:
+                text = environment.resolve(
+                    build.requires,
+                    build.python,
+                    settings=net.settings(machine.environment),
+                    environment=machine.environment,
+                    scratch=scratch,
+                )
+            fs.write(path, text.encode())
+            written.append(str(path))
+    if options.json:
+        _print_json(written)
+    else:
+        print("\n".join(written))
+    return 0
+
+
 def recipe_schema(options: argparse.Namespace) -> int:
     """Print the JSON Schema of a recipe, or of what ``--json`` prints."""
-    from retread import model, pipeline, plan, recipe, strict
+    from retread import machine, model, pipeline, plan, recipe, strict
 
     kinds = {
         "recipe": recipe.Recipe,
@@ -323,6 +446,7 @@ def recipe_schema(options: argparse.Namespace) -> int:
         "audit": model.AuditReport,
         "inspect": model.WheelFacts,
         "statement": model.Statement,
+        "toolchain": list[machine.ToolchainReport],
     }
     _print_json(strict.schema(kinds[options.of]))
     return 0

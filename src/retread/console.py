@@ -15,6 +15,8 @@ from typing import TextIO
 
 from retread.units import size
 
+_QUIET_SECONDS = 60
+
 
 class Step:
     """A running step, to which work reports how far it is."""
@@ -41,6 +43,19 @@ class Step:
         spent = now - self._started
         left = f", {spent * (total - done) / done:.0f} s left" if done and total > done and spent > 1 else ""
         self._console.over(f"  {self._title}: {amount}{left}")
+
+    def units(self, done: int, known: int, left: float | None, now: str) -> None:
+        """Show how many units of a long build are done; where lines are not written over, one line a minute."""
+        text = f"{done} of {known} units"
+        if left is not None:
+            text += f", {left / 60:.0f} min left" if left > 90 else f", {left:.0f} s left"
+        text += f"; {now}" if now else ""
+        clock = time.monotonic()
+        if self._console.live:
+            self._console.over(f"  {self._title}: {text}")
+        elif clock - max(self._shown, self._started) > _QUIET_SECONDS:
+            self._shown = clock
+            self._console.say(f"    {text}")
 
     @property
     def seconds(self) -> float:

@@ -120,3 +120,10 @@ class ToolError(RetreadError):
 
     exit_code = 14
     kind = "tool"
+
+
+class CompileError(RetreadError):
+    """The patched tree does not compile, or nothing here can compile it."""
+
+    exit_code = 15
+    kind = "compile"

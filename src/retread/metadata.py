@@ -17,6 +17,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from msgspec import structs
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
@@ -75,6 +76,11 @@ class WheelName(Record, frozen=True, kw_only=True):
             build=self.build,
             tags=self.tags,
         )
+
+    def with_platform(self, platform: str) -> WheelName:
+        """Return the name for another platform tag; ``any`` stays."""
+        python, abi, old = self.tags.split("-")
+        return structs.replace(self, tags=f"{python}-{abi}-{old if old == 'any' else platform}")
 
 
 def parse_name(file_name: str) -> WheelName:

@@ -168,6 +168,28 @@ class ToolchainStatement(Record, frozen=True, kw_only=True):
     """Whether assembling a module's PTX for an architecture that the base has gave the base's bytes; None: no such."""
 
 
+class CompileStatement(Record, frozen=True, kw_only=True):
+    """With what the source lane compiled: every tool and variable that decides the code."""
+
+    native_digest: str
+    """Of every native input, tool, variable and locked requirement."""
+    wheel: Sha256
+    """Digest of the wheel that came out of the compile, before it was patched and sealed."""
+    toolkit: str
+    """Like ``nvcc 13.0, V13.0.88``."""
+    toolkit_digest: str
+    toolkit_origin: str
+    """``pinned parts`` or ``system``."""
+    compiler: str
+    """The first line of the C++ compiler's ``--version``."""
+    python: str
+    lock: str
+    """SHA-256 of the lock of the build environment."""
+    requires: tuple[str, ...]
+    environment: dict[str, str]
+    """The recipe's variables as it says them."""
+
+
 class LibraryStatement(Record, frozen=True, kw_only=True):
     """One library before and after: architectures that every module has, those that were grafted, its modules."""
 
@@ -193,7 +215,10 @@ class Statement(Record, frozen=True, kw_only=True):
     commit_time: int
     """Seconds since 1970; the time of every member of the wheel."""
     sdist: FileStatement
-    base: FileStatement
+    base: FileStatement | None
+    """The official wheel that compiled parts were taken from; None when they were compiled."""
+    compiled: CompileStatement | None
+    """How they were compiled; None when they were taken from ``base``."""
     series: tuple[PatchStatement, ...]
     toolchain: ToolchainStatement | None
     libraries: dict[str, LibraryStatement]

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all (0 when unknown)."""
 _TIMEOUT = (20.0, 60.0)
+_ASKING = 5.0
+"""Seconds to wait for an answer when nothing is to be downloaded."""
+_NO_HEADERS_ALONE = {405, 501}
+"""Answers of a server that sends no header without the file."""
 _TRUE = {"1", "true", "t", "yes", "y", "on"}
 _UV_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*=")
 """uv's addresses may stand behind a name: ``internal=https://...``."""
@@ -130,7 +134,99 @@ def fetch(wanted: Wanted, partial: Path, *, using: Settings, progress: Progress)
     _check(wanted, partial)
 
 
-def _locate(session: requests.Session, wanted: Wanted, indexes: Iterable[str]) -> str:
+def fetch_from(
+    base: str, path: str, wanted: Wanted, partial: Path, *, using: Settings, progress: Progress
+) -> None:
+    """Complete ``partial`` to the wanted file, which lies at ``path`` below ``base``: an http address or a folder.
+
+    FetchError names the place, and is of the same kinds as that of ``fetch``.
+    """
+    try:
+        if (folder := _base_folder(base)) is not None:
+            if not (folder / path).is_file():
+                raise FetchError(f"there is no file {folder / path}")
+            shutil.copyfile(folder / path, partial)
+        else:
+            import requests
+
+            with requests.Session() as session:
+                session.verify = using.verify
+                _download(session, _below(base, path), wanted, partial, progress)
+        _check(wanted, partial)
+    except FetchError as error:
+        raise FetchError(
+            f"{wanted.file} could not be had from {where(base, path)}",
+            faults=[error.message],
+            hint=error.hint,
+        ) from None
+
+
+def absence(base: str, path: str, *, using: Settings) -> str:
+    """Say why nothing is to be had at ``path`` below ``base``, or nothing; at most the header is transferred."""
+    try:
+        if (folder := _base_folder(base)) is not None:
+            return "" if (folder / path).is_file() else f"there is no file {folder / path}"
+        address = _below(base, path)
+    except FetchError as error:
+        return error.message
+    import requests
+
+    try:
+        with requests.Session() as session:
+            session.verify = using.verify
+            response = session.head(address, timeout=_ASKING, allow_redirects=True)
+            if response.status_code not in _NO_HEADERS_ALONE:
+                response.raise_for_status()
+    except requests.RequestException as error:
+        return f"{where(base, path)}: {_reason(error)}"
+    return ""
+
+
+def index_absence(wanted: Wanted, *, using: Settings) -> str:
+    """Say why no index has the wanted file, or nothing; nothing but pages is transferred."""
+    if any((folder / wanted.file).is_file() for folder in using.folders):
+        return ""
+    import requests
+
+    try:
+        with requests.Session() as session:
+            session.verify = using.verify
+            _locate(session, wanted, using.indexes, timeout=_ASKING)
+    except FetchError as error:
+        return f"{error.message}: {'; '.join(error.faults)}"
+    return ""
+
+
+def where(base: str, path: str) -> str:
+    """Return where ``path`` below ``base`` lies, as messages may show it."""
+    return _without_secrets(_below(base, path))
+
+
+def _base_folder(base: str) -> Path | None:
+    """Return the folder that ``base`` is, None for an http address; FetchError for an address of another kind."""
+    if base.startswith(("http://", "https://")):
+        return None
+    if "://" in base and not base.startswith("file:"):
+        raise FetchError(f"{_without_secrets(base)} is neither an http address nor a folder")
+    return _folder(base)
+
+
+def _below(base: str, path: str) -> str:
+    scheme, slashes, _ = base.partition("://")
+    if not slashes or scheme == "file":
+        return str(_folder(base) / path)
+    with suppress(ValueError):  # an address that cannot be taken apart is refused when it is used
+        parts = urlsplit(base)
+        return parts._replace(path=f"{parts.path.rstrip('/')}/{path}").geturl()
+    return base
+
+
+def _locate(
+    session: requests.Session,
+    wanted: Wanted,
+    indexes: Iterable[str],
+    timeout: float | tuple[float, float] | None = None,
+) -> str:
     """Return the address of the wanted file on the first index that has a file of its name and digest."""
     import requests
     from pypi_simple import NoSuchProjectError, PyPISimple, UnsupportedRepoVersionError
@@ -142,7 +238,8 @@ def _locate(session: requests.Session, wanted: Wanted, indexes: Iterable[str]) -
             said.append(f"{shown}: not an http address")
             continue
         try:
-            page = PyPISimple(index, session=session).get_project_page(wanted.project, timeout=_TIMEOUT)
+            pages = PyPISimple(index, session=session)
+            page = pages.get_project_page(wanted.project, timeout=timeout or _TIMEOUT)
         except NoSuchProjectError:
             said.append(f"{shown}: has no project {wanted.project}")
             continue
@@ -204,7 +301,7 @@ def _check(wanted: Wanted, partial: Path) -> None:
         partial.unlink(missing_ok=True)
         raise FetchError(
             f"{wanted.file} is not what the recipe pins: sha256 {found} ({size:,} bytes), pinned {wanted.sha256}",
-            hint="run it again in case the transfer was bad; if it stays so, the index serves another file",
+            hint="run it again in case the transfer was bad; if it stays so, another file is served",
         )
 
 

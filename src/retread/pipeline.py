@@ -6,8 +6,6 @@ Every result is kept under a key made of everything that went into it, so a seco
 from __future__ import annotations
 
 import functools
-import hashlib
-import platform
 import zlib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -16,23 +14,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from retread import fs, metadata, plan, sbom, statement, version, zipwrite
+from retread import fs, plan, sbom, statement, version, zipwrite
 from retread.arch import Arch
 from retread.errors import PlanError
-from retread.machine import Machine, assembler, assembly, code_digest, download
+from retread.machine import Machine, assembler, assembly, code_digest, obstacles
 from retread.model import (
-    Applied,
     AuditReport,
     LibraryFacts,
     PatchedTree,
     Record,
     Sha256,
-    SourceTree,
     Statement,
 )
-from retread.plan import Lane, Plan, Step
-from retread.recipe import Base, Target, part_for
+from retread.origin import Compiled, Official, Origin, Wish
+from retread.plan import Lane, Plan, Step, step
+from retread.recipe import Target
 from retread.store import Kind, digest
+from retread.trees import Trees
 from retread.units import size
 from retread.workspace import Loaded
 
@@ -43,6 +41,8 @@ if TYPE_CHECKING:
     from retread.stages.toolchain import Assembler
 
 AUDIT = "audit.json"
+COMPILE = "compile.json"
+_EVIDENCE = (AUDIT, COMPILE)
 
 
 class Built(Record, frozen=True, kw_only=True):
@@ -57,55 +57,31 @@ class Built(Record, frozen=True, kw_only=True):
 
 
 class Job:
-    """One wheel to make: a target of a recipe on one of its base wheels."""
+    """One wheel to make: a target of a recipe on one base wheel, which is official or compiled."""
 
-    def __init__(
-        self, loaded: Loaded, target: str, base: Base, machine: Machine, *, use_git: bool = False
-    ) -> None:
-        self.loaded = loaded
-        self.recipe = loaded.recipe
+    def __init__(self, trees: Trees, target: str, origin: Origin, reason: str) -> None:
+        self.trees = trees
+        self.loaded = trees.loaded
+        self.recipe = trees.recipe
+        self.machine = trees.machine
         self.name = target
-        self.target: Target = loaded.recipe.targets[target]
-        self.base = base
-        self.machine = machine
-        self.use_git = use_git
-        self.version = version.patched(self.recipe.version, self.target.cuda, self.target.revision)
-        self.wheel = metadata.parse_name(base.file).with_version(self.version).file_name
-        self.toolchain = loaded.toolchains.get(self.target.toolchain)
-
-    # Keys: everything that decides a result.
-
-    @functools.cached_property
-    def source_key(self) -> str:
-        """Key of the pinned tree."""
-        proofs = {commit: hashlib.sha256(data).hexdigest() for commit, data in self.loaded.proofs.items()}
-        kind = "git" if self.use_git else "sdist"
-        return digest("source", code_digest(), kind, self.recipe.pin, self.recipe.sdist, proofs)
-
-    @functools.cached_property
-    def patched_key(self) -> str:
-        """Key of the patched tree."""
-        return digest(
-            "patched", code_digest(), self.source_key, [(one.name, one.sha256) for one in self.loaded.patches]
-        )
-
-    @functools.cached_property
-    def base_key(self) -> str:
-        """Key of the base wheel's proof."""
-        return digest(
-            "base", code_digest(), self.source_key, self.base, self.target.generated, self.recipe.version
-        )
+        self.target: Target = trees.recipe.targets[target]
+        self.origin = origin
+        self.reason = reason
+        """Why this lane."""
+        self.version = patched_version(trees.loaded, target)
+        self.toolchain = trees.loaded.toolchains.get(self.target.toolchain)
 
     @functools.cached_property
     def wheel_key(self) -> str:
         """Key of the finished wheel."""
         made_of = (self.recipe.name, self.name, self.target, self.toolchain, zipwrite.DEFLATE, sbom.writer())
-        return digest("wheel", code_digest(), self.base_key, self.patched_key, made_of)
+        return digest("wheel", code_digest(), self.origin.key, self.trees.patched_key, made_of)
 
     def library_key(self, member: str, architectures: tuple[Arch, ...]) -> str:
         """Key of a library with these architectures added."""
         asked = (member, architectures, self.run_path(member), self.toolchain, zipwrite.DEFLATE)
-        return digest("library", code_digest(), self.base.sha256, asked)
+        return digest("library", code_digest(), self.origin.key, asked)
 
     def run_path(self, member: str) -> tuple[str, ...] | None:
         """Return the run path that the recipe gives a library, or None when it gives none."""
@@ -116,67 +92,6 @@ class Job:
         return any(item.library == member for item in self.target.exempt)
 
     # Stages, each behind the store.
-
-    def base_wheel(self) -> Path:
-        """Return the base wheel's file."""
-        return download(self.machine, self.recipe.project, self.base.file, self.base.sha256)
-
-    def source(self) -> SourceTree:
-        """Return the pinned tree, proven."""
-        from retread.stages import source
-
-        def build(into: Path) -> None:
-            if self.use_git:
-                source.from_git(
-                    self.recipe, into, environment=self.machine.environment, say=self.machine.console.say
-                )
-                return
-            pinned = self.recipe.sdist
-            sdist = download(self.machine, self.recipe.project, pinned.file, pinned.sha256)
-            with self.machine.console.step("prove the source") as step:
-                source.from_sdist(self.recipe, sdist, self.loaded.parsed_proofs(), into)
-                manifest = source.load(into).manifest
-                proven = len(manifest.files) - len(manifest.unproven)
-                named = len(manifest.unproven)
-                step.detail = f"{proven} files are {self.recipe.pin.commit[:12]}'s, {named} allowed by name"
-
-        return source.load(self.machine.store.make(Kind.TREES, self.source_key, build))
-
-    def patched(self) -> PatchedTree:
-        """Return the difference that the series makes."""
-        from retread.stages import patch
-
-        def build(into: Path) -> None:
-            tree = self.source()
-            with self.machine.console.step("apply the series") as step:
-                patch.apply(
-                    tree, self.loaded.patches, self.loaded.files, into, environment=self.machine.environment
-                )
-                step.detail = f"{len(self.loaded.patches)} patches"
-
-        return patch.load(self.machine.store.make(Kind.PATCHED, self.patched_key, build))
-
-    def try_series(self) -> list[Applied]:
-        """Return what becomes of each patch of the series; nothing is kept."""
-        from retread.stages import patch
-
-        tree = self.source()
-        with self.machine.store.scratch() as scratch:
-            return patch.try_series(
-                tree, self.loaded.patches, self.loaded.files, scratch, environment=self.machine.environment
-            )
-
-    def proven_base(self) -> ProvenBase:
-        """Return the base wheel's facts, proven against the source."""
-        from retread.stages import base
-
-        def build(into: Path) -> None:
-            tree, wheel = self.source(), self.base_wheel()
-            with self.machine.console.step("prove the base wheel") as step:
-                base.prove(self.recipe, self.target, wheel, tree, into)
-                step.detail = f"{base.load(into).proven} files are the source's"
-
-        return base.load(self.machine.store.make(Kind.BASES, self.base_key, build))
 
     def assembler(self) -> Assembler:
         """Return the target's own ptxas, ready to run; PlanError when the target names no toolchain."""
@@ -207,7 +122,7 @@ class Job:
         def build(into: Path) -> None:
             added = " ".join(request.architectures)
             title = f"graft {added} into" if added else "set the run path of"
-            path = self.base_wheel()
+            path = self.origin.wheel()
             tool = self.assembler() if request.architectures else None
             with self.machine.console.step(f"{title} {request.member}") as step, Wheel(path) as wheel:
                 graft.graft_member(
@@ -231,9 +146,9 @@ class Job:
 
     def build(self) -> Path:
         """Return the finished wheel's store entry: sealed, audited, with its evidence."""
-        patched = self.patched()
-        tree = self.source()
-        base = self.proven_base()
+        patched = self.trees.patched()
+        tree = self.trees.source()
+        base = self.origin.proven()
         libraries = {request.member: self.library(request) for request in self.library_requests(base)}
         said = self.statement(tree.manifest.time, base, libraries)
         return self.machine.store.make(
@@ -251,7 +166,7 @@ class Job:
         from retread.stages import audit, seal
         from retread.wheelfile import Wheel
 
-        with self.machine.console.step("seal the wheel") as step, Wheel(self.base_wheel()) as wheel:
+        with self.machine.console.step("seal the wheel") as step, Wheel(self.origin.wheel()) as wheel:
             path = seal.seal(
                 wheel,
                 base.verified,
@@ -262,6 +177,7 @@ class Job:
                 },
                 statement=said,
                 patches=self.loaded.files,
+                platform=self.origin.platform(),
                 into=into,
             )
             step.detail = size(path.stat().st_size)
@@ -282,6 +198,8 @@ class Job:
             audit.demand(report)
             step.detail = f"{len(report.checks)} checks hold"
         (into / AUDIT).write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+        if evidence := self.origin.evidence():
+            (into / COMPILE).write_bytes(msgspec.json.format(evidence) + b"\n")
 
     def statement(
         self, time: int, base: ProvenBase, libraries: Mapping[str, tuple[Grafted, Path]]
@@ -300,10 +218,10 @@ class Job:
         return statement.statement(
             self.recipe,
             self.name,
-            self.base,
+            self.origin.stated(),
             self.loaded.patches,
             version=self.version,
-            lane=Lane.OVERLAY,
+            lane=self.origin.lane,
             time=time,
             toolchain=tool,
             libraries=found,
@@ -311,54 +229,42 @@ class Job:
 
     # The plan.
 
-    def plan(self, lane: Lane, reason: str) -> Plan:
+    def plan(self) -> Plan:
         """Return what a build would do, with what is in the store and what is not, and why."""
         return Plan(
             schema=1,
             recipe=self.recipe.name,
             target=self.name,
-            wheel=self.wheel,
-            lane=lane,
-            reason=reason,
+            wheel=self.origin.wheel_name,
+            lane=self.origin.lane,
+            reason=self.reason,
             steps=tuple(self._steps()),
         )
 
     def _steps(self) -> Iterator[Step]:
-        store, recipe = self.machine.store, self.recipe
-        part = part_for(self.toolchain, platform.machine()) if self.toolchain else None
-        pinned = [(self.base.file, self.base.sha256)] + ([(part.file, part.sha256)] if part else [])
-        for file, sha256 in [(recipe.sdist.file, recipe.sdist.sha256), *pinned]:
-            if not (self.use_git and file == recipe.sdist.file):
-                yield _step(
-                    "fetch", file, store.get(Kind.DOWNLOADS, sha256), f"pinned by sha256 {sha256[:12]}"
-                )
-        what = f"{recipe.pin.commit[:12]} from {'git' if self.use_git else 'the sdist'}"
-        yield _step(
-            "source", what, store.get(Kind.TREES, self.source_key), "changes with the pin and its proofs"
-        )
-        patches = f"{len(self.loaded.patches)} patches"
-        yield _step(
-            "patch", patches, store.get(Kind.PATCHED, self.patched_key), "changes with any byte of the series"
-        )
-        proven = store.get(Kind.BASES, self.base_key)
-        yield _step("base", self.base.file, proven, "changes with the base wheel and the source")
-        if proven is None:
-            yield Step(
-                stage="graft", subject="libraries", cached=False, reason="known when the base wheel is read"
-            )
+        store, wheel = self.machine.store, self.origin.wheel_name
+        yield from self.trees.steps()
+        *before, base = self.origin.steps()
+        yield from (*before, base)
+        finished = None
+        if not base.cached:
+            yield step("graft", "libraries", None, "known when the base wheel is read")
         else:
-            for request in self.library_requests(self.proven_base()):
+            finished = self.finished()
+            for request in self.library_requests(self.origin.proven()):
                 key = self.library_key(request.member, request.architectures)
                 does = (
                     f"lacks {' '.join(request.architectures)}" if request.architectures else "gets a run path"
                 )
-                yield _step("graft", request.member, store.get(Kind.LIBRARIES, key), does)
-        yield _step("seal", self.wheel, self.finished(), "changes with anything above")
-        yield _step("audit", self.wheel, self.finished(), "is part of the finished wheel")
+                yield step("graft", request.member, store.get(Kind.LIBRARIES, key), does)
+        yield step("seal", wheel, finished, "changes with anything above")
+        yield step("audit", wheel, finished, "is part of the finished wheel")
 
 
-def _step(stage: str, subject: str, entry: Path | None, reason: str) -> Step:
-    return Step(stage=stage, subject=subject, cached=entry is not None, reason=reason)
+def patched_version(loaded: Loaded, target: str) -> str:
+    """Return the version of the wheels of a target."""
+    wanted = loaded.recipe.targets[target]
+    return version.patched(loaded.recipe.version, wanted.cuda, wanted.revision)
 
 
 def _known(base: ProvenBase, libraries: Mapping[str, tuple[Grafted, Path]]) -> Known:
@@ -388,32 +294,72 @@ def _known(base: ProvenBase, libraries: Mapping[str, tuple[Grafted, Path]]) -> K
 
 
 def jobs(
-    loaded: Loaded, target: str | None, machine: Machine, *, lane: Lane | None = None, use_git: bool = False
-) -> list[tuple[Job, Lane, str]]:
-    """Return one job for every base wheel of the target, with its lane and why; PlanError when no lane will do."""
-    name = plan.choose_target(loaded.recipe, target)
+    loaded: Loaded,
+    target: str | None,
+    machine: Machine,
+    *,
+    lane: Lane | None = None,
+    use_git: bool = False,
+    wish: Wish | None = None,
+) -> list[Job]:
+    """Return one job for every wheel of the target, each with its lane and why; PlanError when no lane will do.
+
+    When no target is named, the recipe's first that this machine can build is taken.
+    """
+    name = plan.choose_target(loaded.recipe, target) if target else _possible_target(loaded, machine, lane)
     chosen, reason = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
+    trees, called = Trees(loaded, machine, use_git=use_git), patched_version(loaded, name)
+    if chosen is Lane.SOURCE:
+        return [Job(trees, name, Compiled(trees, name, called, wish or Wish()), reason)]
     bases = loaded.recipe.targets[name].base
-    return [(Job(loaded, name, base, machine, use_git=use_git), chosen, reason) for base in bases]
+    return [Job(trees, name, Official(trees, name, called, base), reason) for base in bases]
+
+
+def _possible_target(loaded: Loaded, machine: Machine, lane: Lane | None) -> str:
+    """Return the first target that this machine can build, and say why it is not the recipe's first."""
+    passed: list[str] = []
+    for name, target in loaded.recipe.targets.items():
+        try:
+            chosen, _ = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
+        except PlanError as error:
+            passed.append(f"{name}: {error.message}" + "".join(f"; {fault}" for fault in error.faults))
+            continue
+        found = obstacles(machine, loaded.toolchains[target.toolchain]) if chosen is Lane.SOURCE else []
+        if not found:
+            if passed:
+                machine.console.say(f"note: building {name}, since this machine cannot build {passed[0]}")
+            return name
+        passed.append(f"{name}: {found[0]}")
+    raise PlanError(
+        f"{loaded.recipe.name}: no target can be built here",
+        faults=passed,
+        hint="'retread toolchain check' says what is missing; --target and --lane choose",
+    )
 
 
 def build(job: Job, out: Path) -> Built:
-    """Make the job's wheel, or take the finished one, and put it with its audit under ``out``."""
-    entry = job.finished()
-    cached = entry is not None
-    if entry is None:
-        job.machine.store.tidy()
-        with job.machine.console.fold(f"{job.recipe.name} {job.name}: {job.wheel}"):
+    """Make the job's wheel, or take the finished one, and put it with its evidence under ``out``."""
+    machine = job.machine
+    with machine.console.fold(f"{job.recipe.name} {job.name}: {job.origin.wheel_name}"):
+        entry = job.finished()
+        cached = entry is not None
+        if entry is None:
+            machine.store.tidy()
             entry = job.build()
     report = msgspec.json.decode((entry / AUDIT).read_bytes(), type=AuditReport)
-    destination = out / job.wheel
-    evidence = destination.with_name(f"{job.wheel}.{AUDIT}")
-    if destination.exists() and not fs.is_same(entry / job.wheel, destination):
-        job.machine.console.say(
+    destination = out / report.wheel
+    if destination.exists() and not fs.is_same(entry / report.wheel, destination):
+        machine.console.say(
             f"note: {destination} held other bytes; raise targets.{job.name}.revision if they were published"
         )
-    fs.place(entry / job.wheel, destination)
-    fs.place(entry / AUDIT, evidence)
+    fs.place(entry / report.wheel, destination)
+    for evidence in _EVIDENCE:
+        if (entry / evidence).exists():
+            fs.place(entry / evidence, destination.with_name(f"{report.wheel}.{evidence}"))
     return Built(
-        path=str(destination), sha256=report.sha256, size=report.size, cached=cached, audit=str(evidence)
+        path=str(destination),
+        sha256=report.sha256,
+        size=report.size,
+        cached=cached,
+        audit=str(destination.with_name(f"{report.wheel}.{AUDIT}")),
     )

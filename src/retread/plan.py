@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from retread.errors import PlanError
 from retread.model import Record
-from retread.recipe import Recipe, matches
+from retread.recipe import Recipe, native_glob
 from retread.series import Patch
 from retread.strict import near_miss
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Lane(StrEnum):
@@ -27,6 +31,11 @@ class Step(Record, frozen=True, kw_only=True):
     subject: str
     cached: bool
     reason: str
+
+
+def step(stage: str, subject: str, entry: Path | None, reason: str) -> Step:
+    """Return a step whose result is in the store if ``entry`` says where."""
+    return Step(stage=stage, subject=subject, cached=entry is not None, reason=reason)
 
 
 class Plan(Record, frozen=True, kw_only=True):
@@ -57,19 +66,32 @@ def choose_target(recipe: Recipe, name: str | None) -> str:
 def choose_lane(
     recipe: Recipe, target: str, patches: Sequence[Patch], forced: Lane | None
 ) -> tuple[Lane, str]:
-    """Return the lane and the reason; PlanError names every patch or field that stands in the way."""
-    obstacles = overlay_obstacles(recipe, target, patches)
-    if forced in {Lane.SOURCE, Lane.CONTAINER}:
+    """Return the cheapest lane that is allowed, or the one that is forced, and the reason.
+
+    PlanError names every patch or field that stands in the way.
+    """
+    obstacles, build = overlay_obstacles(recipe, target, patches), recipe.targets[target].build
+    if forced is Lane.CONTAINER:
         raise PlanError(
-            f"{recipe.name}: this version of retread cannot build in the {forced} lane yet",
-            hint="leave --lane out, or say --lane overlay",
+            f"{recipe.name}: this version of retread cannot build in the container lane yet",
+            hint="leave --lane out, or say --lane source",
         )
-    if obstacles:
+    if forced is Lane.SOURCE and build is None:
         raise PlanError(
-            f"{recipe.name} {target}: the overlay lane is not allowed, and this version has no other yet",
+            f"{recipe.name} {target}: the source lane is not possible",
+            faults=[f"targets.{target}.build: missing; the recipe does not say how to compile it"],
+        )
+    if obstacles and (forced is Lane.OVERLAY or build is None):
+        raise PlanError(
+            f"{recipe.name} {target}: the overlay lane is not allowed"
+            + ("" if forced or build else f", and there is no targets.{target}.build for the source lane"),
             faults=obstacles,
             hint="an overlay takes over compiled code, so a patch on a native input needs the source lane",
         )
+    if forced is Lane.SOURCE:
+        return Lane.SOURCE, "it was asked for"
+    if obstacles:
+        return Lane.SOURCE, "; ".join(obstacles)
     if not patches:
         return Lane.OVERLAY, "the series is empty"
     return (
@@ -83,7 +105,7 @@ def overlay_obstacles(recipe: Recipe, target: str, patches: Sequence[Patch]) -> 
     found = [] if recipe.targets[target].base else [f"targets.{target}.base: no base wheel is pinned"]
     for patch in patches:
         for change in patch.changes:
-            glob = matches(change.path, recipe.native_inputs)
+            glob = native_glob(change.path, recipe.native_inputs)
             copied = next((copy for copy in recipe.sdist.copies if change.path.startswith(f"{copy}/")), "")
             if glob:
                 found.append(f"{patch.name} touches {change.path}, a native input ({glob})")

@@ -52,6 +52,23 @@ def audit(
     return tuple(checks)
 
 
+def platform_tag(libraries: Iterable[LibraryFacts]) -> str:
+    """Return the oldest manylinux tag whose policy offers every symbol version that the libraries ask for.
+
+    ``linux_x86_64`` when no policy does, nothing when there are no libraries. Source: auditwheel's policies.
+    """
+    from auditwheel.architecture import Architecture
+    from auditwheel.libc import Libc
+    from auditwheel.policy import WheelPolicies
+
+    found = list(libraries)
+    if not found:
+        return ""
+    policies = WheelPolicies(libc=Libc.GLIBC, arch=Architecture(found[0].machine))
+    asked = {str(index): set(one.versions) for index, one in enumerate(found)}
+    return str(policies.versioned_symbols_policy(asked).name)
+
+
 def _generic(wheel: WheelFacts) -> Iterator[Check]:
     machines = {tag.rpartition("-")[2] for tag in wheel.tags}
     limit = _glibc_limit(machines)

@@ -6,11 +6,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from retread.errors import ToolError
 
@@ -28,8 +29,11 @@ class Finished(NamedTuple):
 
 
 def find(program: str, *, why: str) -> Path:
-    """Return the program's path, or raise ToolError that says what needs it."""
-    found = shutil.which(program)
+    """Return the program's path, or raise ToolError that says what needs it.
+
+    Programs that came with retread's own environment (uv, sccache) come before those of the PATH.
+    """
+    found = shutil.which(program, path=os.path.dirname(sys.executable)) or shutil.which(program)  # noqa: PTH120 - a link counts
     if not found:
         raise ToolError(
             f"{program} is not installed; {why}", hint=f"install {program} and run the same command again"
@@ -45,12 +49,46 @@ def run(
     With ``check``, an exit code other than 0 raises ToolError with the command, the code and the last lines.
     When this process is interrupted, the whole group of the program is killed before the interrupt goes on.
     """
+    process = _start(command, env, cwd, subprocess.PIPE, subprocess.PIPE)
+    with process, _watched(process):  # closes the pipes, whatever happens
+        stdout, stderr = process.communicate()
+    if check and process.returncode:
+        raise ToolError(_failure(command, process.returncode, stdout + stderr))
+    return Finished(process.returncode, stdout, stderr)
+
+
+def run_logged(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    log: Path,
+    started: Callable[[int], None] = lambda _: None,
+) -> int:
+    """Run ``command`` with all that it says going to the file ``log``; return its exit code.
+
+    ``started`` gets the process id. An interrupt kills the whole group, as in ``run``.
+    """
+    with log.open("a", encoding="utf-8") as stream:
+        process = _start(command, env, cwd, stream, subprocess.STDOUT)
+        with process, _watched(process):
+            started(process.pid)
+            return process.wait()
+
+
+def _start(
+    command: Sequence[str | Path],
+    env: Mapping[str, str],
+    cwd: Path | None,
+    stdout: int | IO[str],
+    stderr: int,
+) -> subprocess.Popen[str]:
     try:
         process = subprocess.Popen(
             [os.fspath(part) for part in command],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
             env=dict(env),
             cwd=cwd,
             text=True,
@@ -62,18 +100,20 @@ def run(
     _live.add(process)
     if _stopping.is_set():
         _kill(process)
-    with process:  # closes the pipes, whatever happens
-        try:
-            stdout, stderr = process.communicate()
-        except BaseException:
-            _kill(process)
-            process.wait()
-            raise
-        finally:
-            _live.discard(process)
-    if check and process.returncode:
-        raise ToolError(_failure(command, process.returncode, stdout + stderr))
-    return Finished(process.returncode, stdout, stderr)
+    return process
+
+
+@contextmanager
+def _watched(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill the whole group when the block is left by an exception."""
+    try:
+        yield
+    except BaseException:
+        _kill(process)
+        process.wait()
+        raise
+    finally:
+        _live.discard(process)
 
 
 def stop_all() -> None:

@@ -5,6 +5,7 @@ Pure: bytes in, records or one report of every fault out.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import tomllib
 from collections.abc import Iterator
@@ -47,6 +48,19 @@ Text = Annotated[str, msgspec.Meta(min_length=1, description="a text that is not
 Positive = Annotated[int, msgspec.Meta(ge=1, description="an integer from 1 on")]
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
+PLACEHOLDERS: Final = ("version", "architectures", "torch-architectures", "cuda-home", "site-packages")
+"""What a variable of a build may hold in braces."""
+OURS: Final = frozenset(
+    (
+        "PATH", "HOME", "TMPDIR", "LC_ALL", "TZ", "CC", "CXX", "CUDA_HOME", "CUDA_PATH", "MAX_JOBS",
+        "SOURCE_DATE_EPOCH", "PYTHONPATH", "PYTHONHOME", "PYTHONHASHSEED", "GIT_DIR",
+    )
+)  # fmt: skip
+"""Variables of a build that retread sets itself."""
+CODE: Final = (
+    ".c", ".cc", ".cpp", ".cxx", ".cu", ".cuh", ".h", ".hh", ".hpp", ".hxx", ".inl", ".inc", ".ipp", ".tpp", ".S", ".s"
+)  # fmt: skip
+"""Suffixes that make a file a native input whatever the globs say: it could stand in the way of an include."""
 
 
 class _Table(Record, rename="kebab", frozen=True, kw_only=True):
@@ -113,6 +127,17 @@ class Edit(_Table, frozen=True, kw_only=True):
     replace: str
 
 
+class Build(_Table, frozen=True, kw_only=True):
+    """How the source lane compiles a target. What is not said here does not reach the build."""
+
+    python: Text
+    """Range of the Python versions that a wheel can be built for."""
+    requires: tuple[Text, ...]
+    """What the build environment holds; ``recipes/locks/`` pins it with everything below it by hash."""
+    environment: dict[str, str] = msgspec.field(default_factory=dict)
+    """Variable -> value, in which the names of ``PLACEHOLDERS`` in braces are replaced."""
+
+
 class Target(_Table, frozen=True, kw_only=True):
     """One output of a recipe."""
 
@@ -121,9 +146,12 @@ class Target(_Table, frozen=True, kw_only=True):
     revision: Positive
     architectures: tuple[Architecture, ...]
     ptx: tuple[Architecture, ...]
-    base: tuple[Base, ...]
+    base: tuple[Base, ...] = ()
+    """Official wheels of the pinned commit, for the overlay lane."""
+    build: Build | None = None
+    """How to compile it, for the source lane."""
     toolchain: Text = ""
-    """Name of the file in ``recipes/toolchains/`` whose ptxas assembles what the base lacks."""
+    """Name of the file in ``recipes/toolchains/``: its ptxas assembles what the base lacks, its nvcc compiles."""
     note: str = ""
     generated: tuple[Text, ...] = ()
     """Files (globs) of the base wheel that its build made and no source holds."""
@@ -150,12 +178,21 @@ class Recipe(_Table, frozen=True, kw_only=True):
 
 
 class Part(_Table, frozen=True, kw_only=True):
-    """One pinned file of a toolchain, for the machines that it runs on."""
+    """One pinned file of a toolchain, for the machines that it runs on: a wheel, or one of NVIDIA's archives."""
 
+    component: Text
+    """What people call it."""
     machine: Text
-    package: Text
+    package: str = ""
+    """The project on the package index; or:"""
+    path: str = ""
+    """The file's place below the toolchain's ``redistributables``."""
     file: FileName
     sha256: Digest
+    ptxas: str = ""
+    """Path of ptxas inside the part, if this is the part from which overlays take it."""
+    folder: str = ""
+    """The folder of the part that becomes the toolkit's root; without one it is no piece of the toolkit."""
 
 
 class Toolchain(_Table, frozen=True, kw_only=True):
@@ -165,9 +202,11 @@ class Toolchain(_Table, frozen=True, kw_only=True):
     cuda: Cuda
     ptx_isa: Cuda
     """The newest PTX ISA that its ptxas reads."""
-    ptxas: Text
-    """Path of ptxas inside the part."""
+    redistributables: str = ""
+    """The address below which parts with a ``path`` lie."""
     part: tuple[Part, ...]
+    links: dict[str, str] = msgspec.field(default_factory=dict)
+    """Symlinks of the finished tree: path -> target, relative to the link's folder."""
 
 
 def parse_recipe(data: bytes, *, name: str) -> Recipe:
@@ -187,25 +226,93 @@ def parse_recipe(data: bytes, *, name: str) -> Recipe:
 def parse_toolchain(data: bytes, *, name: str) -> Toolchain:
     """Return the toolchain in ``data``; RecipeError lists every fault with its key path."""
     toolchain, faults = strict.read(Toolchain, _toml(data, name))
-    if toolchain is not None and toolchain.name != name:
-        faults = [f"name: is {toolchain.name!r}, the file is {name}.toml"]
+    if toolchain is not None:
+        faults = list(_toolchain_faults(toolchain, name))
     if toolchain is None or faults:
         raise RecipeError(f"toolchain {name} has {_count(faults)}", faults=faults)
     return toolchain
 
 
 def part_for(toolchain: Toolchain, machine: str) -> Part:
-    """Return the part that runs on this machine; PlanError when there is none."""
-    for part in toolchain.part:
-        if part.machine == machine:
-            return part
-    has = ", ".join(part.machine for part in toolchain.part)
-    raise PlanError(f"toolchain {toolchain.name} has no part for {machine} machines, only for {has}")
+    """Return the part that holds this machine's ptxas; PlanError when there is none."""
+    found = [part for part in toolchain.part if part.ptxas]
+    return _for_machine(toolchain, found, machine, "part")[0]
+
+
+def toolkit_parts(toolchain: Toolchain, machine: str) -> tuple[Part, ...]:
+    """Return the pieces of this machine's CUDA toolkit; PlanError when there are none."""
+    found = [part for part in toolchain.part if part.folder]
+    return _for_machine(toolchain, found, machine, "toolkit")
+
+
+def _for_machine(toolchain: Toolchain, parts: list[Part], machine: str, what: str) -> tuple[Part, ...]:
+    found = tuple(part for part in parts if part.machine == machine)
+    if not found:
+        has = ", ".join(dict.fromkeys(part.machine for part in parts)) or "none at all"
+        raise PlanError(f"toolchain {toolchain.name} has no {what} for {machine} machines, only for {has}")
+    return found
+
+
+def native_glob(path: str, globs: tuple[str, ...]) -> str:
+    """Return why a file is a native input: the glob that matches it, or ``*.cuh`` for one with a suffix of code."""
+    suffix = PurePosixPath(path).suffix
+    return matches(path, globs) or (f"*{suffix}" if suffix in CODE else "")
 
 
 def matches(path: str, globs: tuple[str, ...]) -> str:
     """Return the first glob that matches ``path``, or nothing; ``**`` and ``*`` both cross folders."""
     return next((glob for glob in globs if fnmatchcase(path, glob.replace("**", "*"))), "")
+
+
+def _toolchain_faults(toolchain: Toolchain, name: str) -> Iterator[str]:
+    if toolchain.name != name:
+        yield f"name: is {toolchain.name!r}, the file is {name}.toml"
+    base = toolchain.redistributables
+    if base and not re.fullmatch(r"https?://[^/@?#]+/([^?#]*/)?", base):
+        yield "redistributables: is not an http address that ends with a slash and holds no password"
+    with_ptxas: dict[str, int] = {}
+    files: dict[tuple[str, str, str], int] = {}
+    for index, part in enumerate(toolchain.part):
+        for fault in _part_faults(toolchain, part):
+            yield f"part[{index}]{fault}"
+        first = files.setdefault((part.machine, part.file, part.folder), index)
+        if first != index:
+            yield f"part[{index}].file: {part.file!r} is part[{first}] already"
+        if part.ptxas and with_ptxas.setdefault(part.machine, index) != index:
+            yield f"part[{index}].ptxas: part[{with_ptxas[part.machine]}] has ptxas for {part.machine} already"
+    for link, target in toolchain.links.items():
+        aim = posixpath.normpath(posixpath.join(posixpath.dirname(link), target))
+        if not _is_inside(link):
+            yield f'links."{link}": leaves the toolkit'
+        elif not target or aim.startswith(("/", "..")):
+            yield f'links."{link}": its target {target!r} leaves the toolkit'
+
+
+def _part_faults(toolchain: Toolchain, part: Part) -> Iterator[str]:
+    if bool(part.package) == bool(part.path):
+        given = "both package and path" if part.path else "neither package nor path"
+        yield f": {given}; a part is either on a package index or below redistributables"
+    if part.path:
+        if not toolchain.redistributables:
+            yield ".path: the toolchain has no redistributables, below which it could lie"
+        if not _is_inside(part.path):
+            yield f".path: {part.path!r} leaves the redistributables"
+        if part.path.rpartition("/")[2] != part.file:
+            yield f".file: is {part.file!r}, the path ends with {part.path.rpartition('/')[2]!r}"
+    ending = ".tar.xz" if part.path else ".whl"
+    if not part.file.endswith(ending):
+        yield f".file: {part.file!r} does not end with {ending}"
+    if part.ptxas and part.path:
+        yield ".ptxas: it is taken out of a wheel; a part with a path is none"
+    for key, value in (("ptxas", part.ptxas), ("folder", part.folder)):
+        if value and not _is_inside(value):
+            yield f".{key}: {value!r} leaves the part"
+    if not part.ptxas and not part.folder:
+        yield ": neither folder nor ptxas; the part would serve nothing"
+
+
+def _is_inside(path: str) -> bool:
+    return "\\" not in path and not {"", ".", ".."} & set(path.split("/"))
 
 
 def _toml(data: bytes, name: str) -> dict[str, Any]:
@@ -277,6 +384,10 @@ def _repository_faults(pin: Pin) -> Iterator[str]:
 
 
 def _target_faults(key: str, target: Target) -> Iterator[str]:
+    if not target.base and target.build is None:
+        yield "base, build: neither is there, so no lane can make it"
+    if target.build is not None:
+        yield from _build_faults(target, target.build)
     expected = "cu" + target.cuda.replace(".", "")
     if key != expected:
         yield f"cuda: {target.cuda} belongs to a target named {expected!r}"
@@ -301,6 +412,31 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
             Requirement(text)
         except InvalidRequirement as error:
             yield f"requires[{index}]: {text!r}: {str(error).splitlines()[0]}"
+
+
+def _build_faults(target: Target, build: Build) -> Iterator[str]:
+    if not target.toolchain:
+        yield "toolchain: missing; a build needs the one whose nvcc compiles"
+    try:
+        SpecifierSet(build.python)
+    except InvalidSpecifier:
+        yield f"build.python: {build.python!r} is not a version range like '>=3.10,<3.14'"
+    for index, text in enumerate(build.requires):
+        try:
+            Requirement(text)
+        except InvalidRequirement as error:
+            yield f"build.requires[{index}]: {text!r}: {str(error).splitlines()[0]}"
+    for name, value in build.environment.items():
+        if name in OURS or name.startswith(("RETREAD_", "SCCACHE_")):
+            yield f"build.environment.{name}: is retread's to set"
+        for found in re.findall(r"\{([^{}]*)\}", value):
+            if found not in PLACEHOLDERS:
+                near = strict.near_miss(found, PLACEHOLDERS)
+                yield f"build.environment.{name}: there is no {{{found}}}{near}; known are {', '.join(PLACEHOLDERS)}"
+    if any("{torch-architectures}" in value for value in build.environment.values()):
+        for one in target.ptx:
+            if one not in target.architectures:
+                yield f"ptx: torch's list cannot say PTX for {one} without its machine code; add it to architectures"
 
 
 def _architecture_faults(field: str, values: tuple[Arch, ...], cuda: str) -> Iterator[str]:

@@ -13,6 +13,8 @@ from retread.plan import Plan
 from retread.units import size
 
 if TYPE_CHECKING:
+    from retread.comparison import Comparison
+    from retread.machine import ToolchainReport
     from retread.store import Entry
 
 DEVICES: Final = {
@@ -27,6 +29,7 @@ DEVICES: Final = {
     Arch("12.1"): "DGX Spark",
 }
 """The GPUs that people ask about, by capability."""
+_SHOWN: Final = 40
 
 
 def plan(found: Plan) -> str:
@@ -104,6 +107,35 @@ def audit(report: AuditReport) -> str:
     else:
         verdict = f"the rules of any wheel {'hold' if report.ok else 'DO NOT HOLD'}"
     return "\n".join([*_table(rows), f"{report.wheel}: {verdict}"])
+
+
+def comparison(found: Comparison) -> str:
+    """Return what two wheels have in common, and at most 40 differences, those that matter first."""
+    lines = [f"{found.tier}: {found.tier.meaning}"]
+    ordered = sorted(found.differences, key=lambda one: not one.runs)
+    rows = [
+        ("matters" if one.runs else "harmless", one.member or "archive", str(one.kind), one.detail)
+        for one in ordered[:_SHOWN]
+    ]
+    lines += _table(rows) if rows else []
+    more = len(ordered) - _SHOWN
+    return "\n".join([*lines, f"  and {more} more"] if more > 0 else lines)
+
+
+def toolchain(report: ToolchainReport) -> str:
+    """Return a toolchain's parts, where they come from as far as that was asked, and what became of the toolkit."""
+    state = f"{report.version} in {report.root} ({report.origin})" if report.root else "not in the store"
+    if report.obstacles:
+        state = "cannot be had here"
+    if report.architectures:
+        state += f", compiles for {' '.join(report.architectures)}"
+    rows = [
+        (one.component, one.file, f"cannot be had: {one.obstacle}" if one.obstacle else one.origin)
+        for one in report.parts
+    ]
+    return "\n".join(
+        [f"{report.name}  CUDA {report.cuda} for {report.machine}: {state}", *(_table(rows) if rows else [])]
+    )
 
 
 def store(root: Path, entries: Sequence[Entry], *, now: float) -> str:

@@ -8,6 +8,7 @@ from packaging.utils import canonicalize_name
 
 from retread import policy
 from retread.model import (
+    CompileStatement,
     Exempt,
     FileStatement,
     LibraryFacts,
@@ -18,7 +19,7 @@ from retread.model import (
     SubmoduleStatement,
     ToolchainStatement,
 )
-from retread.recipe import Base, Recipe, Target, Toolchain
+from retread.recipe import Recipe, Target, Toolchain
 from retread.series import Patch
 from retread.version import __version__
 
@@ -26,7 +27,7 @@ from retread.version import __version__
 def statement(
     recipe: Recipe,
     target: str,
-    base: Base,
+    base: FileStatement | CompileStatement,
     patches: Sequence[Patch],
     *,
     version: str,
@@ -52,7 +53,8 @@ def statement(
         ),
         commit_time=time,
         sdist=FileStatement(file=recipe.sdist.file, sha256=recipe.sdist.sha256),
-        base=FileStatement(file=base.file, sha256=base.sha256),
+        base=base if isinstance(base, FileStatement) else None,
+        compiled=base if isinstance(base, CompileStatement) else None,
         series=tuple(map(_patch, patches)),
         toolchain=toolchain,
         libraries=dict(libraries),

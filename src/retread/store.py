@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from functools import partial
@@ -28,6 +28,7 @@ from retread.model import Record
 _STAMP = "stamp.json"
 _FORMAT = 1
 _GIVEN_UP_DAYS = 30
+_WORK = "work"
 
 
 class Kind(StrEnum):
@@ -38,9 +39,16 @@ class Kind(StrEnum):
     PATCHED = "patched"
     BASES = "bases"
     TOOLCHAINS = "toolchains"
+    TOOLKITS = "toolkits"
+    ENVIRONMENTS = "environments"
+    COMPILED = "compiled"
     CUBINS = "cubins"
     LIBRARIES = "libraries"
     WHEELS = "wheels"
+
+
+_LARGE = {Kind.TREES, Kind.TOOLKITS, Kind.ENVIRONMENTS}
+"""Kinds with thousands of files; their stamps hold the top-level ones."""
 
 
 class _File(Record, frozen=True, kw_only=True):
@@ -75,6 +83,17 @@ class Store:
     def __init__(self, root: Path, *, waiting: Callable[[str], None] = lambda _: None) -> None:
         self.root = root
         self._waiting = waiting
+        self._moved: dict[Kind, Store] = {}
+
+    def anew(self, kinds: Collection[Kind], root: Path) -> Store:
+        """Return this store with the rooms of ``kinds`` under ``root`` instead, so that results are made again.
+
+        Only for looking up and making: what lists or removes entries does not look under ``root``.
+        """
+        other = Store(self.root, waiting=self._waiting)
+        moved = Store(root, waiting=self._waiting)
+        other._moved = {**self._moved, **dict.fromkeys(kinds, moved)}
+        return other
 
     def get(self, kind: Kind, key: str) -> Path | None:
         """Return the finished entry, or None; an entry whose files were changed since is not finished."""
@@ -99,6 +118,8 @@ class Store:
 
         When ``build`` raises, nothing stays. Another process that makes the same entry is waited for.
         """
+        if moved := self._moved.get(kind):
+            return moved.make(kind, key, build)  # with locks and scratch on its own disk
         if found := self.use(kind, key):
             return found
         with fs.disk_errors(self.root), self.lock(f"{kind}-{key}", tell=True):
@@ -116,6 +137,20 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True)
             work.rename(path)
         return path
+
+    def discard(self, kind: Kind, key: str) -> None:
+        """Remove an entry that turned out to be void."""
+        with fs.disk_errors(self.root), self.lock(f"{kind}-{key}"):
+            fs.remove(self._path(kind, key))
+
+    @contextmanager
+    def workroom(self, name: str) -> Iterator[Path]:
+        """Yield a folder that is kept between runs, for work that goes on where it was; one process at a time."""
+        with fs.disk_errors(self.root), self.lock(f"work-{name}", tell=True):
+            path = self._room(_WORK) / name
+            path.mkdir(exist_ok=True)
+            yield path
+            os.utime(path)
 
     @contextmanager
     def lock(self, name: str, *, tell: bool = False) -> Iterator[None]:
@@ -227,7 +262,7 @@ class Store:
     def _path(self, kind: Kind, key: str) -> Path:
         if not key.isalnum():
             raise StoreError(f"{key!r} is not a key")
-        return self.root / kind / key[:2] / key
+        return self._moved.get(kind, self).root / kind / key[:2] / key
 
 
 def default_root(environment: dict[str, str]) -> Path:
@@ -239,14 +274,14 @@ def default_root(environment: dict[str, str]) -> Path:
 
 
 def _files(path: Path, kind: Kind) -> dict[str, _File]:
-    """Return every file; of a source tree, which has thousands, the top-level ones: who takes a file out checks it."""
+    """Return every file; of a source tree or a toolkit the top-level ones: who takes a file out of a tree checks it."""
     found = {}
     for folder, folders, names in os.walk(path):
         for name in names:
             file = Path(folder) / name
             status = file.lstat()
             found[str(file.relative_to(path))] = _File(size=status.st_size, mtime_ns=status.st_mtime_ns)
-        if kind is Kind.TREES:
+        if kind in _LARGE:
             folders.clear()
     found.pop(_STAMP, None)
     return found

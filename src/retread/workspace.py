@@ -25,6 +25,8 @@ class Loaded(NamedTuple):
     proofs: Mapping[str, bytes]
     """Commit -> bytes of its proof, for those commits of the pin that have one."""
     toolchains: Mapping[str, Toolchain]
+    locks: Mapping[str, bytes]
+    """Target -> lock of its build environment, for those that have one."""
 
     def parsed_proofs(self) -> dict[str, Proof]:
         """Return the proofs, each recomputed from its listing; SourceError for one of another commit."""
@@ -74,7 +76,18 @@ def load(root: Path, name: str) -> Loaded:
         files=files,
         proofs=_proofs(root, found),
         toolchains=_toolchains(root, found),
+        locks=_locks(root, found),
     )
+
+
+def lock_path(root: Path, recipe: str, target: str) -> Path:
+    """Return where the lock of a target's build environment lies."""
+    return root / "recipes" / "locks" / f"{recipe}-{target}.txt"
+
+
+def _locks(root: Path, found: Recipe) -> dict[str, bytes]:
+    paths = {target: lock_path(root, found.name, target) for target in found.targets}
+    return {target: path.read_bytes() for target, path in paths.items() if path.is_file()}
 
 
 def _proofs(root: Path, found: Recipe) -> dict[str, bytes]:
@@ -93,16 +106,20 @@ def _proofs(root: Path, found: Recipe) -> dict[str, bytes]:
 def load_toolchain(root: Path, name: str) -> Toolchain:
     """Read ``recipes/toolchains/<name>.toml``."""
     path = root / "recipes" / "toolchains" / f"{name}.toml"
-    known = [item.stem for item in path.parent.glob("*.toml")]
     if not path.is_file():
-        raise RecipeError(f"there is no toolchain {name!r}{near_miss(name, known)}")
+        raise RecipeError(f"there is no toolchain {name!r}{near_miss(name, toolchains(root))}")
     return recipe.parse_toolchain(path.read_bytes(), name=name)
 
 
+def toolchains(root: Path) -> list[str]:
+    """Return the names of all toolchains."""
+    return sorted(path.stem for path in (root / "recipes" / "toolchains").glob("*.toml"))
+
+
 def _toolchains(root: Path, found: Recipe) -> dict[str, Toolchain]:
-    toolchains: dict[str, Toolchain] = {}
+    loaded: dict[str, Toolchain] = {}
     for key, target in found.targets.items():
-        if not target.toolchain or target.toolchain in toolchains:
+        if not target.toolchain or target.toolchain in loaded:
             continue
         toolchain = load_toolchain(root, target.toolchain)
         if toolchain.cuda != target.cuda:
@@ -111,5 +128,5 @@ def _toolchains(root: Path, found: Recipe) -> dict[str, Toolchain]:
                 f"toolchain {toolchain.name} is {toolchain.cuda}",
                 hint="code is assembled with exactly the CUDA release that the target names",
             )
-        toolchains[target.toolchain] = toolchain
-    return toolchains
+        loaded[target.toolchain] = toolchain
+    return loaded

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from retread import strict
 from retread.errors import PlanError, RecipeError
-from retread.recipe import Recipe, matches, parse_recipe, parse_toolchain, part_for
+from retread.recipe import Recipe, matches, parse_recipe, parse_toolchain, part_for, toolkit_parts
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
@@ -60,12 +60,13 @@ TOOLCHAIN = """\
 name = "cuda-12.8"
 cuda = "12.8"
 ptx-isa = "8.7"
-ptxas = "bin/ptxas"
 [[part]]
+component = "ptxas"
 machine = "x86_64"
 package = "nvcc"
 file = "nvcc-1.whl"
 sha256 = "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+ptxas = "bin/ptxas"
 """
 SCHEMA = json.loads(msgspec.json.encode(strict.schema(Recipe)))
 EDITOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -99,9 +100,11 @@ def test_shipped_recipes_parse_and_fit_the_schema(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TOOLCHAINS, ids=lambda path: path.stem)
-def test_shipped_toolchains_parse(path: Path) -> None:
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_shipped_toolchains_parse(path: Path, machine: str) -> None:
     found = parse_toolchain(path.read_bytes(), name=path.stem)
-    assert part_for(found, "x86_64").machine == "x86_64"
+    assert part_for(found, machine).machine == machine
+    assert {"nvcc", "cudart", "cccl"} <= {part.component for part in toolkit_parts(found, machine)}
 
 
 def test_there_is_something_shipped() -> None:
@@ -331,6 +334,82 @@ def test_a_toolchain_tells_its_faults() -> None:
         "part[0].machin: unknown key (did you mean 'machine'?)",
         "part[0].machine: missing",
     )
+
+
+PART = """\
+[[part]]
+component = "nvcc"
+machine = "x86_64"
+path = "cuda_nvcc/linux-x86_64/nvcc-archive.tar.xz"
+file = "nvcc-archive.tar.xz"
+sha256 = "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"
+folder = "nvcc-archive"
+"""
+WHOLE = TOOLCHAIN.replace("[[part]]", 'redistributables = "https://host/redist/"\n[[part]]') + PART
+LINKS = '[links]\nlib64 = "lib"\n"lib/a.so" = "../nvvm/b.so"\n'
+
+
+def test_a_toolkit_is_made_of_the_parts_with_a_folder() -> None:
+    found = parse_toolchain((WHOLE + LINKS).encode(), name="cuda-12.8")
+    assert part_for(found, "x86_64").component == "ptxas"
+    assert [part.component for part in toolkit_parts(found, "x86_64")] == ["nvcc"]
+    assert found.links == {"lib64": "lib", "lib/a.so": "../nvvm/b.so"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ([('path = "cuda_nvcc', 'package = "nvcc"\npath = "cuda_nvcc')],
+         ["part[1]: both package and path; a part is either on a package index or below redistributables"]),
+        ([('package = "nvcc"\n', "")],
+         ["part[0]: neither package nor path; a part is either on a package index or below redistributables"]),
+        ([('redistributables = "https://host/redist/"\n', "")],
+         ["part[1].path: the toolchain has no redistributables, below which it could lie"]),
+        ([('path = "cuda_nvcc/', 'path = "../cuda_nvcc/')],
+         ["part[1].path: '../cuda_nvcc/linux-x86_64/nvcc-archive.tar.xz' leaves the redistributables"]),
+        ([('file = "nvcc-archive.tar.xz"', 'file = "other.tar.xz"')],
+         ["part[1].file: is 'other.tar.xz', the path ends with 'nvcc-archive.tar.xz'"]),
+        ([("nvcc-1.whl", "nvcc-1.zip")], ["part[0].file: 'nvcc-1.zip' does not end with .whl"]),
+        ([("/nvcc-archive.tar.xz", "/x.whl"), ('"nvcc-archive.tar.xz"', '"x.whl"')],
+         ["part[1].file: 'x.whl' does not end with .tar.xz"]),
+        ([('folder = "nvcc-archive"', 'folder = "../x"')], ["part[1].folder: '../x' leaves the part"]),
+        ([('folder = "nvcc-archive"', 'folder = "."')], ["part[1].folder: '.' leaves the part"]),
+        ([('ptxas = "bin/ptxas"', 'ptxas = "/bin/ptxas"')], ["part[0].ptxas: '/bin/ptxas' leaves the part"]),
+        ([('folder = "nvcc-archive"', 'ptxas = "bin/ptxas"')],
+         ["part[1].ptxas: it is taken out of a wheel; a part with a path is none",
+          "part[1].ptxas: part[0] has ptxas for x86_64 already"]),
+        ([('ptxas = "bin/ptxas"\n', "")], ["part[0]: neither folder nor ptxas; the part would serve nothing"]),
+        ([('[links]', PART + '[links]')], ["part[2].file: 'nvcc-archive.tar.xz' is part[1] already"]),
+        ([('lib64 = "lib"', '"../lib64" = "lib"')], ['links."../lib64": leaves the toolkit']),
+        ([('lib64 = "lib"', 'lib64 = "../lib"')], ["links.\"lib64\": its target '../lib' leaves the toolkit"]),
+        ([('lib64 = "lib"', 'lib64 = "/lib"')], ["links.\"lib64\": its target '/lib' leaves the toolkit"]),
+        ([('"../nvvm/b.so"', '"../../b.so"')], ["links.\"lib/a.so\": its target '../../b.so' leaves the toolkit"]),
+        ([("https://host/redist/", "https://host/redist")],
+         ["redistributables: is not an http address that ends with a slash and holds no password"]),
+        ([("https://host/redist/", "https://me:pw@host/")],
+         ["redistributables: is not an http address that ends with a slash and holds no password"]),
+        ([('component = "nvcc"\n', ""), ('lib64 = "lib"', "lib64 = 64")],
+         ["part[1].component: missing", "links.lib64: expected `str`, got `int`"]),
+    ],
+)  # fmt: skip
+def test_a_toolkit_s_faults_are_told_with_their_places(
+    changes: list[tuple[str, str]], told: list[str]
+) -> None:
+    text = WHOLE + LINKS
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    with pytest.raises(RecipeError) as caught:
+        parse_toolchain(text.encode(), name="cuda-12.8")
+    assert list(caught.value.faults) == told
+
+
+def test_a_machine_without_a_toolkit_is_named() -> None:
+    whole = parse_toolchain(WHOLE.encode(), name="cuda-12.8")
+    with pytest.raises(PlanError, match=r"cuda-12\.8 has no toolkit for aarch64 machines, only for x86_64"):
+        toolkit_parts(whole, "aarch64")
+    with pytest.raises(PlanError, match="has no toolkit for x86_64 machines, only for none at all"):
+        toolkit_parts(parse_toolchain(TOOLCHAIN.encode(), name="cuda-12.8"), "x86_64")
 
 
 def test_a_machine_without_a_part_is_named() -> None:

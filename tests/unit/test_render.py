@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from retread import render
 from retread.arch import Arch
+from retread.comparison import Comparison, Difference, Side, Tier, What
 from retread.model import (
     Applied,
     AuditReport,
@@ -233,10 +234,31 @@ def test_a_store_counts_its_rooms() -> None:
     assert render.store(Path("/store"), [], now=0.0).splitlines()[1] == "  all  0 entries  0 kB"
 
 
+def comparison(tier: Tier, *differences: Difference) -> Comparison:
+    side = Side(file="demo-1.2-py3-none-any.whl", sha256=DIGEST)
+    return Comparison(schema=1, first=side, second=side, tier=tier, differences=differences)
+
+
+COMMENT = Difference(member="demo/_C.so", kind=What.SECTION, detail=".comment (19 bytes)", runs=False)
+MISSING = Difference(member="demo/x.py", kind=What.FIRST, detail="", runs=True)
+
+
+def test_a_comparison_says_what_matters_first() -> None:
+    assert render.comparison(comparison(Tier.IDENTICAL)) == "identical: the same bytes"
+    assert render.comparison(comparison(Tier.DIFFERENT, COMMENT, MISSING)).splitlines() == [
+        "different: what is installed can behave differently",
+        "  matters   demo/x.py   only in first",
+        "  harmless  demo/_C.so  section        .comment (19 bytes)",
+    ]
+    long = render.comparison(comparison(Tier.SAME_CODE, *[COMMENT] * 42)).splitlines()
+    assert (len(long), long[-1]) == (42, "  and 2 more")
+
+
 @pytest.mark.parametrize(
     "text",
     [
         render.plan(PLAN),
+        render.comparison(comparison(Tier.DIFFERENT, COMMENT, MISSING)),
         render.wheel(replace(WHEEL, statement=STATEMENT)),
         render.audit(report()),
         render.series("demo-1.2", [Applied(name="0001-a.patch", verdict=Verdict.APPLIES)]),

@@ -272,3 +272,19 @@ def test_no_test_can_reach_the_user_s_own_store(tmp_path: Path) -> None:
     without = {name: value for name, value in os.environ.items() if name != "RETREAD_STORE"}
     with pytest.raises(StoreError, match="a file is in the way"):
         Store(default_root(without)).make(Kind.TREES, KEY, _build)
+
+
+def test_some_kinds_can_be_made_anew(store: Store, tmp_path: Path) -> None:
+    kept, old = (store.make(kind, KEY, _build) for kind in (Kind.DOWNLOADS, Kind.WHEELS))
+    other = store.anew([Kind.WHEELS, Kind.LIBRARIES], tmp_path / "anew")
+    assert other.use(Kind.WHEELS, KEY) is None
+    assert other.make(Kind.DOWNLOADS, KEY, _never) == other.get(Kind.DOWNLOADS, KEY) == kept
+    new = other.make(Kind.WHEELS, KEY, _build)
+    assert new.is_relative_to(tmp_path / "anew")
+    assert other.make(Kind.WHEELS, KEY, _never) == other.use(Kind.WHEELS, KEY) == new
+    assert store.get(Kind.WHEELS, KEY) == old
+    assert {entry.path for entry in store.entries()} == {kept, old}
+    again = other.anew([Kind.WHEELS], tmp_path / "again")
+    assert again.get(Kind.WHEELS, KEY) is None
+    assert again.make(Kind.LIBRARIES, KEY, _build).is_relative_to(tmp_path / "anew")
+    assert store.get(Kind.LIBRARIES, KEY) is None

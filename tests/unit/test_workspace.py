@@ -58,7 +58,6 @@ TOOLCHAIN = """\
 name = "cuda-12.8"
 cuda = "12.8"
 ptx-isa = "8.7"
-ptxas = "bin/ptxas"
 part = []
 """
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import msgspec
 
 from retread import proc
-from retread.errors import SeriesError, StoreError, ToolError
+from retread.errors import SeriesError, ToolError
 from retread.model import Applied, Change, ChangeKind, PatchedTree, Record, SourceTree, Verdict
+from retread.pinned import pristine
 from retread.proof import blob_id
 from retread.series import Patch
 from retread.strict import near_miss
@@ -93,7 +94,7 @@ def try_series(
     for path in {change.path for patch in patches for change in patch.changes}:
         if path in source.manifest.files:
             (work / path).parent.mkdir(parents=True, exist_ok=True)
-            (work / path).write_bytes(_pristine(source, path))
+            (work / path).write_bytes(pristine(source, path).read_bytes())
     results = []
     for patch in patches:
         file = into / patch.name
@@ -101,17 +102,6 @@ def try_series(
         results.append(_try(git, source, patch, file, work))
         file.unlink()
     return results
-
-
-def _pristine(source: SourceTree, path: str) -> bytes:
-    """Return a file of the pinned tree; StoreError when the store's copy is not the pinned one any more."""
-    data = (source.root / path).read_bytes() if (source.root / path).is_file() else b""
-    if blob_id(data) != source.manifest.files[path]:
-        raise StoreError(
-            f"the store's copy of {path} was changed: {source.root / path}",
-            hint=f"remove {source.root.parent} and run the same command again",
-        )
-    return data
 
 
 def _try(git: _Git, source: SourceTree, patch: Patch, file: Path, work: Path) -> Applied:

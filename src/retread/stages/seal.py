@@ -20,11 +20,6 @@ from retread.wheelfile import Verified, Wheel, copies, sealed
 from retread.zipwrite import Copied, Deflated, NewBytes, NewDeflated, Source, write
 
 
-def file_name(wheel: Wheel, version: str) -> str:
-    """Return the name of the sealed wheel: the base wheel's with the new version."""
-    return wheel.name.with_version(version).file_name
-
-
 def seal(
     wheel: Wheel,
     verified: Verified,
@@ -34,13 +29,17 @@ def seal(
     libraries: Mapping[str, tuple[Path, Deflated]],
     statement: Statement,
     patches: Mapping[str, bytes],
+    platform: str,
     into: Path,
 ) -> Path:
     """Write the finished wheel into ``into`` and return its path.
 
-    ``libraries`` maps member names to deflated replacements, ``patches`` names to bytes for the bill of materials.
+    ``libraries`` maps member names to deflated replacements, ``patches`` names to bytes for the bill of materials;
+    ``platform`` takes the place of the wheel's platform tag, if it is not empty.
     """
     name = wheel.name.with_version(statement.version)
+    if platform:
+        name = name.with_platform(platform)
     sources: dict[str, Source] = {one.name: one for one in copies(wheel, verified, stem=name.stem)}
     dist_info = f"{name.stem}.dist-info"
     _patch(sources, patched)
@@ -49,6 +48,9 @@ def seal(
         sources[member] = NewDeflated(name=member, path=path, deflated=deflated, executable=executable)
     for member, text in _edited(wheel, target, patched, statement.version).items():
         sources[member] = NewBytes(name=member, content=text.encode())
+    if platform:
+        text = metadata.set_tags(wheel.wheel, name.tag_set)
+        sources[f"{dist_info}/WHEEL"] = NewBytes(name=f"{dist_info}/WHEEL", content=text.encode())
     additions = {
         "METADATA": _metadata(wheel, target, statement.version).encode(),
         STATEMENT: msgspec.json.format(msgspec.json.encode(statement)) + b"\n",

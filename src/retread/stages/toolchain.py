@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from retread import arch, proc
+from retread import arch, proc, release
 from retread.arch import Arch
 from retread.contents import unpack
 from retread.errors import FatbinError, RecipeError
@@ -53,20 +53,18 @@ class Assembler(NamedTuple):
         return out.read_bytes()
 
 
-def install(toolchain: Toolchain, part: Path, into: Path, env: Mapping[str, str]) -> None:
+def install(toolchain: Toolchain, part: Part, archive: Path, into: Path, env: Mapping[str, str]) -> None:
     """Take ptxas out of its wheel into ``into`` and check its release; RecipeError when it is another one."""
-    with Wheel(part) as wheel:
-        entry = wheel.archive.by_name.get(toolchain.ptxas)
+    with Wheel(archive) as wheel:
+        entry = wheel.archive.by_name.get(part.ptxas)
         if entry is None:
-            raise RecipeError(f"toolchain {toolchain.name}: {part.name} holds no {toolchain.ptxas}")
+            raise RecipeError(f"toolchain {toolchain.name}: {part.file} holds no {part.ptxas}")
         program = unpack(wheel, entry, into / _PROGRAM)
     program.chmod(0o755)
-    said = proc.run([program, "--version"], env=env).stdout
-    release = re.search(r"release (\d+\.\d+), (V\S+)", said)
-    if release is None or release[1] != toolchain.cuda:
-        found = release[1] if release else "of an unknown release"
-        raise RecipeError(f"toolchain {toolchain.name}: its ptxas is {found}, not {toolchain.cuda}")
-    (into / _FACTS).write_bytes(msgspec.json.encode(_Facts(version=f"ptxas {release[1]}, {release[2]}")))
+    found = release.read(program, env)
+    if found.cuda != toolchain.cuda:
+        raise RecipeError(f"toolchain {toolchain.name}: its ptxas is {found.cuda}, not {toolchain.cuda}")
+    (into / _FACTS).write_bytes(msgspec.json.encode(_Facts(version=found.version)))
 
 
 def load(entry: Path, toolchain: Toolchain, part: Part, env: Mapping[str, str]) -> Assembler:

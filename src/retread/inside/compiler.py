@@ -1,0 +1,113 @@
+"""Stands in for nvcc, cc and c++ while a build runs: asks the jobserver for leave, compiles through the cache, reports.
+
+One program under three names. A command that compiles no unit (a link, ``--version``) becomes the real one at once.
+The file that RETREAD_CONTROL names says which real programs stand behind the names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+TYPE_CHECKING = False  # typing itself is not needed to run
+if TYPE_CHECKING:
+    from typing import Any
+
+SOURCES = (".cu", ".c", ".cc", ".cpp", ".cxx", ".c++", ".C")
+HEADERS_TOO = {"-MMD": "-MD", "--generate-nonsystem-dependencies-with-compile": "-MD"}
+"""Depfiles have to name system headers, too: they are what proves that compiled code may be used again."""
+WITH_DEPFILE = {"-MD", "--generate-dependencies-with-compile"}
+
+
+def main() -> int:
+    """Run the real compiler as the arguments say and return its exit code."""
+    with open(os.environ["RETREAD_CONTROL"], encoding="utf-8") as file:
+        control = json.load(file)
+    tool = os.path.basename(sys.argv[0])
+    real = control["tools"][tool]
+    own = {os.path.join(control["bin"], name): path for name, path in control["tools"].items()}
+    given = [own.get(one, one) for one in sys.argv[1:]]
+    source = next((one for one in given if one.endswith(SOURCES) and not one.startswith("-")), None)
+    if source is None or not {"-c", "--compile", "-dc", "--device-c"} & set(given) or "--dryrun" in given:
+        os.execv(real, [real, *given])
+    output = _value(given, "-o") or _value(given, "--output-file")
+    output = output or os.path.splitext(os.path.basename(source))[0] + ".o"
+    arguments = _arguments(tool, given, output, control)
+    unit = {
+        "source": os.path.abspath(source),
+        "output": os.path.abspath(output),
+        "tool": tool,
+        "folder": os.getcwd(),
+    }
+    unit["depfile"] = os.path.abspath(
+        _value(arguments, "-MF") or _value(arguments, "--dependency-output") or ""
+    )
+    return _compile([*control["launcher"], real, *arguments], unit, control)
+
+
+def _value(arguments: list[str], option: str) -> str | None:
+    for index, one in enumerate(arguments):
+        if one == option and index + 1 < len(arguments):
+            return arguments[index + 1]
+        if one.startswith(f"{option}="):
+            return one[len(option) + 1 :]
+    return None
+
+
+def _arguments(tool: str, given: list[str], output: str, control: dict[str, Any]) -> list[str]:
+    """Return the arguments with everything that makes the object the same on every machine, and a full depfile."""
+    arguments = [HEADERS_TOO.get(one, one) for one in given]
+    if not WITH_DEPFILE & set(arguments):
+        arguments += ["-MD", "-MF", f"{output}.d"]
+    maps = [f"-ffile-prefix-map={old}={new}" for old, new in control["prefixes"].items()]
+    if tool != "nvcc":
+        return arguments + maps
+    for one in maps:
+        arguments += ["-Xcompiler", one]
+    if control["seed"]:  # the cache runs nvcc's steps itself, always under the same names
+        arguments += [f"--frandom-seed={os.path.basename(output)}", "--objdir-as-tempdir"]
+    return arguments
+
+
+def _compile(command: list[str], unit: dict[str, Any], control: dict[str, Any]) -> int:
+    """Wait for leave, run ``command``, say how it went; a failed or interrupted one leaves no object behind."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(control["socket"])
+        talk = line.makefile("rw", encoding="utf-8")
+        print(json.dumps(unit), file=talk, flush=True)
+        if talk.readline().strip() != "go":
+            return 1
+        started = time.monotonic()
+        code = 1
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+            code = done.returncode
+            said = done.stdout.decode("utf-8", "replace")
+        except OSError as error:
+            said = f"{command[0]}: {error.strerror}\n"
+        finally:
+            if code:
+                try:
+                    os.unlink(unit["output"])
+                except FileNotFoundError:
+                    pass
+        sys.stdout.write(said)
+        sys.stdout.flush()
+        told = {"code": code, "seconds": time.monotonic() - started, "said": said[-200_000:] if code else ""}
+        print(json.dumps({**told, "command": command if code else []}), file=talk, flush=True)
+        talk.readline()
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Stage *environment*: what a build may import, exactly as the lock pins it, installed by uv, nothing of it built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from retread import proc
+from retread.errors import FetchError, RecipeError
+from retread.net import Settings
+
+VENV = "venv"
+
+
+def index_options(settings: Settings) -> list[str]:
+    """Return the user's own index settings as options of uv.
+
+    All indexes count alike, as they do for pip, whose settings these may be; what is installed is pinned by hash.
+    """
+    options = ["--no-config", "--index-strategy", "unsafe-best-match"]
+    for index, address in enumerate(settings.indexes):
+        options += ["--index" if index else "--default-index", address]
+    for folder in settings.folders:
+        options += ["--find-links", str(folder)]
+    return options if settings.indexes else [*options, "--no-index"]
+
+
+def install(
+    lock: Path, python: str, into: Path, *, cache: Path, settings: Settings, environment: Mapping[str, str]
+) -> None:
+    """Make ``into/venv`` from a lock with hashes; FetchError with what uv says when a file cannot be had."""
+    uv = proc.find("uv", why="it installs what a build needs")
+    env = {name: value for name, value in environment.items() if not name.startswith(("UV_", "VIRTUAL_ENV"))}
+    env |= {
+        "UV_CACHE_DIR": str(cache),
+        "UV_LINK_MODE": "hardlink",
+        "UV_PYTHON_DOWNLOADS": "never",
+        "UV_NO_PROGRESS": "1",
+    }
+    if isinstance(settings.verify, str):
+        env["SSL_CERT_FILE"] = settings.verify
+    venv = into / VENV
+    proc.run([uv, "venv", "--quiet", "--no-config", "--relocatable", "--python", python, venv], env=env)
+    command: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", venv / "bin" / "python"]
+    command += ["--require-hashes", "--only-binary", ":all:", "--requirements", lock]
+    done = proc.run([*command, *index_options(settings)], env=env, check=False)
+    if done.code:
+        raise FetchError(
+            f"the build environment of {lock.stem} could not be installed",
+            faults=[line.strip() for line in done.stderr.splitlines() if line.strip()][:12],
+            hint="check the index settings and the network; if a file is gone, make the lock anew"
+            " (retread recipe lock)",
+        )
+
+
+def site_packages(entry: Path) -> Path:
+    """Return the folder of the installed packages in a finished store entry."""
+    return next((entry / VENV / "lib").glob("python*")) / "site-packages"
+
+
+def resolve(
+    requires: Sequence[str], python: str, *, settings: Settings, environment: Mapping[str, str], scratch: Path
+) -> str:
+    """Return a lock of ``requires`` for every Python of the range ``python``: all files by hash.
+
+    ToolError with what the resolver says when there is no solution.
+    """
+    uv = proc.find("uv", why="it resolves what a build needs")
+    wanted, lock = scratch / "requires.in", scratch / "lock.txt"
+    wanted.write_text("\n".join(requires) + "\n", "utf-8")
+    command: list[str | Path] = [
+        uv,
+        "pip",
+        "compile",
+        "--quiet",
+        "--universal",
+        "--python-version",
+        _oldest(python),
+    ]
+    command += [
+        "--generate-hashes",
+        "--no-header",
+        "--no-annotate",
+        "--only-binary",
+        ":all:",
+        wanted,
+        "-o",
+        lock,
+    ]
+    proc.run([*command, *index_options(settings)], env=environment)
+    return lock.read_text("utf-8")
+
+
+def _oldest(python: str) -> str:
+    """Return the first minor version that a range allows: ``>=3.10,<3.15`` is 3.10."""
+    fits = SpecifierSet(python)
+    return next(f"3.{minor}" for minor in range(9, 100) if fits.contains(f"3.{minor}.99"))
+
+
+def check_lock(lock: bytes, requires: Sequence[str], *, name: str) -> None:
+    """Raise RecipeError unless the lock pins every requirement, each by hash, at a version that it allows."""
+    pinned: dict[str, list[str]] = {}
+    faults = []
+    for requirement, hashes in _entries(lock.decode("utf-8")):
+        exact = [one.version for one in requirement.specifier if one.operator == "=="]
+        if len(exact) != 1 or not hashes:
+            faults.append(f"{requirement}: not pinned by version and hash")
+        pinned.setdefault(canonicalize_name(requirement.name), []).extend(exact)
+    for text in requires:
+        requirement = Requirement(text)
+        versions = pinned.get(canonicalize_name(requirement.name), [])
+        if not any(requirement.specifier.contains(version, prereleases=True) for version in versions):
+            faults.append(f"{text}: the lock has {', '.join(versions) or 'nothing of it'}")
+    if faults:
+        raise RecipeError(
+            f"recipes/locks/{name}.txt is not a lock of what the recipe requires",
+            faults=faults,
+            hint="make it anew: retread recipe lock",
+        )
+
+
+def _entries(text: str) -> Iterator[tuple[Requirement, int]]:
+    """Yield (requirement, number of its hashes) of a requirements file as uv writes it."""
+    for block in text.replace("\\\n", " ").splitlines():
+        line = block.partition(" #")[0].strip()
+        if line and not line.startswith(("#", "-")):
+            wanted, *hashes = line.split("--hash=")
+            yield Requirement(wanted.strip()), len(hashes)
