@@ -53,7 +53,7 @@ bench: tools
 
 schemas: setup
 	@mkdir -p docs/schemas
-	@for name in recipe plan build audit inspect statement toolchain; do \
+	@for name in recipe plan build audit inspect statement toolchain compile compare; do \
 		$(BIN)/retread recipe schema $$name > docs/schemas/$$name.json || exit 1; done
 
 clean:

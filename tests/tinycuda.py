@@ -261,13 +261,13 @@ class Upstream(NamedTuple):
     """Path in the archive -> content."""
 
 
-def make_upstream(folder: Path) -> Upstream:
+def make_upstream(folder: Path, files: Mapping[str, str] = FILES) -> Upstream:
     """Make the two repositories and everything that is derived from them."""
     inner, repository = folder / "lib", folder / "tinycuda"
     inner_commit = commit(inner, INNER)
-    outer_commit = commit(repository, FILES, inner)
+    outer_commit = commit(repository, files, inner)
     top = "tinycuda-1.0"
-    sdist = {f"{top}/{path}": text.encode() for path, text in FILES.items()}
+    sdist = {f"{top}/{path}": text.encode() for path, text in files.items()}
     sdist |= {f"{top}/third_party/lib/{path}": text.encode() for path, text in INNER.items()}
     sdist[f"{top}/PKG-INFO"] = METADATA.encode()
     proofs = {

@@ -163,7 +163,17 @@ def _add_recipe(groups: Any) -> None:
         "of",
         nargs="?",
         default="recipe",
-        choices=["recipe", "plan", "build", "audit", "inspect", "statement", "toolchain"],
+        choices=[
+            "recipe",
+            "plan",
+            "build",
+            "audit",
+            "inspect",
+            "statement",
+            "toolchain",
+            "compile",
+            "compare",
+        ],
     )
     _common(schema, commands.recipe_schema)
 

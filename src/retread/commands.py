@@ -437,7 +437,8 @@ def recipe_lock(options: argparse.Namespace) -> int:
 
 def recipe_schema(options: argparse.Namespace) -> int:
     """Print the JSON Schema of a recipe, or of what ``--json`` prints."""
-    from retread import machine, model, pipeline, plan, recipe, strict
+    from retread import comparison, machine, model, pipeline, plan, recipe, strict
+    from retread.stages import compile as compilation
 
     kinds = {
         "recipe": recipe.Recipe,
@@ -447,6 +448,8 @@ def recipe_schema(options: argparse.Namespace) -> int:
         "inspect": model.WheelFacts,
         "statement": model.Statement,
         "toolchain": list[machine.ToolchainReport],
+        "compile": compilation.CompileFacts,
+        "compare": comparison.Comparison,
     }
     _print_json(strict.schema(kinds[options.of]))
     return 0

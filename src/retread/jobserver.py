@@ -133,7 +133,7 @@ class Jobserver:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rw", encoding="utf-8") as talk, suppress(OSError, ValueError):
+        with suppress(OSError, ValueError), connection, connection.makefile("rw", encoding="utf-8") as talk:
             asked = json.loads(talk.readline())
             source = Path(asked["source"])
             name = str(source.relative_to(self._tree)) if source.is_relative_to(self._tree) else str(source)
@@ -142,9 +142,11 @@ class Jobserver:
             if number is None:
                 _say(talk, "stop")
                 return
-            _say(talk, "go")
-            line = talk.readline()
-            self._leave(number, asked, json.loads(line) if line else None)
+            told = None
+            with suppress(OSError, ValueError):  # a compiler that is gone still gives its place back
+                _say(talk, "go")
+                told = json.loads(talk.readline())
+            self._leave(number, asked, told)
             _say(talk, "noted")
 
     def _enter(self, unit: Unit) -> int | None:
@@ -193,8 +195,9 @@ class Jobserver:
                     Path(asked["depfile"]),
                     Path(asked["folder"]),
                 )
-                self._noted(one)
                 self.compiled.append(one)
+                with suppress(OSError):  # what is on no list is only compiled again by the next run
+                    self._noted(one)
             self._admit()
             self._lock.notify_all()
 

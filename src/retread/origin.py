@@ -247,7 +247,9 @@ class Compiled:
         if there and not stage.still_true(_facts(there)):
             self.machine.console.say("note: headers of this machine changed since the last compile")
             store.discard(Kind.COMPILED, self.compiled_key)
-        return store.make(Kind.COMPILED, self.compiled_key, self._compile)
+        entry = store.make(Kind.COMPILED, self.compiled_key, self._compile)
+        stage.demand_covered(self.recipe, self.files, _facts(entry).read)
+        return entry
 
     def _compile(self, into: Path) -> None:
         from retread import jobserver, proc

@@ -8,11 +8,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retread import pipeline, workspace
+from retread import workspace
 from retread.console import Console
 from retread.model import ChangeKind, Verdict
-from retread.pipeline import Machine
+from retread.machine import Machine
 from retread.store import Kind, Store
+from retread.trees import Trees
 from tinycuda import FILES, OPS, Project, diff, git, ops
 
 if TYPE_CHECKING:
@@ -22,14 +23,13 @@ OLD = FILES[OPS]
 GOOD = diff(OPS, OLD, ops(VALUE_3=30))
 
 
-def _job(project: Project) -> pipeline.Job:
+def _trees(project: Project) -> Trees:
     machine = Machine(Store(project.store), Console(quiet=True), dict(os.environ))
-    ((job, _, _),) = pipeline.jobs(workspace.load(project.root, "tiny-1.0"), None, machine)
-    return job
+    return Trees(workspace.load(project.root, "tiny-1.0"), machine)
 
 
 def _changes(project: Project) -> dict[str, str]:
-    return {one.path: one.kind for one in _job(project).patched().changes}
+    return {one.path: one.kind for one in _trees(project).patched().changes}
 
 
 def test_the_difference_holds_what_the_series_changes_and_no_more(project: Project) -> None:
@@ -39,7 +39,7 @@ def test_the_difference_holds_what_the_series_changes_and_no_more(project: Proje
         diff("tinycuda/new.py", "", "NEW = 1\n"),
         diff("tinycuda/extra/deep.py", FILES["tinycuda/extra/deep.py"], ""),
     )
-    patched = _job(project).patched()
+    patched = _trees(project).patched()
     assert {one.path: one.kind for one in patched.changes} == {
         OPS: ChangeKind.MODIFY,
         "tinycuda/new.py": ChangeKind.ADD,
@@ -65,7 +65,7 @@ def test_a_patch_at_other_lines_applies_and_says_so(project: Project) -> None:
     moved = re.sub(r"@@ -1,6 \+1,6 @@", "@@ -9,6 +9,6 @@", GOOD)
     assert moved != GOOD
     project.series(moved)
-    (applied,) = _job(project).try_series()
+    (applied,) = _trees(project).try_series()
     assert applied.verdict is Verdict.OFFSET
     assert "(offset -8 lines)" in applied.detail
 
@@ -77,7 +77,7 @@ DOS = FILES["tinycuda/dos.py"]
 
 def test_a_patch_with_crlf_fits_a_source_with_crlf(project: Project) -> None:
     project.series(diff("tinycuda/dos.py", DOS, DOS.replace("2", "3")))
-    patched = _job(project).patched()
+    patched = _trees(project).patched()
     assert (patched.root / "tinycuda/dos.py").read_bytes() == b"A = 1\r\nB = 3\r\nC = 3\r\n"
 
 

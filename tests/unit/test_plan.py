@@ -9,7 +9,7 @@ from retread import plan
 from retread.errors import PlanError
 from retread.model import Change, ChangeKind, Sha256
 from retread.plan import Lane
-from retread.recipe import Base, Pin, Recipe, Sdist, Target
+from retread.recipe import Base, Build, Pin, Recipe, Sdist, Target
 from retread.series import Patch
 
 DIGEST = Sha256(64 * "a")
@@ -29,7 +29,12 @@ RECIPE = Recipe(
     pin=Pin(repository="https://example.org/demo", commit=40 * "0"),
     sdist=Sdist(file="demo-1.2.tar.gz", sha256=DIGEST, copies={"demo/_flash": "third_party/flash/flash"}),
     native_inputs=("setup.py", "demo/csrc/**", "third_party/**"),
-    targets={"cu128": TARGET, "cu130": replace(TARGET, cuda="13.0", base=())},
+    targets={
+        "cu128": TARGET,
+        "cu130": replace(TARGET, cuda="13.0", base=()),
+        "cu140": replace(TARGET, cuda="14.0", build=Build(python=">=3.10", requires=())),
+        "cu141": replace(TARGET, cuda="14.1", base=(), build=Build(python=">=3.10", requires=())),
+    },
 )
 
 
@@ -62,7 +67,7 @@ def test_an_unknown_target_gets_its_near_miss() -> None:
     with pytest.raises(PlanError) as caught:
         plan.choose_target(RECIPE, "cu129")
     assert str(caught.value) == (
-        "demo-1.2 has no target 'cu129' (did you mean 'cu128'?)\n  next: its targets are cu128, cu130"
+        "demo-1.2 has no target 'cu129' (did you mean 'cu128'?)\n  next: its targets are cu128, cu130, cu140, cu141"
     )
 
 
@@ -79,19 +84,66 @@ def test_an_empty_series_takes_the_overlay() -> None:
     assert plan.choose_lane(RECIPE, "cu128", [], None) == (Lane.OVERLAY, "the series is empty")
 
 
-@pytest.mark.parametrize("forced", [None, Lane.OVERLAY])
-def test_a_native_input_forbids_it_and_everything_is_named(forced: Lane | None) -> None:
-    told = refusal(
-        "cu128",
-        patch("0001-a.patch", "demo/x.py", "demo/csrc/deep/k.cu"),
-        patch("0002-b.patch", "setup.py"),
-        forced=forced,
-    )
-    assert told == [
-        "demo-1.2 cu128: the overlay lane is not allowed, and this version has no other yet",
-        "  - 0001-a.patch touches demo/csrc/deep/k.cu, a native input (demo/csrc/**)",
-        "  - 0002-b.patch touches setup.py, a native input (setup.py)",
+NATIVE = (
+    patch("0001-a.patch", "demo/x.py", "demo/csrc/deep/k.cu"),
+    patch("0002-b.patch", "setup.py"),
+)
+OBSTACLES = (
+    "0001-a.patch touches demo/csrc/deep/k.cu, a native input (demo/csrc/**)",
+    "0002-b.patch touches setup.py, a native input (setup.py)",
+)
+
+
+def test_without_a_build_a_native_input_stops_it_and_everything_is_named() -> None:
+    assert refusal("cu128", *NATIVE) == [
+        "demo-1.2 cu128: the overlay lane is not allowed, and there is no targets.cu128.build for the source lane",
+        f"  - {OBSTACLES[0]}",
+        f"  - {OBSTACLES[1]}",
         "  next: an overlay takes over compiled code, so a patch on a native input needs the source lane",
+    ]
+
+
+@pytest.mark.parametrize("target", ["cu128", "cu140"])
+def test_an_overlay_that_is_forced_is_refused_whether_there_is_a_build_or_not(target: str) -> None:
+    assert refusal(target, *NATIVE, forced=Lane.OVERLAY) == [
+        f"demo-1.2 {target}: the overlay lane is not allowed",
+        f"  - {OBSTACLES[0]}",
+        f"  - {OBSTACLES[1]}",
+        "  next: an overlay takes over compiled code, so a patch on a native input needs the source lane",
+    ]
+
+
+def test_with_a_build_a_native_input_is_compiled_and_the_reason_names_everything() -> None:
+    assert plan.choose_lane(RECIPE, "cu140", NATIVE, None) == (Lane.SOURCE, "; ".join(OBSTACLES))
+
+
+def test_with_a_build_and_a_base_wheel_python_patches_take_the_overlay() -> None:
+    lane, _ = plan.choose_lane(RECIPE, "cu140", [patch("0001-a.patch", "demo/x.py")], None)
+    assert lane is Lane.OVERLAY
+
+
+def test_without_a_base_wheel_it_is_compiled() -> None:
+    assert plan.choose_lane(RECIPE, "cu141", [], None) == (
+        Lane.SOURCE,
+        "targets.cu141.base: no base wheel is pinned",
+    )
+
+
+@pytest.mark.parametrize("patches", [(), (patch("0001-a.patch", "demo/x.py"),), NATIVE])
+def test_the_source_lane_can_be_asked_for(patches: tuple[Patch, ...]) -> None:
+    assert plan.choose_lane(RECIPE, "cu140", patches, Lane.SOURCE) == (Lane.SOURCE, "it was asked for")
+
+
+def test_the_source_lane_needs_a_build() -> None:
+    assert refusal("cu128", forced=Lane.SOURCE) == [
+        "demo-1.2 cu128: the source lane is not possible",
+        "  - targets.cu128.build: missing; the recipe does not say how to compile it",
+    ]
+
+
+def test_code_outside_the_globs_is_a_native_input_by_its_suffix() -> None:
+    assert plan.overlay_obstacles(RECIPE, "cu128", [patch("0001-a.patch", "demo/new/k.cuh")]) == [
+        "0001-a.patch touches demo/new/k.cuh, a native input (*.cuh)"
     ]
 
 
@@ -113,9 +165,9 @@ def test_no_base_wheel() -> None:
     assert refusal("cu130")[1] == "  - targets.cu130.base: no base wheel is pinned"
 
 
-@pytest.mark.parametrize("lane", [Lane.SOURCE, Lane.CONTAINER])
-def test_lanes_that_are_not_there_yet(lane: Lane) -> None:
-    assert refusal("cu128", patch("0001-a.patch", "demo/x.py"), forced=lane) == [
-        f"demo-1.2: this version of retread cannot build in the {lane} lane yet",
-        "  next: leave --lane out, or say --lane overlay",
+@pytest.mark.parametrize("target", ["cu128", "cu140"])
+def test_the_container_lane_is_not_there_yet(target: str) -> None:
+    assert refusal(target, patch("0001-a.patch", "demo/x.py"), forced=Lane.CONTAINER) == [
+        "demo-1.2: this version of retread cannot build in the container lane yet",
+        "  next: leave --lane out, or say --lane source",
     ]

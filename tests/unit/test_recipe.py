@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retread import strict
+from retread import strict, workspace
 from retread.errors import PlanError, RecipeError
 from retread.recipe import Recipe, matches, parse_recipe, parse_toolchain, part_for, toolkit_parts
+from retread.stages import environment
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
@@ -92,11 +93,30 @@ def test_shipped_recipes_parse_and_fit_the_schema(path: Path) -> None:
     found = parse_recipe(path.read_bytes(), name=path.stem)
     assert (ROOT / "patches" / found.project / found.version / "series").is_file()
     for target in found.targets.values():
-        assert target.base
+        assert target.base or target.build
         if target.toolchain:
             toolchain = ROOT / "recipes" / "toolchains" / f"{target.toolchain}.toml"
             assert parse_toolchain(toolchain.read_bytes(), name=toolchain.stem).cuda == target.cuda
     EDITOR.validate(tomllib.loads(path.read_text("utf-8")))
+
+
+SHIPPED_BUILDS = [
+    (loaded, target)
+    for loaded in (workspace.load(ROOT, path.stem) for path in RECIPES)
+    for target, said in loaded.recipe.targets.items()
+    if said.build
+]
+
+
+@pytest.mark.parametrize(
+    ("loaded", "target"),
+    SHIPPED_BUILDS,
+    ids=[f"{one.recipe.name}-{target}" for one, target in SHIPPED_BUILDS],
+)
+def test_the_lock_of_every_shipped_build_pins_what_it_requires(loaded: workspace.Loaded, target: str) -> None:
+    build = loaded.recipe.targets[target].build
+    assert build is not None
+    environment.check_lock(loaded.locks[target], build.requires, name=f"{loaded.recipe.name}-{target}")
 
 
 @pytest.mark.parametrize("path", TOOLCHAINS, ids=lambda path: path.stem)
@@ -110,6 +130,7 @@ def test_shipped_toolchains_parse(path: Path, machine: str) -> None:
 def test_there_is_something_shipped() -> None:
     assert len(RECIPES) >= 6
     assert TOOLCHAINS
+    assert SHIPPED_BUILDS
 
 
 def test_a_good_recipe_is_read_whole() -> None:
@@ -264,6 +285,104 @@ def test_what_a_user_reads_of_a_fault(name: str) -> None:
 def test_an_editor_with_the_schema_sees_it_too(name: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         EDITOR.validate(tomllib.loads(edited(FAULTS[name][0]).decode()))
+
+
+BUILD = """\
+[targets.cu128.build]
+python = ">=3.10,<3.14"
+requires = ["torch==2.10.0", "setuptools>=80"]
+[targets.cu128.build.environment]
+DEMO_VERSION = "{version}"
+TORCH_CUDA_ARCH_LIST = "{torch-architectures}"
+FLAGS = "-I{site-packages}/include -L{cuda-home}/lib {architectures}"
+"""
+
+
+def build_faults(*changes: tuple[str, str]) -> tuple[str, ...]:
+    text = GOOD + BUILD
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text.encode(), name="demo-1.2")
+    return caught.value.faults
+
+
+def test_a_build_is_read() -> None:
+    build = parse_recipe((GOOD + BUILD).encode(), name="demo-1.2").targets["cu128"].build
+    assert build is not None
+    assert (build.python, build.requires) == (">=3.10,<3.14", ("torch==2.10.0", "setuptools>=80"))
+    assert set(build.environment) == {"DEMO_VERSION", "TORCH_CUDA_ARCH_LIST", "FLAGS"}
+    EDITOR.validate(tomllib.loads(GOOD + BUILD))
+
+
+def test_a_build_needs_no_base_wheel() -> None:
+    base = GOOD[GOOD.index("[[targets.cu128.base]]") : GOOD.index("[[targets.cu128.exempt]]")]
+    text = (GOOD + BUILD).replace(base, "")
+    assert parse_recipe(text.encode(), name="demo-1.2").targets["cu128"].base == ()
+    assert faults((base, "")) == ("targets.cu128.base, build: neither is there, so no lane can make it",)
+
+
+KNOWN = "version, architectures, torch-architectures, cuda-home, site-packages"
+BUILD_FAULTS = {
+    "no toolchain": (
+        ('toolchain = "cuda-12.8"\n', ""),
+        "toolchain: missing; a build needs the one whose nvcc compiles",
+    ),
+    "range": (
+        ('python = ">=3.10,<3.14"', 'python = "3.10 or so"'),
+        "build.python: '3.10 or so' is not a version range like '>=3.10,<3.14'",
+    ),
+    "requirement": (
+        ('"setuptools>=80"]', '"setuptools >="]'),
+        "build.requires[1]: 'setuptools >=': Expected semicolon (after name with no version specifier) or end",
+    ),
+    "placeholder": (
+        ('"{version}"', '"{verson}"'),
+        f"build.environment.DEMO_VERSION: there is no {{verson}} (did you mean 'version'?); known are {KNOWN}",
+    ),
+    "empty placeholder": (
+        ('"{version}"', '"{}"'),
+        f"build.environment.DEMO_VERSION: there is no {{}}; known are {KNOWN}",
+    ),
+    "our variable": (
+        ("DEMO_VERSION", "CUDA_HOME"),
+        "build.environment.CUDA_HOME: is retread's to set",
+    ),
+    "a variable of the stand-ins": (
+        ("DEMO_VERSION", "RETREAD_CONTROL"),
+        "build.environment.RETREAD_CONTROL: is retread's to set",
+    ),
+    "a variable of the cache": (
+        ("DEMO_VERSION", "SCCACHE_DIR"),
+        "build.environment.SCCACHE_DIR: is retread's to set",
+    ),
+    "PTX alone": (
+        ('ptx = ["8.0"]', 'ptx = ["9.0"]'),
+        "ptx: torch's list cannot say PTX for 9.0 without its machine code; add it to architectures",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUILD_FAULTS)
+def test_what_a_user_reads_of_a_build_s_fault(name: str) -> None:
+    change, message = BUILD_FAULTS[name]
+    (told,) = build_faults(change)
+    assert told.startswith(f"targets.cu128.{message}")
+
+
+def test_ptx_alone_is_fine_for_a_build_that_does_not_ask_torch() -> None:
+    text = (GOOD + BUILD).replace('ptx = ["8.0"]', 'ptx = ["9.0"]').replace("{torch-architectures}", "9.0")
+    assert parse_recipe(text.encode(), name="demo-1.2").targets["cu128"].ptx == ("9.0",)
+
+
+def test_a_build_tells_all_its_faults_at_once() -> None:
+    wrong = [("DEMO_VERSION", "PATH"), ('python = ">=3.10,<3.14"', 'python = "x"'), ("{cuda-home}", "{home}")]
+    told = build_faults(*wrong)
+    keys = [one.partition(":")[0] for one in told]
+    assert keys == [
+        f"targets.cu128.build.{one}" for one in ("python", "environment.PATH", "environment.FLAGS")
+    ]
 
 
 def test_what_is_listed_twice() -> None:

@@ -89,6 +89,7 @@ STATEMENT = Statement(
     commit_time=0,
     sdist=FileStatement(file="demo-1.2.tar.gz", sha256=DIGEST),
     base=FileStatement(file="demo-1.2-py3-none-any.whl", sha256=DIGEST),
+    compiled=None,
     series=(
         PatchStatement(
             name="0001-a.patch",

@@ -58,6 +58,7 @@ STATEMENT = Statement(
     commit_time=1_700_000_000,
     sdist=FileStatement(file="demo-1.2.tar.gz", sha256=Sha256(64 * "b")),
     base=FileStatement(file="demo-1.2-py3-none-any.whl", sha256=Sha256(64 * "c")),
+    compiled=None,
     series=(patch("0001-own.patch", "not reported"), patch("0002-back.patch", "fixed in 1.3 (f146faa3)")),
     toolchain=None,
     libraries={},

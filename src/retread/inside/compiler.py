@@ -17,6 +17,8 @@ TYPE_CHECKING = False  # typing itself is not needed to run
 if TYPE_CHECKING:
     from typing import Any
 
+NESTED = "RETREAD_NESTED"
+"""Set for what a compiler starts itself: it has leave already, and asking again would wait for ever."""
 SOURCES = (".cu", ".c", ".cc", ".cpp", ".cxx", ".c++", ".C")
 HEADERS_TOO = {"-MMD": "-MD", "--generate-nonsystem-dependencies-with-compile": "-MD"}
 """Depfiles have to name system headers, too: they are what proves that compiled code may be used again."""
@@ -32,8 +34,14 @@ def main() -> int:
     own = {os.path.join(control["bin"], name): path for name, path in control["tools"].items()}
     given = [own.get(one, one) for one in sys.argv[1:]]
     source = next((one for one in given if one.endswith(SOURCES) and not one.startswith("-")), None)
-    if source is None or not {"-c", "--compile", "-dc", "--device-c"} & set(given) or "--dryrun" in given:
+    compiles = (
+        source is not None
+        and {"-c", "--compile", "-dc", "--device-c"} & set(given)
+        and "--dryrun" not in given
+    )
+    if not compiles or NESTED in os.environ:
         os.execv(real, [real, *given])
+    assert source is not None
     output = _value(given, "-o") or _value(given, "--output-file")
     output = output or os.path.splitext(os.path.basename(source))[0] + ".o"
     arguments = _arguments(tool, given, output, control)
@@ -68,6 +76,8 @@ def _arguments(tool: str, given: list[str], output: str, control: dict[str, Any]
         return arguments + maps
     for one in maps:
         arguments += ["-Xcompiler", one]
+    if not {"-ccbin", "--compiler-bindir"} & {one.partition("=")[0] for one in arguments}:
+        arguments += ["-ccbin", control["tools"]["g++"]]
     if control["seed"]:  # the cache runs nvcc's steps itself, always under the same names
         arguments += [f"--frandom-seed={os.path.basename(output)}", "--objdir-as-tempdir"]
     return arguments
@@ -86,6 +96,7 @@ def _compile(command: list[str], unit: dict[str, Any], control: dict[str, Any]) 
         try:
             done = subprocess.run(
                 command,
+                env={**os.environ, NESTED: "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

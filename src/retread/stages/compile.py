@@ -25,7 +25,7 @@ from retread.host import Compiler, Python
 from retread.jobserver import Failed, Jobserver, State
 from retread.model import Record, Sha256
 from retread.recipe import Recipe, Target
-from retread.room import LOG, Layout, UnitFacts
+from retread.room import LOG, Layout
 from retread.schedule import Budget, Measure
 
 FACTS = "compile.json"
@@ -71,6 +71,15 @@ class Means(NamedTuple):
     changed: Callable[[State], None]
 
 
+class UnitReport(Record, frozen=True, kw_only=True):
+    """One compiled unit: wall seconds, and bytes of memory at its peak."""
+
+    name: str
+    tool: str
+    seconds: float
+    memory: int
+
+
 class CompileFacts(Record, frozen=True, kw_only=True):
     """Evidence: how a wheel was compiled."""
 
@@ -78,7 +87,7 @@ class CompileFacts(Record, frozen=True, kw_only=True):
     wheel: str
     sha256: Sha256
     native_digest: str
-    units: tuple[UnitFacts, ...]
+    units: tuple[UnitReport, ...]
     """The slowest first."""
     compiled: int
     """How many of the units this run compiled; the others were there from an interrupted one."""
@@ -92,6 +101,8 @@ class CompileFacts(Record, frozen=True, kw_only=True):
     """Whether the build's folders lay at their fixed places."""
     cache: dict[str, int] | None
     """Hits and misses of the compile cache."""
+    read: tuple[str, ...]
+    """Files of the tree that were compiled in or run while building; native inputs have to name each of them."""
     outside: dict[str, Sha256]
     """Files of the machine itself that were compiled in, like the C library's headers."""
 
@@ -264,7 +275,8 @@ def _collect(order: Order, means: Means, layout: Layout, server: Jobserver, into
     with suppress(FileNotFoundError):
         read |= set((place / room.EXECUTED).read_text("utf-8").splitlines())
     inside = f"{layout.source}/"
-    _demand_covered(order, (path[len(inside) :] for path in read if path.startswith(inside)))
+    mine = sorted({path[len(inside) :] for path in read if path.startswith(inside)} & order.files.keys())
+    demand_covered(order.recipe, order.files, mine)
     own = tuple(f"{one}/" for one in (layout.room, layout.toolkit, layout.environment, order.python.prefix))
     outside = {
         path: fs.sha256(Path(path))
@@ -279,7 +291,9 @@ def _collect(order: Order, means: Means, layout: Layout, server: Jobserver, into
         wheel=wheel.name,
         sha256=fs.sha256(wheel),
         native_digest=order.native_digest,
-        units=tuple(units),
+        units=tuple(
+            UnitReport(name=one.name, tool=one.tool, seconds=one.seconds, memory=one.memory) for one in units
+        ),
         compiled=len(server.compiled),
         seconds=round(server.seconds, 1),
         peak=server.peak,
@@ -287,17 +301,18 @@ def _collect(order: Order, means: Means, layout: Layout, server: Jobserver, into
         network=not layout.fixed,
         fixed=layout.fixed,
         cache=_cache_facts(place),
+        read=tuple(mine),
         outside=outside,
     )
     (into / FACTS).write_bytes(msgspec.json.encode(facts))
 
 
-def _demand_covered(order: Order, read: Iterable[str]) -> None:
-    """Raise RecipeError when the build made code of files that could change without the native digest changing."""
-    missing = native.uncovered(read, order.files, order.recipe)
+def demand_covered(recipe: Recipe, files: Mapping[str, str], read: Iterable[str]) -> None:
+    """Raise RecipeError when code was made of files that no native input names: a patch on one would not reach it."""
+    missing = native.uncovered(read, files, recipe)
     if missing:
         raise RecipeError(
-            f"{order.recipe.name}: native-inputs leaves out {len(missing)} file(s) that the build compiles or runs",
+            f"{recipe.name}: native-inputs leaves out {len(missing)} file(s) that the build compiles or runs",
             faults=missing[:20] + ([f"and {len(missing) - 20} more"] if len(missing) > 20 else []),
             hint="add them: a patch on one would be served with stale code",
         )

@@ -1,0 +1,299 @@
+"""The source lane on a small real CUDA project: the pinned CUDA 13.0, the real nvcc, the real compile cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from loopback import Index
+from nativecuda import ADD, FILES, SETUP, native
+from retread.store import Kind, Store
+from tinycuda import Project, Result, Upstream, diff, make_upstream, names
+
+pytestmark = [pytest.mark.network, pytest.mark.slow]
+SCALE = FILES["csrc/scale.cu"]
+
+
+@pytest.fixture(scope="module")
+def native_upstream(tmp_path_factory: pytest.TempPathFactory) -> Upstream:
+    return make_upstream(tmp_path_factory.mktemp("upstream"), FILES)
+
+
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all tests here: the toolkit is fetched once, and the compile cache serves later ones."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture
+def work(
+    make_project: Callable[[str], Project],
+    native_upstream: Upstream,
+    index: Index,
+    shared_store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Project:
+    monkeypatch.setenv("RETREAD_STORE", str(shared_store))
+    monkeypatch.delenv("PIP_INDEX_URL")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", index.url)
+    project = make_project("project")
+    native(project, native_upstream)
+    return project
+
+
+def good(project: Project, *arguments: str) -> tuple[Path, Result]:
+    result = project.build(*arguments)
+    assert result.code == 0, result.err
+    return project.root / result.wheel, result
+
+
+def evidence(wheel: Path) -> dict[str, Any]:
+    return dict(json.loads(wheel.with_name(f"{wheel.name}.compile.json").read_bytes()))
+
+
+def member(wheel: Path, name: str) -> bytes:
+    with zipfile.ZipFile(wheel) as archive:
+        found = next(one for one in archive.namelist() if one.endswith(name))
+        return archive.read(found)
+
+
+def compiled(project: Project) -> list[str]:
+    return project.entries(Kind.COMPILED)
+
+
+def refused(project: Project, code: int, *words: str, arguments: tuple[str, ...] = ()) -> Result:
+    """Build, and check the exit code, the message, and that nothing half-made is left."""
+    before = (compiled(project), project.leftovers())
+    result = project.build(*arguments)
+    assert result.code == code, result.err
+    for word in words:
+        assert word in result.err, (word, result.err)
+    assert result.out == ""
+    assert (compiled(project), project.leftovers()) == before
+    return result
+
+
+def test_a_wheel_with_native_code_patched_and_audited(work: Project) -> None:
+    work.series(
+        diff("csrc/add.cu", ADD, ADD.replace("+ BIAS", "+ 2 * BIAS")),
+        diff("tinycuda/ops.py", FILES["tinycuda/ops.py"], "SPEED = 2\n"),
+    )
+    wheel, _ = good(work)
+    assert wheel.name.startswith("tinycuda-1.0+cu130.1-py3-none-manylinux_2_")
+    assert member(wheel, "ops.py") == b"SPEED = 2\n"
+    facts = json.loads(work.run("inspect", str(wheel), "--json").out)
+    assert facts["libraries"]["tinycuda/_C.so"]["modules"] == [
+        {"index": number, "sass": ["9.0", "10.0"], "ptx": []} for number in (0, 1)
+    ]
+    said = json.loads(member(wheel, "retread.json"))
+    assert said["lane"] == "source"
+    assert said["base"] is None
+    assert said["compiled"]["toolkit"].startswith("nvcc 13.0")
+    assert [one["name"] for one in said["series"]] == ["0001-change.patch", "0002-change.patch"]
+    found = evidence(wheel)
+    assert {one["name"] for one in found["units"]} == {"csrc/add.cu", "csrc/scale.cu", "csrc/host.cpp"}
+    assert all(one["memory"] > 0 for one in found["units"] if one["tool"] == "nvcc")
+    assert found["native_digest"] == said["compiled"]["native_digest"]
+    assert any(path.endswith("stdc-predef.h") for path in found["outside"])
+    assert work.run("audit", str(wheel)).code == 0
+    assert names(work.root / "dist") == sorted(
+        [wheel.name, f"{wheel.name}.audit.json", f"{wheel.name}.compile.json"]
+    )
+
+
+def test_a_python_patch_takes_over_what_was_compiled(work: Project) -> None:
+    first, _ = good(work)
+    library, count = member(first, "_C.so"), len(compiled(work))
+    work.series(diff("tinycuda/ops.py", FILES["tinycuda/ops.py"], "SPEED = 3\n"))
+    second, result = good(work)
+    assert "compile" not in result.err
+    assert (member(second, "ops.py"), member(second, "_C.so")) == (b"SPEED = 3\n", library)
+    assert len(compiled(work)) == count
+    plan = json.loads(work.run("plan", "tiny-1.0", "--json").out)
+    assert {step["stage"]: step["cached"] for step in plan[0]["steps"]}["compile"]
+
+
+def test_another_architecture_compiles_that_one_only(work: Project) -> None:
+    good(work)
+    work.edit_recipe('architectures = ["9.0", "10.0"]', 'architectures = ["9.0", "10.0", "12.0"]')
+    wheel, _ = good(work)
+    found = evidence(wheel)
+    assert found["cache"]["hits"] >= 4, found[
+        "cache"
+    ]  # PTX and machine code of two kernels for two architectures
+    assert json.loads(work.run("inspect", str(wheel), "--json").out)["libraries"]["tinycuda/_C.so"][
+        "modules"
+    ][0]["sass"] == ["9.0", "10.0", "12.0"]
+
+
+def test_the_same_inputs_compile_to_the_same_bytes(
+    work: Project, make_project: Callable[[str], Project], native_upstream: Upstream,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared_store: Path,
+) -> None:  # fmt: skip
+    first = good(work)[0].read_bytes()
+    other = tmp_path / "another" / "store"
+    for kind in (Kind.TOOLKITS, Kind.DOWNLOADS):
+        shutil.copytree(shared_store / kind, other / kind, symlinks=True)
+    monkeypatch.setenv("RETREAD_STORE", str(other))
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "5.0")
+    monkeypatch.setenv("CFLAGS", "-O0 -DNO")
+    monkeypatch.setenv("NVCC_APPEND_FLAGS", "-G")
+    again = make_project("again")
+    native(again, native_upstream)
+    wheel, result = good(again, "--jobs", "1")
+    assert wheel.read_bytes() == first
+    assert "compile" in result.err
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="namespaces are Linux's")
+def test_a_build_has_no_network_and_says_so(work: Project) -> None:
+    call = 'import urllib.request\nurllib.request.urlopen("http://example.org/", timeout=5)\n'
+    work.series(diff("setup.py", SETUP, call + SETUP))
+    refused(work, 15, "the build failed", "a build has no network: lock what it wants", "build.log")
+
+
+def test_a_compile_error_names_unit_command_and_first_error(work: Project) -> None:
+    work.series(diff("csrc/add.cu", ADD, ADD.replace("+ BIAS", "+ UNKNOWN + ALSO")))
+    result = refused(
+        work, 15, "csrc/add.cu does not compile", 'identifier "UNKNOWN" is undefined', "command: ", "nvcc"
+    )
+    log = Path(result.err.rpartition("the whole log is ")[2].strip())
+    assert "UNKNOWN" in log.read_text()
+
+
+def test_no_compiler(work: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    for program in ("git", "sh", "env"):
+        (tmp_path / "bin" / program).symlink_to(str(shutil.which(program)))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    refused(work, 15, "there is no C++ compiler: gcc is not on the PATH", "apt-get install g++")
+
+
+def test_a_compiler_that_nvcc_refuses(work: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = tmp_path / "g++-99"
+    script.write_text('#!/bin/sh\nexec g++ -U__GNUC__ -D__GNUC__=99 "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    refused(work, 15, "unsupported GNU version", "install an older g++")
+
+
+def test_an_architecture_that_the_toolkit_does_not_know(work: Project) -> None:
+    work.edit_recipe('architectures = ["9.0", "10.0"]', 'architectures = ["7.0", "9.0"]')
+    refused(work, 15, "Unsupported gpu architecture 'compute_70'", "what its target's CUDA knows")
+
+
+def test_a_toolkit_that_cannot_be_had(work: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("RETREAD_CUDA_MIRROR", str(tmp_path / "empty"))
+    cu128 = (
+        work.recipe_text.partition("[targets.cu130]")[2].replace("cu130", "cu128").replace('"13.0"', '"12.8"')
+    )
+    first, _, rest = work.recipe_text.partition("[targets.cu130]")
+    work.write_recipe(
+        f"{first}[targets.cu128]{cu128.replace('cuda-13.0', 'cuda-12.8')}\n[targets.cu130]{rest}"
+    )
+    shutil.copy(*(work.root / "recipes" / "locks" / f"tiny-1.0-{one}.txt" for one in ("cu130", "cu128")))
+    refused(
+        work, 6, "this machine cannot have CUDA 12.8", "do one of three", "RETREAD_CUDA_MIRROR",
+        arguments=("--target", "cu128"),
+    )  # fmt: skip
+    wheel, result = good(work)
+    assert wheel.name.startswith("tinycuda-1.0+cu130.1")
+    assert "note: building cu130, since this machine cannot build cu128: nvcc: " in result.err
+
+
+def test_globs_that_leave_out_what_is_compiled_in(work: Project) -> None:
+    good(work)
+    work.edit_recipe('"include/**", "tinycuda/flags.py", "tinycuda/__init__.py"', '"include/**.h"')
+    table = FILES["include/table.txt"]
+    work.series(diff("include/table.txt", table, table.replace("4.0f", "5.0f")))
+    refused(
+        work,
+        3,
+        "native-inputs leaves out 3 file(s)",
+        "include/table.txt",
+        "tinycuda/flags.py",
+        "tinycuda/__init__.py",
+    )
+
+
+def test_a_lock_that_is_missing_or_old(work: Project) -> None:
+    lock = work.root / "recipes" / "locks" / "tiny-1.0-cu130.txt"
+    text = lock.read_text()
+    lock.unlink()
+    refused(work, 3, "there is no recipes/locks/tiny-1.0-cu130.txt", "retread recipe lock tiny-1.0")
+    lock.write_text(text)
+    work.edit_recipe('requires = ["build>=1.3", ', 'requires = ["build>=99", "ninja", ')
+    refused(work, 3, "build>=99: the lock has 1.", "ninja: the lock has nothing of it", "retread recipe lock")
+
+
+def test_out_of_memory(work: Project) -> None:
+    """The compiler really runs out: it may have 160 MB, and counts a million numbers at compile time."""
+    call = "        subprocess.check_call(command)\n"
+    limited = (
+        "        import resource\n"
+        "        limit = lambda: resource.setrlimit(resource.RLIMIT_AS, (160 << 20, 160 << 20))\n"
+        '        subprocess.check_call(command, preexec_fn=limit if source.endswith(".cpp") else None)\n'
+    )
+    huge = (
+        "struct A { int v[1 << 20]; constexpr A() : v() {\n"
+        "  for (int i = 0; i < 1024; ++i) for (int j = 0; j < 1024; ++j) v[i * 1024 + j] = i ^ j; } };\n"
+        'constexpr A a;\nextern "C" int version() { return a.v[7]; }\n'
+    )
+    work.series(
+        diff("setup.py", SETUP, SETUP.replace(call, limited, 1)),
+        diff("csrc/host.cpp", FILES["csrc/host.cpp"], huge),
+    )
+    refused(work, 15, "csrc/host.cpp ran out of memory", "--jobs 1", "--memory", arguments=("--no-cache",))
+
+
+def processes(word: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if word in line:
+            found.append(line)
+    return found
+
+
+def test_an_interrupted_compile_goes_on_from_its_objects(work: Project, shared_store: Path) -> None:
+    slow = ADD.replace("x[threadIdx.x] +=", "x[threadIdx.x] += 3 +")
+    work.series(
+        diff("csrc/add.cu", ADD, slow),
+        diff("csrc/scale.cu", SCALE, SCALE.replace("*= table", "*= 5 + table")),
+    )
+    units = shared_store / "work" / f"tiny-1.0-cu130-3.{os.sys.version_info[1]}" / "units.jsonl"  # type: ignore[attr-defined]
+    process = work.start("build", "tiny-1.0", "--no-cache", "--jobs", "1", PATH=os.environ["PATH"])
+    before = units.stat().st_mtime_ns if units.exists() else 0
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if units.exists() and units.stat().st_mtime_ns > before:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    result = work.finish(process)
+    assert result.code == 130, result
+    assert "interrupted" in result.err
+    assert processes("retread-") == []
+    assert list((shared_store / "scratch").glob("*")) == []
+    good(work, "--no-cache")
+
+
+def test_what_is_told_has_a_schema(work: Project) -> None:
+    wheel, _ = good(work)
+    schema = json.loads(work.run("recipe", "schema", "compile").out)
+    jsonschema.validate(evidence(wheel), schema)
+    assert Store(work.store).entries()

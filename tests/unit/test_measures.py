@@ -1,0 +1,61 @@
+"""What a build needed is there for the next: kept whole, never made less by a cache, never in the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from retread.measures import Measures
+from retread.schedule import Measure
+
+
+class One(NamedTuple):
+    name: str
+    seconds: float
+    memory: int
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "measures" / "demo.json"
+
+
+def known(path: Path) -> dict[str, tuple[float, int]]:
+    return {name: (one.seconds, one.memory) for name, one in Measures(path).known.items()}
+
+
+def test_the_next_build_knows_what_this_one_needed(path: Path) -> None:
+    assert known(path) == {}
+    Measures(path).learn([One("a.cu", 10.5, 5000), One("b.cu", 1, 10)], cached=False)
+    assert known(path) == {"a.cu": (10.5, 5000), "b.cu": (1, 10)}
+
+
+def test_a_real_compile_counts_even_if_it_needed_less(path: Path) -> None:
+    Measures(path).learn([One("a.cu", 10, 5000), One("b.cu", 1, 10)], cached=False)
+    Measures(path).learn([One("a.cu", 4, 300)], cached=False)
+    assert known(path) == {"a.cu": (4, 300), "b.cu": (1, 10)}
+
+
+def test_with_a_cache_only_what_is_more_than_was_known_counts(path: Path) -> None:
+    Measures(path).learn([One("a.cu", 10, 5000), One("b.cu", 2, 10)], cached=False)
+    Measures(path).learn([One("a.cu", 0.1, 20), One("b.cu", 1, 900), One("new.cu", 0.1, 5)], cached=True)
+    assert known(path) == {"a.cu": (10, 5000), "b.cu": (2, 900)}
+
+
+def test_one_build_learns_into_what_it_goes_by(path: Path) -> None:
+    measures = Measures(path)
+    measures.learn([One("a.cu", 10, 5000)], cached=False)
+    assert measures.known == {"a.cu": Measure(seconds=10, memory=5000)}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"a.cu": 1}', '{"a.cu": {"seconds": "x", "memory": 1}}', '{"a.cu": {"seconds": 1}}', "\xff"]
+)
+def test_a_file_that_cannot_be_read_counts_as_none_and_is_written_anew(path: Path, text: str) -> None:
+    path.parent.mkdir()
+    path.write_bytes(text.encode("latin-1"))
+    assert known(path) == {}
+    Measures(path).learn([One("a.cu", 1, 2)], cached=False)
+    assert known(path) == {"a.cu": (1, 2)}

@@ -1,0 +1,331 @@
+"""The room of a build: only what differs is touched, finished objects stay, nothing else is left of the last one."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from retread import room as module
+from retread.host import Compiler
+from retread.jobserver import Compiled
+from retread.model import Sha256
+from retread.proof import blob_id
+from retread.room import Layout
+
+FILES = {"setup.py": b"1", "csrc/a.cu": b"2", "csrc/deep/b.h": b"3"}
+OLD = 1_000_000_000
+
+
+class Place:
+    """A room, and the pinned tree that its files are copied from."""
+
+    def __init__(self, root: Path) -> None:
+        self.room, self.pinned = root / "room", root / "pinned"
+        self.room.mkdir()
+        self.source = self.room / "source"
+
+    def enter(self, files: Mapping[str, bytes], setting: str = "one") -> None:
+        """Enter the room, and make every file in it look old."""
+        for path, data in files.items():
+            file = self.pinned / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        blobs = {path: blob_id(data) for path, data in files.items()}
+        module.enter(self.room, setting, blobs, lambda path: self.pinned / path)
+
+    def age(self) -> None:
+        for path in self.source.rglob("*"):
+            os.utime(path, (OLD, OLD))
+
+    def files(self) -> dict[str, bytes]:
+        found = (path for path in self.source.rglob("*") if path.is_file())
+        return {str(path.relative_to(self.source)): path.read_bytes() for path in found}
+
+    def touched(self) -> list[str]:
+        """Return the files that are not as old as ``age`` made them."""
+        found = (path for path in self.source.rglob("*") if path.is_file() and path.stat().st_mtime != OLD)
+        return sorted(str(path.relative_to(self.source)) for path in found)
+
+    def compile(self, name: str, *, seconds: float = 1, read: str = "", layout: Layout | None = None) -> Path:
+        """Make an object and note it as finished."""
+        output = self.source / "build" / "temp.linux" / f"{name}.o"
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text("object")
+        output.with_suffix(".d").write_text(f"{name}.o: {read or name}\n")
+        layout = layout or plain(self.room)
+        inside = Path(layout.source) / "build" / "temp.linux" / f"{name}.o"
+        one = Compiled(name, "nvcc", seconds, 5, inside, inside.with_suffix(".d"), Path(layout.source))
+        module.note(self.room, one, layout)
+        return output
+
+
+def plain(room: Path) -> Layout:
+    """Return the layout of a build without namespaces."""
+    return Layout(False, "-", f"{room}/source", str(room), "/kit", "/env", ())
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_the_tree_is_laid_out_with_bytes_and_modes(place: Place) -> None:
+    (place.pinned / "csrc").mkdir(parents=True)
+    (place.pinned / "run.sh").write_bytes(b"#!/bin/sh\n")
+    (place.pinned / "run.sh").chmod(0o755)
+    place.enter(FILES | {"run.sh": b"#!/bin/sh\n"})
+    assert place.files() == FILES | {"run.sh": b"#!/bin/sh\n"}
+    assert os.access(place.source / "run.sh", os.X_OK)
+    assert not os.access(place.source / "setup.py", os.X_OK)
+    assert (place.room / "home").is_dir()
+
+
+def test_only_what_differs_is_touched(place: Place) -> None:
+    place.enter(FILES)
+    place.age()
+    place.enter(FILES)
+    assert place.touched() == []
+    place.enter(FILES | {"csrc/a.cu": b"changed", "csrc/new.h": b"new"})
+    assert place.touched() == ["csrc/a.cu", "csrc/new.h"]
+    assert place.files() == FILES | {"csrc/a.cu": b"changed", "csrc/new.h": b"new"}
+
+
+def test_what_the_tree_does_not_hold_goes(place: Place) -> None:
+    place.enter(FILES)
+    for name in ("tiny.egg-info/PKG-INFO", "csrc/generated.cu", "version.py"):
+        (place.source / name).parent.mkdir(exist_ok=True)
+        (place.source / name).write_text("made by the last build")
+    (place.source / "link").symlink_to("setup.py")
+    place.enter({path: data for path, data in FILES.items() if path != "csrc/deep/b.h"})
+    assert place.files() == {"setup.py": b"1", "csrc/a.cu": b"2"}
+    assert not (place.source / "link").is_symlink()
+
+
+def test_a_changed_file_or_a_link_in_the_place_of_one_is_put_right(place: Place) -> None:
+    place.enter(FILES)
+    (place.source / "setup.py").write_text("the build changed it")
+    (place.source / "csrc/a.cu").unlink()
+    (place.source / "csrc/a.cu").symlink_to(place.pinned / "csrc/a.cu")
+    place.enter(FILES)
+    assert place.files() == FILES
+    assert not (place.source / "csrc/a.cu").is_symlink()
+    assert (place.pinned / "csrc/a.cu").read_bytes() == b"2"
+
+
+def test_a_folder_becomes_a_file_and_a_file_a_folder(place: Place) -> None:
+    place.enter(FILES)
+    place.enter({"csrc": b"4", "setup.py/x": b"5"})
+    assert place.files() == {"csrc": b"4", "setup.py/x": b"5"}
+    place.enter(FILES)
+    assert place.files() == FILES
+
+
+def test_objects_stay_and_linked_libraries_go(place: Place) -> None:
+    place.enter(FILES)
+    kept = place.compile("csrc/a.cu")
+    for name in ("build/lib.linux/tiny/_C.so", "build/bdist.linux/x", "build/loose"):
+        (place.source / name).parent.mkdir(parents=True, exist_ok=True)
+        (place.source / name).write_text("old")
+    ninja = place.source / "build/temp.linux/.ninja_deps"
+    ninja.write_text("deps")
+    place.age()
+    place.enter(FILES)
+    assert [path.name for path in (place.source / "build").iterdir()] == ["temp.linux"]
+    assert kept.exists()
+    assert ninja.exists()
+    assert place.touched() == []
+
+
+def test_what_was_left_half_written_goes(place: Place) -> None:
+    place.enter(FILES)
+    kept, gone = place.compile("csrc/a.cu"), place.source / "build/temp.linux/csrc/half.o"
+    gone.write_text("ha")
+    place.enter(FILES)
+    assert kept.exists()
+    assert not gone.exists()
+
+
+def test_what_one_run_leaves_beside_the_tree_goes(place: Place) -> None:
+    place.enter(FILES)
+    for name in ("out", "bin", "cuda", "trace"):
+        (place.room / name).mkdir()
+        (place.room / name / "file").write_text("old")
+    for name in ("executed", "build.log", "cache.log", "cache.json"):
+        (place.room / name).write_text("old")
+    place.enter(FILES)
+    assert sorted(path.name for path in place.room.iterdir()) == ["home", "setting", "source"]
+
+
+def test_another_setting_keeps_nothing(place: Place) -> None:
+    place.enter(FILES)
+    gone = place.compile("csrc/a.cu")
+    place.age()
+    place.enter(FILES, setting="another")
+    assert not gone.exists()
+    assert place.files() == FILES
+    assert place.touched() == sorted(FILES)
+    assert module.units(place.room) == []
+
+
+def test_a_room_without_a_sign_is_not_trusted(place: Place) -> None:
+    """A first run that was killed before it wrote the sign left files of who knows what setting."""
+    (place.source / "build/temp.linux").mkdir(parents=True)
+    (place.source / "build/temp.linux/a.o").write_text("object")
+    place.enter(FILES)
+    assert place.files() == FILES
+
+
+# The list of finished units.
+
+
+def test_a_unit_is_listed_with_all_that_it_was_made_of(place: Place) -> None:
+    place.enter(FILES)
+    place.compile("csrc/a.cu", read="csrc/a.cu csrc/../csrc/deep/b.h /usr/include/x.h csrc/a.cu", seconds=1.23456)
+    (one,) = module.units(place.room)
+    assert (one.name, one.tool, one.seconds, one.memory) == ("csrc/a.cu", "nvcc", 1.235, 5)
+    assert one.output == "source/build/temp.linux/csrc/a.cu.o"
+    assert one.read == (
+        "/usr/include/x.h",
+        f"{place.source}/csrc/a.cu",
+        f"{place.source}/csrc/deep/b.h",
+    )
+
+
+def test_the_last_note_of_a_unit_counts(place: Place) -> None:
+    place.enter(FILES)
+    place.compile("csrc/a.cu", seconds=1)
+    place.compile("csrc/b.cu", seconds=2)
+    place.compile("csrc/a.cu", seconds=3)
+    assert {one.name: one.seconds for one in module.units(place.room)} == {"csrc/a.cu": 3, "csrc/b.cu": 2}
+
+
+def test_a_unit_whose_object_is_gone_is_not_listed(place: Place) -> None:
+    place.enter(FILES)
+    place.compile("csrc/a.cu").unlink()
+    assert module.units(place.room) == []
+
+
+def test_a_note_that_was_cut_off_hides_no_other(place: Place) -> None:
+    """A full disk cuts a note in the midst; the notes before it and after it count."""
+    place.enter(FILES)
+    place.compile("csrc/a.cu")
+    notes = place.room / "units.jsonl"
+    notes.write_bytes(notes.read_bytes() + b'{"name":"csrc/b.cu","tool":"nv')
+    assert [one.name for one in module.units(place.room)] == ["csrc/a.cu"]
+    place.compile("csrc/c.cu")
+    assert [one.name for one in module.units(place.room)] == ["csrc/a.cu", "csrc/c.cu"]
+
+
+def test_a_unit_without_a_depfile_is_listed(place: Place) -> None:
+    place.enter(FILES)
+    output = place.source / "a.o"
+    output.write_text("object")
+    one = Compiled("a.cu", "nvcc", 1, 1, output, place.source / "none.d", place.source)
+    module.note(place.room, one, plain(place.room))
+    assert module.units(place.room)[0].read == ()
+
+
+# Where the folders lie.
+
+
+@pytest.fixture
+def fixed(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Layout:
+    """Return the layout of a build with namespaces, whose place is one of two folders below ``tmp_path``."""
+    for name in ("mnt", "media"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(module, "_PLACES", (f"{tmp_path}/nowhere", f"{tmp_path}/mnt", f"{tmp_path}/media"))
+    monkeypatch.setattr(module, "_namespaces", lambda: True)
+    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: "/elsewhere")
+    return module.layout(place.room, Path("/the/kit"), Path("/the/env"), ["/usr/bin/python3"])
+
+
+def test_with_namespaces_the_folders_lie_at_fixed_places(place: Place, fixed: Layout, tmp_path: Path) -> None:
+    top = f"{tmp_path}/mnt/retread"
+    assert (fixed.fixed, fixed.place) == (True, f"{tmp_path}/mnt")
+    assert (fixed.source, fixed.room) == (f"{top}/room/source", f"{top}/room")
+    assert (fixed.toolkit, fixed.environment) == (f"{top}/toolkit", f"{top}/environment")
+    assert fixed.binds == (
+        (str(place.room), f"{top}/room", "rw"),
+        ("/the/kit", f"{top}/toolkit", "ro"),
+        ("/the/env", f"{top}/environment", "ro"),
+    )
+
+
+def test_what_a_build_names_is_found_outside(place: Place, fixed: Layout, tmp_path: Path) -> None:
+    top = f"{tmp_path}/mnt/retread"
+    assert fixed.outside(f"{top}/room/source/a.cu") == f"{place.room}/source/a.cu"
+    assert fixed.outside(f"{top}/room") == str(place.room)
+    assert fixed.outside(f"{top}/toolkit/bin/nvcc") == "/the/kit/bin/nvcc"
+    assert fixed.outside(f"{top}/roomier/a.cu") == f"{top}/roomier/a.cu"
+    assert fixed.outside("/usr/include/x.h") == "/usr/include/x.h"
+
+
+def test_a_unit_that_was_seen_inside_is_listed_by_its_place_in_the_room(place: Place, fixed: Layout) -> None:
+    place.enter(FILES)
+    place.compile("csrc/a.cu", read="csrc/a.cu", layout=fixed)
+    (one,) = module.units(place.room)
+    assert one.output == "source/build/temp.linux/csrc/a.cu.o"
+    assert one.read == (f"{fixed.source}/csrc/a.cu",), "as every machine sees it"
+
+
+def test_a_place_that_holds_something_needed_is_passed_over(
+    place: Place, fixed: Layout, tmp_path: Path
+) -> None:
+    found = module.layout(place.room, Path("/kit"), Path("/env"), [f"{tmp_path}/mnt/python/bin/python3"])
+    assert found.place == f"{tmp_path}/media"
+    both = [f"{tmp_path}/mnt/x", f"{tmp_path}/media/y"]
+    assert not module.layout(place.room, Path("/kit"), Path("/env"), both).fixed
+
+
+def test_without_namespaces_the_folders_lie_where_they_are(
+    place: Place, fixed: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_namespaces", lambda: False)
+    found = module.layout(place.room, Path("/the/kit"), Path("/the/env"), [])
+    assert found == Layout(False, "-", f"{place.room}/source", str(place.room), "/the/kit", "/the/env", ())
+    assert found.outside(f"{fixed.source}/a.cu") == f"{fixed.source}/a.cu"
+
+
+# Tools.
+
+
+def test_every_compiler_is_a_stand_in_and_the_rest_of_the_toolkit_is_as_it_is(
+    place: Place, tmp_path: Path
+) -> None:
+    kit = tmp_path / "kit"
+    for name in ("bin/nvcc", "bin/ptxas", "bin/nvcc.profile", "include/cuda.h", "lib64/libcudart.so"):
+        (kit / name).parent.mkdir(parents=True, exist_ok=True)
+        (kit / name).write_text(name)
+    place.enter(FILES)
+    compiler = Compiler(c="/real/gcc-13", cxx="/real/g++-13", version="", digest=Sha256(""))
+    layout = Layout(False, "-", "", str(place.room), str(kit), sys.prefix, ())
+    tools = module.put_tools(place.room, kit, compiler, layout)
+    assert tools == {
+        "nvcc": f"{kit}/bin/nvcc",
+        "gcc": "/real/gcc-13", "cc": "/real/gcc-13", "g++": "/real/g++-13", "c++": "/real/g++-13",
+    }  # fmt: skip
+    cuda = place.room / "cuda"
+    assert (cuda / "bin/ptxas").read_text() == "bin/ptxas"
+    assert (cuda / "include/cuda.h").read_text() == "include/cuda.h"
+    assert (cuda / "lib64/libcudart.so").read_text() == "lib64/libcudart.so"
+    assert sorted(path.name for path in (place.room / "bin").iterdir()) == ["c++", "cc", "g++", "gcc"]
+    for stand_in in (cuda / "bin/nvcc", *(place.room / "bin").iterdir()):
+        assert not stand_in.is_symlink()
+        assert os.access(stand_in, os.X_OK)
+        first, *rest = stand_in.read_text().splitlines()
+        assert first == f"#!{sys.prefix}/bin/python -IS"
+        assert "RETREAD_CONTROL" in "\n".join(rest)
+    assert (kit / "bin/nvcc").read_text() == "bin/nvcc"
+    assert "RETREAD_EXECUTED" in (place.room / "trace/sitecustomize.py").read_text()
+
+
+def test_the_list_of_units_is_json_that_others_can_read(place: Place) -> None:
+    place.enter(FILES)
+    place.compile("csrc/a.cu")
+    lines = [line for line in (place.room / "units.jsonl").read_text().splitlines() if line]
+    assert [json.loads(line)["name"] for line in lines] == ["csrc/a.cu"]
