@@ -195,9 +195,11 @@ class Jobserver:
                     Path(asked["depfile"]),
                     Path(asked["folder"]),
                 )
-                self.compiled.append(one)
-                with suppress(OSError):  # what is on no list is only compiled again by the next run
+                try:
                     self._noted(one)
+                    self.compiled.append(one)
+                except OSError as error:  # nobody would know what its object was made of
+                    self.failed.append(Failed(one.name, tuple(told["command"]), 1, str(error)))
             self._admit()
             self._lock.notify_all()
 

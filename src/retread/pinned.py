@@ -12,8 +12,8 @@ from retread.proof import blob_id
 def pristine(source: SourceTree, path: str) -> Path:
     """Return a file of the pinned tree; StoreError when the store's copy is not the pinned one any more."""
     file = source.root / path
-    data = file.read_bytes() if file.is_file() else b""
-    if blob_id(data) != source.manifest.files[path]:
+    found = blob_id(file.read_bytes()) if file.is_file() else ""
+    if found != source.manifest.files[path]:
         raise StoreError(
             f"the store's copy of {path} was changed: {file}",
             hint=f"remove {source.root.parent} and run the same command again",

@@ -145,7 +145,9 @@ def note(room: Path, one: Compiled, layout: Layout) -> None:
         read=tuple(sorted(set(read))),
     )
     with (room / _UNITS).open("ab") as stream:
-        stream.write(msgspec.json.encode(facts) + b"\n")
+        stream.write(
+            b"\n" + msgspec.json.encode(facts) + b"\n"
+        )  # a line that was cut off before must not take it in
 
 
 def layout(room: Path, toolkit: Path, environment: Path, others: Iterable[str]) -> Layout:
@@ -170,9 +172,9 @@ def layout(room: Path, toolkit: Path, environment: Path, others: Iterable[str]) 
 
 
 def unshare() -> list[str]:
-    """Return the command that gives a build namespaces of its own."""
+    """Return the command that gives a build namespaces of its own; when it ends, all that it started ends."""
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
-    return ["unshare", *user, "--mount", "--propagation", "private", "--"]
+    return ["unshare", *user, "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--"]
 
 
 def _namespaces() -> bool:

@@ -19,12 +19,12 @@ GOOD = diff(OPS, OLD, ops(VALUE_3=30))
 
 def _job(project: Project) -> pipeline.Job:
     machine = Machine(Store(project.store), Console(quiet=True), dict(os.environ))
-    ((job, _, _),) = pipeline.jobs(workspace.load(project.root, "tiny-1.0"), None, machine)
+    (job,) = pipeline.jobs(workspace.load(project.root, "tiny-1.0"), None, machine)
     return job
 
 
 def _changes(project: Project) -> dict[str, str]:
-    return {one.path: one.kind for one in _job(project).patched().changes}
+    return {one.path: one.kind for one in _job(project).trees.patched().changes}
 
 
 FUZZY = GOOD.replace(" VALUE_5 = 5", " VALUE_5 = FIVE")
@@ -91,4 +91,4 @@ def test_when_the_second_patch_fails_nothing_is_kept_and_a_mended_one_succeeds(p
     project.series(GOOD, second)
     assert project.build().code == 0
     assert _changes(project) == {OPS: ChangeKind.MODIFY}
-    assert (_job(project).patched().root / OPS).read_text() == ops(VALUE_3=30, VALUE_20=2)
+    assert (_job(project).trees.patched().root / OPS).read_text() == ops(VALUE_3=30, VALUE_20=2)

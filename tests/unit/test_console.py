@@ -96,3 +96,45 @@ def test_a_dumb_terminal_gets_no_control_characters(
     with console.step("x") as step:
         step.progress(1, 2)
     assert "\x1b" not in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("left", "now", "shown"),
+    [
+        (None, "", "3 of 9 units"),
+        (42.4, "a.cu", "3 of 9 units, 42 s left; a.cu"),
+        (600.0, "a.cu, b.cu", "3 of 9 units, 10 min left; a.cu, b.cu"),
+    ],
+)
+def test_units_show_what_runs_and_what_remains(
+    terminal: _Terminal, monkeypatch: pytest.MonkeyPatch, left: float | None, now: str, shown: str
+) -> None:
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((100, 10)))
+    with Console(stream=terminal).step("compile") as step:
+        step.units(3, 9, left, now)
+        assert terminal.getvalue().rpartition("\x1b[K")[2] == f"  compile: {shown}"
+
+
+def test_units_of_a_long_build_are_one_line_a_minute_where_lines_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    out = io.StringIO()
+    with Console(stream=out).step("compile") as step:
+        for second in range(1, 200):
+            now = 1000.0 + second
+            step.units(second, 500, None, "a.cu")
+        lines = out.getvalue().splitlines()
+    assert lines == [f"    {number} of 500 units; a.cu" for number in (61, 122, 183)]
+    assert "\x1b" not in out.getvalue()
+
+
+def test_units_are_quiet_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    out = io.StringIO()
+    with Console(stream=out, quiet=True).step("compile") as step:
+        now = 5000.0
+        step.units(1, 2, None, "a.cu")
+    assert out.getvalue() == ""

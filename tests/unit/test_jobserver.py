@@ -248,7 +248,9 @@ def test_half_a_report_counts_as_killed(room: Room) -> None:
     assert server.failed == [("a.cu", (), -signal.SIGKILL, "")]
 
 
-def test_a_note_that_cannot_be_written_stops_nobody(room: Room) -> None:
+def test_a_unit_that_cannot_be_noted_ends_the_build(room: Room) -> None:
+    """Without its note, nobody would know what the object was made of; and nobody may wait for ever."""
+
     def full(_: Compiled) -> None:
         raise OSError(28, "No space left on device")
 
@@ -258,8 +260,9 @@ def test_a_note_that_cannot_be_written_stops_nobody(room: Room) -> None:
     second = room.ask("b.cu")
     room.see(["a.cu"], 1)
     assert first.end() == "noted"
-    assert second.hear() == "go"
-    assert [one.name for one in server.compiled] == ["a.cu"]
+    assert second.hear() == "stop"
+    assert server.compiled == []
+    assert [(one.name, one.said) for one in server.failed] == [("a.cu", "[Errno 28] No space left on device")]
 
 
 @pytest.mark.parametrize("part", ["", '{"source": "/x/a.cu", "to'], ids=["nothing", "half"])

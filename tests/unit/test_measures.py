@@ -51,7 +51,16 @@ def test_one_build_learns_into_what_it_goes_by(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", '{"a.cu": 1}', '{"a.cu": {"seconds": "x", "memory": 1}}', '{"a.cu": {"seconds": 1}}', "\xff"]
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"a.cu": 1}',
+        '{"a.cu": {"seconds": "x", "memory": 1}}',
+        '{"a.cu": {"seconds": 1}}',
+        "\xff",
+    ],
 )
 def test_a_file_that_cannot_be_read_counts_as_none_and_is_written_anew(path: Path, text: str) -> None:
     path.parent.mkdir()

@@ -218,3 +218,23 @@ def test_record_is_written_and_read() -> None:
 def test_bad_records_are_refused(text: str, fault: str) -> None:
     files = {"a.py": (CONTENT, 1), RECORD: (CONTENT, 9)}
     assert fault in "\n".join(metadata.check_record(text, RECORD, files))
+
+
+@pytest.mark.parametrize(
+    ("name", "becomes"),
+    [
+        ("demo-1.2-cp312-cp312-linux_x86_64.whl", "demo-1.2-cp312-cp312-manylinux_2_28_x86_64.whl"),
+        ("demo-1.2-1-cp39-abi3-linux_x86_64.whl", "demo-1.2-1-cp39-abi3-manylinux_2_28_x86_64.whl"),
+        (
+            "demo-1.2-cp39-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+            "demo-1.2-cp39-abi3-manylinux_2_28_x86_64.whl",
+        ),
+        ("demo-1.2-py2.py3-none-any.whl", "demo-1.2-py2.py3-none-any.whl"),
+    ],
+)
+def test_another_platform(name: str, becomes: str) -> None:
+    parsed = metadata.parse_name(name)
+    found = parsed.with_platform("manylinux_2_28_x86_64")
+    assert found.file_name == becomes
+    assert found == metadata.parse_name(becomes)
+    assert parsed.file_name == name

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -109,7 +109,8 @@ def test_what_a_depfile_says(depfile: str, found: list[str]) -> None:
     assert list(native.dependencies(depfile)) == found
 
 
-@given(st.lists(st.text(st.sampled_from("ab/ #$.\\_-"), min_size=1).filter(lambda one: "\\" not in one)))
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.text("ab/ #$.", min_size=1, max_size=8), max_size=5))
 def test_every_name_comes_back_as_make_would_read_it(names: list[str]) -> None:
     names = [one.strip(" ") or "x" for one in names]
     escaped = [one.replace("$", "$$").replace(" ", "\\ ").replace("#", "\\#") for one in names]

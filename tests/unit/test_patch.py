@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from retread import workspace
 from retread.console import Console
-from retread.model import ChangeKind, Verdict
 from retread.machine import Machine
+from retread.model import ChangeKind, Verdict
 from retread.store import Kind, Store
 from retread.trees import Trees
 from tinycuda import FILES, OPS, Project, diff, git, ops

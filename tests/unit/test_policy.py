@@ -318,3 +318,39 @@ def test_a_wheel_of_another_version_or_project_fails() -> None:
 def test_a_requirement_beside_the_promised_one_fails() -> None:
     (fault,) = failed(policy.audit(wheel(requires=("torch>=2.10", "torch==2.5.0")), promise()))
     assert (fault[0], fault[-1]) == ("requires", "METADATA says torch>=2.10, torch==2.5.0")
+
+
+# The tag of what was compiled.
+
+
+@pytest.mark.parametrize(
+    ("versions", "tag"),
+    [
+        (("GLIBC_2.2.5", "GLIBC_2.14"), "manylinux_2_17_x86_64"),
+        (("GLIBC_2.17", "GLIBCXX_3.4.19"), "manylinux_2_17_x86_64"),
+        (("GLIBC_2.18",), "manylinux_2_24_x86_64"),
+        (("GLIBC_2.28", "GLIBCXX_3.4.24"), "manylinux_2_28_x86_64"),
+        (("GLIBC_2.17", "GLIBCXX_3.4.29"), "manylinux_2_34_x86_64"),
+        (("GLIBC_2.35",), "manylinux_2_35_x86_64"),
+        (("GLIBC_2.99",), "linux_x86_64"),
+        (("GLIBCXX_3.4.99",), "linux_x86_64"),
+    ],
+)
+def test_a_compiled_library_claims_the_oldest_platform_that_offers_its_symbols(
+    versions: tuple[str, ...], tag: str
+) -> None:
+    assert policy.platform_tag([library(versions=versions)]) == tag
+
+
+def test_the_library_that_asks_for_most_decides() -> None:
+    old, new = library(versions=("GLIBC_2.14",)), library(versions=("GLIBC_2.34",))
+    assert policy.platform_tag([old, new]) == policy.platform_tag([new, old]) == "manylinux_2_34_x86_64"
+
+
+def test_the_machine_is_the_libraries_own() -> None:
+    found = policy.platform_tag([library(machine="aarch64", versions=("GLIBC_2.17",))])
+    assert found == "manylinux_2_17_aarch64"
+
+
+def test_without_libraries_there_is_no_platform() -> None:
+    assert policy.platform_tag([]) == ""

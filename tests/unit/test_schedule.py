@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retread import schedule
@@ -79,6 +79,7 @@ def test_one_starts_even_if_it_alone_is_over_the_budget_and_then_it_is_alone() -
 _SIZE = st.one_of(st.none(), st.integers(0, 12 * GIB))
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["nvcc", "g++"]), _SIZE, st.floats(0, 1000)), max_size=12),
     st.integers(1, 6),

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -288,3 +289,55 @@ def test_some_kinds_can_be_made_anew(store: Store, tmp_path: Path) -> None:
     assert again.get(Kind.WHEELS, KEY) is None
     assert again.make(Kind.LIBRARIES, KEY, _build).is_relative_to(tmp_path / "anew")
     assert store.get(Kind.LIBRARIES, KEY) is None
+
+
+def test_a_workroom_is_kept_between_runs_also_after_a_failure(store: Store) -> None:
+    with suppress(ValueError), store.workroom("demo-cu130") as room:
+        (room / "object.o").write_text("done")
+        raise ValueError
+    with store.workroom("demo-cu130") as again:
+        assert again == room
+        assert (again / "object.o").read_text() == "done"
+    with store.workroom("other") as other:
+        assert list(other.iterdir()) == []
+    assert store.sweep() == 0
+    assert (room / "object.o").exists()
+    assert store.entries() == []
+
+
+def test_one_process_at_a_time_works_in_a_workroom_and_the_other_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    heard, entered = threading.Event(), threading.Event()
+
+    def tell(text: str) -> None:
+        told.append(text)
+        heard.set()
+
+    first, second = Store(tmp_path / "store"), Store(tmp_path / "store", waiting=tell)
+
+    def other() -> None:
+        with second.workroom("demo"):
+            entered.set()
+
+    thread = threading.Thread(target=other)
+    with first.workroom("demo"):
+        thread.start()
+        assert heard.wait(10)
+        assert not entered.is_set()
+    assert entered.wait(10)
+    thread.join(10)
+    assert told == ["waiting for another build that is making work-demo"]
+
+
+def test_a_full_disk_in_a_workroom_is_a_message(store: Store) -> None:
+    with pytest.raises(StoreError, match="the disk is full"), store.workroom("demo"):
+        raise OSError(28, "No space left on device")
+
+
+def test_what_is_void_is_discarded_and_made_anew(store: Store) -> None:
+    made = store.make(Kind.COMPILED, KEY, _build)
+    store.discard(Kind.COMPILED, KEY)
+    assert store.get(Kind.COMPILED, KEY) is None
+    assert not made.exists()
+    store.discard(Kind.COMPILED, KEY)
+    assert store.make(Kind.COMPILED, KEY, _build) == made

@@ -29,7 +29,7 @@ def executed(place: Path, program: str, *arguments: str) -> list[str]:
     command = [sys.executable, *(arguments or ("main.py",))]
     subprocess.run(command, cwd=place / "work", env=environment, check=True, timeout=30)
     noted = (place / "executed").read_text().splitlines()
-    assert all(os.path.isabs(one) for one in noted), noted
+    assert all(Path(one).is_absolute() for one in noted), noted
     return sorted(os.path.relpath(one, place / "work") for one in noted if one.startswith(f"{place}/work/"))
 
 

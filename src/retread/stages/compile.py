@@ -150,7 +150,7 @@ def make(order: Order, means: Means, into: Path) -> None:
         ) as server:
             command, env = _command(order, means, layout, control)
             code = proc.run_logged(command, env=env, cwd=place, log=place / LOG, started=server.watch)
-        if code:
+        if code or server.failed:
             raise _failure(order, means, code, server.failed, server.peak)
         _collect(order, means, layout, server, into)
     finally:
@@ -339,7 +339,8 @@ _NO_NETWORK = re.compile(
     r"|Failed to establish a new connection|Missing dependencies"
 )
 _NO_MEMORY = re.compile(
-    r"Killed signal terminated|died due to signal 9|out of memory|virtual memory exhausted|bad_alloc|Cannot allocate"
+    r"Killed signal terminated|died due to signal 9|out of memory|virtual memory exhausted|Memory allocation failure"
+    r"|instance of 'std::bad_alloc'|Cannot allocate memory"
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
@@ -105,7 +105,12 @@ def check_lock(lock: bytes, requires: Sequence[str], *, name: str) -> None:
     """Raise RecipeError unless the lock pins every requirement, each by hash, at a version that it allows."""
     pinned: dict[str, list[str]] = {}
     faults = []
-    for requirement, hashes in _entries(lock.decode("utf-8")):
+    for text, hashes in _entries(lock.decode("utf-8", "replace")):
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            faults.append(f"{text}: not a requirement")
+            continue
         exact = [one.version for one in requirement.specifier if one.operator == "=="]
         if len(exact) != 1 or not hashes:
             faults.append(f"{requirement}: not pinned by version and hash")
@@ -123,10 +128,10 @@ def check_lock(lock: bytes, requires: Sequence[str], *, name: str) -> None:
         )
 
 
-def _entries(text: str) -> Iterator[tuple[Requirement, int]]:
+def _entries(text: str) -> Iterator[tuple[str, int]]:
     """Yield (requirement, number of its hashes) of a requirements file as uv writes it."""
     for block in text.replace("\\\n", " ").splitlines():
         line = block.partition(" #")[0].strip()
         if line and not line.startswith(("#", "-")):
             wanted, *hashes = line.split("--hash=")
-            yield Requirement(wanted.strip()), len(hashes)
+            yield wanted.strip(), len(hashes)

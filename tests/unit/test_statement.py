@@ -1,0 +1,55 @@
+"""What a wheel says of itself: of an official base wheel, or of a compile, and never of both."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from retread import statement
+from retread.arch import Arch
+from retread.model import CompileStatement, FileStatement, Sha256, Statement
+from retread.recipe import Base, Pin, Recipe, Sdist, Target
+
+DIGEST = Sha256(64 * "a")
+RECIPE = Recipe(
+    name="demo-1.2",
+    project="Demo",
+    version="1.2",
+    summary="A demonstration",
+    pin=Pin(repository="https://example.org/demo", commit=40 * "0"),
+    sdist=Sdist(file="demo-1.2.tar.gz", sha256=DIGEST),
+    native_inputs=("setup.py",),
+    targets={
+        "cu130": Target(
+            cuda="13.0", torch=">=2.11", revision=1, architectures=(Arch("8.0"),), ptx=(),
+            base=(Base(file="demo-1.2-py3-none-any.whl", sha256=DIGEST),),
+        )
+    },
+)  # fmt: skip
+OFFICIAL = FileStatement(file="demo-1.2-py3-none-any.whl", sha256=DIGEST)
+COMPILED = CompileStatement(
+    native_digest="n",
+    wheel=DIGEST,
+    toolkit="nvcc 13.0, V13.0.88",
+    toolkit_digest="t",
+    toolkit_origin="pinned parts",
+    compiler="g++ 13.2",
+    python="3.12.1",
+    lock="l",
+    requires=("torch==2.11.0",),
+    environment={"LIST": "{torch-architectures}"},
+)
+
+
+def said(base: FileStatement | CompileStatement, lane: str) -> Statement:
+    return statement.statement(
+        RECIPE, "cu130", base, (), version="1.2+cu130.1", lane=lane, time=7, toolchain=None, libraries={}
+    )
+
+
+@pytest.mark.parametrize(("base", "lane"), [(OFFICIAL, "overlay"), (COMPILED, "source")])
+def test_one_origin_is_told_and_the_other_is_not(base: FileStatement | CompileStatement, lane: str) -> None:
+    found = said(base, lane)
+    assert (found.base, found.compiled) == ((base, None) if lane == "overlay" else (None, base))
+    assert (found.lane, found.version, found.promise.project) == (lane, "1.2+cu130.1", "demo")
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Statement) == found
