@@ -1,4 +1,4 @@
-"""A small CUDA project that is really compiled: two kernels, a header, a table, host code, and a setup.py that runs nvcc."""
+"""A small CUDA project that is really compiled: kernels, a header, a table, host code; its setup.py runs nvcc."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Nvcc(build_ext):
             objects = list(pool.map(self.one, extension.sources))
         library = pathlib.Path(self.get_ext_fullpath(extension.name))
         library.parent.mkdir(parents=True, exist_ok=True)
-        link = [os.environ["CXX"], "-shared", *objects, "-o", library, "-L" + os.environ["CUDA_HOME"] + "/lib64", "-lcudart"]
-        subprocess.check_call(link)
+        libraries = os.environ["CUDA_HOME"] + "/lib64"
+        subprocess.check_call([os.environ["CXX"], "-shared", *objects, "-o", library, "-L" + libraries, "-lcudart"])
 
 
 class Tag(bdist_wheel):

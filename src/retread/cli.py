@@ -65,20 +65,30 @@ def _add_build(groups: Any) -> None:
         command.add_argument(
             "--source", choices=["sdist", "git"], default="sdist", help="where the source comes from"
         )
-        command.add_argument(
-            "--python", help="version or path of the Python to compile for; default: retread's own"
-        )
-        command.add_argument(
-            "--jobs", type=int, metavar="N", help="compile N units at a time; default: the cores"
-        )
-        command.add_argument(
-            "--memory", type=float, metavar="GIB", help="for all compilers; default: what is free"
-        )
-        command.add_argument("--no-cache", action="store_true", help="compile without sccache")
+        _compile_options(command)
         if name == "build":
             command.add_argument("--all", action="store_true", help="every target of every recipe")
             command.add_argument("-o", "--out", type=Path, default=Path("dist"), help="default: dist/")
         _common(command, run)
+
+    text = "make a wheel again from what it says of itself; identical, or what differs"
+    again = groups.add_parser("reproduce", help=text, description=text)
+    again.add_argument("wheel", type=Path)
+    _compile_options(again)
+    _common(again, commands.reproduce)
+
+
+def _compile_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--python", help="version or path of the Python to compile for; default: retread's own"
+    )
+    command.add_argument(
+        "--jobs", type=int, metavar="N", help="compile N units at a time; default: the cores"
+    )
+    command.add_argument(
+        "--memory", type=float, metavar="GIB", help="for all compilers; default: what is free"
+    )
+    command.add_argument("--no-cache", action="store_true", help="compile without sccache")
 
 
 def _add_patch(groups: Any) -> None:

@@ -100,6 +100,22 @@ def _built(job: Job, out: Path) -> Built:
     return built
 
 
+def reproduce(options: argparse.Namespace) -> int:
+    """Make a wheel again from what it says of itself, and say how far the two agree; AuditError when they do not."""
+    from retread import pipeline, render
+
+    machine = _machine(options)
+    wheel = _existing(options.wheel)
+    with machine.store.scratch() as scratch:
+        found = pipeline.reproduce(_root(options), wheel, machine, scratch, wish=_wish(options))
+    if options.json:
+        _print_json(found)
+    else:
+        print(render.comparison(found))
+    pipeline.demand_same(found)
+    return 0
+
+
 def plan(options: argparse.Namespace) -> int:
     """Show what a build would do."""
     from retread import pipeline, render, workspace
@@ -259,7 +275,7 @@ def store_list(options: argparse.Namespace) -> int:
             [{"kind": one.kind, "key": one.key, "size": one.size, "used": one.used} for one in entries]
         )
     else:
-        print(render.store(store.root, entries, now=time.time()))
+        print(render.store(store.root, entries, store.beside(), now=time.time()))
     return 0
 
 

@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 from retread import schedule
 from retread.schedule import Budget, Measure, Unit
 
-_SAMPLE_SECONDS = 0.2
+_SAMPLE_SECONDS = 0.5
 _LOW = 0.04
 """Below this share of the machine's memory the youngest compile is halted until there is room again."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -305,11 +305,6 @@ _GROUPS = (
 
 def _descendants(root: int) -> dict[int, tuple[int, str]]:
     """Return pid -> (parent, command line) of a process and all below it, parents before children."""
-    parents: dict[int, list[int]] = {}
-    for pid in _processes():
-        with suppress(OSError, IndexError, ValueError):
-            status = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
-            parents.setdefault(int(status.rpartition(")")[2].split()[1]), []).append(pid)
     found: dict[int, tuple[int, str]] = {}
     queue = [(root, 0)]
     while queue:
@@ -317,12 +312,10 @@ def _descendants(root: int) -> dict[int, tuple[int, str]]:
         with suppress(OSError):
             line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
             found[pid] = (parent, line)
-        queue += [(child, pid) for child in parents.get(pid, ())]
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            with suppress(OSError):
+                queue += [(int(child), pid) for child in children.read_text("utf-8").split()]
     return found
-
-
-def _processes() -> Iterator[int]:
-    yield from (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - names are wanted
 
 
 def _resident(pid: int) -> int:

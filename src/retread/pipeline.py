@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from retread import fs, plan, sbom, statement, version, zipwrite
+from retread import contents, fs, plan, sbom, statement, version, workspace, zipwrite
 from retread.arch import Arch
-from retread.errors import PlanError
+from retread.errors import AuditError, PlanError, UsageError
 from retread.machine import Machine, assembler, assembly, code_digest, obstacles
 from retread.model import (
     AuditReport,
@@ -35,6 +35,7 @@ from retread.units import size
 from retread.workspace import Loaded
 
 if TYPE_CHECKING:
+    from retread.comparison import Comparison
     from retread.contents import Known
     from retread.stages.base import ProvenBase
     from retread.stages.graft import Grafted, Request
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 AUDIT = "audit.json"
 COMPILE = "compile.json"
 _EVIDENCE = (AUDIT, COMPILE)
+_RESULTS = (Kind.PATCHED, Kind.BASES, Kind.CUBINS, Kind.LIBRARIES, Kind.COMPILED, Kind.WHEELS)
+"""Kinds that are made of inputs; a wheel is reproduced without them."""
 
 
 class Built(Record, frozen=True, kw_only=True):
@@ -337,14 +340,53 @@ def _possible_target(loaded: Loaded, machine: Machine, lane: Lane | None) -> str
     )
 
 
+def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish: Wish) -> Comparison:
+    """Make ``wheel`` again in the empty folder ``scratch`` and compare the two.
+
+    Inputs come from the store; whatever is made of them is made anew, and the compile cache is not asked.
+    """
+    from retread import comparison
+
+    facts, _ = contents.examine(wheel, scratch)
+    said = facts.statement
+    if said is None:
+        raise UsageError(f"{wheel.name} holds no {contents.STATEMENT}; retread did not make it")
+    loaded = workspace.load(root, said.recipe)
+    if said.compiled and wish.python is None:
+        wish = wish._replace(python=said.compiled.python)
+    folder = scratch / "again"
+    folder.mkdir()
+    again = machine._replace(store=machine.store.anew(_RESULTS, folder))
+    made = jobs(loaded, said.target, again, lane=Lane(said.lane), wish=wish._replace(fresh=True))
+    fits = [job for job in made if said.base is None or job.origin.stated() == said.base]
+    if not fits:
+        raise PlanError(f"{said.recipe} {said.target} makes no {wheel.name} any more")
+    built = build(fits[0], folder / "dist")
+    (scratch / "compare").mkdir()
+    with machine.console.step("compare"):
+        return comparison.compare(wheel, Path(built.path), scratch / "compare")
+
+
+def demand_same(found: Comparison) -> None:
+    """Raise AuditError when the two wheels can behave differently."""
+    from retread.comparison import Tier
+
+    if found.tier is Tier.DIFFERENT:
+        raise AuditError(
+            f"{found.first.file}: what is made today can behave differently",
+            faults=[f"{one.member}: {one.kind}: {one.detail}" for one in found.differences if one.runs][:20],
+            hint="build with the recipe, series, tools and retread that retread.json in the wheel names",
+        )
+
+
 def build(job: Job, out: Path) -> Built:
     """Make the job's wheel, or take the finished one, and put it with its evidence under ``out``."""
     machine = job.machine
-    with machine.console.fold(f"{job.recipe.name} {job.name}: {job.origin.wheel_name}"):
-        entry = job.finished()
-        cached = entry is not None
-        if entry is None:
-            machine.store.tidy()
+    entry = job.finished()
+    cached = entry is not None
+    if entry is None:
+        machine.store.tidy()
+        with machine.console.fold(f"{job.recipe.name} {job.name}: {job.origin.wheel_name}"):
             entry = job.build()
     report = msgspec.json.decode((entry / AUDIT).read_bytes(), type=AuditReport)
     destination = out / report.wheel

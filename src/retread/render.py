@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -138,14 +138,16 @@ def toolchain(report: ToolchainReport) -> str:
     )
 
 
-def store(root: Path, entries: Sequence[Entry], *, now: float) -> str:
+def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, now: float) -> str:
     """Return the rooms of a store with their sizes; ``now`` is in seconds since 1970, as the entries' times are."""
     kinds: dict[str, tuple[int, int]] = {}
     for entry in entries:
         count, total = kinds.get(entry.kind, (0, 0))
         kinds[entry.kind] = (count + 1, total + entry.size)
     rows = [(kind, f"{count} entries", size(total)) for kind, (count, total) in sorted(kinds.items())]
-    rows.append(("all", f"{len(entries)} entries", size(sum(entry.size for entry in entries))))
+    rows += [(name, "", size(held)) for name, held in sorted(beside.items())]
+    total = sum(entry.size for entry in entries) + sum(beside.values())
+    rows.append(("all", f"{len(entries)} entries", size(total)))
     recent = sum(entry.used > now - 86400 for entry in entries)
     return "\n".join([f"{root}  ({recent} used in the last day)", *_table(rows)])
 

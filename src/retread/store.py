@@ -145,7 +145,14 @@ class Store:
 
     @contextmanager
     def workroom(self, name: str) -> Iterator[Path]:
-        """Yield a folder that is kept between runs, for work that goes on where it was; one process at a time."""
+        """Yield a folder that is kept between runs, for work that goes on where it was; one process at a time.
+
+        It lies where compiled wheels do, so a store in which these are made anew starts with an empty one.
+        """
+        if Kind.COMPILED in self._moved:
+            with self._moved[Kind.COMPILED].workroom(name) as path:
+                yield path
+            return
         with fs.disk_errors(self.root), self.lock(f"work-{name}", tell=True):
             path = self._room(_WORK) / name
             path.mkdir(exist_ok=True)
@@ -213,6 +220,7 @@ class Store:
                         freed += _remove_unlocked(path, self._scratch_lock(path))
                         if not path.exists():
                             self._scratch_lock(path).unlink(missing_ok=True)
+            freed += self._drop_rooms(time.time() - _GIVEN_UP_DAYS * 86400)
             for path in (self.root / "partial").glob("*"):
                 with suppress(FileNotFoundError):  # another process may just have completed it
                     if path.stat().st_mtime < time.time() - _GIVEN_UP_DAYS * 86400:
@@ -235,6 +243,7 @@ class Store:
         """Remove entries unused for longer, then the longest unused until the rest fits; return what went."""
         entries = self.entries()
         limit = time.time() - unused_days * 86400
+        self._drop_rooms(limit)
         total = sum(entry.size for entry in entries)
         gone: list[Entry] = []
         for entry in entries:
@@ -246,6 +255,21 @@ class Store:
                 total -= entry.size
                 gone.append(entry)
         return gone
+
+    def _drop_rooms(self, limit: float) -> int:
+        """Remove workrooms unused since ``limit`` (seconds since 1970); return how many bytes that freed."""
+        freed = 0
+        for path in (self.root / _WORK).glob("*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < limit:
+                    freed += _remove_unlocked(path, self._room("locks") / f"work-{path.name}")
+        return freed
+
+    def beside(self) -> dict[str, int]:
+        """Return what lies beside the entries, in bytes: workrooms, the compile cache, downloads begun."""
+        names = (_WORK, "sccache", "uv", "partial")
+        sizes = {name: _size(self.root / name) for name in names if (self.root / name).is_dir()}
+        return {name: size for name, size in sizes.items() if size}
 
     def _places(self) -> Iterator[tuple[Kind, Path]]:
         """Yield where entries lie, finished or not; what has no key for a name is not the store's."""

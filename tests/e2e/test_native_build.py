@@ -136,7 +136,7 @@ def test_another_architecture_compiles_that_one_only(work: Project) -> None:
     ][0]["sass"] == ["9.0", "10.0", "12.0"]
 
 
-def test_the_same_inputs_compile_to_the_same_bytes(
+def test_the_same_inputs_compile_to_the_same_bytes(  # noqa: PLR0917 - fixtures
     work: Project, make_project: Callable[[str], Project], native_upstream: Upstream,
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared_store: Path,
 ) -> None:  # fmt: skip
@@ -290,6 +290,20 @@ def test_an_interrupted_compile_goes_on_from_its_objects(work: Project, shared_s
     assert processes("retread-") == []
     assert list((shared_store / "scratch").glob("*")) == []
     good(work, "--no-cache")
+
+
+def test_a_wheel_is_reproduced_without_anything_that_was_compiled(work: Project) -> None:
+    wheel, _ = good(work)
+    result = work.run("reproduce", str(wheel))
+    assert result.code == 0, result.err
+    assert result.out.startswith("identical")
+    assert "compile tiny-1.0" in result.err
+    work.series(diff("csrc/add.cu", ADD, ADD.replace("+ BIAS", "- BIAS")))
+    result = work.run("reproduce", str(wheel), "--json")
+    assert result.code == 12
+    assert json.loads(result.out)["tier"] == "different"
+    assert "add_kernel" in result.err
+    assert "series" in result.err
 
 
 def test_what_is_told_has_a_schema(work: Project) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loopback import Index
-from retread import pipeline
+from retread import origin, pipeline, trees
 from retread.store import Kind, Store
 from tinycuda import (
     BUILT,
@@ -81,7 +81,8 @@ def test_a_change_of_retread_itself_makes_everything_void(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.build()
-    monkeypatch.setattr(pipeline, "code_digest", lambda: "other")
+    for module in (pipeline, trees, origin):
+        monkeypatch.setattr(module, "code_digest", lambda: "other")
     assert _steps(project.build()) == ["prove the", "apply the", "prove the", "seal the", "audit the"]
 
 
@@ -219,3 +220,18 @@ def test_two_base_wheels_give_two_wheels(project: Project) -> None:
     assert result.code == 0
     assert result.out.splitlines() == [f"dist/{BUILT}", f"dist/{BUILT.replace('py3-none', 'cp312-cp312')}"]
     assert len(json.loads(project.build("--json").out)) == 2
+
+
+def test_an_overlay_is_reproduced(project: Project) -> None:
+    wheel = project.root / project.build().wheel
+    result = project.run("reproduce", str(wheel))
+    assert (result.code, result.out.split()[0]) == (0, "identical:"), result
+    assert "seal the wheel" in result.err
+
+
+def test_a_wheel_of_another_hand_is_not_reproduced(project: Project, tmp_path: Path) -> None:
+    wheel = tmp_path / WHEEL
+    wheel.write_bytes(project.index.files["tinycuda"][WHEEL])
+    result = project.run("reproduce", str(wheel))
+    assert result.code == 2
+    assert "holds no retread.json; retread did not make it" in result.err
