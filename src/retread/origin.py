@@ -211,7 +211,7 @@ class Compiled:
         """Digest of everything but the tree that decides what is compiled: tools, environment, variables."""
         stand_ins = [
             resources.files("retread.inside").joinpath(name).read_text("utf-8")
-            for name in ("compiler.py", "enter.sh")
+            for name in ("compiler.py", "enter.sh", "host.sh")
         ]
         made_of = (self.toolkit.digest, self.compiler.digest, self.python.digest, self.lock)
         said = (self.recipe.project, self.recipe.version, self.build.environment)

@@ -75,7 +75,7 @@ def enter(room: Path, setting: str, files: Mapping[str, str], get: Callable[[str
         for item in room.iterdir():
             fs.remove(item)
     source.mkdir(exist_ok=True)
-    for name in (OUT, "bin", "cuda", "trace", EXECUTED, LOG, CACHE_LOG, CACHE_STATS):
+    for name in (OUT, "bin", "host", "cuda", "trace", EXECUTED, LOG, CACHE_LOG, CACHE_STATS):
         fs.remove(room / name)
     (room / "home").mkdir(exist_ok=True)
     _drop_unfinished(room)
@@ -187,7 +187,7 @@ def _namespaces() -> bool:
 def put_tools(room: Path, toolkit: Path, compiler: Compiler, layout: Layout) -> dict[str, str]:
     """Put stand-ins of the compilers, and a view of the toolkit with a stand-in of nvcc, into the room.
 
-    Returns the name of each stand-in and the real program behind it.
+    Returns the name of each stand-in and what it runs: nvcc itself, for the host's compilers a script before them.
     """
     script = resources.files("retread.inside").joinpath("compiler.py").read_text("utf-8")
     text = f"#!{layout.environment}/bin/python -IS\n{script}"
@@ -200,9 +200,13 @@ def put_tools(room: Path, toolkit: Path, compiler: Compiler, layout: Layout) -> 
         if name != "nvcc":
             (room / "cuda" / "bin" / name).symlink_to(f"{layout.toolkit}/bin/{name}")
     tools = {"nvcc": f"{layout.toolkit}/bin/nvcc"}
-    for name, path in (("gcc", compiler.c), ("g++", compiler.cxx)):
-        tools[name] = path
-        tools[name.replace("g", "c", 1).replace("ccc", "cc")] = path
+    (room / "host").mkdir()
+    before = resources.files("retread.inside").joinpath("host.sh").read_text("utf-8")
+    for names, path in ((("gcc", "cc"), compiler.c), (("g++", "c++"), compiler.cxx)):
+        file = room / "host" / names[0]
+        file.write_text(before.replace("@REAL@", path).replace("@DIGEST@", compiler.digest), "utf-8")
+        file.chmod(0o755)
+        tools |= dict.fromkeys(names, f"{layout.room}/host/{names[0]}")
     for name in tools:
         file = room / ("cuda/bin" if name == "nvcc" else "bin") / name
         file.write_text(text, "utf-8")

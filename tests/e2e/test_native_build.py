@@ -68,7 +68,7 @@ def member(wheel: Path, name: str) -> bytes:
 
 
 def compiled(project: Project) -> list[str]:
-    return project.entries(Kind.COMPILED)
+    return sorted(project.entries(Kind.COMPILED))
 
 
 def refused(project: Project, code: int, *words: str, arguments: tuple[str, ...] = ()) -> Result:

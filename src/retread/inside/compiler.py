@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 TYPE_CHECKING = False  # typing itself is not needed to run
@@ -20,9 +23,13 @@ if TYPE_CHECKING:
 NESTED = "RETREAD_NESTED"
 """Set for what a compiler starts itself: it has leave already, and asking again would wait for ever."""
 SOURCES = (".cu", ".c", ".cc", ".cpp", ".cxx", ".c++", ".C")
-HEADERS_TOO = {"-MMD": "-MD", "--generate-nonsystem-dependencies-with-compile": "-MD"}
-"""Depfiles have to name system headers, too: they are what proves that compiled code may be used again."""
-WITH_DEPFILE = {"-MD", "--generate-dependencies-with-compile"}
+DEPFILES = {
+    "-MD": 0, "-MMD": 0, "-MP": 0, "-MF": 1, "-MT": 1, "-MQ": 1,
+    "--generate-dependencies-with-compile": 0, "--generate-nonsystem-dependencies-with-compile": 0,
+    "--dependency-output": 1, "--dependency-target-name": 1,
+}  # fmt: skip
+"""Options that ask for a depfile -> number of words that belong to them. It is made here, of what every pass read:
+nvcc's own comes of passes made for nothing else, and may leave out system headers."""
 
 
 def main() -> int:
@@ -31,7 +38,7 @@ def main() -> int:
         control = json.load(file)
     tool = os.path.basename(sys.argv[0])
     real = control["tools"][tool]
-    own = {os.path.join(control["bin"], name): path for name, path in control["tools"].items()}
+    own = {os.path.join(control["bin"], name): path for name, path in control["hosts"].items()}
     given = [own.get(one, one) for one in sys.argv[1:]]
     source = next((one for one in given if one.endswith(SOURCES) and not one.startswith("-")), None)
     compiles = (
@@ -44,17 +51,16 @@ def main() -> int:
     assert source is not None
     output = _value(given, "-o") or _value(given, "--output-file")
     output = output or os.path.splitext(os.path.basename(source))[0] + ".o"
-    arguments = _arguments(tool, given, output, control)
+    depfile = _value(given, "-MF") or _value(given, "--dependency-output") or f"{output}.d"
     unit = {
         "source": os.path.abspath(source),
         "output": os.path.abspath(output),
         "tool": tool,
         "folder": os.getcwd(),
+        "depfile": os.path.abspath(depfile),
     }
-    unit["depfile"] = os.path.abspath(
-        _value(arguments, "-MF") or _value(arguments, "--dependency-output") or ""
-    )
-    return _compile([*control["launcher"], real, *arguments], unit, control)
+    arguments = _arguments(tool, given, output, control)
+    return _compile([*control["launcher"], real, *arguments], unit, output, control)
 
 
 def _value(arguments: list[str], option: str) -> str | None:
@@ -67,23 +73,28 @@ def _value(arguments: list[str], option: str) -> str | None:
 
 
 def _arguments(tool: str, given: list[str], output: str, control: dict[str, Any]) -> list[str]:
-    """Return the arguments with everything that makes the object the same on every machine, and a full depfile."""
-    arguments = [HEADERS_TOO.get(one, one) for one in given]
-    if not WITH_DEPFILE & set(arguments):
-        arguments += ["-MD", "-MF", f"{output}.d"]
+    """Return the arguments with everything that makes the object the same on every machine, without a depfile."""
+    arguments: list[str] = []
+    words = iter(given)
+    for one in words:
+        skip = DEPFILES.get(one.partition("=")[0])
+        if skip is None:
+            arguments.append(one)
+        elif skip and "=" not in one:
+            next(words, None)
     maps = [f"-ffile-prefix-map={old}={new}" for old, new in control["prefixes"].items()]
     if tool != "nvcc":
         return arguments + maps
     for one in maps:
         arguments += ["-Xcompiler", one]
     if not {"-ccbin", "--compiler-bindir"} & {one.partition("=")[0] for one in arguments}:
-        arguments += ["-ccbin", control["tools"]["g++"]]
+        arguments += ["-ccbin", control["hosts"]["g++"]]
     if control["seed"]:  # the cache runs nvcc's steps itself, always under the same names
         arguments += [f"--frandom-seed={os.path.basename(output)}", "--objdir-as-tempdir"]
     return arguments
 
 
-def _compile(command: list[str], unit: dict[str, Any], control: dict[str, Any]) -> int:
+def _compile(command: list[str], unit: dict[str, Any], output: str, control: dict[str, Any]) -> int:
     """Wait for leave, run ``command``, say how it went; a failed or interrupted one leaves no object behind."""
     with socket.socket(socket.AF_UNIX) as line:
         line.connect(control["socket"])
@@ -93,10 +104,11 @@ def _compile(command: list[str], unit: dict[str, Any], control: dict[str, Any]) 
             return 1
         started = time.monotonic()
         code = 1
+        read = tempfile.mkdtemp(dir=os.path.dirname(control["socket"]))
         try:
             done = subprocess.run(
                 command,
-                env={**os.environ, NESTED: "1"},
+                env={**os.environ, NESTED: "1", "RETREAD_READ": read},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -104,9 +116,12 @@ def _compile(command: list[str], unit: dict[str, Any], control: dict[str, Any]) 
             )
             code = done.returncode
             said = done.stdout.decode("utf-8", "replace")
+            if not code:
+                _write_depfile(unit["depfile"], output, read)
         except OSError as error:
             said = f"{command[0]}: {error.strerror}\n"
         finally:
+            shutil.rmtree(read, ignore_errors=True)
             if code:
                 try:
                     os.unlink(unit["output"])
@@ -118,6 +133,16 @@ def _compile(command: list[str], unit: dict[str, Any], control: dict[str, Any]) 
         print(json.dumps({**told, "command": command if code else []}), file=talk, flush=True)
         talk.readline()
     return code if code >= 0 else 128 - code
+
+
+def _write_depfile(path: str, output: str, read: str) -> None:
+    """Write one depfile of all that the passes left in ``read``, each as a rule for make."""
+    found: set[str] = set()
+    for name in os.listdir(read):
+        with open(os.path.join(read, name), encoding="utf-8", errors="surrogateescape") as file:
+            found.update(re.findall(r"(?:\\[ #\\:]|[^\s\\])+", file.read().partition(": ")[2]))
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(f"{output}: \\\n " + " \\\n ".join(sorted(found)) + "\n")
 
 
 if __name__ == "__main__":

@@ -191,6 +191,7 @@ def _control(
     return {
         "socket": str(control / "s"),
         "tools": tools,
+        "hosts": {name: path for name, path in tools.items() if name != "nvcc"},
         "bin": f"{layout.room}/bin",
         "launcher": [str(means.cache)] if means.cache else [],
         "prefixes": {
@@ -250,6 +251,7 @@ def _command(
         "LC_ALL": "C",
         "SCCACHE_SERVER_UDS": str(control / "cache"),
         "SCCACHE_IDLE_TIMEOUT": "0",
+        "SCCACHE_DIRECT": "false",  # every unit is preprocessed, which tells what it was made of
         "RETREAD_CACHE_LOG": str(means.room / room.CACHE_LOG),
         "RETREAD_CACHE_STATS": str(means.room / room.CACHE_STATS),
     }
