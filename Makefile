@@ -1,6 +1,6 @@
 # What a maintainer types. Everything is installed into .venv; nothing outside this folder and the store is written.
 #   make wheel [RECIPE=xformers-0.0.35] [TARGET=cu128] [LANE=overlay]
-#   make wheels   make test   make lint   make bench   make schemas   make clean
+#   make wheels   make test   make lint   make bench   make bench-source   make schemas   make clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,7 +11,7 @@ OUT ?= dist
 help:
 	@sed -n 's/^#   //p' Makefile
 
-.PHONY: help setup tools wheel wheels plan test unit lint format bench schemas clean
+.PHONY: help setup tools wheel wheels plan test unit lint format bench bench-source schemas clean
 
 setup: $(VENV)/ready
 tools: $(VENV)/ready-dev
@@ -50,6 +50,9 @@ format: tools
 
 bench: tools
 	$(BIN)/python scripts/bench.py
+
+bench-source: tools
+	$(BIN)/python scripts/bench-source.py
 
 schemas: setup
 	@mkdir -p docs/schemas

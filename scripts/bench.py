@@ -9,89 +9,21 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+
+from measure import RETREAD, ROOT, Row, Took, median, render, run, say, timed
 
 RECIPE = "xformers-0.0.32.post2"
 LIBRARY = "xformers/_C.so"
 ARCHITECTURES = ("10.0", "12.0")
-ROOT = Path(__file__).resolve().parent.parent
-RETREAD = Path(sys.executable).with_name("retread")
-
-
-class Row(NamedTuple):
-    """One line of the table; times in seconds, memory in MB."""
-
-    what: str
-    took: float
-    against: str
-    bound: float
-    memory: float
-
-    def cells(self) -> list[str]:
-        """Return the cells as text."""
-        verdict = "holds" if self.took <= self.bound else "**does not hold**"
-        return [
-            self.what,
-            f"{self.took:.2f} s",
-            self.against,
-            f"{self.bound:.2f} s",
-            f"{self.memory:.0f} MB",
-            verdict,
-        ]
-
-
-class Took(NamedTuple):
-    """Median wall time in seconds and greatest resident memory in MB of some runs."""
-
-    seconds: float
-    memory: float
-
-
-SHIM = """
-import json, resource, subprocess, sys, time
-started = time.perf_counter()
-done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-seconds = time.perf_counter() - started
-memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-if done.returncode:
-    sys.exit(done.stdout.decode())
-print(json.dumps([seconds, memory]))
-"""
-"""A small process between this one and the command: a child's peak memory starts at its parent's."""
-
-
-def run(command: Sequence[str | Path], env: Mapping[str, str], cwd: Path) -> Took:
-    """Run one command; its output is shown when it fails."""
-    shim = [sys.executable, "-S", "-c", SHIM, *map(str, command)]
-    done = subprocess.run(shim, env=env, cwd=cwd, stdout=subprocess.PIPE, check=False)
-    if done.returncode:
-        raise SystemExit(done.returncode)
-    return Took(*json.loads(done.stdout))
-
-
-def median(times: int, once: Callable[[], Took]) -> Took:
-    """Run several times."""
-    took = [once() for _ in range(times)]
-    return Took(statistics.median(one.seconds for one in took), max(one.memory for one in took))
-
-
-def timed(action: Callable[[], object]) -> float:
-    """Return the seconds that ``action`` takes."""
-    started = time.perf_counter()
-    action()
-    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -124,12 +56,7 @@ def measure(work: Path) -> str:
     rows.append(
         Row("first build, empty store, downloads included", first.seconds, "a minute", 60.0, first.memory)
     )
-    return render(rows)
-
-
-def say(text: str) -> None:
-    """Tell what is being measured."""
-    print(f"bench: {text}", file=sys.stderr, flush=True)
+    return render("Measures", "make bench", "The bound on memory is 500 MB for every line.", rows)
 
 
 def graft_rows(work: Path, env: Mapping[str, str], workspace: Path) -> list[Row]:
@@ -244,24 +171,6 @@ def idle_rows(env: Mapping[str, str], workspace: Path) -> list[Row]:
         Row("`retread build`, nothing changed", unchanged.seconds, against, 0.3, unchanged.memory),
         Row("`retread --help`", usage.seconds, against, 0.1, usage.memory),
     ]
-
-
-def render(rows: Sequence[Row]) -> str:
-    """Return the rows as a Markdown table with what was measured where."""
-    head = ["what", "took", "against", "bound", "peak memory", "verdict"]
-    lines = [head, ["---"] * len(head), *(row.cells() for row in rows)]
-    cores = len(os.sched_getaffinity(0))
-    machine = f"{cores} cores, {platform.machine()}, Python {platform.python_version()}"
-    return "\n".join(
-        [
-            "# Measures",
-            "",
-            f"`make bench` on {machine}. Times are of one run on one machine: read them as ratios. The bound on memory",
-            "is 500 MB for every line.",
-            "",
-            *("| " + " | ".join(line) + " |" for line in lines),
-        ]
-    )
 
 
 main()

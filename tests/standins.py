@@ -77,6 +77,13 @@ class Talker:
         self._socket.close()
 
 
+def put_host(path: Path, real: Path) -> None:
+    """Put the script that stands before a host compiler, as a build's room gets it."""
+    text = resources.files("retread.inside").joinpath("host.sh").read_text("utf-8")
+    path.write_text(text.replace("@REAL@", str(real)).replace("@DIGEST@", "0"))
+    path.chmod(0o755)
+
+
 class Bench:
     """A folder with stand-ins for compilers, the scripts behind them, and the file that ties them together."""
 
@@ -87,15 +94,24 @@ class Bench:
         self.control: dict[str, Any] = {
             "socket": str(self.server),
             "tools": {},
+            "hosts": {},
             "bin": str(root / "bin"),
             "launcher": [],
             "prefixes": {},
             "seed": False,
         }
-        for name in ("bin", "real", "source"):
+        for name in ("bin", "host", "real", "source"):
             (root / name).mkdir()
         for name in ("nvcc", "gcc", "g++", "cc", "c++"):
             self.script(name)
+            if name != "nvcc":
+                self.control["hosts"][name] = str(root / "host" / name)
+                put_host(root / "host" / name, root / "real" / name)
+
+    def real_host(self, name: str, program: str) -> None:
+        """Let a stand-in, and whoever asks for a host compiler, run a real one behind the script that notes."""
+        put_host(self.root / "host" / name, Path(program))
+        self.control["tools"][name] = self.control["hosts"][name]
 
     def script(self, tool: str, body: str = SOUND) -> None:
         """Put a shell script behind a stand-in; it notes its arguments first."""

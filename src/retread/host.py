@@ -92,19 +92,12 @@ def python(wanted: str, asked: str | None, environment: Mapping[str, str]) -> Py
     if not asked and fits.contains(_number(sys.version_info)):
         return _python(sys.executable)
     uv = proc.find("uv", why="it finds the Python to build for")
-    command: list[str | Path] = [
-        uv,
-        "python",
-        "find",
-        "--system",
-        "--no-python-downloads",
-        "--no-config",
-        asked or wanted,
-    ]
-    said = proc.run(command, env=environment, check=False)
+    command: list[str | Path] = [uv, "python", "find", "--system", "--no-python-downloads", "--no-config"]
+    said = proc.run([*command, asked or wanted], env=environment, check=False)
     if said.code:
         raise PlanError(
-            f"there is no Python {asked or wanted} here, for which the recipe builds",
+            f"there is no Python {asked or wanted} here"
+            + (f"; the recipe builds for {wanted}" if asked else ""),
             hint="install one, or give --python a path",
         )
     found = _python(said.stdout.strip())

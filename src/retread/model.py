@@ -172,9 +172,7 @@ class CompileStatement(Record, frozen=True, kw_only=True):
     """With what the source lane compiled: every tool and variable that decides the code."""
 
     native_digest: str
-    """Of every native input, tool, variable and locked requirement."""
-    wheel: Sha256
-    """Digest of the wheel that came out of the compile, before it was patched and sealed."""
+    """Of every native input, tool, variable and locked requirement; the compile's evidence bears it, too."""
     toolkit: str
     """Like ``nvcc 13.0, V13.0.88``."""
     toolkit_digest: str

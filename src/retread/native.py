@@ -49,7 +49,7 @@ def dependencies(depfile: str) -> Iterator[str]:
     for line in re.sub(r"\\\r?\n", " ", depfile).splitlines():
         _, colon, wanted = line.partition(": ")
         for word in re.findall(r"(?:\\.|\S)+", wanted if colon else ""):
-            yield re.sub(r"\\([ #\\:])", r"\1", word).replace("$$", "$")
+            yield re.sub(r"(\\*)\1\\([ \t])|\\([#:])", r"\1\2\3", word).replace("$$", "$")
 
 
 def torch_list(target: Target) -> str:

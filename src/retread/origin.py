@@ -349,7 +349,6 @@ class Compiled:
         """Return with what it was compiled."""
         return CompileStatement(
             native_digest=self.native_digest,
-            wheel=_facts(self.entry()).sha256,
             toolkit=self.toolkit.version,
             toolkit_digest=self.toolkit.digest,
             toolkit_origin=self.toolkit.origin.partition(",")[0],

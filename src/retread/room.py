@@ -43,6 +43,8 @@ class UnitFacts(Record, frozen=True, kw_only=True):
     seconds: float
     memory: int
     output: str
+    made: int
+    """Time of the object when it was finished, in nanoseconds since 1970; at any other time it is not that object."""
     read: tuple[str, ...]
 
 
@@ -65,10 +67,17 @@ class Layout(NamedTuple):
         return path
 
 
+def is_known(room: Path, setting: str) -> bool:
+    """Say whether something was compiled here with this setting before."""
+    sign = room / "setting"
+    return sign.is_file() and sign.read_text("utf-8") == setting and (room / _UNITS).is_file()
+
+
 def enter(room: Path, setting: str, files: Mapping[str, str], get: Callable[[str], Path]) -> None:
     """Make the room's tree hold ``files`` (path -> blob id), whose bytes and modes ``get`` knows, and nothing else.
 
-    Only what differs is touched, so that what is compiled of the rest stays good. Objects of another ``setting`` go.
+    Only what differs is touched, so that what is compiled of the rest stays good. Objects of another ``setting`` go,
+    and those of sources that are gone.
     """
     source, sign = room / SOURCE, room / "setting"
     if not sign.is_file() or sign.read_text("utf-8") != setting:
@@ -78,7 +87,6 @@ def enter(room: Path, setting: str, files: Mapping[str, str], get: Callable[[str
     for name in (OUT, "bin", "host", "cuda", "trace", EXECUTED, LOG, CACHE_LOG, CACHE_STATS):
         fs.remove(room / name)
     (room / "home").mkdir(exist_ok=True)
-    _drop_unfinished(room)
     _clear(source, files)
     for path, blob in files.items():
         file = source / path
@@ -88,6 +96,7 @@ def enter(room: Path, setting: str, files: Mapping[str, str], get: Callable[[str
         file.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(get(path), file)
         shutil.copymode(get(path), file)
+    _drop_stale(room)
     sign.write_text(setting, "utf-8")
 
 
@@ -107,23 +116,52 @@ def _clear(source: Path, files: Mapping[str, str]) -> None:
                 (here / name).unlink()
 
 
-def _drop_unfinished(room: Path) -> None:
-    """Remove objects that a killed compiler may have left half written: those that are on no list of finished ones."""
-    finished = {str(room / one.output) for one in units(room)}
-    for path in (room / SOURCE / "build").glob("temp*/**/*.o"):
-        if str(path) not in finished:
+def _drop_stale(room: Path) -> None:
+    """Remove objects that may be half written, being on no list of finished ones, and those whose source is gone."""
+    source = room / SOURCE
+    good = {
+        str(room / one.output)
+        for one in units(room)
+        if os.path.isabs(one.name) or (source / one.name).is_file()  # noqa: PTH117 - a path as the build saw it
+    }
+    for path in (source / "build").glob("temp*/**/*.o"):
+        if str(path) not in good:
             path.unlink()
 
 
 def units(room: Path) -> list[UnitFacts]:
-    """Return the units that were compiled in this room, each as it was compiled last."""
+    """Return the units whose objects are there as they were compiled last, of files that did not change since."""
     found: dict[str, UnitFacts] = {}
     with suppress(FileNotFoundError):
         for line in (room / _UNITS).read_bytes().splitlines():
             with suppress(msgspec.DecodeError):  # the last line of a killed run
                 one = msgspec.json.decode(line, type=UnitFacts)
                 found[one.output] = one
-    return [one for one in found.values() if (room / one.output).exists()]
+    changed: dict[str, int] = {}
+    return [one for one in found.values() if _is_whole(room, one) and not _is_older(one, changed)]
+
+
+def _is_whole(room: Path, one: UnitFacts) -> bool:
+    try:
+        return (room / one.output).stat().st_mtime_ns == one.made
+    except FileNotFoundError:
+        return False
+
+
+def _is_older(one: UnitFacts, changed: dict[str, int]) -> bool:
+    """Say whether a file of this machine changed after the object was made, whatever date the file bears.
+
+    ``changed`` keeps what was found of each file. What only the build sees is not looked at: its setting covers it.
+    """
+    for path in one.read:
+        if path not in changed:
+            try:
+                changed[path] = os.stat(path).st_ctime_ns  # noqa: PTH116 - thousands of files
+            except OSError:
+                changed[path] = 0
+        if changed[path] > one.made:
+            return True
+    return False
 
 
 def note(room: Path, one: Compiled, layout: Layout) -> None:
@@ -142,12 +180,12 @@ def note(room: Path, one: Compiled, layout: Layout) -> None:
         seconds=round(one.seconds, 3),
         memory=one.memory,
         output=os.path.relpath(output, room),
+        made=Path(output).stat().st_mtime_ns,
         read=tuple(sorted(set(read))),
     )
     with (room / _UNITS).open("ab") as stream:
-        stream.write(
-            b"\n" + msgspec.json.encode(facts) + b"\n"
-        )  # a line that was cut off before must not take it in
+        # A line that was cut off before must not take this one in.
+        stream.write(b"\n" + msgspec.json.encode(facts) + b"\n")
 
 
 def layout(room: Path, toolkit: Path, environment: Path, others: Iterable[str]) -> Layout:

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -257,6 +259,31 @@ def test_out_of_memory(work: Project) -> None:
     refused(work, 15, "csrc/host.cpp ran out of memory", "--jobs 1", "--memory", arguments=("--no-cache",))
 
 
+def test_a_full_disk(work: Project, shared_store: Path) -> None:
+    """The room is a file system of 100 kB: the tree fits, the objects do not."""
+    good(work)
+    work.series(diff("csrc/add.cu", ADD, ADD.replace("+ BIAS", "* BIAS")))
+    (shared_store / "work").mkdir(exist_ok=True)
+    script = 'mount -t tmpfs -o size=100k tmpfs "$RETREAD_STORE/work" && exec "$@"'
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    program = [
+        sys.executable,
+        "-c",
+        "from retread.cli import main; main()",
+        "build",
+        "tiny-1.0",
+        "--no-cache",
+    ]
+    done = subprocess.run(
+        ["unshare", *user, "--mount", "--propagation", "private", "sh", "-c", script, "sh", *program],
+        cwd=work.root, env=os.environ, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 13, done.stderr
+    assert "the disk is full" in done.stderr
+    assert "RETREAD_STORE" in done.stderr
+    assert list((shared_store / "scratch").glob("*")) == []
+
+
 def processes(word: str) -> list[str]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
@@ -275,7 +302,7 @@ def test_an_interrupted_compile_goes_on_from_its_objects(work: Project, shared_s
         diff("csrc/add.cu", ADD, slow),
         diff("csrc/scale.cu", SCALE, SCALE.replace("*= table", "*= 5 + table")),
     )
-    units = shared_store / "work" / f"tiny-1.0-cu130-3.{os.sys.version_info[1]}" / "units.jsonl"  # type: ignore[attr-defined]
+    units = shared_store / "work" / f"tiny-1.0-cu130-3.{sys.version_info[1]}" / "units.jsonl"
     process = work.start("build", "tiny-1.0", "--no-cache", "--jobs", "1", PATH=os.environ["PATH"])
     before = units.stat().st_mtime_ns if units.exists() else 0
     deadline = time.monotonic() + 60
@@ -304,6 +331,14 @@ def test_a_wheel_is_reproduced_without_anything_that_was_compiled(work: Project)
     assert json.loads(result.out)["tier"] == "different"
     assert "add_kernel" in result.err
     assert "series" in result.err
+
+
+def test_without_the_cache_the_same_code_comes_out_again(work: Project) -> None:
+    """nvcc names what it makes up after its process, so that only names of local symbols may differ."""
+    wheel, _ = good(work, "--no-cache")
+    result = work.run("reproduce", str(wheel), "--no-cache")
+    assert result.code == 0, result.out
+    assert result.out.split(":")[0] in {"identical", "same code"}
 
 
 def test_what_is_told_has_a_schema(work: Project) -> None:

@@ -478,6 +478,28 @@ def test_a_halted_compile_goes_on_when_it_is_the_last(
     assert len(server.compiled) == 2
 
 
+def test_all_that_descends_is_found_also_what_a_thread_started(tmp_path: Path) -> None:
+    program = (
+        "import subprocess, sys, threading\n"
+        "command = ['sh', '-c', 'echo $$; sleep 60; :']\n"
+        "def start(): subprocess.Popen(command).wait()\n"
+        "threading.Thread(target=start).start()\n"
+    )
+    with subprocess.Popen([sys.executable, "-IS", "-c", program], stdout=subprocess.PIPE) as top:
+        assert top.stdout
+        shell = int(top.stdout.readline())
+        until(lambda: len(jobserver._descendants(top.pid)) == 3)
+        found = jobserver._descendants(top.pid)
+        (last,) = found.keys() - {top.pid, shell}
+        assert list(found) == [top.pid, shell, last], "parents come first"
+        assert [parent for parent, _ in found.values()] == [0, top.pid, shell]
+        assert found[last][1] == "sleep 60 "
+        top.kill()
+        os.kill(shell, signal.SIGKILL)
+        os.kill(last, signal.SIGKILL)
+    assert jobserver._descendants(top.pid) == {}
+
+
 # Names.
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -97,6 +98,8 @@ def test_a_file_of_the_tree_that_was_read_and_that_nothing_names() -> None:
         ("a.o: a.cu \\\r\n y.h\r\n", ["a.cu", "y.h"]),
         ("a.o: my\\ file.h b\\#c.h\n", ["my file.h", "b#c.h"]),
         ("a.o: cost$$.h $$\n", ["cost$.h", "$"]),
+        ("a.o: a\\b.h a\\\\b.h\n", ["a\\b.h", "a\\\\b.h"]),
+        ("a.o: a\\\\\\ b.h a\\\\#b.h a\\:b.h\n", ["a\\ b.h", "a\\#b.h", "a:b.h"]),
         ("a.o: \\\n\n", []),
         ("a.o:\n", []),
         ("", []),
@@ -110,10 +113,11 @@ def test_what_a_depfile_says(depfile: str, found: list[str]) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.text("ab/ #$.", min_size=1, max_size=8), max_size=5))
+@given(st.lists(st.text("ab/ #$.\\", min_size=1, max_size=8), max_size=5))
 def test_every_name_comes_back_as_make_would_read_it(names: list[str]) -> None:
-    names = [one.strip(" ") or "x" for one in names]
-    escaped = [one.replace("$", "$$").replace(" ", "\\ ").replace("#", "\\#") for one in names]
+    names = [one.strip(" \\") or "x" for one in names]
+    spaced = [re.sub(r"(\\*) ", r"\1\1\\ ", one) for one in names]  # only before a space, backslashes double
+    escaped = [one.replace("$", "$$").replace("#", "\\#") for one in spaced]
     assert list(native.dependencies("out.o: \\\n " + " \\\n ".join(escaped) + "\n")) == names
 
 
@@ -121,7 +125,7 @@ def test_a_real_compiler_s_depfile_is_read(tmp_path: Path) -> None:
     skip_without("gcc")
     folder = tmp_path / "a b"
     folder.mkdir()
-    headers = ["plain.h", "two words.h", "cost$.h", "n#1.h"]
+    headers = ["plain.h", "two words.h", "cost$.h", "n#1.h", "back\\slash.h", "two\\\\.h", "b\\ c\\#.h"]
     for name in headers:
         (folder / name).write_text("")
     (folder / "x.c").write_text("".join(f'#include "{name}"\n' for name in headers))

@@ -226,13 +226,25 @@ def test_a_store_counts_its_rooms() -> None:
         Entry(Kind.CUBINS, "a", Path("a"), 5_000, 0.0),
         Entry(Kind.CUBINS, "b", Path("b"), 5_000, 20_000.0),
     ]
-    assert render.store(Path("/store"), entries, now=100_000.0).splitlines() == [
+    assert render.store(Path("/store"), entries, {}, now=100_000.0).splitlines() == [
         "/store  (2 used in the last day)",
         "  cubins  2 entries  10 kB",
         "  wheels  1 entries  2.0 MB",
         "  all     3 entries  2.0 MB",
     ]
-    assert render.store(Path("/store"), [], now=0.0).splitlines()[1] == "  all  0 entries  0 kB"
+    assert render.store(Path("/store"), [], {}, now=0.0).splitlines()[1] == "  all  0 entries  0 kB"
+
+
+def test_a_store_counts_what_lies_beside_its_entries() -> None:
+    entries = [Entry(Kind.WHEELS, "k", Path("w"), 2_000_000, 0.0)]
+    beside = {"work": 3_000_000, "sccache": 500_000}
+    assert render.store(Path("/store"), entries, beside, now=100_000.0).splitlines() == [
+        "/store  (0 used in the last day)",
+        "  wheels   1 entries  2.0 MB",
+        "  sccache             500 kB",
+        "  work                3.0 MB",
+        "  all      1 entries  5.5 MB",
+    ]
 
 
 def comparison(tier: Tier, *differences: Difference) -> Comparison:

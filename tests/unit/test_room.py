@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from retread.jobserver import Compiled
 from retread.model import Sha256
 from retread.proof import blob_id
 from retread.room import Layout
+from standins import until
 
 FILES = {"setup.py": b"1", "csrc/a.cu": b"2", "csrc/deep/b.h": b"3"}
 OLD = 1_000_000_000
@@ -43,7 +46,8 @@ class Place:
 
     def age(self) -> None:
         for path in self.source.rglob("*"):
-            os.utime(path, (OLD, OLD))
+            if path.suffix != ".o":  # an object of another time is not the one that was noted
+                os.utime(path, (OLD, OLD))
 
     def files(self) -> dict[str, bytes]:
         found = (path for path in self.source.rglob("*") if path.is_file())
@@ -130,13 +134,13 @@ def test_a_folder_becomes_a_file_and_a_file_a_folder(place: Place) -> None:
 
 def test_objects_stay_and_linked_libraries_go(place: Place) -> None:
     place.enter(FILES)
+    place.age()
     kept = place.compile("csrc/a.cu")
     for name in ("build/lib.linux/tiny/_C.so", "build/bdist.linux/x", "build/loose"):
         (place.source / name).parent.mkdir(parents=True, exist_ok=True)
         (place.source / name).write_text("old")
     ninja = place.source / "build/temp.linux/.ninja_deps"
     ninja.write_text("deps")
-    place.age()
     place.enter(FILES)
     assert [path.name for path in (place.source / "build").iterdir()] == ["temp.linux"]
     assert kept.exists()
@@ -153,9 +157,38 @@ def test_what_was_left_half_written_goes(place: Place) -> None:
     assert not gone.exists()
 
 
+def test_the_object_of_a_source_that_is_gone_goes_and_is_listed_no_more(place: Place) -> None:
+    """A series may delete a source; whoever links all objects that are there would still link it in."""
+    place.enter(FILES | {"csrc/b.cu": b"4"})
+    kept, gone = place.compile("csrc/a.cu"), place.compile("csrc/b.cu")
+    place.enter(FILES)
+    assert kept.exists()
+    assert not gone.exists()
+    assert [one.name for one in module.units(place.room)] == ["csrc/a.cu"]
+    place.enter(FILES | {"csrc/b.cu": b"4"})
+    assert [one.name for one in module.units(place.room)] == ["csrc/a.cu"], "it has to be compiled again"
+
+
+def test_objects_of_sources_that_the_tree_never_held_stay(place: Place, fixed: Layout) -> None:
+    """One was generated among the objects, one lies where only a build sees it."""
+    place.enter(FILES)
+    made = "build/temp.linux/made.cu"
+    (place.source / made).parent.mkdir(parents=True)
+    (place.source / made).write_text("generated")
+    objects = [place.compile(made), place.compile("csrc/a.cu", layout=fixed)]
+    outside = place.source / "build/temp.linux/outside.o"
+    outside.write_text("object")
+    source = f"{fixed.environment}/lib/x.cpp"
+    one = Compiled(source, "g++", 1, 1, outside, outside.with_suffix(".d"), place.source)
+    module.note(place.room, one, plain(place.room))
+    place.enter(FILES)
+    assert all(path.exists() for path in [*objects, outside])
+    assert sorted(one.name for one in module.units(place.room)) == sorted([made, "csrc/a.cu", source])
+
+
 def test_what_one_run_leaves_beside_the_tree_goes(place: Place) -> None:
     place.enter(FILES)
-    for name in ("out", "bin", "cuda", "trace"):
+    for name in ("out", "bin", "host", "cuda", "trace"):
         (place.room / name).mkdir()
         (place.room / name / "file").write_text("old")
     for name in ("executed", "build.log", "cache.log", "cache.json"):
@@ -293,6 +326,27 @@ def test_without_namespaces_the_folders_lie_where_they_are(
     assert found.outside(f"{fixed.source}/a.cu") == f"{fixed.source}/a.cu"
 
 
+def test_when_a_build_s_namespaces_end_all_that_it_started_ends(tmp_path: Path) -> None:
+    """Also what left its process group and its session, and also when it is killed."""
+    if not module._namespaces():
+        pytest.skip("needs namespaces")
+    beat, script = tmp_path / "beat", tmp_path / "build.sh"
+    script.write_text(f"setsid sh -c 'while :; do echo >>{beat}; sleep 0.02; done' &\nwait\n")
+    build = subprocess.Popen([*module.unshare(), "sh", str(script)])
+    try:
+        until(beat.exists)
+    finally:
+        build.kill()
+        build.wait(10)
+
+    def silent() -> bool:
+        before = beat.stat().st_size
+        time.sleep(0.2)
+        return beat.stat().st_size == before
+
+    until(silent)
+
+
 # Tools.
 
 
@@ -304,13 +358,22 @@ def test_every_compiler_is_a_stand_in_and_the_rest_of_the_toolkit_is_as_it_is(
         (kit / name).parent.mkdir(parents=True, exist_ok=True)
         (kit / name).write_text(name)
     place.enter(FILES)
-    compiler = Compiler(c="/real/gcc-13", cxx="/real/g++-13", version="", digest=Sha256(""))
+    compiler = Compiler(c="/real/gcc-13", cxx="/real/g++-13", version="", digest=Sha256("d1gest"))
     layout = Layout(False, "-", "", str(place.room), str(kit), sys.prefix, ())
     tools = module.put_tools(place.room, kit, compiler, layout)
+    host = place.room / "host"
     assert tools == {
         "nvcc": f"{kit}/bin/nvcc",
-        "gcc": "/real/gcc-13", "cc": "/real/gcc-13", "g++": "/real/g++-13", "c++": "/real/g++-13",
+        "gcc": f"{host}/gcc", "cc": f"{host}/gcc", "g++": f"{host}/g++", "c++": f"{host}/g++",
     }  # fmt: skip
+    assert sorted(path.name for path in host.iterdir()) == ["g++", "gcc"]
+    for before, real in (("gcc", "/real/gcc-13"), ("g++", "/real/g++-13")):
+        text = (host / before).read_text()
+        assert text.startswith("#!/bin/sh\n")
+        assert text.endswith(f'\nexec "{real}" "$@"\n')
+        assert f"{real} d1gest\n" in text, "the cache tells compilers apart by their bytes"
+        assert "@REAL@" not in text
+        assert os.access(host / before, os.X_OK)
     cuda = place.room / "cuda"
     assert (cuda / "bin/ptxas").read_text() == "bin/ptxas"
     assert (cuda / "include/cuda.h").read_text() == "include/cuda.h"
@@ -331,3 +394,28 @@ def test_the_list_of_units_is_json_that_others_can_read(place: Place) -> None:
     place.compile("csrc/a.cu")
     lines = [line for line in (place.room / "units.jsonl").read_text().splitlines() if line]
     assert [json.loads(line)["name"] for line in lines] == ["csrc/a.cu"]
+
+
+def test_an_object_that_was_written_again_is_not_the_one_that_was_noted(place: Place) -> None:
+    """A second compile that was killed left it half written."""
+    place.enter(FILES)
+    whole, half = place.compile("csrc/a.cu"), place.compile("csrc/b.cpp")
+    os.utime(half, ns=(1, 1))
+    assert [one.name for one in module.units(place.room)] == ["csrc/a.cu"]
+    place.enter(FILES)
+    assert (whole.exists(), half.exists()) == (True, False)
+
+
+def test_an_object_is_void_when_a_header_of_the_machine_changed_whatever_its_date(
+    place: Place, tmp_path: Path
+) -> None:
+    header = tmp_path / "stdio.h"
+    header.write_text("old")
+    place.enter(FILES)
+    made = place.compile("csrc/a.cu", read=str(header))
+    assert len(module.units(place.room)) == 1
+    header.write_text("new")
+    os.utime(header, (OLD, OLD))  # packages bring files with dates of their own
+    assert module.units(place.room) == []
+    place.enter(FILES)
+    assert not made.exists()

@@ -29,7 +29,6 @@ RECIPE = Recipe(
 OFFICIAL = FileStatement(file="demo-1.2-py3-none-any.whl", sha256=DIGEST)
 COMPILED = CompileStatement(
     native_digest="n",
-    wheel=DIGEST,
     toolkit="nvcc 13.0, V13.0.88",
     toolkit_digest="t",
     toolkit_origin="pinned parts",

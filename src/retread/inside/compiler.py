@@ -119,7 +119,8 @@ def _compile(command: list[str], unit: dict[str, Any], output: str, control: dic
             if not code:
                 _write_depfile(unit["depfile"], output, read)
         except OSError as error:
-            said = f"{command[0]}: {error.strerror}\n"
+            code = 1  # without its depfile, nobody would know what the object was made of
+            said = f"{error.filename or unit['depfile']}: {error.strerror}\n"
         finally:
             shutil.rmtree(read, ignore_errors=True)
             if code:
@@ -136,13 +137,23 @@ def _compile(command: list[str], unit: dict[str, Any], output: str, control: dic
 
 
 def _write_depfile(path: str, output: str, read: str) -> None:
-    """Write one depfile of all that the passes left in ``read``, each as a rule for make."""
+    """Write one depfile of all that the passes left in ``read``, each as a rule for make.
+
+    What is gone again was made for a pass alone; named here, it would make the object look old for ever.
+    """
     found: set[str] = set()
     for name in os.listdir(read):
         with open(os.path.join(read, name), encoding="utf-8", errors="surrogateescape") as file:
-            found.update(re.findall(r"(?:\\[ #\\:]|[^\s\\])+", file.read().partition(": ")[2]))
+            found.update(re.findall(r"(?:\\[^\r\n]|[^\s\\])+", file.read().partition(": ")[2]))
+    there = sorted(one for one in found if os.path.exists(_plain(one)))
+    target = re.sub(r"([ #])", r"\\\1", output).replace("$", "$$")
     with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(f"{output}: \\\n " + " \\\n ".join(sorted(found)) + "\n")
+        file.write(f"{target}: \\\n " + " \\\n ".join(there) + "\n")
+
+
+def _plain(word: str) -> str:
+    """Return the name of a file as it is, of one that is written for make."""
+    return re.sub(r"(\\*)\1\\([ \t])|\\([#:])", r"\1\2\3", word).replace("$$", "$")
 
 
 if __name__ == "__main__":

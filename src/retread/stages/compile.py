@@ -130,7 +130,8 @@ def make(order: Order, means: Means, into: Path) -> None:
     compiled in that no native input names. What was compiled stays in the room for the next run.
     """
     place = means.room
-    _try_tools(order, place)
+    if not room.is_known(place, order.setting):
+        _try_tools(order, place)
     room.enter(place, order.setting, order.files, means.file)
     others = (order.python.executable, order.compiler.cxx)
     layout = room.layout(place, order.toolkit, order.environment, others)
@@ -235,7 +236,14 @@ def _command(
         "RETREAD_EXECUTED": f"{layout.room}/{room.EXECUTED}",
         "SCCACHE_SERVER_UDS": str(control / "cache"),
     }
-    build = [f"{layout.environment}/bin/python", "-m", "build", "--wheel", "--no-isolation"]
+    build = [
+        f"{layout.environment}/bin/python",
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--skip-dependency-check",
+    ]
     build += ["--outdir", f"{layout.room}/{room.OUT}", layout.source]
     enter = resources.files("retread.inside").joinpath("enter.sh")
     command: list[str | Path] = [*room.unshare()] if layout.fixed else []
@@ -273,6 +281,11 @@ def _collect(order: Order, means: Means, layout: Layout, server: Jobserver, into
             f"{order.recipe.name}: the build made {len(wheels)} wheels, not one", hint=_seen(place)
         )
     units = sorted(room.units(place), key=lambda one: one.seconds, reverse=True)
+    if blind := [one.name for one in units if not one.read]:
+        raise CompileError(
+            f"{order.recipe.name}: no pass of the compiler told what {blind[0]} was made of",
+            hint="the build names a host compiler of its own to nvcc (-ccbin); leave that to CXX",
+        )
     read = {path for one in units for path in one.read}
     with suppress(FileNotFoundError):
         read |= set((place / room.EXECUTED).read_text("utf-8").splitlines())

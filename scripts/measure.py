@@ -1,0 +1,98 @@
+"""How the benchmarks measure: whole commands, side by side in one run, told as a table."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+RETREAD = Path(sys.executable).with_name("retread")
+
+
+class Row(NamedTuple):
+    """One line of the table; times in seconds, memory in MB."""
+
+    what: str
+    took: float
+    against: str
+    bound: float
+    memory: float
+
+    def cells(self) -> list[str]:
+        """Return the cells as text."""
+        verdict = (
+            "" if self.bound == float("inf") else "holds" if self.took <= self.bound else "**does not hold**"
+        )
+        return [
+            self.what,
+            f"{self.took:.2f} s",
+            self.against,
+            f"{self.bound:.2f} s" if self.bound < float("inf") else "none",
+            f"{self.memory:.0f} MB",
+            verdict,
+        ]
+
+
+class Took(NamedTuple):
+    """Median wall time in seconds and greatest resident memory in MB of some runs."""
+
+    seconds: float
+    memory: float
+
+
+SHIM = """
+import json, resource, subprocess, sys, time
+started = time.perf_counter()
+done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+seconds = time.perf_counter() - started
+memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+if done.returncode:
+    sys.exit(done.stdout.decode())
+print(json.dumps([seconds, memory]))
+"""
+"""A small process between this one and the command: a child's peak memory starts at its parent's."""
+
+
+def run(command: Sequence[str | Path], env: Mapping[str, str], cwd: Path) -> Took:
+    """Run one command; its output is shown when it fails."""
+    shim = [sys.executable, "-S", "-c", SHIM, *map(str, command)]
+    done = subprocess.run(shim, env=env, cwd=cwd, stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    return Took(*json.loads(done.stdout))
+
+
+def median(times: int, once: Callable[[], Took]) -> Took:
+    """Run several times."""
+    took = [once() for _ in range(times)]
+    return Took(statistics.median(one.seconds for one in took), max(one.memory for one in took))
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Return the seconds that ``action`` takes."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def say(text: str) -> None:
+    """Tell what is being measured."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)
+
+
+def render(title: str, command: str, remarks: str, rows: Sequence[Row]) -> str:
+    """Return the rows as a Markdown page with what was measured where."""
+    head = ["what", "took", "against", "bound", "peak memory", "verdict"]
+    lines = [head, ["---"] * len(head), *(row.cells() for row in rows)]
+    cores = len(os.sched_getaffinity(0))
+    machine = f"{cores} cores, {platform.machine()}, Python {platform.python_version()}"
+    said = f"`{command}` on {machine}. Times are of one run on one machine: read them as ratios. {remarks}"
+    return "\n".join([f"# {title}", "", said, "", *("| " + " | ".join(line) + " |" for line in lines)])
