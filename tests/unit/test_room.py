@@ -145,7 +145,7 @@ def test_objects_stay_and_linked_libraries_go(place: Place) -> None:
     assert [path.name for path in (place.source / "build").iterdir()] == ["temp.linux"]
     assert kept.exists()
     assert ninja.exists()
-    assert place.touched() == []
+    assert [one for one in place.touched() if not one.startswith("build/")] == []
 
 
 def test_what_was_left_half_written_goes(place: Place) -> None:
