@@ -239,6 +239,21 @@ def test_a_lock_that_is_missing_or_old(work: Project) -> None:
     refused(work, 3, "build>=99: the lock has 1.", "ninja: the lock has nothing of it", "retread recipe lock")
 
 
+def test_a_lock_is_made(work: Project) -> None:
+    lock = work.root / "recipes" / "locks" / "tiny-1.0-cu130.txt"
+    lock.unlink()
+    result = work.run("recipe", "lock", "tiny-1.0")
+    assert (result.code, result.out) == (0, f"{lock}\n"), result.err
+    text = lock.read_text()
+    assert text.count("--hash=sha256:") >= 4
+    assert "://" not in text
+    work.edit_recipe('"setuptools>=80"]', '"no-such-project-anywhere"]')
+    result = work.run("recipe", "lock", "tiny-1.0")
+    assert result.code == 14
+    assert "no-such-project-anywhere" in result.err
+    assert lock.read_text() == text
+
+
 def test_out_of_memory(work: Project) -> None:
     """The compiler really runs out: it may have 160 MB, and counts a million numbers at compile time."""
     call = "        subprocess.check_call(command)\n"
