@@ -95,10 +95,9 @@ def python(wanted: str, asked: str | None, environment: Mapping[str, str]) -> Py
     command: list[str | Path] = [uv, "python", "find", "--system", "--no-python-downloads", "--no-config"]
     said = proc.run([*command, asked or wanted], env=environment, check=False)
     if said.code:
+        built = f"; the recipe builds for {wanted}" if asked else ", for which the recipe builds"
         raise PlanError(
-            f"there is no Python {asked or wanted} here"
-            + (f"; the recipe builds for {wanted}" if asked else ""),
-            hint="install one, or give --python a path",
+            f"there is no Python {asked or wanted} here{built}", hint="install one, or give --python a path"
         )
     found = _python(said.stdout.strip())
     if not fits.contains(found.version):
