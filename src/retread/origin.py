@@ -20,7 +20,7 @@ from retread.errors import RecipeError
 from retread.host import Compiler, Python
 from retread.machine import code_digest, download, stored_toolkit, toolkit
 from retread.measures import Measures
-from retread.model import CompileStatement, FileStatement, SourceTree
+from retread.model import CompileStatement, FileStatement, PatchedTree, SourceTree
 from retread.pinned import pristine
 from retread.plan import Lane, Step, step
 from retread.proof import blob_id
@@ -195,9 +195,19 @@ class Compiled:
         return host.compiler(self.machine.environment)
 
     @functools.cached_property
+    def source(self) -> SourceTree:
+        """The pinned tree, looked up once: thousands of files are taken from it."""
+        return self.trees.source()
+
+    @functools.cached_property
+    def patched(self) -> PatchedTree:
+        """What the series changes, looked up once."""
+        return self.trees.patched()
+
+    @functools.cached_property
     def files(self) -> dict[str, str]:
         """Path -> blob id of the tree that is compiled: the pinned one with the series' native changes."""
-        source, patched = self.trees.source().manifest.files, self.trees.patched()
+        source, patched = self.source.manifest.files, self.patched
         changes = [one for one in patched.changes if native.is_native(one, self.recipe, source)]
         blobs = {
             one.path: blob_id((patched.root / one.path).read_bytes())
@@ -323,10 +333,9 @@ class Compiled:
 
     def _file(self, path: str) -> Path:
         """Return a file of the tree that is compiled; StoreError when the store's copy was changed."""
-        patched = self.trees.patched()
-        place = patched.root / path
+        place = self.patched.root / path
         if not place.is_file() or blob_id(place.read_bytes()) != self.files[path]:
-            place = pristine(self.trees.source(), path)
+            place = pristine(self.source, path)
         return place
 
     def _tell(self, facts: CompileFacts) -> None:

@@ -94,8 +94,9 @@ def enter(room: Path, setting: str, files: Mapping[str, str], get: Callable[[str
             continue
         fs.remove(file)
         file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(get(path), file)
-        shutil.copymode(get(path), file)
+        from_store = get(path)
+        shutil.copyfile(from_store, file)
+        shutil.copymode(from_store, file)
     _drop_stale(room)
     sign.write_text(setting, "utf-8")
 
