@@ -236,7 +236,7 @@ class Compiled:
     @functools.cached_property
     def compiled_key(self) -> str:
         """Key of the compiled wheel: it holds files of the tree that are no native inputs, too."""
-        return digest("compiled", self.setting, self.files, self.trees.source().manifest.time)
+        return digest("compiled", self.setting, self.files, self.source.manifest.time)
 
     @functools.cached_property
     def key(self) -> str:
@@ -245,11 +245,14 @@ class Compiled:
 
     def wheel(self) -> Path:
         """Return the compiled wheel's file."""
-        entry = self.entry()
-        return entry / _facts(entry).wheel
+        return self.entry / _facts(self.entry).wheel
 
+    @functools.cached_property
     def entry(self) -> Path:
-        """Return the store entry with the wheel, its log and facts, compiled when there is none that is still true."""
+        """The store entry with the wheel, its log and facts, compiled when there is none that is still true.
+
+        Looked up once: that reads every header of the machine that was compiled in.
+        """
         from retread.stages import compile as stage
 
         store = self.machine.store
@@ -277,7 +280,7 @@ class Compiled:
             files=self.files,
             native_digest=self.native_digest,
             setting=self.setting,
-            time=self.trees.source().manifest.time,
+            time=self.source.manifest.time,
             toolkit=self.toolkit.root,
             compiler=self.compiler,
             python=self.python,
@@ -350,7 +353,7 @@ class Compiled:
 
     def proven(self) -> ProvenBase:
         """Return the compiled wheel's facts, proven against the tree that was compiled."""
-        source = self.trees.source()
+        source = self.source
         manifest = msgspec.structs.replace(source.manifest, files=self.files)
         return prove(self, SourceTree(root=source.root, manifest=manifest))
 
@@ -374,7 +377,7 @@ class Compiled:
 
     def evidence(self) -> bytes:
         """Return what the compile left: its units, memory and cache."""
-        return msgspec.json.encode(_facts(self.entry()))
+        return msgspec.json.encode(_facts(self.entry))
 
     def steps(self) -> Iterator[Step]:
         """Yield toolkit, environment and compile; what is not there yet hides what would come of it."""

@@ -57,11 +57,6 @@ def install(
         )
 
 
-def site_packages(entry: Path) -> Path:
-    """Return the folder of the installed packages in a finished store entry."""
-    return next((entry / VENV / "lib").glob("python*")) / "site-packages"
-
-
 def resolve(
     requires: Sequence[str], python: str, *, settings: Settings, environment: Mapping[str, str], scratch: Path
 ) -> str:
