@@ -19,14 +19,16 @@ fi
 echo "setting up $VENV: $1"
 "$VENV/bin/pip" install --quiet --disable-pip-version-check --editable "$1"
 
-# The tests hold their own reading of ELF and zip against the classic tools, and compile a small project.
+# The tests hold their own reading of ELF and zip against the classic tools, compile a small project, serve an index
+# and reach a machine by ssh.
 case "$1" in *dev*)
-	for program in strip unzip gcc g++ unshare; do command -v "$program" >/dev/null || missing=yes; done
+	for program in strip unzip gcc g++ unshare nginx sshd; do command -v "$program" >/dev/null || missing=yes; done
 	"$PYTHON" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' ||
 		missing=yes
 	if [ "${missing:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-		apt-get update -qq && apt-get install -qq -y --no-install-recommends binutils unzip g++ python3-dev util-linux
+		apt-get update -qq && RUNLEVEL=1 apt-get install -qq -y --no-install-recommends \
+			binutils unzip g++ python3-dev util-linux nginx-light openssh-server openssh-client
 	elif [ "${missing:-}" ]; then
-		echo "setup: the tests need binutils, unzip, gcc, g++, Python's headers and unshare; install them"; exit 1
+		echo "setup: the tests need binutils, unzip, gcc, g++, Python's headers, unshare, nginx and sshd; install them"; exit 1
 	fi;;
 esac

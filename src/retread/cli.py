@@ -13,19 +13,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from retread import commands
+from retread import commands, indexing, trying
 from retread.commands import DEFAULT_RECIPE
 
 _EXIT_CODES = """\
 exit codes:
   0 done   1 a bug   2 usage   3 recipe   4 source proof   5 patch series   6 plan   7 download   8 base wheel
   9 wheel format   10 ELF   11 fat binary   12 audit   13 store or disk   14 external program
-  15 compile   130 interrupted
+  15 compile   16 smoke test   17 evidence   18 machine cannot try it   19 gate
+  20 index   21 revoked   130 interrupted
 
 environment: RETREAD_STORE (default ~/.cache/retread), RETREAD_CUDA_MIRROR;
   pip's and uv's own index settings are honoured
 """
 _INTERRUPTED = 130
+_WORDS = {"release": "VERSION"}
+"""Positional arguments whose names are taken by an option of all commands."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,6 +45,9 @@ def parser() -> argparse.ArgumentParser:
     _add_patch(groups)
     _add_wheel_readers(groups)
     _add_graft(groups)
+    _add_smoke(groups)
+    _add_proofs(groups)
+    _add_index(groups)
     _add_store(groups)
     _add_toolchain(groups)
     _add_recipe(groups)
@@ -127,6 +133,153 @@ def _add_graft(groups: Any) -> None:
     _common(graft, commands.graft)
 
 
+def _add_smoke(groups: Any) -> None:
+    text = "try a finished wheel: without a GPU, for GPUs that are not there, and on the one that is"
+    smoke = groups.add_parser("smoke", help=text, description=text)
+    smoke.add_argument("wheel", type=Path, nargs="?")
+    smoke.add_argument("--attach", type=Path, metavar="REPORT", help="put a kit's report beside its wheel")
+    smoke.add_argument(
+        "-o", "--out", type=Path, default=Path("dist"), help="with --attach: where the wheel is; dist/"
+    )
+    smoke.add_argument(
+        "--level",
+        action="append",
+        choices=["static", "jit", "gpu"],
+        help="default: all that this machine can run",
+    )
+    smoke.add_argument(
+        "--only", metavar="PATTERN", default="*", help="cases whose id matches, like 'attention/*'"
+    )
+    smoke.add_argument(
+        "--python", metavar="PATH", help="a Python whose environment has torch; default: one is made"
+    )
+    smoke.add_argument("--ssh", metavar="HOST", help="try it there: only Python and torch are needed")
+    smoke.add_argument(
+        "--any-torch", action="store_true", help="also under a torch that the wheel is not made for"
+    )
+    smoke.add_argument("--json", dest="report", type=Path, metavar="FILE", help="write the report there")
+    smoke.add_argument("--junit", type=Path, metavar="FILE", help="and as JUnit XML, for CI")
+    smoke.add_argument(
+        "--html", type=Path, metavar="FILE", help="and as a page, with errors and speed plotted"
+    )
+    _of_recipe(smoke)
+    _common(smoke, trying.smoke, json=False)
+    text = "pack a wheel with its tests into one file for a machine without network or retread"
+    kit = groups.add_parser("kit", help=text, description=text)
+    kit.add_argument("wheel", type=Path)
+    kit.add_argument("-o", "--out", type=Path, help="default: WHEEL.kit.pyz")
+    _of_recipe(kit)
+    _common(kit, trying.kit)
+    evidence = groups.add_parser("evidence", help="show all that is known of a wheel: audit, smoke reports")
+    evidence.add_argument("wheel", type=Path)
+    _common(evidence, trying.evidence)
+
+
+def _add_proofs(groups: Any) -> None:
+    key = groups.add_parser("key", help="ed25519 keys that sign evidence: new, list")
+    actions = key.add_subparsers(dest="action", metavar="ACTION", required=True)
+    new = actions.add_parser("new", help="make a key pair; stdout is its line for a policy")
+    new.add_argument("name")
+    listed = actions.add_parser("list", help="show keys as a policy holds them")
+    for command, run in ((new, indexing.key_new), (listed, indexing.key_list)):
+        command.add_argument("--folder", type=Path, default=Path(), help="where the keys lie; default: here")
+        _common(command, run)
+    text = "sign what is known of a wheel; stdout is the envelopes, which lie beside it"
+    attest = groups.add_parser("attest", help=text, description=text)
+    attest.add_argument("wheel", type=Path)
+    attest.add_argument("--builder", type=Path, metavar="KEY", help="sign how it was built")
+    attest.add_argument("--tester", type=Path, metavar="KEY", help="sign what its smoke reports found")
+    _common(attest, indexing.attest)
+
+
+def _add_index(groups: Any) -> None:
+    text = "list wheels with their evidence in a private index, all or none"
+    publish = groups.add_parser("publish", help=text, description=text)
+    publish.add_argument("wheel", type=Path, nargs="+")
+    publish.add_argument("--index", required=True, help="a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX")
+    publish.add_argument(
+        "--allow-unproven", metavar="REASON", help="also without evidence; the page shows the reason"
+    )
+    _address(publish)
+    _policy(publish)
+    _common(publish, indexing.publish)
+    index = groups.add_parser("index", help="a private index: check, history, yank, remove, rollback, revoke")
+    actions = index.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, text, words in (
+        ("yank", "take a version from whoever does not ask for exactly it", ("project", "release")),
+        ("unyank", "undo that", ("project", "release")),
+        (
+            "remove",
+            "take a version and its files away; its names stay bound to its bytes",
+            ("project", "release"),
+        ),
+        ("rollback", "go back to what the index was after an action", ("number",)),
+        ("refresh", "make every page anew", ()),
+    ):
+        command = actions.add_parser(name, help=text, description=text)
+        command.add_argument("index", help="a folder or a bucket")
+        for word in words:
+            command.add_argument(
+                word, type=int if word == "number" else str, metavar=_WORDS.get(word, word.upper())
+            )
+        if "project" in words:
+            command.add_argument(
+                "--reason", required=name != "unyank", help="the pages and the history show it"
+            )
+        _address(command)
+        _common(command, indexing.index_change)
+    history = actions.add_parser("history", help="show every action")
+    check = actions.add_parser("check", help="verify every promise from the bytes")
+    for command, run in ((history, indexing.index_history), (check, indexing.index_check)):
+        command.add_argument("index", help="a folder or a bucket")
+        _common(command, run)
+    _policy(check)
+    _add_revocation(groups, actions)
+    serve = groups.add_parser("serve", help="serve an index, for trying it out")
+    serve.add_argument("index", type=Path)
+    serve.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
+    serve.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
+    _common(serve, indexing.serve, json=False)
+
+
+def _add_revocation(groups: Any, actions: Any) -> None:
+    revoke = actions.add_parser("revoke", help="put a version on the signed list of what must not be used")
+    revoke.add_argument("index", help="a folder")
+    revoke.add_argument("project")
+    revoke.add_argument("release", nargs="?", metavar="VERSION", help="default: every version")
+    revoke.add_argument("--sha256", help="only the file with this digest")
+    revoke.add_argument("--reason", required=True)
+    revoke.add_argument("--advice", required=True, help="what to use instead")
+    revoke.add_argument("--key", type=Path, required=True, help="a builder's key of the policy")
+    _common(revoke, indexing.index_revoke, json=False)
+    text = "hold a lock file, or an environment, against revocations and yanks"
+    audit = groups.add_parser("audit-lock", help=text, description=text)
+    audit.add_argument(
+        "file", type=Path, help="uv.lock, pylock.toml, poetry.lock, requirements, or a venv's folder"
+    )
+    audit.add_argument("--index", required=True, help="the index's folder")
+    audit.add_argument("--strict", action="store_true", help="a yank is an error, too")
+    _policy(audit)
+    _common(audit, indexing.audit_lock)
+
+
+def _address(command: Any) -> None:
+    command.add_argument(
+        "--base", metavar="URL", help="the index's address, which its pages name; default: the last"
+    )
+
+
+def _policy(command: Any) -> None:
+    command.add_argument(
+        "--policy", type=Path, metavar="FILE", help=f"whose keys count; default: {indexing.POLICY}"
+    )
+
+
+def _of_recipe(command: Any) -> None:
+    command.add_argument("--recipe", help="try it as this recipe says; default: the one that made it")
+    command.add_argument("--target", help="default: the one that made it, or the recipe's first")
+
+
 def _add_store(groups: Any) -> None:
     store = groups.add_parser("store", help="show or prune the store")
     actions = store.add_subparsers(dest="action", metavar="ACTION")
@@ -183,14 +336,19 @@ def _add_recipe(groups: Any) -> None:
             "toolchain",
             "compile",
             "compare",
+            "smoke",
+            "evidence",
         ],
     )
     _common(schema, commands.recipe_schema)
 
 
-def _common(command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+def _common(
+    command: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int], *, json: bool = True
+) -> None:
     command.set_defaults(run=run)
-    command.add_argument("--json", action="store_true", help="print data as JSON")
+    if json:
+        command.add_argument("--json", action="store_true", help="print data as JSON")
     command.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors on stderr")
     command.add_argument(
         "--root", type=Path, help="the folder with recipes/ and patches/; default: found upwards"

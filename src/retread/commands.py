@@ -6,10 +6,11 @@ Everything heavy is imported by the command that needs it, so that an unchanged 
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from retread import session
 
 if TYPE_CHECKING:
     from retread.arch import Arch
@@ -21,35 +22,13 @@ if TYPE_CHECKING:
 DEFAULT_RECIPE = "xformers-0.0.35"
 
 
-def _machine(options: argparse.Namespace) -> Machine:
-    from retread.console import Console
-    from retread.machine import Machine
-    from retread.store import Store, default_root
-
-    environment = dict(os.environ)
-    console = Console(quiet=options.quiet)
-    return Machine(Store(default_root(environment), waiting=console.say), console, environment)
-
-
-def _root(options: argparse.Namespace) -> Path:
-    from retread import workspace
-
-    return options.root.absolute() if options.root else workspace.find_root(Path.cwd())
-
-
-def _print_json(value: object) -> None:
-    import msgspec
-
-    print(msgspec.json.format(msgspec.json.encode(value)).decode())
-
-
 def build(options: argparse.Namespace) -> int:
     """Make the wheels that are asked for; stdout is their paths."""
     from retread import pipeline, workspace
     from retread.errors import PlanError, UsageError
     from retread.plan import Lane
 
-    machine, root = _machine(options), _root(options)
+    machine, root = session.machine(options), session.root(options)
     if options.all and (options.recipe or options.target):
         raise UsageError("--all builds every target of every recipe; leave recipe and --target out")
     lane, wish = Lane(options.lane) if options.lane else None, _wish(options)
@@ -77,7 +56,7 @@ def build(options: argparse.Namespace) -> int:
                 raise
             machine.console.say(f"not built: {error}")
     if options.json:
-        _print_json(built)
+        session.print_json(built)
     else:
         print("\n".join(one.path for one in built))
     return 0
@@ -111,12 +90,12 @@ def reproduce(options: argparse.Namespace) -> int:
     """Make a wheel again from what it says of itself, and say how far the two agree; AuditError when they do not."""
     from retread import pipeline, render
 
-    machine = _machine(options)
-    wheel = _existing(options.wheel)
+    machine = session.machine(options)
+    wheel = session.existing(options.wheel)
     with machine.store.scratch() as scratch:
-        found = pipeline.reproduce(_root(options), wheel, machine, scratch, wish=_wish(options))
+        found = pipeline.reproduce(session.root(options), wheel, machine, scratch, wish=_wish(options))
     if options.json:
-        _print_json(found)
+        session.print_json(found)
     else:
         print(render.comparison(found))
     pipeline.demand_same(found)
@@ -128,15 +107,15 @@ def plan(options: argparse.Namespace) -> int:
     from retread import pipeline, render, workspace
     from retread.plan import Lane
 
-    machine = _machine(options)
-    loaded = workspace.load(_root(options), options.recipe or DEFAULT_RECIPE)
+    machine = session.machine(options)
+    loaded = workspace.load(session.root(options), options.recipe or DEFAULT_RECIPE)
     lane = Lane(options.lane) if options.lane else None
     jobs = pipeline.jobs(
         loaded, options.target, machine, lane=lane, use_git=options.source == "git", wish=_wish(options)
     )
     plans = [job.plan() for job in jobs]
     if options.json:
-        _print_json(plans)
+        session.print_json(plans)
     else:
         print("\n\n".join(render.plan(one) for one in plans))
     return 0
@@ -149,7 +128,7 @@ def patch_check(options: argparse.Namespace) -> int:
     from retread.model import Verdict
     from retread.trees import Trees
 
-    machine, root = _machine(options), _root(options)
+    machine, root = session.machine(options), session.root(options)
     found, bad = {}, []
     for name in options.recipe or workspace.recipes(root):
         loaded = workspace.load(root, name)
@@ -161,7 +140,7 @@ def patch_check(options: argparse.Namespace) -> int:
             if one.verdict not in fine
         ]
     if options.json:
-        _print_json(found)
+        session.print_json(found)
     else:
         print("\n".join(render.series(name, applied) for name, applied in found.items()))
     if bad:
@@ -175,18 +154,18 @@ def inspect(options: argparse.Namespace) -> int:
     """Show what a wheel or a shared object holds."""
     from retread import contents, elf, render
 
-    machine = _machine(options)
+    machine = session.machine(options)
     if contents.is_library(options.wheel.name):
-        library = elf.read(_existing(options.wheel))
+        library = elf.read(session.existing(options.wheel))
         if options.json:
-            _print_json(library)
+            session.print_json(library)
         else:
             print("\n".join(render.library(options.wheel.name, library)))
         return 0
     with machine.store.scratch() as scratch:
-        facts, _ = contents.examine(_existing(options.wheel), scratch)
+        facts, _ = contents.examine(session.existing(options.wheel), scratch)
     if options.json:
-        _print_json(facts)
+        session.print_json(facts)
     else:
         print(render.wheel(facts))
     return 0
@@ -199,20 +178,20 @@ def audit(options: argparse.Namespace) -> int:
     from retread.plan import choose_target
     from retread.stages import audit
 
-    machine = _machine(options)
+    machine = session.machine(options)
     if options.target and not options.recipe:
         raise UsageError("--target names a target of a recipe; say --recipe too")
     promise, target = None, ""
     if options.recipe:
-        loaded = workspace.load(_root(options), options.recipe)
+        loaded = workspace.load(session.root(options), options.recipe)
         name = choose_target(loaded.recipe, options.target)
         called = pipeline.patched_version(loaded, name)
         promise = statement.promise(loaded.recipe, loaded.recipe.targets[name], called)
         target = f"{loaded.recipe.name} {name}"
     with machine.store.scratch() as scratch:
-        report = audit.audit(_existing(options.wheel), scratch, promise=promise, target=target)
+        report = audit.audit(session.existing(options.wheel), scratch, promise=promise, target=target)
     if options.json:
-        _print_json(report)
+        session.print_json(report)
     else:
         print(render.audit(report))
     audit.demand(report)
@@ -226,15 +205,15 @@ def graft(options: argparse.Namespace) -> int:
     from retread.machine import assembler, assembly
     from retread.stages import graft
 
-    machine = _machine(options)
-    old, wanted, new = _existing(options.library), [_arch(text) for text in options.arch], options.out
+    machine = session.machine(options)
+    old, wanted, new = session.existing(options.library), [_arch(text) for text in options.arch], options.out
     facts = elf.read(old)
     if not facts.modules:
         raise FatbinError(f"{old} holds no GPU code; there is nothing to graft on")
     missing = graft.wanted(facts, wanted)
     if not missing:
         machine.console.say(f"{old.name} has {' '.join(wanted)} already; it is copied as it is")
-    toolchain = workspace.load_toolchain(_root(options), options.toolchain) if missing else None
+    toolchain = workspace.load_toolchain(session.root(options), options.toolchain) if missing else None
     tool = assembler(machine, toolchain) if toolchain else None
     with machine.console.step(f"graft {' '.join(missing) or 'nothing'} into {old.name}") as step:
         graft.graft(
@@ -247,7 +226,7 @@ def graft(options: argparse.Namespace) -> int:
         )
     facts = elf.read(new)
     if options.json:
-        _print_json(facts)
+        session.print_json(facts)
     else:
         print("\n".join(render.library(str(new), facts)))
     return 0
@@ -263,22 +242,14 @@ def _arch(text: str) -> Arch:
     return arch.parse(text)
 
 
-def _existing(file: Path) -> Path:
-    from retread.errors import UsageError
-
-    if not file.is_file():
-        raise UsageError(f"there is no file {file}")
-    return file
-
-
 def store_list(options: argparse.Namespace) -> int:
     """Show what the store holds."""
     from retread import render
 
-    store = _machine(options).store
+    store = session.machine(options).store
     entries = store.entries()
     if options.json:
-        _print_json(
+        session.print_json(
             [{"kind": one.kind, "key": one.key, "size": one.size, "used": one.used} for one in entries]
         )
     else:
@@ -290,13 +261,13 @@ def store_prune(options: argparse.Namespace) -> int:
     """Remove rubbish, and what was not used lately."""
     from retread.units import size
 
-    machine = _machine(options)
+    machine = session.machine(options)
     rubbish = machine.store.sweep()
     keep = int(options.keep * 1e9) if options.keep is not None else None
     gone = machine.store.prune(unused_days=options.days, keep_bytes=keep)
     freed = rubbish + sum(one.size for one in gone)
     if options.json:
-        _print_json({"removed": [one.key for one in gone], "freed": freed})
+        session.print_json({"removed": [one.key for one in gone], "freed": freed})
     else:
         print(f"removed {len(gone)} entries, {size(freed)} in all")
     return 0
@@ -305,7 +276,7 @@ def store_prune(options: argparse.Namespace) -> int:
 def _toolchains(options: argparse.Namespace) -> list[Toolchain]:
     from retread import workspace
 
-    root = _root(options)
+    root = session.root(options)
     return [workspace.load_toolchain(root, name) for name in options.name or workspace.toolchains(root)]
 
 
@@ -314,7 +285,7 @@ def toolchain_list(options: argparse.Namespace) -> int:
     from retread.errors import PlanError
     from retread.machine import part_reports, report, stored_toolkit
 
-    machine = _machine(options)
+    machine = session.machine(options)
     reports = []
     for toolchain in _toolchains(options):
         try:
@@ -331,14 +302,14 @@ def toolchain_get(options: argparse.Namespace) -> int:
     """Put toolkits into the store; stdout is their paths."""
     from retread.machine import part_reports, report, toolkit
 
-    machine = _machine(options)
+    machine = session.machine(options)
     reports = []
     for toolchain in _toolchains(options):
         found = toolkit(machine, toolchain)
         machine.console.say(f"{toolchain.name}: {found.version} ({found.origin})")
         reports.append(report(toolchain, part_reports(toolchain), found))
     if options.json:
-        _print_json(reports)
+        session.print_json(reports)
     else:
         print("\n".join(one.root for one in reports))
     return 0
@@ -349,7 +320,7 @@ def toolchain_check(options: argparse.Namespace) -> int:
     from retread.errors import PlanError
     from retread.machine import ways
 
-    machine, toolchains = _machine(options), _toolchains(options)
+    machine, toolchains = session.machine(options), _toolchains(options)
     reports = [_checked(machine, toolchain) for toolchain in toolchains]
     _show_toolchains(options, reports)
     faults = [f"{one.name}: {obstacle}" for one in reports for obstacle in one.obstacles]
@@ -384,7 +355,7 @@ def _show_toolchains(options: argparse.Namespace, reports: list[ToolchainReport]
     from retread import render
 
     if options.json:
-        _print_json(reports)
+        session.print_json(reports)
     else:
         print("\n".join(render.toolchain(one) for one in reports) or "there are no toolchains")
 
@@ -393,10 +364,10 @@ def recipe_list(options: argparse.Namespace) -> int:
     """Show recipes and their targets."""
     from retread import workspace
 
-    root = _root(options)
+    root = session.root(options)
     loaded = [workspace.load(root, name).recipe for name in workspace.recipes(root)]
     if options.json:
-        _print_json(loaded)
+        session.print_json(loaded)
         return 0
     for recipe in loaded:
         print(f"{recipe.name:<24} {', '.join(recipe.targets):<14} {recipe.summary}")
@@ -408,7 +379,7 @@ def recipe_check(options: argparse.Namespace) -> int:
     from retread import workspace
     from retread.errors import RecipeError, RetreadError
 
-    root = _root(options)
+    root = session.root(options)
     faults: list[str] = []
     kinds: set[type[RetreadError]] = set()
     for name in options.recipe or workspace.recipes(root):
@@ -432,7 +403,7 @@ def recipe_lock(options: argparse.Namespace) -> int:
     from retread.plan import choose_target
     from retread.stages import environment
 
-    machine, root = _machine(options), _root(options)
+    machine, root = session.machine(options), session.root(options)
     written = []
     for name in options.recipe or workspace.recipes(root):
         recipe = workspace.load(root, name).recipe
@@ -452,7 +423,7 @@ def recipe_lock(options: argparse.Namespace) -> int:
             fs.write(path, text.encode())
             written.append(str(path))
     if options.json:
-        _print_json(written)
+        session.print_json(written)
     else:
         print("\n".join(written))
     return 0
@@ -460,7 +431,7 @@ def recipe_lock(options: argparse.Namespace) -> int:
 
 def recipe_schema(options: argparse.Namespace) -> int:
     """Print the JSON Schema of a recipe, or of what ``--json`` prints."""
-    from retread import comparison, machine, model, pipeline, plan, recipe, strict
+    from retread import comparison, machine, model, pipeline, plan, recipe, report, smoke, strict
     from retread.stages import compile as compilation
 
     kinds = {
@@ -473,6 +444,8 @@ def recipe_schema(options: argparse.Namespace) -> int:
         "toolchain": list[machine.ToolchainReport],
         "compile": compilation.CompileFacts,
         "compare": comparison.Comparison,
+        "smoke": report.SmokeReport,
+        "evidence": smoke.Evidence,
     }
-    _print_json(strict.schema(kinds[options.of]))
+    session.print_json(strict.schema(kinds[options.of]))
     return 0

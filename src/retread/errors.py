@@ -127,3 +127,45 @@ class CompileError(RetreadError):
 
     exit_code = 15
     kind = "compile"
+
+
+class SmokeError(RetreadError):
+    """A smoke test of the wheel failed."""
+
+    exit_code = 16
+    kind = "smoke"
+
+
+class EvidenceError(RetreadError):
+    """A report, or a kit, is not what it says: edited, damaged, of another wheel, of a newer schema."""
+
+    exit_code = 17
+    kind = "evidence"
+
+
+class HostError(RetreadError):
+    """The machine, or the environment on it, cannot try the wheel."""
+
+    exit_code = 18
+    kind = "host"
+
+
+class GateError(RetreadError):
+    """A wheel lacks evidence that the index's policy demands, or a signature is not what it says."""
+
+    exit_code = 19
+    kind = "gate"
+
+
+class PublishError(RetreadError):
+    """What the index refuses to list, or an index that is not sound."""
+
+    exit_code = 20
+    kind = "index"
+
+
+class RevokedError(RetreadError):
+    """A lock file or an environment holds what was revoked or yanked."""
+
+    exit_code = 21
+    kind = "revoked"

@@ -14,7 +14,7 @@ from pathlib import Path
 from packaging.specifiers import SpecifierSet
 
 from retread import fs, proc
-from retread.errors import CompileError, PlanError
+from retread.errors import CompileError, HostError, PlanError
 from retread.model import Record, Sha256
 
 _PROGRAMS = ("cc1plus", "cc1", "collect2", "as", "ld")
@@ -103,6 +103,31 @@ def python(wanted: str, asked: str | None, environment: Mapping[str, str]) -> Py
     if not fits.contains(found.version):
         raise PlanError(f"{found.executable} is Python {found.version}, and the recipe builds for {wanted}")
     return found
+
+
+def find_python(wanted: str, environment: Mapping[str, str]) -> str:
+    """Return the path of a Python of this machine, by its version; HostError when there is none."""
+    uv = proc.find("uv", why="it finds the Python to try a wheel with")
+    command: list[str | Path] = [
+        uv,
+        "python",
+        "find",
+        "--system",
+        "--no-python-downloads",
+        "--no-config",
+        wanted,
+    ]
+    said = proc.run(command, env=environment, check=False)
+    if said.code:
+        raise HostError(
+            f"there is no Python {wanted} here", hint="install one, or name an environment: --python"
+        )
+    return said.stdout.strip()
+
+
+def has_gpu() -> bool:
+    """Say whether there is a driver for NVIDIA GPUs."""
+    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
 
 
 def _number(version: tuple[int | str, ...]) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -16,6 +17,8 @@ from typing import IO, NamedTuple
 from retread.errors import ToolError
 
 _TAIL = 12
+_PATIENCE = 20.0
+"""Seconds for a program that was asked to end."""
 _live: set[subprocess.Popen[str]] = set()
 _stopping = threading.Event()
 
@@ -55,6 +58,23 @@ def run(
     if check and process.returncode:
         raise ToolError(_failure(command, process.returncode, stdout + stderr))
     return Finished(process.returncode, stdout, stderr)
+
+
+def run_heard(
+    command: Sequence[str | Path], *, env: Mapping[str, str], heard: Callable[[str], None]
+) -> tuple[int, str]:
+    """Run ``command``, hand each line of its standard error to ``heard``; return its exit code and standard output.
+
+    An interrupt asks it to end, so that it can remove what it made, and then kills the whole group, as in ``run``.
+    """
+    process = _start(command, env, None, subprocess.PIPE, subprocess.PIPE)
+    with process, ThreadPoolExecutor(1) as pool, _watched(process), _asked(process):
+        assert process.stderr is not None
+        assert process.stdout is not None
+        stdout = pool.submit(process.stdout.read)  # meanwhile, or a long report would fill the pipe
+        for line in process.stderr:
+            heard(line.rstrip("\n"))
+        return process.wait(), stdout.result()
 
 
 def run_logged(
@@ -114,6 +134,18 @@ def _watched(process: subprocess.Popen[str]) -> Iterator[None]:
         raise
     finally:
         _live.discard(process)
+
+
+@contextmanager
+def _asked(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Ask a program to end, and wait for it, when the block is left by an exception."""
+    try:
+        yield
+    except BaseException:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE)
+        raise
 
 
 def stop_all() -> None:

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
@@ -19,33 +19,11 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 from packaging.version import InvalidVersion, Version
 
-from retread import arch, strict
+from retread import arch, strict, trial
 from retread.arch import Arch
 from retread.errors import PlanError, RecipeError
-from retread.model import Record, Sha256
-
-Digest = Annotated[
-    Sha256, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)", description="a sha256, 64 hexadecimal digits")
-]
-Commit = Annotated[
-    str, msgspec.Meta(pattern=r"^[0-9a-f]{40}$(?!\n)", description="a full commit id, 40 hexadecimal digits")
-]
-Cuda = Annotated[
-    str, msgspec.Meta(pattern=r"^[0-9]{1,3}\.[0-9]{1,3}$(?!\n)", description="a CUDA release, like 12.8")
-]
-FileName = Annotated[
-    str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+!-]*$(?!\n)", description="a plain file name")
-]
-Architecture = Annotated[
-    Arch,
-    msgspec.Meta(
-        description="a GPU architecture, like 8.0, 9.0a or 12.0",
-        extra={"known": tuple(arch.FIRST_CUDA)},
-        extra_json_schema={"enum": list(arch.FIRST_CUDA)},
-    ),
-]
-Text = Annotated[str, msgspec.Meta(min_length=1, description="a text that is not empty")]
-Positive = Annotated[int, msgspec.Meta(ge=1, description="an integer from 1 on")]
+from retread.fields import Architecture, Commit, Cuda, Digest, FileName, Positive, Table, Text, is_inside
+from retread.trial import Smoke, Trial
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
 PLACEHOLDERS: Final = ("version", "architectures", "torch-architectures", "cuda-home", "site-packages")
@@ -63,11 +41,7 @@ CODE: Final = (
 """Suffixes that make a file a native input whatever the globs say: it could stand in the way of an include."""
 
 
-class _Table(Record, rename="kebab", frozen=True, kw_only=True):
-    """A table of a recipe: keys are written with hyphens."""
-
-
-class Submodule(_Table, frozen=True, kw_only=True):
+class Submodule(Table, frozen=True, kw_only=True):
     """A submodule of the pinned commit, at the commit that the superproject's tree names."""
 
     path: Text
@@ -75,7 +49,7 @@ class Submodule(_Table, frozen=True, kw_only=True):
     commit: Commit
 
 
-class Pin(_Table, frozen=True, kw_only=True):
+class Pin(Table, frozen=True, kw_only=True):
     """Where the source comes from: a repository and a full commit, with its submodules."""
 
     repository: Text
@@ -83,14 +57,14 @@ class Pin(_Table, frozen=True, kw_only=True):
     submodules: tuple[Submodule, ...] = ()
 
 
-class Unproven(_Table, frozen=True, kw_only=True):
+class Unproven(Table, frozen=True, kw_only=True):
     """Files of the sdist that no commit proof covers, allowed by name and with the reason."""
 
     paths: tuple[Text, ...]
     reason: Text
 
 
-class Sdist(_Table, frozen=True, kw_only=True):
+class Sdist(Table, frozen=True, kw_only=True):
     """The source archive that stands for the pin."""
 
     file: FileName
@@ -100,14 +74,14 @@ class Sdist(_Table, frozen=True, kw_only=True):
     """Folder in the sdist -> the pinned folder of which its files are copies."""
 
 
-class Base(_Table, frozen=True, kw_only=True):
+class Base(Table, frozen=True, kw_only=True):
     """A wheel whose compiled parts an overlay takes over."""
 
     file: FileName
     sha256: Digest
 
 
-class Exemption(_Table, frozen=True, kw_only=True):
+class Exemption(Table, frozen=True, kw_only=True):
     """A library that does not carry the target's architectures, what it carries instead, and why."""
 
     library: Text
@@ -116,7 +90,7 @@ class Exemption(_Table, frozen=True, kw_only=True):
     reason: Text
 
 
-class Edit(_Table, frozen=True, kw_only=True):
+class Edit(Table, frozen=True, kw_only=True):
     """One replacement in a file that the base wheel's build generated; ``find`` must occur exactly once.
 
     ``{version}`` in ``replace`` stands for the new version.
@@ -127,7 +101,7 @@ class Edit(_Table, frozen=True, kw_only=True):
     replace: str
 
 
-class Build(_Table, frozen=True, kw_only=True):
+class Build(Table, frozen=True, kw_only=True):
     """How the source lane compiles a target. What is not said here does not reach the build."""
 
     python: Text
@@ -138,7 +112,7 @@ class Build(_Table, frozen=True, kw_only=True):
     """Variable -> value, in which the names of ``PLACEHOLDERS`` in braces are replaced."""
 
 
-class Target(_Table, frozen=True, kw_only=True):
+class Target(Table, frozen=True, kw_only=True):
     """One output of a recipe."""
 
     cuda: Cuda
@@ -161,9 +135,11 @@ class Target(_Table, frozen=True, kw_only=True):
     run_path: dict[str, tuple[Text, ...]] = msgspec.field(default_factory=dict)
     """Library (glob) -> run path entries."""
     edit: tuple[Edit, ...] = ()
+    smoke: Trial | None = None
+    """Under what its wheels are tried."""
 
 
-class Recipe(_Table, frozen=True, kw_only=True):
+class Recipe(Table, frozen=True, kw_only=True):
     """A pinned upstream commit, the series on it and its targets."""
 
     name: Text
@@ -175,9 +151,11 @@ class Recipe(_Table, frozen=True, kw_only=True):
     native_inputs: tuple[Text, ...]
     """Globs over the source; a file that one matches can change compiled code."""
     targets: dict[str, Target]
+    smoke: Smoke = Smoke()
+    """How the finished wheels are tried."""
 
 
-class Part(_Table, frozen=True, kw_only=True):
+class Part(Table, frozen=True, kw_only=True):
     """One pinned file of a toolchain, for the machines that it runs on: a wheel, or one of NVIDIA's archives."""
 
     component: Text
@@ -195,7 +173,7 @@ class Part(_Table, frozen=True, kw_only=True):
     """The folder of the part that becomes the toolkit's root; without one it is no piece of the toolkit."""
 
 
-class Toolchain(_Table, frozen=True, kw_only=True):
+class Toolchain(Table, frozen=True, kw_only=True):
     """Parts of a CUDA toolkit of exactly one release."""
 
     name: Text
@@ -282,7 +260,7 @@ def _toolchain_faults(toolchain: Toolchain, name: str) -> Iterator[str]:
             yield f"part[{index}].ptxas: part[{with_ptxas[part.machine]}] has ptxas for {part.machine} already"
     for link, target in toolchain.links.items():
         aim = posixpath.normpath(posixpath.join(posixpath.dirname(link), target))
-        if not _is_inside(link):
+        if not is_inside(link):
             yield f'links."{link}": leaves the toolkit'
         elif not target or aim.startswith(("/", "..")):
             yield f'links."{link}": its target {target!r} leaves the toolkit'
@@ -295,7 +273,7 @@ def _part_faults(toolchain: Toolchain, part: Part) -> Iterator[str]:
     if part.path:
         if not toolchain.redistributables:
             yield ".path: the toolchain has no redistributables, below which it could lie"
-        if not _is_inside(part.path):
+        if not is_inside(part.path):
             yield f".path: {part.path!r} leaves the redistributables"
         if part.path.rpartition("/")[2] != part.file:
             yield f".file: is {part.file!r}, the path ends with {part.path.rpartition('/')[2]!r}"
@@ -305,14 +283,10 @@ def _part_faults(toolchain: Toolchain, part: Part) -> Iterator[str]:
     if part.ptxas and part.path:
         yield ".ptxas: it is taken out of a wheel; a part with a path is none"
     for key, value in (("ptxas", part.ptxas), ("folder", part.folder)):
-        if value and not _is_inside(value):
+        if value and not is_inside(value):
             yield f".{key}: {value!r} leaves the part"
     if not part.ptxas and not part.folder:
         yield ": neither folder nor ptxas; the part would serve nothing"
-
-
-def _is_inside(path: str) -> bool:
-    return "\\" not in path and not {"", ".", ".."} & set(path.split("/"))
 
 
 def _toml(data: bytes, name: str) -> dict[str, Any]:
@@ -341,6 +315,7 @@ def _recipe_faults(recipe: Recipe, name: str) -> Iterator[str]:
             yield f"pin.submodules[{index}].path: {path!r} is listed twice"
         if path.startswith("/") or ".." in PurePosixPath(path).parts:
             yield f"pin.submodules[{index}].path: {path!r} leaves the source tree"
+    yield from trial.suite_faults(recipe.smoke)
     for key, target in recipe.targets.items():
         for fault in _target_faults(key, target):
             yield f"targets.{key}.{fault}"
@@ -388,6 +363,8 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
         yield "base, build: neither is there, so no lane can make it"
     if target.build is not None:
         yield from _build_faults(target, target.build)
+    if target.smoke is not None:
+        yield from trial.faults(target.smoke, target.torch)
     expected = "cu" + target.cuda.replace(".", "")
     if key != expected:
         yield f"cuda: {target.cuda} belongs to a target named {expected!r}"

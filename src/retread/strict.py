@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import enum
 from collections.abc import Iterable, Mapping
+from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
@@ -48,7 +49,9 @@ def _unwrapped(value: Any) -> Any:
 
 def _check(kind: Any, data: Any, path: str, faults: list[str]) -> None:
     origin = get_origin(kind)
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+    if origin is UnionType and data is not None:
+        kind = next(filter(_is_record, get_args(kind)), kind)
+    if _is_record(kind):
         _check_record(kind, data, path, faults)
     elif origin is dict and isinstance(data, Mapping):
         for key, value in data.items():
@@ -58,6 +61,10 @@ def _check(kind: Any, data: Any, path: str, faults: list[str]) -> None:
             _check(get_args(kind)[0], value, f"{path}[{index}]", faults)
     else:
         _check_leaf(kind, data, path, faults)
+
+
+def _is_record(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
 def _check_record(record: type[msgspec.Struct], data: Any, path: str, faults: list[str]) -> None:

@@ -69,7 +69,5 @@ def test_only_the_command_line_ends_the_process() -> None:
     ends = re.compile(r"\b(?:sys\.exit|os\._exit|(?<![\w.])exit|quit)\(")
     assert ends.search((SOURCE / "cli.py").read_text("utf-8"))
     for path in SOURCE.rglob("*.py"):
-        if (
-            path.name != "cli.py" and path.parent.name != "inside"
-        ):  # what lies there are programs of their own
+        if path.name != "cli.py" and "inside" not in path.parts:  # what lies there are programs of their own
             assert not ends.search(path.read_text("utf-8")), path

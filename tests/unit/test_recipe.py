@@ -610,3 +610,88 @@ def test_bytes_in_a_recipe_raise_nothing_but_a_recipe_error(junk: bytes, at: int
     data = GOOD.encode()
     with suppress(RecipeError):
         assert isinstance(parse_recipe(data[:at] + junk + data[at + len(junk) :], name="demo-1.2"), Recipe)
+
+
+# How wheels are tried.
+
+TRIED = """\
+[targets.cu128.smoke]
+torch = "2.10.0"
+triton = ["3.6.0"]
+gpu = ["10.0"]
+[[targets.cu128.smoke.runtime]]
+package = "runtime"
+file = "runtime-1-py3-none-any.whl"
+sha256 = "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"
+[targets.cu128.smoke.expect]
+operators = ["a", "b"]
+[smoke]
+suites = ["smoke/demo.py"]
+commands = ["-m demo.info"]
+[smoke.imports]
+"demo.gpu.*" = "needs a GPU"
+[smoke.expect]
+operators = ["a"]
+"""
+
+
+def smoke_faults(*changes: tuple[str, str]) -> list[str]:
+    text = TRIED
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe((GOOD + text).encode(), name="demo-1.2")
+    return list(caught.value.faults)
+
+
+def test_a_recipe_says_how_its_wheels_are_tried() -> None:
+    found = parse_recipe((GOOD + TRIED).encode(), name="demo-1.2")
+    trial = found.targets["cu128"].smoke
+    assert trial is not None
+    assert (trial.torch, trial.triton, trial.gpu) == ("2.10.0", ("3.6.0",), ("10.0",))
+    assert trial.runtime[0].file == "runtime-1-py3-none-any.whl"
+    assert trial.expect == {"operators": ("a", "b")}
+    assert found.smoke.suites == ("smoke/demo.py",)
+    assert found.smoke.imports == {"demo.gpu.*": "needs a GPU"}
+    EDITOR.validate(tomllib.loads(GOOD + TRIED))
+
+
+def test_without_a_smoke_table_nothing_is_tried() -> None:
+    found = parse_recipe(GOOD.encode(), name="demo-1.2")
+    assert found.smoke.suites == ()
+    assert found.targets["cu128"].smoke is None
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (('"smoke/demo.py"', '"../demo.py"'), ["smoke.suites[0]: '../demo.py' leaves the workspace"]),
+        (('"smoke/demo.py"', '"a.py", "b/a.py"'), ["smoke.suites[1]: there is another suite 'a.py'"]),
+        (('suites = ["smoke/demo.py"]', 'suites = "smoke/demo.py"'),
+         ["smoke.suites: expected `array`, got `str`"]),
+        (("commands", "comands"), ["smoke.comands: unknown key (did you mean 'commands'?)"]),
+        (('"-m demo.info"', '""'), ["smoke.commands[0]: expected a text that is not empty, got ''"]),
+        (('"needs a GPU"', '""'), ["smoke.imports.\"demo.gpu.*\": expected a text that is not empty, got ''"]),
+        (('torch = "2.10.0"\n', ""), ["targets.cu128.smoke.torch: missing"]),
+        (('torch = "2.10.0"', 'torch = "2.9.0"'),
+         ["targets.cu128.smoke.torch: 2.9.0 is outside of the target's range >=2.10"]),
+        (('torch = "2.10.0"', 'torch = ">=2.10"'),
+         ["targets.cu128.smoke.torch: '>=2.10' is not a version like '2.10.0'"]),
+        (('triton = ["3.6.0"]', 'triton = ["3.6.0", "new"]'),
+         ["targets.cu128.smoke.triton[1]: 'new' is not a version like '3.6.0'"]),
+        (('gpu = ["10.0"]', 'gpu = ["10.5"]'),
+         ["targets.cu128.smoke.gpu[0]: expected a GPU architecture, like 8.0, 9.0a or 12.0, got '10.5'"]),
+        (('file = "runtime-1-py3-none-any.whl"', 'file = "../runtime.whl"'),
+         ["targets.cu128.smoke.runtime[0].file: expected a plain file name, got '../runtime.whl'"]),
+        ((64 * "d", "dd"),
+         ["targets.cu128.smoke.runtime[0].sha256: expected a sha256, 64 hexadecimal digits, got 'dd'"]),
+    ],
+)  # fmt: skip
+def test_faults_of_the_smoke_tables_are_told_with_their_places(
+    change: tuple[str, str], told: list[str]
+) -> None:
+    found = smoke_faults(change)
+    assert len(found) == len(told)
+    for fault, words in zip(found, told, strict=True):
+        assert fault.startswith(words)

@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 from retread import proc
 from retread.errors import FetchError, RecipeError
 from retread.net import Settings
+from retread.proc import Finished
 
 VENV = "venv"
 
@@ -33,7 +34,53 @@ def install(
     lock: Path, python: str, into: Path, *, cache: Path, settings: Settings, environment: Mapping[str, str]
 ) -> None:
     """Make ``into/venv`` from a lock with hashes; FetchError with what uv says when a file cannot be had."""
-    uv = proc.find("uv", why="it installs what a build needs")
+    done = _install(
+        ["--require-hashes", "--requirements", lock], python, into, cache, settings, environment=environment
+    )
+    if done.code:
+        raise FetchError(
+            f"the build environment of {lock.stem} could not be installed",
+            faults=_said(done),
+            hint="check the index settings and the network; if a file is gone, make the lock anew"
+            " (retread recipe lock)",
+        )
+
+
+def gather(
+    requires: Sequence[str],
+    python: str,
+    into: Path,
+    *,
+    cache: Path,
+    settings: Settings,
+    environment: Mapping[str, str],
+    alone: bool = False,
+) -> None:
+    """Make ``into/venv`` with what a trial needs, as the index has it today; FetchError when it has it not.
+
+    With ``alone``, nothing that the requirements themselves require is installed.
+    """
+    wanted = [*(["--no-deps"] if alone else []), *requires]
+    done = _install(wanted, python, into, cache, settings, environment=environment)
+    if done.code:
+        raise FetchError(
+            f"{', '.join(requires)} could not be installed",
+            faults=_said(done),
+            hint="check the index settings and the network, or name an environment that has it (--python)",
+        )
+
+
+def _install(
+    wanted: Sequence[str | Path],
+    python: str,
+    into: Path,
+    cache: Path,
+    settings: Settings,
+    *,
+    environment: Mapping[str, str],
+) -> Finished:
+    """Make ``into/venv`` and install wheels into it, by uv with the user's indexes and a cache of its own."""
+    uv = proc.find("uv", why="it makes environments")
     env = {name: value for name, value in environment.items() if not name.startswith(("UV_", "VIRTUAL_ENV"))}
     env |= {
         "UV_CACHE_DIR": str(cache),
@@ -46,15 +93,12 @@ def install(
     venv = into / VENV
     proc.run([uv, "venv", "--quiet", "--no-config", "--relocatable", "--python", python, venv], env=env)
     command: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", venv / "bin" / "python"]
-    command += ["--require-hashes", "--only-binary", ":all:", "--requirements", lock]
-    done = proc.run([*command, *index_options(settings)], env=env, check=False)
-    if done.code:
-        raise FetchError(
-            f"the build environment of {lock.stem} could not be installed",
-            faults=[line.strip() for line in done.stderr.splitlines() if line.strip()][:12],
-            hint="check the index settings and the network; if a file is gone, make the lock anew"
-            " (retread recipe lock)",
-        )
+    command += ["--only-binary", ":all:", *index_options(settings), *wanted]
+    return proc.run(command, env=env, check=False)
+
+
+def _said(done: Finished) -> list[str]:
+    return [line.strip() for line in done.stderr.splitlines() if line.strip()][:12]
 
 
 def resolve(

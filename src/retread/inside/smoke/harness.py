@@ -1,0 +1,255 @@
+"""What a smoke suite stands on: cases with an id, a level and a time limit; results as lines of JSON.
+
+A suite is a program: ``SUITE list`` prints its cases, ``SUITE run`` runs those whose ids come on standard input, one
+on a line. It may be written without this module; what counts are the lines:
+
+    {"case": "sum/fp16", "level": "gpu", "limit": 60, "alone": false, "env": {}, "libraries": []}    of list
+    {"event": "begin", "case": "sum/fp16"}                                                           of run
+    {"event": "end", "case": "sum/fp16", "outcome": "passed", "seconds": 0.1, "numbers": {}, ...}
+
+Standard library only, Python 3.9 and newer: it runs where there is no retread.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+_cases: dict[str, Case] = {}
+_MARGIN = 3.0
+"""Seconds before the limit at which the stack is written down."""
+
+
+class Skip(Exception):  # noqa: N818 - a word of the suites
+    """A case that cannot run here; the message says why."""
+
+
+class Case:
+    """One thing to try: a function, under which id, on which level, within how many seconds.
+
+    ``alone`` gives it a process of its own, ``env`` variables for that process; ``libraries`` are members of the wheel
+    that it calls into, like ``package/_C.so``; ``shrink`` are the divisors of its sizes to go on with, one after the
+    other, when memory does not suffice: the function is then called with ``shrink=divisor``.
+    """
+
+    def __init__(
+        self,
+        *,
+        function: Callable[..., Mapping[str, Any] | None],
+        name: str,
+        level: str,
+        limit: float,
+        alone: bool,
+        env: Mapping[str, str] | None,
+        libraries: Sequence[str],
+        shrink: Sequence[int],
+        arguments: Mapping[str, Any],
+    ) -> None:
+        self.function = function
+        self.name = name
+        self.level = level
+        self.limit = limit
+        self.alone = alone or bool(env)
+        self.env = dict(env or {})
+        self.libraries = libraries
+        self.shrink = shrink
+        self.arguments = arguments
+
+    def listed(self) -> dict[str, Any]:
+        """Return the case as ``list`` prints it."""
+        return {
+            "case": self.name,
+            "level": self.level,
+            "limit": self.limit,
+            "alone": self.alone,
+            "env": self.env,
+            "libraries": list(self.libraries),
+        }
+
+
+def case(
+    name: str,
+    *,
+    level: str,
+    limit: float = 60,
+    alone: bool = False,
+    env: Mapping[str, str] | None = None,
+    libraries: Sequence[str] = (),
+    shrink: Sequence[int] = (),
+    **arguments: Any,
+) -> Callable[[F], F]:
+    """Make a function a case; ``arguments`` are given to it, so that one function can be many cases.
+
+    It returns a table of numbers and texts, or nothing; raises AssertionError or anything else to fail, Skip when it
+    cannot run here.
+    """
+
+    def add(function: F) -> F:
+        if name in _cases:
+            raise ValueError(f"there are two cases {name}")
+        _cases[name] = Case(
+            function=function,
+            name=name,
+            level=level,
+            limit=limit,
+            alone=alone,
+            env=env,
+            libraries=libraries,
+            shrink=shrink,
+            arguments=arguments,
+        )
+        return function
+
+    return add
+
+
+def setting() -> dict[str, Any]:
+    """Return what retread says of the wheel: ``architectures``, ``ptx``, ``expect``, ``site``, ``level`` and more."""
+    path = os.environ.get("RETREAD_SMOKE")
+    if not path:
+        return {"architectures": [], "ptx": [], "expect": {}, "site": "", "imports": {}, "commands": []}
+    with open(path, encoding="utf-8") as stream:
+        return dict(json.load(stream))
+
+
+def main() -> None:
+    """List or run the cases of the program that calls this."""
+    verb = sys.argv[1] if len(sys.argv) > 1 else "list"
+    out = _own_stdout()
+    if verb == "list":
+        for one in _cases.values():
+            _say(out, one.listed())
+        return
+    for line in sys.stdin:
+        name = line.strip()
+        if name:
+            _say(out, {"event": "begin", "case": name})
+            ended, sound = _run(_cases[name])
+            _say(out, {"event": "end", "case": name, **ended})
+            if not sound:
+                sys.exit(3)  # the GPU's context is lost: the next cases need another process
+
+
+def _own_stdout() -> IO[str]:
+    """Keep standard output for lines of JSON; whatever else is printed goes to standard error."""
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")  # a file's name may be no text
+    os.dup2(2, 1)
+    return out
+
+
+def _say(out: IO[str], line: Mapping[str, Any]) -> None:
+    print(json.dumps(line, ensure_ascii=False), file=out, flush=True)
+
+
+def _run(one: Case) -> tuple[dict[str, Any], bool]:
+    """Return how a case ended, and whether the process can go on."""
+    started = time.perf_counter()
+    faulthandler.dump_traceback_later(max(one.limit - _MARGIN, one.limit * 0.8), exit=False)
+    try:
+        ended = _tried(one)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    ended["seconds"] = round(time.perf_counter() - started, 4)
+    sound, why = _sound() if ended["outcome"] == "failed" else (True, "")
+    if why:
+        ended["note"] = why
+    return ended, sound
+
+
+def _tried(one: Case) -> dict[str, Any]:
+    divisors = [1, *one.shrink]
+    for index, divisor in enumerate(divisors):
+        try:
+            numbers = one.function(**one.arguments, **({"shrink": divisor} if one.shrink else {}))
+        except Skip as skip:
+            return {"outcome": "skipped", "reason": str(skip)}
+        except Exception as error:
+            if _is_out_of_memory(error) and index + 1 < len(divisors):
+                _free()
+                continue
+            return {"outcome": "failed", "reason": _first_line(error), "error": _described(error)}
+        note = f"sizes divided by {divisor}: the GPU's memory did not suffice for more" if divisor > 1 else ""
+        return {"outcome": "passed", "numbers": numbers or {}, "note": note}
+    raise AssertionError("a case without a way to run it")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return type(error).__name__ in {"OutOfMemoryError", "OutOfResources"} or "out of memory" in str(error)
+
+
+def _free() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        import gc
+
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _sound() -> tuple[bool, str]:
+    """Say whether the GPU still answers after a failure; some faults end its context for the whole process."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return True, ""
+    try:
+        torch.cuda.synchronize()
+        return True, ""
+    except Exception as error:
+        return False, f"the GPU's context was lost: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+
+
+def _described(error: Exception) -> dict[str, str]:
+    """Return kind, message, stack, the innermost line in the wheel's files, and the kernel that the frames name."""
+    frames = _frames(error)
+    site = setting()["site"]
+    inside = [frame for frame in frames if site and frame.filename.startswith(site)]
+    where = inside[-1] if inside else traceback.extract_tb(error.__traceback__)[-1]
+    return {
+        "type": type(error).__name__,
+        "message": str(error)[:4000],
+        "where": f"{_short(where.filename, site)}:{where.lineno} in {where.name}",
+        "kernel": _kernel(error),
+        "stack": "".join(traceback.format_exception(type(error), error, error.__traceback__))[-6000:],
+    }
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the frames of an error and then those of its cause, in which the wheel's own lines may be."""
+    own = list(traceback.extract_tb(error.__traceback__))
+    return [*own, *_frames(error.__cause__)] if error.__cause__ else own
+
+
+def _short(filename: str, site: str) -> str:
+    return (
+        filename[len(site) :].lstrip("/")
+        if site and filename.startswith(site)
+        else os.path.basename(filename)
+    )
+
+
+def _kernel(error: BaseException) -> str:
+    """Return the name of the Triton kernel or torch operator that was being launched, as far as the frames know."""
+    found = ""
+    walk = error.__traceback__
+    while walk is not None:
+        holder = walk.tb_frame.f_locals.get("self")
+        kind = type(holder).__name__
+        if kind in {"JITFunction", "Autotuner", "Heuristics"}:
+            function = getattr(holder, "fn", None)
+            found = getattr(function, "__name__", found) or found
+        elif kind in {"OpOverload", "OpOverloadPacket"}:
+            found = str(holder)
+        walk = walk.tb_next
+    return found

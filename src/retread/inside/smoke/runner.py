@@ -1,0 +1,290 @@
+"""Runs the cases of a suite, many in one process, each with its limit; one that dies takes no other with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from typing import IO, Any
+
+Table = dict[str, Any]
+START = 180.0
+"""Seconds until the first case of a process must have begun: imports."""
+ALIKE = 12
+"""When the first so many cases of a process all failed for one reason, the others are not tried."""
+AGAIN = 12
+"""So many failing cases are run again, alone, each with a reason of its own; more would say the same."""
+_GRACE = 10.0
+"""Seconds in which a process must end that has nothing more to say."""
+_TAIL = 6000
+_LISTED = {"case", "level", "limit", "alone", "env", "libraries"}
+_OUTCOMES = {"passed", "failed", "skipped"}
+_TEXT: Table = {"text": True, "encoding": "utf-8", "errors": "replace"}
+"""What a dying process says may be no text at all."""
+
+
+class Suite:
+    """A program that lists and runs cases, and the environment that it runs in."""
+
+    def __init__(self, path: str, environment: Mapping[str, str], folder: str) -> None:
+        self.path = path
+        self.name = os.path.splitext(os.path.basename(path))[0]
+        self.environment = dict(environment)
+        self.folder = folder
+        self._live: set[subprocess.Popen[str]] = set()
+        self._stopping = threading.Event()
+
+    def cases(self, level: str) -> tuple[list[Table], Table | None]:
+        """Return the cases of a level, or one failed case that says why the suite could not tell."""
+        command = [sys.executable, self.path, "list"]
+        try:
+            done = subprocess.run(
+                command,
+                env=self.environment,
+                cwd=self.folder,
+                capture_output=True,
+                timeout=START,
+                check=False,
+                **_TEXT,
+            )
+            code, said, talk = done.returncode, done.stdout, done.stderr
+        except subprocess.TimeoutExpired as error:
+            code, said, talk = -signal.SIGKILL, "", f"no list within {error.timeout:.0f} s"
+        found = [one for one in map(_table, said.split("\n")) if "case" in one]
+        if code:
+            return [], self._failed("list", _died(code, talk), 0.0)
+        if not all(one.keys() >= _LISTED for one in found) or (said.strip() and not found):
+            message = f"what it printed is not a list of cases: {said.strip()[:200]}"
+            return [], self._failed("list", _fault("List", message, said[-_TAIL:]), 0.0)
+        return [one for one in found if one["level"] == level], None
+
+    def run(self, cases: Sequence[Table], *, workers: int, ended: Callable[[Table], None]) -> None:
+        """Run every case once, in ``workers`` processes those that need none alone; hand each result to ``ended``."""
+        shared = [one for one in cases if not one["alone"]]
+        batches = [batch for start in range(workers) if (batch := shared[start::workers])]
+        with ThreadPoolExecutor(max(1, len(batches))) as pool:
+            try:
+                for running in [pool.submit(self._batch, batch, {}, ended) for batch in batches]:
+                    running.result()
+            except BaseException:
+                self._stop()
+                raise
+        for one in cases:
+            if one["alone"]:
+                self._batch([one], one["env"], ended)
+
+    def again(self, one: Table, failed: Table) -> None:
+        """Run a failed case alone with CUDA_LAUNCH_BLOCKING=1 and write into it what that named."""
+        results: list[Table] = []
+        self._batch([one], {**one["env"], "CUDA_LAUNCH_BLOCKING": "1"}, results.append)
+        failed["again"] = results[0]["fault"]
+        if results[0]["outcome"] == "passed":
+            failed["note"] = _joined(
+                failed["note"], "it passed when it ran alone with CUDA_LAUNCH_BLOCKING=1"
+            )
+
+    def _batch(self, cases: Sequence[Table], more: Mapping[str, str], ended: Callable[[Table], None]) -> None:
+        """Run cases in one process, and in a fresh one what is left when that dies or hangs."""
+        left = {one["case"]: one for one in cases}
+        reasons: list[str] = []
+        while left:
+            before = len(left)
+            with closing(self._process(dict(left), more)) as results:
+                for result in results:
+                    if self._stopping.is_set():
+                        return
+                    listed = left.pop(result["id"])
+                    result["libraries"] = listed["libraries"]
+                    ended(result)
+                    reasons.append(result["reason"] if result["outcome"] == "failed" else "")
+                    if _alike(reasons):
+                        break
+            if _alike(reasons):
+                self._give_up(left, reasons[0], ended)
+                return
+            if len(left) == before:
+                raise AssertionError("a process that ended no case")
+
+    def _stop(self) -> None:
+        """Kill every process that other threads wait for, and whatever they still start."""
+        self._stopping.set()
+        for process in tuple(self._live):
+            _kill(process)
+
+    def _process(self, cases: Mapping[str, Table], more: Mapping[str, str]) -> Generator[Table, None, None]:
+        """Start one process and yield the results that it gives; the last may be of a case that ended it."""
+        waiting = list(cases)
+        with (
+            tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as talk,
+            self._started(waiting, more, talk) as process,
+        ):
+            lines = _lines(process.stdout)
+            current, began, limit = "", time.monotonic(), START
+            while True:
+                try:
+                    line = lines.get(timeout=max(0.0, began + limit - time.monotonic()))
+                except queue.Empty:
+                    _kill(process)
+                    fault = _fault("Timeout", f"no end within {limit:.0f} s", _tail(talk))
+                    yield self._failed(current or waiting[0], fault, time.monotonic() - began)
+                    return
+                if line is None:
+                    break
+                if line["event"] == "begin" and line["case"] in waiting:
+                    current, began, limit = line["case"], time.monotonic(), cases[line["case"]]["limit"]
+                elif line["case"] == current and line.get("outcome") in _OUTCOMES:
+                    waiting.remove(current)
+                    yield self._result(line)
+                    current, began, limit = "", time.monotonic(), START
+                    if not waiting:
+                        break
+            code = _code(process)
+            if waiting and (current or code not in {0, 3} or len(waiting) == len(cases)):
+                yield self._failed(current or waiting[0], _died(code, _tail(talk)), time.monotonic() - began)
+
+    @contextmanager
+    def _started(
+        self, names: Sequence[str], more: Mapping[str, str], talk: IO[str]
+    ) -> Iterator[subprocess.Popen[str]]:
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as asked:  # a pipe could be full
+            asked.write("\n".join(names) + "\n")
+            asked.seek(0)
+            process = subprocess.Popen(
+                [sys.executable, self.path, "run"],
+                stdin=asked,
+                stdout=subprocess.PIPE,
+                stderr=talk,
+                env={**self.environment, **more},
+                cwd=self.folder,
+                start_new_session=True,
+                **_TEXT,
+            )
+        self._live.add(process)
+        try:
+            if self._stopping.is_set():
+                _kill(process)
+            yield process
+        finally:
+            _kill(process)
+            process.wait()
+            self._live.discard(process)
+
+    def _result(self, line: Table) -> Table:
+        return {
+            "id": line["case"],
+            "suite": self.name,
+            "outcome": line["outcome"],
+            "seconds": float(line.get("seconds", 0.0)),
+            "reason": line.get("reason", ""),
+            "note": line.get("note", ""),
+            "numbers": _plain(line.get("numbers", {})),
+            "libraries": [],
+            "fault": line.get("error"),
+            "again": None,
+        }
+
+    def _give_up(self, left: Mapping[str, Table], reason: str, ended: Callable[[Table], None]) -> None:
+        why = f"not tried: the first {ALIKE} cases failed alike: {reason}"
+        for name in left:
+            ended(self._result({"case": name, "outcome": "skipped", "seconds": 0.0, "reason": why}))
+
+    def _failed(self, name: str, fault: Table, seconds: float) -> Table:
+        line = {"case": name, "outcome": "failed", "seconds": round(seconds, 4)}
+        line |= {"reason": f"{fault['type']}: {fault['message']}".splitlines()[0], "error": fault}
+        return self._result(line)
+
+
+def matching(cases: Sequence[Table], pattern: str) -> list[Table]:
+    """Return the cases whose id a pattern like ``attention/*`` matches."""
+    from fnmatch import fnmatchcase
+
+    return [one for one in cases if fnmatchcase(one["case"], pattern)]
+
+
+def _alike(reasons: Sequence[str]) -> bool:
+    """Say whether the first cases all failed for one reason; nothing is the reason of a case that did not fail."""
+    return len(reasons) == ALIKE and reasons[0] != "" and len(set(reasons)) == 1
+
+
+def _lines(stream: IO[str] | None) -> queue.Queue[Table | None]:
+    """Return a queue that a thread fills with the lines of a process; None is the end."""
+    found: queue.Queue[Table | None] = queue.Queue()
+
+    def read() -> None:
+        assert stream is not None
+        with stream:
+            for line in stream:
+                table = _table(line)
+                if {"event", "case"} <= table.keys():
+                    found.put(table)
+        found.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    return found
+
+
+def _table(line: str) -> Table:
+    """Return a line of JSON; nothing for noise, or for what a killed process left of a line."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _code(process: subprocess.Popen[str]) -> int:
+    """Return the exit code of a process that has said all; one that does not end by itself is killed."""
+    try:
+        return process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        _kill(process)
+        return process.wait()
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _died(code: int, talk: str) -> Table:
+    if code < 0:
+        name = signal.Signals(-code).name
+        return _fault(name, "the process died of it", talk)
+    said = [line for line in talk.strip().splitlines() if line.strip()]
+    return _fault(
+        "Exit", f"the process ended with code {code}: {said[-1] if said else 'it said nothing'}", talk
+    )
+
+
+def _fault(kind: str, message: str, stack: str) -> Table:
+    return {"type": kind, "message": message, "where": "", "kernel": "", "stack": stack}
+
+
+def _tail(talk: IO[str]) -> str:
+    talk.seek(0)
+    return talk.read()[-_TAIL:]
+
+
+def _plain(numbers: Mapping[str, Any]) -> Table:
+    """Return numbers as a report has them: what is infinite, no number or a list becomes a text."""
+    return {
+        name: value
+        if value is None
+        or isinstance(value, (bool, int, str))
+        or (isinstance(value, float) and value - value == 0)
+        else str(value)
+        for name, value in numbers.items()
+    }
+
+
+def _joined(*texts: str) -> str:
+    return "; ".join(text for text in texts if text)

@@ -1,0 +1,111 @@
+"""The real wheels, tried without a GPU: the default recipe passes, and the fault that started it all is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+pytestmark = [pytest.mark.network, pytest.mark.slow]
+
+REPOSITORY = Path(__file__).parents[2]
+OLD = "xformers-0.0.29.post3"
+TRITON = "3.3.1"
+
+
+class Workspace(NamedTuple):
+    """A copy of the shipped recipes and suites, with a store of its own."""
+
+    root: Path
+    store: Path
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line as a user does."""
+        line = [sys.executable, "-c", "from retread.cli import main; main()", *arguments]
+        env = {**os.environ, "RETREAD_STORE": str(self.store)}
+        return subprocess.run(line, cwd=self.root, env=env, capture_output=True, text=True, check=False)
+
+    def change(self, recipe: str, old: str, new: str) -> None:
+        """Change a recipe where it says ``old``, once."""
+        path = self.root / "recipes" / f"{recipe}.toml"
+        text = path.read_text()
+        assert text.count(old) == 1
+        path.write_text(text.replace(old, new))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("smoke")
+    for name in ("recipes", "patches", "scripts/smoke"):
+        shutil.copytree(REPOSITORY / name, folder / "work" / name)
+    return Workspace(folder / "work", folder / "store")
+
+
+def outcomes(report: Path, level: str) -> dict[str, dict[str, Any]]:
+    """Return the cases of a level by id."""
+    runs = json.loads(report.read_bytes())["runs"]
+    return {case["id"]: case for run in runs if run["level"] == level for case in run["cases"]}
+
+
+def test_the_default_wheel_passes_where_there_is_no_gpu(workspace: Workspace, tmp_path: Path) -> None:
+    recipe = workspace.root / "recipes" / "xformers-0.0.35.toml"
+    text = recipe.read_text()
+    every = 'triton = ["3.6.0", "3.7.1", "3.8.0", "3.9.0"]'
+    assert every in text
+    recipe.write_text(text.replace(every, 'triton = ["3.6.0"]'))  # each takes a minute
+    done = workspace.run("build")
+    assert done.returncode == 0, done.stderr
+    wheel, report = done.stdout.splitlines()[-1], tmp_path / "report.json"
+    done = workspace.run("smoke", wheel, "--level", "static", "--level", "jit", "--json", str(report))
+    assert done.returncode == 0, done.stderr
+    static, jit = outcomes(report, "static"), outcomes(report, "jit")
+    assert static["package/import/xformers.ops"]["outcome"] == "passed"
+    assert static["package/undisturbed"]["outcome"] == "passed"
+    assert {case["outcome"] for case in jit.values()} == {"passed", "skipped"}
+    for blackwell in ("sm_100", "sm_120"):
+        cases = [case for name, case in jit.items() if f"/{blackwell}/" in name]
+        assert len(cases) > 30
+        assert all(case["outcome"] == "passed" for case in cases)
+        assert all(case["numbers"]["ptx_target"].startswith(blackwell) for case in cases)
+    beside = (workspace.root / wheel).with_name(f"{Path(wheel).name}.smoke-static-jit.json")
+    assert beside.read_bytes() == report.read_bytes()
+
+
+def test_the_users_fault_is_found_in_the_official_wheel_and_not_in_the_patched_one(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    """The official 0.0.29.post3 under a newer Triton: the message that users reported, from a machine without a GPU."""
+    number = f"cp3{sys.version_info[1]}"
+    if sys.version_info[:2] > (3, 12):
+        pytest.skip("upstream built this release for Python 3.9 to 3.12")
+    workspace.change(OLD, 'torch = "==2.6.0"', 'torch = ">=2.6"')
+    workspace.change(OLD, 'torch = "2.6.0"\ntriton = ["3.2.0"]', f'torch = "2.13.0"\ntriton = ["{TRITON}"]')
+    done = workspace.run("build", OLD, "--target", "cu124", "--lane", "overlay")
+    assert done.returncode == 0, done.stderr
+    [patched] = [line for line in done.stdout.splitlines() if f"-{number}-" in line]
+    [official] = (workspace.store / "downloads").rglob(f"{OLD}-{number}-*.whl")
+    words = ("--recipe", OLD, "--target", "cu124", "--level", "jit", "--only", "triton/sm_90/*")
+
+    bad = tmp_path / "official.json"
+    done = workspace.run("smoke", str(official), *words, "--json", str(bad))
+    assert done.returncode == 16, done.stderr
+    assert "Cannot set attribute 'src' directly. Use '_unsafe_update_src()'" in done.stderr
+    cases = outcomes(bad, "jit")
+    assert cases["triton/sm_90/vararg-unroll/n-2"]["fault"]["type"] == "AttributeError"
+    assert cases["triton/sm_90/vararg-unroll/n-2"]["fault"]["where"].startswith(
+        "xformers/triton/vararg_kernel.py:"
+    )
+    assert cases["triton/sm_90/rmsnorm/fp16"]["outcome"] == "passed"
+
+    good = tmp_path / "patched.json"
+    done = workspace.run("smoke", patched, *words, "--json", str(good))
+    assert done.returncode == 0, done.stderr
+    cases = outcomes(good, "jit")
+    assert cases["triton/sm_90/vararg-unroll/n-2"]["outcome"] == "passed"
+    assert cases["triton/sm_90/splitk-forward/fp16"]["outcome"] == "passed"

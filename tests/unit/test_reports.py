@@ -1,0 +1,235 @@
+"""Smoke reports as bytes: what is read is what was written, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import reports as samples
+from reports import case, failed, on_gpu, run, skipped, surroundings
+from retread import reports
+from retread.canonical import digest
+from retread.errors import EvidenceError, SmokeError
+from retread.model import AuditReport, Check, Sha256
+from retread.report import Gpu, Level, Outcome, Run
+
+SAMPLE = reports.sealed(samples.sample(), samples.sample().runs)
+WRITTEN = reports.write(SAMPLE)
+
+
+def altered(**changes: Any) -> bytes:
+    """Return the sample with other values and the digest that belongs to them."""
+    table = {**json.loads(WRITTEN), **changes}
+    return json.dumps({**table, "digest": digest(table)}).encode()
+
+
+def first_case(**changes: Any) -> bytes:
+    runs = json.loads(WRITTEN)["runs"]
+    runs[0]["cases"][0].update(changes)
+    return altered(runs=runs)
+
+
+def refused(data: bytes) -> EvidenceError:
+    with pytest.raises(EvidenceError) as caught:
+        reports.parse(data, name="r.json")
+    return caught.value
+
+
+# Reading.
+
+
+def test_a_report_is_read_as_it_was_written() -> None:
+    assert reports.parse(WRITTEN, name="r.json") == SAMPLE
+    assert WRITTEN.endswith(b"}\n")
+    assert reports.parse(json.dumps(json.loads(WRITTEN), sort_keys=True).encode(), name="r.json") == SAMPLE
+
+
+def test_a_table_that_python_wrote_bears_the_same_digest() -> None:
+    table = json.loads(WRITTEN)
+    assert digest(table) == table["digest"] == SAMPLE.digest
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "r.json is not a smoke report: JSONDecodeError: "),
+        (b"\xff\xfe{", "r.json is not a smoke report: "),
+        (b"null", "r.json is not a smoke report: TypeError: "),
+        (b"[]", "r.json is not a smoke report: TypeError: "),
+        (b'{"digest": "x"}', "r.json is not a smoke report: KeyError: 'schema'"),
+        (20_000 * b"[", "r.json is not a smoke report: "),
+        (altered(schema=2), "r.json has schema 2; this retread reads up to 1"),
+        (altered(schema="1"), "r.json has schema 1; this retread reads up to 1"),
+        (altered(schema=True), "r.json is not a smoke report of schema 1"),
+        (b'{"schema": 1}', "r.json is not a smoke report of schema 1"),
+    ],
+)
+def test_what_is_no_report_is_told(data: bytes, words: str) -> None:
+    assert refused(data).message.startswith(words)
+
+
+def test_every_fault_of_a_report_is_told_with_its_place_and_at_most_twenty() -> None:
+    bad = refused(altered(wheel=5, extra=1))
+    assert bad.faults == ("wheel: expected `str`, got `int`", "extra: unknown key")
+    (fault,) = refused(first_case(outcome="splendid")).faults
+    assert fault.startswith("runs[0].cases[0].outcome: invalid enum value 'splendid'")
+    assert refused(first_case(fault={})).faults[0] == "runs[0].cases[0].fault.type: missing"
+    assert len(refused(altered(**{f"extra{number}": 1 for number in range(30)})).faults) == 20
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"outcome": "failed"', b'"outcome": "passed"'),
+        (b'"ok": false', b'"ok": true'),
+        (b'"NVIDIA H200"', b'"NVIDIA B200"'),
+        (b'"seconds": 93.14', b'"seconds": 93.15'),
+        (SAMPLE.sha256.encode(), 64 * b"0"),
+        (SAMPLE.digest.encode(), 64 * b"0"),
+    ],
+)
+def test_an_edited_report_is_refused(old: bytes, new: bytes) -> None:
+    assert old in WRITTEN
+    error = refused(WRITTEN.replace(old, new, 1))
+    assert error.message == "r.json was edited or damaged: its digest is not that of what it says"
+    assert error.hint == "run the tests again"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"seconds": 1}, {"seconds": float("nan")}, {"reason": "half \ud800 of a character"}],
+    ids=["integer", "nan", "surrogate"],
+)
+def test_what_could_not_be_written_again_as_it_is_is_refused(changes: dict[str, Any]) -> None:
+    assert "was edited or damaged" in refused(first_case(**changes)).message
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, len(WRITTEN) - 1), st.binary(max_size=4))
+def test_damage_raises_nothing_but_an_evidence_error(at: int, junk: bytes) -> None:
+    data = WRITTEN[:at] + junk + WRITTEN[at + len(junk) :]
+    with suppress(EvidenceError):
+        assert reports.parse(data, name="r.json") == SAMPLE
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.dictionaries(
+        st.text(max_size=5),
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        max_size=4,
+    )
+)  # fmt: skip
+def test_every_number_that_a_suite_gives_comes_back(numbers: dict[str, Any]) -> None:
+    found = json.loads(reports.write(reports.sealed(SAMPLE, [run(case("a/b", numbers=numbers))])))
+    assert found["runs"][0]["cases"][0]["numbers"] == numbers
+    reports.parse(json.dumps(found).encode(), name="r.json")
+
+
+# Joining.
+
+
+def test_reports_of_several_environments_become_one() -> None:
+    one, two = (samples.report(run(case(name), level=Level.JIT)) for name in ("a/b", "a/c"))
+    joined = reports.joined([one, two])
+    assert [found.cases[0].id for found in joined.runs] == ["a/b", "a/c"]
+    assert joined.ok
+    assert reports.parse(reports.write(joined), name="r.json") == joined
+
+
+@pytest.mark.parametrize(
+    ("runs", "ok"),
+    [
+        ([run(case("a/b"))], True),
+        ([run(case("a/b")), run(skipped("a/c", "no"))], True),
+        ([run(case("a/b")), run(failed("a/c"))], False),
+        ([run(unable="no GPU")], False),
+        ([], False),
+    ],
+)
+def test_a_report_is_good_when_something_ran_and_nothing_failed(runs: list[Run], ok: bool) -> None:
+    assert reports.sealed(SAMPLE, runs).ok is ok
+
+
+def test_the_audit_s_checks_come_before_the_cases_of_a_static_run() -> None:
+    audit = AuditReport(
+        schema=1, wheel=SAMPLE.wheel, sha256=SAMPLE.sha256, size=1, target="demo-1.2 cu128", ok=False,
+        checks=(
+            Check(check="native", subject="demo/_C.so", ok=True, detail="8.0 10.0"),
+            Check(check="tags", subject="demo", ok=False, detail="it says linux"),
+        ),
+    )  # fmt: skip
+    made = reports.audited(run(case("a/b"), level=Level.STATIC, seconds=1.0), audit, 0.256)
+    assert [(one.id, one.suite, one.outcome) for one in made.cases] == [
+        ("audit/native/demo/_C.so", "audit", Outcome.PASSED),
+        ("audit/tags/demo", "audit", Outcome.FAILED),
+        ("a/b", "a", Outcome.PASSED),
+    ]
+    assert made.cases[1].reason == "it says linux"
+    assert made.cases[1].fault is not None
+    assert (made.cases[1].fault.type, made.cases[1].fault.message) == ("Audit", "it says linux")
+    assert made.seconds == 1.26
+
+
+# Judging.
+
+
+def test_a_good_report_is_not_complained_of() -> None:
+    reports.demand(reports.sealed(SAMPLE, [run(case("a/b"), skipped("a/c", "no"))]))
+
+
+def test_every_failed_case_is_named_and_at_most_twenty() -> None:
+    def complained(*cases: Any) -> SmokeError:
+        with pytest.raises(SmokeError) as caught:
+            reports.demand(reports.sealed(SAMPLE, [run(case("a/0")), run(*cases)]))
+        return caught.value
+
+    error = complained(failed("a/1", reason="wrong"), case("a/2"))
+    assert error.message == f"{SAMPLE.wheel}: 1 of 3 cases failed"
+    assert error.faults == ("a/1: wrong",)
+    assert error.exit_code == 16
+    error = complained(*(failed(f"a/{number}", reason="wrong") for number in range(1, 24)))
+    assert error.message == f"{SAMPLE.wheel}: 23 of 24 cases failed"
+    assert len(error.faults) == 21
+    assert error.faults[-2:] == ("a/20: wrong", "... and 3 more")
+    assert "more" not in complained(*(failed(f"a/{number}") for number in range(20))).faults[-1]
+
+
+def test_a_report_in_which_nothing_ran_is_no_proof() -> None:
+    with pytest.raises(SmokeError, match="no case ran\n  next: see why in the report, or take away --only"):
+        reports.demand(reports.sealed(SAMPLE, [run(unable="there is no GPU")]))
+
+
+B200 = Gpu(name="NVIDIA B200 (SXM/1)", capability="10.0", memory=1, free=1)
+
+
+@pytest.mark.parametrize(
+    ("runs", "name"),
+    [
+        ([run(case("a/b"), level=Level.STATIC)], "static"),
+        ([run(case("a/b"), level=Level.JIT), run(case("a/c"), level=Level.JIT)], "jit"),
+        ([run(case("a/b"), level=Level.STATIC), run(case("a/b"))], "static-gpu-nvidia-h200"),
+        ([run(case("a/b"), surroundings=on_gpu(gpus=(B200, B200)))], "gpu-nvidia-b200--sxm-1-"),
+        ([run(case("a/b"), level=Level.STATIC, surroundings=on_gpu()), run(unable="no")], "static"),
+        ([run(case("a/b"), surroundings=surroundings())], "gpu"),
+        ([run(unable="no")], "none"),
+    ],
+)
+def test_a_report_is_called_after_what_ran_and_on_which_gpu(runs: list[Run], name: str) -> None:
+    assert reports.file_name(reports.sealed(SAMPLE, runs)) == f"{SAMPLE.wheel}.smoke-{name}.json"
+
+
+def test_a_report_belongs_to_one_wheel() -> None:
+    reports.demand_of(SAMPLE, "dist/x.whl", SAMPLE.sha256, name="r.json")
+    with pytest.raises(EvidenceError) as caught:
+        reports.demand_of(SAMPLE, "dist/x.whl", Sha256(64 * "9"), name="r.json")
+    assert caught.value.message == f"r.json is a report of another {SAMPLE.wheel}"
+    assert caught.value.faults == (
+        f"the wheel that was tried has sha256 {SAMPLE.sha256}",
+        f"dist/x.whl has {64 * '9'}",
+    )
