@@ -1,0 +1,484 @@
+"""An index on disk: what is refused and why, what is listed, and that every promise can be checked from the bytes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from retread import publishing
+from retread.errors import GateError, PublishError, RetreadError, StoreError
+from retread.indexdir import Index
+from retread.publishing import Wants
+from tinycuda import sha256
+from tinyindex import BASE, NOW, Shelf, make_keys, prove, tree
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    return Shelf(tmp_path, make_keys(tmp_path_factory.getbasetemp() / "keys"))
+
+
+def refused(shelf: Shelf, *wheels: Path, kind: type[RetreadError] = PublishError, **changes: Any) -> str:
+    """Publish, and check that it is refused and that nothing of the index changes."""
+    before = tree(shelf.root)
+    with pytest.raises(kind) as caught:
+        shelf.publish(*wheels, **changes)
+    assert type(caught.value) is kind
+    assert {**tree(shelf.root), ".retread/lock": ""} == {**before, ".retread/lock": ""}
+    return str(caught.value)
+
+
+# What is listed.
+
+
+def test_a_proven_wheel_is_listed_with_all_that_is_known_of_it(shelf: Shelf) -> None:
+    wheel = shelf.wheel()
+    done = shelf.publish(wheel)
+    [hosted] = done.listed
+    assert (hosted.version, hosted.cuda, hosted.torch, hosted.lane) == (
+        "1.2+cu128.1",
+        "12.8",
+        ">=2.8",
+        "overlay",
+    )
+    assert (hosted.requires_python, hosted.triton, hosted.unproven) == (">=3.9", ("3.5.1",), "")
+    assert [(one.level, one.passed) for one in hosted.tried] == [("jit", 2), ("static", 2)]
+    [entry] = shelf.page()["files"]
+    assert entry["url"].startswith("../../../files/")
+    file = shelf.root / entry["url"].removeprefix("../../../").replace("%2B", "+")
+    assert file.read_bytes() == wheel.read_bytes()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o444
+    beside = {path.name.removeprefix(wheel.name) for path in file.parent.iterdir()}
+    assert beside == {
+        "", ".metadata", ".provenance.dsse.json", ".smoke-static-jit.json",
+        ".test-jit.dsse.json", ".test-static.dsse.json",
+    }  # fmt: skip
+    found = shelf.check()
+    assert found.faults == ()
+    assert (found.actions, found.projects, found.files, found.size) == (1, 1, 1, wheel.stat().st_size)
+    assert (shelf.root / "index.html").is_file()
+    assert (shelf.root / "cu128" / "index.html").is_file()
+
+
+def test_channels_own_every_name_of_the_index(shelf: Shelf) -> None:
+    shelf.publish(shelf.wheel(), shelf.wheel("other"))
+    shelf.publish(shelf.wheel("demo", "1.2+cu130.1"))
+    assert shelf.listed("demo", "cu130") == ["1.2+cu130.1"]
+    assert shelf.listed("other", "cu130") == []
+    shelf.publish(shelf.wheel("third", "2.0+cu130.1"))
+    assert shelf.listed("third", "cu128") == []
+    assert {one["name"] for one in _root(shelf, "cu128")} == {"demo", "other", "third"}
+    assert shelf.check().faults == ()
+
+
+def _root(shelf: Shelf, channel: str) -> list[dict[str, str]]:
+    import json
+
+    found = json.loads((shelf.root / channel / "simple" / "index.json").read_bytes())
+    return list(found["projects"])
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path: Path, shelf: Shelf) -> None:
+    other = Shelf(tmp_path / "other", shelf.keys)
+    wheels = [shelf.wheel(), shelf.wheel("other")]
+    shelf.publish(*wheels)
+    other.publish(*reversed(wheels))
+    assert tree(shelf.root) == tree(other.root)
+
+
+def test_the_same_bytes_again_are_nothing_to_do_and_said_so(shelf: Shelf) -> None:
+    wheel = shelf.wheel()
+    shelf.publish(wheel)
+    before = shelf.tree()
+    done = shelf.publish(wheel)
+    assert (done.action, done.known) == (None, (wheel.name,))
+    assert shelf.said == [f"{wheel.name}: listed already, with the same bytes"]
+    assert shelf.tree() == before
+
+
+def test_a_wrong_clock_never_turns_uploads_back(shelf: Shelf) -> None:
+    shelf.publish(shelf.wheel(), now=NOW + 10_000)
+    shelf.publish(shelf.wheel("demo", "1.2+cu128.2", patches=("b",)), now=NOW)
+    shelf.publish(shelf.wheel("other"), now=NOW)
+    times = {one["filename"].split("-")[1]: one["upload-time"] for one in shelf.page()["files"]}
+    assert times["1.2+cu128.2"] > times["1.2+cu128.1"]
+    assert times["1.2+cu128.2"].endswith(".000001Z")
+    assert shelf.page("other")["files"][0]["upload-time"] == "2025-11-22T10:00:00.000000Z"
+    assert shelf.check().faults == ()
+
+
+# What is refused.
+
+
+def test_one_bad_wheel_keeps_every_other_out_and_every_fault_is_told(shelf: Shelf) -> None:
+    broken = shelf.wheel("broken", prove_it=False)
+    broken.write_bytes(broken.read_bytes()[:-10])
+    lying = shelf.wheel("lying", changes={"lying/__init__.py": b"other\n"}, prove_it=False)
+    local = shelf.wheel("local", "1.0", prove_it=False)
+    told = refused(shelf, shelf.wheel(), broken, lying, local, shelf.folder / "gone.whl")
+    for words in ("broken-1.2", "lying/__init__.py", "local-1.0-py3-none-any.whl: version 1.0 belongs to no channel",
+                  "1.2+cu128.1", "gone.whl: there is no such file"):  # fmt: skip
+        assert words in told
+    assert not shelf.root.exists()
+
+
+def test_a_name_is_never_used_for_other_bytes_not_even_after_removal(shelf: Shelf) -> None:
+    wheel = shelf.wheel()
+    shelf.publish(wheel)
+    shelf.publish(shelf.wheel("demo", "1.2+cu128.2", patches=("b",)))
+    first = wheel.read_bytes()
+    wheel.unlink()
+    told = refused(shelf, shelf.wheel(code="x = 1\n"))
+    assert f"bound to other bytes for ever (sha256 {sha256(first)})" in told
+    shelf.act(publishing.remove, "demo", "1.2+cu128.1", "it leaks")
+    assert "bound to other bytes" in refused(shelf, wheel)
+    wheel.unlink()
+    wheel.write_bytes(first)
+    shelf.publish(prove(wheel, shelf.keys))  # the very same bytes may come back
+    assert shelf.listed() == ["1.2+cu128.1", "1.2+cu128.2"]
+    assert shelf.check().faults == ()
+
+
+@pytest.mark.parametrize(
+    ("version", "patches", "words"),
+    [
+        ("1.2+cu128.2", ("a", "b"), "revision 3 of 1.2 is published already: use revision 4"),
+        ("1.2+cu128.4", ("a",), "revision 3 has the same patches, commit, lane and architectures"),
+        ("1.2+cu128.4", ("b",), ""),
+        ("1.2+cu130.1", ("a",), ""),
+        ("1.3+cu128.1", ("a",), ""),
+    ],
+)
+def test_revisions_rise_and_differ(shelf: Shelf, version: str, patches: tuple[str, ...], words: str) -> None:
+    shelf.publish(shelf.wheel("demo", "1.2+cu128.3"))
+    shelf.act(publishing.remove, "demo", "1.2+cu128.3", "what was published stays bound")
+    wheel = shelf.wheel("demo", version, patches=patches)
+    if words:
+        assert words in refused(shelf, wheel)
+    else:
+        shelf.publish(wheel)
+    assert shelf.check().faults == ()
+
+
+def test_a_version_is_bound_to_its_patches_over_all_its_wheels(shelf: Shelf) -> None:
+    shelf.publish(shelf.wheel(tag="py3-none-any"))
+    told = refused(shelf, shelf.wheel(tag="py2-none-any", patches=("b",)))
+    assert "1.2+cu128.1 is bound to another series: use revision 2" in told
+    wheel = shelf.wheel(
+        tag="py2-none-any", said=lambda one: structs.replace(one, commit=40 * "d", lane="source")
+    )
+    assert "bound to another commit and lane" in refused(shelf, wheel)
+    (shelf.folder / "dist" / wheel.name).unlink()
+    shelf.publish(shelf.wheel(tag="py2-none-any"))
+    assert len(shelf.page()["files"]) == 2
+
+
+def test_revisions_are_judged_within_one_publish_too(shelf: Shelf) -> None:
+    first, second = shelf.wheel(), shelf.wheel("demo", "1.2+cu128.2")
+    assert "revision 1 has the same patches" in refused(shelf, second, first)
+
+
+def test_evidence_is_demanded(shelf: Shelf) -> None:
+    wheel = shelf.wheel(prove_it=False)
+    told = refused(shelf, wheel, kind=GateError)
+    assert "no builder states how it was built" in told
+    assert "no static test result" in told
+    prove(wheel, shelf.keys)
+    told = refused(shelf, wheel, kind=GateError, wants=lambda _: Wants(capabilities=("9.0",)))  # type: ignore[arg-type]
+    assert "no gpu test result of a GPU of capability 9.0" in told
+    assert "no policy says whose evidence counts" in refused(shelf, wheel, kind=GateError, policy=None)
+    shelf.publish(wheel)
+
+
+def test_evidence_of_other_bytes_or_edited_is_no_evidence(shelf: Shelf) -> None:
+    wheel = shelf.wheel()
+    report = next(wheel.parent.glob("*.smoke-*.json"))
+    text = report.read_text()
+    report.write_text(text.replace('"passed"', '"skipped"', 1))
+    assert "edited or damaged" in refused(shelf, wheel)
+    report.write_text(text)
+    wheel.with_name(f"{wheel.name}.audit.json").write_text("{}")
+    assert "is not an audit's report" in refused(shelf, wheel, kind=GateError)
+    wheel.with_name(f"{wheel.name}.audit.json").unlink()
+    wheel.unlink()
+    shelf.wheel(prove_it=False, code="x = 1\n")
+    told = refused(shelf, wheel, kind=GateError)
+    assert "is a report of another" in told
+    assert "is about another wheel" in told
+
+
+def test_a_wheel_without_evidence_comes_in_for_a_reason_that_is_shown(shelf: Shelf) -> None:
+    wheel = shelf.wheel(prove_it=False, said=None)
+    assert "it has no statement" in refused(shelf, wheel, kind=GateError)
+    [hosted] = shelf.publish(wheel, unproven="our own build, tried by hand").listed
+    assert hosted.unproven == "our own build, tried by hand"
+    assert b"our own build, tried by hand" in (shelf.root / "cu128/simple/demo/page.html").read_bytes()
+    assert shelf.check().faults == ()
+    policy = shelf.keys.policy._replace(allow_unproven=False)
+    other = shelf.wheel("other", prove_it=False)
+    assert "lets no wheel in without evidence" in refused(shelf, other, unproven="please", policy=policy)
+    assert "a reason is one line" in refused(shelf, other, unproven="two\nlines")
+
+
+# What else is done to an index.
+
+
+def test_yank_and_unyank(shelf: Shelf) -> None:
+    shelf.publish(shelf.wheel())
+    shelf.act(publishing.yank, "Demo", "1.2+cu128.1", "wrong results on sm_90")
+    assert shelf.page()["files"][0]["yanked"] == "wrong results on sm_90"
+    with pytest.raises(PublishError, match="yanked already"):
+        shelf.act(publishing.yank, "demo", "1.2+cu128.1", "wrong results on sm_90")
+    assert shelf.check().faults == ()
+    shelf.act(publishing.unyank, "demo", "1.2+cu128.1")
+    assert shelf.page()["files"][0]["yanked"] is False
+    with pytest.raises(PublishError, match=r"demo 1.2\+cu128.7 is not listed\n.*listed are: 1.2\+cu128.1"):
+        shelf.act(publishing.yank, "demo", "1.2+cu128.7", "no such")
+    with pytest.raises(PublishError, match="belongs to no channel"):
+        shelf.act(publishing.yank, "demo", "1.2", "no such")
+    assert shelf.check().faults == ()
+
+
+def test_what_is_removed_is_gone_and_its_name_stays_owned(shelf: Shelf) -> None:
+    shelf.publish(shelf.wheel())
+    shelf.act(publishing.remove, "demo", "1.2+cu128.1", "it leaks")
+    assert shelf.page()["files"] == []
+    assert not list((shelf.root / "files").glob("*/*"))
+    assert shelf.check().faults == ()
+
+
+def test_rollback_goes_back_and_forth_but_brings_nothing_back_that_was_removed(shelf: Shelf) -> None:
+    shelf.publish(shelf.wheel())
+    pages = {path: text for path, text in shelf.tree().items() if path.startswith("cu128/")}
+    shelf.publish(shelf.wheel("demo", "1.2+cu128.2", patches=("b",)), shelf.wheel("other"))
+    shelf.act(publishing.rollback, 1)
+    assert (shelf.listed(), shelf.listed("other")) == (["1.2+cu128.1"], [])
+    assert pages["cu128/simple/demo"] != str((shelf.root / "cu128/simple/demo").readlink())
+    assert shelf.check().faults == ()
+    shelf.act(publishing.rollback, 2)
+    assert (shelf.listed(), shelf.listed("other")) == (["1.2+cu128.1", "1.2+cu128.2"], ["1.2+cu128.1"])
+    shelf.act(publishing.remove, "demo", "1.2+cu128.1", "it leaks")
+    shelf.act(publishing.rollback, 1)
+    assert (shelf.listed(), shelf.listed("other")) == ([], [])
+    shelf.act(publishing.rollback, 2)
+    assert (shelf.listed(), shelf.listed("other")) == (["1.2+cu128.2"], ["1.2+cu128.1"])
+    assert any("was removed since, and stays removed" in line for line in shelf.said)
+    shelf.act(publishing.rollback, 0)
+    assert (shelf.listed(), shelf.listed("other")) == ([], [])
+    with pytest.raises(PublishError, match="there is no going back to action 99"):
+        shelf.act(publishing.rollback, 99)
+    assert shelf.check().faults == ()
+    did = [action.action for action in publishing.history(shelf.root)]
+    assert did == ["publish", "publish", "rollback", "rollback", "remove"] + 3 * ["rollback"]
+
+
+def test_refresh_moves_the_index_to_another_address(shelf: Shelf) -> None:
+    shelf.publish(shelf.wheel(), shelf.wheel("other"))
+    shelf.act(publishing.refresh, base="https://moved.example")
+    page = (shelf.root / "cu128/simple/demo/page.html").read_text()
+    assert "https://moved.example" in page
+    assert BASE not in page
+    assert shelf.check().faults == ()
+
+
+def test_what_is_no_index_is_told(shelf: Shelf) -> None:
+    for action in (shelf.check, lambda: shelf.act(publishing.yank, "demo", "1+cu128.1", "x")):
+        with pytest.raises(PublishError, match="holds no index"):
+            action()
+    assert not shelf.root.exists()
+
+
+# What a check finds.
+
+
+def _first(shelf: Shelf, pattern: str) -> Path:
+    return next(path for path in sorted(shelf.root.glob(pattern)) if path.is_file())
+
+
+def _overwrite(path: Path, data: bytes) -> None:
+    path.unlink()  # it may be a hard link to what was published
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "damage", "words"),
+    [
+        ("files/*/*/*.whl", lambda path: _overwrite(path, path.read_bytes()[:-1]), "demo-1.2+cu128.1"),
+        ("files/*/*/*.whl", lambda path: path.unlink(), "which is not there"),
+        ("files/*/*/*.metadata", lambda path: _overwrite(path, b"Name: evil\n"), "is not its METADATA"),
+        ("files/*/*/*provenance.dsse.json", lambda path: path.unlink(), "no builder states"),
+        ("files/*/*/*.smoke*.json", lambda path: path.unlink(), "otherwise of its sidecars"),
+        (".retread/snapshots/*/cu128/demo/index.html", lambda path: _overwrite(path, b"<a href=x>"), "refresh"),
+        (".retread/snapshots/*/cu128/demo/index.json", lambda path: _overwrite(path, b"{}"), "refresh"),
+        (".retread/names/*/*", lambda path: _overwrite(path, b"0"), "not bound to its bytes"),
+        (".retread/revisions/cu128/demo.json", lambda path: path.unlink(), "not noted as published"),
+        ("cu128/simple/index.json", lambda path: path.unlink(), "cu128/simple/index.json is missing"),
+        ("cu128/index.html", lambda path: _overwrite(path, b""), "cu128/index.html is not the page"),
+        ("index.html", lambda path: _overwrite(path, b""), "index.html is not the page"),
+        (".retread/history.jsonl", lambda path: path.write_bytes(path.read_bytes() * 2), "line 2 is action 1"),
+        (".retread/lock", lambda path: (path.parent / "stray").write_text(""), "stray is not the index's"),
+        ("files/*/*/*.whl", lambda path: (path.parents[1] / "stray").mkdir(), "stray is not the index's"),
+    ],
+)  # fmt: skip
+def test_a_check_finds_what_is_broken(shelf: Shelf, pattern: str, damage: Any, words: str) -> None:
+    shelf.publish(shelf.wheel())
+    assert shelf.check().faults == ()
+    damage(_first(shelf, pattern))
+    faults = shelf.check().faults
+    assert any(words in fault for fault in faults), faults
+
+
+def test_a_check_finds_links_that_lead_elsewhere(shelf: Shelf) -> None:
+    shelf.publish(shelf.wheel())
+    shelf.publish(shelf.wheel("demo", "1.2+cu128.2", patches=("b",)))
+    link = shelf.root / "cu128/simple/demo"
+    link.unlink()
+    link.symlink_to("../../.retread/snapshots/1/cu128/demo")
+    assert any("does not lead to ../../.retread/snapshots/2" in one for one in shelf.check().faults)
+
+
+# Disks that refuse, and two at once.
+
+
+def test_what_is_in_the_way_is_named_before_anything_happens(shelf: Shelf) -> None:
+    (shelf.root / "cu128" / "simple").mkdir(parents=True)
+    elsewhere = shelf.folder / "elsewhere"
+    elsewhere.mkdir()
+    for place, words in (("cu128/simple/demo", "a folder"), ("files", "a link"), (".retread", "a link")):
+        path = shelf.root / place
+        path.symlink_to(elsewhere) if words == "a link" else path.mkdir()
+        with pytest.raises(PublishError, match=rf"{place} is in the way: {words} that retread did not make"):
+            shelf.publish(shelf.wheel())
+        assert not [one for one in tree(shelf.root) if one not in {place, ".retread/lock"}]
+        assert not list(elsewhere.iterdir())
+        path.unlink() if path.is_symlink() else path.rmdir()
+        (shelf.root / ".retread" / "lock").unlink(missing_ok=True)
+        if (shelf.root / ".retread").is_dir():
+            (shelf.root / ".retread").rmdir()
+    shelf.publish(shelf.wheel())
+    assert shelf.check().faults == ()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Any:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("cannot mount a small disk here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_the_old_index(shelf: Shelf, small_disk: Path) -> None:
+    shelf.root = small_disk / "index"
+    shelf.publish(shelf.wheel())
+    before = shelf.tree()
+    (small_disk / "fill").write_bytes(b"x" * 150_000)
+    noise = "\n".join(f"X{n} = '{sha256(str(n).encode())}'" for n in range(5000))
+    with pytest.raises(
+        StoreError, match=r"cannot write \S+: the disk is full\n  next: make room on the disk of the"
+    ):
+        shelf.publish(shelf.wheel("demo", "1.2+cu128.2", patches=("b",), code=noise))
+    assert shelf.tree() == before
+    assert shelf.check().faults == ()
+
+
+def test_a_file_size_limit_is_one_message(shelf: Shelf) -> None:
+    shelf.publish(shelf.wheel())
+    before = shelf.tree()
+    with pytest.raises(StoreError, match="larger than this process or disk may write"):
+        _limited(lambda: shelf.publish(shelf.wheel("demo", "1.2+cu128.2", patches=("b",))))
+    assert shelf.tree() == before
+    assert shelf.check().faults == ()
+
+
+def _limited(act: Any) -> None:
+    old, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (6000, old[1]))
+    try:
+        act()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_folder_that_may_not_be_written_is_named(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.publish(shelf.wheel())
+    before = shelf.tree()
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: "simple" not in str(path) and access(path, mode))
+    with pytest.raises(StoreError, match=r"cannot write \S+/cu128/simple: no permission"):
+        shelf.publish(shelf.wheel("other"))
+    monkeypatch.undo()
+    assert shelf.tree() == before
+
+
+def test_a_wheel_that_is_written_while_it_is_read_is_refused(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = shelf.wheel()
+    recover = Index._recover
+
+    def late(self: Index) -> None:
+        recover(self)
+        wheel.write_bytes(wheel.read_bytes() + b"more")
+
+    monkeypatch.setattr(Index, "_recover", late)
+    assert "was written while it was read" in refused(shelf, wheel)
+
+
+def test_a_second_publisher_waits_and_says_so(shelf: Shelf) -> None:
+    shelf.publish(shelf.wheel())
+    other = shelf.wheel("other")
+    with (shelf.root / ".retread" / "lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        thread = threading.Thread(target=shelf.publish, args=(other,))
+        thread.start()
+        while not shelf.said and thread.is_alive():
+            time.sleep(0.01)
+        assert shelf.said == [f"waiting for another process that changes {shelf.root}"]
+        assert shelf.listed() == ["1.2+cu128.1"]
+        assert not (shelf.root / "cu128/simple/other").exists()
+    thread.join()
+    assert shelf.listed("other") == ["1.2+cu128.1"]
+
+
+PUBLISH = """
+import sys
+from pathlib import Path
+from retread import publishing
+wheel = Path(sys.argv[2])
+scratch = wheel.parent / f"scratch-{wheel.name}"
+scratch.mkdir()
+publishing.publish(Path(sys.argv[1]), [wheel], policy=None, unproven="a test", base="https://wheels.example",
+                   now=1763805600, scratch=scratch, say=print)
+"""
+
+
+def test_many_publishers_at_once_all_succeed(shelf: Shelf) -> None:
+    wheels = [shelf.wheel(f"demo-{number % 3}", f"1.{number}+cu128.1", prove_it=False) for number in range(6)]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", PUBLISH, str(shelf.root), str(wheel)], stdout=subprocess.DEVNULL
+        )
+        for wheel in wheels
+    ]
+    assert [process.wait(60) for process in running] == [0] * 6
+    found = shelf.check()
+    assert found.faults == ()
+    assert (found.actions, found.projects, found.files) == (6, 3, 6)

@@ -1,0 +1,206 @@
+"""Killed before every change to the disk: readers see the old index or the new one, the next action mends the rest."""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+from retread import durable, publishing
+from tinyindex import Shelf, make_keys
+
+Action = Callable[[Shelf], object]
+ACTIONS: dict[str, Action] = {
+    "publish": lambda shelf: shelf.publish(*_wheels(shelf), unproven="a test"),
+    "yank": lambda shelf: shelf.act(publishing.yank, "demo", "1.2+cu128.1", "wrong results"),
+    "remove": lambda shelf: shelf.act(publishing.remove, "demo", "1.2+cu128.1", "it leaks"),
+    "rollback": lambda shelf: shelf.act(publishing.rollback, 1),
+}
+
+
+def _wheels(shelf: Shelf) -> list[Path]:
+    """Return a new revision, and the first wheel of a new project and of a new channel."""
+    found = [("demo", "1.2+cu128.2"), ("third", "1.0+cu130.1")]
+    return [next((shelf.folder / "dist").glob(f"{name}-{version}-*.whl")) for name, version in found]
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """Return an index with two actions behind it, and wheels that are not published yet."""
+    made = Shelf(tmp_path, make_keys(tmp_path_factory.getbasetemp() / "keys"))
+    made.publish(made.wheel())
+    made.publish(made.wheel("other", prove_it=False), unproven="a test")
+    made.wheel("demo", "1.2+cu128.2", patches=("b",))
+    made.wheel("third", "1.0+cu130.1", prove_it=False)
+    made.wheel("last", "1.0+cu128.1", prove_it=False)
+    return made
+
+
+class _Killer:
+    """Stands at the door: counts changes, and kills its process before one of them, or halfway through a write."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+        self.seen = 0
+
+    def __call__(self, act: Callable[..., Any], *arguments: Any) -> Any:
+        self.seen += 1
+        if self.seen == self.at:
+            if act is os.write:
+                os.write(arguments[0], arguments[1][: len(arguments[1]) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return _hastily(act, *arguments)
+
+
+def _hastily(act: Callable[..., Any], *arguments: Any) -> Any:
+    """Do not wait for the disk: what a killed process wrote is there in any case."""
+    return None if act is os.fsync else act(*arguments)
+
+
+def _killed(act: Callable[[], object], at: int) -> bool:
+    """Run ``act`` in a child that is killed at its change number ``at``; say whether it came to that."""
+    child = os.fork()
+    if not child:
+        try:
+            durable.change = _Killer(at)
+            act()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the child failed before it was killed"
+    return os.WIFSIGNALED(status)
+
+
+def _seen(root: Path) -> dict[str, str]:
+    """Return each project as readers see it: what its pages say; every file that they name is there."""
+    found = {}
+    for pages in sorted(root.glob("*/simple/*/")):
+        where = str(pages.relative_to(root))
+        made = {name: (pages / name).read_text() for name in ("index.html", "index.json", "page.html")}
+        for entry in json.loads(made["index.json"])["files"]:
+            for url in (entry["url"], f"{entry['url']}.metadata"):
+                assert (root / posixpath.normpath(posixpath.join(where, unquote(url)))).is_file(), (
+                    where,
+                    url,
+                )
+            assert entry["filename"] in made["index.html"]
+        found[where] = "".join(made.values())
+    for channel in root.glob("*/simple/index.json"):
+        named = {one["name"] for one in json.loads(channel.read_text())["projects"]}
+        assert all(f"{channel.parent.relative_to(root)}/{name}" in found for name in named)
+    return found
+
+
+def _decided(root: Path) -> bool:
+    return (root / ".retread" / "journal.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_kill_at_any_change_leaves_an_index_that_stands_and_mends_itself(
+    shelf: Shelf, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "change", _hastily)
+    act, kept, now = ACTIONS[action], shelf.folder / "kept", shelf.now
+    shutil.copytree(shelf.root, kept, symlinks=True)
+    old = _seen(shelf.root)
+    act(shelf)
+    new, after = _seen(shelf.root), shelf.tree()
+    assert old != new
+    at, decided = 1, set()
+    while True:
+        shutil.rmtree(shelf.root)
+        shutil.copytree(kept, shelf.root, symlinks=True)
+        shelf.now = now
+        if not _killed(lambda: act(shelf), at):
+            break
+        seen, journal = _seen(shelf.root), _decided(shelf.root)
+        decided.add(journal)
+        for where, text in seen.items():
+            assert text in {old.get(where), new.get(where)}, (at, where)
+        assert set(old) <= set(seen) <= set(new)
+        if not journal:
+            assert seen in (old, new), at
+        _mended(shelf, at, "done" if journal or seen == new else "undone", new, old)
+        at += 1
+    assert decided == {False, True}
+    assert shelf.tree() == after
+    assert at > 60
+
+
+def _mended(shelf: Shelf, at: int, state: str, new: dict[str, str], old: dict[str, str]) -> None:
+    """Publish one more wheel: what was decided is finished, what was not is gone, and the index is sound."""
+    last = next((shelf.folder / "dist").glob("last-*.whl"))
+    shelf.publish(last, unproven="a test")
+    found = shelf.check()
+    assert found.faults == (), at
+    assert found.actions == (4 if state == "done" else 3), (at, state)
+    seen, wanted = _seen(shelf.root), new if state == "done" else old
+    assert "cu128/simple/last" in seen
+    assert {where: seen[where] for where in wanted} == wanted, at
+    hidden = {path.name for path in (shelf.root / ".retread").iterdir()}
+    assert hidden == {"history.jsonl", "lock", "names", "revisions", "snapshots", "state"}, at
+    assert not [path for path in shelf.tree() if path.endswith(".new")], at
+
+
+def test_everything_is_on_the_disk_before_it_is_decided(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut takes what was not waited for: new files, and the entries of the folders that they were made in."""
+    written: set[str] = set()
+    synced: set[str] = set()
+    told: list[str] = []
+    change = durable.change
+
+    def watch(act: Callable[..., Any], *arguments: Any) -> Any:
+        if act is os.fsync:
+            synced.add(str(Path(f"/proc/self/fd/{arguments[0]}").readlink()))
+        elif act in {os.open, os.link, os.symlink}:
+            path = str(arguments[1 if act in {os.link, os.symlink} else 0])
+            written.update({str(Path(path).parent)} | ({path} if act is not os.symlink else set()))
+            synced.difference_update({path, str(Path(path).parent)})
+        elif act is os.mkdir:
+            written.add(str(Path(arguments[0]).parent))
+            synced.discard(str(Path(arguments[0]).parent))
+        elif act is os.rename and str(arguments[1]).endswith("journal.json"):
+            told.append("decided")
+            missing = {one for one in written - synced if "/next" in one}
+            assert missing == set()
+        return change(act, *arguments)
+
+    monkeypatch.setattr(durable, "change", watch)
+    shelf.publish(*_wheels(shelf), unproven="a test")
+    assert told == ["decided"]
+    assert len([one for one in written if "/files/" in one and one.endswith(".whl")]) == 2
+
+
+def test_a_disk_that_fills_up_after_the_decision_is_told_and_finished_later(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, renames = durable.change, []
+
+    def full(act: Callable[..., Any], *arguments: Any) -> Any:
+        if act is os.rename and _decided(shelf.root):
+            renames.append(arguments)
+            if len(renames) == 4:
+                raise OSError(28, "No space left on device", str(arguments[1]))
+        return change(act, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "change", full)
+        with pytest.raises(publishing.RetreadError, match="is decided: the next change finishes it"):
+            ACTIONS["publish"](shelf)
+    assert any("was interrupted" in fault for fault in shelf.check().faults)
+    shelf.act(publishing.yank, "demo", "1.2+cu128.1", "wrong results")
+    assert shelf.said == ["finishing action 3, which was interrupted"]
+    assert shelf.check().faults == ()
+    assert [one.action for one in publishing.history(shelf.root)] == ["publish", "publish", "publish", "yank"]

@@ -1,0 +1,191 @@
+"""Small real wheels with statement and signed evidence, and an index that they are published into."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from reports import case, report, run, surroundings
+from retread import attest, publishing, reports, signing
+from retread.gate import Policy
+from retread.hosting import ENVELOPE
+from retread.indexdir import Action
+from retread.model import FileStatement, PatchStatement, Promise, Sha256, Statement
+from retread.publishing import Published
+from retread.report import Level
+from retread.signing import Key
+from retread.soundness import Checked
+from tinycuda import record, sha256, zip_bytes
+
+NOW = 1_763_805_600
+BASE = "https://wheels.example"
+COMMIT = 40 * "c"
+
+
+class Keys(NamedTuple):
+    """Whose word counts in tests."""
+
+    builder: Key
+    tester: Key
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that names them."""
+        return Policy((self.builder,), (self.tester,))
+
+
+@cache
+def make_keys(folder: Path) -> Keys:
+    """Return a builder's and a tester's key."""
+    return Keys(signing.new(folder, "builder"), signing.new(folder, "tester"))
+
+
+def digest(text: str) -> Sha256:
+    """Return the digest of a text, as a stand-in for that of a patch."""
+    return Sha256(hashlib.sha256(text.encode()).hexdigest())
+
+
+def statement(project: str, version: str, patches: tuple[str, ...], **changes: Any) -> Statement:
+    """Return what a wheel says it was made of."""
+    channel = version.partition("+")[2].partition(".")[0]
+    promise = Promise(
+        project=project, version=version, cuda=f"{channel[2:4]}.{channel[4:]}", torch=">=2.8",
+        architectures=("8.0", "9.0a"), ptx=(), exempt=(), requires=(), run_path={}, note="",
+    )  # fmt: skip
+    series = tuple(
+        PatchStatement(
+            name=f"{one}.patch", sha256=digest(one), subject=f"Mend {one}", breaks="", affects="everyone",
+            upstream="not reported", drop_when="never",
+        )
+        for one in patches
+    )  # fmt: skip
+    fields = {
+        "schema": 1, "tool": "retread 0.1.0", "recipe": f"{project}-1", "target": channel, "project": project,
+        "version": version, "lane": "overlay", "repository": "https://example.org/demo", "commit": COMMIT,
+        "submodules": (), "commit_time": NOW, "sdist": FileStatement(file="demo.tar.gz", sha256=digest("sdist")),
+        "base": FileStatement(file="demo.whl", sha256=digest("base")), "compiled": None, "series": series,
+        "toolchain": None, "libraries": {}, "promise": promise,
+    }  # fmt: skip
+    return Statement(**{**fields, **changes})
+
+
+def make_wheel(
+    folder: Path,
+    project: str = "demo",
+    version: str = "1.2+cu128.1",
+    *,
+    patches: tuple[str, ...] = ("a",),
+    tag: str = "py3-none-any",
+    code: str = "",
+    said: Callable[[Statement], Statement] | None = lambda one: one,
+    changes: Mapping[str, bytes] = {},
+) -> Path:
+    """Write a small wheel and return its path; without ``said`` it has no statement."""
+    stem = f"{project.replace('-', '_')}-{version}"
+    info = f"{stem}.dist-info"
+    files = {
+        f"{project.replace('-', '_')}/__init__.py": f"VERSION = {version!r}\n{code}".encode(),
+        f"{info}/METADATA": (
+            f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\nRequires-Python: >=3.9\n\nTiny.\n"
+        ).encode(),
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: {tag}\n".encode(),
+    }
+    if said:
+        files[f"{info}/retread.json"] = msgspec.json.encode(said(statement(project, version, patches)))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{stem}-{tag}.whl"
+    path.write_bytes(zip_bytes({**files, f"{info}/RECORD": record(files, info), **changes}))
+    return path
+
+
+def prove(
+    wheel: Path, keys: Keys, *, levels: tuple[str, ...] = ("static", "jit"), failed: bool = False
+) -> Path:
+    """Put the evidence of a wheel beside it: reports, a builder's statement, test results; return the wheel."""
+    bare = surroundings(torch="", triton="", packages={})
+    cases = [case("demo/one"), case("demo/two")]
+    runs = [
+        run(*cases, level=Level(one), surroundings=bare if one == "static" else surroundings())
+        for one in levels
+    ]
+    project, version = wheel.name.split("-")[:2]
+    made = report(
+        *runs, wheel=wheel.name, sha256=Sha256(sha256(wheel.read_bytes())), project=project, version=version
+    )
+    made = reports.sealed(made, runs)
+    wheel.with_name(f"{wheel.name}.smoke-{'-'.join(levels)}.json").write_bytes(reports.write(made))
+    said = statement(project, version, ("a",))
+    built = attest.provenance(wheel.name, made.sha256, said, builder="builder", finished=NOW)
+    _sign(wheel, "provenance", built, keys.builder)
+    for one in made.runs:
+        _sign(wheel, f"test-{one.level}", attest.test_result(made, one, tester="tester"), keys.tester)
+    return wheel
+
+
+def _sign(wheel: Path, kind: str, payload: bytes, key: Key) -> None:
+    envelope = signing.sign(payload, attest.PAYLOAD_TYPE, key)
+    wheel.with_name(f"{wheel.name}.{kind}{ENVELOPE}").write_bytes(envelope)
+
+
+class Shelf:
+    """An index in a folder of its own, and a clock."""
+
+    def __init__(self, folder: Path, keys: Keys) -> None:
+        self.folder = folder
+        self.root = folder / "index"
+        self.keys = keys
+        self.now = NOW
+        self.said: list[str] = []
+        self.scratch = folder / "scratch"
+        self.scratch.mkdir(parents=True, exist_ok=True)
+
+    def wheel(self, *arguments: Any, prove_it: bool = True, **changes: Any) -> Path:
+        """Write a wheel, with its evidence."""
+        made = make_wheel(self.folder / "dist", *arguments, **changes)
+        return prove(made, self.keys) if prove_it else made
+
+    def publish(self, *wheels: Path, **changes: Any) -> Published:
+        """Publish wheels, a minute after the last action."""
+        self.now += 60
+        fields = {"policy": self.keys.policy, "base": BASE, "now": self.now, "scratch": self.scratch}
+        return publishing.publish(self.root, wheels, **{**fields, "say": self.said.append, **changes})
+
+    def act(self, function: Callable[..., Action], *arguments: Any, **changes: Any) -> Action:
+        """Yank, remove or roll back, a minute after the last action."""
+        self.now += 60
+        return function(self.root, *arguments, **{"now": self.now, "say": self.said.append, **changes})
+
+    def check(self) -> Checked:
+        """Check every promise."""
+        return publishing.check(self.root, self.scratch, self.keys.policy)
+
+    def page(self, project: str = "demo", channel: str = "cu128") -> Any:
+        """Return the JSON page of a project."""
+        return json.loads((self.root / channel / "simple" / project / "index.json").read_bytes())
+
+    def listed(self, project: str = "demo", channel: str = "cu128") -> list[str]:
+        """Return the versions on a page."""
+        return list(self.page(project, channel)["versions"])
+
+    def tree(self) -> dict[str, str]:
+        """Return every file and link below the index, with its content's digest or its target."""
+        return tree(self.root)
+
+
+def tree(root: Path) -> dict[str, str]:
+    """Return every file and link below a folder, with its content's digest or its target."""
+    found = {}
+    for folder, folders, files in os.walk(root):
+        links = [name for name in folders if (Path(folder) / name).is_symlink()]
+        for name in (*files, *links):
+            path = Path(folder) / name
+            text = str(path.readlink()) if path.is_symlink() else sha256(path.read_bytes())
+            found[str(path.relative_to(root))] = text
+    return found

@@ -1,0 +1,219 @@
+"""The folder of an index: a change happens whole or not at all, and what an earlier one left is finished or removed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from retread import durable, indexdir
+from retread.change import later
+from retread.errors import PublishError, StoreError
+from retread.indexdir import Action, Index, Touched
+from retread.model import Sha256
+from retread.revisions import EMPTY, Ledger
+from tinycuda import names, sha256
+
+
+def action(number: int, **changes: Any) -> Action:
+    fields = {
+        "number": number, "time": f"2025-11-22T10:00:{number:02}.000000Z", "action": "publish", "reason": "",
+        "base": "", "files": (), "projects": (), "channels": (),
+    }  # fmt: skip
+    return Action(**{**fields, **changes})
+
+
+def commit(
+    index: Index, number: int, made: dict[str, bytes], gone: tuple[str, ...] = (), **changes: Any
+) -> None:
+    with index.writing():
+        for name, data in made.items():
+            durable.write(index.next / name, data)
+        index.commit(action(number, **changes), gone)
+
+
+@pytest.fixture
+def index(tmp_path: Path) -> Index:
+    return Index(tmp_path / "index")
+
+
+def test_a_change_moves_in_whole_and_is_noted(index: Index) -> None:
+    commit(index, 1, {"files/ab/abc/x.whl": b"x", "cu128/simple/index.html": b"one"})
+    assert (index.root / "files/ab/abc/x.whl").read_bytes() == b"x"
+    assert names(index.root) == [".retread", "cu128", "files"]
+    assert names(index.hidden) == ["history.jsonl", "lock"]
+    commit(index, 2, {"cu128/simple/index.html": b"two"}, ("files/ab/abc",))
+    assert (index.root / "cu128/simple/index.html").read_bytes() == b"two"
+    assert names(index.root / "files/ab") == []
+    assert [one.number for one in index.history()] == [1, 2]
+
+
+def test_a_change_that_fails_leaves_nothing(index: Index) -> None:
+    commit(index, 1, {"index.html": b"one"})
+
+    def interrupted() -> None:
+        with index.writing():
+            durable.write(index.next / "index.html", b"two")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert (index.root / "index.html").read_bytes() == b"one"
+    assert names(index.hidden) == ["history.jsonl", "lock"]
+
+
+def test_wheels_move_before_links_and_links_before_lists(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[str] = []
+    move = durable.move
+
+    def watch(source: Path, path: Path) -> None:
+        moved.append(str(path.relative_to(index.root)))
+        move(source, path)
+
+    with index.writing():
+        for name in (
+            "cu128/simple/index.html",
+            "files/ab/abc/x.whl",
+            ".retread/names/ab/x.whl",
+            "index.html",
+        ):
+            durable.write(index.next / name, b"x")
+        durable.point(index.next / "cu128/simple/demo", "../../.retread/snapshots/1/cu128/demo")
+        monkeypatch.setattr(durable, "move", watch)
+        index.commit(action(1))
+    moved.remove(".retread/journal.json")
+    assert moved == [
+        ".retread/names/ab/x.whl", "files/ab/abc/x.whl", "cu128/simple/demo", "cu128/simple/index.html", "index.html",
+    ]  # fmt: skip
+
+
+def test_the_last_action_is_read_from_the_end(index: Index) -> None:
+    assert index.last() is None
+    many = tuple(Touched(file=f"x{number}.whl", sha256=Sha256(64 * "a")) for number in range(3000))
+    for number in (1, 2, 3):
+        commit(index, number, {}, files=many)
+        assert index.last() == action(number, files=many)
+    history = index.hidden / "history.jsonl"
+    assert history.stat().st_size > 3 * 65536
+    whole = history.read_bytes()
+    for torn in (b"{", whole[:100_000].rstrip(b"\n").replace(b"\n", b"")):
+        history.write_bytes(whole + torn)
+        assert index.last() == action(3, files=many)
+        assert len(list(index.history())) == 3
+
+
+def test_a_line_that_was_not_finished_is_written_again(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit(index, 1, {})
+    change = durable.change
+
+    def torn(act: Any, *arguments: Any) -> Any:
+        if act is os.write and index.journal.exists():
+            os.write(arguments[0], arguments[1][:20])
+            raise OSError(errno.EIO, "broken")
+        return change(act, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "change", torn)
+        with pytest.raises(StoreError, match="action 2 is decided"):
+            commit(index, 2, {"index.html": b"two"})
+    assert not (index.hidden / "history.jsonl").read_bytes().endswith(b"\n")
+    with index.writing():
+        pass
+    assert [one.number for one in index.history()] == [1, 2]
+    assert names(index.hidden) == ["history.jsonl", "lock"]
+
+
+def test_what_a_killed_change_left_is_removed(index: Index) -> None:
+    commit(index, 1, {})
+    (index.next / "files").mkdir(parents=True)
+    (index.next / "files" / "x.whl").write_bytes(b"half")
+    (index.hidden / "journal.json.new").write_bytes(b'{"action"')
+    with index.writing():
+        assert names(index.hidden) == ["history.jsonl", "lock"]
+
+
+def test_damage_is_named_and_not_overwritten(index: Index) -> None:
+    commit(index, 1, {})
+    index.journal.write_bytes(b"{}")
+    with pytest.raises(PublishError, match=r"journal.json is damaged"), index.writing():
+        pass
+    index.journal.unlink()
+    (index.hidden / "history.jsonl").write_bytes(b"no JSON\n")
+    with pytest.raises(PublishError, match=r"history.jsonl is damaged"):
+        index.last()
+
+
+def test_a_first_change_overwrites_nobody_s_files(index: Index) -> None:
+    index.root.mkdir()
+    (index.root / "index.html").write_bytes(b"my site")
+    with pytest.raises(PublishError, match=r"index.html is in the way: a file that retread did not make"):
+        commit(index, 1, {"index.html": b"one"})
+    assert (index.root / "index.html").read_bytes() == b"my site"
+
+
+def test_a_folder_that_is_a_file_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "index").write_bytes(b"")
+    with pytest.raises(StoreError, match="a file is in the way"), Index(tmp_path / "index").writing():
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user")
+def test_a_folder_of_somebody_else_is_one_message(tmp_path: Path) -> None:
+    child = os.fork()
+    if not child:
+        try:
+            os.chdir(tmp_path)
+            os.setuid(65534)
+            with Index(tmp_path / "index").writing():
+                pass
+        except StoreError as error:
+            os._exit(0 if "no permission" in str(error) else 2)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_records_and_bindings_are_read_back(index: Index) -> None:
+    ledger = Ledger(latest="2025", versions={"1+cu128.1": None})
+    assert index.ledger("cu128", "demo") == EMPTY
+    assert index.bound("x.whl") == ""
+    assert index.project("cu128", "demo") is None
+    with index.writing():
+        durable.write(index.next / indexdir.binding("x.whl"), b"abc")
+        durable.write(
+            index.next / indexdir.ledger("cu128", "demo"), b'{"latest":"2025","versions":{"1+cu128.1":null}}'
+        )
+        index.commit(action(1))
+    assert index.ledger("cu128", "demo") == ledger
+    assert index.bound("x.whl") == "abc"
+
+
+def test_a_wheel_is_linked_or_copied_and_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "x.whl"
+    source.write_bytes(b"wheel")
+    assert durable.take(source, tmp_path / "a" / "x.whl") is None
+    assert (tmp_path / "a" / "x.whl").samefile(source)
+    change = durable.change
+
+    def elsewhere(act: Any, *arguments: Any) -> Any:
+        if act is os.link:
+            raise OSError(errno.EXDEV, "another disk")
+        return change(act, *arguments)
+
+    monkeypatch.setattr(durable, "change", elsewhere)
+    copied = durable.take(source, tmp_path / "b" / "x.whl")
+    assert copied == sha256(b"wheel")
+    assert not (tmp_path / "b" / "x.whl").samefile(source)
+    assert (tmp_path / "b" / "x.whl").stat().st_mode & 0o777 == 0o444
+
+
+def test_time_never_goes_back() -> None:
+    assert later(1_763_805_600, "") == "2025-11-22T10:00:00.000000Z"
+    assert later(1_763_805_600, "2025-11-22T10:00:00.000000Z") == "2025-11-22T10:00:00.000001Z"
+    assert later(1_763_805_600, "2031-01-01T00:00:00.999999Z") == "2031-01-01T00:00:01.000000Z"
+    assert later(1_763_805_600, "2020-01-01T00:00:00.000000Z") == "2025-11-22T10:00:00.000000Z"
