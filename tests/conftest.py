@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from loopback import Index
 from retread import cli, net
 from tinycuda import Project, Upstream, make_upstream
 
+settings.register_profile("house", max_examples=40, deadline=None)  # the unit suite ends within 15 s
+settings.load_profile("house")
 _configuration = net._pip_configuration
 _parser = functools.cache(cli.parser)
 _asked: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
