@@ -2,7 +2,7 @@
 #   make wheel [RECIPE=xformers-0.0.35] [TARGET=cu128] [LANE=overlay]
 #   make smoke    tries what 'make wheel' made, as far as this machine can [WHEEL=dist/...whl LEVEL=static]
 #   make index    lists what lies in dist/ in an index under dist/index, and serves it for trying it out
-#   make wheels   make test   make lint   make bench   make bench-source   make schemas   make clean
+#   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make schemas   make clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +14,7 @@ WHEEL ?= $(lastword $(shell ls -t $(OUT)/*.whl 2>/dev/null | tac))
 help:
 	@sed -n 's/^#   //p' Makefile
 
-.PHONY: help setup tools wheel wheels smoke index plan test unit lint format bench bench-source schemas clean
+.PHONY: help setup tools wheel wheels smoke index plan test unit lint format bench bench-source bench-index schemas clean
 
 setup: $(VENV)/ready
 tools: $(VENV)/ready-dev
@@ -66,6 +66,10 @@ bench: tools
 
 bench-source: tools
 	$(BIN)/python scripts/bench-source.py
+
+bench-index: tools
+	$(BIN)/python scripts/bench-pages.py
+	$(BIN)/python scripts/bench-index.py
 
 schemas: setup
 	@mkdir -p docs/schemas

@@ -22,13 +22,13 @@ echo "setting up $VENV: $1"
 # The tests hold their own reading of ELF and zip against the classic tools, compile a small project, serve an index
 # and reach a machine by ssh.
 case "$1" in *dev*)
-	for program in strip unzip gcc g++ unshare nginx sshd; do command -v "$program" >/dev/null || missing=yes; done
+	for program in strip unzip gcc g++ unshare nginx sshd chromium; do command -v "$program" >/dev/null || missing=yes; done
 	"$PYTHON" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' ||
 		missing=yes
 	if [ "${missing:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
 		apt-get update -qq && RUNLEVEL=1 apt-get install -qq -y --no-install-recommends \
-			binutils unzip g++ python3-dev util-linux nginx-light openssh-server openssh-client
+			binutils unzip g++ python3-dev util-linux nginx-light openssh-server openssh-client chromium
 	elif [ "${missing:-}" ]; then
-		echo "setup: the tests need binutils, unzip, gcc, g++, Python's headers, unshare, nginx and sshd; install them"; exit 1
+		echo "setup: the tests need binutils, unzip, gcc, g++, Python's headers, unshare, nginx, sshd and chromium; install them"; exit 1
 	fi;;
 esac
