@@ -72,7 +72,8 @@ def headers(name: str) -> dict[str, str]:
     hidden, file = name.startswith(".retread/"), name.startswith(f"{FILES}/")
     if suffix == ".json" and "/simple/" in name and not (hidden or file):
         kind = _JSON["simple"]
-    keep = "no-store" if hidden else "max-age=31536000, immutable" if file else "max-age=0, must-revalidate"
+    bound = file and suffix in {".whl", ".metadata"}  # evidence may change when a wheel is published again
+    keep = "no-store" if hidden else "max-age=31536000, immutable" if bound else "max-age=0, must-revalidate"
     return {"Content-Type": kind, "Cache-Control": keep}
 
 
