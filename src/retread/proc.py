@@ -104,23 +104,41 @@ def _start(
     stderr: int,
 ) -> subprocess.Popen[str]:
     try:
-        process = subprocess.Popen(
-            [os.fspath(part) for part in command],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            env=dict(env),
-            cwd=cwd,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        with _put_off():
+            process = subprocess.Popen(
+                [os.fspath(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env=dict(env),
+                cwd=cwd,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+            _live.add(process)
     except OSError as error:
         raise ToolError(f"{command[0]} could not be started: {error.strerror}") from None
-    _live.add(process)
     if _stopping.is_set():
         _kill(process)
     return process
+
+
+@contextmanager
+def _put_off() -> Iterator[None]:
+    """Put interrupts off until the block ends: one between a program's start and its noting would leave it behind."""
+    caught: list[int] = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(one))]
+        before = {one: signal.signal(one, lambda number, _: caught.append(number)) for one in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in caught[:1]:
+            signal.raise_signal(number)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -107,3 +108,24 @@ def test_after_the_end_nothing_is_started_any_more(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(proc, "_stopping", threading.Event())
     proc.close()
     assert proc.run(_python("__import__('signal').pause()"), env={}, check=False).code == -signal.SIGKILL
+
+
+def test_an_interrupt_while_a_program_starts_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[str]] = []
+    real = subprocess.Popen
+
+    def interrupted(*arguments: object, **options: object) -> subprocess.Popen[str]:
+        started.append(real(*arguments, **options))  # type: ignore[call-overload]
+        signal.raise_signal(signal.SIGINT)
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        proc.run(["sleep", "60"], env={"PATH": os.environ["PATH"]})
+    assert signal.getsignal(signal.SIGINT) is handler
+    proc.stop_all()  # as the command line does when it ends
+    [process] = started
+    with process:
+        assert process.wait(10) == -signal.SIGKILL
+    proc._live.discard(process)
