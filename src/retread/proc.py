@@ -137,8 +137,8 @@ def _put_off() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in caught[:1]:
-            signal.raise_signal(number)
+        for missed in caught[:1]:
+            signal.raise_signal(missed)
 
 
 @contextmanager
