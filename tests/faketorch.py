@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -101,6 +102,10 @@ def put(folder: Path, *packages: Mapping[str, bytes]) -> Path:
     for name, data in ((name, data) for package in packages for name, data in package.items()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
+    for cache in folder.rglob(
+        "__pycache__"
+    ):  # another text of the same size and second would pass for what was compiled
+        shutil.rmtree(cache)
     return folder
 
 
