@@ -102,9 +102,8 @@ def put(folder: Path, *packages: Mapping[str, bytes]) -> Path:
     for name, data in ((name, data) for package in packages for name, data in package.items()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)
-    for cache in folder.rglob(
-        "__pycache__"
-    ):  # another text of the same size and second would pass for what was compiled
+    # Another text of the same size, written within a second, would pass for what was compiled.
+    for cache in list(folder.rglob("__pycache__")):
         shutil.rmtree(cache)
     return folder
 
