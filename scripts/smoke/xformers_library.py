@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import harness
+from nearness import compared
 
 F = TypeVar("F", bound=Callable[..., Any])
 DEVICE = "cuda"
@@ -68,19 +69,6 @@ def call(name: str, *args: Any, **options: Any) -> Any:
     torch.cuda.synchronize()  # some launches are not checked: the fault would meet another case
     SECONDS.setdefault(name, round(time.perf_counter() - started, 4))
     return result
-
-
-def compared(pairs: dict[str, tuple[Any, Any]], tolerance: float) -> dict[str, float]:
-    """Return the largest of the errors, each relative to its reference's largest value; fail above tolerance."""
-    errors = {}
-    for name, (got, wanted) in pairs.items():
-        assert got.shape == wanted.shape, f"{name} is {tuple(got.shape)}, not {tuple(wanted.shape)}"
-        reference = wanted.detach().double()
-        error = (got.detach().double() - reference).abs().max() / reference.abs().max()
-        errors[name] = float(error) if math.isfinite(error) else math.inf
-    worst = max(errors, key=lambda name: errors[name])
-    assert errors[worst] <= tolerance, f"{worst} differs by {errors[worst]:.3g}, more than {tolerance:.3g}"
-    return {"error": errors[worst], "tolerance": tolerance}
 
 
 def same(name: str, got: Any, wanted: Any) -> None:

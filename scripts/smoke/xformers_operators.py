@@ -11,27 +11,14 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import harness
+from nearness import compared
 
 DEVICE = "cuda"
 ATTENTION = "memory_efficient_attention."
-
-
-def compared(pairs: Mapping[str, tuple[Any, Any]], tolerance: float) -> dict[str, float]:
-    """Return the largest of the errors, each relative to its reference's largest value; fail above tolerance."""
-    errors = {}
-    for name, (got, wanted) in pairs.items():
-        assert got.shape == wanted.shape, f"{name} is {tuple(got.shape)}, not {tuple(wanted.shape)}"
-        reference = wanted.detach().double()
-        error = (got.detach().double() - reference).abs().max() / reference.abs().max()
-        errors[name] = float(error) if math.isfinite(error) else math.inf
-    worst = max(errors, key=lambda name: errors[name])
-    assert errors[worst] <= tolerance, f"{worst} differs by {errors[worst]:.3g}, more than {tolerance:.3g}"
-    return {"error": errors[worst], "tolerance": tolerance}
 
 
 def rounded(times: int, dtype: Any = None) -> float:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from retread import attest, contents, signing, smoke
 from retread.errors import EvidenceError
+from retread.hosting import ENVELOPE
 from retread.report import Level, Run
-
-ENVELOPE = ".dsse.json"
 
 
 def provenance(wheel: Path, key: Path, *, finished: int, scratch: Path) -> dict[Path, bytes]:

@@ -91,15 +91,13 @@ def python(wanted: str, asked: str | None, environment: Mapping[str, str]) -> Py
     fits = SpecifierSet(wanted)
     if not asked and fits.contains(_number(sys.version_info)):
         return _python(sys.executable)
-    uv = proc.find("uv", why="it finds the Python to build for")
-    command: list[str | Path] = [uv, "python", "find", "--system", "--no-python-downloads", "--no-config"]
-    said = proc.run([*command, asked or wanted], env=environment, check=False)
-    if said.code:
+    there = _found(asked or wanted, environment)
+    if not there:
         built = f"; the recipe builds for {wanted}" if asked else ", for which the recipe builds"
         raise PlanError(
             f"there is no Python {asked or wanted} here{built}", hint="install one, or give --python a path"
         )
-    found = _python(said.stdout.strip())
+    found = _python(there)
     if not fits.contains(found.version):
         raise PlanError(f"{found.executable} is Python {found.version}, and the recipe builds for {wanted}")
     return found
@@ -107,7 +105,17 @@ def python(wanted: str, asked: str | None, environment: Mapping[str, str]) -> Py
 
 def find_python(wanted: str, environment: Mapping[str, str]) -> str:
     """Return the path of a Python of this machine, by its version; HostError when there is none."""
-    uv = proc.find("uv", why="it finds the Python to try a wheel with")
+    there = _found(wanted, environment)
+    if not there:
+        raise HostError(
+            f"there is no Python {wanted} here", hint="install one, or name an environment: --python"
+        )
+    return there
+
+
+def _found(wanted: str, environment: Mapping[str, str]) -> str:
+    """Return the path of the Python that uv finds for a version, a range or a path; nothing when there is none."""
+    uv = proc.find("uv", why="it finds the Python of a wheel")
     command: list[str | Path] = [
         uv,
         "python",
@@ -118,11 +126,7 @@ def find_python(wanted: str, environment: Mapping[str, str]) -> str:
         wanted,
     ]
     said = proc.run(command, env=environment, check=False)
-    if said.code:
-        raise HostError(
-            f"there is no Python {wanted} here", hint="install one, or name an environment: --python"
-        )
-    return said.stdout.strip()
+    return "" if said.code else said.stdout.strip()
 
 
 def has_gpu() -> bool:

@@ -16,13 +16,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
-from retread import arch, pages, units
+from retread import arch, markup, pages, units
 from retread.arch import Arch
-from retread.junit import legal
 from retread.listing import Hosted, Project
 from retread.model import PatchStatement
 
@@ -144,20 +142,8 @@ def front_page(channels: Sequence[str], *, base: str) -> bytes:
 
 
 def _render(template: str, **view: Any) -> bytes:
-    return legal(_environment().get_template(template).render(**view)).encode()
-
-
-@functools.cache
-def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("retread", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {"size": units.size, "csp_digest": _csp_digest, "moment": _moment}
-    return made
+    filters = (("size", units.size), ("csp_digest", _csp_digest), ("moment", _moment))
+    return markup.render(template, filters, **view).encode()
 
 
 def _csp_digest(script: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from retread.mirror import Need
     from retread.model import Statement
     from retread.publishing import Published, Wants
+    from retread.signing import Key
 
 T = TypeVar("T")
 POLICY = "index-policy.toml"
@@ -44,10 +45,9 @@ def key_list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_keys(options: argparse.Namespace, keys: list[object]) -> None:
+def _print_keys(options: argparse.Namespace, found: list[Key]) -> None:
     from retread import signing
 
-    found = [key for key in keys if isinstance(key, signing.Key)]
     if options.json:
         session.print_json([{"name": key.name, "id": key.id, "key": signing.line(key)} for key in found])
     else:

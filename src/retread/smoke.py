@@ -127,8 +127,7 @@ def run(machine: Machine, tried: Subject, request: Request, scratch: Path) -> Sm
     if Level.STATIC not in (request.levels or EVERY) or request.only != "*":
         return report
     clock = time.monotonic()
-    (scratch / "audit").mkdir()
-    audit = auditing.audit(tried.wheel, scratch / "audit", promise=tried.promise, target=tried.target)
+    audit = auditing.judge(tried.facts, promise=tried.promise, target=tried.target)
     seconds = time.monotonic() - clock
     runs = [reports.audited(one, audit, seconds) if one.level is Level.STATIC else one for one in report.runs]
     return reports.sealed(report, runs)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from retread import charts, smoketable
+from retread import charts, markup, smoketable
 from retread.charts import Bar, Dot
-from retread.junit import legal, utc
+from retread.junit import utc
 from retread.report import Case, Run, SmokeReport
 from retread.smoketable import Error, Group, Speed, Tally
+
+_FILTERS = (("shown", smoketable.shown), ("told", smoketable.told), ("utc", utc))
 
 
 class Suite(NamedTuple):
@@ -54,31 +53,16 @@ class View(NamedTuple):
 def page(report: SmokeReport) -> str:
     """Return a report as a standalone page; whatever the report says stands there as text."""
     views = [_view(run, f"run-{index}", report.project) for index, run in enumerate(report.runs, start=1)]
-    return legal(
-        _environment()
-        .get_template("smoke.html")
-        .render(
-            report=report,
-            verdict=smoketable.verdict(report),
-            good=report.ok and not any(view.failures for view in views),
-            views=views,
-            untouched=smoketable.untouched(report),
-            untouched_words=smoketable.untouched_words(report),
-        )
+    return markup.render(
+        "smoke.html",
+        _FILTERS,
+        report=report,
+        verdict=smoketable.verdict(report),
+        good=report.ok and not any(view.failures for view in views),
+        views=views,
+        untouched=smoketable.untouched(report),
+        untouched_words=smoketable.untouched_words(report),
     )
-
-
-@functools.cache
-def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("retread", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {"shown": smoketable.shown, "told": smoketable.told, "utc": utc}
-    return made
 
 
 def _view(run: Run, anchor: str, project: str) -> View:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from installer.records import parse_record_file
 from installer.sources import WheelFile
+
+import shipped
+from shipped import Workspace
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
@@ -24,25 +24,9 @@ PATCHED = "xformers/ops/fmha/cutlass.py"
 BASE = "xformers-0.0.35-py39-none-manylinux_2_28_x86_64.whl"
 
 
-class Workspace(NamedTuple):
-    """A copy of the shipped recipes, with a store of its own."""
-
-    root: Path
-    store: Path
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the command line as a user does."""
-        line = [sys.executable, "-c", "from retread.cli import main; main()", *arguments]
-        env = {**os.environ, "RETREAD_STORE": str(self.store)}
-        return subprocess.run(line, cwd=self.root, env=env, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    folder = tmp_path_factory.mktemp("xformers")
-    for name in ("recipes", "patches"):
-        shutil.copytree(REPOSITORY / name, folder / "work" / name)
-    return Workspace(folder / "work", folder / "store")
+    return shipped.copy(tmp_path_factory.mktemp("xformers"), "recipes", "patches")
 
 
 @pytest.fixture(scope="module")

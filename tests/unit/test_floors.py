@@ -43,6 +43,7 @@ FLOORS: dict[str, float] = {
     "junit": 2.2,
     "smoketable": 2.2,
     "smokepage": 2.3,
+    "markup": 2.25,
     "listing": 1.2,
     "pages": 2.2,
     "humanpages": 2.3,

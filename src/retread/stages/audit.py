@@ -8,7 +8,7 @@ from pathlib import Path
 from retread import contents, policy
 from retread.contents import Known
 from retread.errors import AuditError
-from retread.model import AuditReport, LibraryFacts, Promise
+from retread.model import AuditReport, LibraryFacts, Promise, WheelFacts
 
 
 def audit(
@@ -25,6 +25,17 @@ def audit(
     Without ``promise`` the wheel is held to its own statement, when it carries one.
     """
     facts, _ = contents.examine(wheel, scratch, known)
+    return judge(facts, promise=promise, target=target, base=base)
+
+
+def judge(
+    facts: WheelFacts,
+    *,
+    promise: Promise | None,
+    target: str = "",
+    base: Mapping[str, LibraryFacts] | None = None,
+) -> AuditReport:
+    """Return every check of a wheel that was read already."""
     if promise is None and facts.statement:
         promise, target = facts.statement.promise, facts.statement.target
     checks = policy.audit(facts, promise, base)
