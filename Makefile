@@ -1,61 +1,113 @@
 # What a maintainer types. Everything is installed into .venv; nothing outside this folder and the store is written.
-#   make wheel [RECIPE=xformers-0.0.35] [TARGET=cu128] [LANE=overlay]
-#   make smoke    tries what 'make wheel' made, as far as this machine can [WHEEL=dist/...whl LEVEL=static]
+#   make wheel [RECIPE=xformers-0.0.35] [TARGET=cu128] [LANE=overlay] [FOR=3.12, the wheel's Python]
+#   make audit    holds every wheel in dist/ to its promise and shows its evidence
+#   make smoke    tries what 'make wheel' made, as far as this machine can [WHEEL=dist/...whl LEVEL="static jit"]
+#   make kit      packs it with its tests for a GPU machine
 #   make index    lists what lies in dist/ in an index under dist/index, and serves it for trying it out
 #   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make schemas   make clean
+# What the workflows run, too (docs/pipeline.md):
+#   make matrix   shows every job [RECIPES="..."], or what changed [SINCE=origin/main] [GPUS="9.0"]
+#   make publish INDEX=DIR [POLICY=FILE]      make release      make install-check ADDRESS=URL
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= xformers-0.0.35
 OUT ?= dist
+INDEX ?= $(OUT)/index
 WHEEL ?= $(lastword $(shell ls -t $(OUT)/*.whl 2>/dev/null | tac))
+KIT ?= $(WHEEL).kit.pyz
+narrow = $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) $(if $(FOR),--python $(FOR))
+some-wheel = test -n "$(WHEEL)" || { echo "there is no wheel in $(OUT)/; make one: make wheel" >&2; exit 2; }
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
-.PHONY: help setup tools wheel wheels smoke index plan test unit lint format bench bench-source bench-index schemas clean
+.PHONY: help machine setup tools wheel wheels matrix audit smoke kit publish index release collect install-check \
+	watch issue plan test unit e2e lint format bench bench-source bench-index schemas clean
+
+# For a fresh machine of a workflow, as root.
+machine:
+	@PYTHON="$(PYTHON)" scripts/machine.sh --open-namespaces
 
 setup: $(VENV)/ready
 tools: $(VENV)/ready-dev
 
 $(VENV)/ready: pyproject.toml scripts/setup.sh
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh '.[source]' 1>&2
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh '.[container,bucket]' 1>&2
 	@touch $@
 
-$(VENV)/ready-dev: $(VENV)/ready
+$(VENV)/ready-dev: $(VENV)/ready scripts/machine.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh '.[dev]' 1>&2
 	@touch $@
 
 wheel: setup
-	@$(BIN)/retread build $(RECIPE) $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) --out $(OUT)
+	@$(BIN)/retread build $(RECIPE) $(narrow) --out $(OUT)
 
 wheels: setup
 	@$(BIN)/retread build --all $(if $(LANE),--lane $(LANE)) --out $(OUT)
 
+# With JSON=NAME, one line NAME={...}, as a workflow's outputs want it.
+matrix: setup
+	@$(if $(JSON),printf '$(JSON)=' &&) $(BIN)/retread matrix $(RECIPES) $(if $(SINCE),--base $(SINCE)) --gpus "$(GPUS)" $(if $(JSON),--json)
+
+audit: setup
+	@$(some-wheel)
+	@for wheel in $(OUT)/*.whl; do $(BIN)/retread audit --quiet $$wheel >/dev/null && $(BIN)/retread evidence $$wheel || exit; done
+
 smoke: setup
-	@test -n "$(WHEEL)" || { echo "there is no wheel in $(OUT)/; make one: make wheel"; exit 2; }
-	@$(BIN)/retread smoke $(WHEEL) $(if $(LEVEL),--level $(LEVEL)) --html $(WHEEL).smoke.html
+	@$(some-wheel)
+	@$(BIN)/retread smoke $(WHEEL) $(addprefix --level ,$(LEVEL)) --html $(WHEEL).smoke.html
+
+kit: setup
+	@$(some-wheel)
+	@$(BIN)/retread kit $(WHEEL) --out $(KIT)
+
+publish: setup
+	@$(some-wheel)
+	@$(BIN)/retread publish $(OUT)/*.whl --index $(INDEX) $(if $(POLICY),--policy $(POLICY)) $(if $(BASE),--base $(BASE)) \
+		$(if $(UNPROVEN),--allow-unproven "$(UNPROVEN)")
+	@$(BIN)/retread index check $(INDEX) $(if $(POLICY),--policy $(POLICY))
 
 # Without keys every wheel goes in as unproven, and its page says so; docs/publishing.md shows the way with keys.
-index: setup
-	@$(BIN)/retread publish $(OUT)/*.whl --index $(OUT)/index $(if $(POLICY),--policy $(POLICY),--allow-unproven "tried on this machine alone")
-	@$(BIN)/retread index check $(OUT)/index
-	@$(BIN)/retread serve $(OUT)/index
+index: UNPROVEN ?= $(if $(POLICY),,tried on this machine alone)
+index: publish
+	@$(BIN)/retread serve $(INDEX)
+
+# What the workflow of a commit made and its GPU runners found, as if it had been made here; needs gh, logged in.
+collect: setup
+	@RETREAD=$(BIN)/retread scripts/collect.sh "$(COMMIT)" $(OUT)
+
+release: setup
+	@RETREAD=$(BIN)/retread scripts/release.sh $(OUT)
+
+install-check: setup
+	@$(some-wheel)
+	@PYTHON="$(if $(FOR),python$(FOR),$(BIN)/python)" scripts/install-check.sh "$(ADDRESS)" $(WHEEL)
+
+watch: setup
+	@$(BIN)/retread watch $(RECIPES) --json --issue watch.md > watch.json
+
+issue:
+	@scripts/issue.sh watch.json watch.md
 
 plan: setup
-	@$(BIN)/retread plan $(RECIPE) $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE))
+	@$(BIN)/retread plan $(RECIPE) $(narrow)
 
-test: lint unit
-	$(BIN)/pytest tests/e2e
+test: lint unit e2e
 
 unit: tools
-	$(BIN)/pytest --numprocesses auto tests/unit
+	$(BIN)/pytest --numprocesses auto --dist loadfile tests/unit
+
+e2e: tools
+	$(BIN)/pytest tests/e2e
 
 lint: tools
 	$(BIN)/ruff format --check src tests scripts
 	$(BIN)/ruff check src tests scripts
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet --persona=pedantic .github/workflows
 
 format: tools
 	$(BIN)/ruff format src tests scripts
@@ -73,7 +125,7 @@ bench-index: tools
 
 schemas: setup
 	@mkdir -p docs/schemas
-	@for name in recipe plan build audit inspect statement toolchain compile compare smoke evidence; do \
+	@for name in recipe plan build audit inspect statement toolchain compile compare smoke evidence matrix watch; do \
 		$(BIN)/retread recipe schema $$name > docs/schemas/$$name.json || exit 1; done
 
 clean:

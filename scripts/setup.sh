@@ -19,17 +19,6 @@ fi
 echo "setting up $VENV: $1"
 "$VENV/bin/pip" install --quiet --disable-pip-version-check --editable "$1"
 
-# The tests hold their own reading of ELF and zip against the classic tools, compile a small project, serve an index
-# and reach a machine by ssh.
-case "$1" in *dev*)
-	for program in strip unzip gcc g++ unshare nginx sshd chromium; do command -v "$program" >/dev/null || missing=yes; done
-	"$PYTHON" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' ||
-		missing=yes
-	if [ "${missing:-}" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-		apt-get update -qq && RUNLEVEL=1 apt-get install -qq -y --no-install-recommends \
-			binutils unzip g++ python3-dev util-linux nginx-light openssh-server openssh-client chromium
-		apt-get install -qq -y --no-install-recommends caddy || echo "setup: no caddy here; its tests are skipped"
-	elif [ "${missing:-}" ]; then
-		echo "setup: the tests need binutils, unzip, gcc, g++, Python's headers, unshare, nginx, sshd and chromium; install them"; exit 1
-	fi;;
-esac
+# The tests hold their own reading of ELF and zip against the classic tools, compile a small project, serve an index,
+# reach a machine by ssh and build in a container.
+case "$1" in *dev*) "$(dirname "$0")/machine.sh";; esac

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import signal
 import socket
@@ -17,8 +18,9 @@ from loopback import Index
 from retread import cli, net
 from tinycuda import Project, Upstream, make_upstream
 
-settings.register_profile("house", max_examples=40, deadline=None)  # the unit suite ends within 15 s
+settings.register_profile("house", max_examples=15, deadline=None)  # the unit suite ends within 15 s
 settings.load_profile("house")
+_count = itertools.count()
 _configuration = net._pip_configuration
 _parser = functools.cache(cli.parser)
 _asked: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
@@ -39,11 +41,9 @@ def _interruptible() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _alone(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, homeless: Path
-) -> None:
+def _alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, homeless: Path) -> None:
     """Keep every test away from the user's store, home, settings and (unless it is marked) network."""
-    monkeypatch.setenv("RETREAD_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("RETREAD_STORE", str(homeless.parent / f"store-{next(_count)}"))  # most make none
     for name in ("GITHUB_ACTIONS", "RETREAD_ROOT", *(name for name in os.environ if name.startswith("GIT_"))):
         monkeypatch.delenv(name, raising=False)
     if request.node.get_closest_marker("network"):

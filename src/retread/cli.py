@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from retread import commands, indexing, trying
+from retread import commands, indexing, nightly, planning, trying
 from retread.commands import DEFAULT_RECIPE
 
 _EXIT_CODES = """\
@@ -42,12 +42,14 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="store_true", help="print the version and exit")
     groups = top.add_subparsers(dest="command", metavar="COMMAND")
     _add_build(groups)
+    _add_matrix(groups)
     _add_patch(groups)
     _add_wheel_readers(groups)
     _add_graft(groups)
     _add_smoke(groups)
     _add_proofs(groups)
     _add_index(groups)
+    _add_watch(groups)
     _add_store(groups)
     _add_toolchain(groups)
     _add_recipe(groups)
@@ -84,9 +86,22 @@ def _add_build(groups: Any) -> None:
     _common(again, commands.reproduce)
 
 
+def _add_matrix(groups: Any) -> None:
+    text = "show a workflow's jobs: every target for every Python, or only what changed"
+    command = groups.add_parser("matrix", help=text, description=text)
+    command.add_argument("recipe", nargs="*", help="default: all")
+    command.add_argument(
+        "--base", metavar="REF", help="only what changed since HEAD and this commit parted, uncommitted too"
+    )
+    command.add_argument(
+        "--gpus", metavar="LIST", default="", help="capabilities that runners have, like '9.0 12.0'"
+    )
+    _common(command, planning.matrix)
+
+
 def _compile_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--python", help="version or path of the Python to compile for; default: retread's own"
+        "--python", help="the Python that the wheel is for: a version, for the source lane also a path"
     )
     command.add_argument(
         "--jobs", type=int, metavar="N", help="compile N units at a time; default: the cores"
@@ -95,6 +110,7 @@ def _compile_options(command: argparse.ArgumentParser) -> None:
         "--memory", type=float, metavar="GIB", help="for all compilers; default: what is free"
     )
     command.add_argument("--no-cache", action="store_true", help="compile without sccache")
+    command.add_argument("--image", metavar="NAME", help="container lane: an image of this machine's")
 
 
 def _add_patch(groups: Any) -> None:
@@ -263,6 +279,19 @@ def _add_revocation(groups: Any, actions: Any) -> None:
     _common(audit, indexing.audit_lock)
 
 
+def _add_watch(groups: Any) -> None:
+    text = "ask the package index what is new: upstream releases, what becomes of the series, torch, Triton"
+    watch = groups.add_parser("watch", help=text, description=text)
+    watch.add_argument("recipe", nargs="*", help="default: all")
+    watch.add_argument(
+        "--no-jit", action="store_true", help="compile no kernel under the newest torch and Triton"
+    )
+    watch.add_argument(
+        "--issue", type=Path, metavar="FILE", help="write the text of an issue there, as Markdown"
+    )
+    _common(watch, nightly.watch)
+
+
 def _address(command: Any) -> None:
     command.add_argument(
         "--base", metavar="URL", help="the index's address, which its pages name; default: the last"
@@ -338,6 +367,8 @@ def _add_recipe(groups: Any) -> None:
             "compare",
             "smoke",
             "evidence",
+            "matrix",
+            "watch",
         ],
     )
     _common(schema, commands.recipe_schema)

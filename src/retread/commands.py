@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from retread import session
 
 if TYPE_CHECKING:
-    from retread.arch import Arch
     from retread.machine import Machine, ToolchainReport
     from retread.origin import Wish
     from retread.pipeline import Built, Job
@@ -71,7 +70,13 @@ def _wish(options: argparse.Namespace) -> Wish:
     memory = int(options.memory * 2**30) if options.memory is not None else None
     if memory is not None and memory <= 0:
         raise UsageError("--memory: a build needs some")
-    return Wish(python=options.python, jobs=options.jobs, memory=memory, cache=not options.no_cache)
+    return Wish(
+        python=options.python,
+        jobs=options.jobs,
+        memory=memory,
+        cache=not options.no_cache,
+        image=options.image,
+    )
 
 
 def _built(job: Job, out: Path) -> Built:
@@ -206,7 +211,11 @@ def graft(options: argparse.Namespace) -> int:
     from retread.stages import graft
 
     machine = session.machine(options)
-    old, wanted, new = session.existing(options.library), [_arch(text) for text in options.arch], options.out
+    old, wanted, new = (
+        session.existing(options.library),
+        [session.architecture(text) for text in options.arch],
+        options.out,
+    )
     facts = elf.read(old)
     if not facts.modules:
         raise FatbinError(f"{old} holds no GPU code; there is nothing to graft on")
@@ -230,16 +239,6 @@ def graft(options: argparse.Namespace) -> int:
     else:
         print("\n".join(render.library(str(new), facts)))
     return 0
-
-
-def _arch(text: str) -> Arch:
-    from retread import arch
-    from retread.errors import UsageError
-    from retread.strict import near_miss
-
-    if text not in arch.FIRST_CUDA:
-        raise UsageError(f"no GPU has the architecture {text!r}{near_miss(text, arch.FIRST_CUDA)}")
-    return arch.parse(text)
 
 
 def store_list(options: argparse.Namespace) -> int:
@@ -401,6 +400,7 @@ def recipe_lock(options: argparse.Namespace) -> int:
     """Lock the build environments of targets; stdout is the files that were written."""
     from retread import fs, net, workspace
     from retread.plan import choose_target
+    from retread.recipe import locked
     from retread.stages import environment
 
     machine, root = session.machine(options), session.root(options)
@@ -414,7 +414,7 @@ def recipe_lock(options: argparse.Namespace) -> int:
             path = workspace.lock_path(root, recipe.name, target)
             with machine.console.step(f"lock {path.stem}"), machine.store.scratch() as scratch:
                 text = environment.resolve(
-                    build.requires,
+                    locked(recipe.targets[target]),
                     build.python,
                     settings=net.settings(machine.environment),
                     environment=machine.environment,
@@ -431,7 +431,19 @@ def recipe_lock(options: argparse.Namespace) -> int:
 
 def recipe_schema(options: argparse.Namespace) -> int:
     """Print the JSON Schema of a recipe, or of what ``--json`` prints."""
-    from retread import comparison, machine, model, pipeline, plan, recipe, report, smoke, strict
+    from retread import (
+        comparison,
+        machine,
+        matrix,
+        model,
+        outlook,
+        pipeline,
+        plan,
+        recipe,
+        report,
+        smoke,
+        strict,
+    )
     from retread.stages import compile as compilation
 
     kinds = {
@@ -446,6 +458,8 @@ def recipe_schema(options: argparse.Namespace) -> int:
         "compare": comparison.Comparison,
         "smoke": report.SmokeReport,
         "evidence": smoke.Evidence,
+        "matrix": matrix.Matrix,
+        "watch": outlook.Outlook,
     }
     session.print_json(strict.schema(kinds[options.of]))
     return 0

@@ -18,7 +18,7 @@ from retread.errors import CompileError, HostError, PlanError
 from retread.model import Record, Sha256
 
 _PROGRAMS = ("cc1plus", "cc1", "collect2", "as", "ld")
-_ASK = """
+PYTHON_FACTS = """
 import json, sys, sysconfig
 names = ("SOABI", "CC", "CXX", "CFLAGS", "OPT", "CCSHARED", "LDSHARED", "LDCXXSHARED", "LDFLAGS", "BASECFLAGS", "AR")
 print(json.dumps({
@@ -27,6 +27,7 @@ print(json.dumps({
     "include": sysconfig.get_paths()["include"], "settings": {name: sysconfig.get_config_var(name) for name in names},
 }))
 """
+"""A program that prints what an interpreter says of itself, as JSON."""
 
 
 class Compiler(Record, frozen=True, kw_only=True):
@@ -141,7 +142,7 @@ def _number(version: tuple[int | str, ...]) -> str:
 @functools.lru_cache
 def _python(program: str) -> Python:
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    said = json.loads(proc.run([program, "-I", "-c", _ASK], env=env).stdout)
+    said = json.loads(proc.run([program, "-I", "-c", PYTHON_FACTS], env=env).stdout)
     base = Path(said["prefix"]) / "bin" / f"python{said['number']}"
     executable = str(base if base.exists() else said["executable"])
     if not (Path(said["include"]) / "Python.h").is_file():

@@ -10,9 +10,10 @@ import os
 import re
 import signal
 import socket
+import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -24,6 +25,8 @@ _SAMPLE_SECONDS = 0.5
 _LOW = 0.04
 """Below this share of the machine's memory the youngest compile is halted until there is room again."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_CREDENTIALS = struct.Struct("3i")
+"""What SO_PEERCRED tells: process, user, group."""
 
 
 class Compiled(NamedTuple):
@@ -95,7 +98,7 @@ class Jobserver:
         self._running: dict[int, _Running] = {}
         self._count = 0
         self._closing = False
-        self._root: int | None = None
+        self._roots: list[int] = []
         self._began = time.monotonic()
         self._listener = socket.socket(socket.AF_UNIX)
 
@@ -122,7 +125,9 @@ class Jobserver:
 
     def watch(self, pid: int) -> None:
         """Measure the memory of this process and of all that descend from it."""
-        self._root = pid
+        with self._lock:
+            if pid and pid not in self._roots:
+                self._roots.append(pid)
 
     def _accept(self) -> None:
         while True:
@@ -135,6 +140,7 @@ class Jobserver:
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError, ValueError), connection, connection.makefile("rw", encoding="utf-8") as talk:
             asked = json.loads(talk.readline())
+            self.watch(_first_beside(_peer(connection)))  # in a container, it is below nothing of ours
             source = Path(asked["source"])
             name = str(source.relative_to(self._tree)) if source.is_relative_to(self._tree) else str(source)
             unit = Unit(name, asked["tool"], source.stat().st_size if source.is_file() else 0)
@@ -220,9 +226,8 @@ class Jobserver:
 
     def _measure(self) -> None:
         while not self._closing:
-            if self._root is not None:
-                with suppress(OSError):
-                    self._sample(_descendants(self._root))
+            with suppress(OSError):
+                self._sample(_descendants(self._roots))
             time.sleep(_SAMPLE_SECONDS)
 
     def _sample(self, processes: Mapping[int, tuple[int, str]]) -> None:
@@ -303,12 +308,41 @@ _GROUPS = (
 )
 
 
-def _descendants(root: int) -> dict[int, tuple[int, str]]:
-    """Return pid -> (parent, command line) of a process and all below it, parents before children."""
+def _peer(connection: socket.socket) -> int:
+    """Return the process at the other end of a Unix socket, as this one's namespace numbers it; 0 when it does not."""
+    asked = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(asked)[0])
+
+
+def _first_beside(pid: int) -> int:
+    """Return the first process of the deeper namespace that a process is in; 0 when it is in this one's own."""
+    depth = len(_status(os.getpid())[1])
+    parent, numbers = _status(pid)
+    if len(numbers) <= depth:
+        return 0
+    while parent and len(_status(parent)[1]) >= len(numbers):
+        pid, (parent, _) = parent, _status(parent)
+    return pid
+
+
+def _status(pid: int) -> tuple[int, list[str]]:
+    """Return a process's parent and its number in each namespace, outermost first; (0, []) when it is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
+    except OSError:
+        return 0, []
+    found = dict(line.split(":", 1) for line in lines)
+    return int(found["PPid"]), found["NSpid"].split()
+
+
+def _descendants(roots: Sequence[int]) -> dict[int, tuple[int, str]]:
+    """Return pid -> (parent, command line) of processes and all below them, parents before children."""
     found: dict[int, tuple[int, str]] = {}
-    queue = [(root, 0)]
+    queue = [(root, 0) for root in reversed(roots)]
     while queue:
         pid, parent = queue.pop()
+        if pid in found:
+            continue
         with suppress(OSError):
             line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
             found[pid] = (parent, line)

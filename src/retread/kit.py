@@ -83,36 +83,68 @@ def write(
     runtime: tuple[Path, ...],
 ) -> Manifest:
     """Write the kit of ``wheel``, whose ``facts`` were read, to ``path``; the same inputs give the same bytes."""
+    blank = _blank(promise, recipe, target)
+    manifest = msgspec.structs.replace(
+        blank,
+        wheel=facts.file,
+        sha256=facts.sha256,
+        project=facts.project,
+        version=facts.version,
+        requires=facts.requires,
+        libraries=tuple(facts.libraries),
+    )
+    return _write(path, manifest, programs, (wheel, *runtime))
+
+
+def write_blank(
+    path: Path,
+    promise: Promise,
+    *,
+    recipe: Recipe,
+    target: str,
+    programs: Mapping[str, bytes],
+    runtime: tuple[Path, ...],
+) -> Manifest:
+    """Write a kit without a wheel, for one that is made where there is no retread: it is told which by ``--wheel``."""
+    return _write(path, _blank(promise, recipe, target), programs, runtime)
+
+
+def _blank(promise: Promise, recipe: Recipe, target: str) -> Manifest:
     trial = recipe.targets[target].smoke
     if trial is None:
         raise UsageError(
             f"recipe {recipe.name} does not say how the wheels of {target} are tried",
             hint=f"add a table targets.{target}.smoke (docs/smoke.md)",
         )
-    files = {f"wheels/{one.name}": one.read_bytes() for one in (wheel, *runtime)}
-    files |= {f"suites/{name}": data for name, data in programs.items()}
-    files |= dict(_runner())
-    manifest = Manifest(
+    return Manifest(
         schema=SCHEMA,
-        wheel=facts.file,
-        sha256=facts.sha256,
-        project=facts.project,
-        version=facts.version,
+        wheel="",
+        sha256=Sha256(""),
+        project=recipe.project,
+        version="",
         recipe=recipe.name,
         target=target,
         cuda=promise.cuda,
         torch=promise.torch,
         architectures=promise.architectures,
         ptx=promise.ptx,
-        requires=facts.requires,
-        libraries=tuple(facts.libraries),
+        requires=(),
+        libraries=(),
         suites=("package.py", *(PurePosixPath(name).name for name in recipe.smoke.suites)),
         imports=recipe.smoke.imports,
         commands=recipe.smoke.commands,
         expect={**recipe.smoke.expect, **trial.expect},
-        files={name: Sha256(hashlib.sha256(data).hexdigest()) for name, data in files.items()},
+        files={},
         digest=Sha256(""),
     )
+
+
+def _write(path: Path, blank: Manifest, programs: Mapping[str, bytes], wheels: tuple[Path, ...]) -> Manifest:
+    files = {f"wheels/{one.name}": one.read_bytes() for one in wheels}
+    files |= {f"suites/{name}": data for name, data in programs.items()}
+    files |= dict(_runner())
+    listed = {name: Sha256(hashlib.sha256(data).hexdigest()) for name, data in files.items()}
+    manifest = msgspec.structs.replace(blank, files=listed)
     sealed = Sha256(canonical.digest(json.loads(msgspec.json.encode(manifest))))
     manifest = msgspec.structs.replace(manifest, digest=sealed)
     files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"))

@@ -186,6 +186,8 @@ class CompileStatement(Record, frozen=True, kw_only=True):
     requires: tuple[str, ...]
     environment: dict[str, str]
     """The recipe's variables as it says them."""
+    image: str = ""
+    """Name and digest of the image, of a wheel of the container lane."""
 
 
 class LibraryStatement(Record, frozen=True, kw_only=True):

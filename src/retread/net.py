@@ -11,18 +11,21 @@ import functools
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from retread import fs, proc
+from retread import fs, offers, proc
 from retread.errors import FetchError, ToolError
 from retread.model import Sha256
 
 if TYPE_CHECKING:
     import requests
+    from pypi_simple import ProjectPage
+
+    from retread.offers import Offer
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all (0 when unknown)."""
@@ -32,6 +35,7 @@ _ASKING = 5.0
 _NO_HEADERS_ALONE = {405, 501}
 """Answers of a server that sends no header without the file."""
 _TRUE = {"1", "true", "t", "yes", "y", "on"}
+_CHECK = "check the index settings (PIP_INDEX_URL, UV_DEFAULT_INDEX, pip's configuration) and the network"
 _UV_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*=")
 """uv's addresses may stand behind a name: ``internal=https://...``."""
 
@@ -197,6 +201,44 @@ def index_absence(wanted: Wanted, *, using: Settings) -> str:
     return ""
 
 
+def offered(project: str, *, using: Settings) -> list[Offer]:
+    """Return every sdist and wheel of a project that the user's folders and indexes name, in the order of these.
+
+    FetchError when there is none, and when an index does not answer: it may be the one that has the newest.
+    """
+    import requests
+
+    found, said = list(_in_folders(project, using.folders)), []
+    with requests.Session() as session:
+        session.verify = using.verify
+        for index in using.indexes:
+            try:
+                page = _page(session, index, project)
+            except _NoPageError as error:
+                if not error.absent:
+                    raise FetchError(
+                        f"an index does not say what it has of {project}", faults=[str(error)], hint=_CHECK
+                    ) from None
+                said.append(str(error))
+                continue
+            read = (
+                offers.read(one.filename, project, sha256=one.digests.get("sha256", ""), yanked=one.is_yanked)
+                for one in page.packages
+            )
+            found += filter(None, read)
+    if not found:
+        raise FetchError(
+            f"no index has anything of {project}", faults=said or ["no index is configured"], hint=_CHECK
+        )
+    return found
+
+
+def _in_folders(project: str, folders: Iterable[Path]) -> Iterator[Offer]:
+    for path in (path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())):
+        if offer := offers.read(path.name, project):
+            yield offer._replace(sha256=fs.sha256(path))
+
+
 def where(base: str, path: str) -> str:
     """Return where ``path`` below ``base`` lies, as messages may show it."""
     return _without_secrets(_below(base, path))
@@ -228,26 +270,13 @@ def _locate(
     timeout: float | tuple[float, float] | None = None,
 ) -> str:
     """Return the address of the wanted file on the first index that has a file of its name and digest."""
-    import requests
-    from pypi_simple import NoSuchProjectError, PyPISimple, UnsupportedRepoVersionError
-
     said: list[str] = []
     for index in indexes:
         shown = _without_secrets(index)
-        if not index.startswith(("http://", "https://")):
-            said.append(f"{shown}: not an http address")
-            continue
         try:
-            pages = PyPISimple(index, session=session)
-            page = pages.get_project_page(wanted.project, timeout=timeout or _TIMEOUT)
-        except NoSuchProjectError:
-            said.append(f"{shown}: has no project {wanted.project}")
-            continue
-        except (ValueError, UnsupportedRepoVersionError) as error:  # its text may hold the whole address
-            said.append(f"{shown}: its page for {wanted.project} cannot be read ({type(error).__name__})")
-            continue
-        except requests.RequestException as error:
-            said.append(f"{shown}: {_reason(error)}")
+            page = _page(session, index, wanted.project, timeout)
+        except _NoPageError as error:
+            said.append(str(error))
             continue
         named = [package for package in page.packages if package.filename == wanted.file]
         for package in named:
@@ -262,8 +291,35 @@ def _locate(
         said.append(f"{shown}: {what}")
     raise FetchError(
         f"{wanted.file} could not be found", faults=said or ["no index is configured"],
-        hint="check the index settings (PIP_INDEX_URL, UV_DEFAULT_INDEX, pip's configuration) and the network",
+        hint=_CHECK,
     )  # fmt: skip
+
+
+class _NoPageError(Exception):
+    """An index gave no page of a project; ``absent`` when that is because it has none."""
+
+    def __init__(self, index: str, why: str, *, absent: bool = False) -> None:
+        super().__init__(f"{_without_secrets(index)}: {why}")
+        self.absent = absent
+
+
+def _page(
+    session: requests.Session, index: str, project: str, timeout: float | tuple[float, float] | None = None
+) -> ProjectPage:
+    """Return an index's page of a project."""
+    import requests
+    from pypi_simple import NoSuchProjectError, PyPISimple, UnsupportedRepoVersionError
+
+    if not index.startswith(("http://", "https://")):
+        raise _NoPageError(index, "not an http address", absent=True)
+    try:
+        return PyPISimple(index, session=session).get_project_page(project, timeout=timeout or _TIMEOUT)
+    except NoSuchProjectError:
+        raise _NoPageError(index, f"has no project {project}", absent=True) from None
+    except (ValueError, UnsupportedRepoVersionError) as error:  # its text may hold the whole address
+        raise _NoPageError(index, f"its page for {project} cannot be read ({type(error).__name__})") from None
+    except requests.RequestException as error:
+        raise _NoPageError(index, _reason(error)) from None
 
 
 def _download(

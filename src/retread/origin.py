@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -20,11 +20,12 @@ from retread.errors import RecipeError
 from retread.host import Compiler, Python
 from retread.machine import code_digest, download, stored_toolkit, toolkit
 from retread.measures import Measures
-from retread.model import CompileStatement, FileStatement, PatchedTree, SourceTree
+from retread.model import Change, CompileStatement, FileStatement, PatchedTree, SourceTree
 from retread.pinned import pristine
 from retread.plan import Lane, Step, step
 from retread.proof import blob_id
-from retread.recipe import Base, Build, Target, part_for
+from retread.recipe import Base, Build, Target, locked, part_for
+from retread.sandbox import Namespaces, Sandbox
 from retread.store import Kind, digest
 from retread.trees import Trees
 from retread.units import size
@@ -50,6 +51,8 @@ class Wish(NamedTuple):
     cache: bool = True
     fresh: bool = False
     """Compile everything again, whatever the compile cache holds."""
+    image: str | None = None
+    """An image of this machine's, in place of the one that the recipe pins."""
 
 
 class Origin(Protocol):
@@ -147,6 +150,8 @@ class Compiled:
     """A wheel that retread compiles from the tree with the series' native changes."""
 
     lane = Lane.SOURCE
+    stand_ins: tuple[str, ...] = ("compiler.py", "enter.sh", "host.sh")
+    """Programs that run inside the build."""
 
     def __init__(self, trees: Trees, target: str, version: str, wish: Wish) -> None:
         self.trees = trees
@@ -176,8 +181,13 @@ class Compiled:
                 f"there is no recipes/locks/{self.lock_name}.txt",
                 hint=f"make it: retread recipe lock {self.recipe.name}",
             )
-        environment.check_lock(found, self.build.requires, name=self.lock_name)
+        environment.check_lock(found, locked(self.target), name=self.lock_name)
         return found
+
+    @property
+    def manner(self) -> tuple[object, ...]:
+        """What beside tools and variables decides how it is compiled."""
+        return ()
 
     @functools.cached_property
     def toolkit(self) -> Toolkit:
@@ -208,7 +218,7 @@ class Compiled:
     def files(self) -> dict[str, str]:
         """Path -> blob id of the tree that is compiled: the pinned one with the series' native changes."""
         source, patched = self.source.manifest.files, self.patched
-        changes = [one for one in patched.changes if native.is_native(one, self.recipe, source)]
+        changes = [one for one in patched.changes if self.compiles(one)]
         blobs = {
             one.path: blob_id((patched.root / one.path).read_bytes())
             for one in changes
@@ -216,17 +226,20 @@ class Compiled:
         }
         return native.tree(source, changes, blobs)
 
+    def compiles(self, change: Change) -> bool:
+        """Say whether a change of the series is in the tree that is compiled, or comes over it later."""
+        return native.is_native(change, self.recipe, self.source.manifest.files)
+
     @functools.cached_property
     def setting(self) -> str:
         """Digest of everything but the tree that decides what is compiled: tools, environment, variables."""
         stand_ins = [
-            resources.files("retread.inside").joinpath(name).read_text("utf-8")
-            for name in ("compiler.py", "enter.sh", "host.sh")
+            resources.files("retread.inside").joinpath(name).read_text("utf-8") for name in self.stand_ins
         ]
         made_of = (self.toolkit.digest, self.compiler.digest, self.python.digest, self.lock)
         said = (self.recipe.project, self.recipe.version, self.build.environment)
         codes = (self.target.cuda, self.target.architectures, self.target.ptx)
-        return digest("setting", _FORMAT, stand_ins, *made_of, *said, *codes)
+        return digest("setting", _FORMAT, stand_ins, *made_of, *said, *codes, *self.manner)
 
     @functools.cached_property
     def native_digest(self) -> str:
@@ -264,6 +277,18 @@ class Compiled:
         stage.demand_covered(self.recipe, self.files, _facts(entry).read)
         return entry
 
+    @property
+    def room_name(self) -> str:
+        """The name of the room that it is compiled in."""
+        return f"{self.lock_name}-{self.python.number}"
+
+    def sandbox(self, room: Path, scratch: Path) -> Sandbox:
+        """Return where the build in ``room`` runs; ``scratch`` is there for as long."""
+        return Namespaces(self.python, self.compiler)
+
+    def check(self, wheel: Path, scratch: Path) -> None:
+        """Refuse a wheel that was compiled and may not stand; here every wheel may."""
+
     def _compile(self, into: Path) -> None:
         from retread import jobserver, proc
         from retread.schedule import Budget
@@ -286,8 +311,11 @@ class Compiled:
             python=self.python,
             environment=environment,
         )
-        room = f"{self.lock_name}-{self.python.number}"
-        with store.workroom(room) as place, machine.console.step(f"compile {self.recipe.name}") as step:
+        with (
+            store.workroom(self.room_name) as place,
+            store.scratch() as scratch,
+            machine.console.step(f"compile {self.recipe.name}") as step,
+        ):
 
             def changed(state: State) -> None:
                 known = max(state.done + len(state.running) + state.waiting, len(measures.known))
@@ -303,36 +331,49 @@ class Compiled:
                 caller=machine.environment,
                 file=self._file,
                 changed=changed,
+                sandbox=self.sandbox(place, scratch),
             )
             stage.make(order, means, into)
             facts = _facts(into)
+            self.check(into / facts.wheel, scratch)
             measures.learn(facts.units, cached=bool(facts.cache and facts.cache["hits"]))
             step.detail = f"{facts.compiled} units, {size(facts.peak)} of memory at most"
         self._tell(facts)
 
     def environment(self) -> Path:
         """Return the folder of the build environment."""
-        from retread import fs, net
+        return self.installed(
+            digest("environment", self.lock, self.python.executable, self.python.digest), self._install
+        )
+
+    def installed(self, key: str, install: Callable[[Path, Path, Path], None]) -> Path:
+        """Return an environment from the store, or have it made of a lock, into a folder, with a cache."""
+        from retread import fs
         from retread.stages import environment
 
         store = self.machine.store
-        key = digest("environment", self.lock, self.python.executable, self.python.digest)
 
         def build(into: Path) -> None:
             cache, lock = store.root / "uv" / key, into / f"{self.lock_name}.txt"
             lock.write_bytes(self.lock)
             with self.machine.console.step(f"install the build environment of {self.lock_name}"):
-                environment.install(
-                    lock,
-                    self.python.executable,
-                    into,
-                    cache=cache,
-                    settings=net.settings(self.machine.environment),
-                    environment=self.machine.environment,
-                )
+                install(lock, into, cache)
             fs.remove(cache)
 
         return store.make(Kind.ENVIRONMENTS, key, build) / environment.VENV
+
+    def _install(self, lock: Path, into: Path, cache: Path) -> None:
+        from retread import net
+        from retread.stages import environment
+
+        environment.install(
+            lock,
+            self.python.executable,
+            into,
+            cache=cache,
+            settings=net.settings(self.machine.environment),
+            environment=self.machine.environment,
+        )
 
     def _file(self, path: str) -> Path:
         """Return a file of the tree that is compiled; StoreError when the store's copy was changed."""

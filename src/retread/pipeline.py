@@ -6,6 +6,7 @@ Every result is kept under a key made of everything that went into it, so a seco
 from __future__ import annotations
 
 import functools
+import re
 import zlib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -313,10 +314,28 @@ def jobs(
     name = plan.choose_target(loaded.recipe, target) if target else _possible_target(loaded, machine, lane)
     chosen, reason = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
     trees, called = Trees(loaded, machine, use_git=use_git), patched_version(loaded, name)
-    if chosen is Lane.SOURCE:
-        return [Job(trees, name, Compiled(trees, name, called, wish or Wish()), reason)]
-    bases = loaded.recipe.targets[name].base
-    return [Job(trees, name, Official(trees, name, called, base), reason) for base in bases]
+    origins = _origins(trees, name, called, chosen, wish or Wish())
+    return [Job(trees, name, origin, reason) for origin in origins]
+
+
+def _origins(trees: Trees, name: str, called: str, lane: Lane, wish: Wish) -> list[Origin]:
+    """Return where the compiled parts of each wheel of a target come from."""
+    target = trees.recipe.targets[name]
+    if lane is Lane.SOURCE:
+        return [Compiled(trees, name, called, wish)]
+    if lane is Lane.CONTAINER:
+        from retread.contained import Contained
+
+        pythons = [wish.python] if wish.python else target.container.pythons if target.container else ()
+        return [Contained(trees, name, called, wish._replace(python=python)) for python in pythons]
+    version = re.fullmatch(r"3\.\d+(\.\d+)?", wish.python or "")
+    bases = [base for base in target.base if not version or plan.serves(base.file, version[0])]
+    if target.base and not bases:
+        raise PlanError(
+            f"{trees.recipe.name} {name}: no base wheel serves Python {wish.python}",
+            hint=f"there are {', '.join(base.file for base in target.base)}",
+        )
+    return [Official(trees, name, called, base) for base in bases]
 
 
 def _possible_target(loaded: Loaded, machine: Machine, lane: Lane | None) -> str:
@@ -328,7 +347,7 @@ def _possible_target(loaded: Loaded, machine: Machine, lane: Lane | None) -> str
         except PlanError as error:
             passed.append(f"{name}: {error.message}" + "".join(f"; {fault}" for fault in error.faults))
             continue
-        found = obstacles(machine, loaded.toolchains[target.toolchain]) if chosen is Lane.SOURCE else []
+        found = obstacles(machine, loaded.toolchains[target.toolchain]) if chosen is not Lane.OVERLAY else []
         if not found:
             if passed:
                 machine.console.say(f"note: building {name}, since this machine cannot build {passed[0]}")
@@ -355,6 +374,8 @@ def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish:
     loaded = workspace.load(root, said.recipe)
     if said.compiled and wish.python is None:
         wish = wish._replace(python=said.compiled.python)
+    if said.compiled and said.compiled.image and wish.image is None:
+        wish = wish._replace(image=said.compiled.image.partition(" ")[0])
     folder = scratch / "again"
     folder.mkdir()
     again = machine._replace(store=machine.store.anew(_RESULTS, folder))

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from packaging.tags import compatible_tags, cpython_tags
+from packaging.utils import parse_wheel_filename
+
 from retread.errors import PlanError
 from retread.model import Record
 from retread.recipe import Recipe, native_glob
@@ -71,16 +74,9 @@ def choose_lane(
     PlanError names every patch or field that stands in the way.
     """
     obstacles, build = overlay_obstacles(recipe, target, patches), recipe.targets[target].build
-    if forced is Lane.CONTAINER:
-        raise PlanError(
-            f"{recipe.name}: this version of retread cannot build in the container lane yet",
-            hint="leave --lane out, or say --lane source",
-        )
-    if forced is Lane.SOURCE and build is None:
-        raise PlanError(
-            f"{recipe.name} {target}: the source lane is not possible",
-            faults=[f"targets.{target}.build: missing; the recipe does not say how to compile it"],
-        )
+    lacking = _compile_obstacles(recipe, target, forced)
+    if forced and lacking:
+        raise PlanError(f"{recipe.name} {target}: the {forced} lane is not possible", faults=lacking)
     if obstacles and (forced is Lane.OVERLAY or build is None):
         raise PlanError(
             f"{recipe.name} {target}: the overlay lane is not allowed"
@@ -88,8 +84,8 @@ def choose_lane(
             faults=obstacles,
             hint="an overlay takes over compiled code, so a patch on a native input needs the source lane",
         )
-    if forced is Lane.SOURCE:
-        return Lane.SOURCE, "it was asked for"
+    if forced in {Lane.SOURCE, Lane.CONTAINER}:
+        return forced, "it was asked for"
     if obstacles:
         return Lane.SOURCE, "; ".join(obstacles)
     if not patches:
@@ -98,6 +94,28 @@ def choose_lane(
         Lane.OVERLAY,
         f"none of the {len(patches)} patch(es) touches a native input, and a base wheel is pinned",
     )
+
+
+def _compile_obstacles(recipe: Recipe, target: str, lane: Lane | None) -> list[str]:
+    """Return what a lane that compiles lacks in the recipe."""
+    found, wanted = recipe.targets[target], f"targets.{target}"
+    lacking = []
+    if lane in {Lane.SOURCE, Lane.CONTAINER} and found.build is None:
+        lacking.append(f"{wanted}.build: missing; the recipe does not say how to compile it")
+    if lane is Lane.CONTAINER and found.container is None:
+        lacking.append(f"{wanted}.container: missing; the recipe does not say in which image")
+    return lacking
+
+
+def serves(wheel: str, python: str) -> bool:
+    """Say whether a wheel of this file name can be installed by a Python, which is written ``3.12``."""
+    major, minor = (int(part) for part in python.split(".")[:2])
+    fits = {
+        *cpython_tags((major, minor), platforms=["any"]),
+        *compatible_tags((major, minor), platforms=["any"]),
+    }
+    pairs = {(tag.interpreter, tag.abi) for tag in fits}
+    return any((tag.interpreter, tag.abi) in pairs for tag in parse_wheel_filename(wheel)[3])
 
 
 def overlay_obstacles(recipe: Recipe, target: str, patches: Sequence[Patch]) -> list[str]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
+import msgspec
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -67,6 +68,22 @@ def platform_tag(libraries: Iterable[LibraryFacts]) -> str:
     policies = WheelPolicies(libc=Libc.GLIBC, arch=Architecture(found[0].machine))
     asked = {str(index): set(one.versions) for index, one in enumerate(found)}
     return str(policies.versioned_symbols_policy(asked).name)
+
+
+def newer(wheel: WheelFacts, platform: str) -> list[str]:
+    """Return what of a wheel needs a newer machine than ``platform`` (``manylinux_2_28``), by library and symbol."""
+    limit = _glibc_limit([f"{platform}_"])
+    found = _glibc_limit({tag.rpartition("-")[2] for tag in wheel.tags})
+    if found and found <= limit:
+        return []
+    faults = [f"auditwheel found {', '.join(sorted(wheel.tags))}"]
+    for name, facts in wheel.libraries.items():
+        for version in sorted(facts.versions):
+            alone = msgspec.structs.replace(facts, versions=(version,))
+            needs = _glibc_limit([platform_tag([alone])])
+            if not needs or needs > limit:
+                faults.append(f"{name} asks for {version}, which is in manylinux_{'_'.join(map(str, needs))}")
+    return faults
 
 
 def _generic(wheel: WheelFacts) -> Iterator[Check]:

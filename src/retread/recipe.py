@@ -112,6 +112,19 @@ class Build(Table, frozen=True, kw_only=True):
     """Variable -> value, in which the names of ``PLACEHOLDERS`` in braces are replaced."""
 
 
+class Container(Table, frozen=True, kw_only=True):
+    """In what the container lane compiles a target."""
+
+    image: Text
+    """A manylinux image, pinned by digest."""
+    platform: Text
+    """The newest manylinux that the wheels may need: ``manylinux_2_28``."""
+    pythons: tuple[Text, ...]
+    """A wheel is made for each: ``3.12``; for one that serves every Python, the oldest."""
+    test_requires: tuple[Text, ...] = ()
+    """What the wheel needs to be tried, beside what the build environment holds."""
+
+
 class Target(Table, frozen=True, kw_only=True):
     """One output of a recipe."""
 
@@ -124,6 +137,8 @@ class Target(Table, frozen=True, kw_only=True):
     """Official wheels of the pinned commit, for the overlay lane."""
     build: Build | None = None
     """How to compile it, for the source lane."""
+    container: Container | None = None
+    """In what to compile it, for the container lane."""
     toolchain: Text = ""
     """Name of the file in ``recipes/toolchains/``: its ptxas assembles what the base lacks, its nvcc compiles."""
     note: str = ""
@@ -229,6 +244,12 @@ def _for_machine(toolchain: Toolchain, parts: list[Part], machine: str, what: st
         has = ", ".join(dict.fromkeys(part.machine for part in parts)) or "none at all"
         raise PlanError(f"toolchain {toolchain.name} has no {what} for {machine} machines, only for {has}")
     return found
+
+
+def locked(target: Target) -> tuple[str, ...]:
+    """Return what a target's lock pins: what its build requires, and what its wheel is tried with in a container."""
+    build = target.build.requires if target.build else ()
+    return build + (target.container.test_requires if target.container else ())
 
 
 def native_glob(path: str, globs: tuple[str, ...]) -> str:
@@ -363,6 +384,8 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
         yield "base, build: neither is there, so no lane can make it"
     if target.build is not None:
         yield from _build_faults(target, target.build)
+    if target.container is not None:
+        yield from _container_faults(target.container, target.build)
     if target.smoke is not None:
         yield from trial.faults(target.smoke, target.torch)
     expected = "cu" + target.cuda.replace(".", "")
@@ -384,11 +407,15 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
         SpecifierSet(target.torch)
     except InvalidSpecifier:
         yield f"torch: {target.torch!r} is not a version range like '>=2.10' or '==2.6.0'"
-    for index, text in enumerate(target.requires):
+    yield from _requirement_faults("requires", target.requires)
+
+
+def _requirement_faults(field: str, values: tuple[str, ...]) -> Iterator[str]:
+    for index, text in enumerate(values):
         try:
             Requirement(text)
         except InvalidRequirement as error:
-            yield f"requires[{index}]: {text!r}: {str(error).splitlines()[0]}"
+            yield f"{field}[{index}]: {text!r}: {str(error).splitlines()[0]}"
 
 
 def _build_faults(target: Target, build: Build) -> Iterator[str]:
@@ -398,11 +425,7 @@ def _build_faults(target: Target, build: Build) -> Iterator[str]:
         SpecifierSet(build.python)
     except InvalidSpecifier:
         yield f"build.python: {build.python!r} is not a version range like '>=3.10,<3.14'"
-    for index, text in enumerate(build.requires):
-        try:
-            Requirement(text)
-        except InvalidRequirement as error:
-            yield f"build.requires[{index}]: {text!r}: {str(error).splitlines()[0]}"
+    yield from _requirement_faults("build.requires", build.requires)
     for name, value in build.environment.items():
         if name in OURS or name.startswith(("RETREAD_", "SCCACHE_")):
             yield f"build.environment.{name}: is retread's to set"
@@ -414,6 +437,30 @@ def _build_faults(target: Target, build: Build) -> Iterator[str]:
         for one in target.ptx:
             if one not in target.architectures:
                 yield f"ptx: torch's list cannot say PTX for {one} without its machine code; add it to architectures"
+
+
+def _container_faults(container: Container, build: Build | None) -> Iterator[str]:
+    if build is None:
+        yield "build: missing; the container lane compiles as it says"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}", container.image):
+        yield f"container.image: {container.image!r} is not an image pinned by digest (NAME@sha256:...)"
+    if not re.fullmatch(r"manylinux_2_[0-9]{1,3}", container.platform):
+        yield f"container.platform: {container.platform!r} is not like 'manylinux_2_28'"
+    yield from _requirement_faults("container.test-requires", container.test_requires)
+    if not container.pythons:
+        yield "container.pythons: none"
+    for index, python in enumerate(container.pythons):
+        if not re.fullmatch(r"3\.[0-9]{1,2}", python):
+            yield f"container.pythons[{index}]: {python!r} is not like '3.12'"
+        elif build and not _allows(build.python, f"{python}.99"):
+            yield f"container.pythons[{index}]: {python} is outside of build.python, {build.python}"
+
+
+def _allows(wanted: str, version: str) -> bool:
+    try:
+        return SpecifierSet(wanted).contains(version)
+    except InvalidSpecifier:
+        return True  # told elsewhere
 
 
 def _architecture_faults(field: str, values: tuple[Arch, ...], cuda: str) -> Iterator[str]:

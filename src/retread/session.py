@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from retread.arch import Arch
     from retread.machine import Machine
 
 
@@ -43,3 +44,14 @@ def existing(file: Path) -> Path:
     if not file.is_file():
         raise UsageError(f"there is no file {file}")
     return file
+
+
+def architecture(text: str) -> Arch:
+    """Return an architecture that a GPU has; UsageError with the near miss for any other."""
+    from retread import arch
+    from retread.errors import UsageError
+    from retread.strict import near_miss
+
+    if text not in arch.FIRST_CUDA:
+        raise UsageError(f"no GPU has the architecture {text!r}{near_miss(text, arch.FIRST_CUDA)}")
+    return arch.parse(text)

@@ -67,7 +67,7 @@ def table(report: SmokeReport) -> str:
     ]
     for run in report.runs:
         lines += ["", *_run(run, report.project)]
-    return _text([*lines, "", *_wrapped(untouched_words(report), "")])
+    return plain([*lines, "", *wrapped(untouched_words(report), "")])
 
 
 def evidence(reports: Sequence[SmokeReport]) -> str:
@@ -75,7 +75,7 @@ def evidence(reports: Sequence[SmokeReport]) -> str:
     lines: list[str] = []
     for digest in dict.fromkeys(report.sha256 for report in reports):
         lines += ["", *_evidence([report for report in reports if report.sha256 == digest])]
-    return _text(lines[1:] or ["no smoke reports"])
+    return plain(lines[1:] or ["no smoke reports"])
 
 
 def verdict(report: SmokeReport) -> str:
@@ -265,13 +265,13 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> list[Group]:
 
 
 def _run(run: Run, project: str) -> Iterator[str]:
-    yield from _wrapped(f"{run.level}: {', '.join(surroundings(run))}, {run.seconds:.1f} s", "", "    ")
+    yield from wrapped(f"{run.level}: {', '.join(surroundings(run))}, {run.seconds:.1f} s", "", "    ")
     if run.surroundings.outside:
-        yield from _wrapped(f"outside of what the wheel promises: {run.surroundings.outside}", "  ", "    ")
+        yield from wrapped(f"outside of what the wheel promises: {run.surroundings.outside}", "  ", "    ")
     if run.unable:
-        yield from _wrapped(f"could not run here: {run.unable}", "  ", "    ")
+        yield from wrapped(f"could not run here: {run.unable}", "  ", "    ")
         return
-    yield from _columns(
+    yield from columns(
         ("suite", "passed", "failed", "skipped"),
         [(name, *map(str, tally(cases))) for name, cases in suites(run).items()],
     )
@@ -281,13 +281,13 @@ def _run(run: Run, project: str) -> Iterator[str]:
     yield from _groups("notes:", notes(run))
     yield from _errors(errors(run))
     yield from _speeds(speeds(run), project)
-    yield from _wrapped(sentence(run), "  ")
+    yield from wrapped(sentence(run), "  ")
 
 
 def _failure(case: Case, level: Level) -> Iterator[str]:
     yield f"  FAILED {case.id} ({case.seconds:.1f} s)"
     for name, words in facts(case, level).items():
-        yield from _wrapped(f"{name}: {words}", "    ", "      ")
+        yield from wrapped(f"{name}: {words}", "    ", "      ")
 
 
 def _groups(title: str, groups: Sequence[Group]) -> Iterator[str]:
@@ -295,7 +295,7 @@ def _groups(title: str, groups: Sequence[Group]) -> Iterator[str]:
         yield f"  {title}"
     for text, size, example in groups:
         label = f"{size:>7}  "
-        yield from _wrapped(text, label, " " * len(label))
+        yield from wrapped(text, label, " " * len(label))
         yield f"{'':{len(label)}}{'for example ' if size > 1 else ''}{example}"
 
 
@@ -312,7 +312,7 @@ def _errors(found: Sequence[Error]) -> Iterator[str]:
         rows.append((_cut(name), str(len(members)), str(odd or "-"), shown(ratio), case))
     if rows:
         yield "  errors, as a part of their tolerance:"
-        yield from _columns(("operator", "cases", "not finite", "worst", "in"), rows, text=(0, 4))
+        yield from columns(("operator", "cases", "not finite", "worst", "in"), rows, text=(0, 4))
 
 
 def _speeds(found: Sequence[Speed], project: str) -> Iterator[str]:
@@ -320,7 +320,7 @@ def _speeds(found: Sequence[Speed], project: str) -> Iterator[str]:
         yield f"  speed; a ratio above 1 means that {project} is faster than torch:"
         heads = ("shape", f"{project} ms", "torch ms", "ratio", "TFLOP/s")
         rows = [(_cut(one.shape), *map(shown, (one.own, one.torch, one.ratio, one.tflops))) for one in found]
-        yield from _columns(heads, rows)
+        yield from columns(heads, rows)
 
 
 def _evidence(reports: Sequence[SmokeReport]) -> Iterator[str]:
@@ -328,10 +328,10 @@ def _evidence(reports: Sequence[SmokeReport]) -> Iterator[str]:
     yield reports[0].wheel
     yield f"sha256 {reports[0].sha256}"
     heads = ("level", "result", "GPU", "torch", "Triton", "passed", "failed", "skipped", "remarks")
-    yield from _columns(heads, [_evidence_row(run) for run in runs], text=(0, 1, 2, 3, 4, 8))
+    yield from columns(heads, [_evidence_row(run) for run in runs], text=(0, 1, 2, 3, 4, 8))
     failed = Counter(f"{run.level} {case.id}: {case.reason}" for run in runs for case in failures(run))
     for words, times in failed.items():
-        yield from _wrapped(f"FAILED {words}{f' ({times} times)' if times > 1 else ''}", "  ", "    ")
+        yield from wrapped(f"FAILED {words}{f' ({times} times)' if times > 1 else ''}", "  ", "    ")
     left = Counter(name for report in reports for name in untouched(report))
     for name, times in sorted(left.items()):
         whole = "every report" if times == len(reports) else f"{times} of {len(reports)} reports"
@@ -364,7 +364,7 @@ def architectures(run: Run) -> list[str]:
     return sorted(found, key=lambda one: (len(one.partition(".")[0]), one))
 
 
-def _columns(
+def columns(
     heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, text: Sequence[int] = (0,)
 ) -> Iterator[str]:
     """Yield rows below their heads; columns of ``text`` begin together, the others end together."""
@@ -377,7 +377,7 @@ def _columns(
         yield "    " + "  ".join(cells)
 
 
-def _wrapped(text: str, first: str, rest: str | None = None) -> list[str]:
+def wrapped(text: str, first: str, rest: str | None = None) -> list[str]:
     """Break a sentence into lines, but no word: ids and paths are there to be copied."""
     return textwrap.wrap(
         text,
@@ -393,7 +393,7 @@ def _cut(text: str, width: int = 44) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
-def _text(lines: Iterable[str]) -> str:
+def plain(lines: Iterable[str]) -> str:
     """Join lines; what a terminal would obey instead of showing is replaced."""
     return "\n".join("".join(map(_harmless, line)).rstrip() for line in lines)
 

@@ -114,9 +114,13 @@ class Bench:
         recipe: str = SMOKE,
         wheel: str = WHEEL,
         out: str = "kit.pyz",
+        blank: bool = False,
         **more: str,
     ) -> Path:
-        """Write a kit of tinycuda's wheel with one suite; ``more`` are files of the wheel and of the suites."""
+        """Write a kit of tinycuda's wheel with one suite; ``more`` are files of the wheel and of the suites.
+
+        With ``blank``, the wheel lies beside the kit and not in it.
+        """
         files = wheel_files()
         files |= {name: text.encode() for name, text in more.items() if "/" in name}
         (self.folder / wheel).write_bytes(make_wheel(files))
@@ -128,16 +132,13 @@ class Bench:
         found = parse_recipe((head + recipe).encode(), name="tiny-1.0")
         (self.folder / "read").mkdir(exist_ok=True)
         facts, _ = contents.examine(self.folder / wheel, self.folder / "read")
-        kit.write(
-            self.folder / out,
-            self.folder / wheel,
-            facts,
-            statement.promise(found, found.targets["cu128"], facts.version),
-            recipe=found,
-            target="cu128",
-            programs=kit.suites(found, self.folder / "work"),
-            runtime=(),
-        )
+        promise = statement.promise(found, found.targets["cu128"], facts.version)
+        programs = kit.suites(found, self.folder / "work")
+        said: dict[str, Any] = {"recipe": found, "target": "cu128", "programs": programs, "runtime": ()}
+        if blank:
+            kit.write_blank(self.folder / out, promise, **said)
+        else:
+            kit.write(self.folder / out, self.folder / wheel, facts, promise, **said)
         return self.folder / out
 
     def start(self, path: Path, *options: str, before: tuple[str, ...] = (), **environment: str) -> Any:
@@ -188,6 +189,27 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 # It runs.
+
+
+def test_a_kit_without_a_wheel_tries_the_one_that_it_is_told_as_one_of_its_own(bench: Bench) -> None:
+    whole, blank = bench.make(), bench.make(out="blank.pyz", blank=True)
+    wheel = bench.folder / WHEEL
+    own, told = bench.run(whole), bench.run(blank, "--wheel", str(wheel))
+    assert (told.code, own.code) == (0, 0), told.err
+    assert own.report is not None
+    assert told.report is not None
+    for name in ("wheel", "sha256", "project", "version", "target"):
+        assert getattr(own.report, name) == getattr(told.report, name)
+    assert own.cases("static").keys() == told.cases("static").keys()
+    assert own.report.runs[0].untouched == told.report.runs[0].untouched == (LIBRARY,)
+    assert (bench.run(blank).code, bench.run(blank).report) == (17, None)
+    assert "this kit holds no wheel; name the one to try: --wheel FILE" in bench.run(blank).err
+    both = bench.run(whole, "--wheel", str(wheel))
+    assert (both.code, both.report) == (17, None)
+    assert f"this kit tries {WHEEL} and no other wheel" in both.err
+    missing = bench.run(blank, "--wheel", str(bench.folder / "gone.whl"))
+    assert (missing.code, missing.report) == (17, None)
+    assert "gone.whl is not a wheel that can be tried" in missing.err
 
 
 def test_the_same_inputs_give_the_same_bytes(bench: Bench) -> None:

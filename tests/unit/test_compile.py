@@ -16,6 +16,7 @@ from retread.jobserver import Failed
 from retread.model import Sha256
 from retread.recipe import Build, Pin, Recipe, Sdist, Target
 from retread.room import Layout
+from retread.sandbox import Namespaces
 from retread.schedule import Budget
 from retread.stages import compile as stage
 
@@ -51,13 +52,18 @@ def order(root: Path, **changes: Any) -> stage.Order:
         setting="s",
         time=1_700_000_000,
         toolkit=root / "kit",
-        compiler=Compiler(c="/usr/bin/gcc-13", cxx="/usr/bin/g++-13", version="g++ 13.2", digest=DIGEST),
-        python=Python(
-            executable="/usr/bin/python3.12", prefix="/usr", version="3.12.1", number="3.12", digest=DIGEST
-        ),
+        compiler=COMPILER,
+        python=PYTHON,
         environment=root / "env",
     )
     return found._replace(**changes)
+
+
+PYTHON = Python(
+    executable="/usr/bin/python3.12", prefix="/usr", version="3.12.1", number="3.12", digest=DIGEST
+)
+COMPILER = Compiler(c="/usr/bin/gcc-13", cxx="/usr/bin/g++-13", version="g++ 13.2", digest=DIGEST)
+HERE = Namespaces(PYTHON, COMPILER)
 
 
 def means(root: Path, **changes: Any) -> stage.Means:
@@ -71,6 +77,7 @@ def means(root: Path, **changes: Any) -> stage.Means:
         caller={},
         file=lambda path: root / path,
         changed=lambda _: None,
+        sandbox=HERE,
     )
     return found._replace(**changes)
 
@@ -280,9 +287,9 @@ CALLER = {
 
 
 def command(root: Path, **changes: Any) -> tuple[list[str], dict[str, str]]:
-    given, outer = stage._command(
-        order(root), means(root, caller=CALLER, **changes), LAYOUT, Path("/control")
-    )
+    layout = changes.pop("layout", LAYOUT)
+    work = stage._work(order(root), means(root, **{"caller": CALLER, **changes}), layout, Path("/control"))
+    given, outer = HERE.command(work)
     return [str(one) for one in given], outer
 
 
@@ -311,9 +318,9 @@ def test_a_build_has_no_network_where_there_are_namespaces(tmp_path: Path) -> No
     assert given[at + 3 : at + 9] == [*LAYOUT.binds[0], *LAYOUT.binds[1]]
     assert given[0] == "unshare"
     free = Layout(False, "-", "/r/source", "/r", "/k", "/e", ())
-    without, _ = stage._command(order(tmp_path), means(tmp_path), free, Path("/control"))
+    without, _ = command(tmp_path, layout=free)
     assert without[0] == "sh"
-    assert list(map(str, without[2:5])) == ["-", "on", "-"]
+    assert without[2:5] == ["-", "on", "-"]
 
 
 def test_the_cache_s_own_variables_are_defaults_that_a_caller_overrides(tmp_path: Path) -> None:
@@ -321,9 +328,7 @@ def test_the_cache_s_own_variables_are_defaults_that_a_caller_overrides(tmp_path
     assert (outer["SCCACHE_DIR"], outer.get("SCCACHE_RECACHE")) == (f"{tmp_path}/cache", None)
     _, outer = command(tmp_path, recache=True)
     assert outer["SCCACHE_RECACHE"] == "1"
-    _, outer = stage._command(
-        order(tmp_path), means(tmp_path, caller={"SCCACHE_DIR": "/theirs"}), LAYOUT, Path("/control")
-    )
+    _, outer = command(tmp_path, caller={"SCCACHE_DIR": "/theirs"})
     assert outer["SCCACHE_DIR"] == "/theirs"
 
 
@@ -359,7 +364,7 @@ def kit(root: Path, body: str) -> Path:
 
 
 def test_a_compiler_that_is_tried_is_tried_for_every_architecture(tmp_path: Path) -> None:
-    stage._try_tools(order(kit(tmp_path, "exit 0")), tmp_path)
+    stage._try_tools(order(kit(tmp_path, "exit 0")), means(tmp_path))
     asked = (tmp_path / "asked").read_text()
     assert "-ccbin /usr/bin/g++-13" in asked
     codes = [one for one in asked.split() if one.startswith("arch=")]
@@ -384,7 +389,7 @@ def test_a_compiler_that_cannot_do_it_is_told_before_the_long_build(
     tmp_path: Path, said: str, hint: str
 ) -> None:
     with pytest.raises(CompileError) as caught:
-        stage._try_tools(order(kit(tmp_path, f'echo "{said}" >&2; exit 1')), tmp_path)
+        stage._try_tools(order(kit(tmp_path, f'echo "{said}" >&2; exit 1')), means(tmp_path))
     assert caught.value.message == (
         f"demo-1.2: CUDA 13.0 and g++ 13.2 do not compile an empty kernel: {said}"
     )

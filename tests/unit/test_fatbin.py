@@ -140,7 +140,7 @@ def test_unknown_compression_is_refused() -> None:
         fatbin.ptx(fatbin.ptx_for(one, Arch("8.0")))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=26, deadline=None)
 @given(
     variant=st.sampled_from(VARIANTS),
     edits=st.lists(

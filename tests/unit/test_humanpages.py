@@ -339,7 +339,7 @@ def nasty(bad: str) -> list[Page]:
     ]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(st.text(st.sampled_from("<>&\"'/={}%# abc")).map(lambda text: f"x{text}x"))
 def test_no_text_changes_the_markup(bad: str) -> None:
     assert [shape(page) for page in nasty(bad)] == [shape(page) for page in nasty("x")]
@@ -358,7 +358,7 @@ def test_characters_that_no_page_may_hold_are_replaced() -> None:
     assert "The reason: \ufffd\ufffd" in page.decode()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(st.permutations([hosted(version=version) for version in VERSIONS] + [hosted(file="demo-b.whl")]))
 def test_the_order_of_the_files_does_not_matter(files: list[Hosted]) -> None:
     ordered = sorted(files, key=lambda one: one.file)

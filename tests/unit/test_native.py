@@ -112,7 +112,7 @@ def test_what_a_depfile_says(depfile: str, found: list[str]) -> None:
     assert list(native.dependencies(depfile)) == found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.text("ab/ #$.\\", min_size=1, max_size=8), max_size=5))
 def test_every_name_comes_back_as_make_would_read_it(names: list[str]) -> None:
     names = [one.strip(" \\") or "x" for one in names]

@@ -9,7 +9,7 @@ from retread import plan
 from retread.errors import PlanError
 from retread.model import Change, ChangeKind, Sha256
 from retread.plan import Lane
-from retread.recipe import Base, Build, Pin, Recipe, Sdist, Target
+from retread.recipe import Base, Build, Container, Pin, Recipe, Sdist, Target
 from retread.series import Patch
 
 DIGEST = Sha256(64 * "a")
@@ -165,9 +165,32 @@ def test_no_base_wheel() -> None:
     assert refusal("cu130")[1] == "  - targets.cu130.base: no base wheel is pinned"
 
 
-@pytest.mark.parametrize("target", ["cu128", "cu140"])
-def test_the_container_lane_is_not_there_yet(target: str) -> None:
-    assert refusal(target, patch("0001-a.patch", "demo/x.py"), forced=Lane.CONTAINER) == [
-        "demo-1.2: this version of retread cannot build in the container lane yet",
-        "  next: leave --lane out, or say --lane source",
+def test_the_container_lane_needs_a_build_and_an_image() -> None:
+    mended = patch("0001-a.patch", "demo/x.py")
+    build = "targets.cu128.build: missing; the recipe does not say how to compile it"
+    image = "targets.{}.container: missing; the recipe does not say in which image"
+    assert refusal("cu128", mended, forced=Lane.CONTAINER) == [
+        "demo-1.2 cu128: the container lane is not possible",
+        f"  - {build}",
+        f"  - {image.format('cu128')}",
     ]
+    assert refusal("cu140", forced=Lane.CONTAINER)[1:] == [f"  - {image.format('cu140')}"]
+    asked = Container(image=f"example.org/i@sha256:{DIGEST}", platform="manylinux_2_28", pythons=("3.12",))
+    target = replace(RECIPE.targets["cu140"], container=asked)
+    recipe = replace(RECIPE, targets={"cu140": target})
+    assert plan.choose_lane(recipe, "cu140", [mended], Lane.CONTAINER) == (Lane.CONTAINER, "it was asked for")
+
+
+@pytest.mark.parametrize(
+    ("wheel", "python", "serves"),
+    [
+        ("demo-1-cp310-cp310-manylinux_2_28_x86_64.whl", "3.10", True),
+        ("demo-1-cp310-cp310-manylinux_2_28_x86_64.whl", "3.11.4", False),
+        ("demo-1-cp39-abi3-manylinux_2_28_x86_64.whl", "3.12", True),
+        ("demo-1-cp311-abi3-manylinux_2_28_x86_64.whl", "3.10", False),
+        ("demo-1-py39-none-manylinux_2_28_x86_64.whl", "3.14", True),
+        ("demo-1-py3-none-manylinux_2_28_x86_64.whl", "3.9", True),
+    ],
+)
+def test_which_python_a_base_wheel_serves(wheel: str, python: str, serves: bool) -> None:
+    assert plan.serves(wheel, python) is serves

@@ -354,3 +354,18 @@ def test_the_machine_is_the_libraries_own() -> None:
 
 def test_without_libraries_there_is_no_platform() -> None:
     assert policy.platform_tag([]) == ""
+
+
+def test_what_needs_a_newer_machine_than_was_promised_is_named() -> None:
+    tagged = wheel("cp39-abi3-manylinux_2_24_x86_64")
+    assert policy.newer(tagged, "manylinux_2_28") == []
+    new = library(versions=("GLIBC_2.14", "GLIBC_2.34", "GLIBCXX_3.4.19"))
+    found = replace(wheel("cp39-abi3-manylinux_2_34_x86_64"), libraries={LIB: new, FA3: library(versions=())})
+    assert policy.newer(found, "manylinux_2_28") == [
+        "auditwheel found cp39-abi3-manylinux_2_34_x86_64",
+        "demo/_C.so asks for GLIBC_2.34, which is in manylinux_2_34",
+    ]
+    assert (
+        policy.newer(wheel("cp39-abi3-linux_x86_64"), "manylinux_2_28")[0]
+        == "auditwheel found cp39-abi3-linux_x86_64"
+    )

@@ -228,7 +228,7 @@ def test_folders_without_end_are_refused(repository: Repository) -> None:
     assert said.startswith("not a commit proof: maximum recursion depth exceeded")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(st.binary(min_size=1, max_size=6), st.floats(0, 1))
 def test_changed_bytes_never_prove_another_listing(repository: Repository, junk: bytes, where: float) -> None:
     sound = repository.proof(repository.files())

@@ -323,6 +323,38 @@ def test_a_build_needs_no_base_wheel() -> None:
     assert faults((base, "")) == ("targets.cu128.base, build: neither is there, so no lane can make it",)
 
 
+CONTAINER = f"""
+[targets.cu128.container]
+image = "example.org/many@sha256:{64 * "a"}"
+platform = "manylinux_2_28"
+pythons = ["3.10", "3.12"]
+"""
+
+
+def test_a_container_is_read_and_every_fault_of_it_told() -> None:
+    text = GOOD + BUILD + CONTAINER
+    container = parse_recipe(text.encode(), name="demo-1.2").targets["cu128"].container
+    assert container is not None
+    assert (container.platform, container.pythons) == ("manylinux_2_28", ("3.10", "3.12"))
+    EDITOR.validate(tomllib.loads(text))
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe((GOOD + CONTAINER).encode(), name="demo-1.2")
+    assert caught.value.faults == ("targets.cu128.build: missing; the container lane compiles as it says",)
+    wrong = CONTAINER
+    for old, new in (("@sha256:", ":"), ("x_2_28", "x2014"), ('"3.10", "3.12"', '"3.9", "3.10-dev"')):
+        assert wrong.count(old) == 1
+        wrong = wrong.replace(old, new)
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe((GOOD + BUILD + wrong).encode(), name="demo-1.2")
+    image = f"'example.org/many:{64 * 'a'}'"
+    assert caught.value.faults == (
+        f"targets.cu128.container.image: {image} is not an image pinned by digest (NAME@sha256:...)",
+        "targets.cu128.container.platform: 'manylinux2014' is not like 'manylinux_2_28'",
+        "targets.cu128.container.pythons[0]: 3.9 is outside of build.python, >=3.10,<3.14",
+        "targets.cu128.container.pythons[1]: '3.10-dev' is not like '3.12'",
+    )
+
+
 KNOWN = "version, architectures, torch-architectures, cuda-home, site-packages"
 BUILD_FAULTS = {
     "no toolchain": (
@@ -585,7 +617,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return [place for key in keys for place in [(value, key), *places(value[key])]]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(st.data())
 def test_a_mutated_recipe_raises_nothing_but_a_recipe_error(data: st.DataObject) -> None:
     document = tomllib.loads(GOOD)
@@ -604,7 +636,7 @@ def test_a_mutated_recipe_raises_nothing_but_a_recipe_error(data: st.DataObject)
         assert isinstance(parse_recipe(text.encode(), name="demo-1.2"), Recipe)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(st.binary(max_size=30), st.integers(0, len(GOOD)))
 def test_bytes_in_a_recipe_raise_nothing_but_a_recipe_error(junk: bytes, at: int) -> None:
     data = GOOD.encode()

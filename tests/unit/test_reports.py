@@ -109,7 +109,7 @@ def test_what_could_not_be_written_again_as_it_is_is_refused(changes: dict[str, 
     assert "was edited or damaged" in refused(first_case(**changes)).message
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(st.integers(0, len(WRITTEN) - 1), st.binary(max_size=4))
 def test_damage_raises_nothing_but_an_evidence_error(at: int, junk: bytes) -> None:
     data = WRITTEN[:at] + junk + WRITTEN[at + len(junk) :]
@@ -117,7 +117,7 @@ def test_damage_raises_nothing_but_an_evidence_error(at: int, junk: bytes) -> No
         assert reports.parse(data, name="r.json") == SAMPLE
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(
     st.dictionaries(
         st.text(max_size=5),

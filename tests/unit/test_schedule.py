@@ -79,7 +79,7 @@ def test_one_starts_even_if_it_alone_is_over_the_budget_and_then_it_is_alone() -
 _SIZE = st.one_of(st.none(), st.integers(0, 12 * GIB))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["nvcc", "g++"]), _SIZE, st.floats(0, 1000)), max_size=12),
     st.integers(1, 6),

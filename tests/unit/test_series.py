@@ -363,7 +363,7 @@ def test_a_copy_leaves_its_source(repository: Path) -> None:
     assert changes(diff) == [("demo/old.py", "modify"), ("demo/copy.py", "add")]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=33)
 @given(
     st.sampled_from(SERIES),
     st.lists(

@@ -90,7 +90,7 @@ def test_every_single_flipped_bit_is_refused() -> None:
     assert [bit for bit in bits if not is_refused(flipped(ENVELOPE, bit), [ANNA, BERT])] == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=33, deadline=None)
 @given(st.binary(min_size=1, max_size=300), st.data())
 def test_a_flipped_bit_is_refused_in_any_envelope(payload: bytes, data: st.DataObject) -> None:
     envelope = signing.sign(payload, TYPE, ANNA)
@@ -98,14 +98,14 @@ def test_a_flipped_bit_is_refused_in_any_envelope(payload: bytes, data: st.DataO
     assert is_refused(flipped(envelope, bit), [ANNA, BERT])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=66, deadline=None)
 @given(st.binary(max_size=200))
 def test_rubbish_is_refused_in_words(data: bytes) -> None:
     with pytest.raises(GateError, match="no DSSE envelope"):
         signing.verify(data, [ANNA], name="e")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=33, deadline=None)
 @given(st.binary(max_size=300), st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_any_payload_and_type_come_back(payload: bytes, kind: str) -> None:
     assert signing.verify(signing.sign(payload, kind, BERT), [BERT], name="e") == (payload, kind, (BERT.id,))

@@ -124,7 +124,7 @@ _VALUES = st.recursive(
 _KEYS = st.sampled_from(["name", "leaves", "by-name", "colour", "flag", "size", "two-words", "level"])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(
     st.dictionaries(
         _KEYS, _VALUES | st.lists(st.dictionaries(_KEYS, _VALUES, max_size=4), max_size=2), max_size=6

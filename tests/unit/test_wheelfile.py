@@ -255,22 +255,6 @@ def test_installer_and_unzip_take_the_patched_wheel(tmp_path: Path) -> None:
     assert os.access(tmp_path / "purelib/demo_pkg/_C.so", os.X_OK)
 
 
-def test_pip_takes_the_patched_wheel(tmp_path: Path) -> None:
-    pytest.importorskip("pip")
-    path = patch(build(tmp_path), tmp_path / "out")
-    command = [sys.executable, "-I", "-m", "pip", "--isolated", "--disable-pip-version-check", "install"]
-    command += [
-        "--no-deps",
-        "--no-index",
-        "--no-compile",
-        "--no-cache-dir",
-        "--target",
-        str(tmp_path / "purelib"),
-    ]
-    subprocess.run([*command, str(path)], check=True, capture_output=True)
-    _check_installed(tmp_path / "purelib")
-
-
 def _check_installed(folder: Path) -> None:
     assert (folder / "demo_pkg/__init__.py").read_bytes() == b"ANSWER = 43\n" * 9
     assert (folder / "demo_pkg/_C.so").read_bytes() == LIBRARY

@@ -368,7 +368,7 @@ EDITS: dict[str, Callable[[bytearray, int, int], None]] = {
 MUTATIONS = st.tuples(st.sampled_from(sorted(EDITS)), st.integers(0, len(BASE) - 1), st.integers(0, 255))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(MUTATIONS, min_size=1, max_size=4))
 def test_mutated_archives_are_refused_or_read_as_zipfile_reads_them(
     tmp_path: Path, mutations: list[tuple[str, int, int]]

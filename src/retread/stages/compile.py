@@ -13,7 +13,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,12 +25,12 @@ from retread.jobserver import Failed, Jobserver, State
 from retread.model import Record, Sha256
 from retread.recipe import Recipe, Target
 from retread.room import LOG, Layout
+from retread.sandbox import Sandbox, Work
 from retread.schedule import Budget, Measure
 
 FACTS = "compile.json"
 _SEEDS = (12, 9)
 """The first CUDA release whose nvcc takes a seed for the names that it makes up."""
-_CACHE_VARIABLES = ("SCCACHE_", "AWS_", "GOOGLE_", "ACTIONS_", "ALIBABA_", "TENCENTCLOUD_", "RUST_LOG")
 
 
 class Order(NamedTuple):
@@ -66,6 +65,8 @@ class Means(NamedTuple):
     """Compile everything again and put it into the cache."""
     caller: Mapping[str, str]
     """The caller's environment, of which the cache's server alone gets its own variables."""
+    sandbox: Sandbox
+    """Where it runs."""
     file: Callable[[str], Path]
     """Path in the tree -> a file with its bytes and mode."""
     changed: Callable[[State], None]
@@ -129,13 +130,13 @@ def make(order: Order, means: Means, into: Path) -> None:
     CompileError says which unit failed and how; StoreError when the disk is full; RecipeError when something was
     compiled in that no native input names. What was compiled stays in the room for the next run.
     """
-    place = means.room
+    place, sandbox = means.room, means.sandbox
     if not room.is_known(place, order.setting):
-        _try_tools(order, place)
+        _try_tools(order, means)
     room.enter(place, order.setting, order.files, means.file)
-    others = (order.python.executable, order.compiler.cxx)
-    layout = room.layout(place, order.toolkit, order.environment, others)
+    layout = sandbox.layout(place, order.toolkit, order.environment)
     control = Path(tempfile.mkdtemp(prefix="retread-"))
+    sandbox.clear()
     try:
         tools = room.put_tools(place, order.toolkit, order.compiler, layout)
         (control / "control.json").write_bytes(
@@ -149,26 +150,26 @@ def make(order: Order, means: Means, into: Path) -> None:
             changed=means.changed,
             compiled=lambda one: room.note(place, one, layout),
         ) as server:
-            command, env = _command(order, means, layout, control)
+            command, env = sandbox.command(_work(order, means, layout, control))
             code = proc.run_logged(command, env=env, cwd=place, log=place / LOG, started=server.watch)
         if code or server.failed:
             raise _failure(order, means, code, server.failed, server.peak)
         _collect(order, means, layout, server, into)
     finally:
+        sandbox.clear()
         shutil.rmtree(control, ignore_errors=True)
 
 
-def _try_tools(order: Order, place: Path) -> None:
+def _try_tools(order: Order, means: Means) -> None:
     """Compile next to nothing for every architecture, so that a machine that cannot do it says so at once."""
-    source, target = place / "try.cu", order.target
+    source, target = means.room / "try.cu", order.target
     source.write_text("__global__ void retread_try() {}\n", "utf-8")
     codes = [(one, "sm") for one in target.architectures] + [(one, "compute") for one in target.ptx]
     command: list[str | Path] = [order.toolkit / "bin" / "nvcc", "-ccbin", order.compiler.cxx, "-c", source]
     for one, kind in codes:
         name = arch.sm(one).removeprefix("sm_")
         command += ["-gencode", f"arch=compute_{name},code={kind}_{name}"]
-    env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
-    done = proc.run([*command, "-o", place / "try.o"], env=env, check=False)
+    done = means.sandbox.attempt([*command, "-o", means.room / "try.o"], folders=(means.room, order.toolkit))
     if done.code:
         said = done.stdout + done.stderr
         hint = "a recipe builds for what its target's CUDA knows"
@@ -181,7 +182,7 @@ def _try_tools(order: Order, place: Path) -> None:
         )
 
 
-# The command.
+# What the build is told.
 
 
 def _control(
@@ -189,6 +190,9 @@ def _control(
 ) -> dict[str, object]:
     """Return what the compilers' stand-ins have to know."""
     seed = means.cache is None and tuple(map(int, order.target.cuda.split("."))) >= _SEEDS
+    apart = (
+        {} if layout.source.startswith(f"{layout.room}/") else {layout.source: f"/retread/room/{room.SOURCE}"}
+    )
     return {
         "socket": str(control / "s"),
         "tools": tools,
@@ -199,15 +203,13 @@ def _control(
             layout.room: "/retread/room",
             layout.toolkit: "/retread/toolkit",
             layout.environment: "/retread/environment",
+            **apart,
         },
         "seed": seed,
     }
 
 
-def _command(
-    order: Order, means: Means, layout: Layout, control: Path
-) -> tuple[list[str | Path], dict[str, str]]:
-    """Return the whole command of a build, and the environment that the compile cache alone sees."""
+def _work(order: Order, means: Means, layout: Layout, control: Path) -> Work:
     assert order.target.build is not None
     given = native.environment(
         order.recipe,
@@ -215,9 +217,7 @@ def _command(
         cuda_home=f"{layout.room}/cuda",
         site_packages=f"{layout.environment}/lib/python{order.python.number}/site-packages",
     )
-    bins = [f"{layout.room}/bin", f"{layout.room}/cuda/bin", f"{layout.environment}/bin", "/usr/bin", "/bin"]
-    env = given | {
-        "PATH": ":".join(bins),
+    variables = given | {
         "HOME": f"{layout.room}/home",
         "LC_ALL": "C.UTF-8",
         "TZ": "UTC",
@@ -228,7 +228,6 @@ def _command(
         "MAX_JOBS": str(_WINDOW),
         "SOURCE_DATE_EPOCH": str(order.time),
         "PYTHONHASHSEED": "0",
-        "PYTHONPATH": f"{layout.room}/trace",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",
         "GIT_DIR": os.devnull,
@@ -236,34 +235,9 @@ def _command(
         "RETREAD_EXECUTED": f"{layout.room}/{room.EXECUTED}",
         "SCCACHE_SERVER_UDS": str(control / "cache"),
     }
-    build = [
-        f"{layout.environment}/bin/python",
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--skip-dependency-check",
-    ]
-    build += ["--outdir", f"{layout.room}/{room.OUT}", layout.source]
-    enter = resources.files("retread.inside").joinpath("enter.sh")
-    command: list[str | Path] = [*room.unshare()] if layout.fixed else []
-    command += ["sh", str(enter), layout.place, "off" if layout.fixed else "on", str(means.cache or "-")]
-    for bind in layout.binds:
-        command += bind
-    command += ["--", "env", "-i", *(f"{name}={value}" for name, value in sorted(env.items())), *build]
-    outer = {name: value for name, value in means.caller.items() if name.startswith(_CACHE_VARIABLES)}
-    outer = {"SCCACHE_DIR": str(means.cache_folder), "SCCACHE_CACHE_SIZE": "20G"} | outer
-    outer |= {"SCCACHE_RECACHE": "1"} if means.recache else {}
-    outer |= {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "LC_ALL": "C",
-        "SCCACHE_SERVER_UDS": str(control / "cache"),
-        "SCCACHE_IDLE_TIMEOUT": "0",
-        "SCCACHE_DIRECT": "false",  # every unit is preprocessed, which tells what it was made of
-        "RETREAD_CACHE_LOG": str(means.room / room.CACHE_LOG),
-        "RETREAD_CACHE_STATS": str(means.room / room.CACHE_STATS),
-    }
-    return command, outer
+    return Work(
+        layout, means.room, control, variables, means.cache, means.cache_folder, means.recache, means.caller
+    )
 
 
 _WINDOW = 64
@@ -292,12 +266,6 @@ def _collect(order: Order, means: Means, layout: Layout, server: Jobserver, into
     inside = f"{layout.source}/"
     mine = sorted({path[len(inside) :] for path in read if path.startswith(inside)} & order.files.keys())
     demand_covered(order.recipe, order.files, mine)
-    own = tuple(f"{one}/" for one in (layout.room, layout.toolkit, layout.environment, order.python.prefix))
-    outside = {
-        path: fs.sha256(Path(path))
-        for path in sorted(read)
-        if not path.startswith(own) and Path(path).is_file()
-    }
     wheel = into / wheels[0].name
     shutil.move(wheels[0], wheel)
     shutil.copyfile(place / LOG, into / LOG)
@@ -317,7 +285,7 @@ def _collect(order: Order, means: Means, layout: Layout, server: Jobserver, into
         fixed=layout.fixed,
         cache=_cache_facts(place),
         read=tuple(mine),
-        outside=outside,
+        outside=means.sandbox.outside(sorted(read), layout),
     )
     (into / FACTS).write_bytes(msgspec.json.encode(facts))
 
@@ -387,6 +355,8 @@ def _failure(order: Order, means: Means, code: int, failed: list[Failed], peak: 
             faults=[f"command: {' '.join(unit.command)}"],
             hint=_seen(place),
         )
+    if special := means.sandbox.failure(log):
+        return special
     hint = _seen(place)
     if _NO_NETWORK.search(log):
         hint = f"a build has no network: lock what it wants (build.requires) or patch it out; {hint}"

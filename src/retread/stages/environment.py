@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from platform import machine
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
@@ -11,6 +13,7 @@ from packaging.utils import canonicalize_name
 
 from retread import proc
 from retread.errors import FetchError, RecipeError
+from retread.host import Python
 from retread.net import Settings
 from retread.proc import Finished
 
@@ -37,6 +40,44 @@ def install(
     done = _install(
         ["--require-hashes", "--requirements", lock], python, into, cache, settings, environment=environment
     )
+    _demand(done, lock)
+
+
+def lay_out(
+    lock: Path,
+    python: Python,
+    platform: str,
+    into: Path,
+    *,
+    cache: Path,
+    settings: Settings,
+    environment: Mapping[str, str],
+) -> None:
+    """Make ``into/venv`` from a lock for a Python that is not here: its packages, its programs, a link to it.
+
+    ``platform`` is the newest manylinux that wheels may be for. FetchError as from ``install``.
+    """
+    venv = into / VENV
+    packages = venv / "lib" / f"python{python.number}" / "site-packages"
+    packages.mkdir(parents=True)
+    command: list[str | Path] = [proc.find("uv", why="it makes environments"), "pip", "install", "--quiet"]
+    command += ["--target", packages, "--python-version", python.version]
+    command += ["--python-platform", f"{machine()}-{platform}", "--python", sys.executable]
+    command += [
+        "--require-hashes",
+        "--requirements",
+        lock,
+        "--only-binary",
+        ":all:",
+        *index_options(settings),
+    ]
+    _demand(proc.run(command, env=_environment(cache, settings, environment), check=False), lock)
+    (packages / "bin").mkdir(exist_ok=True)
+    (venv / "bin").symlink_to(packages.relative_to(venv) / "bin")
+    (packages / "bin" / "python").symlink_to(python.executable)
+
+
+def _demand(done: Finished, lock: Path) -> None:
     if done.code:
         raise FetchError(
             f"the build environment of {lock.stem} could not be installed",
@@ -81,6 +122,15 @@ def _install(
 ) -> Finished:
     """Make ``into/venv`` and install wheels into it, by uv with the user's indexes and a cache of its own."""
     uv = proc.find("uv", why="it makes environments")
+    env = _environment(cache, settings, environment)
+    venv = into / VENV
+    proc.run([uv, "venv", "--quiet", "--no-config", "--relocatable", "--python", python, venv], env=env)
+    command: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", venv / "bin" / "python"]
+    command += ["--only-binary", ":all:", *index_options(settings), *wanted]
+    return proc.run(command, env=env, check=False)
+
+
+def _environment(cache: Path, settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
     env = {name: value for name, value in environment.items() if not name.startswith(("UV_", "VIRTUAL_ENV"))}
     env |= {
         "UV_CACHE_DIR": str(cache),
@@ -90,11 +140,7 @@ def _install(
     }
     if isinstance(settings.verify, str):
         env["SSL_CERT_FILE"] = settings.verify
-    venv = into / VENV
-    proc.run([uv, "venv", "--quiet", "--no-config", "--relocatable", "--python", python, venv], env=env)
-    command: list[str | Path] = [uv, "pip", "install", "--quiet", "--python", venv / "bin" / "python"]
-    command += ["--only-binary", ":all:", *index_options(settings), *wanted]
-    return proc.run(command, env=env, check=False)
+    return env
 
 
 def _said(done: Finished) -> list[str]:

@@ -6,11 +6,13 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.parser import HeaderParser
 from typing import Any
 
 from retread.canonical import digest
@@ -40,6 +42,29 @@ class Kit:
             wrong.add(MANIFEST)
         if wrong:
             raise Refusal(CHANGED, f"{path} was changed after it was made: {', '.join(sorted(wrong))}")
+
+    def take(self, path: str) -> None:
+        """Try a wheel that was made where the kit is; only a kit without one of its own takes one."""
+        if self.manifest["wheel"]:
+            raise Refusal(CHANGED, f"this kit tries {self.manifest['wheel']} and no other wheel")
+        file = os.path.basename(path)
+        try:
+            with open(path, "rb") as stream:
+                content = stream.read()
+            with _wheel(file, content) as source:
+                said = HeaderParser().parsestr(source.read_dist_info("METADATA"))
+                members = [one[0] for one, _, _ in source.get_contents()]
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise Refusal(CHANGED, f"{path} is not a wheel that can be tried: {error}") from None
+        self.manifest |= {
+            "wheel": file,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "project": said["Name"],
+            "version": said["Version"],
+            "requires": said.get_all("Requires-Dist") or [],
+            "libraries": [name for name in members if re.search(r"\.so(\.\d+)*$", name)],
+        }
+        self.files[f"wheels/{file}"] = content
 
     def wheels(self) -> list[str]:
         """Return the members that are wheels, the one under test first."""

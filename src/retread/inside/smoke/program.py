@@ -30,6 +30,10 @@ def main(path: str, arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         kit = Kit(path)
+        if options.wheel:
+            kit.take(options.wheel)
+        if not kit.manifest["wheel"]:
+            raise Refusal(place.CHANGED, "this kit holds no wheel; name the one to try: --wheel FILE")
         if why := place.fits(kit.manifest["wheel"]):
             raise Refusal(surroundings.UNFIT, why)
         with tempfile.TemporaryDirectory(prefix="retread-smoke-") as root:
@@ -71,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--any-torch", action="store_true", help="also under a torch that the wheel is not made for"
     )
+    parser.add_argument("--wheel", metavar="FILE", help="of a kit that holds none: the wheel to try")
     parser.add_argument(
         "--path",
         action="append",

@@ -265,7 +265,7 @@ def test_a_library_can_be_edited_in_its_place(tmp_path: Path) -> None:
     assert elf.read(path).modules[0].sass == ("8.0", "9.0a", "10.0")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(LIBRARIES),
     edits=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4),

@@ -1,0 +1,42 @@
+#!/bin/sh
+# Sign what is known of the wheels in a folder and list them in the index, through the gate: release.sh FOLDER
+#   RETREAD_INDEX         a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX; a bucket in S3 needs AWS_ACCESS_KEY_ID and
+#                         AWS_SECRET_ACCESS_KEY, too
+#   RETREAD_BUILDER_KEY   the text of the builder's .key file, and of the tester's:
+#   RETREAD_TESTER_KEY    the policy knows them as RETREAD_BUILDER_NAME and RETREAD_TESTER_NAME (builder, tester)
+#   RETREAD_POLICY        default: index-policy.toml; RETREAD_BASE is the address that the pages name
+# What is missing is said before anything is signed or listed (exit code 2). No secret is printed.
+set -eu
+
+folder=$1
+retread=${RETREAD:-retread}
+policy=${RETREAD_POLICY:-index-policy.toml}
+
+wanted="RETREAD_INDEX RETREAD_BUILDER_KEY RETREAD_TESTER_KEY"
+case "${RETREAD_INDEX:-}" in s3://*) wanted="$wanted AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY";; esac
+missing=
+for name in $wanted; do
+	eval "[ \"\${$name:-}\" ]" || missing="$missing $name"
+done
+[ -z "$missing" ] || { echo "release: missing or empty:$missing; nothing was signed or listed" >&2; exit 2; }
+[ -f "$policy" ] || { echo "release: there is no policy $policy, which says whose keys count (docs/publishing-keys.md)" >&2; exit 2; }
+set -- "$folder"/*.whl
+[ -f "$1" ] || { echo "release: there is no wheel in $folder/" >&2; exit 2; }
+
+umask 077
+keys=$(mktemp -d)
+trap 'rm -rf "$keys"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+builder=$keys/${RETREAD_BUILDER_NAME:-builder}.key
+tester=$keys/${RETREAD_TESTER_NAME:-tester}.key
+printf '%s\n' "$RETREAD_BUILDER_KEY" > "$builder"
+printf '%s\n' "$RETREAD_TESTER_KEY" > "$tester"
+unset RETREAD_BUILDER_KEY RETREAD_TESTER_KEY
+
+umask 022
+for wheel; do
+	"$retread" attest "$wheel" --builder "$builder" --tester "$tester" >&2
+done
+"$retread" publish "$@" --index "$RETREAD_INDEX" --policy "$policy" ${RETREAD_BASE:+--base "$RETREAD_BASE"}
+"$retread" index check "$RETREAD_INDEX" --policy "$policy" >&2

@@ -1,0 +1,171 @@
+"""Jobs of a workflow: which recipe, target and Python a change touches, in which lane, and on which GPUs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pytest
+from msgspec.structs import replace
+
+from retread import matrix
+from retread.arch import Arch
+from retread.errors import PlanError
+from retread.matrix import Matrix
+from retread.model import Change, ChangeKind, Sha256
+from retread.plan import Lane
+from retread.recipe import Base, Build, Container, Pin, Recipe, Sdist, Submodule, Target
+from retread.series import Patch
+from retread.trial import Smoke, Trial
+
+DIGEST = Sha256(64 * "a")
+TARGET = Target(
+    cuda="12.8", torch=">=2.10", revision=1, architectures=(), ptx=(),
+    base=(Base(file="demo-1.2-py3-none-any.whl", sha256=DIGEST),),
+)  # fmt: skip
+PIN = Pin(repository="https://example.org/demo", commit=40 * "0")
+OTHER = Recipe(
+    name="other-1", project="other", version="1", summary="A demonstration", pin=PIN,
+    sdist=Sdist(file="demo-1.2.tar.gz", sha256=DIGEST), native_inputs=("demo/csrc/**",), targets={"cu128": TARGET},
+)  # fmt: skip
+DEMO = replace(
+    OTHER, name="demo-1.2", project="demo", version="1.2", smoke=Smoke(suites=("scripts/smoke/demo.py",)),
+    pin=replace(PIN, submodules=(Submodule(path="x", repository="https://example.org/lib.git/", commit=40 * "1"),)),
+    targets={
+        "cu128": replace(TARGET, toolchain="cuda-12.8", smoke=Trial(torch="2.10.0", gpu=(Arch("9.0"), Arch("12.0")))),
+        "cu130": replace(TARGET, cuda="13.0", base=(), build=Build(python=">=3.10", requires=())),
+    },
+)  # fmt: skip
+NATIVE = Patch(
+    name="a", sha256=DIGEST, subject="s", breaks="b", affects="a", upstream="not reported", drop_when="d", crlf=False,
+    changes=(Change(path="demo/csrc/x.cu", kind=ChangeKind.MODIFY),),
+)  # fmt: skip
+BOTH = ["demo-1.2-cu128-py3.9", "demo-1.2-cu130-py3.12"]
+ALL = [*BOTH, "other-1-cu128-py3.9"]
+
+
+def made(*changed: str, runners: Sequence[str] = ()) -> Matrix:
+    return matrix.matrix([(DEMO, ()), (OTHER, ())], changed, [Arch(one) for one in runners])
+
+
+@pytest.mark.parametrize(
+    ("path", "touched"),
+    [
+        ("recipes/demo-1.2.toml", BOTH),
+        ("recipes/demo-1.2.toml.orig", []),
+        ("recipes/gone-1.toml", []),
+        ("patches/demo/1.2/0001-a.patch", BOTH),
+        ("patches/demo/1.2/series", BOTH),
+        ("patches/demo/1.2.1/series", []),
+        ("patches/other/1/series", ["other-1-cu128-py3.9"]),
+        ("recipes/toolchains/cuda-12.8.toml", ["demo-1.2-cu128-py3.9"]),
+        ("recipes/locks/demo-1.2-cu130.txt", ["demo-1.2-cu130-py3.12"]),
+        ("recipes/commits/demo-000000000000.tree", ALL),
+        ("recipes/commits/lib-111111111111.tree", BOTH),
+        ("recipes/commits/lib-222222222222.tree", []),
+        ("scripts/smoke/demo.py", BOTH),
+        ("scripts/smoke/beside.py", BOTH),
+        ("scripts/bench.py", []),
+        ("src/retread/errors.py", ALL),
+        ("pyproject.toml", ALL),
+        ("README.md", []),
+        ("docs/recipes.md", []),
+        ("tests/unit/test_matrix.py", []),
+        (".github/workflows/wheels.yml", []),
+    ],
+)
+def test_a_change_touches_what_is_made_of_it(path: str, touched: list[str]) -> None:
+    assert [one.name for one in made(path).include] == touched
+
+
+def test_each_job_says_why_and_an_empty_matrix_is_one_too() -> None:
+    found = made("README.md", "recipes/locks/demo-1.2-cu130.txt", "recipes/demo-1.2.toml")
+    assert [one.why for one in found.include] == [
+        "recipes/demo-1.2.toml changed",
+        "recipes/locks/demo-1.2-cu130.txt and 1 more changed",
+    ]
+    assert {one.why for one in matrix.matrix([(DEMO, ())], None, []).include} == {"everything was asked for"}
+    nothing = made()
+    assert (nothing.count, nothing.include, nothing.trials.count, nothing.unproven) == (0, (), 0, ())
+
+
+@pytest.mark.parametrize(
+    ("files", "pythons"),
+    [
+        (["demo-1.2-cp39-abi3-manylinux_2_28_x86_64.whl"], ["3.9"]),
+        (["demo-1.2-py310-none-manylinux_2_28_x86_64.whl"], ["3.10"]),
+        (["demo-1.2-py3-none-any.whl"], ["3.9"]),
+        (["demo-1.2-py2.py3-none-any.whl"], ["3.9"]),
+        (["demo-1.2-cp311.cp310-abi3-linux_x86_64.whl"], ["3.10"]),
+        (["demo-1.2-cp39-cp39-linux_x86_64.whl", "demo-1.2-cp310-cp310-linux_x86_64.whl"], ["3.9", "3.10"]),
+        (["demo-1.2-cp312-cp312-linux_x86_64.whl", "demo-1.2-cp312-cp312-linux_aarch64.whl"], ["3.12"]),
+    ],
+)
+def test_an_overlay_has_a_job_for_each_python_of_its_base_wheels(
+    files: list[str], pythons: list[str]
+) -> None:
+    target = replace(TARGET, base=tuple(Base(file=file, sha256=DIGEST) for file in files))
+    found = matrix.matrix([(replace(OTHER, targets={"cu128": target}), ())], None, [])
+    assert [one.python for one in found.include] == pythons
+    assert {one.lane for one in found.include} == {Lane.OVERLAY}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "python"), [(">=3.9", "3.12"), (">=3.13", "3.13"), ("<3.12", "3.11"), ("==3.10.*", "3.10")]
+)
+def test_a_compile_is_for_one_python_of_the_range(allowed: str, python: str) -> None:
+    recipe = replace(
+        OTHER, targets={"cu130": replace(TARGET, base=(), build=Build(python=allowed, requires=()))}
+    )
+    [entry] = matrix.matrix([(recipe, ())], None, []).include
+    assert (entry.lane, entry.python) == (Lane.SOURCE, python)
+
+
+def test_a_compile_for_others_is_made_in_a_container_where_there_is_one_and_an_overlay_is_not() -> None:
+    built = replace(
+        TARGET,
+        build=Build(python=">=3.10", requires=()),
+        container=Container(image="i@sha256:0", platform="manylinux_2_28", pythons=("3.10", "3.13")),
+    )
+    targets = {"cu128": built, "cu130": replace(built, cuda="13.0", base=())}
+    found = matrix.matrix([(replace(OTHER, targets=targets), ())], None, []).include
+    assert [(one.lane, one.python) for one in found] == [
+        (Lane.OVERLAY, "3.9"),
+        (Lane.CONTAINER, "3.10"),
+        (Lane.CONTAINER, "3.13"),
+    ]
+
+
+def test_a_native_patch_moves_the_job_to_the_source_lane_or_says_why_there_is_none() -> None:
+    with pytest.raises(PlanError, match="the overlay lane is not allowed"):
+        matrix.matrix([(OTHER, (NATIVE,))], None, [])
+    built = replace(TARGET, build=Build(python=">=3.10", requires=()))
+    [entry] = matrix.matrix([(replace(OTHER, targets={"cu128": built}), (NATIVE,))], None, []).include
+    assert (entry.lane, entry.python) == (Lane.SOURCE, "3.12")
+
+
+def test_a_gpu_has_a_job_where_a_runner_has_it_and_else_is_told() -> None:
+    found = made("src/retread/a.py", runners=["9.0", "10.0"])
+    [trial] = found.trials.include
+    assert (trial.name, trial.wheel, trial.labels) == (
+        "demo-1.2-cu128-py3.9-cc9.0",
+        "demo-1.2-cu128-py3.9",
+        ("self-hosted", "linux", "cc-9.0"),
+    )
+    assert [(one.wheel, one.gpu) for one in found.unproven] == [("demo-1.2-cu128-py3.9", "12.0")]
+    text = matrix.table(found, [Arch("9.0"), Arch("10.0")])
+    assert "\nUnproven on a GPU (runners have 9.0, 10.0):\n\n- demo-1.2-cu128-py3.9 on 12.0" in text
+    assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
+    assert "there is no GPU runner" in matrix.table(made("src/retread/a.py"), [])
+
+
+def test_names_are_fit_for_jobs_and_artifacts() -> None:
+    found = made("src/retread/a.py", runners=["9.0"])
+    names = [*(one.name for one in found.include), *(one.name for one in found.trials.include)]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names)
+
+
+def test_inputs_name_a_folder_of_suites_once() -> None:
+    recipe: Recipe = replace(DEMO, smoke=Smoke(suites=("a/x.py", "a/y.py", "top.py")))
+    assert [one for one in matrix.inputs(recipe, "cu128") if one in {"a/", "top.py", "/"}] == ["a/", "top.py"]
