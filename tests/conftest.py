@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+import nativecuda
 from loopback import Index
 from retread import cli, net
 from tinycuda import Project, Upstream, make_upstream
@@ -83,6 +84,18 @@ def _block(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", only_loopback)
+
+
+@pytest.fixture(scope="session")
+def native_upstream(tmp_path_factory: pytest.TempPathFactory) -> Upstream:
+    """Return a project whose code is really compiled."""
+    return make_upstream(tmp_path_factory.mktemp("native"), nativecuda.FILES)
+
+
+@pytest.fixture(scope="module")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return one store for all tests of a file: toolkit and compile cache serve all of them."""
+    return tmp_path_factory.mktemp("store")
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,12 @@ def prepare(folder: Path) -> dict[str, str]:
     return variables
 
 
+def obstacle(variables: dict[str, str]) -> str:
+    """Return why this machine lets podman start no container, whatever retread does; nothing when it does."""
+    done = podman(variables, "run", "--rm", "--network=none", IMAGE, "true")
+    return f"podman cannot run here: {done.stderr.strip()}" if done.returncode else ""
+
+
 def podman(variables: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run podman and return what it said."""
     return subprocess.run(

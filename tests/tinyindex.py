@@ -27,6 +27,32 @@ from tinycuda import record, sha256, zip_bytes
 NOW = 1_763_805_600
 BASE = "https://wheels.example"
 COMMIT = 40 * "c"
+RECIPE = f"""
+name = "demo-1"
+project = "demo"
+version = "1.2"
+summary = "a tiny project"
+native-inputs = ["setup.py"]
+[pin]
+repository = "https://example.org/demo"
+commit = "{COMMIT}"
+[sdist]
+file = "demo-1.2.tar.gz"
+sha256 = "{64 * "a"}"
+[targets.cu128]
+cuda = "12.8"
+torch = ">=2.8"
+revision = 1
+architectures = ["8.0", "9.0a"]
+ptx = []
+[[targets.cu128.base]]
+file = "demo-1.2-py3-none-any.whl"
+sha256 = "{64 * "b"}"
+[targets.cu128.smoke]
+torch = "2.9.1"
+triton = ["3.5.1"]
+"""
+"""The recipe of the wheels: what a gate asks of them."""
 
 
 class Keys(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,8 +66,7 @@ class Contained(Compiled):
     @property
     def manner(self) -> tuple[object, ...]:
         """The image, what its wheels may need, and the versions of what repairs them."""
-        tools = {name: metadata.version(name) for name in ("cibuildwheel", *container.TOOLS)}
-        return self.image.id, self.asked.platform, container.OUTSIDE, tools
+        return self.image.id, self.asked.platform, container.OUTSIDE, container.versions()
 
     def compiles(self, change: Change) -> bool:
         """Say yes: the wheel is tried as it is compiled."""

@@ -38,6 +38,8 @@ OUTSIDE = ("libtorch*", "libc10*", "libcu*", "libnv*", "libnccl*", "libcaffe2*")
 _PLACE = "/mnt/retread"
 _PROJECT = "/project"
 """Where cibuildwheel puts what it builds."""
+_LOOKED_FOR = ("pyproject.toml", "setup.py", "setup.cfg")
+"""Files of which cibuildwheel wants one, where it is started."""
 _FAILED = re.compile(r"^retread: the wheel failed its static smoke tests$", re.MULTILINE)
 _FOREIGN = ("CIBW_", "GITHUB_", "RUNNER_", "ACTIONS_", "CI")
 """Variables that would change what cibuildwheel does, or where it talks to."""
@@ -183,7 +185,7 @@ class Container:
     def __init__(self, using: Engine, image: Image, folders: Sequence[Path], kit: Path | None) -> None:
         self._engine = using
         self._image = image
-        self._folders = folders
+        self._folders = list(folders)
         """What the build writes to: the room first."""
         self._label = f"retread={folders[0]}"
         self._kit = kit
@@ -209,11 +211,7 @@ class Container:
         """Return how cibuildwheel is started, and its environment; what it is told lies in the control folder."""
         project, settings = work.control / "project", work.control / "cibuildwheel.toml"
         project.mkdir()
-        for name in (
-            "pyproject.toml",
-            "setup.py",
-            "setup.cfg",
-        ):  # it looks for one, and copies them over the same
+        for name in _LOOKED_FOR:  # it copies them over the same
             if (work.room / room.SOURCE / name).is_file():
                 shutil.copy2(work.room / room.SOURCE / name, project)
         put_tools(work.control / "tools")
@@ -328,15 +326,24 @@ def put_tools(folder: Path) -> None:
         if name in done:
             continue
         done.add(name)
-        try:
-            found = metadata.distribution(name)
-        except metadata.PackageNotFoundError:
-            raise ToolError(
-                f"{name} is not installed; it runs in the container", hint="install retread[container]"
-            ) from None
+        found = _distribution(name)
         _copy(found, folder)
         wanted = [Requirement(text) for text in found.requires or ()]
         waiting += [one.name for one in wanted if not one.marker or one.marker.evaluate({"extra": ""})]
+
+
+def versions() -> dict[str, str]:
+    """Return what makes the container and what runs in it beside the build; ToolError when it is not installed."""
+    return {name: _distribution(name).version for name in ("cibuildwheel", *TOOLS)}
+
+
+def _distribution(name: str) -> metadata.Distribution:
+    try:
+        return metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        raise ToolError(
+            f"{name} is not installed; the container lane needs it", hint="pip install 'retread[container]'"
+        ) from None
 
 
 def _copy(found: metadata.Distribution, folder: Path) -> None:

@@ -21,7 +21,7 @@ from containers import IMAGE, PYTHON
 from loopback import Index
 from nativecuda import ADD, FILES, SETUP, native
 from retread.store import Kind
-from tinycuda import Project, Result, Upstream, diff, make_upstream
+from tinycuda import Project, Result, Upstream, diff
 
 pytestmark = [
     pytest.mark.network,
@@ -63,20 +63,11 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     """Return the variables of a podman that has the image."""
     kept = os.environ.get(containers.KEPT)
     variables = containers.prepare(Path(kept) if kept else tmp_path_factory.mktemp("containers"))
+    if why := containers.obstacle(variables):
+        pytest.skip(why)
     yield variables
     if not kept:
         containers.close(variables)
-
-
-@pytest.fixture(scope="module")
-def native_upstream(tmp_path_factory: pytest.TempPathFactory) -> Upstream:
-    return make_upstream(tmp_path_factory.mktemp("upstream"), FILES)
-
-
-@pytest.fixture(scope="module")
-def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all tests here: the toolkit is fetched once."""
-    return tmp_path_factory.mktemp("store")
 
 
 @pytest.fixture

@@ -26,36 +26,11 @@ from retread import cli, publishing, reports, signing
 from retread.model import Sha256
 from retread.report import Level, Run
 from tinycuda import Result, names, sha256
-from tinyindex import BASE, COMMIT, Keys, make_keys, make_wheel, tree
+from tinyindex import BASE, RECIPE, Keys, make_keys, make_wheel, tree
 
 WHEEL = "demo-1.2+cu128.1-py3-none-any.whl"
 SECOND = "demo-1.2+cu128.2-py3-none-any.whl"
-RECIPE = f"""
-name = "demo-1"
-project = "demo"
-version = "1.2"
-summary = "a tiny project"
-native-inputs = ["setup.py"]
-[pin]
-repository = "https://example.org/demo"
-commit = "{COMMIT}"
-[sdist]
-file = "demo-1.2.tar.gz"
-sha256 = "{64 * "a"}"
-[targets.cu128]
-cuda = "12.8"
-torch = ">=2.8"
-revision = 1
-architectures = ["8.0", "9.0a"]
-ptx = []
-[[targets.cu128.base]]
-file = "demo-1.2-py3-none-any.whl"
-sha256 = "{64 * "b"}"
-[targets.cu128.smoke]
-torch = "2.9.1"
-triton = ["3.5.1", "3.6.0"]
-gpu = ["9.0"]
-"""
+TRIED = RECIPE.replace('["3.5.1"]', '["3.5.1", "3.6.0"]') + 'gpu = ["9.0"]\n'
 
 
 def ran(level: str, **changes: Any) -> Run:
@@ -75,7 +50,7 @@ class Desk:
         shutil.copytree(made, folder / "keys")
         self.policy(keys._asdict())
         (folder / "recipes").mkdir()
-        (folder / "recipes" / "demo-1.toml").write_text(RECIPE)
+        (folder / "recipes" / "demo-1.toml").write_text(TRIED)
         (folder / "patches" / "demo" / "1.2").mkdir(parents=True)
         (folder / "patches" / "demo" / "1.2" / "series").write_text("")
 
@@ -317,7 +292,7 @@ def test_the_recipe_is_found_by_root_and_without_it_nothing_is_proven(desk: Desk
     assert f"{WHEEL}: nothing says what it has to be tried on: there is no recipe 'demo-1'" in told
     told = desk.refused(19, *line, "--root", ".")
     assert "no gpu test result of a GPU of capability 9.0" in told
-    text = RECIPE.replace('gpu = ["9.0"]', "gpu = []").replace(', "3.6.0"', "")
+    text = TRIED.replace('gpu = ["9.0"]', "gpu = []").replace(', "3.6.0"', "")
     (desk.folder / "recipes/demo-1.toml").write_text(text)
     moved = desk.wheel("demo", "1.3+cu128.1", said=lambda one: structs.replace(one, target="cu12"))
     told = desk.refused(19, "publish", moved, *line[1:])

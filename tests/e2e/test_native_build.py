@@ -20,21 +20,10 @@ import pytest
 from loopback import Index
 from nativecuda import ADD, FILES, SETUP, native
 from retread.store import Kind, Store
-from tinycuda import Project, Result, Upstream, diff, make_upstream, names
+from tinycuda import Project, Result, Upstream, diff, names
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 SCALE = FILES["csrc/scale.cu"]
-
-
-@pytest.fixture(scope="module")
-def native_upstream(tmp_path_factory: pytest.TempPathFactory) -> Upstream:
-    return make_upstream(tmp_path_factory.mktemp("upstream"), FILES)
-
-
-@pytest.fixture(scope="module")
-def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all tests here: the toolkit is fetched once, and the compile cache serves later ones."""
-    return tmp_path_factory.mktemp("store")
 
 
 @pytest.fixture

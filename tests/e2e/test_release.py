@@ -13,36 +13,11 @@ import pytest
 
 from retread import signing
 from standins import until
-from tinyindex import COMMIT, make_keys, make_wheel, prove, tree
+from tinyindex import COMMIT, RECIPE, make_keys, make_wheel, prove, tree
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 RETREAD = Path(sys.executable).with_name("retread")
 SECRETS = ("RETREAD_INDEX", "RETREAD_BUILDER_KEY", "RETREAD_TESTER_KEY")
-RECIPE = f"""
-name = "demo-1"
-project = "demo"
-version = "1.2"
-summary = "a tiny project"
-native-inputs = ["setup.py"]
-[pin]
-repository = "https://example.org/demo"
-commit = "{COMMIT}"
-[sdist]
-file = "demo-1.2.tar.gz"
-sha256 = "{64 * "a"}"
-[targets.cu128]
-cuda = "12.8"
-torch = ">=2.8"
-revision = 1
-architectures = ["8.0", "9.0a"]
-ptx = []
-[[targets.cu128.base]]
-file = "demo-1.2-py3-none-any.whl"
-sha256 = "{64 * "b"}"
-[targets.cu128.smoke]
-torch = "2.9.1"
-triton = ["3.5.1"]
-"""
 GH = """\
 #!/bin/sh
 # Plays GitHub's program: a run and an issue are what the environment says, artifacts lie in a folder.

@@ -131,12 +131,12 @@ def make(order: Order, means: Means, into: Path) -> None:
     compiled in that no native input names. What was compiled stays in the room for the next run.
     """
     place, sandbox = means.room, means.sandbox
+    sandbox.clear()
     if not room.is_known(place, order.setting):
         _try_tools(order, means)
     room.enter(place, order.setting, order.files, means.file)
     layout = sandbox.layout(place, order.toolkit, order.environment)
     control = Path(tempfile.mkdtemp(prefix="retread-"))
-    sandbox.clear()
     try:
         tools = room.put_tools(place, order.toolkit, order.compiler, layout)
         (control / "control.json").write_bytes(
