@@ -223,7 +223,7 @@ class Container:
         command += ["--only", f"{tag}-manylinux_{platform.machine()}"]
         command += ["--config-file", settings, "--output-dir", work.room / room.OUT]
         own = {name: value for name, value in work.caller.items() if not name.startswith(_FOREIGN)}
-        return command, {**own, "PYTHONSAFEPATH": "1"}
+        return command, {**own, "PYTHONSAFEPATH": "1", "TMPDIR": str(work.control)}
 
     def _settings(self, work: Work) -> str:
         """Return cibuildwheel's settings; JSON's strings and lists are TOML's."""

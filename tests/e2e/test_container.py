@@ -250,14 +250,20 @@ def test_a_wheel_that_needs_a_newer_glibc_than_promised(work: Project) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_build_that_dies_leaves_no_container_and_goes_on(
-    work: Project, engine: dict[str, str], number: signal.Signals
+    work: Project,
+    engine: dict[str, str],
+    number: signal.Signals,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    tmp_path = tmp_path_factory.mktemp("tmp")
     marker = f"// {number.name}\n"
     work.series(
         *(diff(f"csrc/{one}", FILES[f"csrc/{one}"], FILES[f"csrc/{one}"] + marker) for one in ("add.cu", "scale.cu")),
         diff("tinycuda/ops.py", OPS, "SPEED = 2\n"),
     )  # fmt: skip
-    process = work.start("build", "tiny-1.0", "--lane", "container", "--image", IMAGE, "--jobs", "1")
+    process = work.start(
+        "build", "tiny-1.0", "--lane", "container", "--image", IMAGE, "--jobs", "1", TMPDIR=str(tmp_path)
+    )
     units = work.store / "work" / f"tiny-1.0-cu130-{PYTHON}-container" / "units.jsonl"
     before = units.read_bytes() if units.exists() else b""
     try:
@@ -267,6 +273,7 @@ def test_a_build_that_dies_leaves_no_container_and_goes_on(
         process.communicate(timeout=60)
     if number is signal.SIGTERM:
         assert (process.returncode, containers.podman(engine, "ps", "-aq").stdout) == (130, "")
+        assert list(tmp_path.iterdir()) == []
     result = build(work, "--jobs", "1")
     assert result.code == 0, result.err
     found = json.loads((work.root / f"{result.wheel}.compile.json").read_bytes())

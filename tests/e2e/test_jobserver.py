@@ -488,8 +488,8 @@ def test_all_that_descends_is_found_also_what_a_thread_started(tmp_path: Path) -
     with subprocess.Popen([sys.executable, "-IS", "-c", program], stdout=subprocess.PIPE) as top:
         assert top.stdout
         shell = int(top.stdout.readline())
-        until(lambda: any(line == "sleep 60 " for _, line in jobserver._descendants(top.pid).values()))
-        found = jobserver._descendants(top.pid)
+        until(lambda: any(line == "sleep 60 " for _, line in jobserver._descendants([top.pid]).values()))
+        found = jobserver._descendants([top.pid])
         (last,) = found.keys() - {top.pid, shell}
         assert list(found) == [top.pid, shell, last], "parents come first"
         assert [parent for parent, _ in found.values()] == [0, top.pid, shell]
@@ -497,7 +497,7 @@ def test_all_that_descends_is_found_also_what_a_thread_started(tmp_path: Path) -
         top.kill()
         os.kill(shell, signal.SIGKILL)
         os.kill(last, signal.SIGKILL)
-    assert jobserver._descendants(top.pid) == {}
+    assert jobserver._descendants([top.pid]) == {}
 
 
 # Names.
