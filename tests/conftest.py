@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -93,9 +94,17 @@ def native_upstream(tmp_path_factory: pytest.TempPathFactory) -> Upstream:
 
 
 @pytest.fixture(scope="module")
-def shared_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def large_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a folder for gigabytes; it is gone when a file's tests are done, whatever becomes of them."""
+    path = tmp_path_factory.mktemp("large")
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def shared_store(large_folder: Path) -> Path:
     """Return one store for all tests of a file: toolkit and compile cache serve all of them."""
-    return tmp_path_factory.mktemp("store")
+    return large_folder / "store"
 
 
 @pytest.fixture(scope="session")

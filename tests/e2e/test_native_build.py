@@ -267,7 +267,7 @@ def test_a_full_disk(work: Project, shared_store: Path) -> None:
     """The room is a file system of 100 kB: the tree fits, the objects do not."""
     good(work)
     work.series(diff("csrc/add.cu", ADD, ADD.replace("+ BIAS", "* BIAS")))
-    (shared_store / "work").mkdir(exist_ok=True)
+    (shared_store / "work").mkdir(parents=True, exist_ok=True)
     script = 'mount -t tmpfs -o size=100k tmpfs "$RETREAD_STORE/work" && exec "$@"'
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
     program = [

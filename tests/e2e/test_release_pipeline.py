@@ -73,9 +73,9 @@ class Clone:
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def clone(large_folder: Path) -> Clone:
     """Clone the repository, with what is not committed yet, and set it up."""
-    root = tmp_path_factory.mktemp("pipeline") / "clone"
+    root = large_folder / "clone"
     git(REPOSITORY, "clone", "--quiet", str(REPOSITORY), str(root))
     for path in git(REPOSITORY, "ls-files", "-z", "--modified", "--others", "--exclude-standard").split("\0"):
         if path and (REPOSITORY / path).is_file():

@@ -25,8 +25,8 @@ BASE = "xformers-0.0.35-py39-none-manylinux_2_28_x86_64.whl"
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return shipped.copy(tmp_path_factory.mktemp("xformers"), "recipes", "patches")
+def workspace(large_folder: Path) -> Workspace:
+    return shipped.copy(large_folder, "recipes", "patches")
 
 
 @pytest.fixture(scope="module")

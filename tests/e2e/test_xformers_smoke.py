@@ -23,8 +23,8 @@ TRITON = "3.3.1"
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return shipped.copy(tmp_path_factory.mktemp("smoke"), "recipes", "patches", "scripts/smoke")
+def workspace(large_folder: Path) -> Workspace:
+    return shipped.copy(large_folder, "recipes", "patches", "scripts/smoke")
 
 
 def outcomes(report: Path, level: str) -> dict[str, dict[str, Any]]:
