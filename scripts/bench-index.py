@@ -22,11 +22,12 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from retread import faces, publishing
-from retread.change import Change
-from retread.indexdir import Index
-from retread.listing import Hosted, Project, Tried
-from retread.model import PatchStatement, Sha256
+from retread.index import actions
+from retread.index.change import Change
+from retread.index.folder import Index
+from retread.index.listing import Hosted, Project, Tried
+from retread.index.pages import every
+from retread.records import PatchStatement, Sha256
 
 CHANNEL = "cu128"
 NOW = 1_763_805_600
@@ -86,15 +87,15 @@ def _pages(projects: int) -> tuple[float, float, float, float]:
     made = list(_projects(projects, WHEELS // projects))
     clock = time.perf_counter()
     for project in made:
-        faces.pages.simple_html(project)
-        faces.pages.simple_json(project)
+        every.pages.simple_html(project)
+        every.pages.simple_json(project)
     names = [project.name for project in made]
-    faces.root(CHANNEL, names)
+    every.root(CHANNEL, names)
     simple, clock = time.perf_counter() - clock, time.perf_counter()
     for project in made:
-        faces.humanpages.project_page(project, base=BASE)
+        every.humanpages.project_page(project, base=BASE)
     people, clock = time.perf_counter() - clock, time.perf_counter()
-    faces.channel(CHANNEL, made, base=BASE)
+    every.channel(CHANNEL, made, base=BASE)
     return simple, people, time.perf_counter() - clock, _memory()
 
 
@@ -131,7 +132,7 @@ def _publishes(folder: Path, sizes: tuple[int, ...]) -> dict[int, list[float]]:
 def _published(root: Path, wheel: Path) -> float:
     with tempfile.TemporaryDirectory() as scratch:
         clock = time.perf_counter()
-        publishing.publish(
+        actions.publish(
             root,
             [wheel],
             policy=None,

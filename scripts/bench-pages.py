@@ -23,10 +23,10 @@ from pathlib import Path
 import msgspec
 from measure import Took, run, say
 
-from retread import pages
 from retread.arch import Arch
-from retread.listing import Hosted, Project, Tried
-from retread.model import PatchStatement, Sha256
+from retread.index.listing import Hosted, Project, Tried
+from retread.index.pages import simple
+from retread.records import PatchStatement, Sha256
 
 CHANNEL = "cu128"
 BARE = "--no-per-release-json"
@@ -93,8 +93,8 @@ def render(state: Path, out: Path) -> None:
     for path in sorted(state.iterdir()):
         project = decoder.decode(path.read_bytes())
         names.append(project.name)
-        save(out / project.name, pages.simple_html(project), pages.simple_json(project))
-    save(out, pages.root_html(CHANNEL, names), pages.root_json(CHANNEL, names))
+        save(out / project.name, simple.simple_html(project), simple.simple_json(project))
+    save(out, simple.root_html(CHANNEL, names), simple.root_json(CHANNEL, names))
 
 
 def save(folder: Path, html: bytes, data: bytes) -> None:

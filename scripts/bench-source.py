@@ -17,11 +17,12 @@ from pathlib import Path
 
 from measure import RETREAD, ROOT, Row, Took, median, render, run, say, timed
 
-from retread import pipeline, workspace
-from retread.console import Console
-from retread.machine import Machine
-from retread.origin import Compiled
-from retread.store import Store
+from retread.build import pipeline
+from retread.doors.console import Console
+from retread.doors.machine import Machine
+from retread.doors.store import Store
+from retread.lanes.source import Compiled
+from retread.recipe import workspace
 
 RECIPE = "xformers-0.0.35"
 TARGET = "cu130"

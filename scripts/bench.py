@@ -61,11 +61,11 @@ def measure(work: Path) -> str:
 
 def graft_rows(work: Path, env: Mapping[str, str], workspace: Path) -> list[Row]:
     """Graft a library with 18 modules, against bare ptxas on the same PTX and cores."""
-    from retread import fatbin
-    from retread.contents import unpack
-    from retread.elf import fat_binaries
-    from retread.stages import graft
-    from retread.wheelfile import Wheel
+    from retread.build import graft
+    from retread.elf import fatbin
+    from retread.elf.library import fat_binaries
+    from retread.wheel.contents import unpack
+    from retread.wheel.wheelfile import Wheel
 
     store = Path(env["RETREAD_STORE"])
     ptxas = next(store.glob("toolchains/*/*/ptxas"))

@@ -97,8 +97,9 @@ def _copy(file: Path, folder: Path) -> None:
 
 def _hollow(source: Path, destination: Path, arch: str) -> None:
     """Take out every machine code that a GPU of this architecture would run."""
-    from retread import elf, fatbin
     from retread.arch import Arch, runs
+    from retread.elf import fatbin
+    from retread.elf import library as elf
 
     modules = elf.fat_binaries(source)
     kept = {}
@@ -120,8 +121,8 @@ def _hollow(source: Path, destination: Path, arch: str) -> None:
 
 
 def _replace(wheel: Path, library: Path, out: Path) -> None:
-    from retread.wheelfile import Wheel, copies, sealed
-    from retread.zipwrite import NewFile, write
+    from retread.wheel.wheelfile import Wheel, copies, sealed
+    from retread.wheel.zipwriter import NewFile, write
 
     with Wheel(wheel) as opened:
         sources = {one.name: one for one in copies(opened, opened.verify())}

@@ -13,7 +13,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-from retread import proof
+from retread.recipe import proof
 
 
 def needed(sdist: Path, prefix: str) -> set[str]:

@@ -17,14 +17,15 @@ from hypothesis import settings
 
 import nativecuda
 from loopback import Index
-from retread import cli, net
+from retread.cli import main
+from retread.doors.net import download
 from tinycuda import Project, Upstream, make_upstream
 
 settings.register_profile("house", max_examples=15, deadline=None)  # the unit suite ends within 15 s
 settings.load_profile("house")
 _count = itertools.count()
-_configuration = net._pip_configuration
-_parser = functools.cache(cli.parser)
+_configuration = download._pip_configuration
+_parser = functools.cache(main.parser)
 _asked: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
 
 
@@ -72,8 +73,8 @@ def _once(monkeypatch: pytest.MonkeyPatch) -> None:
             _asked[key] = _configuration(environment)
         return _asked[key]
 
-    monkeypatch.setattr(net, "_pip_configuration", ask)
-    monkeypatch.setattr(cli, "parser", _parser)
+    monkeypatch.setattr(download, "_pip_configuration", ask)
+    monkeypatch.setattr(main, "parser", _parser)
 
 
 def _block(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from retread.arch import Arch
-from retread.listing import Hosted, Project, Tried
-from retread.model import PatchStatement, Sha256
+from retread.index.listing import Hosted, Project, Tried
+from retread.records import PatchStatement, Sha256
 
 PATCHES = (
     PatchStatement(

@@ -20,7 +20,7 @@ class Workspace(NamedTuple):
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command line as a user does."""
-        line = [sys.executable, "-c", "from retread.cli import main; main()", *arguments]
+        line = [sys.executable, "-c", "from retread.cli.main import main; main()", *arguments]
         env = {**os.environ, "RETREAD_STORE": str(self.store)}
         return subprocess.run(line, cwd=self.root, env=env, capture_output=True, text=True, check=False)
 

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from retread.jobserver import State
+from retread.compile.jobserver import State
 
 SOUND = 'for one; do [ "$last" = -o ] && echo object >"$one"; last=$one; done; echo compiled'
 """What a compiler does that writes its object."""
@@ -79,7 +79,7 @@ class Talker:
 
 def put_host(path: Path, real: Path) -> None:
     """Put the script that stands before a host compiler, as a build's room gets it."""
-    text = resources.files("retread.inside").joinpath("host.sh").read_text("utf-8")
+    text = resources.files("retread.compile.inside").joinpath("host.sh").read_text("utf-8")
     path.write_text(text.replace("@REAL@", str(real)).replace("@DIGEST@", "0"))
     path.chmod(0o755)
 
@@ -119,7 +119,7 @@ class Bench:
         real.write_text(f"#!/bin/sh\nprintf '%s\\n' \"$@\" >{self.root}/arguments\n{body}\n")
         real.chmod(0o755)
         self.control["tools"][tool] = str(real)
-        program = resources.files("retread.inside").joinpath("compiler.py").read_text("utf-8")
+        program = resources.files("retread.compile.inside").joinpath("compiler.py").read_text("utf-8")
         stand_in = self.root / "bin" / tool
         stand_in.write_text(f"#!{sys.executable} -IS\n{program}")
         stand_in.chmod(0o755)

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from loopback import Index
-from retread import cli
-from retread.store import Kind, Store
+from retread.cli import main
+from retread.doors.store import Kind, Store
 
 DATA = Path(__file__).parent / "data" / "fatbin"
 SDIST = "tinycuda-1.0.tar.gz"
@@ -382,7 +382,7 @@ class Project:
         there, handler = Path.cwd(), signal.getsignal(signal.SIGTERM)
         os.chdir(self.root)
         try:
-            code = cli.run(arguments)
+            code = main.run(arguments)
         except SystemExit as end:  # argparse
             code = end.code if isinstance(end.code, int) else 1
         finally:
@@ -398,7 +398,7 @@ class Project:
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start the command line as a process of its own, in the workspace."""
         return subprocess.Popen(
-            [sys.executable, "-c", "from retread.cli import main; main()", *arguments],
+            [sys.executable, "-c", "from retread.cli.main import main; main()", *arguments],
             cwd=self.root, env={**os.environ, **environment}, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip

@@ -13,15 +13,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 from reports import case, report, run, surroundings
-from retread import attest, publishing, reports, signing
-from retread.gate import Policy
-from retread.hosting import ENVELOPE
-from retread.indexdir import Action
-from retread.model import FileStatement, PatchStatement, Promise, Sha256, Statement
-from retread.publishing import Published
-from retread.report import Level
-from retread.signing import Key
-from retread.soundness import Checked
+from retread.evidence import signing, statements
+from retread.evidence.gate import Policy
+from retread.evidence.signing import Key
+from retread.index import actions
+from retread.index.actions import Published
+from retread.index.candidate import ENVELOPE
+from retread.index.check import Checked
+from retread.index.folder import Action
+from retread.records import FileStatement, PatchStatement, Promise, Sha256, Statement
+from retread.smoke import reading
+from retread.smoke.report import Level
 from tinycuda import record, sha256, zip_bytes
 
 NOW = 1_763_805_600
@@ -145,18 +147,18 @@ def prove(
     made = report(
         *runs, wheel=wheel.name, sha256=Sha256(sha256(wheel.read_bytes())), project=project, version=version
     )
-    made = reports.sealed(made, runs)
-    wheel.with_name(f"{wheel.name}.smoke-{'-'.join(levels)}.json").write_bytes(reports.write(made))
+    made = reading.sealed(made, runs)
+    wheel.with_name(f"{wheel.name}.smoke-{'-'.join(levels)}.json").write_bytes(reading.write(made))
     said = statement(project, version, ("a",))
-    built = attest.provenance(wheel.name, made.sha256, said, builder="builder", finished=NOW)
+    built = statements.provenance(wheel.name, made.sha256, said, builder="builder", finished=NOW)
     _sign(wheel, "provenance", built, keys.builder)
     for one in made.runs:
-        _sign(wheel, f"test-{one.level}", attest.test_result(made, one, tester="tester"), keys.tester)
+        _sign(wheel, f"test-{one.level}", statements.test_result(made, one, tester="tester"), keys.tester)
     return wheel
 
 
 def _sign(wheel: Path, kind: str, payload: bytes, key: Key) -> None:
-    envelope = signing.sign(payload, attest.PAYLOAD_TYPE, key)
+    envelope = signing.sign(payload, statements.PAYLOAD_TYPE, key)
     wheel.with_name(f"{wheel.name}.{kind}{ENVELOPE}").write_bytes(envelope)
 
 
@@ -181,7 +183,7 @@ class Shelf:
         """Publish wheels, a minute after the last action."""
         self.now += 60
         fields = {"policy": self.keys.policy, "base": BASE, "now": self.now, "scratch": self.scratch}
-        return publishing.publish(self.root, wheels, **{**fields, "say": self.said.append, **changes})
+        return actions.publish(self.root, wheels, **{**fields, "say": self.said.append, **changes})
 
     def act(self, function: Callable[..., Action], *arguments: Any, **changes: Any) -> Action:
         """Yank, remove or roll back, a minute after the last action."""
@@ -190,7 +192,7 @@ class Shelf:
 
     def check(self) -> Checked:
         """Check every promise."""
-        return publishing.check(self.root, self.scratch, self.keys.policy)
+        return actions.check(self.root, self.scratch, self.keys.policy)
 
     def page(self, project: str = "demo", channel: str = "cu128") -> Any:
         """Return the JSON page of a project."""

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from retread.model import Sha256
-from retread.recipe import Part, Toolchain, parse_toolchain
+from retread.recipe.model import Part, Toolchain, parse_toolchain
+from retread.records import Sha256
 from tinycuda import record, sha256, zip_bytes
 
 SHIPPED = Path(__file__).parents[1] / "recipes" / "toolchains"

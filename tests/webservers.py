@@ -38,7 +38,7 @@ http {{
 SMALL = """
 import sys
 from pathlib import Path
-from retread import serving
+from retread.index import serve as serving
 serving.serve(Path(sys.argv[1]), port=int(sys.argv[2]), ready=lambda url: None)
 """
 

@@ -1,5 +1,5 @@
 """``python -m retread`` is the command ``retread``."""
 
-from retread.cli import main
+from retread.cli.main import main
 
 main()

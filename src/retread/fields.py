@@ -8,7 +8,7 @@ import msgspec
 
 from retread import arch
 from retread.arch import Arch
-from retread.model import Record, Sha256
+from retread.records import Record, Sha256
 
 Digest = Annotated[
     Sha256, msgspec.Meta(pattern=r"^[0-9a-f]{64}$(?!\n)", description="a sha256, 64 hexadecimal digits")

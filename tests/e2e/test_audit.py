@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from retread.audit import audit
 from retread.errors import AuditError
-from retread.model import AuditReport, Check, Sha256
-from retread.stages import audit
+from retread.records import AuditReport, Check, Sha256
 from tinycuda import BUILT, INFO, LIBRARY, METADATA, WHEEL, Project, make_wheel, wheel_files
 
 

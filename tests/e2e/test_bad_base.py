@@ -9,7 +9,7 @@ from io import BytesIO
 
 import pytest
 
-from retread.store import Kind
+from retread.doors.store import Kind
 from tinycuda import (
     FILES,
     INFO,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loopback import Index
-from retread import fs
+from retread.doors import fs
 from tinycuda import (
     SDIST,
     WHEEL,

@@ -6,11 +6,12 @@ import os
 
 import pytest
 
-from retread import pipeline, workspace
-from retread.console import Console
-from retread.model import ChangeKind
-from retread.pipeline import Machine
-from retread.store import Kind, Store
+from retread.build import pipeline
+from retread.build.pipeline import Machine
+from retread.doors.console import Console
+from retread.doors.store import Kind, Store
+from retread.recipe import workspace
+from retread.records import ChangeKind
 from tinycuda import FILES, OPS, Project, diff, ops
 
 OLD = FILES[OPS]

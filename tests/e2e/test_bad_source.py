@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from retread.store import Kind
+from retread.doors.store import Kind
 from tinycuda import FILES, INNER, SDIST, Project, make_sdist
 
 TOP = "tinycuda-1.0"

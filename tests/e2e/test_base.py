@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from retread.stages import base
-from retread.store import Kind
+from retread.doors.store import Kind
+from retread.lanes import base
 from tinycuda import (
     FILES,
     LIBRARY,

@@ -18,10 +18,12 @@ from urllib.parse import unquote
 
 import pytest
 
-from retread import durable, mirror, publishing, remote
-from retread.bucket import Bucket, Lease, Times, headers
+from retread.doors import durable
 from retread.errors import PublishError, RetreadError, StoreError
-from retread.mirror import EVERYTHING, Need
+from retread.index import actions
+from retread.index.bucket import mirror, remote
+from retread.index.bucket.mirror import EVERYTHING, Need
+from retread.index.bucket.storage import Bucket, Lease, Times, headers
 from tinycuda import sha256
 from tinyindex import BASE, Shelf, make_keys
 
@@ -155,13 +157,13 @@ class Box(Shelf):
         self.now += 60
         fields = {"policy": self.keys.policy, "base": BASE, "now": self.now, "scratch": self.scratch}
         fields = {**fields, "say": self.said.append, **changes}
-        return self._run(mirror.of_wheels(wheels), lambda root: publishing.publish(root, wheels, **fields))
+        return self._run(mirror.of_wheels(wheels), lambda root: actions.publish(root, wheels, **fields))
 
     def act(self, function: Callable[..., Any], *arguments: Any, **changes: Any) -> Any:
         self.now += 60
-        if function is publishing.refresh:
+        if function is actions.refresh:
             need = EVERYTHING
-        elif function is publishing.rollback:
+        elif function is actions.rollback:
             need = mirror.back_to(arguments[0])
         else:
             need = mirror.of_version(*arguments[:2])
@@ -227,10 +229,10 @@ def test_a_bucket_holds_what_a_folder_holds(box: Box, tmp_path: Path) -> None:
         one.publish(*wheels)
         one.publish(box.wheel("demo", "1.2+cu128.2", patches=("b",)))
         one.publish(box.wheel("third", "1.0+cu130.1"))
-        one.act(publishing.yank, "demo", "1.2+cu128.1", "wrong results")
-        one.act(publishing.remove, "other", "1.2+cu128.1", "it leaks")
-        one.act(publishing.rollback, 2)
-        one.act(publishing.refresh, base="https://other.example")
+        one.act(actions.yank, "demo", "1.2+cu128.1", "wrong results")
+        one.act(actions.remove, "other", "1.2+cu128.1", "it leaks")
+        one.act(actions.rollback, 2)
+        one.act(actions.refresh, base="https://other.example")
     served = {
         str(path.relative_to(shelf.root)): path.read_bytes()
         for pattern in ("index.html", "cu*/*", "cu*/simple/*", "cu*/simple/*/*", "files/**/*")
@@ -244,7 +246,7 @@ def test_a_bucket_holds_what_a_folder_holds(box: Box, tmp_path: Path) -> None:
         str(path.relative_to(shelf.root)) for path in shelf.root.glob(".retread/snapshots/*/*/*.json")
     }
     assert _hidden(box) == {"actions", "lock", "names", "revisions", "snapshots", "state"}
-    assert remote.history(box.address) == publishing.history(shelf.root)
+    assert remote.history(box.address) == actions.history(shelf.root)
     checked = box.check()
     assert checked == shelf.check()
     assert (checked.faults, checked.actions, checked.files) == ((), 7, 2)
@@ -274,7 +276,7 @@ def test_objects_say_what_they_are_and_how_long_they_may_be_kept(box: Box) -> No
 
 def test_what_is_refused_writes_nothing_and_speaks_of_the_bucket(box: Box) -> None:
     with pytest.raises(PublishError, match="box holds no index"):
-        box.act(publishing.yank, "demo", "1.2+cu128.1", "wrong results")
+        box.act(actions.yank, "demo", "1.2+cu128.1", "wrong results")
     with pytest.raises(PublishError, match="box holds no index"):
         box.check()
     box.publish(box.wheel())
@@ -283,7 +285,7 @@ def test_what_is_refused_writes_nothing_and_speaks_of_the_bucket(box: Box) -> No
         with pytest.raises(RetreadError):
             box.publish(box.wheel("demo", version, code="# other bytes\n", prove_it=version.endswith("3")))
     with pytest.raises(PublishError, match=r"demo 9\+cu128.1 is not listed"):
-        box.act(publishing.remove, "demo", "9+cu128.1", "it leaks")
+        box.act(actions.remove, "demo", "9+cu128.1", "it leaks")
     assert {name: data for name, data in box.objects().items() if name != ".retread/lock"} == before
     assert box.check().faults == ()
 
@@ -357,9 +359,9 @@ def test_a_check_finds_what_was_changed_behind_the_index(box: Box) -> None:
 
 ACTIONS: dict[str, Callable[[Box], object]] = {
     "publish": lambda box: box.publish(*_waiting(box), unproven="a test"),
-    "yank": lambda box: box.act(publishing.yank, "demo", "1.2+cu128.1", "wrong results"),
-    "remove": lambda box: box.act(publishing.remove, "demo", "1.2+cu128.1", "it leaks"),
-    "rollback": lambda box: box.act(publishing.rollback, 1),
+    "yank": lambda box: box.act(actions.yank, "demo", "1.2+cu128.1", "wrong results"),
+    "remove": lambda box: box.act(actions.remove, "demo", "1.2+cu128.1", "it leaks"),
+    "rollback": lambda box: box.act(actions.rollback, 1),
 }
 
 

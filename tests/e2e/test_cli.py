@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from retread import cli, errors, proc
+from retread import errors
+from retread.cli import main
+from retread.doors import proc
 from retread.errors import RetreadError
 from retread.version import __version__
 from tinycuda import BUILT, WHEEL, Project, make_wheel, wheel_files
@@ -19,7 +21,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 def _help(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     with pytest.raises(SystemExit) as end:
-        cli.run([*arguments, "--help"])
+        main.run([*arguments, "--help"])
     assert end.value.code == 0
     return capsys.readouterr().out
 
@@ -78,10 +80,10 @@ def test_an_interrupted_process_starts_nothing_more(
     monkeypatch: pytest.MonkeyPatch, code: int, closed: list[bool]
 ) -> None:
     found: list[bool] = []
-    monkeypatch.setattr(cli, "run", lambda arguments: code)
+    monkeypatch.setattr(main, "run", lambda arguments: code)
     monkeypatch.setattr(proc, "close", lambda: found.append(True))
     with pytest.raises(SystemExit) as end:
-        cli.main([])
+        main.main([])
     assert (end.value.code, found) == (code, closed)
 
 
@@ -121,7 +123,7 @@ def test_outside_of_a_workspace_the_message_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.run(["plan"]) == 2
+    assert main.run(["plan"]) == 2
     assert "--root" in capsys.readouterr().err
 
 
@@ -129,7 +131,7 @@ def test_the_root_can_be_named(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.run(["build", "tiny-1.0", "--root", "project/work", "--out", "here"]) == 0
+    assert main.run(["build", "tiny-1.0", "--root", "project/work", "--out", "here"]) == 0
     assert (tmp_path / "here" / BUILT).is_file()
 
 
@@ -190,10 +192,10 @@ def test_no_command_needs_the_user_s_home(project: Project) -> None:
 
 
 def test_the_shipped_recipes_are_sound(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["recipe", "check", "--root", str(REPOSITORY)]) == 0
-    assert cli.run(["recipe", "list", "--root", str(REPOSITORY), "--json"]) == 0
+    assert main.run(["recipe", "check", "--root", str(REPOSITORY)]) == 0
+    assert main.run(["recipe", "list", "--root", str(REPOSITORY), "--json"]) == 0
     found = json.loads(capsys.readouterr().out.partition("\n")[2])
-    assert cli.DEFAULT_RECIPE in {one["name"] for one in found}
+    assert main.DEFAULT_RECIPE in {one["name"] for one in found}
 
 
 def test_all_builds_what_can_be_built_and_says_what_cannot(project: Project) -> None:

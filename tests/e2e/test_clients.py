@@ -18,7 +18,7 @@ import pytest
 import webservers
 from clients import Client, Done, Trial, get
 from loopback import Index as Public
-from retread import publishing
+from retread.index import actions
 from tinycuda import record, sha256, zip_bytes
 from tinyindex import Shelf, make_keys
 from webservers import Served
@@ -89,8 +89,8 @@ def make_index(folder: Path) -> Path:
         shelf.now += STEP * 86400
         shelf.publish(*batches[revision], policy=None, unproven="tests of the index")
     for project in ("yankedcuda", "pinnedcuda"):
-        shelf.act(publishing.yank, project, "1.1+cu128.1", "wrong results")
-    shelf.act(publishing.remove, "emptycuda", "1.0+cu128.1", "to have a name without files")
+        shelf.act(actions.yank, project, "1.1+cu128.1", "wrong results")
+    shelf.act(actions.remove, "emptycuda", "1.0+cu128.1", "to have a name without files")
     return shelf.root
 
 

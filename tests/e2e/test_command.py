@@ -62,7 +62,7 @@ def test_a_reader_that_goes_away_is_no_error(
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     read, write = os.pipe()
     os.close(read)
-    program = "from retread.cli import main; main()"
+    program = "from retread.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", program, *command],
         cwd=project.root, stdout=write, stderr=subprocess.PIPE, text=True, check=False,
@@ -75,7 +75,7 @@ def test_a_reader_that_goes_away_is_no_error(
 def test_help_and_an_unchanged_build_import_nothing_heavy(project: Project) -> None:
     project.build()
     program = (
-        "import sys; from retread.cli import run; code = run(['build', 'tiny-1.0', '-q']);"
+        "import sys; from retread.cli.main import run; code = run(['build', 'tiny-1.0', '-q']);"
         "print(code, sorted({'requests', 'pypi_simple', 'cyclonedx.model', 'elftools'} & set(sys.modules)))"
     )
     done = subprocess.run(

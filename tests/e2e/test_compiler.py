@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from retread import native
-from retread.jobserver import Jobserver
-from retread.schedule import GIB, Budget
+from retread.compile.jobserver import Jobserver
+from retread.compile.schedule import GIB, Budget
+from retread.recipe import native
 from standins import SOUND, Bench
 from tinycuda import skip_without
 

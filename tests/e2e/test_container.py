@@ -20,7 +20,7 @@ import faketorch
 from containers import IMAGE, PYTHON
 from loopback import Index
 from nativecuda import ADD, FILES, SETUP, native
-from retread.store import Kind
+from retread.doors.store import Kind
 from tinycuda import Project, Result, Upstream, diff
 
 pytestmark = [

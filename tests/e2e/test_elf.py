@@ -13,8 +13,8 @@ from elftools.elf.elffile import ELFFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from retread import elf, fatbin
 from retread.arch import Arch
+from retread.elf import fatbin, library
 from retread.errors import ElfError, FatbinError
 
 DATA = Path(__file__).parents[1] / "data" / "fatbin"
@@ -37,7 +37,7 @@ for number in range(3):
 
 
 def _grafted(path: Path, arch: str = "10.0", cubin: bytes = CUBIN) -> dict[int, bytes]:
-    return {one.index: fatbin.graft(one, {Arch(arch): cubin}) for one in elf.fat_binaries(path)}
+    return {one.index: fatbin.graft(one, {Arch(arch): cubin}) for one in library.fat_binaries(path)}
 
 
 def _followed(path: Path) -> list[bytes]:
@@ -55,19 +55,19 @@ def _run(*line: str | Path) -> str:
 
 
 def test_read_says_what_a_library_holds_and_needs() -> None:
-    facts = elf.read(DATA / "libadd.so")
+    facts = library.read(DATA / "libadd.so")
     assert (facts.machine, facts.needed, facts.run_path) == ("x86_64", ("libc.so.6",), ())
     assert (facts.versions, facts.undefined) == (("GLIBC_2.2.5",), ("getpid",))
     assert [(one.sass, one.ptx) for one in facts.modules] == [(("8.0", "9.0a"), ("8.0",))] * 4
-    assert elf.read(DATA / "libadd-rpath.so").run_path == ("/old/place",)
-    assert elf.read(DATA / "libadd-aarch64.so").machine == "aarch64"
+    assert library.read(DATA / "libadd-rpath.so").run_path == ("/old/place",)
+    assert library.read(DATA / "libadd-aarch64.so").machine == "aarch64"
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_an_edited_library_reads_as_asked(name: str, tmp_path: Path) -> None:
     source, new = DATA / name, tmp_path / name
-    elf.edit(source, new, fatbins=_grafted(source), run_path=["$ORIGIN/../nvidia/cuda_runtime/lib", "/x"])
-    before, after = elf.read(source), elf.read(new)
+    library.edit(source, new, fatbins=_grafted(source), run_path=["$ORIGIN/../nvidia/cuda_runtime/lib", "/x"])
+    before, after = library.read(source), library.read(new)
     assert after.run_path == ("$ORIGIN/../nvidia/cuda_runtime/lib", "/x")
     assert [one.sass for one in after.modules] == [("8.0", "9.0a", "10.0")] * 4
     assert (before.needed, before.versions, before.undefined) == (
@@ -76,14 +76,14 @@ def test_an_edited_library_reads_as_asked(name: str, tmp_path: Path) -> None:
         after.undefined,
     )
     assert new.stat().st_mode == source.stat().st_mode
-    assert [bytes(one.data) for one in elf.fat_binaries(new)] == list(_grafted(source).values())
+    assert [bytes(one.data) for one in library.fat_binaries(new)] == list(_grafted(source).values())
 
 
 @pytest.mark.parametrize("name", NATIVE)
 @pytest.mark.parametrize("strip", [(), ("strip",), ("strip", "--strip-debug")])
 def test_the_loader_finds_the_new_fat_binaries(name: str, strip: tuple[str, ...], tmp_path: Path) -> None:
     source, new = DATA / name, tmp_path / name
-    elf.edit(source, new, fatbins=_grafted(source), run_path=["$ORIGIN/deeper/than/before"])
+    library.edit(source, new, fatbins=_grafted(source), run_path=["$ORIGIN/deeper/than/before"])
     if strip:
         _run(*strip, new)
     assert _followed(new) == list(_grafted(source).values())[:3]
@@ -92,7 +92,7 @@ def test_the_loader_finds_the_new_fat_binaries(name: str, strip: tuple[str, ...]
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_nothing_else_changes(name: str, tmp_path: Path) -> None:
     source, new = DATA / name, tmp_path / name
-    elf.edit(source, new, fatbins=_grafted(source))
+    library.edit(source, new, fatbins=_grafted(source))
     changed = {name for name, data in _sections(source).items() if _sections(new)[name] != data}
     assert changed <= {".nv_fatbin", ".nvFatBinSegment", ".rela.dyn", ".data", ".dynamic", ".symtab"}
 
@@ -106,7 +106,7 @@ def _sections(path: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_readelf_finds_no_fault_and_symbols_follow(name: str, tmp_path: Path) -> None:
     source, new = DATA / name, tmp_path / name
-    elf.edit(source, new, fatbins=_grafted(source), run_path=["/x"])
+    library.edit(source, new, fatbins=_grafted(source), run_path=["/x"])
     _run("readelf", "-aW", new)
     starts = {
         line.split()[-1]: (int(line.split()[1], 16), int(line.split()[2]))
@@ -118,7 +118,7 @@ def test_readelf_finds_no_fault_and_symbols_follow(name: str, tmp_path: Path) ->
         for line in _run("readelf", "-SW", new).splitlines()
         if " .nv_fatbin " in line
     }
-    fatbins = elf.fat_binaries(new)
+    fatbins = library.fat_binaries(new)
     wanted = {(address + one.offset, one.size) for one in fatbins}
     assert len(wanted) == 4
     assert set(starts.values()) == wanted
@@ -126,40 +126,40 @@ def test_readelf_finds_no_fault_and_symbols_follow(name: str, tmp_path: Path) ->
 
 def test_the_debug_file_of_an_edited_library_can_be_made(tmp_path: Path) -> None:
     new = tmp_path / "new.so"
-    elf.edit(DATA / "libadd.so", new, fatbins=_grafted(DATA / "libadd.so"), run_path=["/x"])
+    library.edit(DATA / "libadd.so", new, fatbins=_grafted(DATA / "libadd.so"), run_path=["/x"])
     _run("objcopy", "--only-keep-debug", new, tmp_path / "new.debug")
     with pytest.raises(ElfError, match="debug information only"):
-        elf.read(tmp_path / "new.debug")
+        library.read(tmp_path / "new.debug")
 
 
 @pytest.mark.parametrize("name", NATIVE)
 @pytest.mark.parametrize("strip", [False, True])
 def test_an_edited_library_can_be_edited_again(name: str, strip: bool, tmp_path: Path) -> None:
     first, second, third = tmp_path / "1.so", tmp_path / "2.so", tmp_path / "3.so"
-    elf.edit(DATA / name, first, fatbins=_grafted(DATA / name))
+    library.edit(DATA / name, first, fatbins=_grafted(DATA / name))
     if strip:
         _run("strip", first)
     cubin = bytearray((DATA / "add.sm_80.cubin").read_bytes())
     cubin[48] = 89
     again = _grafted(first, "8.9", bytes(cubin))
-    elf.edit(first, second, fatbins=again, run_path=["/first"])
-    elf.edit(second, third, fatbins={1: again[1]}, run_path=["/a/longer/second"])
+    library.edit(first, second, fatbins=again, run_path=["/first"])
+    library.edit(second, third, fatbins={1: again[1]}, run_path=["/a/longer/second"])
     for path in (second, third):
         _run("readelf", "-aW", path)
-        assert [one.sass for one in elf.read(path).modules] == [("8.0", "8.9", "9.0a", "10.0")] * 4
+        assert [one.sass for one in library.read(path).modules] == [("8.0", "8.9", "9.0a", "10.0")] * 4
         assert _followed(path) == list(again.values())[:3]
-    assert elf.read(third).run_path == ("/a/longer/second",)
+    assert library.read(third).run_path == ("/a/longer/second",)
 
 
 def test_one_module_can_be_replaced_alone(tmp_path: Path) -> None:
     source = DATA / "libadd.so"
-    elf.edit(source, tmp_path / "new.so", fatbins={1: _grafted(source)[1]})
-    assert [len(one.sass) for one in elf.read(tmp_path / "new.so").modules] == [2, 3, 2, 2]
+    library.edit(source, tmp_path / "new.so", fatbins={1: _grafted(source)[1]})
+    assert [len(one.sass) for one in library.read(tmp_path / "new.so").modules] == [2, 3, 2, 2]
 
 
 def test_the_old_fat_binaries_leave_the_file(tmp_path: Path) -> None:
     source = DATA / "libadd.so"
-    elf.edit(source, tmp_path / "new.so", fatbins=_grafted(source))
+    library.edit(source, tmp_path / "new.so", fatbins=_grafted(source))
     text = (tmp_path / "new.so").read_bytes()
     assert text.count((DATA / "add.sm_80.cubin").read_bytes()) == 4
     added = 4 * (len(CUBIN) + 96)
@@ -169,23 +169,23 @@ def test_the_old_fat_binaries_leave_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_only_the_run_path(name: str, tmp_path: Path) -> None:
     new, same, none = tmp_path / "new.so", tmp_path / "same.so", tmp_path / "none.so"
-    elf.edit(DATA / name, new, run_path=["$ORIGIN"])
+    library.edit(DATA / name, new, run_path=["$ORIGIN"])
     _run("readelf", "-aW", new)
     assert "RPATH" not in _run("readelf", "-d", new)
-    elf.edit(new, same, run_path=["$ORIGIN"])
+    library.edit(new, same, run_path=["$ORIGIN"])
     assert same.read_bytes() == new.read_bytes()
-    elf.edit(new, none, run_path=[])
-    assert (elf.read(new).run_path, elf.read(none).run_path) == (("$ORIGIN",), ())
+    library.edit(new, none, run_path=[])
+    assert (library.read(new).run_path, library.read(none).run_path) == (("$ORIGIN",), ())
     if name in NATIVE:
         assert _followed(new) == _followed(DATA / name)
 
 
 def test_no_change_is_a_copy_and_the_same_edit_gives_the_same_bytes(tmp_path: Path) -> None:
     source, one, two = DATA / "libadd.so", tmp_path / "one.so", tmp_path / "two.so"
-    elf.edit(source, one)
+    library.edit(source, one)
     assert one.read_bytes() == source.read_bytes()
     for path in (one, two):
-        elf.edit(source, path, fatbins=_grafted(source), run_path=["/x"])
+        library.edit(source, path, fatbins=_grafted(source), run_path=["/x"])
     assert one.read_bytes() == two.read_bytes()
 
 
@@ -220,7 +220,7 @@ def test_what_is_not_understood_is_refused(
     source = _patched(tmp_path, edit)
     new = tmp_path / "new.so"
     with pytest.raises(ElfError, match=message):
-        elf.edit(source, new, fatbins=_grafted(source))
+        library.edit(source, new, fatbins=_grafted(source))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["patched.so"]
 
 
@@ -235,34 +235,34 @@ def test_a_full_dynamic_section_is_refused(tmp_path: Path) -> None:
     (tmp_path / "full.so").write_bytes(data)
     assert count > 1
     with pytest.raises(ElfError, match="no free entry in the dynamic section"):
-        elf.edit(tmp_path / "full.so", tmp_path / "new.so", run_path=["/x"])
+        library.edit(tmp_path / "full.so", tmp_path / "new.so", run_path=["/x"])
 
 
 @pytest.mark.parametrize("name", ["add.ptx", "add.sm_80.cubin", "lz4.fatbin"])
 def test_another_kind_of_file_is_refused(name: str) -> None:
     with pytest.raises(ElfError, match=name.replace(".", r"\.")):
-        elf.read(DATA / name)
+        library.read(DATA / name)
 
 
 def test_a_missing_or_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     for name in ("empty", "missing"):
         with pytest.raises(ElfError, match="cannot be read"):
-            elf.read(tmp_path / name)
+            library.read(tmp_path / name)
 
 
 def test_unknown_modules_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ElfError, match=r"has 4 fat binaries, none with index \[7\]"):
-        elf.edit(DATA / "libadd.so", tmp_path / "new.so", fatbins={7: b""})
+        library.edit(DATA / "libadd.so", tmp_path / "new.so", fatbins={7: b""})
     with pytest.raises(ElfError, match="is not one fat binary"):
-        elf.edit(DATA / "libadd.so", tmp_path / "new.so", fatbins={0: b""})
+        library.edit(DATA / "libadd.so", tmp_path / "new.so", fatbins={0: b""})
 
 
 def test_a_library_can_be_edited_in_its_place(tmp_path: Path) -> None:
     path = tmp_path / "libadd.so"
     shutil.copy(DATA / "libadd.so", path)
-    elf.edit(path, path, fatbins=_grafted(path))
-    assert elf.read(path).modules[0].sass == ("8.0", "9.0a", "10.0")
+    library.edit(path, path, fatbins=_grafted(path))
+    assert library.read(path).modules[0].sass == ("8.0", "9.0a", "10.0")
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -282,7 +282,7 @@ def test_mutated_libraries_raise_only_our_errors(
     path = tmp_path / "fuzz.so"
     path.write_bytes(data)
     try:
-        elf.read(path)
-        elf.edit(path, tmp_path / "new.so", fatbins={0: _grafted(DATA / name)[0]}, run_path=["/x"])
+        library.read(path)
+        library.edit(path, tmp_path / "new.so", fatbins={0: _grafted(DATA / name)[0]}, run_path=["/x"])
     except (ElfError, FatbinError):
         pass

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from retread import cli
-from retread.store import Kind
+from retread.cli import main
+from retread.doors.store import Kind
 from tinycuda import BUILT, FILES, Project, commit, git, proof, record, zip_bytes
 
 
@@ -28,7 +28,7 @@ def test_a_repository_around_the_store_is_left_alone(
     around.mkdir()
     git(around, "init", "--quiet")
     monkeypatch.setenv("RETREAD_STORE", str(around / "store"))
-    assert cli.run(["build", "tiny-1.0", "--root", str(project.root), "-o", str(tmp_path / "out")]) == 0
+    assert main.run(["build", "tiny-1.0", "--root", str(project.root), "-o", str(tmp_path / "out")]) == 0
     patched = zip_text(tmp_path / "out" / BUILT, "tinycuda/ops.py")
     assert patched != FILES["tinycuda/ops.py"]
     capsys.readouterr()
@@ -129,7 +129,7 @@ def test_an_assembler_that_makes_other_code_is_refused(project: Project) -> None
 
 
 def test_nothing_of_the_environment_is_needed_for_a_store(tmp_path: Path) -> None:
-    program = "from retread.store import default_root; print(default_root({'XDG_CACHE_HOME': 'here'}))"
+    program = "from retread.doors.store import default_root; print(default_root({'XDG_CACHE_HOME': 'here'}))"
     done = subprocess.run(
         [os.sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
     )

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from retread import elf, fatbin
 from retread.arch import Arch, sm
+from retread.elf import fatbin
+from retread.elf import library as elf
 from retread.errors import ElfError
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]

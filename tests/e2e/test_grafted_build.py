@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from retread.arch import Arch
-from retread.stages import graft, toolchain
-from retread.store import Kind
+from retread.build import graft
+from retread.doors.store import Kind
+from retread.toolkit import ptxas
 from tinycuda import DATA, LIBRARY, Project
 
 A8, A9, A10 = Arch("8.0"), Arch("9.0a"), Arch("10.0")
@@ -35,7 +36,7 @@ def test_a_graft_that_was_interrupted_goes_on_where_it_was(
     made = project.entries(Kind.CUBINS)
     assert made
     assert project.leftovers() == []
-    monkeypatch.setattr(toolchain.Assembler, "assemble", lambda *_: pytest.fail("assembled again"))
+    monkeypatch.setattr(ptxas.Assembler, "assemble", lambda *_: pytest.fail("assembled again"))
     assert project.build().code == 0
     assert project.entries(Kind.CUBINS) == made
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from retread import host, proc
+from retread.doors import proc
+from retread.environment import host
 from retread.errors import CompileError, PlanError
 
 COMPILER = """\

@@ -22,9 +22,12 @@ import pytest
 from msgspec import structs
 
 from reports import case, failed, on_gpu, report, run, surroundings
-from retread import cli, publishing, reports, signing
-from retread.model import Sha256
-from retread.report import Level, Run
+from retread.cli import main
+from retread.evidence import signing
+from retread.index import actions
+from retread.records import Sha256
+from retread.smoke import reading
+from retread.smoke.report import Level, Run
 from tinycuda import Result, names, sha256
 from tinyindex import BASE, RECIPE, Keys, make_keys, make_wheel, tree
 
@@ -67,7 +70,7 @@ class Desk:
         there, handler = Path.cwd(), signal.getsignal(signal.SIGTERM)
         os.chdir(self.folder)
         try:
-            ended = cli.run(arguments)
+            ended = main.run(arguments)
         except SystemExit as end:  # argparse
             ended = end.code if isinstance(end.code, int) else 1
         finally:
@@ -101,11 +104,11 @@ class Desk:
         path = self.folder / wheel
         project, version = path.name.split("-")[:2]
         digest = Sha256(sha256(path.read_bytes()))
-        made = reports.sealed(
+        made = reading.sealed(
             report(*runs, wheel=path.name, sha256=digest, project=project, version=version), runs
         )
-        beside = f"{path.name}.smoke-{name}.json" if name else reports.file_name(made)
-        path.with_name(beside).write_bytes(reports.write(made))
+        beside = f"{path.name}.smoke-{name}.json" if name else reading.file_name(made)
+        path.with_name(beside).write_bytes(reading.write(made))
 
     def attest(self, wheel: str) -> list[str]:
         """Sign how a wheel was built and what its reports found; return the names of the envelopes."""
@@ -449,7 +452,7 @@ def test_an_index_goes_back_and_its_history_tells(listed: Desk) -> None:
     assert re.fullmatch("".join(lines), listed.run("index", "history", "index").out)
     shown = json.loads(listed.run("index", "history", "index", "--json").out)
     assert [one["number"] for one in shown] == [1, 2, 3, 4, 5]
-    assert [one.action for one in publishing.history(listed.index)] == [one["action"] for one in shown]
+    assert [one.action for one in actions.history(listed.index)] == [one["action"] for one in shown]
 
 
 def test_a_check_tells_each_damage_and_ends_with_20(listed: Desk) -> None:
@@ -658,7 +661,15 @@ def test_a_lock_that_cannot_be_read_is_refused(locked: Desk) -> None:
 
 @pytest.fixture
 def server(listed: Desk) -> Iterator[subprocess.Popen[str]]:
-    line = [sys.executable, "-c", "from retread.cli import main; main()", "serve", "index", "--port", "0"]
+    line = [
+        sys.executable,
+        "-c",
+        "from retread.cli.main import main; main()",
+        "serve",
+        "index",
+        "--port",
+        "0",
+    ]
     with subprocess.Popen(
         line, cwd=listed.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

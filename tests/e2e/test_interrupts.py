@@ -19,7 +19,9 @@ from pathlib import Path
 import pytest
 
 from loopback import Index
-from retread import fs, net, zipwrite
+from retread.doors import fs
+from retread.doors.net import download
+from retread.wheel import zipwriter
 from tinycuda import BUILT, DATA, FILES, OPS, SDIST, WHEEL, Project, diff, names, ops
 
 BUILD = ("build", "tiny-1.0")
@@ -35,8 +37,8 @@ def _full(*_: object, **__: object) -> None:
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (net, "_download"), (shutil, "move"), ("retread.stages.source", "_put"),
-        ("retread.contents", "unpack"), (zipwrite, "local_header"), ("retread.stages.graft", "deflate_file"),
+        (download, "_download"), (shutil, "move"), ("retread.source.tree", "_put"),
+        ("retread.wheel.contents", "unpack"), (zipwriter, "local_header"), ("retread.build.graft", "deflate_file"),
         (Path, "write_bytes"), (fs, "place"),
     ],
 )  # fmt: skip
@@ -62,9 +64,9 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(
 
 
 STAGES = [
-    ("retread.net", "fetch"), ("retread.stages.source", "from_sdist"), ("retread.stages.patch", "apply"),
-    ("retread.stages.base", "prove"), ("retread.stages.toolchain", "install"), ("retread.stages.graft", "graft"),
-    ("retread.stages.seal", "seal"), ("retread.stages.audit", "audit"), ("retread.fs", "place"),
+    ("retread.doors.net.download", "fetch"), ("retread.source.tree", "from_sdist"), ("retread.source.patch", "apply"),
+    ("retread.lanes.base", "prove"), ("retread.toolkit.ptxas", "install"), ("retread.build.graft", "graft"),
+    ("retread.build.seal", "seal"), ("retread.audit.audit", "audit"), ("retread.doors.fs", "place"),
 ]  # fmt: skip
 
 
@@ -253,7 +255,7 @@ def _mounted(project: Project, mount: str, *arguments: str) -> subprocess.Comple
     program = f'{mount} || exit 99; "$@"; code=$?; find "$RETREAD_STORE" -type f; exit $code'
     line = ["unshare", "--mount", "sh", "-c", program, "sh", sys.executable, "-c"]
     done = subprocess.run(
-        [*line, "from retread.cli import main; main()", *arguments],
+        [*line, "from retread.cli.main import main; main()", *arguments],
         cwd=project.root, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode == 99 or "unshare" in done.stderr:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from retread import jobserver
-from retread.jobserver import Compiled, Jobserver
-from retread.schedule import GIB, Budget, Measure
+from retread.compile import jobserver
+from retread.compile.jobserver import Compiled, Jobserver
+from retread.compile.schedule import GIB, Budget, Measure
 from standins import Bench, States, Talker, until
 
 MIB = 1 << 20

@@ -17,11 +17,13 @@ from typing import Any, NamedTuple
 import pytest
 
 import faketorch
-from retread import contents, kit, reports, statement
+from retread.build import statement
 from retread.errors import RecipeError, UsageError
-from retread.inside.smoke import Refusal, place, program, surroundings
-from retread.recipe import parse_recipe
-from retread.report import SmokeReport
+from retread.recipe.model import parse_recipe
+from retread.smoke import kit, reading
+from retread.smoke.report import SmokeReport
+from retread.smoke.runtime import Refusal, place, program, surroundings
+from retread.wheel import contents
 from tinycuda import (
     INFO,
     LIBRARY,
@@ -157,7 +159,7 @@ class Bench:
             assert list((self.folder / name).iterdir()) == []
         assert not list(self.folder.glob("*.partial"))
         place = self.folder / "report.json"
-        report = reports.parse(place.read_bytes(), name=place.name) if place.exists() else None
+        report = reading.parse(place.read_bytes(), name=place.name) if place.exists() else None
         place.unlink(missing_ok=True)
         return Ran(process.returncode, report, err)
 
@@ -273,7 +275,7 @@ def test_a_report_goes_to_standard_output_too(bench: Bench) -> None:
         [PYTHON, bench.make(), "--json", "-", "--level", "static", "--only", "demo/*"],
         env=bench.environment, cwd=bench.folder / "cwd", capture_output=True, check=True,
     )  # fmt: skip
-    (run,) = reports.parse(done.stdout, name="stdout").runs
+    (run,) = reading.parse(done.stdout, name="stdout").runs
     assert [one.id for one in run.cases] == ["demo/setting"]
 
 

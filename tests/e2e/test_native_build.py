@@ -19,7 +19,7 @@ import pytest
 
 from loopback import Index
 from nativecuda import ADD, FILES, SETUP, native
-from retread.store import Kind, Store
+from retread.doors.store import Kind, Store
 from tinycuda import Project, Result, Upstream, diff, names
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
@@ -273,7 +273,7 @@ def test_a_full_disk(work: Project, shared_store: Path) -> None:
     program = [
         sys.executable,
         "-c",
-        "from retread.cli import main; main()",
+        "from retread.cli.main import main; main()",
         "build",
         "tiny-1.0",
         "--no-cache",

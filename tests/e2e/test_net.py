@@ -11,10 +11,11 @@ import pytest
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from loopback import Index, Request
-from retread import fs, net
+from retread.doors import fs
+from retread.doors.net import download
+from retread.doors.net.download import Settings, Wanted
 from retread.errors import FetchError, StoreError
-from retread.model import Sha256
-from retread.net import Settings, Wanted
+from retread.records import Sha256
 
 DATA = hashlib.shake_128(b"data").digest(100_000)
 FILE = "demo-1.0.tar.gz"
@@ -35,23 +36,23 @@ def partial(tmp_path: Path) -> Path:
 
 def _fetch(partial: Path, *indexes: str, folders: tuple[Path, ...] = (), wanted: Wanted = WANTED) -> None:
     using = Settings(indexes=indexes, folders=folders, verify=True)
-    net.fetch(wanted, partial, using=using, progress=lambda done, total: None)
+    download.fetch(wanted, partial, using=using, progress=lambda done, total: None)
 
 
 # Where from.
 
 
 def _settings(**environment: str) -> Settings:
-    return net.settings({"PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull, **environment})
+    return download.settings({"PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull, **environment})
 
 
 @pytest.fixture
 def _no_pip(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let variables be all that there is: pip takes a third of a second to say that it has no file."""
-    net._pip_configuration.cache_clear()
-    monkeypatch.setattr(net.sys, "executable", "/nowhere/python")
+    download._pip_configuration.cache_clear()
+    monkeypatch.setattr(download.sys, "executable", "/nowhere/python")
     yield
-    net._pip_configuration.cache_clear()
+    download._pip_configuration.cache_clear()
 
 
 @pytest.mark.usefixtures("_no_pip")
@@ -152,7 +153,7 @@ def test_a_folder_of_the_user_s_is_asked_first(demo: Index, partial: Path, tmp_p
 def test_progress_ends_with_all_of_it(demo: Index, partial: Path) -> None:
     seen: list[tuple[int, int]] = []
     using = Settings(indexes=(demo.url,), folders=(), verify=True)
-    net.fetch(WANTED, partial, using=using, progress=lambda done, total: seen.append((done, total)))
+    download.fetch(WANTED, partial, using=using, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (100_000, 100_000)
     assert seen == sorted(seen)
     assert len(seen) > 10
@@ -251,7 +252,7 @@ def test_a_page_that_is_none_is_a_message(demo: Index, partial: Path, page: byte
 def test_a_server_that_falls_silent_is_a_message(
     demo: Index, partial: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(net, "_TIMEOUT", (5.0, 0.1))
+    monkeypatch.setattr(download, "_TIMEOUT", (5.0, 0.1))
     demo.stall = {FILE: 5000}
     assert "stopped after 5,000 bytes: the server did not answer in time" in _refused(partial, demo.url)
     assert partial.stat().st_size == 5000
@@ -302,6 +303,6 @@ def test_a_page_of_a_strange_kind_does_not_show_the_secret(demo: Index, partial:
 
 def test_credentials_are_not_sent_to_another_host() -> None:
     index = "https://me:s3cret@index/simple/"
-    assert net._with_secrets("https://index/f", index) == "https://me:s3cret@index/f"
+    assert download._with_secrets("https://index/f", index) == "https://me:s3cret@index/f"
     for other in ("https://files/f", "http://index/f", "https://index:444/f"):
-        assert net._with_secrets(other, index) == other
+        assert download._with_secrets(other, index) == other

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from listings import hosted, project
-from retread.humanpages import channel_page, front_page, project_page
+from retread.index.pages.human import channel_page, front_page, project_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [

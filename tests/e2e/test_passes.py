@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from retread import native
+from retread.recipe import native
 from standins import put_host
 from tinycuda import skip_without
 

@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retread import workspace
-from retread.console import Console
-from retread.machine import Machine
-from retread.model import ChangeKind, Verdict
-from retread.store import Kind, Store
-from retread.trees import Trees
+from retread.doors.console import Console
+from retread.doors.machine import Machine
+from retread.doors.store import Kind, Store
+from retread.recipe import workspace
+from retread.records import ChangeKind, Verdict
+from retread.source.trees import Trees
 from tinycuda import FILES, OPS, Project, diff, git, ops
 
 if TYPE_CHECKING:

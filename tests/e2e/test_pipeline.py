@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loopback import Index
-from retread import origin, pipeline, trees
-from retread.store import Kind, Store
+from retread.build import pipeline
+from retread.doors.store import Kind, Store
+from retread.lanes import source
+from retread.source import trees
 from tinycuda import (
     BUILT,
     FILES,
@@ -81,7 +83,7 @@ def test_a_change_of_retread_itself_makes_everything_void(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project.build()
-    for module in (pipeline, trees, origin):
+    for module in (pipeline, trees, source):
         monkeypatch.setattr(module, "code_digest", lambda: "other")
     assert _steps(project.build()) == ["prove the", "apply the", "prove the", "seal the", "audit the"]
 

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from retread import publishing
 from retread.errors import GateError, PublishError, RetreadError, StoreError
-from retread.indexdir import Index
-from retread.publishing import Wants
+from retread.index import actions
+from retread.index.actions import Wants
+from retread.index.folder import Index
 from tinycuda import sha256
 from tinyindex import BASE, NOW, Shelf, make_keys, prove, tree
 
@@ -142,7 +142,7 @@ def test_a_name_is_never_used_for_other_bytes_not_even_after_removal(shelf: Shel
     wheel.unlink()
     told = refused(shelf, shelf.wheel(code="x = 1\n"))
     assert f"bound to other bytes for ever (sha256 {sha256(first)})" in told
-    shelf.act(publishing.remove, "demo", "1.2+cu128.1", "it leaks")
+    shelf.act(actions.remove, "demo", "1.2+cu128.1", "it leaks")
     assert "bound to other bytes" in refused(shelf, wheel)
     wheel.unlink()
     wheel.write_bytes(first)
@@ -163,7 +163,7 @@ def test_a_name_is_never_used_for_other_bytes_not_even_after_removal(shelf: Shel
 )
 def test_revisions_rise_and_differ(shelf: Shelf, version: str, patches: tuple[str, ...], words: str) -> None:
     shelf.publish(shelf.wheel("demo", "1.2+cu128.3"))
-    shelf.act(publishing.remove, "demo", "1.2+cu128.3", "what was published stays bound")
+    shelf.act(actions.remove, "demo", "1.2+cu128.3", "what was published stays bound")
     wheel = shelf.wheel("demo", version, patches=patches)
     if words:
         assert words in refused(shelf, wheel)
@@ -237,23 +237,23 @@ def test_a_wheel_without_evidence_comes_in_for_a_reason_that_is_shown(shelf: She
 
 def test_yank_and_unyank(shelf: Shelf) -> None:
     shelf.publish(shelf.wheel())
-    shelf.act(publishing.yank, "Demo", "1.2+cu128.1", "wrong results on sm_90")
+    shelf.act(actions.yank, "Demo", "1.2+cu128.1", "wrong results on sm_90")
     assert shelf.page()["files"][0]["yanked"] == "wrong results on sm_90"
     with pytest.raises(PublishError, match="yanked already"):
-        shelf.act(publishing.yank, "demo", "1.2+cu128.1", "wrong results on sm_90")
+        shelf.act(actions.yank, "demo", "1.2+cu128.1", "wrong results on sm_90")
     assert shelf.check().faults == ()
-    shelf.act(publishing.unyank, "demo", "1.2+cu128.1")
+    shelf.act(actions.unyank, "demo", "1.2+cu128.1")
     assert shelf.page()["files"][0]["yanked"] is False
     with pytest.raises(PublishError, match=r"demo 1.2\+cu128.7 is not listed\n.*listed are: 1.2\+cu128.1"):
-        shelf.act(publishing.yank, "demo", "1.2+cu128.7", "no such")
+        shelf.act(actions.yank, "demo", "1.2+cu128.7", "no such")
     with pytest.raises(PublishError, match="belongs to no channel"):
-        shelf.act(publishing.yank, "demo", "1.2", "no such")
+        shelf.act(actions.yank, "demo", "1.2", "no such")
     assert shelf.check().faults == ()
 
 
 def test_what_is_removed_is_gone_and_its_name_stays_owned(shelf: Shelf) -> None:
     shelf.publish(shelf.wheel())
-    shelf.act(publishing.remove, "demo", "1.2+cu128.1", "it leaks")
+    shelf.act(actions.remove, "demo", "1.2+cu128.1", "it leaks")
     assert shelf.page()["files"] == []
     assert not list((shelf.root / "files").glob("*/*"))
     assert shelf.check().faults == ()
@@ -263,30 +263,30 @@ def test_rollback_goes_back_and_forth_but_brings_nothing_back_that_was_removed(s
     shelf.publish(shelf.wheel())
     pages = {path: text for path, text in shelf.tree().items() if path.startswith("cu128/")}
     shelf.publish(shelf.wheel("demo", "1.2+cu128.2", patches=("b",)), shelf.wheel("other"))
-    shelf.act(publishing.rollback, 1)
+    shelf.act(actions.rollback, 1)
     assert (shelf.listed(), shelf.listed("other")) == (["1.2+cu128.1"], [])
     assert pages["cu128/simple/demo"] != str((shelf.root / "cu128/simple/demo").readlink())
     assert shelf.check().faults == ()
-    shelf.act(publishing.rollback, 2)
+    shelf.act(actions.rollback, 2)
     assert (shelf.listed(), shelf.listed("other")) == (["1.2+cu128.1", "1.2+cu128.2"], ["1.2+cu128.1"])
-    shelf.act(publishing.remove, "demo", "1.2+cu128.1", "it leaks")
-    shelf.act(publishing.rollback, 1)
+    shelf.act(actions.remove, "demo", "1.2+cu128.1", "it leaks")
+    shelf.act(actions.rollback, 1)
     assert (shelf.listed(), shelf.listed("other")) == ([], [])
-    shelf.act(publishing.rollback, 2)
+    shelf.act(actions.rollback, 2)
     assert (shelf.listed(), shelf.listed("other")) == (["1.2+cu128.2"], ["1.2+cu128.1"])
     assert any("was removed since, and stays removed" in line for line in shelf.said)
-    shelf.act(publishing.rollback, 0)
+    shelf.act(actions.rollback, 0)
     assert (shelf.listed(), shelf.listed("other")) == ([], [])
     with pytest.raises(PublishError, match="there is no going back to action 99"):
-        shelf.act(publishing.rollback, 99)
+        shelf.act(actions.rollback, 99)
     assert shelf.check().faults == ()
-    did = [action.action for action in publishing.history(shelf.root)]
+    did = [action.action for action in actions.history(shelf.root)]
     assert did == ["publish", "publish", "rollback", "rollback", "remove"] + 3 * ["rollback"]
 
 
 def test_refresh_moves_the_index_to_another_address(shelf: Shelf) -> None:
     shelf.publish(shelf.wheel(), shelf.wheel("other"))
-    shelf.act(publishing.refresh, base="https://moved.example")
+    shelf.act(actions.refresh, base="https://moved.example")
     page = (shelf.root / "cu128/simple/demo/page.html").read_text()
     assert "https://moved.example" in page
     assert BASE not in page
@@ -294,7 +294,7 @@ def test_refresh_moves_the_index_to_another_address(shelf: Shelf) -> None:
 
 
 def test_what_is_no_index_is_told(shelf: Shelf) -> None:
-    for action in (shelf.check, lambda: shelf.act(publishing.yank, "demo", "1+cu128.1", "x")):
+    for action in (shelf.check, lambda: shelf.act(actions.yank, "demo", "1+cu128.1", "x")):
         with pytest.raises(PublishError, match="holds no index"):
             action()
     assert not shelf.root.exists()
@@ -461,7 +461,7 @@ def test_a_second_publisher_waits_and_says_so(shelf: Shelf) -> None:
 PUBLISH = """
 import sys
 from pathlib import Path
-from retread import publishing
+from retread.index import actions as publishing
 wheel = Path(sys.argv[2])
 scratch = wheel.parent / f"scratch-{wheel.name}"
 scratch.mkdir()

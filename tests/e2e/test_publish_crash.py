@@ -14,15 +14,16 @@ from urllib.parse import unquote
 
 import pytest
 
-from retread import durable, publishing
+from retread.doors import durable
+from retread.index import actions
 from tinyindex import Shelf, make_keys
 
 Action = Callable[[Shelf], object]
 ACTIONS: dict[str, Action] = {
     "publish": lambda shelf: shelf.publish(*_wheels(shelf), unproven="a test"),
-    "yank": lambda shelf: shelf.act(publishing.yank, "demo", "1.2+cu128.1", "wrong results"),
-    "remove": lambda shelf: shelf.act(publishing.remove, "demo", "1.2+cu128.1", "it leaks"),
-    "rollback": lambda shelf: shelf.act(publishing.rollback, 1),
+    "yank": lambda shelf: shelf.act(actions.yank, "demo", "1.2+cu128.1", "wrong results"),
+    "remove": lambda shelf: shelf.act(actions.remove, "demo", "1.2+cu128.1", "it leaks"),
+    "rollback": lambda shelf: shelf.act(actions.rollback, 1),
 }
 
 
@@ -197,10 +198,10 @@ def test_a_disk_that_fills_up_after_the_decision_is_told_and_finished_later(
 
     with monkeypatch.context() as patch:
         patch.setattr(durable, "change", full)
-        with pytest.raises(publishing.RetreadError, match="is decided: the next change finishes it"):
+        with pytest.raises(actions.RetreadError, match="is decided: the next change finishes it"):
             ACTIONS["publish"](shelf)
     assert any("was interrupted" in fault for fault in shelf.check().faults)
-    shelf.act(publishing.yank, "demo", "1.2+cu128.1", "wrong results")
+    shelf.act(actions.yank, "demo", "1.2+cu128.1", "wrong results")
     assert shelf.said == ["finishing action 3, which was interrupted"]
     assert shelf.check().faults == ()
-    assert [one.action for one in publishing.history(shelf.root)] == ["publish", "publish", "publish", "yank"]
+    assert [one.action for one in actions.history(shelf.root)] == ["publish", "publish", "publish", "yank"]

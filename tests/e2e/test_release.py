@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from retread import signing
+from retread.evidence import signing
 from standins import until
 from tinyindex import COMMIT, RECIPE, make_keys, make_wheel, prove, tree
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from retread import room as module
-from retread.host import Compiler
-from retread.jobserver import Compiled
-from retread.model import Sha256
-from retread.proof import blob_id
-from retread.room import Layout
+from retread.compile import room as module
+from retread.compile.jobserver import Compiled
+from retread.compile.room import Layout
+from retread.environment.host import Compiler
+from retread.recipe.proof import blob_id
+from retread.records import Sha256
 from standins import until
 
 FILES = {"setup.py": b"1", "csrc/a.cu": b"2", "csrc/deep/b.h": b"3"}

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import faketorch
-from retread.inside.smoke import harness, runner
-from retread.inside.smoke.runner import Suite, matching
+from retread.smoke.runtime import harness, runner
+from retread.smoke.runtime.runner import Suite, matching
 
 HEAD = "import os, signal, subprocess, sys, time\nimport harness\nfrom harness import Skip, case\n\n"
 MAIN = '\nif __name__ == "__main__":\n    harness.main()\n'

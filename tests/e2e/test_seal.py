@@ -11,8 +11,8 @@ import jsonschema
 import pytest
 from installer.records import parse_record_file
 
-from retread import cli
-from retread.wheelfile import Wheel
+from retread.cli import main
+from retread.wheel.wheelfile import Wheel
 from tinycuda import (
     BUILT,
     FILES,
@@ -123,7 +123,7 @@ def test_the_wheel_says_what_went_into_it(project: Project, capsys: pytest.Captu
     assert statement["commit_time"] == TIME
     assert [one["subject"] for one in statement["series"]] == ["Change 0001-change.patch"]
     assert statement["base"]["file"] == WHEEL
-    assert cli.run(["recipe", "schema", "statement"]) == 0
+    assert main.run(["recipe", "schema", "statement"]) == 0
     jsonschema.validate(statement, json.loads(capsys.readouterr().out))
 
 

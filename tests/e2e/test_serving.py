@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import webservers
-from retread import publishing, serving
 from retread.errors import PublishError, UsageError
+from retread.index import actions, serve
 from tinyindex import Shelf, make_keys
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -73,7 +73,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("serving")
     shelf = Shelf(folder, make_keys(tmp_path_factory.getbasetemp() / "keys"))
     shelf.publish(shelf.wheel(), shelf.wheel("demo-two", "1.0+cu128.1"))
-    shelf.act(publishing.remove, "demo-two", "1.0+cu128.1", "to have a name without files")
+    shelf.act(actions.remove, "demo-two", "1.0+cu128.1", "to have a name without files")
     (folder / "secret").write_text("secret")
     (shelf.root / "stray.txt").write_text("secret")
     (shelf.root / "files" / "stray.json").write_text("secret")
@@ -284,13 +284,13 @@ def small(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
 @pytest.mark.parametrize(
     ("accept", "kind"),
     [
-        ("", serving.TEXT),
+        ("", serve.TEXT),
         ("application/*", HTML),
-        (f"{JSON};q=0.5, text/html;q=0.9", serving.TEXT),
+        (f"{JSON};q=0.5, text/html;q=0.9", serve.TEXT),
         (f"{JSON};q=0.9, text/html;q=0.9", JSON),
         (f"*/*, {JSON}", JSON),
         ("*/*;q=0.1, text/html;q=0", HTML),
-        (f"{JSON};q=2, text/html;q=0.1", serving.TEXT),
+        (f"{JSON};q=2, text/html;q=0.1", serve.TEXT),
         (f"{JSON};q=nan, {HTML}", HTML),
         (f"{JSON} ; charset=utf-8 ; Q=0.7", JSON),
         ("application/json", ""),
@@ -299,7 +299,7 @@ def small(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
     ],
 )
 def test_types_are_weighed(accept: str, kind: str) -> None:
-    assert serving.negotiate(accept) == kind
+    assert serve.negotiate(accept) == kind
 
 
 def test_who_takes_none_of_the_types_is_told_which_there_are(small: Site) -> None:
@@ -327,7 +327,7 @@ def test_a_connection_is_kept_and_ranges_of_no_bytes_are_refused(small: Site) ->
 
 
 def test_it_listens_on_this_machine_alone_and_ends_when_interrupted(root: Path) -> None:
-    code = "import sys; from pathlib import Path; from retread import serving;"
+    code = "import sys; from pathlib import Path; from retread.index import serve as serving;"
     code += "serving.serve(Path(sys.argv[1]), ready=lambda url: print(url, flush=True)); print('over')"
     line = [sys.executable, "-c", code, str(root)]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -338,7 +338,7 @@ def test_it_listens_on_this_machine_alone_and_ends_when_interrupted(root: Path) 
         with pytest.raises(
             UsageError, match=r"cannot listen on 127.0.0.1 port \d+: .*in use\n  next: name another"
         ):
-            serving.serve(root, port=int(url.rstrip("/").rpartition(":")[2]), ready=_never)
+            serve.serve(root, port=int(url.rstrip("/").rpartition(":")[2]), ready=_never)
         os.kill(process.pid, signal.SIGINT)
         told, complaint = process.communicate(timeout=30)
     assert (process.returncode, told, complaint) == (0, "over\n", "")
@@ -346,13 +346,13 @@ def test_it_listens_on_this_machine_alone_and_ends_when_interrupted(root: Path) 
 
 def test_what_cannot_be_served_is_told(tmp_path: Path) -> None:
     with pytest.raises(PublishError, match="holds no index"):
-        serving.serve(tmp_path, ready=_never)
+        serve.serve(tmp_path, ready=_never)
 
 
 def test_an_address_that_is_none_is_told(root: Path) -> None:
     for host, port in (("127.0.0.1", 99999), ("no such host", 0), ("::g", 0)):
         with pytest.raises(UsageError, match="cannot listen on"):
-            serving.serve(root, host, port, ready=_never)
+            serve.serve(root, host, port, ready=_never)
 
 
 def _never(url: str) -> Any:

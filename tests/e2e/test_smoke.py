@@ -25,9 +25,10 @@ import pytest
 
 import faketorch
 from loopback import Index
-from retread import host, reports
 from retread.canonical import digest
-from retread.report import SmokeReport
+from retread.environment import host
+from retread.smoke import reading
+from retread.smoke.report import SmokeReport
 from tinycuda import (
     BUILT,
     LIBRARY,
@@ -126,7 +127,7 @@ def beside(project: Project) -> list[str]:
 
 
 def read(path: Path) -> SmokeReport:
-    return reports.parse(path.read_bytes(), name=path.name)
+    return reading.parse(path.read_bytes(), name=path.name)
 
 
 def outcomes(report: SmokeReport, level: str = "static") -> dict[str, str]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from retread import proof, workspace
+from retread.doors.store import Kind
 from retread.errors import SourceError, ToolError
-from retread.stages import source
-from retread.store import Kind
+from retread.recipe import proof, workspace
+from retread.source import tree as source
 from tinycuda import FILES, INNER, SDIST, TIME, Project, commit, git
 
 TOP = "tinycuda-1.0"

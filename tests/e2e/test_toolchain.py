@@ -14,10 +14,11 @@ import jsonschema
 import pytest
 
 from loopback import Index
-from retread import fs, net
-from retread.machine import MIRROR
-from retread.stages import toolkit as stage
-from retread.store import Kind
+from retread.doors import fs
+from retread.doors.machine import MIRROR
+from retread.doors.net import download
+from retread.doors.store import Kind
+from retread.toolkit import layout as stage
 from tinycuda import Project, Result, names
 from toolparts import CUDART, NVCC, SHIPPED, Mirror, link, make_archive, mirror, nvcc_files, top
 
@@ -311,8 +312,8 @@ def test_a_server_that_answers_no_head_is_believed_to_have_it(place: Workplace) 
     base = place.index.mirror_url
     for status, absent in ((405, False), (501, False), (403, True)):
         place.index.status = {f"/mirror/{NVCC}": status}
-        using = net.Settings(indexes=(), folders=(), verify=True)
-        assert bool(net.absence(base, NVCC, using=using)) == absent
+        using = download.Settings(indexes=(), folders=(), verify=True)
+        assert bool(download.absence(base, NVCC, using=using)) == absent
 
 
 def test_the_check_finds_a_compiler_that_does_not_compile(place: Workplace) -> None:
@@ -339,7 +340,7 @@ def real_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _run(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-c", "from retread.cli import main; main()", "toolchain", *arguments]
+    line = [sys.executable, "-c", "from retread.cli.main import main; main()", "toolchain", *arguments]
     env = {**os.environ, "RETREAD_STORE": str(store)}
     return subprocess.run(line, cwd=SHIPPED.parents[1], env=env, capture_output=True, text=True, check=False)
 

@@ -12,8 +12,8 @@ import pytest
 
 from retread.arch import Arch
 from retread.errors import RecipeError, ToolError, WheelError
-from retread.recipe import Part, Toolchain
-from retread.stages import toolkit
+from retread.recipe.model import Part, Toolchain
+from retread.toolkit import layout
 from tinycuda import DATA, record, zip_bytes
 from toolparts import (
     CUDART,
@@ -65,7 +65,7 @@ class Pieces:
         into = self.folder / "entry"
         shutil.rmtree(into, ignore_errors=True)
         into.mkdir()
-        toolkit.lay_out(self.toolchain(links, cuda), self.parts, into, ENV)
+        layout.lay_out(self.toolchain(links, cuda), self.parts, into, ENV)
         return into
 
     def refused(self, links: dict[str, str] | None = None) -> str:
@@ -111,7 +111,7 @@ def test_archives_and_wheels_become_one_tree(pieces: Pieces) -> None:
     }  # fmt: skip
     assert (tree / "lib64").readlink() == Path("lib")
     assert (tree / "lib64" / "libcudart.so").read_bytes() == b"libcudart"
-    found = toolkit.load(entry, pieces.toolchain(LINKS), [one for one, _ in pieces.parts])
+    found = layout.load(entry, pieces.toolchain(LINKS), [one for one, _ in pieces.parts])
     assert found[:3] == (tree, "12.8", "nvcc 12.8, V12.8.93")
     assert found.origin == "pinned parts"
 
@@ -144,7 +144,7 @@ def test_the_digest_is_that_of_parts_and_links(pieces: Pieces) -> None:
     first, second = part("a", b"a", file="a.whl", folder="x"), part("b", b"b", file="b.whl", folder="x")
 
     def digest(*parts: Part, links: dict[str, str] | None = None, cuda: str = "12.8") -> str:
-        return toolkit.parts_digest(toolchain(*parts, links=links, cuda=cuda), parts)
+        return layout.parts_digest(toolchain(*parts, links=links, cuda=cuda), parts)
 
     assert digest(first, second) == digest(second, first)
     changed = [
@@ -217,7 +217,7 @@ def test_a_tar_that_is_packed_in_another_way_is_refused(pieces: Pieces, tmp_path
 
 
 def test_an_archive_that_is_too_large_is_refused(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolkit, "_MAX_TOTAL", 100)
+    monkeypatch.setattr(layout, "_MAX_TOTAL", 100)
     assert "makes it larger than a toolkit may be" in pieces.archive(nvcc()).refused()
 
 
@@ -309,17 +309,17 @@ def install(root: Path, cuda: str) -> Path:
 
 @pytest.fixture
 def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(toolkit, "SYSTEM", tmp_path / "local")
+    monkeypatch.setattr(layout, "SYSTEM", tmp_path / "local")
     return tmp_path / "local"
 
 
 def test_only_a_toolkit_of_exactly_this_release_is_taken(local: Path) -> None:
     install(local / "cuda-13.0", "13.0")
     (local / "cuda").symlink_to("cuda-13.0")
-    assert toolkit.find_system("12.8", {}, ENV) == (
+    assert layout.find_system("12.8", {}, ENV) == (
         None, [f"{local}/cuda-12.8 is not there", f"{local}/cuda is 13.0"],
     )  # fmt: skip
-    found, reasons = toolkit.find_system("13.0", {}, ENV)
+    found, reasons = layout.find_system("13.0", {}, ENV)
     assert found
     assert reasons == []
     assert found.root == local / "cuda-13.0"
@@ -331,7 +331,7 @@ def test_only_a_toolkit_of_exactly_this_release_is_taken(local: Path) -> None:
 def test_the_user_s_variables_come_first(local: Path, tmp_path: Path, name: str) -> None:
     install(local / "cuda-12.8", "12.8")
     mine = install(tmp_path / "mine", "12.8")
-    found, _ = toolkit.find_system("12.8", {name: str(mine)}, ENV)
+    found, _ = layout.find_system("12.8", {name: str(mine)}, ENV)
     assert found
     assert found.root == mine
 
@@ -341,7 +341,7 @@ def test_every_place_says_what_it_is(local: Path, tmp_path: Path) -> None:
     broken = install(tmp_path / "broken", "12.8")
     (broken / "bin/nvcc").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "empty").mkdir()
-    found, reasons = toolkit.find_system(
+    found, reasons = layout.find_system(
         "12.8", {"CUDA_HOME": str(broken), "CUDA_PATH": str(tmp_path / "empty")}, ENV
     )
     assert found is None
@@ -360,7 +360,7 @@ def test_a_system_toolkit_that_is_changed_is_another_one(local: Path, name: str)
     root = install(local / "cuda", "12.8")
 
     def digest() -> str:
-        found, _ = toolkit.find_system("12.8", {}, ENV)
+        found, _ = layout.find_system("12.8", {}, ENV)
         assert found
         return found.digest
 
@@ -375,25 +375,25 @@ def test_a_system_toolkit_that_is_changed_is_another_one(local: Path, name: str)
 # Trying it.
 
 
-def _compiler(tmp_path: Path, body: str) -> toolkit.Toolkit:
+def _compiler(tmp_path: Path, body: str) -> layout.Toolkit:
     root = install(tmp_path / "toolkit", "12.8")
     (root / "bin/nvcc").write_text(f"#!/bin/sh\nfor out; do :; done\n{body}\n")
     (tmp_path / "scratch").mkdir()
-    return toolkit.Toolkit(root, "12.8", "nvcc 12.8", "", "pinned parts")
+    return layout.Toolkit(root, "12.8", "nvcc 12.8", "", "pinned parts")
 
 
 def test_code_for_the_asked_architecture_is_enough(tmp_path: Path) -> None:
     found = _compiler(tmp_path, f'[ "$1" = -arch=sm_90a ] && cp {DATA}/libadd.so "$out"')
-    toolkit.compile_for(found, Arch("9.0a"), tmp_path / "scratch", ENV)
+    layout.compile_for(found, Arch("9.0a"), tmp_path / "scratch", ENV)
 
 
 def test_code_for_something_else_is_told(tmp_path: Path) -> None:
     found = _compiler(tmp_path, f'cp {DATA}/libadd.so "$out"')
     with pytest.raises(ToolError, match="asked for sm_100 and made code for something else"):
-        toolkit.compile_for(found, Arch("10.0"), tmp_path / "scratch", ENV)
+        layout.compile_for(found, Arch("10.0"), tmp_path / "scratch", ENV)
 
 
 def test_a_compiler_that_fails_is_shown_with_its_last_words(tmp_path: Path) -> None:
     found = _compiler(tmp_path, 'echo "nvcc fatal : no host compiler" >&2; exit 1')
     with pytest.raises(ToolError, match="no host compiler"):
-        toolkit.compile_for(found, Arch("10.0"), tmp_path / "scratch", ENV)
+        layout.compile_for(found, Arch("10.0"), tmp_path / "scratch", ENV)

@@ -13,7 +13,7 @@ import pytest
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    trace = resources.files("retread.inside").joinpath("trace.py").read_bytes()
+    trace = resources.files("retread.compile.inside").joinpath("trace.py").read_bytes()
     (tmp_path / "trace").mkdir()
     (tmp_path / "trace" / "sitecustomize.py").write_bytes(trace)
     (tmp_path / "work" / "pack").mkdir(parents=True)

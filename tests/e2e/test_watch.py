@@ -14,7 +14,7 @@ import pytest
 
 import faketorch
 from loopback import Index
-from retread.store import Kind
+from retread.doors.store import Kind
 from tinycuda import (
     BUILT,
     FILES,

@@ -12,7 +12,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from retread import cli, matrix, workspace
+from retread.cli import main
+from retread.recipe import matrix, workspace
 from tinycuda import Result, git
 
 REPOSITORY = Path(__file__).parents[2]
@@ -29,7 +30,7 @@ class Clone:
 
     def run(self, *arguments: str, code: int = 0) -> Result:
         self._read()
-        found = Result(cli.run(["matrix", "--root", str(self.root), *arguments]), *self._read())
+        found = Result(main.run(["matrix", "--root", str(self.root), *arguments]), *self._read())
         assert found.code == code, found
         return found
 

@@ -12,11 +12,11 @@ import pytest
 from msgspec.structs import replace
 
 from reports import case, failed, on_gpu, report, run, sample, skipped, surroundings
-from retread import attest
 from retread.arch import Arch
-from retread.attest import Attested, Kind
 from retread.errors import EvidenceError, GateError
-from retread.model import (
+from retread.evidence import statements
+from retread.evidence.statements import Attested, Kind
+from retread.records import (
     CompileStatement,
     FileStatement,
     LibraryStatement,
@@ -27,7 +27,7 @@ from retread.model import (
     SubmoduleStatement,
     ToolchainStatement,
 )
-from retread.report import Level, Run
+from retread.smoke.report import Level, Run
 
 WHEEL = "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl"
 DIGEST = Sha256(64 * "a")
@@ -79,11 +79,11 @@ COMPILED = CompileStatement(
 
 
 def built(said: Statement = SAID) -> bytes:
-    return attest.provenance(WHEEL, DIGEST, said, builder="ci", finished=FINISHED)
+    return statements.provenance(WHEEL, DIGEST, said, builder="ci", finished=FINISHED)
 
 
 def result_of(one: Run) -> bytes:
-    return attest.test_result(SAMPLE, one, tester="lab")
+    return statements.test_result(SAMPLE, one, tester="lab")
 
 
 def altered(payload: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
@@ -93,7 +93,7 @@ def altered(payload: bytes, change: Callable[[dict[str, Any]], object]) -> bytes
 
 
 def test_a_build_is_read_back() -> None:
-    assert attest.parse(built(), name="p") == Attested(
+    assert statements.parse(built(), name="p") == Attested(
         wheel=WHEEL, sha256=DIGEST, kind=Kind.PROVENANCE, by="ci", ok=True
     )
 
@@ -139,7 +139,7 @@ def test_a_build_tells_who_when_and_the_digest_of_what_the_wheel_says_of_itself(
 
 def test_a_compile_is_told_with_every_tool() -> None:
     payload = built(replace(SAID, lane="source", base=None, compiled=COMPILED, toolchain=None))
-    assert attest.parse(payload, name="p").ok
+    assert statements.parse(payload, name="p").ok
     internal = json.loads(payload)["predicate"]["buildDefinition"]["internalParameters"]
     assert internal["compiled"]["toolkit"] == "nvcc 12.8, V12.8.93"
     assert internal["toolchain"] is None
@@ -147,7 +147,7 @@ def test_a_compile_is_told_with_every_tool() -> None:
 
 @pytest.mark.parametrize("one", SAMPLE.runs, ids=["static", "jit", "older", "gpu"])
 def test_a_test_result_is_read_back(one: Run) -> None:
-    found = attest.parse(result_of(one), name="t")
+    found = statements.parse(result_of(one), name="t")
     assert (found.wheel, found.sha256, found.kind, found.by) == (WHEEL, DIGEST, Kind.TEST, "lab")
     assert (found.level, found.triton, found.torch) == (
         one.level, one.surroundings.triton, one.surroundings.torch,
@@ -160,7 +160,7 @@ def test_a_test_result_is_read_back(one: Run) -> None:
 
 
 def test_a_failure_is_told_by_its_id() -> None:
-    found = attest.parse(result_of(GPU), name="t")
+    found = statements.parse(result_of(GPU), name="t")
     assert not found.ok
     assert found.failures == ("sparse24/sparsify/bf16",)
     assert json.loads(result_of(GPU))["predicate"]["result"] == "FAILED"
@@ -170,27 +170,30 @@ def test_a_failure_is_told_by_its_id() -> None:
 def test_the_capability_is_of_the_gpu_that_the_cases_ran_on() -> None:
     first, second = replace(on_gpu().gpus[0], capability="12.0", name="A"), on_gpu().gpus[0]
     two = report(run(case("x/y"), surroundings=on_gpu(gpus=(first, second))))
-    assert attest.parse(attest.test_result(two, two.runs[0], tester="lab"), name="t").capability == "12.0"
+    assert (
+        statements.parse(statements.test_result(two, two.runs[0], tester="lab"), name="t").capability
+        == "12.0"
+    )
 
 
 def test_a_level_without_gpu_tells_none_though_the_machine_has_one() -> None:
     static = report(run(case("x/y"), level=Level.STATIC, surroundings=on_gpu()))
-    found = attest.parse(attest.test_result(static, static.runs[0], tester="lab"), name="t")
+    found = statements.parse(statements.test_result(static, static.runs[0], tester="lab"), name="t")
     assert (found.capability, found.gpu) == ("", "")
 
 
 def test_skipped_cases_alone_prove_nothing() -> None:
     idle = report(run(skipped("x/y", "no reason"), level=Level.JIT))
-    found = attest.parse(attest.test_result(idle, idle.runs[0], tester="lab"), name="t")
+    found = statements.parse(statements.test_result(idle, idle.runs[0], tester="lab"), name="t")
     assert (found.ok, found.passed, found.failed, found.skipped) == (False, 0, 0, 1)
 
 
 def test_a_run_that_did_not_run_or_is_of_another_report_is_not_stated() -> None:
     idle = report(run(unable="there is no GPU"))
     with pytest.raises(EvidenceError, match="there is no gpu run to sign: there is no GPU"):
-        attest.test_result(idle, idle.runs[0], tester="lab")
+        statements.test_result(idle, idle.runs[0], tester="lab")
     with pytest.raises(EvidenceError, match="there is no jit run to sign"):
-        attest.test_result(idle, JIT, tester="lab")
+        statements.test_result(idle, JIT, tester="lab")
 
 
 def test_the_statements_are_those_of_in_toto() -> None:
@@ -227,7 +230,7 @@ def test_the_statements_are_those_of_in_toto() -> None:
 )
 def test_what_is_no_statement_is_refused(payload: bytes, told: str) -> None:
     with pytest.raises(GateError, match=told) as caught:
-        attest.parse(payload, name="p")
+        statements.parse(payload, name="p")
     assert caught.value.hint
 
 
@@ -262,7 +265,7 @@ def test_a_build_with_a_fault_is_refused_by_its_place(
     change: Callable[[dict[str, Any]], object], told: str
 ) -> None:
     with pytest.raises(GateError, match="p is no statement as retread writes it") as caught:
-        attest.parse(altered(built(), change), name="p")
+        statements.parse(altered(built(), change), name="p")
     assert [fault for fault in caught.value.faults if told in fault]
 
 
@@ -291,7 +294,7 @@ def test_a_test_result_with_a_fault_is_refused_by_its_place(
     change: Callable[[dict[str, Any]], object], told: str
 ) -> None:
     with pytest.raises(GateError, match="t is no statement as retread writes it") as caught:
-        attest.parse(altered(result_of(GPU), change), name="t")
+        statements.parse(altered(result_of(GPU), change), name="t")
     assert [fault for fault in caught.value.faults if told in fault]
 
 
@@ -301,17 +304,17 @@ def test_every_fault_is_told_at_once() -> None:
         _found(table).update(level="x", passed="many", extra=1)
 
     with pytest.raises(GateError) as caught:
-        attest.parse(altered(result_of(JIT), spoil), name="t")
+        statements.parse(altered(result_of(JIT), spoil), name="t")
     assert len(caught.value.faults) == 4
 
 
 def test_no_time_decides_anything() -> None:
     for moment in (0, 4_102_444_800, 253_402_300_799):
-        assert attest.parse(
-            attest.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=moment), name="p"
+        assert statements.parse(
+            statements.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=moment), name="p"
         ).ok
         early = report(run(case("x/y"), started=moment))
-        assert attest.parse(attest.test_result(early, early.runs[0], tester="lab"), name="t").ok
+        assert statements.parse(statements.test_result(early, early.runs[0], tester="lab"), name="t").ok
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -332,7 +335,7 @@ def test_whatever_stands_in_whatever_place_is_read_or_refused_in_words(payload: 
                 place = place[key]
             place[path[-1]] = value
             try:
-                attest.parse(json.dumps(table).encode(), name="p")
+                statements.parse(json.dumps(table).encode(), name="p")
             except GateError as error:
                 refused.append(error)
     assert len(refused) > 100
@@ -348,5 +351,5 @@ def test_strange_cases_and_machines_can_be_stated() -> None:
             surroundings=surroundings(torch="", triton="git"),
         )
     )
-    found = attest.parse(attest.test_result(odd, odd.runs[0], tester="lab"), name="t")
+    found = statements.parse(statements.test_result(odd, odd.runs[0], tester="lab"), name="t")
     assert (found.failures, found.triton) == (("x/é\u2028'\"<",), "git")

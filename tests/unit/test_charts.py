@@ -7,8 +7,8 @@ from xml.etree.ElementTree import Element, fromstring
 
 import pytest
 
-from retread import charts
-from retread.charts import Bar, Dot
+from retread.text import charts
+from retread.text.charts import Bar, Dot
 
 
 def dots(*points: Dot) -> Element:

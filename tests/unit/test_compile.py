@@ -8,17 +8,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from retread import fs
 from retread.arch import Arch
+from retread.compile import stage
+from retread.compile.jobserver import Failed
+from retread.compile.room import Layout
+from retread.compile.sandbox import Namespaces
+from retread.compile.schedule import Budget
+from retread.doors import fs
+from retread.environment.host import Compiler, Python
 from retread.errors import CompileError, RecipeError, StoreError
-from retread.host import Compiler, Python
-from retread.jobserver import Failed
-from retread.model import Sha256
-from retread.recipe import Build, Pin, Recipe, Sdist, Target
-from retread.room import Layout
-from retread.sandbox import Namespaces
-from retread.schedule import Budget
-from retread.stages import compile as stage
+from retread.recipe.model import Build, Pin, Recipe, Sdist, Target
+from retread.records import Sha256
 
 DIGEST = Sha256(64 * "a")
 TARGET = Target(

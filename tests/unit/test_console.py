@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from retread import console as module
-from retread.console import Console
+from retread.doors import console as module
+from retread.doors.console import Console
 
 
 class _Terminal(io.StringIO):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from retread import contents, elf
-from retread.contents import Known
+from retread.elf import library as elf
 from retread.errors import ElfError, FatbinError, WheelError
+from retread.wheel import contents
+from retread.wheel.contents import Known
 from tinycuda import DATA, INFO, LIBRARY, WHEEL, make_wheel, names, wheel_files
 
 

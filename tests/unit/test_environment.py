@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from retread.doors.net.download import Settings
+from retread.environment import venv
 from retread.errors import RecipeError
-from retread.net import Settings
-from retread.stages import environment
 
 HASH = "sha256:" + 64 * "a"
 LOCK = f"""\
@@ -29,7 +29,7 @@ Torch==2.11.0 \\
 def told(lock: str | bytes, *requires: str) -> list[str]:
     data = lock if isinstance(lock, bytes) else lock.encode()
     with pytest.raises(RecipeError) as caught:
-        environment.check_lock(data, requires, name="demo-1.2-cu130")
+        venv.check_lock(data, requires, name="demo-1.2-cu130")
     assert (
         caught.value.message == "recipes/locks/demo-1.2-cu130.txt is not a lock of what the recipe requires"
     )
@@ -41,7 +41,7 @@ def told(lock: str | bytes, *requires: str) -> list[str]:
     "requires", [(), ("build>=1.3", "setuptools>=79,<82", "torch==2.11.0"), ("BUILD", "setuptools==79.0.1")]
 )
 def test_a_lock_of_what_is_required(requires: tuple[str, ...]) -> None:
-    environment.check_lock(LOCK.encode(), requires, name="demo-1.2-cu130")
+    venv.check_lock(LOCK.encode(), requires, name="demo-1.2-cu130")
 
 
 def test_a_requirement_that_is_not_locked() -> None:
@@ -83,7 +83,7 @@ def test_what_is_no_lock_at_all(lock: str | bytes, fault: str) -> None:
 
 
 def options(*indexes: str, folders: tuple[Path, ...] = ()) -> list[str]:
-    return environment.index_options(Settings(indexes, folders, True))
+    return venv.index_options(Settings(indexes, folders, True))
 
 
 def test_uv_gets_the_user_s_indexes_in_order_and_none_of_its_own() -> None:
@@ -111,4 +111,4 @@ def test_without_an_index_uv_asks_none() -> None:
     ],
 )  # fmt: skip
 def test_the_first_python_of_a_range(python: str, oldest: str) -> None:
-    assert environment._oldest(python) == oldest
+    assert venv._oldest(python) == oldest

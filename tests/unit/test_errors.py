@@ -6,7 +6,8 @@ import inspect
 import re
 from pathlib import Path
 
-from retread import cli, errors
+from retread import errors
+from retread.cli import main
 from retread.errors import RecipeError, RetreadError
 
 CLASSES = [
@@ -40,7 +41,8 @@ def test_each_says_what_it_means() -> None:
 
 def test_the_help_text_lists_every_code() -> None:
     words = {
-        int(code): text for code, text in re.findall(r"(\d+) ([A-Za-z][^\d\n]*?)(?:  |\n|$)", cli._EXIT_CODES)
+        int(code): text
+        for code, text in re.findall(r"(\d+) ([A-Za-z][^\d\n]*?)(?:  |\n|$)", main._EXIT_CODES)
     }
     assert set(words) == {0, 1, 130} | {found.exit_code for found in CLASSES}
     for found in (
@@ -51,7 +53,7 @@ def test_the_help_text_lists_every_code() -> None:
         errors.WheelError,
     ):
         assert found.kind in words[found.exit_code]
-    assert cli._EXIT_CODES in cli.parser().format_help()
+    assert main._EXIT_CODES in main.parser().format_help()
 
 
 def test_a_message_says_what_then_each_fault_then_what_next() -> None:
@@ -67,7 +69,9 @@ def test_a_message_says_what_then_each_fault_then_what_next() -> None:
 
 def test_only_the_command_line_ends_the_process() -> None:
     ends = re.compile(r"\b(?:sys\.exit|os\._exit|(?<![\w.])exit|quit)\(")
-    assert ends.search((SOURCE / "cli.py").read_text("utf-8"))
+    assert ends.search((SOURCE / "cli" / "main.py").read_text("utf-8"))
     for path in SOURCE.rglob("*.py"):
-        if path.name != "cli.py" and "inside" not in path.parts:  # what lies there are programs of their own
+        if path.parts[-2:] != ("cli", "main.py") and not {"inside", "runtime"} & set(
+            path.parts
+        ):  # what lies there are programs of their own
             assert not ends.search(path.read_text("utf-8")), path

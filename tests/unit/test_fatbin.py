@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retread import fatbin
 from retread.arch import Arch
+from retread.elf import fatbin
 from retread.errors import FatbinError
-from retread.model import Module
+from retread.records import Module
 
 DATA = Path(__file__).parents[1] / "data" / "fatbin"
 VARIANTS = ("plain", "lz4", "zstd")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from retread import fs
+from retread.doors import fs
 from retread.errors import StoreError
 from tinycuda import names
 
@@ -77,9 +77,7 @@ def test_a_folder_where_the_file_should_be(tmp_path: Path) -> None:
 
 
 def test_a_limit_on_the_size_of_files_is_a_message(tmp_path: Path) -> None:
-    program = (
-        "import sys, pathlib; from retread import fs; fs.write(pathlib.Path(sys.argv[1]), bytes(10_000))"
-    )
+    program = "import sys, pathlib; from retread.doors import fs; fs.write(pathlib.Path(sys.argv[1]), bytes(10_000))"
 
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

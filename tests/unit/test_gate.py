@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from reports import case, failed, on_gpu, report, run, surroundings
-from retread import attest, gate, signing
 from retread.arch import Arch
 from retread.errors import GateError
-from retread.gate import Admission, Policy
-from retread.listing import Tried
-from retread.model import FileStatement, Promise, Sha256, Statement
-from retread.report import Level, Run
-from retread.signing import Key
+from retread.evidence import gate, signing, statements
+from retread.evidence.gate import Admission, Policy
+from retread.evidence.signing import Key
+from retread.index.listing import Tried
+from retread.records import FileStatement, Promise, Sha256, Statement
+from retread.smoke.report import Level, Run
 
 WHEEL = "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl"
 DIGEST = 64 * "a"
@@ -60,13 +60,15 @@ def gpu(capability: str = "9.0", **changes: Any) -> Run:
 
 
 def proof(key: Key = CI, *, wheel: str = WHEEL, sha256: str = DIGEST, builder: str = "") -> bytes:
-    made = attest.provenance(wheel, sha256, SAID, builder=builder or key.name, finished=1)
-    return signing.sign(made, attest.PAYLOAD_TYPE, key)
+    made = statements.provenance(wheel, sha256, SAID, builder=builder or key.name, finished=1)
+    return signing.sign(made, statements.PAYLOAD_TYPE, key)
 
 
 def found(one: Run, key: Key = LAB, *, sha256: str = DIGEST, tester: str = "") -> bytes:
     whole = report(one, sha256=Sha256(sha256))
-    return signing.sign(attest.test_result(whole, one, tester=tester or key.name), attest.PAYLOAD_TYPE, key)
+    return signing.sign(
+        statements.test_result(whole, one, tester=tester or key.name), statements.PAYLOAD_TYPE, key
+    )
 
 
 def both(*envelopes: bytes) -> bytes:
@@ -232,16 +234,16 @@ def test_the_same_bytes_under_another_name_are_another_wheel() -> None:
 
 
 def test_what_was_signed_as_something_else_is_no_statement() -> None:
-    made = attest.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=1)
+    made = statements.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=1)
     first, second = lacking({**FULL, "p": signing.sign(made, "application/vnd.retread.revocations+json", CI)})
     assert first.startswith("p was signed as 'application/vnd.retread.revocations+json'")
     assert second.startswith("no builder states")
 
 
 def test_a_signed_payload_that_is_no_statement_is_told_with_its_faults() -> None:
-    broken = json.loads(attest.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=1))
+    broken = json.loads(statements.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=1))
     del broken["predicate"]["runDetails"]
-    envelope = signing.sign(json.dumps(broken).encode(), attest.PAYLOAD_TYPE, CI)
+    envelope = signing.sign(json.dumps(broken).encode(), statements.PAYLOAD_TYPE, CI)
     first, _ = lacking({**FULL, "p": envelope})
     assert "predicate.runDetails: missing" in first
 
@@ -266,15 +268,15 @@ def test_a_result_outside_of_the_promise_neither_proves_nor_refuses() -> None:
 
 
 def test_two_builders_may_sign_one_statement_and_both_vouch() -> None:
-    made = attest.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=1)
-    envelope = both(*(signing.sign(made, attest.PAYLOAD_TYPE, key) for key in (CI, SECOND)))
+    made = statements.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=1)
+    envelope = both(*(signing.sign(made, statements.PAYLOAD_TYPE, key) for key in (CI, SECOND)))
     admission = ask({**FULL, "p": envelope})
     assert [one.key for one in admission.vouchers if one.kind == "provenance"] == ["ci", "second"]
 
 
 def test_a_tester_that_signs_beside_the_builder_does_not_become_one() -> None:
-    made = attest.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=1)
-    envelope = both(*(signing.sign(made, attest.PAYLOAD_TYPE, key) for key in (LAB, CI, STRANGER)))
+    made = statements.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=1)
+    envelope = both(*(signing.sign(made, statements.PAYLOAD_TYPE, key) for key in (LAB, CI, STRANGER)))
     admission = ask({**FULL, "p": envelope})
     assert [one.key for one in admission.vouchers if one.kind == "provenance"] == ["ci"]
 
@@ -322,10 +324,10 @@ def test_the_order_of_the_files_does_not_matter() -> None:
 
 
 def test_a_wrong_clock_does_not_matter() -> None:
-    made = attest.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=253_402_300_799)
+    made = statements.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=253_402_300_799)
     early = run(case("wheel/record"), level=Level.STATIC, started=0)
     assert ask(
-        {**FULL, "p": signing.sign(made, attest.PAYLOAD_TYPE, CI), "static": found(early)}
+        {**FULL, "p": signing.sign(made, statements.PAYLOAD_TYPE, CI), "static": found(early)}
     )  # the year 9999, and 1970
 
 

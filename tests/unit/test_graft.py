@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from retread import elf, fatbin
 from retread.arch import Arch
+from retread.build import graft
+from retread.elf import fatbin, library
 from retread.errors import FatbinError
-from retread.stages import graft, toolchain
+from retread.toolkit import ptxas
 from tinycuda import DATA, LIBRARY, Project
 
 A8, A9, A10 = Arch("8.0"), Arch("9.0a"), Arch("10.0")
@@ -36,13 +37,13 @@ def _progress(done: int, total: int) -> None:
 
 
 def test_wanted_is_what_some_module_lacks() -> None:
-    facts = elf.read(LIB)
+    facts = library.read(LIB)
     assert graft.wanted(facts, [A10, A8]) == (A10,)
     assert graft.wanted(facts, [A8, A9]) == ()
 
 
 def test_jobs_are_one_for_each_module_and_missing_architecture() -> None:
-    modules = elf.fat_binaries(LIB)
+    modules = library.fat_binaries(LIB)
     jobs = graft.plan_jobs(modules, [A8, A10], ISA)
     assert [(job.module, job.target) for job in jobs] == [(index, A10) for index in range(len(modules))]
     assert all(b".target sm_80" in job.ptx and job.options == "-O2" for job in jobs)
@@ -52,11 +53,11 @@ def test_jobs_are_one_for_each_module_and_missing_architecture() -> None:
 
 def test_ptx_that_is_newer_than_the_assembler_is_refused() -> None:
     with pytest.raises(FatbinError, match=r"its PTX is ISA 8\.7, the toolchain's reads up to 8\.6"):
-        graft.plan_jobs(elf.fat_binaries(LIB), [A10], (8, 6))
+        graft.plan_jobs(library.fat_binaries(LIB), [A10], (8, 6))
 
 
 def test_jobs_run_and_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = graft.plan_jobs(elf.fat_binaries(LIB), [A10], ISA)
+    jobs = graft.plan_jobs(library.fat_binaries(LIB), [A10], ISA)
     seen: list[int] = []
     cubins = graft.run_jobs(jobs, ASSEMBLY, lambda done, total: seen.append(total - done))
     assert {module: set(found) for module, found in cubins.items()} == {
@@ -73,7 +74,7 @@ def test_the_first_failure_stops_the_rest(monkeypatch: pytest.MonkeyPatch) -> No
         calls.append(where)
         raise FatbinError("no")
 
-    jobs = graft.plan_jobs(elf.fat_binaries(LIB), [A10], ISA) * 20
+    jobs = graft.plan_jobs(library.fat_binaries(LIB), [A10], ISA) * 20
     with pytest.raises(FatbinError):
         graft.run_jobs(jobs, graft.Assembly(ISA, fail), _progress)
     assert len(calls) < len(jobs)
@@ -85,7 +86,7 @@ def test_an_interrupt_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
 
-    jobs = graft.plan_jobs(elf.fat_binaries(LIB), [A10], ISA)
+    jobs = graft.plan_jobs(library.fat_binaries(LIB), [A10], ISA)
     with pytest.raises(KeyboardInterrupt):
         graft.run_jobs(jobs, ASSEMBLY, interrupt)
     assert threading.active_count() == before
@@ -111,7 +112,7 @@ def test_an_interrupt_while_jobs_are_handed_out_runs_none_of_the_rest(
         return submit(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupt)
-    jobs = graft.plan_jobs(elf.fat_binaries(LIB), [A10], ISA) * 20
+    jobs = graft.plan_jobs(library.fat_binaries(LIB), [A10], ISA) * 20
     with pytest.raises(KeyboardInterrupt):
         graft.run_jobs(jobs, graft.Assembly(ISA, slow), _progress)
     assert 0 < len(calls) < 50
@@ -138,13 +139,13 @@ def test_a_key_depends_on_everything_that_decides_the_code() -> None:
     ],
 )
 def test_known_options_are_passed_on(text: str, found: tuple[str, ...]) -> None:
-    assert toolchain.options(text, where="m") == found
+    assert ptxas.options(text, where="m") == found
 
 
 @pytest.mark.parametrize("text", ["-o /etc/passwd", "--output-file=x", "-O9", "x.ptx", "-arch=sm_70"])
 def test_other_options_are_refused(text: str) -> None:
     with pytest.raises(FatbinError, match="which retread does not pass on"):
-        toolchain.options(text, where="m")
+        ptxas.options(text, where="m")
 
 
 def test_a_wheel_gets_native_code_for_one_more_architecture(project: Project, tmp_path: Path) -> None:
@@ -161,7 +162,7 @@ def test_a_wheel_gets_native_code_for_one_more_architecture(project: Project, tm
     with zipfile.ZipFile(project.built) as archive:
         archive.extract(LIBRARY, tmp_path)
     code = fatbin.image(
-        next(one for one in elf.fat_binaries(tmp_path / LIBRARY)[0].entries if one.arch == A10)
+        next(one for one in library.fat_binaries(tmp_path / LIBRARY)[0].entries if one.arch == A10)
     )
     assert code.rstrip(b"\0") == (DATA / "add.sm_100.cubin").read_bytes().rstrip(b"\0")
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from retread.inside.smoke import harness
-from retread.inside.smoke.harness import Skip, case
+from retread.smoke.runtime import harness
+from retread.smoke.runtime.harness import Skip, case
 
 
 @pytest.fixture(autouse=True)

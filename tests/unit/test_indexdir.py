@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from retread import durable, indexdir
-from retread.change import later
+from retread.doors import durable
 from retread.errors import PublishError, StoreError
-from retread.indexdir import Action, Index, Touched
-from retread.model import Sha256
-from retread.revisions import EMPTY, Ledger
+from retread.index import folder
+from retread.index.change import later
+from retread.index.folder import Action, Index, Touched
+from retread.index.revisions import EMPTY, Ledger
+from retread.records import Sha256
 from tinycuda import names, sha256
 
 
@@ -184,9 +185,9 @@ def test_records_and_bindings_are_read_back(index: Index) -> None:
     assert index.bound("x.whl") == ""
     assert index.project("cu128", "demo") is None
     with index.writing():
-        durable.write(index.next / indexdir.binding("x.whl"), b"abc")
+        durable.write(index.next / folder.binding("x.whl"), b"abc")
         durable.write(
-            index.next / indexdir.ledger("cu128", "demo"), b'{"latest":"2025","versions":{"1+cu128.1":null}}'
+            index.next / folder.ledger("cu128", "demo"), b'{"latest":"2025","versions":{"1+cu128.1":null}}'
         )
         index.commit(action(1))
     assert index.ledger("cu128", "demo") == ledger

@@ -9,10 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from retread import issue, outlook, outlooktable
 from retread.errors import FetchError
-from retread.model import Applied, Sha256, Verdict
-from retread.outlook import Action, Jit, JitState, Need, Outlook, RecipeOutlook, Task, Upstream
+from retread.records import Applied, Sha256, Verdict
+from retread.upstream import issue, outlook, table
+from retread.upstream.outlook import (
+    Action,
+    Jit,
+    JitState,
+    Need,
+    Outlook,
+    RecipeOutlook,
+    Task,
+    Upstream,
+)
 
 EVIL = "x` @everyone <img src=x> [a](http://b) #1 ``\n# title\n\x1b[2J| y"
 UPSTREAM = Upstream(
@@ -86,7 +95,7 @@ def test_a_code_span_is_short_and_never_empty() -> None:
 
 
 def test_the_table_has_a_row_and_the_reasons_for_each_recipe() -> None:
-    lines = outlooktable.table(whole(NEW, OLD, UNKNOWN)).splitlines()
+    lines = table.table(whole(NEW, OLD, UNKNOWN)).splitlines()
     assert [line.split("  ")[0] for line in (one.strip() for one in lines[:4])] == [
         "recipe",
         "demo-1.2",
@@ -115,4 +124,4 @@ def test_the_table_has_a_row_and_the_reasons_for_each_recipe() -> None:
     ],
 )  # fmt: skip
 def test_the_jit_level_in_words(jit: Jit, words: str) -> None:
-    assert outlooktable.jit_words(jit).startswith(words)
+    assert table.jit_words(jit).startswith(words)

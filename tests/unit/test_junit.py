@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 import reports
 from reports import case, failed, report, run, sample, skipped
-from retread import junit
-from retread.report import SmokeReport
+from retread.smoke import junit
+from retread.smoke.report import SmokeReport
 
 
 def parsed(found: SmokeReport) -> Element:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retread import lockfiles
 from retread.errors import UsageError
-from retread.locked import Locked
-from retread.lockfiles import Installed
+from retread.lockfile import readers
+from retread.lockfile.pin import Locked
+from retread.lockfile.readers import Installed
 
 LOCKS = Path(__file__).parents[1] / "data" / "locks"
 X86 = "3b863a796b4f20ada1458b1255c7b0aa05f80d316b13217aeefc89fcf56d2b3f"
@@ -21,12 +21,12 @@ REAL = sorted(path.name for path in LOCKS.iterdir())
 
 
 def read(text: str, name: str = "requirements.txt") -> tuple[Locked, ...]:
-    return lockfiles.read(text.encode(), name=name)
+    return readers.read(text.encode(), name=name)
 
 
 def refusal(text: str | bytes, name: str = "requirements.txt") -> UsageError:
     with pytest.raises(UsageError) as caught:
-        lockfiles.read(text if isinstance(text, bytes) else text.encode(), name=name)
+        readers.read(text if isinstance(text, bytes) else text.encode(), name=name)
     return caught.value
 
 
@@ -75,7 +75,7 @@ def test_a_lock_by_another_name_is_known_by_its_content(name: str) -> None:
 @pytest.mark.parametrize("name", REAL)
 def test_line_ends_and_byte_order_marks_do_not_matter(name: str) -> None:
     windows = b"\xef\xbb\xbf" + real(name).replace("\n", "\r\n").encode()
-    assert lockfiles.read(windows, name=f"C:\\work\\{name}") == read(real(name), name)
+    assert readers.read(windows, name=f"C:\\work\\{name}") == read(real(name), name)
 
 
 def test_the_project_itself_is_not_something_that_is_locked() -> None:
@@ -169,7 +169,7 @@ def test_a_cut_lock_is_refused_or_read_never_a_crash(name: str, data: st.DataObj
     at = data.draw(st.integers(0, len(raw)))
     other = data.draw(st.binary(max_size=4))
     with suppress(UsageError):
-        lockfiles.read(raw[:at] + other + raw[at + data.draw(st.integers(0, 40)) :], name=name)
+        readers.read(raw[:at] + other + raw[at + data.draw(st.integers(0, 40)) :], name=name)
 
 
 # Where things come from.
@@ -313,9 +313,7 @@ def test_the_index_of_requirements_is_told_when_there_is_one(head: str, source: 
 
 
 def test_an_environment_has_names_and_versions() -> None:
-    assert lockfiles.from_records(
-        [Installed("Tyre_Demo", "0.0.35+CU128.1"), Installed("old", "2004d-x")]
-    ) == (
+    assert readers.from_records([Installed("Tyre_Demo", "0.0.35+CU128.1"), Installed("old", "2004d-x")]) == (
         Locked(project="tyre-demo", version="0.0.35+cu128.1"),
         Locked(project="old", version="2004d-x"),
     )
@@ -327,7 +325,7 @@ def test_an_environment_has_names_and_versions() -> None:
 def test_a_wheel_that_was_installed_from_its_address_has_a_digest(info: str) -> None:
     url = "https://me:secret@a.example/demo-1.0%2Bcu128.1-py3-none-any.whl"
     row = Installed("demo", "1.0+cu128.1", f'{{"url": "{url}", "archive_info": {info}}}')
-    assert lockfiles.from_records([row]) == (
+    assert readers.from_records([row]) == (
         Locked(
             project="demo",
             version="1.0+cu128.1",
@@ -343,7 +341,7 @@ def test_folders_and_checkouts_of_an_environment() -> None:
     git = Installed(
         "demo", "1.0", '{"url": "https://git.example/a", "vcs_info": {"vcs": "git", "commit_id": "01"}}'
     )
-    assert lockfiles.from_records([folder, git]) == (
+    assert readers.from_records([folder, git]) == (
         Locked(project="demo", version="1.0", source="https://git.example/a"),
     )
 
@@ -353,4 +351,4 @@ def test_folders_and_checkouts_of_an_environment() -> None:
 )
 def test_a_damaged_direct_url_is_told(text: str) -> None:
     with pytest.raises(UsageError, match=r"demo: its direct_url\.json is damaged: "):
-        lockfiles.from_records([Installed("demo", "1.0", text)])
+        readers.from_records([Installed("demo", "1.0", text)])

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from retread import matrix
 from retread.arch import Arch
 from retread.errors import PlanError
-from retread.matrix import Matrix
-from retread.model import Change, ChangeKind, Sha256
-from retread.plan import Lane
-from retread.recipe import Base, Build, Container, Pin, Recipe, Sdist, Submodule, Target
-from retread.series import Patch
-from retread.trial import Smoke, Trial
+from retread.recipe import matrix
+from retread.recipe.matrix import Matrix
+from retread.recipe.model import Base, Build, Container, Pin, Recipe, Sdist, Submodule, Target
+from retread.recipe.plan import Lane
+from retread.recipe.series import Patch
+from retread.recipe.trial import Smoke, Trial
+from retread.records import Change, ChangeKind, Sha256
 
 DIGEST = Sha256(64 * "a")
 TARGET = Target(

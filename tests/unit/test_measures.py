@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import pytest
 
-from retread.measures import Measures
-from retread.schedule import Measure
+from retread.compile.measures import Measures
+from retread.compile.schedule import Measure
 
 
 class One(NamedTuple):

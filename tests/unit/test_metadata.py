@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retread import metadata
 from retread.errors import WheelError
-from retread.model import Sha256
+from retread.records import Sha256
+from retread.wheel import metadata
 
 TEXT = (
     "Metadata-Version: 2.4\n"

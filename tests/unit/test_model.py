@@ -7,13 +7,13 @@ import inspect
 import msgspec
 import pytest
 
-from retread import model
+from retread import records
 from retread.arch import Arch
-from retread.model import Check, LibraryFacts, Module, Record
+from retread.records import Check, LibraryFacts, Module, Record
 
 RECORDS = [
     found
-    for _, found in inspect.getmembers(model, inspect.isclass)
+    for _, found in inspect.getmembers(records, inspect.isclass)
     if issubclass(found, Record) and found is not Record
 ]
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from retread import native
 from retread.arch import Arch
-from retread.model import Change, ChangeKind, Sha256
-from retread.recipe import Build, Pin, Recipe, Sdist, Target
+from retread.recipe import native
+from retread.recipe.model import Build, Pin, Recipe, Sdist, Target
+from retread.records import Change, ChangeKind, Sha256
 from tinycuda import skip_without
 
 TARGET = Target(

@@ -6,8 +6,8 @@ import pytest
 from packaging.tags import parse_tag
 from packaging.version import Version
 
-from retread import offers
-from retread.offers import Offer
+from retread.doors.net import offers
+from retread.doors.net.offers import Offer
 
 TAGS = sorted(parse_tag("cp311-cp311-manylinux_2_28_x86_64") | parse_tag("py3-none-any"), key=str)
 

@@ -9,15 +9,24 @@ from msgspec.structs import replace
 from packaging.version import Version
 
 from reports import case, failed, report, run, skipped
-from retread import outlook
 from retread.arch import Arch
 from retread.errors import FetchError, PlanError, RecipeError
-from retread.model import Applied, Change, ChangeKind, LibraryFacts, Module, Sha256, Verdict, WheelFacts
-from retread.outlook import Action, Jit, JitState, Need, RecipeOutlook, Upstream
-from retread.recipe import Base, Exemption, Pin, Recipe, Sdist, Target
-from retread.report import Level
-from retread.series import Patch
-from retread.trial import Trial
+from retread.recipe.model import Base, Exemption, Pin, Recipe, Sdist, Target
+from retread.recipe.series import Patch
+from retread.recipe.trial import Trial
+from retread.records import (
+    Applied,
+    Change,
+    ChangeKind,
+    LibraryFacts,
+    Module,
+    Sha256,
+    Verdict,
+    WheelFacts,
+)
+from retread.smoke.report import Level
+from retread.upstream import outlook
+from retread.upstream.outlook import Action, Jit, JitState, Need, RecipeOutlook, Upstream
 
 DIGEST = Sha256(64 * "a")
 TARGET = Target(

@@ -16,8 +16,8 @@ from pypi_simple import DistributionPackage, ProjectPage, RepositoryPage
 from pypi_simple.enums import ProjectStatus
 
 from listings import hosted, project
-from retread.listing import Hosted, Project, place
-from retread.pages import address, root_html, root_json, simple_html, simple_json
+from retread.index.listing import Hosted, Project, place
+from retread.index.pages.simple import address, root_html, root_json, simple_html, simple_json
 
 BASE = "https://wheels.example/cu128/simple/demo/"
 NASTY = "</a><script>alert(1)</script>\"'&amp;"

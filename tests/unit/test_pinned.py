@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from retread import pinned
 from retread.errors import StoreError
-from retread.model import Manifest, SourceTree
-from retread.proof import blob_id
+from retread.recipe.proof import blob_id
+from retread.records import Manifest, SourceTree
+from retread.source import pinned
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from retread import plan
 from retread.errors import PlanError
-from retread.model import Change, ChangeKind, Sha256
-from retread.plan import Lane
-from retread.recipe import Base, Build, Container, Pin, Recipe, Sdist, Target
-from retread.series import Patch
+from retread.recipe import plan
+from retread.recipe.model import Base, Build, Container, Pin, Recipe, Sdist, Target
+from retread.recipe.plan import Lane
+from retread.recipe.series import Patch
+from retread.records import Change, ChangeKind, Sha256
 
 DIGEST = Sha256(64 * "a")
 TARGET = Target(

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from retread import policy
 from retread.arch import Arch
-from retread.model import Check, Exempt, LibraryFacts, Module, Promise, Sha256, WheelFacts
+from retread.audit import rules
+from retread.records import Check, Exempt, LibraryFacts, Module, Promise, Sha256, WheelFacts
 
 LIB, FA3 = "demo/_C.so", "demo/flash_attn_3/_C.so"
 
@@ -79,7 +79,7 @@ def detail(checks: tuple[Check, ...], check: str, subject: str = LIB) -> str:
 
 
 def test_a_sound_wheel_holds_and_says_what_was_looked_at() -> None:
-    checks = policy.audit(wheel(), promise(), {LIB: library(sass="8.0 9.0a")})
+    checks = rules.audit(wheel(), promise(), {LIB: library(sass="8.0 9.0a")})
     assert failed(checks) == []
     assert [(one.check, one.subject, one.detail) for one in checks] == [
         ("record", wheel().file, "79 members, every hash right"),
@@ -97,7 +97,7 @@ def test_a_sound_wheel_holds_and_says_what_was_looked_at() -> None:
 
 
 def test_any_wheel_without_a_promise_gets_the_general_checks() -> None:
-    assert [one.check for one in policy.audit(wheel(), None)] == ["record", "machine", "glibc"]
+    assert [one.check for one in rules.audit(wheel(), None)] == ["record", "machine", "glibc"]
 
 
 # Architectures.
@@ -106,13 +106,13 @@ def test_any_wheel_without_a_promise_gets_the_general_checks() -> None:
 def test_one_module_of_eighteen_without_sm_100_fails_and_is_named() -> None:
     modules = list(library().modules)
     modules[7] = replace(modules[7], sass=archs("8.0 9.0a"))
-    assert failed(policy.audit(with_library(replace(library(), modules=tuple(modules))), promise())) == [
+    assert failed(rules.audit(with_library(replace(library(), modules=tuple(modules))), promise())) == [
         ("sass", LIB, "1 of 18 modules: module 7 lacks 10.0")
     ]
 
 
 def test_an_architecture_that_was_not_promised_fails() -> None:
-    assert failed(policy.audit(with_library(library(sass="8.0 9.0a 10.0 12.0")), promise()))[0] == (
+    assert failed(rules.audit(with_library(library(sass="8.0 9.0a 10.0 12.0")), promise()))[0] == (
         "sass",
         LIB,
         "18 of 18 modules: module 0 has 12.0, which is not promised; module 1 has 12.0, which is not promised; "
@@ -121,7 +121,7 @@ def test_an_architecture_that_was_not_promised_fails() -> None:
 
 
 def test_lacking_and_having_too_much_is_told_in_one_line() -> None:
-    assert failed(policy.audit(with_library(library(1, sass="8.0 9.0", ptx="9.0")), promise())) == [
+    assert failed(rules.audit(with_library(library(1, sass="8.0 9.0", ptx="9.0")), promise())) == [
         ("sass", LIB, "1 of 1 modules: module 0 lacks 9.0a 10.0 and has 9.0, which is not promised"),
         ("ptx", LIB, "1 of 1 modules: module 0 lacks 8.0 and has 9.0, which is not promised"),
     ]
@@ -129,16 +129,16 @@ def test_lacking_and_having_too_much_is_told_in_one_line() -> None:
 
 def test_a_library_without_gpu_code_is_left_alone_beside_one_that_has_it() -> None:
     found = wheel(libraries={LIB: library(), "demo/plain.so": library(0)})
-    checks = policy.audit(found, promise())
+    checks = rules.audit(found, promise())
     assert failed(checks) == []
     assert not [one for one in checks if one.subject == "demo/plain.so" and one.check in {"sass", "ptx"}]
 
 
 def test_a_wheel_that_lost_all_gpu_code_fails() -> None:
-    assert failed(policy.audit(with_library(library(0)), promise())) == [
+    assert failed(rules.audit(with_library(library(0)), promise())) == [
         ("sass", wheel().file, "no library has GPU code")
     ]
-    assert failed(policy.audit(with_library(library(0)), None, {LIB: library()})) == [
+    assert failed(rules.audit(with_library(library(0)), None, {LIB: library()})) == [
         ("modules", LIB, "0 modules, 18 in the base")
     ]
 
@@ -146,21 +146,21 @@ def test_a_wheel_that_lost_all_gpu_code_fails() -> None:
 def test_an_exempt_library_is_held_to_what_its_exemption_says() -> None:
     exempt = promise(exempt=(EXEMPT,))
     sound = wheel(libraries={LIB: library(), FA3: library(153, sass="9.0a", ptx="")})
-    checks = policy.audit(sound, exempt)
+    checks = rules.audit(sound, exempt)
     assert failed(checks) == []
     assert detail(checks, "sass", FA3) == "9.0a in 153 of 153 modules (exempt: Hopper alone)"
     assert detail(checks, "ptx", FA3) == "nothing in 153 of 153 modules (exempt: Hopper alone)"
     grown = wheel(libraries={LIB: library(), FA3: library(1, sass="9.0a 10.0", ptx="8.0")})
-    assert failed(policy.audit(grown, exempt)) == [
+    assert failed(rules.audit(grown, exempt)) == [
         ("sass", FA3, "1 of 1 modules: module 0 has 10.0, which is not promised"),
         ("ptx", FA3, "1 of 1 modules: module 0 has 8.0, which is not promised"),
     ]
     empty = wheel(libraries={LIB: library(), FA3: library(0)})
-    assert failed(policy.audit(empty, exempt)) == [("sass", FA3, "no GPU code, promised is 9.0a")]
+    assert failed(rules.audit(empty, exempt)) == [("sass", FA3, "no GPU code, promised is 9.0a")]
 
 
 def test_an_exempt_library_that_is_not_there() -> None:
-    assert failed(policy.audit(wheel(), promise(exempt=(EXEMPT,)))) == [
+    assert failed(rules.audit(wheel(), promise(exempt=(EXEMPT,)))) == [
         ("exempt", FA3, "no such library in the wheel")
     ]
 
@@ -170,8 +170,8 @@ def test_common_is_what_every_module_has() -> None:
         Module(index=0, sass=archs("10.0 8.0 9.0a"), ptx=archs("8.0")),
         Module(index=1, sass=archs("8.0 10.0"), ptx=()),
     )
-    assert policy.common(library(modules=0)) == ((), ())
-    assert policy.common(replace(library(), modules=modules)) == (("8.0", "10.0"), ())
+    assert rules.common(library(modules=0)) == ((), ())
+    assert rules.common(replace(library(), modules=modules)) == (("8.0", "10.0"), ())
 
 
 # The platform.
@@ -207,15 +207,15 @@ def test_the_oldest_glibc_of_the_tags_counts(tags: list[str], needs: str, fault:
     found = wheel(
         *(f"cp39-abi3-{tag}" for tag in tags), libraries={LIB: library(versions=("GLIBC_2.2.5", needs))}
     )
-    assert failed(policy.audit(found, None)) == ([("glibc", LIB, fault)] if fault else [])
+    assert failed(rules.audit(found, None)) == ([("glibc", LIB, fault)] if fault else [])
 
 
 def test_no_tag_no_limit() -> None:
-    assert [one.check for one in policy.audit(wheel("cp39-abi3-linux_x86_64"), None)] == ["record", "machine"]
+    assert [one.check for one in rules.audit(wheel("cp39-abi3-linux_x86_64"), None)] == ["record", "machine"]
 
 
 def test_a_library_without_glibc_runs_on_any() -> None:
-    checks = policy.audit(with_library(library(versions=())), None)
+    checks = rules.audit(with_library(library(versions=())), None)
     assert detail(checks, "glibc") == "needs glibc of any age, the tag allows 2.28"
 
 
@@ -229,7 +229,7 @@ def test_a_library_without_glibc_runs_on_any() -> None:
 )
 def test_a_machine_that_the_tags_do_not_name(tags: list[str]) -> None:
     platforms = ", ".join(sorted(tag.rpartition("-")[2] for tag in tags))
-    assert failed(policy.audit(wheel(*tags), None)) == [("machine", LIB, f"x86_64, tags {platforms}")]
+    assert failed(rules.audit(wheel(*tags), None)) == [("machine", LIB, f"x86_64, tags {platforms}")]
 
 
 # Requirements.
@@ -247,12 +247,12 @@ def test_a_machine_that_the_tags_do_not_name(tags: list[str]) -> None:
     ],
 )
 def test_a_requirement_that_metadata_does_not_make(requires: tuple[str, ...], said: str) -> None:
-    assert failed(policy.audit(wheel(requires=requires), promise())) == [("requires", "torch>=2.10", said)]
+    assert failed(rules.audit(wheel(requires=requires), promise())) == [("requires", "torch>=2.10", said)]
 
 
 def test_spelling_of_a_requirement_is_no_matter() -> None:
     found = wheel(requires=("Torch >= 2.10", "nvidia_cuda.runtime-cu12<13,>=12.8"))
-    checks = policy.audit(found, promise(requires=("torch>=2.10", "nvidia-cuda-runtime-cu12>=12.8,<13")))
+    checks = rules.audit(found, promise(requires=("torch>=2.10", "nvidia-cuda-runtime-cu12>=12.8,<13")))
     assert failed(checks) == []
     assert len([one for one in checks if one.check == "requires"]) == 2
 
@@ -262,21 +262,21 @@ def test_spelling_of_a_requirement_is_no_matter() -> None:
 
 def test_run_paths() -> None:
     bare = with_library(library(run_path=()))
-    assert failed(policy.audit(bare, promise())) == [("run path", LIB, "none")]
-    assert failed(policy.audit(bare, promise(run_path={}))) == []
+    assert failed(rules.audit(bare, promise())) == [("run path", LIB, "none")]
+    assert failed(rules.audit(bare, promise(run_path={}))) == []
     longer = with_library(library(run_path=("$ORIGIN/../nvidia", "/opt/cuda")))
-    assert failed(policy.audit(longer, promise())) == [("run path", LIB, "$ORIGIN/../nvidia:/opt/cuda")]
+    assert failed(rules.audit(longer, promise())) == [("run path", LIB, "$ORIGIN/../nvidia:/opt/cuda")]
 
 
 def test_a_run_path_for_no_library() -> None:
-    assert failed(policy.audit(wheel(), promise(run_path={"demo/*_x.so": ("$ORIGIN",)}))) == [
+    assert failed(rules.audit(wheel(), promise(run_path={"demo/*_x.so": ("$ORIGIN",)}))) == [
         ("run path", "demo/*_x.so", "no such library in the wheel")
     ]
 
 
 def test_the_first_glob_that_fits_gives_the_run_path() -> None:
     both = {"demo/_C.so": ("$ORIGIN/../nvidia",), "demo/*.so": ("$ORIGIN",)}
-    assert failed(policy.audit(wheel(), promise(run_path=both))) == []
+    assert failed(rules.audit(wheel(), promise(run_path=both))) == []
 
 
 # The base wheel.
@@ -284,11 +284,11 @@ def test_the_first_glob_that_fits_gives_the_run_path() -> None:
 
 def test_new_symbols_and_libraries_against_the_base() -> None:
     base = {LIB: library(undefined=("memcpy",), needed=("libc.so.6",))}
-    assert failed(policy.audit(wheel(), promise(), base)) == [
+    assert failed(rules.audit(wheel(), promise(), base)) == [
         ("undefined symbols", LIB, "new: cudaLaunchKernel"),
         ("needed libraries", LIB, "new: libcudart.so.12"),
     ]
-    assert failed(policy.audit(wheel(), promise())) == []
+    assert failed(rules.audit(wheel(), promise())) == []
 
 
 def test_fewer_symbols_than_the_base_are_fine() -> None:
@@ -297,26 +297,26 @@ def test_fewer_symbols_than_the_base_are_fine() -> None:
             undefined=("a", "cudaLaunchKernel", "memcpy"), needed=("a", "libc.so.6", "libcudart.so.12")
         )
     }
-    assert failed(policy.audit(wheel(), promise(), base)) == []
+    assert failed(rules.audit(wheel(), promise(), base)) == []
 
 
 def test_a_library_more_or_less_than_the_base() -> None:
-    assert failed(policy.audit(wheel(), promise(), {})) == [
+    assert failed(rules.audit(wheel(), promise(), {})) == [
         ("base", LIB, "the base wheel has no such library")
     ]
     base = {LIB: library(), FA3: library()}
-    assert failed(policy.audit(wheel(), promise(), base)) == [("base", FA3, "no such library in the wheel")]
+    assert failed(rules.audit(wheel(), promise(), base)) == [("base", FA3, "no such library in the wheel")]
 
 
 def test_a_wheel_of_another_version_or_project_fails() -> None:
     for other in (promise(version="1.2+cu128.2"), promise(project="other")):
-        (fault,) = failed(policy.audit(wheel(), other))
+        (fault,) = failed(rules.audit(wheel(), other))
         assert fault[0] == "version"
         assert fault[-1] == "the wheel is demo 1.2+cu128.1"
 
 
 def test_a_requirement_beside_the_promised_one_fails() -> None:
-    (fault,) = failed(policy.audit(wheel(requires=("torch>=2.10", "torch==2.5.0")), promise()))
+    (fault,) = failed(rules.audit(wheel(requires=("torch>=2.10", "torch==2.5.0")), promise()))
     assert (fault[0], fault[-1]) == ("requires", "METADATA says torch>=2.10, torch==2.5.0")
 
 
@@ -339,33 +339,33 @@ def test_a_requirement_beside_the_promised_one_fails() -> None:
 def test_a_compiled_library_claims_the_oldest_platform_that_offers_its_symbols(
     versions: tuple[str, ...], tag: str
 ) -> None:
-    assert policy.platform_tag([library(versions=versions)]) == tag
+    assert rules.platform_tag([library(versions=versions)]) == tag
 
 
 def test_the_library_that_asks_for_most_decides() -> None:
     old, new = library(versions=("GLIBC_2.14",)), library(versions=("GLIBC_2.34",))
-    assert policy.platform_tag([old, new]) == policy.platform_tag([new, old]) == "manylinux_2_34_x86_64"
+    assert rules.platform_tag([old, new]) == rules.platform_tag([new, old]) == "manylinux_2_34_x86_64"
 
 
 def test_the_machine_is_the_libraries_own() -> None:
-    found = policy.platform_tag([library(machine="aarch64", versions=("GLIBC_2.17",))])
+    found = rules.platform_tag([library(machine="aarch64", versions=("GLIBC_2.17",))])
     assert found == "manylinux_2_17_aarch64"
 
 
 def test_without_libraries_there_is_no_platform() -> None:
-    assert policy.platform_tag([]) == ""
+    assert rules.platform_tag([]) == ""
 
 
 def test_what_needs_a_newer_machine_than_was_promised_is_named() -> None:
     tagged = wheel("cp39-abi3-manylinux_2_24_x86_64")
-    assert policy.newer(tagged, "manylinux_2_28") == []
+    assert rules.newer(tagged, "manylinux_2_28") == []
     new = library(versions=("GLIBC_2.14", "GLIBC_2.34", "GLIBCXX_3.4.19"))
     found = replace(wheel("cp39-abi3-manylinux_2_34_x86_64"), libraries={LIB: new, FA3: library(versions=())})
-    assert policy.newer(found, "manylinux_2_28") == [
+    assert rules.newer(found, "manylinux_2_28") == [
         "auditwheel found cp39-abi3-manylinux_2_34_x86_64",
         "demo/_C.so asks for GLIBC_2.34, which is in manylinux_2_34",
     ]
     assert (
-        policy.newer(wheel("cp39-abi3-linux_x86_64"), "manylinux_2_28")[0]
+        rules.newer(wheel("cp39-abi3-linux_x86_64"), "manylinux_2_28")[0]
         == "auditwheel found cp39-abi3-linux_x86_64"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from retread import proc
+from retread.doors import proc
 from retread.errors import ToolError
 
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retread import proof
 from retread.errors import SourceError
-from retread.proof import Entry
+from retread.recipe import proof
+from retread.recipe.proof import Entry
 
 PROOFS = sorted((Path(__file__).parents[2] / "recipes" / "commits").glob("*.tree"))
 SUB = "1234567890123456789012345678901234567890"

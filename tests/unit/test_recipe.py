@@ -14,10 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retread import strict, workspace
+from retread import strict
+from retread.environment import venv
 from retread.errors import PlanError, RecipeError
-from retread.recipe import Recipe, matches, parse_recipe, parse_toolchain, part_for, toolkit_parts
-from retread.stages import environment
+from retread.recipe import workspace
+from retread.recipe.model import (
+    Recipe,
+    matches,
+    parse_recipe,
+    parse_toolchain,
+    part_for,
+    toolkit_parts,
+)
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
@@ -116,7 +124,7 @@ SHIPPED_BUILDS = [
 def test_the_lock_of_every_shipped_build_pins_what_it_requires(loaded: workspace.Loaded, target: str) -> None:
     build = loaded.recipe.targets[target].build
     assert build is not None
-    environment.check_lock(loaded.locks[target], build.requires, name=f"{loaded.recipe.name}-{target}")
+    venv.check_lock(loaded.locks[target], build.requires, name=f"{loaded.recipe.name}-{target}")
 
 
 @pytest.mark.parametrize("path", TOOLCHAINS, ids=lambda path: path.stem)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from retread import render
 from retread.arch import Arch
-from retread.comparison import Comparison, Difference, Side, Tier, What
-from retread.model import (
+from retread.cli import show
+from retread.doors.store import Entry, Kind
+from retread.recipe.plan import Lane, Plan, Step
+from retread.records import (
     Applied,
     AuditReport,
     Check,
@@ -25,8 +26,7 @@ from retread.model import (
     Verdict,
     WheelFacts,
 )
-from retread.plan import Lane, Plan, Step
-from retread.store import Entry, Kind
+from retread.wheel.comparison import Comparison, Difference, Side, Tier, What
 
 DIGEST = Sha256(64 * "a")
 
@@ -127,11 +127,11 @@ STATEMENT = Statement(
     ],
 )
 def test_the_worst_module_decides(modules: list[tuple[str, str]], device: str, verdict: str) -> None:
-    assert render.coverage(library(*modules), Arch(device)) == verdict
+    assert show.coverage(library(*modules), Arch(device)) == verdict
 
 
 def test_a_plan_names_lane_steps_and_reasons() -> None:
-    assert render.plan(PLAN).splitlines() == [
+    assert show.plan(PLAN).splitlines() == [
         "demo-1.2 cu128 -> demo-1.2+cu128.1-py3-none-any.whl",
         "lane: overlay (the series is empty)",
         "  fetch  in store  demo-1.2.tar.gz  pinned by sha256 aaaa",
@@ -144,16 +144,16 @@ def test_a_series_names_each_verdict() -> None:
         Applied(name="0001-a.patch", verdict=Verdict.APPLIES),
         Applied(name="0002-longer.patch", verdict=Verdict.CONFLICT, detail="demo/x.py:7"),
     ]
-    assert render.series("demo-1.2", applied).splitlines() == [
+    assert show.series("demo-1.2", applied).splitlines() == [
         "demo-1.2",
         "  0001-a.patch       applies",
         "  0002-longer.patch  does not apply  demo/x.py:7",
     ]
-    assert render.series("demo-1.2", []) == "demo-1.2\n  (no patches)"
+    assert show.series("demo-1.2", []) == "demo-1.2\n  (no patches)"
 
 
 def test_a_wheel_says_how_each_gpu_is_served() -> None:
-    assert render.wheel(WHEEL).splitlines() == [
+    assert show.wheel(WHEEL).splitlines() == [
         f"demo-1.2-py3-none-any.whl  3.3 MB  sha256 {DIGEST}",
         "requires: torch>=2.10, numpy",
         "",
@@ -171,7 +171,7 @@ def test_a_wheel_says_how_each_gpu_is_served() -> None:
 
 
 def test_jit_is_told_apart() -> None:
-    lines = list(render.library("x.so", library(("8.0", "8.0"))))
+    lines = list(show.library("x.so", library(("8.0", "8.0"))))
     assert (
         "  by JIT from PTX  9.0 (H100, H200), 10.0 (B200), 10.3 (B300), 12.0 (RTX 50), 12.1 (DGX Spark)"
         in lines
@@ -180,7 +180,7 @@ def test_jit_is_told_apart() -> None:
 
 
 def test_a_wheel_of_retreads_says_what_went_in() -> None:
-    assert render.wheel(replace(WHEEL, statement=STATEMENT)).splitlines()[2:5] == [
+    assert show.wheel(replace(WHEEL, statement=STATEMENT)).splitlines()[2:5] == [
         "made by retread 0.1.0: demo-1.2 cu128, lane overlay, commit 3da0fc922521",
         "  0001-a.patch: Do the thing (upstream: not reported)",
         "note: No Blackwell.",
@@ -188,7 +188,7 @@ def test_a_wheel_of_retreads_says_what_went_in() -> None:
 
 
 def test_a_wheel_without_libraries() -> None:
-    assert render.wheel(replace(WHEEL, libraries={}, requires=())).splitlines()[1:] == [
+    assert show.wheel(replace(WHEEL, libraries={}, requires=())).splitlines()[1:] == [
         "requires: nothing",
         "",
         "no shared objects",
@@ -207,7 +207,7 @@ def report(**changes: Any) -> AuditReport:
 
 
 def test_an_audit_names_what_does_not_hold() -> None:
-    assert render.audit(report()).splitlines() == [
+    assert show.audit(report()).splitlines() == [
         "  ok    record  demo.whl    5 members, every hash right",
         "  FAIL  sass    demo/_C.so  1 of 18 modules: module 7 lacks 10.0",
         "demo.whl: the promise of demo-1.2 cu128 DOES NOT HOLD",
@@ -215,9 +215,7 @@ def test_an_audit_names_what_does_not_hold() -> None:
 
 
 def test_an_audit_without_a_target() -> None:
-    assert (
-        render.audit(report(target="", ok=True)).splitlines()[-1] == "demo.whl: the rules of any wheel hold"
-    )
+    assert show.audit(report(target="", ok=True)).splitlines()[-1] == "demo.whl: the rules of any wheel hold"
 
 
 def test_a_store_counts_its_rooms() -> None:
@@ -226,19 +224,19 @@ def test_a_store_counts_its_rooms() -> None:
         Entry(Kind.CUBINS, "a", Path("a"), 5_000, 0.0),
         Entry(Kind.CUBINS, "b", Path("b"), 5_000, 20_000.0),
     ]
-    assert render.store(Path("/store"), entries, {}, now=100_000.0).splitlines() == [
+    assert show.store(Path("/store"), entries, {}, now=100_000.0).splitlines() == [
         "/store  (2 used in the last day)",
         "  cubins  2 entries  10 kB",
         "  wheels  1 entries  2.0 MB",
         "  all     3 entries  2.0 MB",
     ]
-    assert render.store(Path("/store"), [], {}, now=0.0).splitlines()[1] == "  all  0 entries  0 kB"
+    assert show.store(Path("/store"), [], {}, now=0.0).splitlines()[1] == "  all  0 entries  0 kB"
 
 
 def test_a_store_counts_what_lies_beside_its_entries() -> None:
     entries = [Entry(Kind.WHEELS, "k", Path("w"), 2_000_000, 0.0)]
     beside = {"work": 3_000_000, "sccache": 500_000}
-    assert render.store(Path("/store"), entries, beside, now=100_000.0).splitlines() == [
+    assert show.store(Path("/store"), entries, beside, now=100_000.0).splitlines() == [
         "/store  (0 used in the last day)",
         "  wheels   1 entries  2.0 MB",
         "  sccache             500 kB",
@@ -257,24 +255,24 @@ MISSING = Difference(member="demo/x.py", kind=What.FIRST, detail="", runs=True)
 
 
 def test_a_comparison_says_what_matters_first() -> None:
-    assert render.comparison(comparison(Tier.IDENTICAL)) == "identical: the same bytes"
-    assert render.comparison(comparison(Tier.DIFFERENT, COMMENT, MISSING)).splitlines() == [
+    assert show.comparison(comparison(Tier.IDENTICAL)) == "identical: the same bytes"
+    assert show.comparison(comparison(Tier.DIFFERENT, COMMENT, MISSING)).splitlines() == [
         "different: what is installed can behave differently",
         "  matters   demo/x.py   only in first",
         "  harmless  demo/_C.so  section        .comment (19 bytes)",
     ]
-    long = render.comparison(comparison(Tier.SAME_CODE, *[COMMENT] * 42)).splitlines()
+    long = show.comparison(comparison(Tier.SAME_CODE, *[COMMENT] * 42)).splitlines()
     assert (len(long), long[-1]) == (42, "  and 2 more")
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        render.plan(PLAN),
-        render.comparison(comparison(Tier.DIFFERENT, COMMENT, MISSING)),
-        render.wheel(replace(WHEEL, statement=STATEMENT)),
-        render.audit(report()),
-        render.series("demo-1.2", [Applied(name="0001-a.patch", verdict=Verdict.APPLIES)]),
+        show.plan(PLAN),
+        show.comparison(comparison(Tier.DIFFERENT, COMMENT, MISSING)),
+        show.wheel(replace(WHEEL, statement=STATEMENT)),
+        show.audit(report()),
+        show.series("demo-1.2", [Applied(name="0001-a.patch", verdict=Verdict.APPLIES)]),
     ],
 )
 def test_nothing_ends_in_spaces(text: str) -> None:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 import reports as samples
 from reports import case, failed, on_gpu, run, skipped, surroundings
-from retread import reports
 from retread.canonical import digest
 from retread.errors import EvidenceError, SmokeError
-from retread.model import AuditReport, Check, Sha256
-from retread.report import Gpu, Level, Outcome, Run
+from retread.records import AuditReport, Check, Sha256
+from retread.smoke import reading
+from retread.smoke.report import Gpu, Level, Outcome, Run
 
-SAMPLE = reports.sealed(samples.sample(), samples.sample().runs)
-WRITTEN = reports.write(SAMPLE)
+SAMPLE = reading.sealed(samples.sample(), samples.sample().runs)
+WRITTEN = reading.write(SAMPLE)
 
 
 def altered(**changes: Any) -> bytes:
@@ -36,7 +36,7 @@ def first_case(**changes: Any) -> bytes:
 
 def refused(data: bytes) -> EvidenceError:
     with pytest.raises(EvidenceError) as caught:
-        reports.parse(data, name="r.json")
+        reading.parse(data, name="r.json")
     return caught.value
 
 
@@ -44,9 +44,9 @@ def refused(data: bytes) -> EvidenceError:
 
 
 def test_a_report_is_read_as_it_was_written() -> None:
-    assert reports.parse(WRITTEN, name="r.json") == SAMPLE
+    assert reading.parse(WRITTEN, name="r.json") == SAMPLE
     assert WRITTEN.endswith(b"}\n")
-    assert reports.parse(json.dumps(json.loads(WRITTEN), sort_keys=True).encode(), name="r.json") == SAMPLE
+    assert reading.parse(json.dumps(json.loads(WRITTEN), sort_keys=True).encode(), name="r.json") == SAMPLE
 
 
 def test_a_table_that_python_wrote_bears_the_same_digest() -> None:
@@ -114,7 +114,7 @@ def test_what_could_not_be_written_again_as_it_is_is_refused(changes: dict[str, 
 def test_damage_raises_nothing_but_an_evidence_error(at: int, junk: bytes) -> None:
     data = WRITTEN[:at] + junk + WRITTEN[at + len(junk) :]
     with suppress(EvidenceError):
-        assert reports.parse(data, name="r.json") == SAMPLE
+        assert reading.parse(data, name="r.json") == SAMPLE
 
 
 @settings(deadline=None, max_examples=20)
@@ -126,9 +126,9 @@ def test_damage_raises_nothing_but_an_evidence_error(at: int, junk: bytes) -> No
     )
 )  # fmt: skip
 def test_every_number_that_a_suite_gives_comes_back(numbers: dict[str, Any]) -> None:
-    found = json.loads(reports.write(reports.sealed(SAMPLE, [run(case("a/b", numbers=numbers))])))
+    found = json.loads(reading.write(reading.sealed(SAMPLE, [run(case("a/b", numbers=numbers))])))
     assert found["runs"][0]["cases"][0]["numbers"] == numbers
-    reports.parse(json.dumps(found).encode(), name="r.json")
+    reading.parse(json.dumps(found).encode(), name="r.json")
 
 
 # Joining.
@@ -136,10 +136,10 @@ def test_every_number_that_a_suite_gives_comes_back(numbers: dict[str, Any]) -> 
 
 def test_reports_of_several_environments_become_one() -> None:
     one, two = (samples.report(run(case(name), level=Level.JIT)) for name in ("a/b", "a/c"))
-    joined = reports.joined([one, two])
+    joined = reading.joined([one, two])
     assert [found.cases[0].id for found in joined.runs] == ["a/b", "a/c"]
     assert joined.ok
-    assert reports.parse(reports.write(joined), name="r.json") == joined
+    assert reading.parse(reading.write(joined), name="r.json") == joined
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_reports_of_several_environments_become_one() -> None:
     ],
 )
 def test_a_report_is_good_when_something_ran_and_nothing_failed(runs: list[Run], ok: bool) -> None:
-    assert reports.sealed(SAMPLE, runs).ok is ok
+    assert reading.sealed(SAMPLE, runs).ok is ok
 
 
 def test_the_audit_s_checks_come_before_the_cases_of_a_static_run() -> None:
@@ -164,7 +164,7 @@ def test_the_audit_s_checks_come_before_the_cases_of_a_static_run() -> None:
             Check(check="tags", subject="demo", ok=False, detail="it says linux"),
         ),
     )  # fmt: skip
-    made = reports.audited(run(case("a/b"), level=Level.STATIC, seconds=1.0), audit, 0.256)
+    made = reading.audited(run(case("a/b"), level=Level.STATIC, seconds=1.0), audit, 0.256)
     assert [(one.id, one.suite, one.outcome) for one in made.cases] == [
         ("audit/native/demo/_C.so", "audit", Outcome.PASSED),
         ("audit/tags/demo", "audit", Outcome.FAILED),
@@ -180,13 +180,13 @@ def test_the_audit_s_checks_come_before_the_cases_of_a_static_run() -> None:
 
 
 def test_a_good_report_is_not_complained_of() -> None:
-    reports.demand(reports.sealed(SAMPLE, [run(case("a/b"), skipped("a/c", "no"))]))
+    reading.demand(reading.sealed(SAMPLE, [run(case("a/b"), skipped("a/c", "no"))]))
 
 
 def test_every_failed_case_is_named_and_at_most_twenty() -> None:
     def complained(*cases: Any) -> SmokeError:
         with pytest.raises(SmokeError) as caught:
-            reports.demand(reports.sealed(SAMPLE, [run(case("a/0")), run(*cases)]))
+            reading.demand(reading.sealed(SAMPLE, [run(case("a/0")), run(*cases)]))
         return caught.value
 
     error = complained(failed("a/1", reason="wrong"), case("a/2"))
@@ -202,7 +202,7 @@ def test_every_failed_case_is_named_and_at_most_twenty() -> None:
 
 def test_a_report_in_which_nothing_ran_is_no_proof() -> None:
     with pytest.raises(SmokeError, match="no case ran\n  next: see why in the report, or take away --only"):
-        reports.demand(reports.sealed(SAMPLE, [run(unable="there is no GPU")]))
+        reading.demand(reading.sealed(SAMPLE, [run(unable="there is no GPU")]))
 
 
 B200 = Gpu(name="NVIDIA B200 (SXM/1)", capability="10.0", memory=1, free=1)
@@ -221,13 +221,13 @@ B200 = Gpu(name="NVIDIA B200 (SXM/1)", capability="10.0", memory=1, free=1)
     ],
 )
 def test_a_report_is_called_after_what_ran_and_on_which_gpu(runs: list[Run], name: str) -> None:
-    assert reports.file_name(reports.sealed(SAMPLE, runs)) == f"{SAMPLE.wheel}.smoke-{name}.json"
+    assert reading.file_name(reading.sealed(SAMPLE, runs)) == f"{SAMPLE.wheel}.smoke-{name}.json"
 
 
 def test_a_report_belongs_to_one_wheel() -> None:
-    reports.demand_of(SAMPLE, "dist/x.whl", SAMPLE.sha256, name="r.json")
+    reading.demand_of(SAMPLE, "dist/x.whl", SAMPLE.sha256, name="r.json")
     with pytest.raises(EvidenceError) as caught:
-        reports.demand_of(SAMPLE, "dist/x.whl", Sha256(64 * "9"), name="r.json")
+        reading.demand_of(SAMPLE, "dist/x.whl", Sha256(64 * "9"), name="r.json")
     assert caught.value.message == f"r.json is a report of another {SAMPLE.wheel}"
     assert caught.value.faults == (
         f"the wheel that was tried has sha256 {SAMPLE.sha256}",

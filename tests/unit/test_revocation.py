@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from retread import lockfiles, revocation
 from retread.errors import PublishError, RevokedError
-from retread.listing import Hosted
-from retread.locked import Locked
-from retread.lockfiles import Installed
-from retread.revocation import Entry, Finding, Listed, Revocations
+from retread.index import revocations as revocation
+from retread.index.listing import Hosted
+from retread.index.revocations import Entry, Finding, Listed, Revocations
+from retread.lockfile import readers
+from retread.lockfile.pin import Locked
+from retread.lockfile.readers import Installed
 
 LOCKS = Path(__file__).parents[1] / "data" / "locks"
 X86 = "3b863a796b4f20ada1458b1255c7b0aa05f80d316b13217aeefc89fcf56d2b3f"
@@ -287,7 +288,7 @@ def test_a_file_as_the_index_holds_it_will_do() -> None:
 @pytest.mark.parametrize("path", sorted(LOCKS.iterdir()), ids=lambda path: path.name)
 def test_a_revoked_wheel_is_found_in_the_lock_of_every_tool(path: Path) -> None:
     found = revocation.check(
-        lockfiles.read(path.read_bytes(), name=path.name),
+        readers.read(path.read_bytes(), name=path.name),
         revoked(entry(sha256=X86, file=FILE)),
         [listed(X86), listed(ARM), listed(OTHER, "1.2", project="tyre-gauge")],
     )
@@ -298,7 +299,7 @@ def test_a_revoked_wheel_is_found_in_the_lock_of_every_tool(path: Path) -> None:
 
 
 def test_a_revoked_wheel_is_found_in_an_environment() -> None:
-    rows = lockfiles.from_records([Installed("Tyre.Demo", VERSION), Installed("tyre-rim", "2.0")])
+    rows = readers.from_records([Installed("Tyre.Demo", VERSION), Installed("tyre-rim", "2.0")])
     (found,) = revocation.check(rows, revoked(entry(sha256=X86)), [])
     assert revocation.tell(found) == (
         "revoked: tyre-demo 0.0.35+cu128.1 (by name and version, no sha256 is stated): wrong results on 12.0; "

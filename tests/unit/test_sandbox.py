@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from retread import container
-from retread.container import Container, Engine, Image
+from retread.compile import container
+from retread.compile.container import Container, Engine, Image
+from retread.environment.host import Compiler, Python
 from retread.errors import SmokeError, ToolError
-from retread.host import Compiler, Python
-from retread.model import Sha256
+from retread.records import Sha256
 
 DIGEST = Sha256(64 * "a")
 PYTHON = Python(

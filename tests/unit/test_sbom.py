@@ -11,8 +11,8 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from msgspec.structs import replace
 
-from retread import sbom
-from retread.model import (
+from retread.build import sbom
+from retread.records import (
     FileStatement,
     PatchStatement,
     Promise,

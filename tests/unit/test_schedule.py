@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retread import schedule
-from retread.schedule import GIB, Budget, Measure, Unit
+from retread.compile import schedule
+from retread.compile.schedule import GIB, Budget, Measure, Unit
 
 
 def cu(name: str, size: int = 0) -> Unit:

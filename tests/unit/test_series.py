@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retread.errors import SeriesError
-from retread.model import Change, ChangeKind
-from retread.series import Patch, parse_series
+from retread.recipe.series import Patch, parse_series
+from retread.records import Change, ChangeKind
 
 SERIES = sorted((Path(__file__).parents[2] / "patches").glob("*/*/series"))
 NAME = "0001-demo.patch"

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retread import signing
 from retread.errors import GateError, UsageError
-from retread.signing import Key
+from retread.evidence import signing
+from retread.evidence.signing import Key
 
 TYPE = "application/vnd.in-toto+json"
 PAYLOAD = b'{"what": "a statement, \xc3\xa9"}'

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 import reports
 from reports import case, failed, measured, report, run, sample, skipped
-from retread.report import SmokeReport
-from retread.smokepage import page
+from retread.smoke.page import page
+from retread.smoke.report import SmokeReport
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 

@@ -9,17 +9,17 @@ from msgspec.structs import replace
 
 import reports
 from reports import case, failed, measured, report, run, sample, skipped
-from retread import smoketable
-from retread.report import Fault, Level
+from retread.smoke import table
+from retread.smoke.report import Fault, Level
 
 
 def lines(*cases: Any, **changes: Any) -> list[str]:
     """Return the lines of the only run of a report."""
-    return smoketable.table(report(run(*cases, **changes))).splitlines()[4:-2]
+    return table.table(report(run(*cases, **changes))).splitlines()[4:-2]
 
 
 def test_the_first_line_says_wheel_and_verdict() -> None:
-    first = smoketable.table(sample()).splitlines()[0]
+    first = table.table(sample()).splitlines()[0]
     assert first == "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl: SMOKE TESTS FAILED (1 of 104 cases)"
 
 
@@ -35,7 +35,7 @@ def test_the_first_line_says_wheel_and_verdict() -> None:
     ],
 )
 def test_nothing_is_called_passed_that_is_not(cases: Any, changes: Any, words: str) -> None:
-    assert smoketable.verdict(report(run(*cases), **changes)) == words
+    assert table.verdict(report(run(*cases), **changes)) == words
 
 
 def test_a_run_says_under_what_it_ran_and_counts_by_suite() -> None:
@@ -137,11 +137,11 @@ def test_errors_name_the_worst_case_of_each_operator() -> None:
     ],
 )
 def test_an_error_is_finite_or_it_is_none(error: Any, tolerance: Any, ratio: float | None) -> None:
-    assert [one.ratio for one in smoketable.errors(run(measured("a/b", error, tolerance)))] == [ratio]
+    assert [one.ratio for one in table.errors(run(measured("a/b", error, tolerance)))] == [ratio]
 
 
 def test_a_case_that_measured_nothing_has_no_error() -> None:
-    assert smoketable.errors(run(case("a/b", numbers={"error": 0.1}), case("a/c"))) == []
+    assert table.errors(run(case("a/b", numbers={"error": 0.1}), case("a/c"))) == []
 
 
 @pytest.mark.parametrize(
@@ -156,12 +156,12 @@ def test_a_case_that_measured_nothing_has_no_error() -> None:
     ],
 )
 def test_operator_and_dtype_are_found(name: str, numbers: Any, operator: str, dtype: str) -> None:
-    (found,) = smoketable.errors(run(case(name, numbers={"error": 0.1, "tolerance": 1, **numbers})))
+    (found,) = table.errors(run(case(name, numbers={"error": 0.1, "tolerance": 1, **numbers})))
     assert (found.operator, found.dtype) == (operator, dtype)
 
 
 def test_times_stand_in_a_table_with_the_sentence_of_the_suite() -> None:
-    shown = smoketable.table(sample()).splitlines()
+    shown = table.table(sample()).splitlines()
     at = shown.index("  speed; a ratio above 1 means that demo is faster than torch:")
     assert shown[at + 1 : at + 6] == [
         "    shape           demo ms  torch ms  ratio  TFLOP/s",
@@ -176,7 +176,7 @@ def test_a_ratio_is_always_torch_by_own() -> None:
     both = case("speed/a", numbers={"demo_ms": 2.0, "torch_ms": 1.0, "ratio": 2.0})
     only = case("speed/b", numbers={"ratio": 1.5, "torch_ms": "slow", "demo_ms": float("inf")})
     none = case("speed/c", numbers={"items": 3})
-    found = smoketable.speeds(run(both, only, none))
+    found = table.speeds(run(both, only, none))
     assert [(one.shape, one.own, one.torch, one.ratio) for one in found] == [
         ("a", 2.0, 1.0, 0.5),
         ("b", None, None, 1.5),
@@ -184,8 +184,8 @@ def test_a_ratio_is_always_torch_by_own() -> None:
 
 
 def test_a_sentence_has_to_be_one() -> None:
-    assert smoketable.sentence(run(case("speed/verdict", numbers={"sentence": 7}))) == ""
-    assert smoketable.sentence(run(case("speed/verdict"))) == ""
+    assert table.sentence(run(case("speed/verdict", numbers={"sentence": 7}))) == ""
+    assert table.sentence(run(case("speed/verdict"))) == ""
 
 
 def test_a_library_that_some_run_touched_is_not_untouched() -> None:
@@ -194,24 +194,24 @@ def test_a_library_that_some_run_touched_is_not_untouched() -> None:
         run(case("a/b", libraries=("demo/_C_flash.so",))),
         run(unable="no GPU", untouched=()),
     )
-    assert smoketable.untouched(both) == ["demo/_C_unused.so"]
-    assert smoketable.table(both).splitlines()[-1] == "no case called into: demo/_C_unused.so"
+    assert table.untouched(both) == ["demo/_C_unused.so"]
+    assert table.table(both).splitlines()[-1] == "no case called into: demo/_C_unused.so"
     assert (
-        smoketable.untouched_words(report(run(case("a/b"), untouched=())))
+        table.untouched_words(report(run(case("a/b"), untouched=())))
         == "no library of the wheel was left out"
     )
 
 
 @pytest.mark.parametrize("empty", [report(), report(run(unable="no GPU"))])
 def test_a_report_without_cases_claims_nothing(empty: Any) -> None:
-    shown = smoketable.table(empty)
+    shown = table.table(empty)
     assert "NOT PROVEN (nothing ran)" in shown.splitlines()[0]
     assert shown.splitlines()[-1] == "no case ran: nothing is known of any library"
 
 
 def test_what_a_terminal_would_obey_is_replaced() -> None:
     wild = failed("a/\x1b[2Jb\u202e", reason="one\ntwo\x07", fault=replace(reports.FAULT, kernel="\x9bk"))
-    for text in (smoketable.table(report(run(wild))), smoketable.evidence([report(run(wild))])):
+    for text in (table.table(report(run(wild))), table.evidence([report(run(wild))])):
         assert all(char == "\n" or char.isprintable() for char in text)
         assert "a/\ufffd[2Jb\ufffd" in text
         assert "one two\ufffd" in text
@@ -219,13 +219,13 @@ def test_what_a_terminal_would_obey_is_replaced() -> None:
 
 def test_lines_are_short_and_do_not_end_in_spaces() -> None:
     long = report(run(failed("a/b", reason="word " * 100), skipped("a/c", "word " * 100)))
-    for text in (smoketable.table(sample()), smoketable.table(long), smoketable.evidence([sample()])):
+    for text in (table.table(sample()), table.table(long), table.evidence([sample()])):
         assert [line for line in text.split("\n") if line != line.rstrip() or len(line) > 110] == []
 
 
 def test_evidence_has_a_line_for_each_run() -> None:
     other = report(run(case("a/b", libraries=("demo/_C_unused.so",))), run(unable="there is no GPU"))
-    assert smoketable.evidence([sample(), other]).splitlines() == [
+    assert table.evidence([sample(), other]).splitlines() == [
         "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl",
         f"sha256 {64 * 'a'}",
         "    level   result  GPU                torch  Triton  passed  failed  skipped  remarks",
@@ -246,10 +246,10 @@ def test_evidence_has_a_line_for_each_run() -> None:
 
 def test_evidence_keeps_wheels_apart() -> None:
     other = report(run(case("a/b")), sha256=64 * "d", wheel="other.whl")
-    shown = smoketable.evidence([sample(), other, sample()]).splitlines()
+    shown = table.evidence([sample(), other, sample()]).splitlines()
     assert [line for line in shown if line.endswith(".whl")] == [sample().wheel, "other.whl"]
     assert sum("FAILED gpu" in line and line.endswith("(2 times)") for line in shown) == 1
-    assert smoketable.evidence([]) == "no smoke reports"
+    assert table.evidence([]) == "no smoke reports"
 
 
 def test_only_architectures_that_passed_are_named() -> None:
@@ -261,4 +261,4 @@ def test_only_architectures_that_passed_are_named() -> None:
         case("k/asm_75x"),
     ]
     named = case("k/other", numbers={"architecture": "7.5"})
-    assert smoketable.architectures(run(*cases, named)) == ["7.5", "10.0", "10.3a"]
+    assert table.architectures(run(*cases, named)) == ["7.5", "10.0", "10.3a"]

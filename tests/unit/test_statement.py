@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from retread import statement
 from retread.arch import Arch
-from retread.model import CompileStatement, FileStatement, Sha256, Statement
-from retread.recipe import Base, Pin, Recipe, Sdist, Target
+from retread.build import statement
+from retread.recipe.model import Base, Pin, Recipe, Sdist, Target
+from retread.records import CompileStatement, FileStatement, Sha256, Statement
 
 DIGEST = Sha256(64 * "a")
 RECIPE = Recipe(

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from retread import store as module
+from retread.doors import store as module
+from retread.doors.store import Kind, Store, default_root, digest
 from retread.errors import StoreError
-from retread.store import Kind, Store, default_root, digest
 
 KEY = "ab" * 32
 
@@ -119,7 +119,7 @@ def test_two_makers_of_one_entry_wait_for_each_other(store: Store) -> None:
 
 def test_scratch_of_a_dead_process_is_swept_and_that_of_a_living_one_is_not(store: Store) -> None:
     program = (
-        "import os, pathlib, sys; from retread.store import Store\n"
+        "import os, pathlib, sys; from retread.doors.store import Store\n"
         "with Store(pathlib.Path(sys.argv[1])).scratch() as path:\n"
         "    (path / 'rubbish').write_bytes(bytes(1000)); print(path, flush=True); sys.stdin.read()\n"
     )

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retread import strict
-from retread.model import Record
+from retread.records import Record
 
 Level = Annotated[int, msgspec.Meta(ge=1, description="an integer from 1 on")]
 Metal = Annotated[str, msgspec.Meta(description="a metal", extra={"known": ("iron", "copper")})]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from retread.trial import Smoke, Trial, faults, suite_faults
+from retread.recipe.trial import Smoke, Trial, faults, suite_faults
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,12 @@ from installer import install
 from installer.destinations import SchemeDictionaryDestination
 from installer.sources import WheelFile
 
-from retread import metadata, wheelfile, zipwrite
 from retread.errors import WheelError
-from retread.model import Sha256
-from retread.wheelfile import Verified, Wheel
-from retread.zipraw import Archive, Entry
-from retread.zipwrite import NewBytes, NewDeflated, NewFile, Source
+from retread.records import Sha256
+from retread.wheel import metadata, wheelfile, zipwriter
+from retread.wheel.wheelfile import Verified, Wheel
+from retread.wheel.ziparchive import Archive, Entry
+from retread.wheel.zipwriter import NewBytes, NewDeflated, NewFile, Source
 
 NAME = "demo_pkg-1.0-py3-none-any.whl"
 INFO = "demo_pkg-1.0.dist-info"
@@ -77,7 +77,7 @@ def patch(base: Path, folder: Path) -> Path:
         copies = wheelfile.copies(wheel, wheel.verify(), stem=name.stem)
         sources = wheelfile.sealed([*(one for one in copies if one.name not in taken), *new], info)
         folder.mkdir(exist_ok=True)
-        zipwrite.write(folder / name.file_name, sources, date_time=1_700_000_000)
+        zipwriter.write(folder / name.file_name, sources, date_time=1_700_000_000)
         return folder / name.file_name
 
 
@@ -231,14 +231,14 @@ def test_patched_wheel_verifies_and_keeps_the_rest(tmp_path: Path) -> None:
 def test_every_source_can_be_sealed(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_bytes(LIBRARY)
-    deflated = zipwrite.deflate_file(file, tmp_path / "deflated")
+    deflated = zipwriter.deflate_file(file, tmp_path / "deflated")
     texts = {name: data for name, data in FILES.items() if not name.endswith(".so")}
     sources = [NewBytes(name=name, content=data) for name, data in texts.items()]
     more: list[Source] = [
         NewFile(name="demo_pkg/_C.so", path=file),
         NewDeflated(name="demo_pkg/_D.so", path=tmp_path / "deflated", deflated=deflated),
     ]
-    zipwrite.write(tmp_path / NAME, wheelfile.sealed([*sources, *more], INFO), date_time=0)
+    zipwriter.write(tmp_path / NAME, wheelfile.sealed([*sources, *more], INFO), date_time=0)
     with Wheel(tmp_path / NAME) as wheel:
         facts = {one.name: one.sha256 for one in wheel.verify().members}
     assert facts["demo_pkg/_C.so"] == facts["demo_pkg/_D.so"] == Sha256(hashlib.sha256(LIBRARY).hexdigest())

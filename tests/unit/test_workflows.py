@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from retread import cli
+from retread.cli import main
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = {
@@ -40,7 +40,7 @@ def is_known(command: str) -> bool:
         case ["make", target, *rest]:
             return target in TARGETS and all(re.fullmatch(r"[A-Z]+=[\w. -]+", word) for word in rest)
         case ["retread", *arguments]:
-            return bool(cli.parser().parse_args(arguments))
+            return bool(main.parser().parse_args(arguments))
         case ["gh", *_] | ["python3", "kit.pyz", *_]:
             return True
     return False

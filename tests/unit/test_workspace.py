@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from retread import workspace
 from retread.errors import RecipeError, SeriesError, SourceError, UsageError
+from retread.recipe import workspace
 from tinycuda import Project
 
 

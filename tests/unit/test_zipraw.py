@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retread.errors import WheelError
-from retread.zipraw import CHUNK, Archive, BackgroundHash, Limits
+from retread.wheel.ziparchive import CHUNK, Archive, BackgroundHash, Limits
 
 CONTENT = b"print('a tyre')\n" * 20
 

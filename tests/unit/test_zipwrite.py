@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from retread import zipwrite
 from retread.errors import StoreError, WheelError
-from retread.model import Sha256
-from retread.zipraw import Archive
-from retread.zipwrite import Copied, Member, NewBytes, NewDeflated, NewFile, Source, Written
+from retread.records import Sha256
+from retread.wheel import zipwriter
+from retread.wheel.ziparchive import Archive
+from retread.wheel.zipwriter import Copied, Member, NewBytes, NewDeflated, NewFile, Source, Written
 
 TEXT = b"print('a tyre')\n" * 50
 NOISE = hashlib.shake_128(b"retread").digest(5000)
@@ -32,7 +32,7 @@ def members(folder: Path) -> list[Source]:
     file.write_bytes(TEXT * 100)
     noise = folder / "noise"
     noise.write_bytes(NOISE)
-    deflated = zipwrite.deflate_file(file, folder / "lib.deflate")
+    deflated = zipwriter.deflate_file(file, folder / "lib.deflate")
     return [
         NewBytes(name="pkg/ü.py", content=TEXT),
         NewBytes(name="pkg/small.py", content=b"a" * 63, executable=True),
@@ -51,7 +51,7 @@ def contents() -> dict[str, bytes]:
 
 def write(folder: Path, date_time: int = 1_700_000_001) -> tuple[Path, Written]:
     path = folder / "out.whl"
-    return path, zipwrite.write(path, members(folder), date_time=date_time)
+    return path, zipwriter.write(path, members(folder), date_time=date_time)
 
 
 def test_what_is_written_is_what_is_reported(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_raw_copies_keep_their_compressed_bytes(tmp_path: Path) -> None:
     with Archive(base) as archive:
         facts = [_member(archive, name) for name in ("a", "b")]
         sources = [Copied(name=f"new/{one.name}", archive=archive, member=one) for one in facts]
-        written = zipwrite.write(base, sources, date_time=0)
+        written = zipwriter.write(base, sources, date_time=0)
         assert written.members == tuple(structs.replace(one, name=f"new/{one.name}") for one in facts)
     with Archive(base) as archive:
         assert b"".join(archive.raw_chunks(archive.by_name["new/a"])) == _deflate(TEXT, 1)
@@ -151,8 +151,8 @@ def _member(archive: Archive, name: str) -> Member:
 
 
 def test_zip64_is_written_where_it_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zipwrite, "_WIDE", 2000)
-    monkeypatch.setattr(zipwrite, "_MANY", 3)
+    monkeypatch.setattr(zipwriter, "_WIDE", 2000)
+    monkeypatch.setattr(zipwriter, "_MANY", 3)
     path, _ = write(tmp_path)
     with Archive(path) as archive, zipfile.ZipFile(path) as other:
         assert {one.name: archive.read(one.name) for one in archive.entries} == contents()
@@ -165,11 +165,11 @@ def test_zip64_starts_at_the_first_number_that_does_not_fit(tmp_path: Path) -> N
     _, written = write(tmp_path)
     for size, wide in ((0xFFFFFFFE, False), (0xFFFFFFFF, True)):
         member = structs.replace(written.members[1], size=size)
-        assert (b"\1\0\x10\0" in zipwrite.local_header(member, (0, 33))) is wide
-        assert (b"\1\0\x08\0" in zipwrite.central_header(member, (0, 33), 0)) is wide
-        assert (zipwrite.central_header(written.members[1], (0, 33), size)[6] == 45) is wide
-        assert (len(zipwrite.end_records(1, 1, size)) == 98) is wide
-    assert [len(zipwrite.end_records(count, 1, 1)) for count in (0xFFFE, 0xFFFF)] == [22, 98]
+        assert (b"\1\0\x10\0" in zipwriter.local_header(member, (0, 33))) is wide
+        assert (b"\1\0\x08\0" in zipwriter.central_header(member, (0, 33), 0)) is wide
+        assert (zipwriter.central_header(written.members[1], (0, 33), size)[6] == 45) is wide
+        assert (len(zipwriter.end_records(1, 1, size)) == 98) is wide
+    assert [len(zipwriter.end_records(count, 1, 1)) for count in (0xFFFE, 0xFFFF)] == [22, 98]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_zip64_starts_at_the_first_number_that_does_not_fit(tmp_path: Path) -> N
 )
 def test_bad_names_are_refused(tmp_path: Path, names: list[str], fault: str) -> None:
     with pytest.raises(WheelError) as caught:
-        zipwrite.write(tmp_path / "x.whl", [NewBytes(name=name, content=b"") for name in names], date_time=0)
+        zipwriter.write(tmp_path / "x.whl", [NewBytes(name=name, content=b"") for name in names], date_time=0)
     assert fault in caught.value.message
     assert not list(tmp_path.iterdir())
 
@@ -197,12 +197,12 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
     out.mkdir()
     (out / "x.whl").write_bytes(b"old")
     with pytest.raises(WheelError, match=r"member 'pkg/lib2\.so': its source gave 3 compressed bytes"):
-        zipwrite.write(out / "x.whl", sources, date_time=0)
+        zipwriter.write(out / "x.whl", sources, date_time=0)
     with pytest.raises(FileNotFoundError):
-        zipwrite.write(out / "x.whl", [NewFile(name="a", path=tmp_path / "gone")], date_time=0)
-    monkeypatch.setattr(zipwrite, "central_header", _interrupt)
+        zipwriter.write(out / "x.whl", [NewFile(name="a", path=tmp_path / "gone")], date_time=0)
+    monkeypatch.setattr(zipwriter, "central_header", _interrupt)
     with pytest.raises(KeyboardInterrupt):
-        zipwrite.write(out / "x.whl", sources, date_time=0)
+        zipwriter.write(out / "x.whl", sources, date_time=0)
     assert [one.name for one in out.iterdir()] == ["x.whl"]
     assert (out / "x.whl").read_bytes() == b"old"
 
@@ -215,9 +215,9 @@ def test_full_disk_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(zipwrite, "end_records", full)
+    monkeypatch.setattr(zipwriter, "end_records", full)
     with pytest.raises(StoreError, match="the disk is full"):
-        zipwrite.write(tmp_path / "x.whl", [NewBytes(name="a", content=b"")], date_time=0)
+        zipwriter.write(tmp_path / "x.whl", [NewBytes(name="a", content=b"")], date_time=0)
     assert not list(tmp_path.iterdir())
 
 
@@ -227,7 +227,7 @@ def test_copies_that_are_not_as_stated_are_refused(tmp_path: Path) -> None:
         wrong = structs.replace(written.members[0], crc=1)
         source = Copied(name="a", archive=archive, member=wrong)
         with pytest.raises(WheelError, match=r"member 'a': is not in out\.whl as stated"):
-            zipwrite.write(tmp_path / "x.whl", [source], date_time=0)
+            zipwriter.write(tmp_path / "x.whl", [source], date_time=0)
 
 
 def test_disks_that_the_kernel_cannot_copy_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,6 +250,6 @@ def test_blocks_deflated_side_by_side_do_not_depend_on_the_cores(
     found = set()
     for cores in ({0}, {0, 1, 2, 3}):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores)
-        found.add(zipwrite.deflate_file(source, tmp_path / "deflated"))
+        found.add(zipwriter.deflate_file(source, tmp_path / "deflated"))
         assert zlib.decompress((tmp_path / "deflated").read_bytes(), -15) == source.read_bytes()
     assert len(found) == 1

@@ -1,0 +1,1 @@
+"""What a finished wheel really holds, against what it promises."""

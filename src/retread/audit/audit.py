@@ -1,0 +1,63 @@
+"""Stage *audit*: what a finished wheel really holds, against what its target promised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from retread.audit import rules
+from retread.errors import AuditError
+from retread.records import AuditReport, LibraryFacts, Promise, WheelFacts
+from retread.wheel import contents
+from retread.wheel.contents import Known
+
+
+def audit(
+    wheel: Path,
+    scratch: Path,
+    *,
+    promise: Promise | None,
+    target: str = "",
+    base: Mapping[str, LibraryFacts] | None = None,
+    known: Known | None = None,
+) -> AuditReport:
+    """Read the wheel's bytes and return every check; WheelError and the like when they cannot be read at all.
+
+    Without ``promise`` the wheel is held to its own statement, when it carries one.
+    """
+    facts, _ = contents.examine(wheel, scratch, known)
+    return judge(facts, promise=promise, target=target, base=base)
+
+
+def judge(
+    facts: WheelFacts,
+    *,
+    promise: Promise | None,
+    target: str = "",
+    base: Mapping[str, LibraryFacts] | None = None,
+) -> AuditReport:
+    """Return every check of a wheel that was read already."""
+    if promise is None and facts.statement:
+        promise, target = facts.statement.promise, facts.statement.target
+    checks = rules.audit(facts, promise, base)
+    return AuditReport(
+        schema=1,
+        wheel=facts.file,
+        sha256=facts.sha256,
+        size=facts.size,
+        target=target,
+        ok=all(check.ok for check in checks),
+        checks=checks,
+    )
+
+
+def demand(report: AuditReport) -> None:
+    """Raise AuditError with every failed check, if there is one."""
+    faults = [f"{check.check}: {check.subject}: {check.detail}" for check in report.checks if not check.ok]
+    if faults:
+        raise AuditError(
+            f"{report.wheel} does not hold "
+            + (f"what {report.target} promises" if report.target else "the rules of any wheel"),
+            faults=faults,
+            hint="'retread inspect' shows what it holds; correct the wheel, or what is promised of it",
+        )

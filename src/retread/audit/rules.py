@@ -1,0 +1,247 @@
+"""What an audit demands: the promise of a target held against what the wheel really has. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+
+import msgspec
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from retread import arch
+from retread.arch import Arch
+from retread.records import Check, Exempt, LibraryFacts, Promise, Statement, WheelFacts
+
+
+def common(facts: LibraryFacts) -> tuple[tuple[Arch, ...], tuple[Arch, ...]]:
+    """Return (machine code, PTX): the architectures that every module of the library has."""
+    if not facts.modules:
+        return (), ()
+    sass = set.intersection(*(set(module.sass) for module in facts.modules))
+    ptx = set.intersection(*(set(module.ptx) for module in facts.modules))
+    return tuple(sorted(sass, key=arch.sort_key)), tuple(sorted(ptx, key=arch.sort_key))
+
+
+def audit(
+    wheel: WheelFacts, promise: Promise | None, base: Mapping[str, LibraryFacts] | None = None
+) -> tuple[Check, ...]:
+    """Return every check of the wheel: those of any wheel, and with a promise those of its target.
+
+    ``base`` holds the base wheel's libraries: with it, new undefined symbols and new needed libraries are faults.
+    """
+    checks = [
+        Check(
+            check="record", subject=wheel.file, ok=True, detail=f"{wheel.members} members, every hash right"
+        ),
+        *_generic(wheel),
+    ]
+    if promise:
+        checks += _identity(wheel, promise)
+        checks += _requirements(wheel, promise)
+        for name, facts in wheel.libraries.items():
+            checks += _architectures(name, facts, promise)
+            checks += _run_path(name, facts, promise)
+        checks += _named(wheel, promise)
+    if wheel.statement:
+        checks += _statement(wheel, wheel.statement)
+    if base is not None:
+        for name, facts in wheel.libraries.items():
+            checks += _against_base(name, facts, base.get(name))
+        checks += [_missing("base", name) for name in base if name not in wheel.libraries]
+    return tuple(checks)
+
+
+def platform_tag(libraries: Iterable[LibraryFacts]) -> str:
+    """Return the oldest manylinux tag whose policy offers every symbol version that the libraries ask for.
+
+    ``linux_x86_64`` when no policy does, nothing when there are no libraries. Source: auditwheel's policies.
+    """
+    from auditwheel.architecture import Architecture
+    from auditwheel.libc import Libc
+    from auditwheel.policy import WheelPolicies
+
+    found = list(libraries)
+    if not found:
+        return ""
+    policies = WheelPolicies(libc=Libc.GLIBC, arch=Architecture(found[0].machine))
+    asked = {str(index): set(one.versions) for index, one in enumerate(found)}
+    return str(policies.versioned_symbols_policy(asked).name)
+
+
+def newer(wheel: WheelFacts, platform: str) -> list[str]:
+    """Return what of a wheel needs a newer machine than ``platform`` (``manylinux_2_28``), by library and symbol."""
+    limit = _glibc_limit([f"{platform}_"])
+    found = _glibc_limit({tag.rpartition("-")[2] for tag in wheel.tags})
+    if found and found <= limit:
+        return []
+    faults = [f"auditwheel found {', '.join(sorted(wheel.tags))}"]
+    for name, facts in wheel.libraries.items():
+        for version in sorted(facts.versions):
+            alone = msgspec.structs.replace(facts, versions=(version,))
+            needs = _glibc_limit([platform_tag([alone])])
+            if not needs or needs > limit:
+                faults.append(f"{name} asks for {version}, which is in manylinux_{'_'.join(map(str, needs))}")
+    return faults
+
+
+def _generic(wheel: WheelFacts) -> Iterator[Check]:
+    machines = {tag.rpartition("-")[2] for tag in wheel.tags}
+    limit = _glibc_limit(machines)
+    for name, facts in wheel.libraries.items():
+        fits = all(machine.endswith(f"_{facts.machine}") for machine in machines)
+        yield Check(
+            check="machine",
+            subject=name,
+            ok=fits,
+            detail=f"{facts.machine}, tags {', '.join(sorted(machines))}",
+        )
+        newest = max(map(_glibc, facts.versions), default=())
+        shown = ".".join(map(str, newest)) or "of any age"
+        if limit:
+            allowed = ".".join(map(str, limit))
+            yield Check(
+                check="glibc",
+                subject=name,
+                ok=newest <= limit,
+                detail=f"needs glibc {shown}, the tag allows {allowed}",
+            )
+
+
+def _glibc_limit(platforms: Iterable[str]) -> tuple[int, ...]:
+    """Return the oldest glibc that the platform tags promise to run on, or () when they promise none."""
+    aliases = {"manylinux2014": (2, 17), "manylinux2010": (2, 12), "manylinux1": (2, 5)}
+    found: list[tuple[int, ...]] = []
+    for platform in platforms:
+        if match := re.match(r"manylinux_(\d+)_(\d+)_", platform):
+            found.append((int(match[1]), int(match[2])))
+        found += [version for alias, version in aliases.items() if platform.startswith(f"{alias}_")]
+    return min(found, default=())
+
+
+def _glibc(version: str) -> tuple[int, ...]:
+    """Return the glibc that a symbol version asks for: GLIBC_2.17; the loader has DT_RELR from 2.36 on."""
+    if version == "GLIBC_ABI_DT_RELR":
+        return (2, 36)
+    match = re.fullmatch(r"GLIBC_([0-9]{1,4}(?:\.[0-9]{1,4})+)", version)
+    return tuple(int(part) for part in match[1].split(".")) if match else ()
+
+
+def _identity(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
+    ok = (wheel.project, wheel.version) == (promise.project, promise.version)
+    yield Check(
+        check="version",
+        subject=f"{promise.project} {promise.version}",
+        ok=ok,
+        detail="is the wheel's" if ok else f"the wheel is {wheel.project} {wheel.version}",
+    )
+
+
+def _statement(wheel: WheelFacts, said: Statement) -> Iterator[Check]:
+    """Check that the wheel's own statement is of this wheel: its version, its libraries."""
+    found = {name: (len(facts.modules), *common(facts)) for name, facts in wheel.libraries.items()}
+    told = {name: (one.modules, one.after, one.ptx) for name, one in said.libraries.items()}
+    wrong = sorted(name for name in found.keys() | told.keys() if found.get(name) != told.get(name))
+    if (canonicalize_name(said.project), said.version) != (wheel.project, wheel.version):
+        wrong.insert(0, f"{said.project} {said.version}")
+    detail = f"not what the wheel holds: {', '.join(wrong)}" if wrong else "agrees with what the wheel holds"
+    yield Check(check="statement", subject="retread.json", ok=not wrong, detail=detail)
+
+
+def _requirements(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
+    wanted = [Requirement(text) for text in (f"torch{promise.torch}", *promise.requires)]
+    present = {Requirement(text) for text in wheel.requires}
+    for item in {str(item): item for item in wanted}.values():
+        rivals = [one for one in present if _same_thing(one, item)]
+        ok = rivals == [item]
+        said = ", ".join(text for text in wheel.requires if _project(Requirement(text)) == _project(item))
+        yield Check(
+            check="requires",
+            subject=str(item),
+            ok=ok,
+            detail="in METADATA" if ok else f"METADATA says {said or 'nothing of it'}",
+        )
+
+
+def _same_thing(one: Requirement, other: Requirement) -> bool:
+    """Say whether two requirements speak of the same project with the same extras under the same condition."""
+    keys = [(_project(item), frozenset(item.extras), str(item.marker or "")) for item in (one, other)]
+    return keys[0] == keys[1]
+
+
+def _project(item: Requirement) -> str:
+    return canonicalize_name(item.name)
+
+
+def _architectures(name: str, facts: LibraryFacts, promise: Promise) -> Iterator[Check]:
+    exempt = next((item for item in promise.exempt if item.library == name), None)
+    if not facts.modules and not exempt:
+        return
+    sass = set(exempt.architectures if exempt else promise.architectures)
+    ptx = set(exempt.ptx if exempt else promise.ptx)
+    yield _held("sass", name, sass, [(module.index, set(module.sass)) for module in facts.modules], exempt)
+    yield _held("ptx", name, ptx, [(module.index, set(module.ptx)) for module in facts.modules], exempt)
+
+
+def _held(
+    check: str, name: str, wanted: set[Arch], modules: list[tuple[int, set[Arch]]], exempt: Exempt | None
+) -> Check:
+    faults = []
+    for index, found in modules:
+        lacks, more = wanted - found, found - wanted
+        words = [f"lacks {_list(lacks)}"] if lacks else []
+        words += [f"has {_list(more)}, which is not promised"] if more else []
+        if words:
+            faults.append(f"module {index} {' and '.join(words)}")
+    if not modules and wanted:
+        return Check(check=check, subject=name, ok=False, detail=f"no GPU code, promised is {_list(wanted)}")
+    if faults:
+        detail = f"{len(faults)} of {len(modules)} modules: " + "; ".join(faults[:3])
+        return Check(check=check, subject=name, ok=False, detail=detail)
+    reason = f" (exempt: {exempt.reason})" if exempt else ""
+    detail = f"{_list(wanted)} in {len(modules)} of {len(modules)} modules{reason}"
+    return Check(check=check, subject=name, ok=True, detail=detail)
+
+
+def _list(values: Iterable[Arch]) -> str:
+    ordered = sorted(values, key=arch.sort_key)
+    return " ".join(ordered) or "nothing"
+
+
+def _run_path(name: str, facts: LibraryFacts, promise: Promise) -> Iterator[Check]:
+    wanted = next((path for glob, path in promise.run_path.items() if fnmatchcase(name, glob)), None)
+    if wanted is not None:
+        ok = facts.run_path == wanted
+        yield Check(check="run path", subject=name, ok=ok, detail=":".join(facts.run_path) or "none")
+
+
+def _named(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
+    """Check that every library that the promise names is there."""
+    for item in promise.exempt:
+        if item.library not in wheel.libraries:
+            yield _missing("exempt", item.library)
+    for glob in promise.run_path:
+        if not any(fnmatchcase(name, glob) for name in wheel.libraries):
+            yield _missing("run path", glob)
+    if promise.architectures and not any(facts.modules for facts in wheel.libraries.values()):
+        yield Check(check="sass", subject=wheel.file, ok=False, detail="no library has GPU code")
+
+
+def _missing(check: str, name: str) -> Check:
+    return Check(check=check, subject=name, ok=False, detail="no such library in the wheel")
+
+
+def _against_base(name: str, facts: LibraryFacts, base: LibraryFacts | None) -> Iterator[Check]:
+    if base is None:
+        yield Check(check="base", subject=name, ok=False, detail="the base wheel has no such library")
+        return
+    for check, ours, theirs in (
+        ("undefined symbols", set(facts.undefined), set(base.undefined)),
+        ("needed libraries", set(facts.needed), set(base.needed)),
+    ):
+        new = sorted(ours - theirs)
+        detail = f"none new against the base ({len(ours)})" if not new else f"new: {', '.join(new[:5])}"
+        yield Check(check=check, subject=name, ok=not new, detail=detail)
+    modules = f"{len(facts.modules)} modules, {len(base.modules)} in the base"
+    yield Check(check="modules", subject=name, ok=len(facts.modules) == len(base.modules), detail=modules)

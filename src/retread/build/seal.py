@@ -1,0 +1,138 @@
+"""Stage *seal*: the finished wheel, written once, by one deterministic writer.
+
+Members that nothing changed are copied as they lie in the base wheel, compressed bytes and all. The same inputs give
+the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from retread.build import sbom
+from retread.errors import BaseError, PlanError, RecipeError
+from retread.recipe.model import Target
+from retread.records import ChangeKind, PatchedTree, Statement
+from retread.wheel import metadata
+from retread.wheel.contents import STATEMENT
+from retread.wheel.wheelfile import Verified, Wheel, copies, sealed
+from retread.wheel.zipwriter import Copied, Deflated, NewBytes, NewDeflated, Source, write
+
+
+def seal(
+    wheel: Wheel,
+    verified: Verified,
+    *,
+    target: Target,
+    patched: PatchedTree,
+    libraries: Mapping[str, tuple[Path, Deflated]],
+    statement: Statement,
+    patches: Mapping[str, bytes],
+    platform: str,
+    into: Path,
+) -> Path:
+    """Write the finished wheel into ``into`` and return its path.
+
+    ``libraries`` maps member names to deflated replacements, ``patches`` names to bytes for the bill of materials;
+    ``platform`` takes the place of the wheel's platform tag, if it is not empty.
+    """
+    name = wheel.name.with_version(statement.version)
+    if platform:
+        name = name.with_platform(platform)
+    sources: dict[str, Source] = {one.name: one for one in copies(wheel, verified, stem=name.stem)}
+    dist_info = f"{name.stem}.dist-info"
+    _patch(sources, patched)
+    for member, (path, deflated) in libraries.items():
+        executable = wheel.archive.by_name[member].executable
+        sources[member] = NewDeflated(name=member, path=path, deflated=deflated, executable=executable)
+    for member, text in _edited(wheel, target, patched, statement.version).items():
+        sources[member] = NewBytes(name=member, content=text.encode())
+    if platform:
+        text = metadata.set_tags(wheel.wheel, name.tag_set)
+        sources[f"{dist_info}/WHEEL"] = NewBytes(name=f"{dist_info}/WHEEL", content=text.encode())
+    additions = {
+        "METADATA": _metadata(wheel, target, statement.version).encode(),
+        STATEMENT: msgspec.json.format(msgspec.json.encode(statement)) + b"\n",
+        f"sboms/{statement.project}.cdx.json": sbom.write(statement, patches),
+    }
+    for file, content in additions.items():
+        sources[f"{dist_info}/{file}"] = NewBytes(name=f"{dist_info}/{file}", content=content)
+    destination = into / name.file_name
+    write(destination, sealed(sources.values(), dist_info), date_time=statement.commit_time)
+    destination.chmod(0o444)
+    return destination
+
+
+def _patch(sources: dict[str, Source], patched: PatchedTree) -> None:
+    """Put the series' files in place: changed ones that the wheel has, and new ones beside files that it has.
+
+    Changes that reach nothing in the wheel (tests, a README) are left to ``unreached`` to name. PlanError for a new
+    file in a new folder of a package: only the build could say whether it belongs to the wheel.
+    """
+    folders = {str(PurePosixPath(name).parent) for name in sources} - {"."}
+    for change in patched.changes:
+        path = change.path
+        above = [str(folder) for folder in PurePosixPath(path).parents]
+        if change.kind is ChangeKind.DELETE:
+            sources.pop(path, None)
+        elif path in sources or (change.kind is ChangeKind.ADD and above[0] in folders):
+            executable = path in sources and _executable(sources[path])
+            content = (patched.root / path).read_bytes()
+            sources[path] = NewBytes(name=path, content=content, executable=executable)
+        elif change.kind is ChangeKind.ADD and folders & set(above):
+            raise PlanError(
+                f"the series adds {path}, and the base wheel has no folder {above[0]}",
+                hint="an overlay cannot tell whether the build would pack it: add the file beside others",
+            )
+
+
+def unreached(wheel: Wheel, patched: PatchedTree, sealed_wheel: Path) -> tuple[str, ...]:
+    """Return the files of the series that neither the base nor the sealed wheel holds under their path."""
+    with Wheel(sealed_wheel) as made:
+        held = wheel.archive.by_name.keys() | made.archive.by_name.keys()
+    return tuple(change.path for change in patched.changes if change.path not in held)
+
+
+def _executable(source: Source) -> bool:
+    return source.member.executable if isinstance(source, Copied) else source.executable
+
+
+def _edited(wheel: Wheel, target: Target, patched: PatchedTree, version: str) -> dict[str, str]:
+    changed = {change.path for change in patched.changes}
+    texts: dict[str, str] = {}
+    for edit in target.edit:
+        if edit.file not in wheel.archive.by_name:
+            raise RecipeError(f"edit: {wheel.path.name} has no {edit.file}")
+        if edit.file in changed:
+            raise RecipeError(
+                f"edit: the series touches {edit.file}", hint="change it in one way: by an edit or by a patch"
+            )
+        text = texts.get(edit.file) or _text(wheel, edit.file)
+        if text.count(edit.find) != 1:
+            raise RecipeError(
+                f"edit: {edit.find!r} stands {text.count(edit.find)} times in {edit.file}"
+                f" of {wheel.path.name}, not once"
+            )
+        texts[edit.file] = text.replace(edit.find, edit.replace.replace("{version}", version))
+    return texts
+
+
+def _text(wheel: Wheel, member: str) -> str:
+    try:
+        return wheel.archive.read(member).decode()
+    except UnicodeDecodeError:
+        raise RecipeError(f"edit: {member} of {wheel.path.name} is not a text") from None
+
+
+def _metadata(wheel: Wheel, target: Target, version: str) -> str:
+    text = metadata.set_version(wheel.metadata, version)
+    torch = f"torch{target.torch}"
+    if not target.requires and torch not in {one.replace(" ", "") for one in metadata.requirements(text)}:
+        raise BaseError(
+            f"{wheel.path.name} requires another torch than the target's {torch}", hint="say it in 'requires'"
+        )
+    for requirement in target.requires:
+        text = metadata.set_requirement(text, requirement)
+    return text

@@ -1,0 +1,1 @@
+"""The command line: a file for each noun, with its options and what they do."""

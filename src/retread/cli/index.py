@@ -1,0 +1,314 @@
+"""What the commands of the private index do: keys, attest, publish, index, serve, audit-lock."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from retread.cli import session
+
+if TYPE_CHECKING:
+    from retread.doors.machine import Machine
+    from retread.evidence.gate import Policy
+    from retread.evidence.signing import Key
+    from retread.index.actions import Published, Wants
+    from retread.index.bucket.mirror import Need
+    from retread.index.folder import Action
+    from retread.records import Statement
+
+T = TypeVar("T")
+POLICY = "index-policy.toml"
+TRYING = "http://127.0.0.1:8000"
+"""The address that pages name when nobody gave another: that of ``retread serve``."""
+
+
+def key_new(options: argparse.Namespace) -> int:
+    """Make a key pair; stdout is its public line, as a policy wants it."""
+    from retread.evidence import signing
+
+    made = signing.new(options.folder, options.name)
+    session.machine(options).console.say(
+        f"made {options.folder / made.name}.key, for you alone, and {made.name}.pub"
+    )
+    _print_keys(options, [made])
+    return 0
+
+
+def key_list(options: argparse.Namespace) -> int:
+    """Show the keys of a folder."""
+    from retread.evidence import signing
+
+    _print_keys(options, list(signing.every(options.folder)))
+    return 0
+
+
+def _print_keys(options: argparse.Namespace, found: list[Key]) -> None:
+    from retread.evidence import signing
+
+    if options.json:
+        session.print_json([{"name": key.name, "id": key.id, "key": signing.line(key)} for key in found])
+    else:
+        told = (f'# {key.id}\nname = "{key.name}"\nkey = "{signing.line(key)}"' for key in found)
+        print("\n".join(told) or "no keys")
+
+
+def attest(options: argparse.Namespace) -> int:
+    """Sign what is known of a wheel; stdout is the envelopes, which lie beside it."""
+    from retread.doors import fs
+    from retread.errors import UsageError
+    from retread.evidence import attest as attesting
+
+    if not options.builder and not options.tester:
+        raise UsageError(
+            "name a key: --builder KEY signs how it was built, --tester KEY what its tests found"
+        )
+    wheel, made = session.existing(options.wheel), dict[Path, bytes]()
+    if options.builder:
+        with session.machine(options).store.scratch() as scratch:
+            made |= attesting.provenance(wheel, options.builder, finished=int(time.time()), scratch=scratch)
+    if options.tester:
+        made |= attesting.results(wheel, options.tester)
+    for place, envelope in made.items():  # all or none
+        fs.write(place, envelope)
+    if options.json:
+        session.print_json([str(one) for one in made])
+    else:
+        print("\n".join(map(str, made)))
+    return 0
+
+
+def publish(options: argparse.Namespace) -> int:
+    """List wheels in an index, all or none; stdout is the files that are listed."""
+    from retread.index import actions
+    from retread.index.bucket import mirror
+
+    machine = session.machine(options)
+    wheels = [session.existing(wheel) for wheel in options.wheel]
+    policy = _policy(options)
+
+    def act(folder: Path, scratch: Path) -> Published:
+        return actions.publish(
+            folder,
+            wheels,
+            policy=policy,
+            wants=_wants(options),
+            unproven=options.allow_unproven or "",
+            base=options.base or _base(folder),
+            now=int(time.time()),
+            scratch=scratch,
+            say=machine.console.say,
+        )
+
+    done = _acting(options, machine, mirror.of_wheels(wheels), act)
+    if options.json:
+        session.print_json(done)
+    elif done.listed:
+        print("\n".join(one.file for one in done.listed))
+    return 0
+
+
+def _wants(options: argparse.Namespace) -> Callable[[Statement], Wants]:
+    """Return what asks the recipe that made a wheel which GPUs and Tritons it has to be proven under."""
+    from retread.errors import GateError, UsageError
+    from retread.index.actions import Wants
+    from retread.recipe import workspace
+
+    def wants(said: Statement) -> Wants:
+        try:
+            targets = workspace.load(session.root(options), said.recipe).recipe.targets
+        except UsageError as error:
+            raise GateError(
+                f"nothing says what it has to be tried on: {error.message}", hint=error.hint
+            ) from None
+        if said.target not in targets:
+            raise GateError(
+                f"nothing says what it has to be tried on: {said.recipe} has no target {said.target}"
+            )
+        trial = targets[said.target].smoke
+        return Wants(trial.gpu, trial.triton) if trial else Wants()
+
+    return wants
+
+
+def _policy(options: argparse.Namespace) -> Policy | None:
+    """Return the policy that is named, or the workspace's, if it has one."""
+    from retread.errors import UsageError
+    from retread.evidence import gate
+
+    path = options.policy
+    if path is None:
+        try:
+            path = session.root(options) / POLICY
+        except UsageError:  # an index is looked at from anywhere
+            return None
+        if not path.is_file():
+            return None
+    return gate.parse_policy(session.existing(path).read_bytes(), name=path.name)
+
+
+def _base(folder: Path) -> str:
+    """Return the address that an index's pages named last."""
+    from retread.index.folder import Index
+
+    last = Index(folder).last()
+    return last.base if last and last.base else TRYING
+
+
+def _acting(options: argparse.Namespace, machine: Machine, need: Need, act: Callable[[Path, Path], T]) -> T:
+    """Run an action on an index: a folder as it is, a bucket by the part that the action needs."""
+    from retread.index.bucket import remote, storage
+
+    with machine.store.scratch() as scratch:
+        (scratch / "room").mkdir()
+        if storage.is_bucket(options.index):
+            return remote.act(
+                options.index,
+                need,
+                lambda folder: act(folder, scratch / "room"),
+                scratch=scratch,
+                say=machine.console.say,
+            )
+        return act(Path(options.index), scratch / "room")
+
+
+def index_change(options: argparse.Namespace) -> int:
+    """Yank, unyank or remove a version, go back to an action, or make every page anew; stdout says what was done."""
+    from retread.index import actions
+    from retread.index.bucket import mirror
+
+    machine, now, base = session.machine(options), int(time.time()), options.base or ""
+    say = machine.console.say
+
+    def act(folder: Path, _scratch: Path) -> Action:
+        match options.action:
+            case "rollback":
+                return actions.rollback(folder, options.number, now=now, base=base, say=say)
+            case "refresh":
+                return actions.refresh(folder, now=now, base=base, say=say)
+            case "unyank":
+                return actions.unyank(
+                    folder,
+                    options.project,
+                    options.release,
+                    options.reason or "",
+                    now=now,
+                    base=base,
+                    say=say,
+                )
+            case _:
+                change = actions.yank if options.action == "yank" else actions.remove
+                return change(
+                    folder, options.project, options.release, options.reason, now=now, base=base, say=say
+                )
+
+    match options.action:
+        case "rollback":
+            need = mirror.back_to(options.number)
+        case "refresh":
+            need = mirror.EVERYTHING
+        case _:
+            need = mirror.of_version(options.project, options.release)
+    _print_actions(options, [_acting(options, machine, need, act)])
+    return 0
+
+
+def index_history(options: argparse.Namespace) -> int:
+    """Show what was ever done to an index."""
+    from retread.index import actions
+    from retread.index.bucket import remote, storage
+
+    index = options.index
+    done = remote.history(index) if storage.is_bucket(index) else actions.history(Path(index))
+    _print_actions(options, list(done))
+    return 0
+
+
+def _print_actions(options: argparse.Namespace, done: list[Action]) -> None:
+    if options.json:
+        session.print_json(done)
+        return
+    for one in done:
+        what = ", ".join(dict.fromkeys(file.file for file in one.files)) or ", ".join(one.projects)
+        print(
+            f"{one.number:>5}  {one.time[:19]}  {one.action:<9} {what}{f'  ({one.reason})' if one.reason else ''}"
+        )
+
+
+def index_check(options: argparse.Namespace) -> int:
+    """Verify every promise of an index from its bytes; PublishError with each that is broken."""
+    from retread.errors import PublishError
+    from retread.index import actions
+    from retread.index.bucket import remote, storage
+
+    machine, policy = session.machine(options), _policy(options)
+    with machine.store.scratch() as scratch, machine.console.step(f"check {options.index}") as step:
+        if storage.is_bucket(options.index):
+            found = remote.check(options.index, scratch, policy, say=machine.console.say)
+        else:
+            found = actions.check(Path(options.index), scratch, policy)
+        step.detail = f"{found.projects} projects, {found.files} files"
+    if options.json:
+        session.print_json(found)
+    elif not found.faults:
+        print(
+            f"sound: {found.actions} actions, {found.projects} projects, {found.files} files, {found.size:,} bytes"
+        )
+    if found.faults:
+        raise PublishError(f"{options.index} is not sound", faults=found.faults)
+    return 0
+
+
+def index_revoke(options: argparse.Namespace) -> int:
+    """Put a version on the signed list of what must not be used; stdout is the list's path."""
+    from retread.index import revoke
+
+    index = Path(options.index)
+    place = revoke.revoke(
+        index,
+        revoke.Wanted(options.project, options.release, options.sha256, options.reason, options.advice),
+        options.key,
+        now=int(time.time()),
+    )
+    print(place)
+    return 0
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Serve an index, for trying it out, until interrupted."""
+    from retread.index import serve as serving
+
+    console = session.machine(options).console
+
+    def ready(address: str) -> None:
+        console.say(
+            f"serving {options.index} at {address}; for trying it out: docs/serving says how to serve it really"
+        )
+        print(address, flush=True)
+
+    serving.serve(options.index, options.host, options.port, ready=ready)
+    return 0
+
+
+def audit_lock(options: argparse.Namespace) -> int:
+    """Hold a lock file, or an environment, against revocations and yanks; RevokedError with what must not be used."""
+    from retread.index import revocations, revoke
+
+    machine = session.machine(options)
+    locked = revoke.locked(options.file)
+    known = revoke.of_folder(Path(options.index), _policy(options))
+    if not known.verified:
+        machine.console.say(
+            "note: no policy says whose list counts, so its signature was not checked (--policy)"
+        )
+    findings = revocations.check(locked, known.revocations, known.files)
+    if options.json:
+        session.print_json(findings)
+    else:
+        print(
+            "\n".join(map(revocations.tell, findings)) or f"{len(locked)} locked, nothing revoked or yanked"
+        )
+    revocations.demand(findings, strict=options.strict)
+    return 0

@@ -1,0 +1,57 @@
+"""What every command does with its options: the machine, the folder of recipes, files that must be there, JSON out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from retread.arch import Arch
+    from retread.doors.machine import Machine
+
+
+def machine(options: argparse.Namespace) -> Machine:
+    """Return the doors that a command goes through."""
+    from retread.doors.console import Console
+    from retread.doors.machine import Machine
+    from retread.doors.store import Store, default_root
+
+    environment = dict(os.environ)
+    console = Console(quiet=options.quiet)
+    return Machine(Store(default_root(environment), waiting=console.say), console, environment)
+
+
+def root(options: argparse.Namespace) -> Path:
+    """Return the folder with recipes/ and patches/ that the options name, or that is found upwards."""
+    from retread.recipe import workspace
+
+    return options.root.absolute() if options.root else workspace.find_root(Path.cwd())
+
+
+def print_json(value: object) -> None:
+    """Write data to standard output."""
+    import msgspec
+
+    print(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def existing(file: Path) -> Path:
+    """Return a file that is there; UsageError when it is not."""
+    from retread.errors import UsageError
+
+    if not file.is_file():
+        raise UsageError(f"there is no file {file}")
+    return file
+
+
+def architecture(text: str) -> Arch:
+    """Return an architecture that a GPU has; UsageError with the near miss for any other."""
+    from retread import arch
+    from retread.errors import UsageError
+    from retread.strict import near_miss
+
+    if text not in arch.FIRST_CUDA:
+        raise UsageError(f"no GPU has the architecture {text!r}{near_miss(text, arch.FIRST_CUDA)}")
+    return arch.parse(text)

@@ -1,0 +1,160 @@
+"""How plans, wheels, audits and stores look in a terminal. Pure: records in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from retread import arch
+from retread.arch import Arch
+from retread.recipe.plan import Plan
+from retread.records import Applied, AuditReport, LibraryFacts, WheelFacts
+from retread.units import size
+
+if TYPE_CHECKING:
+    from retread.doors.machine import ToolchainReport
+    from retread.doors.store import Entry
+    from retread.wheel.comparison import Comparison
+
+DEVICES: Final = {
+    Arch("7.5"): "Turing",
+    Arch("8.0"): "A100",
+    Arch("8.6"): "RTX 30",
+    Arch("8.9"): "RTX 40, L40",
+    Arch("9.0"): "H100, H200",
+    Arch("10.0"): "B200",
+    Arch("10.3"): "B300",
+    Arch("12.0"): "RTX 50",
+    Arch("12.1"): "DGX Spark",
+}
+"""The GPUs that people ask about, by capability."""
+_SHOWN: Final = 40
+
+
+def plan(found: Plan) -> str:
+    """Return a plan as a table."""
+    lines = [f"{found.recipe} {found.target} -> {found.wheel}", f"lane: {found.lane} ({found.reason})"]
+    rows = [
+        (step.stage, "in store" if step.cached else "to do", step.subject, step.reason)
+        for step in found.steps
+    ]
+    return "\n".join([*lines, *_table(rows)])
+
+
+def series(name: str, applied: Sequence[Applied]) -> str:
+    """Return what became of each patch of a recipe."""
+    rows = [(one.name, str(one.verdict), one.detail) for one in applied] or [("(no patches)", "", "")]
+    return "\n".join([name, *_table(rows)])
+
+
+def wheel(facts: WheelFacts) -> str:
+    """Return what a wheel holds: libraries with their architectures, and how each GPU is served."""
+    lines = [
+        f"{facts.file}  {size(facts.size)}  sha256 {facts.sha256}",
+        f"requires: {', '.join(facts.requires) or 'nothing'}",
+    ]
+    if facts.statement:
+        made = facts.statement
+        lines.append(
+            f"made by {made.tool}: {made.recipe} {made.target}, lane {made.lane}, commit {made.commit[:12]}"
+        )
+        lines += [f"  {patch.name}: {patch.subject} (upstream: {patch.upstream})" for patch in made.series]
+        lines += [f"note: {made.promise.note}"] if made.promise.note else []
+    for name, found in facts.libraries.items():
+        lines += ["", *library(name, found)]
+    if not facts.libraries:
+        lines += ["", "no shared objects"]
+    return "\n".join(lines)
+
+
+def library(name: str, facts: LibraryFacts) -> Iterable[str]:
+    """Return the lines that show one library: its architectures, and how each GPU is served."""
+    yield f"{name}  ({facts.machine})"
+    if facts.run_path:
+        yield f"  run path: {':'.join(facts.run_path)}"
+    if not facts.modules:
+        yield "  no GPU code"
+        return
+    kinds: dict[tuple[tuple[Arch, ...], tuple[Arch, ...]], int] = {}
+    for module in facts.modules:
+        kinds[module.sass, module.ptx] = kinds.get((module.sass, module.ptx), 0) + 1
+    for (sass, ptx), count in kinds.items():
+        yield f"  {count} module(s): native {' '.join(sass) or 'nothing'}; PTX {' '.join(ptx) or 'none'}"
+    for verdict, words in (("native", "native code"), ("jit", "by JIT from PTX"), ("none", "NO CODE")):
+        served = [f"{device} ({DEVICES[device]})" for device in DEVICES if coverage(facts, device) == verdict]
+        if served:
+            yield f"  {words:<16} {', '.join(served)}"
+
+
+def coverage(facts: LibraryFacts, device: Arch) -> str:
+    """Return how a GPU runs the library: ``native``, ``jit`` (some module only from PTX) or ``none``."""
+    verdict = "native"
+    for module in facts.modules:
+        if any(arch.runs(code, device) for code in module.sass):
+            continue
+        if not any(arch.compiles(one, device) for one in module.ptx):
+            return "none"
+        verdict = "jit"
+    return verdict
+
+
+def audit(report: AuditReport) -> str:
+    """Return an audit as a table and its verdict."""
+    rows = [("ok" if one.ok else "FAIL", one.check, one.subject, one.detail) for one in report.checks]
+    if report.target:
+        verdict = f"the promise of {report.target} {'holds' if report.ok else 'DOES NOT HOLD'}"
+    else:
+        verdict = f"the rules of any wheel {'hold' if report.ok else 'DO NOT HOLD'}"
+    return "\n".join([*_table(rows), f"{report.wheel}: {verdict}"])
+
+
+def comparison(found: Comparison) -> str:
+    """Return what two wheels have in common, and at most 40 differences, those that matter first."""
+    lines = [f"{found.tier}: {found.tier.meaning}"]
+    ordered = sorted(found.differences, key=lambda one: not one.runs)
+    rows = [
+        ("matters" if one.runs else "harmless", one.member or "archive", str(one.kind), one.detail)
+        for one in ordered[:_SHOWN]
+    ]
+    lines += _table(rows) if rows else []
+    more = len(ordered) - _SHOWN
+    return "\n".join([*lines, f"  and {more} more"] if more > 0 else lines)
+
+
+def toolchain(report: ToolchainReport) -> str:
+    """Return a toolchain's parts, where they come from as far as that was asked, and what became of the toolkit."""
+    state = f"{report.version} in {report.root} ({report.origin})" if report.root else "not in the store"
+    if report.obstacles:
+        state = "cannot be had here"
+    if report.architectures:
+        state += f", compiles for {' '.join(report.architectures)}"
+    rows = [
+        (one.component, one.file, f"cannot be had: {one.obstacle}" if one.obstacle else one.origin)
+        for one in report.parts
+    ]
+    return "\n".join(
+        [f"{report.name}  CUDA {report.cuda} for {report.machine}: {state}", *(_table(rows) if rows else [])]
+    )
+
+
+def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, now: float) -> str:
+    """Return the rooms of a store with their sizes; ``now`` is in seconds since 1970, as the entries' times are."""
+    kinds: dict[str, tuple[int, int]] = {}
+    for entry in entries:
+        count, total = kinds.get(entry.kind, (0, 0))
+        kinds[entry.kind] = (count + 1, total + entry.size)
+    rows = [(kind, f"{count} entries", size(total)) for kind, (count, total) in sorted(kinds.items())]
+    rows += [(name, "", size(held)) for name, held in sorted(beside.items())]
+    total = sum(entry.size for entry in entries) + sum(beside.values())
+    rows.append(("all", f"{len(entries)} entries", size(total)))
+    recent = sum(entry.used > now - 86400 for entry in entries)
+    return "\n".join([f"{root}  ({recent} used in the last day)", *_table(rows)])
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

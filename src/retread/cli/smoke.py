@@ -1,0 +1,100 @@
+"""What the commands do that try finished wheels: smoke, kit, evidence."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retread.cli import session
+
+if TYPE_CHECKING:
+    from retread.smoke.report import SmokeReport
+
+
+def smoke(options: argparse.Namespace) -> int:
+    """Try a wheel and say what became of it; SmokeError when a case failed. Or attach a report that a kit left."""
+    from retread.errors import UsageError
+    from retread.smoke import reading
+    from retread.smoke import run as smoke
+    from retread.smoke.report import Level
+
+    if options.attach:
+        return _attach(options)
+    if not options.wheel:
+        raise UsageError("name a wheel, or a report with --attach")
+    machine, wheel = session.machine(options), session.existing(options.wheel)
+    request = smoke.Request(
+        levels=tuple(map(Level, options.level or ())),
+        only=options.only,
+        python=options.python or "",
+        host=options.ssh or "",
+        any_torch=options.any_torch,
+    )
+    with machine.store.scratch() as scratch, machine.console.fold(f"smoke {wheel.name}"):
+        (scratch / "read").mkdir()
+        tried = smoke.subject(session.root(options), wheel, options.recipe, options.target, scratch / "read")
+        report = smoke.run(machine, tried, request, scratch)
+    if options.only == "*":
+        machine.console.say(f"evidence: {smoke.keep(report, wheel)}")
+    _show(options, report)
+    reading.demand(report)
+    return 0
+
+
+def _attach(options: argparse.Namespace) -> int:
+    from retread.errors import UsageError
+    from retread.smoke import reading
+    from retread.smoke import run as smoke
+
+    if options.wheel:
+        raise UsageError("--attach takes a report; the wheel is the one that it names, below --out")
+    place = smoke.attach(session.existing(options.attach), options.out)
+    session.machine(options).console.say(f"attached: {place}")
+    _show(options, reading.parse(place.read_bytes(), name=place.name))
+    return 0
+
+
+def _show(options: argparse.Namespace, report: SmokeReport) -> None:
+    """Write a report in every form that is asked for; the table goes to standard output."""
+    from retread.doors import fs
+    from retread.smoke import junit, page, reading, table
+
+    if options.report:
+        fs.write(options.report, reading.write(report))
+    if options.junit:
+        fs.write(options.junit, junit.xml(report).encode())
+    if options.html:
+        fs.write(options.html, page.page(report).encode())
+    print(table.table(report))
+
+
+def kit(options: argparse.Namespace) -> int:
+    """Pack a wheel with its tests into one file; stdout is its path."""
+    from retread.smoke import run as smoke
+
+    machine, wheel = session.machine(options), session.existing(options.wheel)
+    out = options.out or Path(f"{wheel.name.removesuffix('.whl')}.kit.pyz")
+    with machine.store.scratch() as scratch:
+        tried = smoke.subject(session.root(options), wheel, options.recipe, options.target, scratch)
+        smoke.make_kit(machine, tried, out)
+    if options.json:
+        session.print_json({"kit": str(out), "wheel": wheel.name, "sha256": tried.facts.sha256})
+    else:
+        print(out)
+    return 0
+
+
+def evidence(options: argparse.Namespace) -> int:
+    """Show all that is known of a wheel."""
+    from retread.cli import show
+    from retread.smoke import run as smoke
+    from retread.smoke import table
+
+    found = smoke.evidence(session.existing(options.wheel))
+    if options.json:
+        session.print_json(found)
+    else:
+        print(show.audit(found.audit) if found.audit else "no audit", end="\n\n")
+        print(table.evidence(found.reports))
+    return 0

@@ -1,0 +1,257 @@
+"""The room of a build: a folder of the store that outlives it, and how the build sees it.
+
+It holds the tree, the objects made of it, and a list of the finished ones with all that each was made of, so that the
+next run, after an interrupt or a change, compiles only what is missing. Where the kernel gives namespaces, the build
+sees its folders at fixed places and no network.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from retread.compile.jobserver import Compiled
+from retread.doors import fs, proc
+from retread.environment.host import Compiler
+from retread.recipe import native
+from retread.recipe.proof import blob_id
+from retread.records import Record
+
+LOG = "build.log"
+CACHE_LOG = "cache.log"
+CACHE_STATS = "cache.json"
+EXECUTED = "executed"
+OUT = "out"
+SOURCE = "source"
+_UNITS = "units.jsonl"
+_PLACES = ("/mnt", "/media", "/srv")
+"""Folders that every Linux has; a build's own view of one holds its room, at the same place on every machine."""
+
+
+class UnitFacts(Record, frozen=True, kw_only=True):
+    """One compiled unit: wall seconds, bytes of memory at its peak, and what it was made of."""
+
+    name: str
+    tool: str
+    seconds: float
+    memory: int
+    output: str
+    made: int
+    """Time of the object when it was finished, in nanoseconds since 1970; at any other time it is not that object."""
+    read: tuple[str, ...]
+
+
+class Layout(NamedTuple):
+    """Where the folders of a build lie, seen from inside; ``place`` is ``-`` where there are no namespaces."""
+
+    fixed: bool
+    place: str
+    source: str
+    room: str
+    toolkit: str
+    environment: str
+    binds: tuple[tuple[str, str, str], ...]
+
+    def outside(self, path: str) -> str:
+        """Return where a path that the build named lies for this process."""
+        for real, seen, _ in self.binds:
+            if path == seen or path.startswith(f"{seen}/"):
+                return real + path[len(seen) :]
+        return path
+
+
+def is_known(room: Path, setting: str) -> bool:
+    """Say whether something was compiled here with this setting before."""
+    sign = room / "setting"
+    return sign.is_file() and sign.read_text("utf-8") == setting and (room / _UNITS).is_file()
+
+
+def enter(room: Path, setting: str, files: Mapping[str, str], get: Callable[[str], Path]) -> None:
+    """Make the room's tree hold ``files`` (path -> blob id), whose bytes and modes ``get`` knows, and nothing else.
+
+    Only what differs is touched, so that what is compiled of the rest stays good. Objects of another ``setting`` go,
+    and those of sources that are gone.
+    """
+    source, sign = room / SOURCE, room / "setting"
+    if not sign.is_file() or sign.read_text("utf-8") != setting:
+        for item in room.iterdir():
+            fs.remove(item)
+    source.mkdir(exist_ok=True)
+    for name in (OUT, "bin", "host", "cuda", "trace", EXECUTED, LOG, CACHE_LOG, CACHE_STATS):
+        fs.remove(room / name)
+    (room / "home").mkdir(exist_ok=True)
+    _clear(source, files)
+    for path, blob in files.items():
+        file = source / path
+        if file.is_file() and not file.is_symlink() and blob_id(file.read_bytes()) == blob:
+            continue
+        fs.remove(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        from_store = get(path)
+        shutil.copyfile(from_store, file)
+        shutil.copymode(from_store, file)
+    _drop_stale(room)
+    sign.write_text(setting, "utf-8")
+
+
+def _clear(source: Path, files: Mapping[str, str]) -> None:
+    """Remove what the last build left beside the tree, but for its objects."""
+    kept = source / "build"
+    for folder, folders, names in os.walk(source):
+        here = Path(folder)
+        if here == kept:
+            for name in [*folders, *names]:
+                if not name.startswith("temp"):
+                    fs.remove(kept / name)  # a linked library must not hide that a header changed
+            folders.clear()
+            continue
+        for name in names:
+            if str((here / name).relative_to(source)) not in files:
+                (here / name).unlink()
+
+
+def _drop_stale(room: Path) -> None:
+    """Remove objects that may be half written, being on no list of finished ones, and those whose source is gone."""
+    source = room / SOURCE
+    good = {
+        str(room / one.output)
+        for one in units(room)
+        if os.path.isabs(one.name) or (source / one.name).is_file()  # noqa: PTH117 - a path as the build saw it
+    }
+    for path in (source / "build").glob("temp*/**/*.o"):
+        if str(path) not in good:
+            path.unlink()
+
+
+def units(room: Path) -> list[UnitFacts]:
+    """Return the units whose objects are there as they were compiled last, of files that did not change since."""
+    found: dict[str, UnitFacts] = {}
+    with suppress(FileNotFoundError):
+        for line in (room / _UNITS).read_bytes().splitlines():
+            with suppress(msgspec.DecodeError):  # the last line of a killed run
+                one = msgspec.json.decode(line, type=UnitFacts)
+                found[one.output] = one
+    changed: dict[str, int] = {}
+    return [one for one in found.values() if _is_whole(room, one) and not _is_older(one, changed)]
+
+
+def _is_whole(room: Path, one: UnitFacts) -> bool:
+    try:
+        return (room / one.output).stat().st_mtime_ns == one.made
+    except FileNotFoundError:
+        return False
+
+
+def _is_older(one: UnitFacts, changed: dict[str, int]) -> bool:
+    """Say whether a file of this machine changed after the object was made, whatever date the file bears.
+
+    ``changed`` keeps what was found of each file. What only the build sees is not looked at: its setting covers it.
+    """
+    for path in one.read:
+        if path not in changed:
+            try:
+                changed[path] = os.stat(path).st_ctime_ns  # noqa: PTH116 - thousands of files
+            except OSError:
+                changed[path] = 0
+        if changed[path] > one.made:
+            return True
+    return False
+
+
+def note(room: Path, one: Compiled, layout: Layout) -> None:
+    """Put a finished unit on the room's list, with every file that it was made of."""
+    read: list[str] = []
+    with suppress(FileNotFoundError):
+        depfile = Path(layout.outside(str(one.depfile)))
+        read = [
+            os.path.normpath(one.folder / path)
+            for path in native.dependencies(depfile.read_text("utf-8", "replace"))
+        ]
+    output = layout.outside(str(one.output))
+    facts = UnitFacts(
+        name=one.name,
+        tool=one.tool,
+        seconds=round(one.seconds, 3),
+        memory=one.memory,
+        output=os.path.relpath(output, room),
+        made=Path(output).stat().st_mtime_ns,
+        read=tuple(sorted(set(read))),
+    )
+    with (room / _UNITS).open("ab") as stream:
+        # A line that was cut off before must not take this one in.
+        stream.write(b"\n" + msgspec.json.encode(facts) + b"\n")
+
+
+def layout(room: Path, toolkit: Path, environment: Path, others: Iterable[str]) -> Layout:
+    """Return where a build will see its folders; ``others`` are places outside of them that it needs, too."""
+    real = (str(room), str(toolkit), str(environment))
+    needed = (*real, *others, tempfile.gettempdir())
+    place = next(
+        (one for one in _PLACES if Path(one).is_dir() and not any(f"{path}/".startswith(f"{one}/") for path in needed)),
+        "",
+    )  # fmt: skip
+    if not place or not _namespaces():
+        return Layout(False, "-", f"{real[0]}/{SOURCE}", real[0], real[1], real[2], ())
+    room_at, toolkit_at, environment_at = (
+        f"{place}/retread/{name}" for name in ("room", "toolkit", "environment")
+    )
+    binds = (
+        (real[0], room_at, "rw"),
+        (real[1], toolkit_at, "ro"),
+        (real[2], environment_at, "ro"),
+    )
+    return Layout(True, place, f"{room_at}/{SOURCE}", room_at, toolkit_at, environment_at, binds)
+
+
+def unshare() -> list[str]:
+    """Return the command that gives a build namespaces of its own; when it ends, all that it started ends."""
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return ["unshare", *user, "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--"]
+
+
+def _namespaces() -> bool:
+    if not shutil.which("unshare"):
+        return False
+    command = [*unshare(), "unshare", "--net", "--", "true"]
+    return proc.run(command, env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}, check=False).code == 0
+
+
+def put_tools(room: Path, toolkit: Path, compiler: Compiler, layout: Layout) -> dict[str, str]:
+    """Put stand-ins of the compilers, and a view of the toolkit with a stand-in of nvcc, into the room.
+
+    Returns the name of each stand-in and what it runs: nvcc itself, for the host's compilers a script before them.
+    """
+    script = resources.files("retread.compile.inside").joinpath("compiler.py").read_text("utf-8")
+    text = f"#!{layout.environment}/bin/python -IS\n{script}"
+    (room / "bin").mkdir()
+    (room / "cuda" / "bin").mkdir(parents=True)
+    for name in os.listdir(toolkit):  # noqa: PTH208 - names are wanted
+        if name != "bin":
+            (room / "cuda" / name).symlink_to(f"{layout.toolkit}/{name}")
+    for name in os.listdir(toolkit / "bin"):  # noqa: PTH208
+        if name != "nvcc":
+            (room / "cuda" / "bin" / name).symlink_to(f"{layout.toolkit}/bin/{name}")
+    tools = {"nvcc": f"{layout.toolkit}/bin/nvcc"}
+    (room / "host").mkdir()
+    before = resources.files("retread.compile.inside").joinpath("host.sh").read_text("utf-8")
+    for names, path in ((("gcc", "cc"), compiler.c), (("g++", "c++"), compiler.cxx)):
+        file = room / "host" / names[0]
+        file.write_text(before.replace("@REAL@", path).replace("@DIGEST@", compiler.digest), "utf-8")
+        file.chmod(0o755)
+        tools |= dict.fromkeys(names, f"{layout.room}/host/{names[0]}")
+    for name in tools:
+        file = room / ("cuda/bin" if name == "nvcc" else "bin") / name
+        file.write_text(text, "utf-8")
+        file.chmod(0o755)
+    (room / "trace").mkdir()
+    trace = resources.files("retread.compile.inside").joinpath("trace.py").read_bytes()
+    (room / "trace" / "sitecustomize.py").write_bytes(trace)
+    return tools

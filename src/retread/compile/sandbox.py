@@ -1,0 +1,142 @@
+"""Where a build runs and what it sees of the machine: namespaces on this one, or a container (``container``).
+
+Either way its folders lie at fixed places, it has no network, and only the variables that it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from retread.compile import room
+from retread.compile.room import Layout
+from retread.doors import fs, proc
+from retread.doors.proc import Finished
+from retread.environment.host import Compiler, Python
+from retread.records import Sha256
+
+_BUILD = ("-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check")
+_CACHE_VARIABLES = ("SCCACHE_", "AWS_", "GOOGLE_", "ACTIONS_", "ALIBABA_", "TENCENTCLOUD_", "RUST_LOG")
+
+
+class Work(NamedTuple):
+    """One build: where its folders are, what it sees, and what stands beside it."""
+
+    layout: Layout
+    room: Path
+    control: Path
+    """A folder of this run alone, which the build sees under the same path."""
+    variables: Mapping[str, str]
+    """All that the build sees, but for PATH and PYTHONPATH."""
+    cache: Path | None
+    """The sccache program."""
+    cache_folder: Path
+    recache: bool
+    caller: Mapping[str, str]
+    """The caller's environment."""
+
+
+class Sandbox(Protocol):
+    """A place for builds."""
+
+    def layout(self, at: Path, toolkit: Path, environment: Path) -> Layout:
+        """Return where a build will see the room ``at`` and the other two."""
+
+    def attempt(self, command: Sequence[str | Path], folders: Iterable[Path]) -> Finished:
+        """Run a short command that sees ``folders`` where they are."""
+
+    def command(self, work: Work) -> tuple[list[str | Path], dict[str, str]]:
+        """Return the command that builds the wheel, and the environment that it is started with."""
+
+    def outside(self, paths: Iterable[str], layout: Layout) -> dict[str, Sha256]:
+        """Return the digests of files that were compiled in and that no other key covers."""
+
+    def clear(self) -> None:
+        """Remove what a run that ended in any way may have left running."""
+
+    def failure(self, log: str) -> Exception | None:
+        """Return the error of a step that only this kind of place has, if the log of a failed build tells one."""
+
+
+class Namespaces:
+    """Builds on this machine, in namespaces of their own where the kernel gives them."""
+
+    def __init__(self, python: Python, compiler: Compiler) -> None:
+        self._python = python
+        self._compiler = compiler
+
+    def layout(self, at: Path, toolkit: Path, environment: Path) -> Layout:
+        """Return the fixed places, or the real ones where there are no namespaces."""
+        return room.layout(at, toolkit, environment, (self._python.executable, self._compiler.cxx))
+
+    def attempt(self, command: Sequence[str | Path], folders: Iterable[Path]) -> Finished:
+        """Run a command as it is."""
+        return proc.run(command, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, check=False)
+
+    def command(self, work: Work) -> tuple[list[str | Path], dict[str, str]]:
+        """Return the way into the namespaces and what is built there; the environment is the compile cache's alone."""
+        layout = work.layout
+        bins = (
+            f"{layout.room}/bin",
+            f"{layout.room}/cuda/bin",
+            f"{layout.environment}/bin",
+            "/usr/bin",
+            "/bin",
+        )
+        seen = {**work.variables, "PATH": ":".join(bins), "PYTHONPATH": f"{layout.room}/trace"}
+        build = [
+            f"{layout.environment}/bin/python",
+            *_BUILD,
+            "--outdir",
+            f"{layout.room}/{room.OUT}",
+            layout.source,
+        ]
+        enter = resources.files("retread.compile.inside").joinpath("enter.sh")
+        command: list[str | Path] = [*room.unshare()] if layout.fixed else []
+        command += ["sh", str(enter), layout.place, "off" if layout.fixed else "on", str(work.cache or "-")]
+        for bind in layout.binds:
+            command += bind
+        command += ["--", "env", "-i", *(f"{name}={value}" for name, value in sorted(seen.items())), *build]
+        return command, _of_cache(work)
+
+    def outside(self, paths: Iterable[str], layout: Layout) -> dict[str, Sha256]:
+        """Return the digests of this machine's own files, like the C library's headers."""
+        own = tuple(
+            f"{one}/" for one in (layout.room, layout.toolkit, layout.environment, self._python.prefix)
+        )
+        return {
+            path: fs.sha256(Path(path)) for path in paths if not path.startswith(own) and Path(path).is_file()
+        }
+
+    def clear(self) -> None:
+        """Do nothing: what runs in a namespace ends with it."""
+
+    def failure(self, log: str) -> Exception | None:
+        """Return nothing: only the build itself can fail."""
+        return None
+
+
+def cache_variables(work: Work, given: Mapping[str, str]) -> dict[str, str]:
+    """Return what the compile cache's server is told; ``given`` may say where it keeps things, and how much."""
+    return {
+        "SCCACHE_DIR": str(work.cache_folder),
+        "SCCACHE_CACHE_SIZE": "20G",
+        **given,
+        "SCCACHE_IDLE_TIMEOUT": "0",
+        "SCCACHE_DIRECT": "false",  # every unit is preprocessed, which tells what it was made of
+        "SCCACHE_SERVER_UDS": str(work.control / "cache"),
+        **({"SCCACHE_RECACHE": "1"} if work.recache else {}),
+    }
+
+
+def _of_cache(work: Work) -> dict[str, str]:
+    given = {name: value for name, value in work.caller.items() if name.startswith(_CACHE_VARIABLES)}
+    return {
+        **cache_variables(work, given),
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "LC_ALL": "C",
+        "RETREAD_CACHE_LOG": str(work.room / room.CACHE_LOG),
+        "RETREAD_CACHE_STATS": str(work.room / room.CACHE_STATS),
+    }

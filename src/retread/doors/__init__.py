@@ -1,0 +1,1 @@
+"""The only ways to run, write, download and show; and the store."""

@@ -1,0 +1,100 @@
+"""The one door to the disk for what is written: complete or not at all, and a full disk is a message."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from retread.errors import StoreError
+from retread.records import Sha256
+
+CHUNK = 1 << 20
+_KNOWN = {
+    errno.ENOSPC: ("the disk is full", "make room, or point RETREAD_STORE to another disk"),
+    errno.EDQUOT: ("the disk quota is used up", "make room, or point RETREAD_STORE to another disk"),
+    errno.EACCES: ("no permission", "use a folder that you may write to"),
+    errno.EPERM: ("no permission", "use a folder that you may write to"),
+    errno.EROFS: ("the disk is read-only", "use a folder that you may write to"),
+    errno.EFBIG: ("the file is larger than this process or disk may write", "raise the limit (ulimit -f)"),
+    errno.EEXIST: ("a file is in the way", "move it away, or use another folder"),
+    errno.ENOTDIR: ("a file is in the way", "move it away, or use another folder"),
+    errno.EISDIR: ("a folder is in the way", "move it away, or use another folder"),
+    errno.ENAMETOOLONG: ("the name is too long", "use a folder with a shorter name"),
+}
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full, read-only or forbidden disk into a StoreError that names ``path``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _KNOWN:
+            raise
+        what, hint = _KNOWN[error.errno]
+        raise StoreError(f"cannot write {error.filename or path}: {what}", hint=hint) from None
+
+
+@contextmanager
+def sibling(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; it becomes ``path`` when the block ends well, else it is removed."""
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.replace(path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+            raise
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` whole or not at all."""
+    with sibling(path) as temporary:
+        temporary.write_bytes(data)
+        temporary.chmod(0o644)
+
+
+def place(source: Path, destination: Path) -> None:
+    """Make ``destination`` the same file as ``source``: a hard link, or a copy where links do not reach."""
+    if destination.exists() and is_same(source, destination):
+        return
+    with sibling(destination) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+            shutil.copystat(source, temporary)
+
+
+def is_same(source: Path, destination: Path) -> bool:
+    """Say whether ``place`` has nothing to do: one inode, or a copy whose size and time still are the source's."""
+    ours, theirs = source.stat(), destination.stat()
+    if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
+        return True
+    return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
+
+
+def sha256(path: Path) -> Sha256:
+    """Return the SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return Sha256(hashlib.file_digest(stream, "sha256").hexdigest())
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a whole directory, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

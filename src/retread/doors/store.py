@@ -1,0 +1,356 @@
+"""The store: keyed, stamped directories for whatever is worth not making twice.
+
+An entry is looked up, locked, looked up again, built in a temporary directory and moved in with its stamp; what has no
+stamp is rubbish. So two processes never build the same thing, and a killed one leaves nothing that counts.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from retread.doors import fs
+from retread.errors import StoreError
+from retread.records import Record
+
+_STAMP = "stamp.json"
+_FORMAT = 1
+_GIVEN_UP_DAYS = 30
+_WORK = "work"
+
+
+class Kind(StrEnum):
+    """The rooms of the store."""
+
+    DOWNLOADS = "downloads"
+    TREES = "trees"
+    PATCHED = "patched"
+    BASES = "bases"
+    TOOLCHAINS = "toolchains"
+    TOOLKITS = "toolkits"
+    ENVIRONMENTS = "environments"
+    COMPILED = "compiled"
+    CUBINS = "cubins"
+    LIBRARIES = "libraries"
+    WHEELS = "wheels"
+
+
+_LARGE = {Kind.TREES, Kind.TOOLKITS, Kind.ENVIRONMENTS}
+"""Kinds with thousands of files; their stamps hold the top-level ones."""
+
+
+class _File(Record, frozen=True, kw_only=True):
+    size: int
+    mtime_ns: int
+
+
+class _Stamp(Record, frozen=True, kw_only=True):
+    format: int
+    files: dict[str, _File]
+    """Top-level files with size and time: a changed one makes the entry void."""
+
+
+class Entry(NamedTuple):
+    """One finished entry: where it lies, its size in bytes, when it was last used (seconds since 1970)."""
+
+    kind: Kind
+    key: str
+    path: Path
+    size: int
+    used: float
+
+
+def digest(*parts: Any) -> str:
+    """Return the key of anything that msgspec can write: SHA-256 of its canonical JSON."""
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
+
+
+class Store:
+    """A folder of finished entries, shared by every retread of this user."""
+
+    def __init__(self, root: Path, *, waiting: Callable[[str], None] = lambda _: None) -> None:
+        self.root = root
+        self._waiting = waiting
+        self._moved: dict[Kind, Store] = {}
+
+    def anew(self, kinds: Collection[Kind], root: Path) -> Store:
+        """Return this store with the rooms of ``kinds`` under ``root`` instead, so that results are made again.
+
+        Only for looking up and making: what lists or removes entries does not look under ``root``.
+        """
+        other = Store(self.root, waiting=self._waiting)
+        moved = Store(root, waiting=self._waiting)
+        other._moved = {**self._moved, **dict.fromkeys(kinds, moved)}
+        return other
+
+    def get(self, kind: Kind, key: str) -> Path | None:
+        """Return the finished entry, or None; an entry whose files were changed since is not finished."""
+        path = self._path(kind, key)
+        try:
+            stamp = msgspec.json.decode((path / _STAMP).read_bytes(), type=_Stamp)
+            sound = stamp.format == _FORMAT and stamp.files == _files(path, kind)
+        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+            return None  # another process may be pruning it
+        return path if sound else None
+
+    def use(self, kind: Kind, key: str) -> Path | None:
+        """Return the finished entry, or None, and note that it was used, which keeps it from being pruned."""
+        found = self.get(kind, key)
+        if found:
+            with suppress(OSError):  # a read-only store still serves
+                os.utime(found / _STAMP)
+        return found
+
+    def make(self, kind: Kind, key: str, build: Callable[[Path], None]) -> Path:
+        """Return the entry, calling ``build`` with an empty directory when there is none yet.
+
+        When ``build`` raises, nothing stays. Another process that makes the same entry is waited for.
+        """
+        if moved := self._moved.get(kind):
+            return moved.make(kind, key, build)  # with locks and scratch on its own disk
+        if found := self.use(kind, key):
+            return found
+        with fs.disk_errors(self.root), self.lock(f"{kind}-{key}", tell=True):
+            return self.get(kind, key) or self._build(kind, key, build)
+
+    def _build(self, kind: Kind, key: str, build: Callable[[Path], None]) -> Path:
+        path = self._path(kind, key)
+        with self.scratch() as scratch:
+            work = scratch / "entry"
+            work.mkdir()
+            build(work)
+            stamp = _Stamp(format=_FORMAT, files=_files(work, kind))
+            (work / _STAMP).write_bytes(msgspec.json.encode(stamp))
+            fs.remove(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            work.rename(path)
+        return path
+
+    def discard(self, kind: Kind, key: str) -> None:
+        """Remove an entry that turned out to be void."""
+        with fs.disk_errors(self.root), self.lock(f"{kind}-{key}"):
+            fs.remove(self._path(kind, key))
+
+    @contextmanager
+    def workroom(self, name: str) -> Iterator[Path]:
+        """Yield a folder that is kept between runs, for work that goes on where it was; one process at a time.
+
+        It lies where compiled wheels do, so a store in which these are made anew starts with an empty one.
+        """
+        if Kind.COMPILED in self._moved:
+            with self._moved[Kind.COMPILED].workroom(name) as path:
+                yield path
+            return
+        with fs.disk_errors(self.root), self.lock(f"work-{name}", tell=True):
+            path = self._room(_WORK) / name
+            path.mkdir(exist_ok=True)
+            yield path
+            os.utime(path)
+
+    @contextmanager
+    def lock(self, name: str, *, tell: bool = False) -> Iterator[None]:
+        """Hold the lock ``name`` of this store; the kernel frees it when the process dies.
+
+        With ``tell``, the user hears when somebody else has it.
+        """
+        with (self._room("locks") / name).open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if tell:
+                    self._waiting(f"waiting for another build that is making {name[:24]}")
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Yield an empty directory on the store's disk that is removed at the end.
+
+        It is locked as long as this process lives, so that ``sweep`` knows whose it may remove.
+        """
+        with fs.disk_errors(self.root):
+            folder = self._room("scratch")
+            with self.lock("scratch"):
+                path = Path(tempfile.mkdtemp(dir=folder))
+                lock = self._scratch_lock(path)
+                handle = _try_lock(lock)
+            try:
+                yield path
+            finally:
+                shutil.rmtree(path, ignore_errors=True)
+                lock.unlink(missing_ok=True)
+                if handle is not None:
+                    os.close(handle)
+
+    def _scratch_lock(self, path: Path) -> Path:
+        return self._room("locks") / f"scratch-{path.name}"
+
+    def partial(self, key: str) -> Path:
+        """Return where a download that is not complete yet grows, to be resumed by a later run."""
+        return self._room("partial") / key
+
+    def entries(self) -> list[Entry]:
+        """Return every finished entry, the longest unused first."""
+        found = []
+        for kind, path in self._places():
+            if self.get(kind, path.name):
+                with suppress(FileNotFoundError):  # another process may prune
+                    found.append(Entry(kind, path.name, path, _size(path), (path / _STAMP).stat().st_mtime))
+        return sorted(found, key=lambda entry: entry.used)
+
+    def tidy(self) -> int:
+        """Remove the scratch of dead processes and downloads given up long ago; return how many bytes that freed."""
+        freed = 0
+        with fs.disk_errors(self.root):
+            if (self.root / "scratch").is_dir():
+                with self.lock("scratch"):
+                    for path in (self.root / "scratch").iterdir():
+                        freed += _remove_unlocked(path, self._scratch_lock(path))
+                        if not path.exists():
+                            self._scratch_lock(path).unlink(missing_ok=True)
+            freed += self._drop_rooms(time.time() - _GIVEN_UP_DAYS * 86400)
+            for path in (self.root / "partial").glob("*"):
+                with suppress(FileNotFoundError):  # another process may just have completed it
+                    if path.stat().st_mtime < time.time() - _GIVEN_UP_DAYS * 86400:
+                        freed += path.stat().st_size
+                        path.unlink(missing_ok=True)
+        return freed
+
+    def sweep(self) -> int:
+        """Do what ``tidy`` does, and remove entries that are not finished or were damaged since."""
+        freed = self.tidy()
+        with fs.disk_errors(self.root):
+            for kind, path in self._places():
+                if not self.get(kind, path.name):
+                    lock = self._room("locks") / f"{kind}-{path.name}"
+                    lock.touch()
+                    freed += _remove_unlocked(path, lock, unless=partial(self.get, kind, path.name))
+        return freed
+
+    def prune(self, *, unused_days: float, keep_bytes: int | None = None) -> list[Entry]:
+        """Remove entries unused for longer, then the longest unused until the rest fits; return what went."""
+        entries = self.entries()
+        limit = time.time() - unused_days * 86400
+        self._drop_rooms(limit)
+        total = sum(entry.size for entry in entries)
+        gone: list[Entry] = []
+        for entry in entries:
+            if entry.used < limit or (keep_bytes is not None and total > keep_bytes):
+                with self.lock(f"{entry.kind}-{entry.key}"):
+                    if _used(entry.path) > entry.used:
+                        continue  # somebody took it while this process waited
+                    fs.remove(entry.path)
+                total -= entry.size
+                gone.append(entry)
+        return gone
+
+    def _drop_rooms(self, limit: float) -> int:
+        """Remove workrooms unused since ``limit`` (seconds since 1970); return how many bytes that freed."""
+        freed = 0
+        for path in (self.root / _WORK).glob("*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < limit:
+                    freed += _remove_unlocked(path, self._room("locks") / f"work-{path.name}")
+        return freed
+
+    def beside(self) -> dict[str, int]:
+        """Return what lies beside the entries, in bytes: workrooms, the compile cache, downloads begun."""
+        names = (_WORK, "sccache", "uv", "partial")
+        sizes = {name: _size(self.root / name) for name in names if (self.root / name).is_dir()}
+        return {name: size for name, size in sizes.items() if size}
+
+    def _places(self) -> Iterator[tuple[Kind, Path]]:
+        """Yield where entries lie, finished or not; what has no key for a name is not the store's."""
+        for kind in Kind:
+            yield from (
+                (kind, path) for path in sorted((self.root / kind).glob("*/*")) if path.name.isalnum()
+            )
+
+    def _room(self, name: str) -> Path:
+        folder = self.root / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _path(self, kind: Kind, key: str) -> Path:
+        if not key.isalnum():
+            raise StoreError(f"{key!r} is not a key")
+        return self._moved.get(kind, self).root / kind / key[:2] / key
+
+
+def default_root(environment: dict[str, str]) -> Path:
+    """Return the store that the environment names: RETREAD_STORE, else the user's cache folder."""
+    if explicit := environment.get("RETREAD_STORE"):
+        return Path(explicit).absolute()
+    cache = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".cache"
+    return Path(cache).absolute() / "retread"
+
+
+def _files(path: Path, kind: Kind) -> dict[str, _File]:
+    """Return every file; of a source tree or a toolkit the top-level ones: who takes a file out of a tree checks it."""
+    found = {}
+    for folder, folders, names in os.walk(path):
+        for name in names:
+            file = Path(folder) / name
+            status = file.lstat()
+            found[str(file.relative_to(path))] = _File(size=status.st_size, mtime_ns=status.st_mtime_ns)
+        if kind in _LARGE:
+            folders.clear()
+    found.pop(_STAMP, None)
+    return found
+
+
+def _used(path: Path) -> float:
+    try:
+        return (path / _STAMP).stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _size(path: Path) -> int:
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            with suppress(FileNotFoundError):  # another process may sweep
+                total += (Path(folder) / name).lstat().st_size
+    return total
+
+
+def _remove_unlocked(path: Path, lock: Path, unless: Callable[[], object] = lambda: None) -> int:
+    """Remove ``path`` if nobody holds ``lock`` and ``unless`` still says no; return its size in bytes."""
+    handle = _try_lock(lock)
+    if handle is None:
+        return 0
+    try:
+        if unless():
+            return 0
+        freed = _size(path)
+        fs.remove(path)
+        return freed
+    finally:
+        os.close(handle)
+
+
+def _try_lock(path: Path) -> int | None:
+    """Return a descriptor that holds the lock of a file, or None when another process holds it."""
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)  # NFS locks only what is open for writing
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle

@@ -1,0 +1,1 @@
+"""Shared objects and the GPU code in them, from their bytes."""

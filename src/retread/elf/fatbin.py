@@ -1,0 +1,344 @@
+"""Fat binaries: how CUDA stores the machine code and the PTX of one module for several architectures.
+
+NVIDIA does not document the format. The layout below was measured on public wheels built with CUDA 11.8 to 13.2 and
+on the output of ``fatbinary`` 13.0.88; what it does not explain is kept as it is, never interpreted.
+
+    fat binary  u32 magic, u16 version, u16 header size, u64 size of all entries; then the entries
+    entry       header (``_ENTRY``, 64 bytes or more), payload padded to 8 bytes
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Final
+
+import lz4.block
+import zstandard
+
+from retread import arch as archs
+from retread.arch import Arch
+from retread.errors import FatbinError
+from retread.records import Module, Record
+
+_MAGIC: Final = 0xBA55ED50
+_HEADER: Final = struct.Struct("<IHHQ")
+_ENTRY: Final = struct.Struct("<HHIQIIHHIIIQQQ")
+"""kind, version, header size, padded size, compressed size, extra's offset, minor, major, sm, 0, 0, flags, 0, size."""
+_EXTRA: Final = struct.Struct("<II")
+"""What follows a long header: 72, then the length of the option string (PTX) or of ``.nv.compat`` (machine code)."""
+_ENTRY_VERSION: Final = 0x101
+
+_FLAG_LZ4: Final = 0x2000
+_FLAG_ZSTD: Final = 0x8000
+_FLAG_A: Final = 0x10_0000
+_FLAG_F: Final = 0x20_0000
+_FLAG_COMPAT: Final = 0x100_0000
+_FLAGS_DERIVED: Final = 0x1000 | _FLAG_LZ4 | _FLAG_ZSTD | _FLAG_A | _FLAG_F | _FLAG_COMPAT
+_SUFFIX_FLAGS: Final = {"": 0, "a": _FLAG_A, "f": _FLAG_F}
+_PLAIN_FLAGS: Final = 0x11
+"""64 bits, made on Linux: what every entry of every library seen carries."""
+
+_MAX_IMAGE: Final = 1 << 30
+"""No image may claim to be larger than this once unpacked; the largest seen has 27 MB."""
+_COMPAT_SINCE: Final = 100
+"""From sm_100 on ``fatbinary`` copies a cubin's ``.nv.compat`` into the entry; for sm_90a it does not."""
+_EM_CUDA: Final = 190
+
+
+class Kind(IntEnum):
+    """What an entry holds; ``OTHER`` (LTO code, for example) is carried along and never read."""
+
+    OTHER = 0
+    PTX = 1
+    ELF = 2
+
+
+class Entry(Record, frozen=True, kw_only=True):
+    """One image of a fat binary."""
+
+    where: str
+    """Library, module and offset, for messages."""
+    kind: Kind
+    arch: Arch
+    isa: tuple[int, int]
+    """PTX: its ISA version, (8, 7) for CUDA 12.8. Machine code: (1, the cubin's ABI version)."""
+    flags: int
+    options: str
+    """PTX: the options for ptxas that the build recorded; else empty."""
+    header: bytes
+    payload: memoryview
+    """As stored: perhaps compressed, without the padding where the size is known."""
+    size: int
+    """Bytes once unpacked; 0 where the entry does not say (it is not compressed then)."""
+
+
+class FatBinary(Record, frozen=True, kw_only=True):
+    """One module: a fat binary and where it lies."""
+
+    where: str
+    """Library and module, for messages."""
+    index: int
+    offset: int
+    """Where it starts in the section."""
+    size: int
+    """Bytes, header included."""
+    data: memoryview
+    entries: tuple[Entry, ...]
+
+
+def parse(data: bytes | memoryview, *, where: str) -> tuple[FatBinary, ...]:
+    """Return the fat binaries of a ``.nv_fatbin`` section, in order; nothing but headers is read or copied.
+
+    ``where`` names the library in messages. Zeros are allowed between fat binaries, and nothing else.
+    Raises FatbinError when a size, a version or an architecture makes no sense.
+    """
+    view = memoryview(data).toreadonly().cast("B")
+    found: list[FatBinary] = []
+    offset = _skip_zeros(view, 0)
+    while offset < len(view):
+        one = _parse_one(view, offset, len(found), f"{where}: module {len(found)}")
+        found.append(one)
+        offset = _skip_zeros(view, offset + one.size)
+    return tuple(found)
+
+
+def modules(data: bytes | memoryview, *, where: str) -> tuple[Module, ...]:
+    """Return which architectures every module has machine code and PTX for. Raises FatbinError."""
+    return inventory(parse(data, where=where))
+
+
+def inventory(fatbins: Sequence[FatBinary]) -> tuple[Module, ...]:
+    """Return the same for fat binaries that are parsed already."""
+    return tuple(
+        Module(index=one.index, sass=_archs(one, Kind.ELF), ptx=_archs(one, Kind.PTX)) for one in fatbins
+    )
+
+
+def image(entry: Entry) -> bytes:
+    """Return an entry's payload unpacked, never more than it announces. Raises FatbinError.
+
+    Machine code that is not compressed comes with its padding: the entry does not say where it ends.
+    """
+    if not entry.flags & (_FLAG_LZ4 | _FLAG_ZSTD):
+        if len(entry.header) >= _ENTRY.size and _ENTRY.unpack_from(entry.header)[4]:
+            raise FatbinError(f"{entry.where}: compressed in an unknown way (flags {entry.flags:#x})")
+        return bytes(entry.payload)
+    if entry.size > _MAX_IMAGE:
+        raise FatbinError(f"{entry.where}: claims to unpack to {entry.size} bytes")
+    unpack = _unpack_lz4 if entry.flags & _FLAG_LZ4 else _unpack_zstd
+    unpacked = unpack(entry)
+    if len(unpacked) != entry.size:
+        raise FatbinError(f"{entry.where}: does not unpack to the {entry.size} bytes that it announces")
+    return unpacked
+
+
+def ptx(entry: Entry) -> bytes:
+    """Return the PTX text of an entry, without the zeros at its end. Raises FatbinError."""
+    if entry.kind is not Kind.PTX:
+        raise FatbinError(f"{entry.where}: not PTX")
+    return image(entry).rstrip(b"\0")
+
+
+def ptx_for(fatbin: FatBinary, wanted: Arch) -> Entry:
+    """Return the PTX to assemble for ``wanted``: that of the highest architecture not above it.
+
+    PTX with a suffix serves its own architecture alone. Compare the entry's ``isa`` with what ptxas knows.
+    Raises FatbinError when the module has no such PTX.
+    """
+    limit = archs.number(wanted)
+    usable = [
+        entry
+        for entry in fatbin.entries
+        if entry.kind is Kind.PTX
+        and (entry.arch == wanted or (not archs.parts(entry.arch)[2] and archs.number(entry.arch) <= limit))
+    ]
+    if not usable:
+        has = ", ".join(archs.sm(one) for one in _archs(fatbin, Kind.PTX)) or "none"
+        raise FatbinError(
+            f"{fatbin.where} has no PTX from which {archs.sm(wanted)} can be assembled (PTX: {has})",
+            hint="leave that architecture out, or take a build whose PTX is old enough for it",
+        )
+    return max(usable, key=lambda entry: archs.sort_key(entry.arch))
+
+
+def graft(fatbin: FatBinary, cubins: Mapping[Arch, bytes]) -> bytes:
+    """Return the fat binary with ``cubins`` appended, oldest architecture first; what was there stays as it was.
+
+    The result's length is a multiple of 8 when the fat binary's is. Raises FatbinError when an architecture has
+    machine code already, or when a cubin is not one for its architecture.
+    """
+    present = _archs(fatbin, Kind.ELF)
+    added: list[bytes] = []
+    for wanted in sorted(cubins, key=archs.sort_key):
+        if wanted in present:
+            raise FatbinError(f"{fatbin.where} has {archs.sm(wanted)} code already")
+        added.append(_native_entry(fatbin, wanted, cubins[wanted]))
+    magic, version, header_size, payload = _HEADER.unpack_from(fatbin.data)
+    header = _HEADER.pack(magic, version, header_size, payload + sum(map(len, added)))
+    return b"".join((header, fatbin.data[_HEADER.size :], *added))
+
+
+def _archs(fatbin: FatBinary, kind: Kind) -> tuple[Arch, ...]:
+    """Return the architectures that a module has images of one kind for, oldest first."""
+    return tuple(sorted({one.arch for one in fatbin.entries if one.kind is kind}, key=archs.sort_key))
+
+
+def _skip_zeros(view: memoryview, offset: int) -> int:
+    """Return the first multiple of 8 from ``offset`` on at which something other than zeros starts."""
+    step = 1 << 16
+    while offset < len(view):
+        block = bytes(view[offset : offset + step])
+        zeros = len(block) - len(block.lstrip(b"\0"))
+        if zeros < len(block):
+            return offset + zeros // 8 * 8
+        offset += len(block)
+        step = 1 << 20
+    return offset
+
+
+def _parse_one(view: memoryview, offset: int, index: int, where: str) -> FatBinary:
+    """Return the fat binary at ``offset``, every bound checked."""
+    if len(view) - offset < _HEADER.size:
+        raise FatbinError(f"{where}: cut short at offset {offset:#x}")
+    magic, version, header_size, payload = _HEADER.unpack_from(view, offset)
+    if magic != _MAGIC or version != 1 or header_size < _HEADER.size:
+        raise FatbinError(
+            f"{where}: no fat binary at offset {offset:#x} "
+            f"(magic {magic:#x}, version {version}, header of {header_size} bytes)"
+        )
+    if header_size + payload > len(view) - offset:
+        raise FatbinError(f"{where}: offset {offset:#x} promises {payload} bytes, more than there are")
+    data = view[offset : offset + header_size + payload]
+    entries: list[Entry] = []
+    at = header_size
+    while at < len(data):
+        entry, at = _parse_entry(data, at, f"{where}, offset {offset + at:#x}")
+        entries.append(entry)
+    return FatBinary(
+        where=where, index=index, offset=offset, size=len(data), data=data, entries=tuple(entries)
+    )
+
+
+def _parse_entry(data: memoryview, at: int, where: str) -> tuple[Entry, int]:
+    """Return the entry at ``at`` of a fat binary, and where the next one starts."""
+    if len(data) - at < _ENTRY.size:
+        raise FatbinError(f"{where}: entry cut short")
+    fields = _ENTRY.unpack_from(data, at)
+    number, version, header_size, padded, packed, extra, minor, major, sm, _, _, flags, _, size = fields
+    if version != _ENTRY_VERSION:
+        raise FatbinError(f"{where}: entry of unknown version {version:#x}")
+    if not _ENTRY.size <= header_size <= len(data) - at or padded > len(data) - at - header_size:
+        raise FatbinError(f"{where}: entry of {header_size} + {padded} bytes leaves its fat binary")
+    if packed > padded:
+        raise FatbinError(f"{where}: entry of {padded} bytes holds {packed} compressed ones")
+    header = bytes(data[at : at + header_size])
+    start = at + header_size
+    kind = Kind(number) if number in (Kind.PTX, Kind.ELF) else Kind.OTHER
+    entry = Entry(
+        where=where,
+        kind=kind,
+        arch=_arch(sm, flags, where),
+        isa=(major, minor),
+        flags=flags,
+        options=_options(header, extra, where) if kind is Kind.PTX else "",
+        header=header,
+        payload=data[start : start + (packed or padded)],
+        size=size,
+    )
+    return entry, start + padded
+
+
+def _arch(sm: int, flags: int, where: str) -> Arch:
+    """Return the architecture of an entry; the flags carry the suffix."""
+    suffix = ("a" if flags & _FLAG_A else "") + ("f" if flags & _FLAG_F else "")
+    try:
+        return archs.parse(archs.from_number(sm, suffix))
+    except ValueError as error:
+        raise FatbinError(f"{where}: no architecture is called sm_{sm}{suffix}") from error
+
+
+def _options(header: bytes, extra: int, where: str) -> str:
+    """Return the option string behind a PTX entry's header; empty when there is none."""
+    if not extra:
+        return ""
+    if not _ENTRY.size <= extra <= len(header) - _EXTRA.size:
+        raise FatbinError(f"{where}: options outside the entry's header")
+    start, length = _EXTRA.unpack_from(header, extra)
+    if start > len(header) or length > len(header) - start:
+        raise FatbinError(f"{where}: options outside the entry's header")
+    return header[start : start + length].decode("utf-8", "replace")
+
+
+def _unpack_lz4(entry: Entry) -> bytes:
+    """Return an LZ4 block unpacked; LZ4 cannot gain more than 255 : 1, so an absurd size allocates nothing."""
+    if entry.size > 255 * len(entry.payload) + 64:
+        raise FatbinError(f"{entry.where}: {len(entry.payload)} bytes cannot unpack to {entry.size}")
+    try:
+        return bytes(lz4.block.decompress(entry.payload, uncompressed_size=entry.size))
+    except (lz4.block.LZ4BlockError, ValueError, OverflowError, MemoryError) as error:
+        raise FatbinError(f"{entry.where}: broken LZ4 data: {error}") from error
+
+
+def _unpack_zstd(entry: Entry) -> bytes:
+    """Return a zstd frame unpacked, one byte more than announced at the most."""
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(entry.payload) as reader:
+            return reader.read(entry.size + 1)
+    except (zstandard.ZstdError, ValueError, MemoryError) as error:
+        raise FatbinError(f"{entry.where}: broken zstd data: {error}") from error
+
+
+def _native_entry(fatbin: FatBinary, wanted: Arch, cubin: bytes) -> bytes:
+    """Return an entry for ``cubin``, laid out as ``fatbinary`` does it (compared byte by byte with 13.0.88's)."""
+    abi, compat = _read_cubin(cubin, wanted, fatbin.where)
+    native = [entry for entry in fatbin.entries if entry.kind is Kind.ELF] or fatbin.entries
+    flags = (native[-1].flags if native else _PLAIN_FLAGS) & ~_FLAGS_DERIVED
+    flags |= _SUFFIX_FLAGS[archs.parts(wanted)[2]]
+    extra = b""
+    if archs.number(wanted) >= _COMPAT_SINCE and compat:
+        flags |= _FLAG_COMPAT
+        extra = _pad(_EXTRA.pack(_ENTRY.size + _EXTRA.size, len(compat)) + b"\0" + compat)
+    payload = _pad(cubin)
+    header = _ENTRY.pack(
+        Kind.ELF, _ENTRY_VERSION, _ENTRY.size + len(extra), len(payload), 0, _ENTRY.size if extra else 0,
+        abi, 1, archs.number(wanted), 0, 0, flags, 0, 0,
+    )  # fmt: skip
+    return header + extra + payload
+
+
+def _pad(data: bytes) -> bytes:
+    """Return ``data`` with zeros up to a multiple of 8 bytes."""
+    return data + bytes(-len(data) % 8)
+
+
+def _read_cubin(cubin: bytes, wanted: Arch, where: str) -> tuple[int, bytes]:
+    """Return a cubin's ABI version and its ``.nv.compat`` section (empty if none), having checked what it is for.
+
+    ELF flags: CUDA 12's ABI 7 keeps the architecture's number in bits 0-7, ABI 8 (and sm_100 on) in bits 8-23.
+    """
+    broken = f"{where}: what should be the cubin for {archs.sm(wanted)}"
+    if len(cubin) < 64 or cubin[:6] != b"\x7fELF\x02\x01":
+        raise FatbinError(f"{broken} is no 64-bit ELF file")
+    machine, flags = struct.unpack_from("<H28xI", cubin, 18)
+    number = flags & 0xFF if cubin[8] < 8 else flags >> 8 & 0xFFFF
+    if machine != _EM_CUDA or number != archs.number(wanted):
+        raise FatbinError(f"{broken} is for machine {machine}, sm_{number}")
+    try:
+        return cubin[8], _cubin_section(cubin, b".nv.compat")
+    except (struct.error, IndexError) as error:
+        raise FatbinError(f"{broken} is corrupt: {error}") from error
+
+
+def _cubin_section(cubin: bytes, name: bytes) -> bytes:
+    """Return the bytes of a cubin's section, empty if it has none."""
+    (table,) = struct.unpack_from("<Q", cubin, 40)
+    count, names = struct.unpack_from("<HH", cubin, 60)
+    sections = [struct.unpack_from("<I20xQQ", cubin, table + 64 * index) for index in range(count)]
+    strings = sections[names][1] if sections else 0
+    for label, offset, size in sections:
+        start = strings + label
+        if cubin[start : start + len(name) + 1] == name + b"\0":
+            return cubin[offset : offset + size]
+    return b""

@@ -1,0 +1,267 @@
+"""The tables of a 64-bit little-endian ELF shared object, read strictly from its bytes; pure.
+
+Every offset that a table gives is checked here, once, so that nobody who uses an ``Image`` can run out of the file.
+Source: System V ABI, chapters 4 and 5; elf.h of glibc 2.36 for the GNU extensions.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from retread.errors import ElfError
+from retread.records import Record
+
+EHDR: Final = struct.Struct("<16sHHIQQQIHHHHHH")
+PHDR: Final = struct.Struct("<IIQQQQQQ")
+SHDR: Final = struct.Struct("<IIQQQQIIQQ")
+DYN: Final = struct.Struct("<QQ")
+SYM: Final = struct.Struct("<IBBHQQ")
+RELA: Final = struct.Struct("<QQq")
+
+PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_PHDR, PT_GNU_PROPERTY = 1, 2, 4, 6, 0x6474E553
+SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_HASH, SHT_NOTE, SHT_NOBITS, SHT_REL = 2, 3, 4, 5, 7, 8, 9
+SHT_DYNSYM, SHT_RELR, SHT_GNU_HASH, SHT_VERDEF, SHT_VERNEED, SHT_VERSYM = (
+    11, 19, 0x6FFFFFF6, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF,
+)  # fmt: skip
+SHF_ALLOC: Final = 2
+DT_NULL, DT_NEEDED, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ, DT_RPATH, DT_RUNPATH = 0, 1, 4, 5, 6, 10, 15, 29
+DT_GNU_HASH, DT_VERSYM, DT_VERDEF, DT_VERNEED = 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFE
+
+MACHINES: Final = {62: "x86_64", 183: "aarch64"}
+RELATIVE: Final = {62: 8, 183: 1027}
+"""The relocation that adds the load address: R_X86_64_RELATIVE, R_AARCH64_RELATIVE."""
+_MAX_ALIGN: Final = 1 << 24
+_MAX_ADDRESS: Final = 1 << 47
+
+
+class Segment(Record, frozen=True, kw_only=True):
+    """A program header."""
+
+    type: int
+    flags: int
+    offset: int
+    vaddr: int
+    paddr: int
+    filesz: int
+    memsz: int
+    align: int
+
+
+class Section(Record, frozen=True, kw_only=True):
+    """A section header, with its index and its name."""
+
+    index: int
+    name: str
+    name_at: int
+    type: int
+    flags: int
+    addr: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    align: int
+    entsize: int
+
+    @property
+    def in_file(self) -> int:
+        """Bytes that it takes in the file."""
+        return 0 if self.type == SHT_NOBITS else self.size
+
+    @property
+    def allocated(self) -> bool:
+        """Whether it is part of the running library."""
+        return bool(self.flags & SHF_ALLOC)
+
+
+class Image(Record, frozen=True, kw_only=True):
+    """A shared object's bytes and tables."""
+
+    where: str
+    data: memoryview
+    machine: int
+    header: tuple[bytes | int, ...]
+    """The fields of the ELF header, as ``EHDR`` has them."""
+    phoff: int
+    shoff: int
+    segments: tuple[Segment, ...]
+    sections: tuple[Section, ...]
+
+    @property
+    def loads(self) -> tuple[Segment, ...]:
+        """The segments that become memory, by address."""
+        return tuple(segment for segment in self.segments if segment.type == PT_LOAD)
+
+
+def parse(data: bytes | memoryview, *, where: str) -> Image:
+    """Return the tables of a shared object. Raises ElfError when it is another kind of file, or corrupt."""
+    view = memoryview(data).toreadonly().cast("B")
+    if len(view) < EHDR.size or bytes(view[:4]) != b"\x7fELF":
+        raise ElfError(f"{where}: no ELF file")
+    if bytes(view[4:6]) != b"\x02\x01":
+        raise ElfError(f"{where}: not a 64-bit little-endian ELF file")
+    header = EHDR.unpack_from(view)
+    _, kind, machine, _, _, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, names = header
+    if kind != 3 or machine not in MACHINES:
+        raise ElfError(f"{where}: no x86-64 or aarch64 shared object (type {kind}, machine {machine})")
+    if phentsize != PHDR.size or shentsize != SHDR.size or not 0 < phnum < 0xFFFF or not 0 <= names < shnum:
+        raise ElfError(f"{where}: without section headers or program headers, or with too many")
+    segments = tuple(
+        Segment(
+            type=fields[0], flags=fields[1], offset=fields[2], vaddr=fields[3],
+            paddr=fields[4], filesz=fields[5], memsz=fields[6], align=fields[7],
+        )
+        for fields in PHDR.iter_unpack(cut(view, phoff, phnum * PHDR.size, where, "program headers"))
+    )  # fmt: skip
+    sections = _sections(view, shoff, shnum, names, where)
+    image = Image(
+        where=where, data=view, machine=machine, header=header, phoff=phoff, shoff=shoff,
+        segments=segments, sections=sections,
+    )  # fmt: skip
+    _check(image)
+    return image
+
+
+def cut(view: memoryview, offset: int, size: int, where: str, what: str) -> memoryview:
+    """Return a range of the file. Raises ElfError when it leaves the file."""
+    if offset > len(view) or size > len(view) - offset:
+        raise ElfError(f"{where}: {what} leave the file (offset {offset:#x}, {size} bytes)")
+    return view[offset : offset + size]
+
+
+def contents(image: Image, section: Section) -> memoryview:
+    """Return a section's bytes; none for a section that has only an address."""
+    return image.data[section.offset : section.offset + section.in_file]
+
+
+def named(image: Image, name: str) -> Section | None:
+    """Return the section of that name, or None. Raises ElfError when there are several."""
+    found = [section for section in image.sections if section.name == name]
+    if len(found) > 1:
+        raise ElfError(f"{image.where}: {len(found)} sections are called {name}")
+    return found[0] if found else None
+
+
+def records(image: Image, section: Section, layout: struct.Struct) -> Iterator[tuple[int, ...]]:
+    """Yield the entries of a table. Raises ElfError when its size is no multiple of theirs."""
+    if section.size % layout.size:
+        raise ElfError(f"{image.where}: {section.name} has {section.size} bytes, no whole number of entries")
+    return layout.iter_unpack(contents(image, section))
+
+
+def dynamic(image: Image) -> tuple[Segment | None, tuple[tuple[int, int], ...]]:
+    """Return the dynamic segment and its (tag, value) pairs up to the first DT_NULL; (None, ()) without one."""
+    segment = next((one for one in image.segments if one.type == PT_DYNAMIC), None)
+    if segment is None:
+        return None, ()
+    pairs: list[tuple[int, int]] = []
+    for tag, value in DYN.iter_unpack(image.data[segment.offset :][: segment.filesz // DYN.size * DYN.size]):
+        if tag == DT_NULL:
+            return segment, tuple(pairs)
+        pairs.append((tag, value))
+    raise ElfError(f"{image.where}: the dynamic section has no end")
+
+
+def file_offset(image: Image, address: int, size: int) -> int:
+    """Return where the file has the ``size`` bytes of ``address``. Raises ElfError when it has none."""
+    for load in image.loads:
+        if load.vaddr <= address and address + size <= load.vaddr + load.filesz:
+            return load.offset + address - load.vaddr
+    raise ElfError(f"{image.where}: no bytes for address {address:#x}")
+
+
+def string(table: bytes | memoryview, at: int, image: Image) -> str:
+    """Return the string at an offset of a string table. Raises ElfError when it leaves the table."""
+    raw = bytes(table)
+    end = raw.find(b"\0", at)
+    if at >= len(raw) or end < 0:
+        raise ElfError(f"{image.where}: a name leaves its string table")
+    return raw[at:end].decode("utf-8", "backslashreplace")
+
+
+def relative(image: Image) -> Iterator[tuple[int, int, int]]:
+    """Yield (address, value, file offset of the value) of every relocation that adds the load address.
+
+    For RELA the value is the addend; for RELR it lies at the address itself. Raises ElfError.
+    """
+    wanted = RELATIVE[image.machine]
+    for section in image.sections:
+        if not section.allocated:
+            continue
+        if section.type == SHT_RELA:
+            for number, (address, info, addend) in enumerate(records(image, section, RELA)):
+                if info == wanted:
+                    yield address, addend, section.offset + number * RELA.size + 16
+        elif section.type == SHT_RELR:
+            for address in _relr(image, section):
+                at = file_offset(image, address, 8)
+                yield address, int.from_bytes(image.data[at : at + 8], "little"), at
+        elif section.type == SHT_REL and section.size:
+            raise ElfError(f"{image.where}: {section.name} holds REL relocations")
+
+
+def _relr(image: Image, section: Section) -> Iterator[int]:
+    """Yield the addresses of a packed table: an address, then bitmaps for the 63 words after it.
+
+    Source: the gABI proposal "Proposal for a new section type SHT_RELR".
+    """
+    base = 0
+    for (word,) in records(image, section, struct.Struct("<Q")):
+        if not word & 1:
+            yield word
+            base = word + 8
+            continue
+        yield from (base + 8 * bit for bit in range(63) if word >> (bit + 1) & 1)
+        base += 63 * 8
+
+
+def _sections(view: memoryview, shoff: int, shnum: int, names: int, where: str) -> tuple[Section, ...]:
+    """Return the section headers with their names."""
+    raw = list(SHDR.iter_unpack(cut(view, shoff, shnum * SHDR.size, where, "section headers")))
+    table = bytes(cut(view, raw[names][4], raw[names][5], where, "section names"))
+    found: list[Section] = []
+    for index, fields in enumerate(raw):
+        name = table[fields[0] : table.find(b"\0", fields[0])].decode("utf-8", "backslashreplace")
+        section = Section(
+            index=index, name=name, name_at=fields[0], type=fields[1], flags=fields[2], addr=fields[3],
+            offset=fields[4], size=fields[5], link=fields[6], info=fields[7], align=fields[8], entsize=fields[9],
+        )  # fmt: skip
+        if section.type:
+            cut(view, section.offset, section.in_file, where, f"section {index} ({name})")
+        found.append(section)
+    return tuple(found)
+
+
+def _check(image: Image) -> None:
+    """Raise ElfError when segments or sections contradict each other."""
+    where, last = image.where, 0
+    for one in image.segments:
+        cut(image.data, one.offset, one.filesz, where, f"a segment of type {one.type:#x}")
+    for load in image.loads:
+        _check_alignment(load.align, where)
+        if load.filesz > load.memsz or load.vaddr < last or load.vaddr + load.memsz > _MAX_ADDRESS:
+            raise ElfError(f"{where}: the segment at {load.vaddr:#x} overlaps another or has no sense")
+        if (load.offset - load.vaddr) % max(load.align, 1):
+            raise ElfError(f"{where}: the segment at {load.vaddr:#x} is not aligned as it says")
+        last = load.vaddr + load.memsz
+    if not image.loads:
+        raise ElfError(f"{where}: has no segment to load")
+    if any(section.name == ".dynamic" and section.type == SHT_NOBITS for section in image.sections):
+        raise ElfError(f"{where}: holds debug information only")
+    for section in image.sections:
+        _check_alignment(section.align, where)
+        if section.link >= len(image.sections):
+            raise ElfError(f"{where}: section {section.name} refers to a section that is not there")
+        if (
+            section.allocated
+            and section.in_file
+            and file_offset(image, section.addr, section.size) != section.offset
+        ):
+            raise ElfError(f"{where}: section {section.name} is not where its segment is")
+
+
+def _check_alignment(align: int, where: str) -> None:
+    if align & (align - 1) or align > _MAX_ALIGN:
+        raise ElfError(f"{where}: alignment of {align} makes no sense")

@@ -1,0 +1,1 @@
+"""The Pythons and compilers of this machine, and environments made of locks."""

@@ -1,0 +1,160 @@
+"""What the machine gives to a build that no recipe pins: its C++ compiler and its Python, told apart exactly."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+
+from retread.doors import fs, proc
+from retread.errors import CompileError, HostError, PlanError
+from retread.records import Record, Sha256
+
+_PROGRAMS = ("cc1plus", "cc1", "collect2", "as", "ld")
+PYTHON_FACTS = """
+import json, sys, sysconfig
+names = ("SOABI", "CC", "CXX", "CFLAGS", "OPT", "CCSHARED", "LDSHARED", "LDCXXSHARED", "LDFLAGS", "BASECFLAGS", "AR")
+print(json.dumps({
+    "executable": sys.executable, "prefix": sys.base_prefix,
+    "version": sys.version, "number": "%d.%d" % sys.version_info[:2],
+    "include": sysconfig.get_paths()["include"], "settings": {name: sysconfig.get_config_var(name) for name in names},
+}))
+"""
+"""A program that prints what an interpreter says of itself, as JSON."""
+
+
+class Compiler(Record, frozen=True, kw_only=True):
+    """The host's C and C++ compiler; ``digest`` tells it from every other, with its assembler and linker."""
+
+    c: str
+    cxx: str
+    version: str
+    digest: Sha256
+
+
+class Python(Record, frozen=True, kw_only=True):
+    """An interpreter that a wheel is built for; ``digest`` covers its version and its own build settings."""
+
+    executable: str
+    prefix: str
+    version: str
+    """``3.11.7``."""
+    number: str
+    """``3.11``."""
+    digest: Sha256
+
+
+def compiler(environment: Mapping[str, str]) -> Compiler:
+    """Return the host's compiler: CC and CXX when they name programs, else gcc and g++; CompileError without one."""
+    found = {}
+    for variable, default in (("CC", "gcc"), ("CXX", "g++")):
+        name = environment.get(variable) or default
+        path = shutil.which(name, path=environment.get("PATH"))
+        if path is None:
+            raise CompileError(
+                f"there is no C++ compiler: {name} is not on the PATH",
+                hint=f"install gcc and g++ (on Debian: apt-get install g++), or set {variable} to one program",
+            )
+        found[variable] = str(Path(path).resolve())
+    return _compiler(found["CC"], found["CXX"], environment.get("PATH", ""))
+
+
+@functools.lru_cache
+def _compiler(c: str, cxx: str, path: str) -> Compiler:
+    env = {"PATH": path, "LC_ALL": "C"}
+    version = proc.run([cxx, "--version"], env=env).stdout.partition("\n")[0]
+    parts = [version, fs.sha256(Path(c)), fs.sha256(Path(cxx))]
+    for program in _PROGRAMS:
+        said = proc.run([cxx, f"-print-prog-name={program}"], env=env, check=False).stdout.strip()
+        where = shutil.which(said, path=path)
+        parts.append(fs.sha256(Path(where)) if where else "")
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return Compiler(c=c, cxx=cxx, version=version, digest=Sha256(digest))
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def python(wanted: str, asked: str | None, environment: Mapping[str, str]) -> Python:
+    """Return the interpreter to build for: the one asked for, else retread's own, else what uv finds in the range.
+
+    ``wanted`` is a version range, ``asked`` a version like ``3.12`` or a path. PlanError when there is none.
+    """
+    fits = SpecifierSet(wanted)
+    if not asked and fits.contains(_number(sys.version_info)):
+        return _python(sys.executable)
+    there = _found(asked or wanted, environment)
+    if not there:
+        built = f"; the recipe builds for {wanted}" if asked else ", for which the recipe builds"
+        raise PlanError(
+            f"there is no Python {asked or wanted} here{built}", hint="install one, or give --python a path"
+        )
+    found = _python(there)
+    if not fits.contains(found.version):
+        raise PlanError(f"{found.executable} is Python {found.version}, and the recipe builds for {wanted}")
+    return found
+
+
+def find_python(wanted: str, environment: Mapping[str, str]) -> str:
+    """Return the path of a Python of this machine, by its version; HostError when there is none."""
+    there = _found(wanted, environment)
+    if not there:
+        raise HostError(
+            f"there is no Python {wanted} here", hint="install one, or name an environment: --python"
+        )
+    return there
+
+
+def _found(wanted: str, environment: Mapping[str, str]) -> str:
+    """Return the path of the Python that uv finds for a version, a range or a path; nothing when there is none."""
+    uv = proc.find("uv", why="it finds the Python of a wheel")
+    command: list[str | Path] = [
+        uv,
+        "python",
+        "find",
+        "--system",
+        "--no-python-downloads",
+        "--no-config",
+        wanted,
+    ]
+    said = proc.run(command, env=environment, check=False)
+    return "" if said.code else said.stdout.strip()
+
+
+def has_gpu() -> bool:
+    """Say whether there is a driver for NVIDIA GPUs."""
+    return Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
+
+
+def _number(version: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, version[:3]))
+
+
+@functools.lru_cache
+def _python(program: str) -> Python:
+    env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    said = json.loads(proc.run([program, "-I", "-c", PYTHON_FACTS], env=env).stdout)
+    base = Path(said["prefix"]) / "bin" / f"python{said['number']}"
+    executable = str(base if base.exists() else said["executable"])
+    if not (Path(said["include"]) / "Python.h").is_file():
+        raise CompileError(
+            f"{executable} has no headers: there is no {said['include']}/Python.h",
+            hint="install them (on Debian: apt-get install python3-dev)",
+        )
+    settings = json.dumps([said["version"], said["settings"]], sort_keys=True)
+    return Python(
+        executable=executable,
+        prefix=said["prefix"],
+        version=said["version"].split()[0],
+        number=said["number"],
+        digest=Sha256(hashlib.sha256(settings.encode()).hexdigest()),
+    )

@@ -1,0 +1,1 @@
+"""What is said of a wheel and by whom: statements, signatures, and the gate that judges them."""

@@ -1,0 +1,54 @@
+"""Signed statements beside a wheel: how it was built, and what each smoke run found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from retread.errors import EvidenceError
+from retread.evidence import signing, statements
+from retread.index.candidate import ENVELOPE
+from retread.smoke import run as smoke
+from retread.smoke.report import Level, Run
+from retread.wheel import contents
+
+
+def provenance(wheel: Path, key: Path, *, finished: int, scratch: Path) -> dict[Path, bytes]:
+    """Sign how a wheel was built, as its own retread.json says; return the envelope and its place beside the wheel."""
+    facts, _ = contents.examine(wheel, scratch)
+    if facts.statement is None:
+        raise EvidenceError(f"{wheel.name} holds no {contents.STATEMENT}: nothing says how it was built")
+    builder = signing.load(key)
+    payload = statements.provenance(
+        facts.file, facts.sha256, facts.statement, builder=builder.name, finished=finished
+    )
+    return {_place(wheel, "provenance"): signing.sign(payload, statements.PAYLOAD_TYPE, builder)}
+
+
+def results(wheel: Path, key: Path) -> dict[Path, bytes]:
+    """Sign what every smoke run found whose report lies beside the wheel; return the envelopes and their places."""
+    tester = signing.load(key)
+    found = smoke.evidence(wheel).reports
+    runs = [(report, run) for report in found for run in report.runs if run.cases]
+    if not runs:
+        raise EvidenceError(f"no smoke report lies beside {wheel}", hint=f"make one: retread smoke {wheel}")
+    return {
+        _place(wheel, f"{_name(run)}-{report.digest[:8]}"): signing.sign(
+            statements.test_result(report, run, tester=tester.name), statements.PAYLOAD_TYPE, tester
+        )
+        for report, run in runs
+    }
+
+
+def _name(run: Run) -> str:
+    """Return what tells a run from the wheel's others: the Triton of the jit level, the GPU of the gpu level."""
+    words = {Level.STATIC: "", Level.JIT: run.surroundings.triton, Level.GPU: _gpu(run)}[run.level]
+    kept = "".join(letter if letter.isalnum() or letter == "." else "-" for letter in words.lower())
+    return "-".join(part for part in ("test", str(run.level), kept) if part)
+
+
+def _gpu(run: Run) -> str:
+    return " ".join(sorted({gpu.name for gpu in run.surroundings.gpus}))
+
+
+def _place(wheel: Path, kind: str) -> Path:
+    return wheel.with_name(f"{wheel.name}.{kind}{ENVELOPE}")

@@ -1,0 +1,311 @@
+"""The gate of an index: which keys may vouch for what, and whether the evidence of a wheel is all there.
+
+Pure: bytes and records in, one admission or one list of everything that is lacking out. No clock is read: a statement
+does not expire, and a time that it tells decides nothing.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, NamedTuple
+
+import msgspec
+from packaging.version import InvalidVersion, Version
+
+from retread import arch, strict
+from retread.arch import Arch
+from retread.errors import GateError
+from retread.evidence import signing, statements
+from retread.evidence.signing import Key
+from retread.evidence.statements import Attested, Kind
+from retread.fields import Table
+from retread.index.listing import Tried
+from retread.records import Record
+from retread.smoke.report import Level
+
+PROVE = "retread attest {wheel} --builder KEY"
+"""The command that signs what a builder states; the next one, what a tester found."""
+TRY = "retread smoke {wheel} --level {level}, and retread attest {wheel} --tester KEY"
+
+ASIDE = "take the file away, and put what belongs to this wheel in its place"
+
+KeyName = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=rf"^{signing.NAME.pattern}$(?!\n)",
+        description="a key's name: small letters, digits, '.', '_', '-'",
+    ),
+]
+
+
+class Trusted(Table, frozen=True, kw_only=True):
+    """A public key and the name under which it speaks."""
+
+    name: KeyName
+    key: str
+    """As ``retread key list`` prints it."""
+
+
+class PolicyFile(Table, frozen=True, kw_only=True):
+    """The file of a policy."""
+
+    builder: tuple[Trusted, ...] = ()
+    """Whose word counts on how a wheel was built."""
+    tester: tuple[Trusted, ...] = ()
+    """Whose word counts on what its tests found."""
+    allow_unproven: bool = True
+    """Whether ``--allow-unproven REASON`` lets a wheel in without evidence."""
+
+
+class Policy(NamedTuple):
+    """Whose word counts, and on what."""
+
+    builders: tuple[Key, ...]
+    testers: tuple[Key, ...]
+    allow_unproven: bool = True
+
+
+class Voucher(Record, frozen=True, kw_only=True):
+    """A key that the policy names, and the envelope that it signed as builder or as tester."""
+
+    envelope: str
+    kind: Kind
+    key: str
+    id: str
+
+
+class Admission(Record, frozen=True, kw_only=True):
+    """Why a wheel was let in: who vouches for it and what the tests found; or the reason to do without."""
+
+    wheel: str
+    sha256: str
+    vouchers: tuple[Voucher, ...] = ()
+    tried: tuple[Tried, ...] = ()
+    triton: tuple[str, ...] = ()
+    """Versions under which the jit level passed."""
+    reports: tuple[str, ...] = ()
+    """Digests of the smoke reports that the test results were taken from."""
+    unproven: str = ""
+
+
+class _Heard(NamedTuple):
+    """A statement of this wheel, and the keys that may say so and did."""
+
+    envelope: str
+    said: Attested
+    keys: tuple[Key, ...]
+
+    @property
+    def proves(self) -> bool:
+        """Say whether it counts towards what the policy demands."""
+        return self.said.ok and not self.said.outside
+
+
+def parse_policy(data: bytes, *, name: str) -> Policy:
+    """Return the policy in ``data``, TOML; GateError lists every fault with its key path."""
+    try:
+        table = tomllib.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise GateError(f"{name} is not TOML: {error}") from None
+    file, faults = strict.read(PolicyFile, table)
+    roles: dict[str, tuple[Key, ...]] = {}
+    if file is not None:
+        for role, listed in (("builder", file.builder), ("tester", file.tester)):
+            roles[role] = tuple(_keys(role, listed, faults))
+        faults += _doubles([(role, key) for role, keys in roles.items() for key in keys])
+    if file is None or faults:
+        raise GateError(
+            f"policy {name} has {'a fault' if len(faults) == 1 else f'{len(faults)} faults'}",
+            faults=faults,
+            hint="'retread key list' prints each key as the policy wants it",
+        )
+    return Policy(roles["builder"], roles["tester"], file.allow_unproven)
+
+
+def _keys(role: str, listed: Sequence[Trusted], faults: list[str]) -> Iterator[Key]:
+    """Yield the keys of a role; what is wrong with them goes to ``faults``."""
+    if not listed:
+        faults.append(f"{role}: no key; without one no wheel is ever proven")
+    for index, one in enumerate(listed):
+        try:
+            yield signing.from_line(one.name, one.key)
+        except GateError as error:
+            faults.append(f"{role}[{index}].key: {error.message}")
+
+
+def _doubles(named: Sequence[tuple[str, Key]]) -> Iterator[str]:
+    for index, (role, key) in enumerate(named):
+        for other_role, other in named[:index]:
+            if key.public == other.public:
+                why = "; builder and tester must not be one" if role != other_role else ""
+                yield f"{role} {key.name}: is the key of {other_role} {other.name}{why}"
+            elif key.name == other.name:
+                yield f"{role} {key.name}: there is another key of that name, {other_role} {other.id[:16]}"
+
+
+def demand(
+    policy: Policy,
+    wheel: str,
+    sha256: str,
+    *,
+    capabilities: Sequence[Arch],
+    triton: Sequence[str],
+    envelopes: Mapping[str, bytes],
+) -> Admission:
+    """Return why the wheel may be listed; GateError with all that is lacking, and which command gives it.
+
+    Demanded are a builder's statement and a tester's results: static, jit (under every version of ``triton``), and gpu
+    on each of ``capabilities``. ``envelopes`` are by file name, and each must be sound: what is served is believed.
+    """
+    named = [("builder", key) for key in policy.builders] + [("tester", key) for key in policy.testers]
+    faults = list(_doubles(named))
+    heard: list[_Heard] = []
+    for name in sorted(envelopes):
+        try:
+            heard.append(_hear(policy, wheel, sha256, name, envelopes[name]))
+        except GateError as error:
+            faults.append(_told(error))
+    faults += _lacking(wheel, heard, capabilities, triton)
+    if faults:
+        raise GateError(
+            f"{wheel} is not proven as the policy demands",
+            faults=faults,
+            hint="put the evidence beside the wheel; or --allow-unproven REASON, which every reader will see",
+        )
+    return _admission(wheel, sha256, heard)
+
+
+def admit_unproven(policy: Policy, wheel: str, sha256: str, reason: str) -> Admission:
+    """Return the admission of a wheel without evidence; GateError when the policy forbids it or no reason is given."""
+    if not policy.allow_unproven:
+        raise GateError(
+            f"{wheel}: the policy lets no wheel in without evidence (allow-unproven = false)",
+            hint="publish it with its evidence",
+        )
+    told = " ".join(reason.split())
+    if not told:
+        raise GateError(f"{wheel}: --allow-unproven needs a reason", hint="readers of the index will see it")
+    return Admission(wheel=wheel, sha256=sha256, unproven=told)
+
+
+def _hear(policy: Policy, wheel: str, sha256: str, name: str, envelope: bytes) -> _Heard:
+    """Return what an envelope states of this wheel; GateError when it is unsound, of another, or not theirs to say."""
+    known = (*policy.builders, *policy.testers)
+    payload, kind, ids = signing.verify(envelope, known, name=name)
+    if kind != statements.PAYLOAD_TYPE:
+        raise GateError(f"{name} was signed as {kind!r}, which is no statement about a wheel", hint=ASIDE)
+    said = statements.parse(payload, name=name)
+    if said.sha256 != sha256:
+        told = f"{said.wheel} with sha256 {said.sha256}, not {sha256}"
+        raise GateError(f"{name} is about another wheel: {told}", hint=ASIDE)
+    if said.wheel != wheel:
+        raise GateError(f"{name} is about {said.wheel}; the same bytes are called {wheel} here", hint=ASIDE)
+    return _Heard(name, said, _entitled(policy, said, ids, name))
+
+
+def _entitled(policy: Policy, said: Attested, ids: Sequence[str], name: str) -> tuple[Key, ...]:
+    """Return the keys that signed and may say such a thing; GateError when there is none, or it speaks as another."""
+    role, may = ("builder", policy.builders) if said.kind is Kind.PROVENANCE else ("tester", policy.testers)
+    keys = tuple(key for key in may if key.id in ids)
+    if not keys:
+        known = (*policy.builders, *policy.testers)
+        signers = ", ".join(dict.fromkeys(key.name for key in known if key.id in ids))
+        raise GateError(
+            f"{name} is signed by {signers}, who is no {role} in this policy",
+            hint=f"have a {role} sign it: {', '.join(key.name for key in may)}",
+        )
+    signers = ", ".join(key.name for key in keys)
+    if said.by not in {key.name for key in keys}:
+        raise GateError(
+            f"{name} speaks for {role} {said.by!r}, and is signed by {signers}",
+            hint="give the key one name, in the policy and where it signs",
+        )
+    return keys
+
+
+def _told(error: GateError) -> str:
+    return "; ".join((error.message, *error.faults)) + (f" (next: {error.hint})" if error.hint else "")
+
+
+def _lacking(
+    wheel: str, heard: Sequence[_Heard], capabilities: Sequence[Arch], triton: Sequence[str]
+) -> Iterator[str]:
+    """Yield what is not there, and every test that failed where the wheel promised that it would not."""
+    tests = [one.said for one in heard if one.said.kind is Kind.TEST]
+    if len(tests) == len(heard):
+        yield f"no builder states how it was built: {PROVE.format(wheel=wheel)}"
+    for said in tests:
+        if not said.ok and not said.outside:
+            failed = f": {', '.join(said.failures[:5])}" if said.failures else ""
+            more = f" and {len(said.failures) - 5} more" if len(said.failures) > 5 else ""
+            yield (
+                f"{_level(said)}: {said.failed} failed, {said.passed} passed{failed}{more}: mend it, then "
+                f"{_command(wheel, said.level)}"
+            )
+    there = [one.said for one in heard if one.said.kind is Kind.TEST and one.proves]
+    levels = {said.level for said in there}
+    for level in (Level.STATIC, Level.JIT):
+        if level not in levels and not (level is Level.JIT and triton):
+            yield f"no {level} test result: {_command(wheel, level)}{_aside(tests, level)}"
+    for version in dict.fromkeys(triton):
+        if not any(said.level == Level.JIT and _is_release(said.triton, version) for said in there):
+            yield f"no jit test result under Triton {version}: {_command(wheel, Level.JIT)}{_aside(tests, Level.JIT)}"
+    for one in dict.fromkeys(capabilities):
+        if not any(said.level == Level.GPU and _is_capability(said.capability, one) for said in there):
+            where = f"no gpu test result of a GPU of capability {'.'.join(map(str, arch.parts(one)[:2]))}"
+            yield f"{where}: {_command(wheel, Level.GPU)}{_aside(tests, Level.GPU)}"
+
+
+def _aside(tests: Sequence[Attested], level: Level) -> str:
+    """Return why results that are there do not count."""
+    outside = [said.outside for said in tests if said.level == level and said.outside]
+    return f" (there is one that proves nothing: {outside[0]})" if outside else ""
+
+
+def _command(wheel: str, level: str) -> str:
+    return TRY.format(wheel=wheel, level=level)
+
+
+def _level(said: Attested) -> str:
+    return f"{said.level} ({_where(said)})" if _where(said) else said.level
+
+
+def _where(said: Attested) -> str:
+    if said.level == Level.GPU:
+        return f"{said.gpu}, {said.capability}"
+    return f"Triton {said.triton}" if said.level == Level.JIT and said.triton else ""
+
+
+def _is_release(found: str, wanted: str) -> bool:
+    """Say whether a Triton is of the release that is wanted, built by whomever."""
+    try:
+        return Version(Version(found).public) == Version(wanted)
+    except InvalidVersion:
+        return found == wanted
+
+
+def _is_capability(found: str, wanted: Arch) -> bool:
+    return arch.parts(arch.parse(found))[:2] == arch.parts(wanted)[:2]
+
+
+def _admission(wheel: str, sha256: str, heard: Sequence[_Heard]) -> Admission:
+    tests = [one.said for one in heard if one.said.kind is Kind.TEST and one.proves]
+    return Admission(
+        wheel=wheel,
+        sha256=sha256,
+        vouchers=tuple(
+            Voucher(envelope=one.envelope, kind=one.said.kind, key=key.name, id=key.id)
+            for one in heard
+            for key in one.keys
+        ),
+        tried=tuple(
+            Tried(
+                level=said.level, where=_where(said), torch=said.torch,
+                passed=said.passed, failed=said.failed, skipped=said.skipped,
+            )
+            for said in tests
+        ),
+        triton=tuple(dict.fromkeys(said.triton for said in tests if said.level == Level.JIT and said.triton)),
+        reports=tuple(dict.fromkeys(said.report for said in tests)),
+    )  # fmt: skip

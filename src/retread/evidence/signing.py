@@ -1,0 +1,251 @@
+"""Keys, and signed envelopes: ed25519 over DSSE, offline, with a policy's keys as the only root of trust.
+
+The envelope is DSSE 1.0.2 (https://github.com/secure-systems-lab/dsse). Its encoding is written out here, over
+``cryptography``: securesystemslib's reader takes damaged base64, insists on key ids and tells one signer at most.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from retread.doors import fs
+from retread.errors import GateError, UsageError
+from retread.records import Record
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+SECRET, PUBLIC = ".key", ".pub"
+MAKE: Final = "make a pair with 'retread key new NAME'"
+_HEADER: Final = bytes.fromhex("302a300506032b6570032100")
+"""Before the 32 bytes of a public key in its DER (RFC 8410)."""
+_FIELD: Final = 2**255 - 19
+_EIGHTH: Final = int("05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826", 16)
+_WEAK: Final = frozenset({0, 1, _FIELD - 1, _EIGHTH, _FIELD - _EIGHTH})
+"""The y of every point whose order divides 8: under such a key anybody can sign, and a row of zeros is one."""
+
+
+class Key(NamedTuple):
+    """A key pair, or its public half."""
+
+    name: str
+    id: str
+    """SHA-256 of the public key's DER, in hexadecimal."""
+    secret: bytes | None
+    """PKCS 8 DER; None where only the public half is known."""
+    public: bytes
+    """SubjectPublicKeyInfo DER."""
+
+    def __repr__(self) -> str:
+        """Return the key without its secret: it may stand in a traceback."""
+        return f"Key(name={self.name!r}, id={self.id!r}, secret={'...' if self.secret else None})"
+
+
+class _Signature(Record, frozen=True, kw_only=True):
+    keyid: str = ""
+    sig: str
+
+
+class _Envelope(Record, frozen=True, kw_only=True, rename="camel"):
+    payload: str
+    payload_type: str
+    signatures: tuple[_Signature, ...]
+
+
+def new(path: Path, name: str) -> Key:
+    """Make a key pair in the folder ``path``: ``<name>.key``, for its owner alone, and ``<name>.pub``."""
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is no name of a key", hint="use small letters, digits, '.', '_' and '-', 64 at most"
+        )
+    secret, public = path / f"{name}{SECRET}", path / f"{name}{PUBLIC}"
+    for file in (secret, public):
+        if file.exists():
+            raise UsageError(f"{file} is there already", hint="take another name; a key is never overwritten")
+    pair = Ed25519PrivateKey.generate()
+    with fs.sibling(secret) as temporary:  # which only its owner may read from the start
+        temporary.write_bytes(
+            pair.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
+        )
+    fs.write(
+        public, pair.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
+    )
+    return load(secret)
+
+
+def load(path: Path) -> Key:
+    """Return the key in ``<name>.key`` or ``<name>.pub``; GateError when it is none, or others may read a secret."""
+    if path.suffix not in {SECRET, PUBLIC}:
+        raise GateError(f"{path} is no key: its name ends with neither {SECRET} nor {PUBLIC}", hint=MAKE)
+    if not NAME.fullmatch(path.stem):
+        raise GateError(f"{path}: {path.stem!r} is no name of a key", hint="rename both halves")
+    data = _read(path)
+    if path.suffix == PUBLIC:
+        return known(path.stem, _public_der(data, path))
+    if path.stat().st_mode & 0o077:
+        raise GateError(f"{path} is a secret that others may read", hint=f"run 'chmod 600 {path}'")
+    key = _pair(data, path)
+    beside = path.with_suffix(PUBLIC)
+    if beside.exists() and _public_der(_read(beside), beside) != key.public:
+        raise GateError(f"{path} and {beside.name} beside it are not one pair", hint=MAKE)
+    return key
+
+
+def every(path: Path) -> tuple[Key, ...]:
+    """Return the keys of a folder by name, each with its secret where that is there."""
+    files = {file.stem: file for suffix in (PUBLIC, SECRET) for file in path.glob(f"*{suffix}")}
+    return tuple(load(files[name]) for name in sorted(files))
+
+
+def known(name: str, public: bytes) -> Key:
+    """Return the public key with this DER; GateError when it is no ed25519 key, or one that proves nothing."""
+    if not public.startswith(_HEADER) or len(public) != len(_HEADER) + 32:
+        raise GateError(f"key {name} is no ed25519 public key", hint=MAKE)
+    if (int.from_bytes(public[len(_HEADER) :], "little") & ~(1 << 255)) % _FIELD in _WEAK:
+        raise GateError(f"key {name} proves nothing: anybody can sign for it", hint=MAKE)
+    return Key(name, hashlib.sha256(public).hexdigest(), None, public)
+
+
+def line(key: Key) -> str:
+    """Return the public half as a policy file holds it: its DER in base64, which is the PEM's one line."""
+    return base64.b64encode(key.public).decode()
+
+
+def from_line(name: str, text: str) -> Key:
+    """Return the public key that ``line`` wrote; GateError for anything else."""
+    try:
+        public = _bytes(text)
+    except ValueError:
+        raise GateError(f"key {name} is no base64", hint="take it from 'retread key list'") from None
+    return known(name, public)
+
+
+def sign(payload: bytes, payload_type: str, key: Key) -> bytes:
+    """Return the DSSE envelope of ``payload``, JSON, signed with ``key``."""
+    from cryptography.hazmat.primitives.serialization import load_der_private_key
+
+    if key.secret is None:
+        raise GateError(f"{key.name} is a public key and cannot sign", hint=f"load {key.name}{SECRET}")
+    pair: Any = load_der_private_key(key.secret, None)
+    signature = _Signature(keyid=key.id, sig=_text(pair.sign(encoded(payload, payload_type))))
+    envelope = _Envelope(payload=_text(payload), payload_type=payload_type, signatures=(signature,))
+    return msgspec.json.encode(envelope) + b"\n"
+
+
+def verify(envelope: bytes, keys: Sequence[Key], *, name: str) -> tuple[bytes, str, tuple[str, ...]]:
+    """Return payload, payload type and the ids of those ``keys`` that signed.
+
+    GateError when none did, when it is malformed, and when a signature that names one of ``keys`` is wrong, whoever
+    else signed. Signatures that name other keys are passed over: nobody here could say whether they are right.
+    """
+    payload, said = _opened(envelope, name)
+    message = encoded(payload, said.payload_type)
+    found: dict[str, None] = {}
+    for one in said.signatures:
+        asked = [key for key in keys if one.keyid in {"", key.id}]
+        signers = [key.id for key in asked if _is_signed(message, one.sig, key, name)]
+        if one.keyid and asked and not signers:
+            raise GateError(
+                f"{name}: the signature of {asked[0].name} is wrong: the file was altered, or signed as another",
+                hint="take the file from where it was signed, or have it signed again",
+            )
+        found.update(dict.fromkeys(signers))
+    if not found:
+        raise GateError(f"{name} is signed by no key that is known here", hint=_whose(said, keys))
+    return payload, said.payload_type, tuple(found)
+
+
+def encoded(payload: bytes, payload_type: str) -> bytes:
+    """Return what is signed: DSSE's pre-authentication encoding, which binds the type to the payload."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def _opened(envelope: bytes, name: str) -> tuple[bytes, _Envelope]:
+    try:
+        said = msgspec.json.decode(envelope, type=_Envelope)
+        payload = _bytes(said.payload)
+        for one in said.signatures:
+            _bytes(one.sig)
+    except (ValueError, RecursionError) as error:  # msgspec's and base64's errors are ValueErrors
+        raise GateError(
+            f"{name} is no DSSE envelope: {error}", hint="take the file from where it was signed"
+        ) from None
+    if not said.signatures:
+        raise GateError(f"{name} is not signed at all", hint="sign it with the key of a builder or a tester")
+    return payload, said
+
+
+def _is_signed(message: bytes, signature: str, key: Key, name: str) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    raw = known(key.name, key.public).public[len(_HEADER) :]
+    with suppress(InvalidSignature):
+        Ed25519PublicKey.from_public_bytes(raw).verify(_bytes(signature), message)
+        return True
+    return False
+
+
+def _whose(said: _Envelope, keys: Sequence[Key]) -> str:
+    ids = ", ".join(one.keyid[:16] or "a key without id" for one in said.signatures)
+    names = ", ".join(f"{key.name} ({key.id[:16]})" for key in keys) or "none"
+    return f"it is signed by {ids}; known are {names}"
+
+
+def _pair(data: bytes, path: Path) -> Key:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    try:
+        pair = form.load_pem_private_key(data, None)
+    except TypeError:
+        raise GateError(f"{path} is locked with a password", hint="unlock it where it is used") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise GateError(f"{path} is no private key in PEM", hint=MAKE) from None
+    if not isinstance(pair, Ed25519PrivateKey):
+        raise GateError(f"{path} is a private key, but no ed25519 one", hint=MAKE)
+    public = pair.public_key().public_bytes(form.Encoding.DER, form.PublicFormat.SubjectPublicKeyInfo)
+    secret = pair.private_bytes(form.Encoding.DER, form.PrivateFormat.PKCS8, form.NoEncryption())
+    return known(path.stem, public)._replace(secret=secret)
+
+
+def _public_der(data: bytes, path: Path) -> bytes:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization as form
+
+    try:
+        public = form.load_pem_public_key(data)
+    except (ValueError, UnsupportedAlgorithm):
+        raise GateError(f"{path} is no public key in PEM", hint=MAKE) from None
+    return public.public_bytes(form.Encoding.DER, form.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise GateError(f"cannot read {path}: {error.strerror}", hint=MAKE) from None
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _bytes(text: str) -> bytes:
+    """Return what base64 of either alphabet says; ValueError unless it is the only way to write it."""
+    standard = text.translate({ord("-"): "+", ord("_"): "/"})
+    data = base64.b64decode(standard, validate=True)
+    if _text(data) != standard:
+        raise ValueError("base64 with stray bits")
+    return data

@@ -1,0 +1,384 @@
+"""The one door to object storage: whole objects with the headers that readers need, and a lease to change them."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import msgspec
+
+from retread.errors import PublishError, StoreError, ToolError
+from retread.index.listing import FILES
+from retread.records import Record
+
+if TYPE_CHECKING:
+    from obstore import PutMode, UpdateVersion
+    from obstore.store import ObjectStore
+
+DIGEST = "retread-sha256"
+"""The metadata of an object that holds the SHA-256 of its bytes, as they were uploaded."""
+LOCK = ".retread/lock"
+_PART = 5 << 20
+_QUICK, _LONG = timedelta(seconds=20), timedelta(seconds=60)
+_JSON = {"simple": "application/vnd.pypi.simple.v1+json"}
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json",
+    ".metadata": "text/plain; charset=utf-8",
+}
+_STATUS = re.compile(r"status code: (\d{3})|<Code>(\w{1,60})</Code>")
+_NO_KEY = ("169.254.169.254", "metadata.google.internal", "169.254.170.2")
+
+
+class Object(NamedTuple):
+    """What a listing says of an object."""
+
+    name: str
+    size: int
+
+
+class Found(NamedTuple):
+    """An object's bytes, and which state of it that was."""
+
+    data: bytes
+    mark: UpdateVersion
+
+
+class Facts(NamedTuple):
+    """What the storage says of an object without its bytes."""
+
+    size: int
+    attributes: Mapping[str, str]
+
+
+def is_bucket(address: str) -> bool:
+    """Say whether an index's address is that of a bucket."""
+    return address.startswith(("s3://", "gs://"))
+
+
+def headers(name: str) -> dict[str, str]:
+    """Return what readers must be told of an object: its type, and how long they may keep it."""
+    suffix = os.path.splitext(name)[1]  # noqa: PTH122 - a key, not a path
+    kind = _TYPES.get(suffix, "application/octet-stream")
+    hidden, file = name.startswith(".retread/"), name.startswith(f"{FILES}/")
+    if suffix == ".json" and "/simple/" in name and not (hidden or file):
+        kind = _JSON["simple"]
+    bound = file and suffix in {".whl", ".metadata"}  # evidence may change when a wheel is published again
+    keep = "no-store" if hidden else "max-age=31536000, immutable" if bound else "max-age=0, must-revalidate"
+    return {"Content-Type": kind, "Cache-Control": keep}
+
+
+class Bucket:
+    """The objects below ``s3://bucket/prefix`` or ``gs://bucket/prefix``; who may, the provider's environment says.
+
+    Every method raises StoreError, naming the object, when the storage refuses or does not answer.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        # What pages hang on is asked for briefly, so that no write arrives long after its lease.
+        self._quick, self._long = _open(self.address, _QUICK), _open(self.address, _LONG)
+
+    def list(self, prefix: str) -> Iterator[Object]:
+        """Yield every object below a folder, sorted by name."""
+        import obstore
+
+        with self._asking("list", f"{prefix}/" if prefix else ""):
+            found = [one for some in obstore.list(self._quick, prefix or None) for one in some]
+        yield from sorted(Object(one["path"], one["size"]) for one in found)
+
+    def look(self, name: str) -> Found | None:
+        """Return a small object; None where there is none."""
+        import obstore
+
+        try:
+            with self._asking("read", name):
+                got = obstore.get(self._quick, name)
+                return Found(bytes(got.bytes()), _mark(got.meta))
+        except FileNotFoundError:
+            return None
+
+    def read(self, name: str) -> bytes | None:
+        """Return the bytes of a small object; None where there is none."""
+        found = self.look(name)
+        return found.data if found else None
+
+    def facts(self, name: str) -> Facts | None:
+        """Return what is told of an object; None where there is none."""
+        import obstore
+
+        try:
+            with self._asking("read", name):
+                got = obstore.get(self._quick, name, options={"head": True})
+                return Facts(got.meta["size"], dict(got.attributes))
+        except FileNotFoundError:
+            return None
+
+    def fetch(self, name: str, path: Path) -> Facts:
+        """Write an object to a new file, part by part; StoreError where there is none."""
+        import obstore
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with path.open("xb") as stream, self._asking("read", name):
+                got = obstore.get(self._long, name)
+                size = got.meta["size"]
+                if size <= _PART:
+                    stream.write(got.bytes())
+                for start in range(0, size if size > _PART else 0, _PART):
+                    end = min(start + _PART, size)
+                    stream.write(obstore.get_range(self._long, name, start=start, end=end))
+                return Facts(size, dict(got.attributes))
+        except FileNotFoundError:
+            raise StoreError(f"{self.address}/{name} is missing") from None
+
+    def write(self, name: str, source: bytes | Path, sha256: str = "") -> None:
+        """Put an object in the place of another, whole or not at all."""
+        import obstore
+
+        attributes = {**headers(name), **({DIGEST: sha256} if sha256 else {})}
+        with self._asking("write", name):
+            if isinstance(source, bytes):
+                obstore.put(self._quick, name, source, attributes=attributes, use_multipart=False)
+            else:
+                obstore.put(
+                    self._long, name, source, attributes=attributes, chunk_size=_PART, max_concurrency=2
+                )
+
+    def create(self, name: str, data: bytes) -> UpdateVersion | None:
+        """Make an object that is not there yet; None when it is, which may be by this very call."""
+        return self._put(name, data, "create")
+
+    def swap(self, name: str, data: bytes, mark: UpdateVersion) -> UpdateVersion | None:
+        """Replace an object that is still as it was; None when it is not, which may be by this very call."""
+        return self._put(name, data, mark)
+
+    def remove(self, name: str) -> None:
+        """Remove an object, if it is there."""
+        import obstore
+
+        try:
+            with self._asking("remove", name):
+                obstore.delete(self._quick, name)
+        except FileNotFoundError:
+            pass
+
+    def _put(self, name: str, data: bytes, mode: Literal["create"] | UpdateVersion) -> UpdateVersion | None:
+        import obstore
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        wanted: PutMode = mode
+        with self._asking("write", name):
+            try:
+                done = obstore.put(
+                    self._quick, name, data, attributes=headers(name), mode=wanted, use_multipart=False
+                )
+            except (AlreadyExistsError, PreconditionError):
+                return None
+        return _mark({"e_tag": done["e_tag"], "version": done["version"]})
+
+    @contextmanager
+    def _asking(self, what: str, name: str) -> Iterator[None]:
+        """Turn what the storage answers into a StoreError; FileNotFoundError passes, but for a missing bucket."""
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, ConnectionError, TimeoutError, FileNotFoundError, PermissionError) as error:
+            text = str(error)
+            if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in text:
+                raise
+            message = f"cannot {what} {self.address}/{name}: {_reason(text)}"
+            raise StoreError(message, hint=_hint(text)) from None  # its own text may tell of keys
+
+
+class _Held(Record, frozen=True, kw_only=True):
+    """What the lock object says."""
+
+    holder: str
+    """Empty while nobody holds it."""
+    token: str
+    count: int
+    lifetime: float
+    """Seconds after which it is free when nothing is heard of the holder."""
+
+
+_FREE = _Held(holder="", token="", count=0, lifetime=0)
+
+
+class Times(NamedTuple):
+    """How long things take, in seconds. No clock is compared with another machine's."""
+
+    lifetime: float = 120
+    margin: float = 50
+    """What is left of the lifetime when the holder stops writing: longer than any small request lasts."""
+    patience: float = 900
+    """For how long a second publisher waits."""
+
+
+class Lease:
+    """The right to change an index: taken, renewed by a thread of its own, and given back."""
+
+    def __init__(self, bucket: Bucket, say: Callable[[str], None], times: Times) -> None:
+        self._bucket, self._say, self._times = bucket, say, times
+        self._told = f"{socket.gethostname()}, process {os.getpid()}"
+        self._token = secrets.token_hex(16)
+        self._count = 0
+        self._mark: UpdateVersion = {}
+        self._renewed = 0.0
+        self._lost = False
+        self._done = threading.Event()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold it; a second publisher waits for the first, and says so. PublishError when that takes too long."""
+        thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        try:
+            self._take()
+            thread.start()
+            yield
+        finally:
+            self._done.set()
+            if thread.ident:
+                thread.join()
+            self._release()
+
+    def demand(self) -> None:
+        """Raise StoreError unless it is ours for longer than a request lasts."""
+        left = self._renewed + self._times.lifetime - self._times.margin - _clock()
+        if self._lost or left < 0:
+            raise StoreError(
+                f"{self._bucket.address} could not be held: nothing more is written",
+                hint="do it again; what was decided is finished then",
+            )
+
+    def _take(self) -> None:
+        seen: UpdateVersion | None = None
+        since = begun = _clock()
+        while True:
+            start, found = _clock(), self._bucket.look(LOCK)
+            other = _held(found.data) if found else _FREE
+            if found and found.mark != seen:
+                if seen is None and other.holder:
+                    self._say(f"waiting for {other.holder}, which changes {self._bucket.address}")
+                seen, since = found.mark, start
+            if self._claim(found, other, silent=start - since):
+                return
+            if start - begun > self._times.patience:
+                what = f"{other.holder or 'somebody'} is changing {self._bucket.address}"
+                raise PublishError(what, hint="do it again when that is done")
+            self._done.wait(min(2, self._times.lifetime / 10))
+
+    def _claim(self, found: Found | None, other: _Held, *, silent: float) -> bool:
+        """Take it if it is free, or if nothing was heard of its holder for its lifetime; say whether it is ours."""
+        if found and other.token == self._token:
+            self._mark = found.mark  # by a call whose answer was lost
+            return True
+        if other.holder and silent <= other.lifetime:
+            return False
+        if other.holder:
+            self._say(f"nothing was heard of {other.holder} for {silent:.0f} s: taking over")
+        self._renewed = _clock()
+        text = self._text()
+        self._mark = (
+            self._bucket.swap(LOCK, text, found.mark) if found else self._bucket.create(LOCK, text)
+        ) or {}
+        return bool(self._mark)
+
+    def _keep(self) -> None:
+        """Renew it until it is given back; a refusal is tried again, for as long as there is time."""
+        while not self._done.wait(self._times.lifetime / 6) and not self._lost:
+            with suppress(StoreError):
+                start = _clock()
+                if mark := self._bucket.swap(LOCK, self._text(), self._mark):
+                    self._mark, self._renewed = mark, start
+                    continue
+                found = self._bucket.look(LOCK)
+                if found and _held(found.data).token == self._token:
+                    self._mark = found.mark  # of a call whose answer was lost, so it is not known when
+                else:
+                    self._lost = True
+
+    def _release(self) -> None:
+        try:
+            found = self._bucket.look(LOCK)
+            if found and _held(found.data).token == self._token:
+                self._bucket.swap(LOCK, self._text(""), found.mark)
+        except (StoreError, PublishError) as error:
+            self._say(f"{error.message}: the next change waits for {self._times.lifetime:.0f} s")
+
+    def _text(self, holder: str | None = None) -> bytes:
+        self._count += 1
+        told = self._told if holder is None else holder
+        token = self._token if told else ""
+        return msgspec.json.encode(
+            _Held(holder=told, token=token, count=self._count, lifetime=self._times.lifetime)
+        )
+
+
+def _held(data: bytes) -> _Held:
+    try:
+        return msgspec.json.decode(data, type=_Held)
+    except msgspec.DecodeError:
+        raise PublishError(f"{LOCK} is not a lock of retread's", hint="remove that object") from None
+
+
+def _clock() -> float:
+    """Return seconds that also pass while the machine sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+
+def _open(address: str, limit: timedelta) -> ObjectStore:
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.store import from_url
+    except ModuleNotFoundError:
+        hint = "pip install 'retread[bucket]'"
+        raise ToolError("an index in a bucket needs the package obstore", hint=hint) from None
+
+    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+    plain = any(os.environ.get(name, "").startswith("http://") for name in names)
+    try:
+        return from_url(
+            address,
+            client_options={"timeout": limit, "connect_timeout": timedelta(seconds=10), "allow_http": plain},
+            retry_config={"max_retries": 4, "retry_timeout": _QUICK},
+        )
+    except (BaseError, ValueError):
+        hint = "name one like s3://bucket/prefix; see docs/buckets.md for its settings"
+        raise PublishError(f"{address} is no bucket that can be opened", hint=hint) from None
+
+
+def _mark(meta: Mapping[str, object]) -> UpdateVersion:
+    """Return which state of an object was seen; storages tell it by one of two fields, or both."""
+    found: UpdateVersion = {}
+    if tag := meta.get("e_tag"):
+        found["e_tag"] = str(tag)
+    if version := meta.get("version"):
+        found["version"] = str(version)
+    return found
+
+
+def _reason(text: str) -> str:
+    """Return the status and the code of an answer, and nothing else of it."""
+    if any(place in text for place in _NO_KEY):
+        return "no credentials were found"
+    found = list(dict.fromkeys(one for pair in _STATUS.findall(text) for one in pair if one))
+    return f"the storage answers {' '.join(found)}" if found else "no answer, or one that breaks off"
+
+
+def _hint(text: str) -> str:
+    if "NoSuchBucket" in text:
+        return "make the bucket first"
+    if any(place in text for place in _NO_KEY) or re.search(r"status code: 40[13]", text):
+        return "check the credentials; they must let you list, read, write and delete objects there"
+    return "do it again when the storage answers; see docs/buckets.md"

@@ -1,0 +1,252 @@
+"""Whether an index keeps its promises: everything is read again from its bytes and held against the model."""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from html import unescape
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from msgspec import structs
+
+from retread.errors import RetreadError
+from retread.evidence import gate
+from retread.evidence.gate import Policy
+from retread.index import candidate, revisions
+from retread.index import folder as indexdir
+from retread.index.candidate import METADATA, Candidate
+from retread.index.folder import HIDDEN, SIMPLE, Action, Index
+from retread.index.listing import FILES, Hosted, Project, place
+from retread.index.pages import every
+from retread.records import Record
+
+_HREF = re.compile(r'href="([^"#]+)')
+_KNOWN = {"history.jsonl", "lock", "names", "revisions", "snapshots", "state"}
+
+
+class Checked(Record, frozen=True, kw_only=True):
+    """What a check went through, and every promise that it found broken."""
+
+    actions: int
+    projects: int
+    files: int
+    size: int
+    """Bytes of the wheels."""
+    faults: tuple[str, ...]
+
+
+class _Here(NamedTuple):
+    place: Index
+    done: tuple[Action, ...]
+    policy: Policy | None
+    scratch: Path
+
+
+def check(index: Index, scratch: Path, policy: Policy | None = None) -> Checked:
+    """Return what is wrong with an index; writers are kept out meanwhile. PublishError where there is none."""
+    with index.reading():
+        here = _Here(index, tuple(index.history()), policy, scratch)
+        faults = [*_leftovers(index), *_history(here.done)]
+        projects, files, size = 0, 0, 0
+        names = {channel: tuple(index.names(channel)) for channel in index.channels()}
+        for channel, some in names.items():
+            for name in some:
+                projects += 1
+                project = index.project(channel, name)
+                assert project
+                faults += _project(here, channel, name, project)
+                files += len(project.files)
+                size += sum(one.size for one in project.files)
+        faults += [*_lists(here, names), *_bindings(here), *_strays(here)]
+    return Checked(actions=len(here.done), projects=projects, files=files, size=size, faults=tuple(faults))
+
+
+def _leftovers(index: Index) -> Iterator[str]:
+    if index.journal.exists():
+        yield "an action was interrupted: the next change finishes it"
+    extra = set(os.listdir(index.hidden)) - _KNOWN - {"next", index.journal.name}  # noqa: PTH208
+    yield from (f"{HIDDEN}/{name} is not the index's" for name in sorted(extra))
+    if index.next.exists():
+        yield f"{HIDDEN}/next is left over: the next change removes it"
+
+
+def _history(done: tuple[Action, ...]) -> Iterator[str]:
+    for number, action in enumerate(done, start=1):
+        if action.number != number:
+            yield f"history: line {number} is action {action.number}"
+        if number > 1 and action.time <= done[number - 2].time:
+            yield f"history: action {number} is not later than the one before"
+
+
+def _project(here: _Here, channel: str, name: str, project: Project) -> Iterator[str]:
+    where = f"{channel}/{name}"
+    number = max((one.number for one in here.done if where in one.projects), default=0)
+    shot = indexdir.snapshot(number, channel, name)
+    yield from _link(here.place, indexdir.pages(channel, name), shot)
+    yield from _link(here.place, indexdir.state(channel, name), f"{shot}.json")
+    if (project.channel, project.name) != (channel, name):
+        yield f"{where}: its model is of {project.channel}/{project.name}"
+    if not number:
+        yield f"{where}: no action wrote it"
+        return
+    made = every.project(project, base=here.done[number - 1].base)
+    yield from _same(here.place.root, indexdir.pages(channel, name), made)
+    yield from _addresses(here.place.root, f"{channel}/{SIMPLE}/{name}")
+    ledger = here.place.ledger(channel, name)
+    for one in project.files:
+        yield from (f"{where}: {one.file}: {fault}" for fault in _wheel(here, project, one))
+        if one.version not in ledger.versions:
+            yield f"{where}: {one.file}: its version is not noted as published"
+        if one.uploaded > ledger.latest:
+            yield f"{where}: {one.file}: it is newer than what was published last"
+
+
+def _link(index: Index, relative: str, target: str) -> Iterator[str]:
+    path = index.root / relative
+    expected = os.path.relpath(target, Path(relative).parent)
+    if not path.is_symlink() or str(path.readlink()) != expected:
+        yield f"{relative} does not lead to {expected}"
+    elif not path.exists():
+        yield f"{relative} leads nowhere"
+
+
+def _same(root: Path, folder: str, made: Mapping[str, bytes]) -> Iterator[str]:
+    for file, data in made.items():
+        path = root / folder / file
+        try:
+            if path.read_bytes() != data:
+                yield f"{folder}/{file} is not the page that the model gives ('retread index refresh' makes it anew)"
+        except OSError:
+            yield f"{folder}/{file} is missing"
+
+
+def _addresses(root: Path, folder: str) -> Iterator[str]:
+    """Yield every address on a project's pages below which there is no file."""
+    try:
+        page = json.loads((root / folder / "index.json").read_bytes())
+        found = {one["url"] for one in page["files"]}
+        found |= {f"{one['url']}{METADATA}" for one in page["files"]}
+        html = (root / folder / "index.html").read_text("utf-8")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        yield f"{folder}: a page cannot be read: {type(error).__name__}"
+        return
+    found |= {unescape(one) for one in _HREF.findall(html)}
+    for one in sorted(found):
+        path = posixpath.normpath(posixpath.join(folder, unquote(one)))
+        if not (path.startswith(f"{FILES}/") and (root / path).is_file()):
+            yield f"{folder} names {one}, which is not there"
+
+
+def _wheel(here: _Here, project: Project, one: Hosted) -> Iterator[str]:
+    """Yield what is wrong with a wheel: it is read as if it were published again."""
+    wheel = here.place.root / place(one.file, one.sha256)
+    try:
+        with tempfile.TemporaryDirectory(dir=here.scratch) as folder:
+            found = candidate.read(wheel, Path(folder))
+        channel = revisions.parse(found.hosted.version).channel
+        sidecar = wheel.with_name(f"{one.file}{METADATA}").read_bytes()
+    except RetreadError as error:
+        yield f"{error.message}{': ' if error.faults else ''}{'; '.join(error.faults)}"
+        return
+    except OSError as error:
+        yield f"cannot read {error.filename}: {error.strerror}"
+        return
+    admitted = _admitted(here, one, found)
+    yield from admitted if isinstance(admitted, tuple) else _differing(one, admitted)
+    if (channel, found.hosted.project) != (project.channel, project.name):
+        yield f"it belongs to {channel}/{found.hosted.project}"
+    if sidecar != found.metadata:
+        yield f"the sidecar {METADATA} is not its METADATA"
+    if here.place.bound(one.file) != one.sha256:
+        yield "its name is not bound to its bytes"
+    if not one.unproven:
+        yield from found.doubts
+
+
+def _differing(one: Hosted, read: Hosted) -> Iterator[str]:
+    fields = set(Hosted.__struct_fields__) - {"uploaded", "yanked", "unproven"}
+    wrong = sorted(field for field in fields if getattr(read, field) != getattr(one, field))
+    if wrong:
+        yield f"its bytes and its evidence say otherwise of its {', '.join(wrong)}"
+
+
+def _admitted(here: _Here, one: Hosted, found: Candidate) -> Hosted | tuple[str, ...]:
+    """Return a wheel as its bytes and its evidence tell it, or what the evidence lacks.
+
+    What was tried is believed without a policy, which says whose word counts.
+    """
+    if one.unproven:
+        return found.hosted
+    if here.policy is None:
+        return structs.replace(found.hosted, tried=one.tried, triton=one.triton)
+    try:
+        admission = gate.demand(
+            here.policy,
+            found.hosted.file,
+            found.hosted.sha256,
+            capabilities=(),
+            triton=(),
+            envelopes=candidate.envelopes(found),
+        )
+    except RetreadError as error:
+        return error.faults or (error.message,)
+    return structs.replace(found.hosted, tried=admission.tried, triton=admission.triton)
+
+
+def _lists(here: _Here, names: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    index, owned = here.place, {name for some in names.values() for name in some}
+    for channel, some in names.items():
+        yield from (
+            f"{channel} does not own {name}, another channel does" for name in sorted(owned - {*some})
+        )
+        yield from _same(index.root, f"{channel}/{SIMPLE}", every.root(channel, some))
+        yield from _channel(here, channel, some)
+    if here.done:
+        yield from _same(index.root, "", every.front(sorted(names), base=here.done[-1].base))
+
+
+def _channel(here: _Here, channel: str, names: tuple[str, ...]) -> Iterator[str]:
+    """Check a channel's page for people; that of a large channel may be older than the last publish."""
+    touching = [one for one in here.done if any(name.startswith(f"{channel}/") for name in one.projects)]
+    written = [one for one in touching if channel in one.channels]
+    if not written:
+        return
+    if written[-1] is touching[-1]:
+        projects = [project for name in names if (project := here.place.project(channel, name))]
+        made = every.channel(channel, projects, base=written[-1].base)
+        yield from _same(here.place.root, channel, made)
+    elif not (here.place.root / channel / "index.html").is_file():
+        yield f"{channel}/index.html is missing"
+
+
+def _bindings(here: _Here) -> Iterator[str]:
+    published = [action for action in here.done if action.action == "publish"]
+    for file, sha256 in sorted({(one.file, one.sha256) for action in published for one in action.files}):
+        if here.place.bound(file) != sha256:
+            yield f"{file} was published with sha256 {sha256}, but is not bound to it"
+
+
+def _strays(here: _Here) -> Iterator[str]:
+    """Yield what lies among the files that no action put there, or that should be gone."""
+    alive: set[tuple[str, str]] = set()
+    for action in here.done:
+        touched = {(one.file, one.sha256) for one in action.files}
+        alive = alive | touched if action.action == "publish" else alive
+        alive = alive - touched if action.action == "remove" else alive
+    homes = {place(file, sha256).rpartition("/")[0] for file, sha256 in alive}
+    files = here.place.root / FILES
+    for folder in sorted(files.glob("*/*")):
+        if str(folder.relative_to(here.place.root)) not in homes:
+            yield f"{folder.relative_to(here.place.root)} is not the index's"
+    for file, sha256 in sorted(alive):
+        if not (here.place.root / place(file, sha256)).is_file():
+            yield f"{place(file, sha256)} is missing"
+    for number in sorted(os.listdir(here.place.hidden / "snapshots")):  # noqa: PTH208
+        if not number.isdecimal() or not 1 <= int(number) <= len(here.done):
+            yield f"{HIDDEN}/snapshots/{number} is of no action"

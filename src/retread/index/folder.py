@@ -1,0 +1,333 @@
+"""The folder of an index: what lies where, one writer at a time, and a change that happens whole or not at all.
+
+A change is built as a tree ``.retread/next`` that mirrors the index, links included. The journal is its commit point:
+before it stands, ``next`` is rubbish; from then on every file of it is only moved to its place, wheels before links
+before lists, which the next writer goes on with if this one is killed. So readers see an old page or a new one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from retread.doors import durable
+from retread.errors import PublishError, StoreError
+from retread.index.listing import FILES, Project
+from retread.index.revisions import EMPTY, Ledger
+from retread.records import Record, Sha256
+
+R = TypeVar("R", bound=Record)
+HIDDEN = ".retread"
+SIMPLE = "simple"
+PAGES = ("index.html", "index.json", "page.html")
+CHANNEL = re.compile(r"cu\d+")
+_HINT = "see what 'retread index check' says, and put the folder back from a copy"
+_BLOCK = 1 << 16
+
+
+class Touched(Record, frozen=True, kw_only=True):
+    """A wheel that an action is about."""
+
+    file: str
+    sha256: Sha256
+
+
+class Action(Record, frozen=True, kw_only=True):
+    """One change of an index, a line of its history."""
+
+    number: int
+    time: str
+    """UTC, as PEP 700 writes it."""
+    action: str
+    """``publish``, ``yank``, ``unyank``, ``remove``, ``rollback`` or ``refresh``."""
+    reason: str
+    base: str
+    """The address of the index as consumers write it, which the pages of this action name."""
+    files: tuple[Touched, ...]
+    projects: tuple[str, ...]
+    """``cu128/demo`` for each page that was written."""
+    channels: tuple[str, ...]
+    """Those whose own pages were written."""
+
+
+class _Journal(Record, frozen=True, kw_only=True):
+    action: Action
+    gone: tuple[str, ...]
+    """Folders that are removed once no page names them."""
+
+
+class Index:
+    """An index on disk. Whatever changes it holds ``writing()``; what is read without is whole, but may be old."""
+
+    def __init__(self, root: Path, say: Callable[[str], None] = lambda _: None) -> None:
+        self.root = Path(os.path.realpath(root))
+        self.hidden = self.root / HIDDEN
+        self.next = self.hidden / "next"
+        self.journal = self.hidden / "journal.json"
+        self._history = self.hidden / "history.jsonl"
+        self.say = say
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever published here."""
+        with durable.disk_errors(self.root):
+            return self._history.is_file()
+
+    # What it says.
+
+    def channels(self) -> tuple[str, ...]:
+        """Return the channels, sorted."""
+        return tuple(name for name in _names(self.hidden / "state") if CHANNEL.fullmatch(name))
+
+    def names(self, channel: str) -> Iterator[str]:
+        """Yield the names that a channel owns, sorted."""
+        return (name.removesuffix(".json") for name in _names(self.hidden / "state" / channel))
+
+    def owns(self, channel: str, name: str) -> bool:
+        """Say whether a channel owns a name."""
+        return os.path.lexists(self.root / state(channel, name))
+
+    def project(self, channel: str, name: str) -> Project | None:
+        """Return what a channel lists of a project; None for a name that it does not own."""
+        return read(self.root / state(channel, name), Project)
+
+    def at(self, number: int, channel: str, name: str) -> Project | None:
+        """Return what action ``number`` made of a project."""
+        return read(self.root / f"{snapshot(number, channel, name)}.json", Project)
+
+    def ledger(self, channel: str, name: str) -> Ledger:
+        """Return what a channel ever published of a project."""
+        return read(self.root / ledger(channel, name), Ledger) or EMPTY
+
+    def bound(self, file: str) -> str:
+        """Return the SHA-256 that a file name is bound to for ever, or nothing."""
+        try:
+            return (self.root / binding(file)).read_text("ascii")
+        except FileNotFoundError:
+            return ""
+
+    def history(self) -> Iterator[Action]:
+        """Yield every action, the first one first; a line that is not finished is none."""
+        with suppress(FileNotFoundError), self._history.open("rb") as stream:
+            for line in stream:
+                if line.endswith(b"\n"):
+                    yield _decode(line, Action, self._history)
+
+    def last(self) -> Action | None:
+        """Return the last action; it is read from the end, whatever stands before."""
+        try:
+            data, _ = self._tail()
+        except FileNotFoundError:
+            return None
+        return _decode(data, Action, self._history) if data else None
+
+    def _tail(self) -> tuple[bytes, int]:
+        """Return the last finished line of the history, and where it ends."""
+        with self._history.open("rb") as stream:
+            size = at = stream.seek(0, os.SEEK_END)
+            data = b""
+            while at and data.count(b"\n") < 2:
+                start = max(0, at - _BLOCK)
+                stream.seek(start)
+                data, at = stream.read(at - start) + data, start
+        finished = data[: data.rfind(b"\n") + 1]
+        return finished[finished.rfind(b"\n", 0, -1) + 1 :], size - len(data) + len(finished)
+
+    # Who writes.
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the index for a change; what an earlier one left is finished or removed first.
+
+        StoreError for a disk that refuses, PublishError for an index that is not sound.
+        """
+        with durable.disk_errors(self.root):
+            self._demand_folder(self.hidden)
+            durable.folder(self.hidden)
+            with self._locked():
+                self._recover()
+                try:
+                    yield
+                finally:
+                    if not self.journal.exists():
+                        durable.remove(self.next)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Keep writers out while it is looked at; PublishError where there is no index."""
+        if not self.exists:
+            raise PublishError(f"{self.root} holds no index", hint="'retread publish' makes one")
+        with ExitStack() as stack:
+            with suppress(FileNotFoundError):  # a copy need not have it
+                lock = stack.enter_context((self.hidden / "lock").open("rb"))
+                fcntl.flock(lock, fcntl.LOCK_SH)
+            yield
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.hidden / "lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.say(f"waiting for another process that changes {self.root}")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _recover(self) -> None:
+        if found := read(self.journal, _Journal):
+            self.say(f"finishing action {found.action.number}, which was interrupted")
+            self._apply(found)
+        for path in (self.next, self.journal.with_name(f"{self.journal.name}.new")):
+            durable.remove(path)
+
+    # How it is written.
+
+    def commit(self, action: Action, gone: Iterable[str] = ()) -> None:
+        """Make what lies in ``next`` the index; ``gone`` are folders that no page names any more."""
+        durable.folder(self.next)
+        staged = self._staged()
+        self._demand_way(staged)
+        for path in {self.next, *(parent for one in staged for parent in self._above(one))}:
+            durable.sync(path)
+        journal = _Journal(action=action, gone=tuple(gone))
+        durable.replace(self.journal, msgspec.json.encode(journal))
+        try:
+            self._apply(journal)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {error.filename or self.root}: {error.strerror}",
+                hint=f"action {action.number} is decided: the next change finishes it, once the disk lets it",
+            ) from None
+
+    def _apply(self, journal: _Journal) -> None:
+        """Move everything to its place; done again, it goes on where it was."""
+        stages = {one: _stage(one, self.next / one) for one in self._staged()}
+        for stage in range(3):
+            batch = [one for one in stages if stages[one] == stage]
+            for one in batch:
+                durable.move(self.next / one, self.root / one)
+            for folder in {parent for one in batch for parent in self._homes(one)}:
+                durable.sync(folder)
+        for path in journal.gone:
+            durable.remove(self.root / path)
+        self._note(journal.action)
+        durable.remove(self.next)
+        durable.remove(self.journal)
+        durable.sync(self.hidden)
+
+    def _note(self, action: Action) -> None:
+        line, end = self._tail() if self._history.exists() else (b"", 0)
+        if not line or _decode(line, Action, self._history).number < action.number:
+            durable.append(self._history, msgspec.json.encode(action) + b"\n", after=end)
+
+    def _staged(self) -> list[str]:
+        found = []
+        for folder, folders, files in os.walk(self.next):
+            links = [name for name in folders if (Path(folder) / name).is_symlink()]
+            found += [str((Path(folder) / name).relative_to(self.next)) for name in (*files, *links)]
+        return sorted(found)
+
+    def _above(self, relative: str) -> Iterator[Path]:
+        """Yield the folders of ``next`` that a staged file lies in."""
+        return (self.next / parent for parent in Path(relative).parents)
+
+    def _homes(self, relative: str) -> Iterator[Path]:
+        """Yield the folders of the index whose entries a moved file may have changed."""
+        return (self.root / parent for parent in Path(relative).parents)
+
+    def _demand_way(self, staged: Iterable[str]) -> None:
+        """Raise PublishError unless everything can be moved to its place: what is decided must not fail."""
+        disk = self.hidden.stat().st_dev
+        folders = {folder for one in staged for folder in self._homes(one)}
+        for folder in sorted(folders):
+            self._demand_folder(folder)
+            if folder.exists():
+                _demand_writable(folder, disk)
+        for one in staged:
+            place, link = self.root / one, (self.next / one).is_symlink()
+            foreign = not self.exists or place.is_symlink() != link or (not link and place.is_dir())
+            if os.path.lexists(place) and foreign:
+                raise _in_the_way(place)
+
+    def _demand_folder(self, path: Path) -> None:
+        if path != self.root and path.is_symlink():
+            raise _in_the_way(path)
+        if os.path.lexists(path) and not path.is_dir():
+            raise _in_the_way(path)
+
+
+def state(channel: str, name: str) -> str:
+    """Return where the index says what a channel lists of a project: a link into a snapshot."""
+    return f"{HIDDEN}/state/{channel}/{name}.json"
+
+
+def ledger(channel: str, name: str) -> str:
+    """Return where the index notes which revisions a channel ever published of a project."""
+    return f"{HIDDEN}/revisions/{channel}/{name}.json"
+
+
+def snapshot(number: int, channel: str, name: str) -> str:
+    """Return where the pages lie that action ``number`` made of a project; beside them, with .json, their model."""
+    return f"{HIDDEN}/snapshots/{number}/{channel}/{name}"
+
+
+def pages(channel: str, name: str) -> str:
+    """Return where readers find a project: a link to a snapshot's pages."""
+    return f"{channel}/{SIMPLE}/{name}"
+
+
+def binding(file: str) -> str:
+    """Return where the index notes what a file name is bound to."""
+    return f"{HIDDEN}/names/{hashlib.sha256(file.encode()).hexdigest()[:2]}/{file}"
+
+
+def read(path: Path, kind: type[R]) -> R | None:
+    """Return the record in a file, or None where there is no file; PublishError for one that is damaged."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return _decode(data, kind, path)
+
+
+def _decode(data: bytes, kind: type[R], path: Path) -> R:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError as error:
+        raise PublishError(f"{path} is damaged: {error}", hint=_HINT) from None
+
+
+def _names(path: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(path))  # noqa: PTH208 - a Path for each of thousands takes three times as long
+    except FileNotFoundError:
+        return []
+
+
+def _stage(relative: str, path: Path) -> int:
+    """Return when a file is moved: what pages name, then the links to pages, then what names projects."""
+    if relative.startswith((f"{FILES}/", f"{HIDDEN}/")) and not path.is_symlink():
+        return 0
+    return 1 if path.is_symlink() else 2
+
+
+def _demand_writable(folder: Path, disk: int) -> None:
+    if folder.stat().st_dev != disk:
+        hint = "an index is one disk's: mount that disk at the index itself"
+        raise PublishError(f"{folder} is another disk than its index", hint=hint)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        hint = "use a folder that you may write to"
+        raise StoreError(f"cannot write {folder}: no permission", hint=hint)
+
+
+def _in_the_way(path: Path) -> PublishError:
+    kind = "a link" if path.is_symlink() else "a folder" if path.is_dir() else "a file"
+    return PublishError(f"{path} is in the way: {kind} that retread did not make", hint="move it away")

@@ -1,0 +1,69 @@
+"""What a private index lists: channels, projects, files, each with all that a page says of it."""
+
+from __future__ import annotations
+
+from retread.arch import Arch
+from retread.records import PatchStatement, Record, Sha256
+
+FILES = "files"
+"""The folder of an index below which every wheel lies, as ``files/<2 digits>/<sha256>/<name>``."""
+
+
+class Tried(Record, frozen=True, kw_only=True):
+    """What one smoke run found: which level, where, and how many cases."""
+
+    level: str
+    where: str
+    """``NVIDIA H200, 9.0``, or ``Triton 3.6.0`` for the jit level; empty for static."""
+    torch: str
+    passed: int
+    failed: int
+    skipped: int
+
+
+class Hosted(Record, frozen=True, kw_only=True):
+    """One wheel as the index lists it."""
+
+    file: str
+    sha256: Sha256
+    size: int
+    project: str
+    """Normalised."""
+    version: str
+    uploaded: str
+    """When it was published, UTC, as PEP 700 writes it: ``2026-11-22T10:00:00.000000Z``."""
+    requires_python: str
+    metadata_sha256: Sha256
+    """Of the sidecar ``<file>.metadata``, which is the wheel's METADATA."""
+    yanked: str | None
+    """The reason for which it was yanked; None while it is not."""
+    unproven: str
+    """The reason for which it was let in without evidence; empty for one that is proven."""
+    sidecars: tuple[str, ...]
+    """Names of the evidence files beside it: ``<file>.provenance.dsse.json`` and the like."""
+    cuda: str
+    torch: str
+    """Range, like ``>=2.10``."""
+    triton: tuple[str, ...]
+    """Versions under which the jit level passed."""
+    lane: str
+    commit: str
+    libraries: dict[str, tuple[Arch, ...]]
+    """Library -> architectures for which every module of it has native code."""
+    patches: tuple[PatchStatement, ...]
+    tried: tuple[Tried, ...]
+
+
+class Project(Record, frozen=True, kw_only=True):
+    """A name that a channel owns, with its files; without files its page is empty, so that nothing falls through."""
+
+    channel: str
+    """``cu128``."""
+    name: str
+    """Normalised."""
+    files: tuple[Hosted, ...]
+
+
+def place(file: str, sha256: str) -> str:
+    """Return where a file lies below the index: its name under its digest."""
+    return f"{FILES}/{sha256[:2]}/{sha256}/{file}"

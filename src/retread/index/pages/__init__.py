@@ -1,0 +1,1 @@
+"""What an index shows to installers and to people."""

@@ -1,0 +1,282 @@
+"""The pages of an index for people: what each wheel holds, why, and how it was tried. Pure: records in, bytes out.
+
+They need nothing else, no network and no script; the channel's filter is there only where scripts run.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+import re
+import shlex
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import Version
+
+from retread import arch, units
+from retread.arch import Arch
+from retread.index.listing import Hosted, Project
+from retread.index.pages import simple
+from retread.records import PatchStatement
+from retread.text import markup
+
+_DEVICES: Final = tuple(sorted((one for one in arch.FIRST_CUDA if not arch.parts(one)[2]), key=arch.sort_key))
+"""Capabilities that GPUs have; those with a suffix are of code alone."""
+
+_RELEASE: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})+")
+
+
+class Evidence(NamedTuple):
+    """A file beside the wheel that bears witness to it."""
+
+    kind: str
+    """What tells it from the others: ``test-static.dsse.json``."""
+    address: str
+
+
+class Wheel(NamedTuple):
+    """A wheel as its project's page shows it."""
+
+    one: Hosted
+    address: str
+    evidence: list[Evidence]
+    patches: tuple[PatchStatement, ...]
+    """Empty when its release says them for all its wheels."""
+
+
+class Note(NamedTuple):
+    """What speaks against some wheels of a release."""
+
+    kind: str
+    """``yanked`` or ``unproven``."""
+    reason: str
+    wheels: int
+
+
+class Release(NamedTuple):
+    """All wheels of a version."""
+
+    version: str
+    patches: tuple[PatchStatement, ...]
+    """Those that all of its wheels share; empty when they differ."""
+    wheels: list[Wheel]
+    notes: list[Note]
+
+
+class Advice(NamedTuple):
+    """What to copy in order to install one wheel from this index and from nowhere else."""
+
+    version: str
+    unproven: str
+    torch: str
+    pip: str
+    settings: str
+    """Of uv, for pyproject.toml."""
+    uv: str
+    poetry: str
+
+
+class Reach(NamedTuple):
+    """An architecture that a release has code for; ``everywhere`` unless some library of it lacks it."""
+
+    name: Arch
+    everywhere: bool
+
+
+class Row(NamedTuple):
+    """A release as its channel's page shows it, and the words that the filter compares."""
+
+    project: str
+    release: Release
+    cuda: list[str]
+    torch: list[str]
+    triton: list[str]
+    reach: list[Reach]
+    tried: list[str]
+    """Where its GPU level ran without a failure."""
+    admits: list[str]
+    """Those of the torch versions on offer that its range allows."""
+    runs: tuple[Arch, ...]
+    """Capabilities of the GPUs that its machine code runs on."""
+
+
+def project_page(project: Project, *, base: str) -> bytes:
+    """Return a project's page: lines to copy, then every wheel with what it holds, the newest version first."""
+    return _render(
+        "project.html",
+        project=project,
+        address=_simple(project.channel, base),
+        advice=_advice(project, base),
+        releases=_releases(project),
+    )
+
+
+def channel_page(channel: str, projects: Sequence[Project], *, base: str) -> bytes:
+    """Return a channel's page: every release of every project, by name, the newest version first."""
+    ordered = sorted(projects, key=lambda one: one.name)
+    offered = _offered(ordered)
+    rows = [_row(project.name, release, offered) for project in ordered for release in _releases(project)]
+    choices = {
+        "torch": [one for one in reversed(offered) if any(one in row.admits for row in rows)],
+        "cuda": sorted({one for row in rows for one in row.cuda}, key=_natural, reverse=True),
+        "gpu": [one for one in _DEVICES if any(one in row.runs for row in rows)],
+    }
+    return _render(
+        "channel.html",
+        channel=channel,
+        address=_simple(channel, base),
+        rows=rows,
+        empty=[project.name for project in ordered if not project.files],
+        choices=choices,
+    )
+
+
+def front_page(channels: Sequence[str], *, base: str) -> bytes:
+    """Return the page of the whole index: its channels, the newest CUDA first."""
+    ordered = sorted(set(channels), key=_natural, reverse=True)
+    return _render("front.html", channels=[(one, _cuda(one), _simple(one, base)) for one in ordered])
+
+
+def _render(template: str, **view: Any) -> bytes:
+    filters = (("size", units.size), ("csp_digest", _csp_digest), ("moment", _moment))
+    return markup.render(template, filters, **view).encode()
+
+
+def _csp_digest(script: str) -> str:
+    """Return how a content security policy names a script that it allows."""
+    return f"sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def _moment(uploaded: str) -> str:
+    """Return a time of PEP 700 as people read it: 2026-11-22 10:00 UTC."""
+    return f"{uploaded[:16].replace('T', ' ')} UTC"
+
+
+def _simple(channel: str, base: str) -> str:
+    return f"{base.rstrip('/')}/{channel}/simple/"
+
+
+def _cuda(channel: str) -> str:
+    """Return the CUDA version of a channel's name, 12.8 of cu128; empty for another kind of name."""
+    match = re.fullmatch(r"cu([0-9]+)([0-9])", channel)
+    return f"{match[1]}.{match[2]}" if match else ""
+
+
+def _natural(text: str) -> tuple[list[tuple[int, str]], str]:
+    """Return what texts with numbers in them are sorted by, so that 12.10 comes after 12.9."""
+    parts = re.split(r"([0-9]+)", text)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], text
+
+
+def _releases(project: Project) -> list[Release]:
+    files = sorted(project.files, key=lambda one: one.file)
+    files.sort(key=lambda one: simple.order(one.version), reverse=True)
+    groups = itertools.groupby(files, key=lambda one: one.version)
+    return [_release(version, list(wheels)) for version, wheels in groups]
+
+
+def _release(version: str, files: list[Hosted]) -> Release:
+    same = all(one.patches == files[0].patches for one in files)
+    wheels = [
+        Wheel(
+            one=one,
+            address=simple.address(one.file, one.sha256),
+            evidence=[
+                Evidence(name.removeprefix(f"{one.file}."), simple.address(name, one.sha256))
+                for name in one.sidecars
+            ],
+            patches=() if same else one.patches,
+        )
+        for one in files
+    ]
+    return Release(version, files[0].patches if same else (), wheels, _notes(files))
+
+
+def _notes(files: list[Hosted]) -> list[Note]:
+    yanked = Counter(one.yanked for one in files if one.yanked is not None)
+    unproven = Counter(one.unproven for one in files if one.unproven)
+    counted = (("yanked", yanked), ("unproven", unproven))
+    return [Note(kind, reason, count) for kind, found in counted for reason, count in found.items()]
+
+
+def _advice(project: Project, base: str) -> Advice | None:
+    """Return the lines for the newest version, preferring what is proven and final; None when all is yanked."""
+    usable = [one for one in project.files if one.yanked is None]
+    if not usable:
+        return None
+    best = max(usable, key=_merit)
+    source, address = f"retread-{project.channel}", _simple(project.channel, base)
+    wanted = shlex.quote(f"{best.project}=={best.version}")
+    add = f"poetry source add --priority=explicit {shlex.quote(source)} {shlex.quote(address)}"
+    return Advice(
+        version=best.version,
+        unproven=best.unproven,
+        torch=best.torch,
+        pip=f"pip install --index-url {shlex.quote(address)} {wanted}",
+        settings=_settings(best.project, source, address),
+        uv=f"uv add {wanted}",
+        poetry=f"{add}\npoetry add --source {shlex.quote(source)} {wanted}",
+    )
+
+
+def _merit(one: Hosted) -> tuple[bool, bool, tuple[Version, str], str]:
+    key = simple.order(one.version)
+    return not one.unproven, not key[0].is_prerelease, key, one.file
+
+
+def _settings(project: str, source: str, address: str) -> str:
+    # A JSON string is a TOML string, too.
+    name, url = json.dumps(source), json.dumps(address)
+    index = f"[[tool.uv.index]]\nname = {name}\nurl = {url}\nexplicit = true\n"
+    return f"{index}\n[tool.uv.sources]\n{project} = {{ index = {name} }}"
+
+
+def _row(name: str, release: Release, offered: tuple[str, ...]) -> Row:
+    files = [wheel.one for wheel in release.wheels]
+    libraries = [set(code) for one in files for code in one.libraries.values()]
+    found = tuple(sorted(set().union(*libraries), key=arch.sort_key))
+    tried = {
+        run.where
+        for one in files
+        for run in one.tried
+        if run.level == "gpu" and run.passed and not run.failed
+    }
+    return Row(
+        project=name,
+        release=release,
+        cuda=sorted({one.cuda for one in files}, key=_natural),
+        torch=sorted({one.torch for one in files}, key=_natural),
+        triton=sorted({version for one in files for version in one.triton}, key=_natural),
+        reach=[Reach(one, all(one in code for code in libraries)) for one in found],
+        tried=sorted(tried),
+        admits=sorted({one for file in files for one in _admitted(file.torch, offered)}, key=_natural),
+        runs=_devices(found),
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _devices(found: tuple[Arch, ...]) -> tuple[Arch, ...]:
+    return tuple(device for device in _DEVICES if any(arch.runs(code, device) for code in found))
+
+
+def _offered(projects: Iterable[Project]) -> tuple[str, ...]:
+    """Return the torch versions that ranges and tests name, ascending: what a reader can choose from."""
+    files = [one for project in projects for one in project.files]
+    texts = {one.torch for one in files} | {run.torch for one in files for run in one.tried}
+    named = (Version(found) for text in sorted(texts) for found in _RELEASE.findall(text))
+    return tuple(map(str, sorted(dict.fromkeys(named))))
+
+
+@functools.lru_cache(maxsize=1024)
+def _admitted(text: str, offered: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of some versions that a range allows; none for a text that is no range."""
+    try:
+        return tuple(SpecifierSet(text).filter(offered, prereleases=True))
+    except InvalidSpecifier:
+        return ()

@@ -1,0 +1,109 @@
+"""Which revisions of a release were ever published, and of which patches: a higher number is another set of them. Pure.
+
+A resolver takes the highest revision. So a lower one would be published for nobody, and two that differ in nothing
+would make people install again for nothing. What was published once is bound for ever, also after it was removed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from msgspec import structs
+from packaging.version import Version
+
+from retread.arch import Arch
+from retread.errors import PublishError
+from retread.records import Record, Sha256, Statement
+
+_LOCAL = re.compile(r"(cu\d+)\.(\d+)")
+
+
+class Release(NamedTuple):
+    """A version of ours, in parts: ``0.0.35+cu128.2``."""
+
+    upstream: str
+    channel: str
+    revision: int
+
+
+class PatchSet(Record, frozen=True, kw_only=True):
+    """What a revision stands for."""
+
+    series: tuple[Sha256, ...]
+    commit: str
+    lane: str
+    architectures: tuple[Arch, ...]
+
+
+class Ledger(Record, frozen=True, kw_only=True):
+    """What a channel ever published of a project."""
+
+    latest: str
+    """The newest upload time that was given out: the next is later, whatever the clock says."""
+    versions: dict[str, PatchSet | None]
+    """None for a wheel that does not say what it was made of."""
+
+
+EMPTY = Ledger(latest="", versions={})
+
+
+def parse(version: str) -> Release:
+    """Return the parts of a version; PublishError for one that belongs to no channel."""
+    found = Version(version)
+    match = _LOCAL.fullmatch(found.local or "")
+    if not match:
+        raise PublishError(
+            f"version {version} belongs to no channel: it is not like 1.2+cu128.1",
+            hint="give the wheel a local version of CUDA and revision; 'retread build' does",
+        )
+    return Release(found.public, match[1], int(match[2]))
+
+
+def patch_set(said: Statement | None) -> PatchSet | None:
+    """Return what a wheel says it was made of."""
+    if said is None:
+        return None
+    return PatchSet(
+        series=tuple(patch.sha256 for patch in said.series),
+        commit=said.commit,
+        lane=said.lane,
+        architectures=said.promise.architectures,
+    )
+
+
+def fault(ledger: Ledger, version: str, patches: PatchSet | None) -> str:
+    """Say why ``version`` cannot be published of ``patches``, or return nothing."""
+    new = parse(version)
+    peers = {
+        old.revision: ledger.versions[name] for name in ledger.versions if _is_peer(old := parse(name), new)
+    }
+    if not peers:
+        return ""
+    highest = max(peers)
+    if new.revision in peers:
+        differing = _difference(peers[new.revision], patches)
+        return f"{version} is bound to another {differing}: use revision {highest + 1}" if differing else ""
+    if new.revision < highest:
+        return f"revision {highest} of {new.upstream} is published already: use revision {highest + 1}"
+    if patches is not None and not _difference(peers[highest], patches):
+        return f"revision {highest} has the same patches, commit, lane and architectures: publish that one"
+    return ""
+
+
+def with_version(ledger: Ledger, version: str, patches: PatchSet | None, uploaded: str) -> Ledger:
+    """Return the ledger after ``version`` was published."""
+    versions = {**ledger.versions, version: patches}
+    return structs.replace(ledger, versions=versions, latest=max(ledger.latest, uploaded))
+
+
+def _is_peer(old: Release, new: Release) -> bool:
+    return (old.upstream, old.channel) == (new.upstream, new.channel)
+
+
+def _difference(old: PatchSet | None, new: PatchSet | None) -> str:
+    """Say in what two sets differ; nothing when they are the same."""
+    if old is None or new is None:
+        return "" if old is new else "origin (one of the two has no statement)"
+    fields = [name for name in PatchSet.__struct_fields__ if getattr(old, name) != getattr(new, name)]
+    return " and ".join(fields)

@@ -1,9 +1,0 @@
-"""What Python runs when it is given a kit."""
-
-from __future__ import annotations
-
-import sys
-
-from retread.inside.smoke.program import main
-
-sys.exit(main(sys.argv[0]))

@@ -1,0 +1,1 @@
+"""Pins of other tools: lock files and requirements."""

@@ -1,0 +1,66 @@
+"""One pinned version of a project, and how files that pin spell digests, addresses and versions. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote
+
+from packaging.version import InvalidVersion, Version
+
+from retread.records import Record, Sha256
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Locked(Record, frozen=True, kw_only=True):
+    """One version of a project that a lock file or an environment holds."""
+
+    project: str
+    """Normalised."""
+    version: str
+    """Normalised; empty where the file does not say it, as of a Git checkout."""
+    sha256s: tuple[Sha256, ...] = ()
+    """Of every file that the lock allows; empty when it names none."""
+    files: tuple[str, ...] = ()
+    """Names of these files, where the lock says them; not always as many as ``sha256s``."""
+    source: str = ""
+    """The index, or the file's own address, without user and password; empty where the lock does not say it."""
+
+
+def digests(stated: Iterable[str]) -> tuple[Sha256, ...]:
+    """Return the SHA-256 among ``algorithm:digits``, each once; ValueError for one that is none."""
+    found: dict[Sha256, None] = {}
+    for one in stated:
+        algorithm, _, digits = one.lower().partition(":")
+        if algorithm == "sha256":
+            if not _SHA256.fullmatch(digits):
+                raise ValueError(f"{digits!r} is not a sha256")
+            found[Sha256(digits)] = None
+    return tuple(found)
+
+
+def spelled(version: str) -> str:
+    """Return a version normalised, or as it is: an environment may hold what no index would take."""
+    try:
+        return str(Version(version))
+    except InvalidVersion:
+        return version
+
+
+def plain(address: str) -> str:
+    """Return an address without what may be secret: user, password, query."""
+    scheme, separator, rest = _bare(address).partition("://")
+    if not separator:
+        return scheme
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def file_name(address: str) -> str:
+    """Return the file name at the end of an address or a path."""
+    return unquote(_bare(address).replace("\\", "/").rpartition("/")[2])
+
+
+def _bare(address: str) -> str:
+    return re.split(r"[?#]", address, maxsplit=1)[0]

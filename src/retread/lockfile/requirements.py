@@ -1,0 +1,135 @@
+"""The lines of a requirements.txt that pins, as pip reads them. Pure.
+
+Source: pip's "Requirements file format", tried against pip 26.3.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
+
+from retread.lockfile.pin import Locked, digests, file_name, plain, spelled
+
+_PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*===?", re.MULTILINE)
+_DIRECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*@")
+_PLACE = re.compile(r"\.|[^\s;]*[/\\]|[^\s;]+\.(whl|zip|tar\.gz)($|[\s;#])")
+_COMMENT = re.compile(r"(^|\s+)#.*")
+_MAIN_INDEX = {"-i", "--index-url"}
+_MORE = {"-r", "--requirement"}
+_VALUED = _MAIN_INDEX | _MORE | {
+    "--extra-index-url", "-c", "--constraint", "-e", "--editable", "-f", "--find-links", "--no-binary",
+    "--only-binary", "--trusted-host", "--use-feature", "--uploaded-prior-to", "--config-settings",
+    "--global-option", "--hash",
+}  # fmt: skip
+_BARE = {"--no-index", "--pre", "--prefer-binary", "--require-hashes"}
+
+
+class _Option(NamedTuple):
+    name: str
+    value: str
+
+
+def pins_something(text: str) -> bool:
+    """Say whether a text has a line like ``name==version``."""
+    return _PINNED.search(text) is not None
+
+
+def read(text: str) -> tuple[list[Locked], list[str]]:
+    """Return what the lines pin, and every fault; folders of the user's own, editable or not, are passed over.
+
+    A line that is not pinned, an option that is not known and a line that asks for another file are faults: they may
+    bring in what this file does not say.
+    """
+    found, faults, options = [], [], list[_Option]()
+    for number, line in _logical_lines(text):
+        try:
+            if line.startswith("-"):
+                options += _options(line)
+            elif (one := _requirement(line)) is not None:
+                found.append(one)
+        except ValueError as error:
+            faults.append(f"line {number}: {str(error).partition(chr(10))[0]}")
+    source = _only_index(options)
+    return [msgspec.structs.replace(one, source=one.source or source) for one in found], faults
+
+
+def _only_index(options: Sequence[_Option]) -> str:
+    """Return the index that everything comes from; nothing when there may be several."""
+    main = [option.value for option in options if option.name in _MAIN_INDEX]
+    several = any(option.name == "--extra-index-url" for option in options)
+    return plain(main[-1]) if main and not several else ""
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (number of the first line, text) with continued lines joined, without comments and empty lines.
+
+    As with pip, a comment that ends in a backslash does not continue: it would hide the line behind it.
+    """
+    parts: list[str] = []
+    start = 1
+    for number, line in enumerate([*text.splitlines(), ""], start=1):
+        start = start if parts else number
+        goes_on = line.endswith("\\") and not _COMMENT.match(line)
+        parts.append(line[:-1] if goes_on else f" {line}" if _COMMENT.match(line) else line)
+        if not goes_on:
+            whole = _COMMENT.sub("", "".join(parts)).strip()
+            parts = []
+            if whole:
+                yield start, whole
+
+
+def _options(line: str) -> list[_Option]:
+    """Return the options of a line with their values; ValueError for one that is not known or wants another file."""
+    words, found = shlex.split(line), []
+    while words:
+        name, equals, value = words.pop(0).partition("=")
+        if name[:2] in _VALUED and name[2:]:  # like -rmore.txt
+            name, equals, value = name[:2], "=", f"{name[2:]}{equals}{value}"
+        if name in _VALUED and not equals:
+            value = words.pop(0) if words else ""
+        if name not in _VALUED | _BARE:
+            raise ValueError(f"{name} is no option that retread knows")
+        if name in _MORE:
+            raise ValueError(f"what {value} asks for is not in this file; one file has to hold all of it")
+        found.append(_Option(name, value))
+    return found
+
+
+def _requirement(line: str) -> Locked | None:
+    asked_for, *rest = re.split(r"\s+(?=-)", line, maxsplit=1)
+    stated = [option.value for option in _options(" ".join(rest)) if option.name == "--hash"]
+    if not _DIRECT.match(asked_for) and _PLACE.match(asked_for):
+        return _file_at(asked_for.partition(" ")[0], stated)
+    asked = Requirement(asked_for)
+    if asked.url:
+        return _file_at(asked.url, stated, asked.name)
+    pins = [one.version for one in asked.specifier if one.operator in {"==", "==="}]
+    if not pins or pins[0].endswith(".*"):
+        raise ValueError(f"{asked_for} is not pinned with ==")
+    return Locked(
+        project=str(canonicalize_name(asked.name)), version=spelled(pins[0]), sha256s=digests(stated)
+    )
+
+
+def _file_at(address: str, stated: Sequence[str], project: str = "") -> Locked | None:
+    """Return the file at an address or a path; None for a folder that nobody named."""
+    file, version = file_name(address), ""
+    if file.endswith((".whl", ".tar.gz", ".zip")):
+        parsed = parse_wheel_filename(file)[:2] if file.endswith(".whl") else parse_sdist_filename(file)
+        project, version = project or parsed[0], str(parsed[1])
+    if not project:
+        return None
+    in_address = re.findall(r"[#&]sha256=([^&]*)", address)
+    return Locked(
+        project=str(canonicalize_name(project)),
+        version=version,
+        sha256s=digests([*stated, *(f"sha256:{one}" for one in in_address)]),
+        files=(file,) if version else (),
+        source=plain(address),
+    )

@@ -1,0 +1,1 @@
+"""What a maintainer writes: recipes, series, toolchains, proofs; and what is planned of it."""

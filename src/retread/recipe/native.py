@@ -1,0 +1,73 @@
+"""Native inputs: which files of a patched tree can change compiled code, and what compiled code was made of. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
+
+from retread.recipe.model import Recipe, Target, native_glob
+from retread.records import Change, ChangeKind
+
+
+def is_native(change: Change, recipe: Recipe, files: Mapping[str, str]) -> bool:
+    """Say whether a change of the series has to be compiled in: a native input, or a file in a folder that is new.
+
+    Only the build can say whether it packs a new folder, so such a file belongs to what is built.
+    """
+    if native_glob(change.path, recipe.native_inputs):
+        return True
+    if change.kind is not ChangeKind.ADD:
+        return False
+    folder = str(PurePosixPath(change.path).parent)
+    return not any(str(PurePosixPath(path).parent) == folder for path in files)
+
+
+def tree(files: Mapping[str, str], changes: Iterable[Change], blobs: Mapping[str, str]) -> dict[str, str]:
+    """Return path -> blob id of the tree that is compiled: ``files`` with ``changes``, whose blob ids are ``blobs``."""
+    found = dict(files)
+    for change in changes:
+        if change.kind is ChangeKind.DELETE:
+            found.pop(change.path, None)
+        else:
+            found[change.path] = blobs[change.path]
+    return dict(sorted(found.items()))
+
+
+def inputs(files: Mapping[str, str], recipe: Recipe) -> dict[str, str]:
+    """Return path -> blob id of every native input of a tree."""
+    return {path: blob for path, blob in files.items() if native_glob(path, recipe.native_inputs)}
+
+
+def uncovered(read: Iterable[str], files: Mapping[str, str], recipe: Recipe) -> list[str]:
+    """Return the files of the tree that compilers or the build read although no native input names them, sorted."""
+    return sorted({one for one in read if one in files and not native_glob(one, recipe.native_inputs)})
+
+
+def dependencies(depfile: str) -> Iterator[str]:
+    r"""Yield every prerequisite of a depfile, as compilers write it for make (``\ `` is a space, ``$$`` a dollar)."""
+    for line in re.sub(r"\\\r?\n", " ", depfile).splitlines():
+        _, colon, wanted = line.partition(": ")
+        for word in re.findall(r"(?:\\.|\S)+", wanted if colon else ""):
+            yield re.sub(r"(\\*)\1\\([ \t])|\\([#:])", r"\1\2\3", word).replace("$$", "$")
+
+
+def torch_list(target: Target) -> str:
+    """Return the architectures as TORCH_CUDA_ARCH_LIST wants them: ``9.0;10.0;12.0+PTX``."""
+    return ";".join(f"{one}+PTX" if one in target.ptx else one for one in target.architectures)
+
+
+def environment(recipe: Recipe, target: Target, *, cuda_home: str, site_packages: str) -> dict[str, str]:
+    """Return the variables that the recipe gives a build, with every placeholder replaced."""
+    assert target.build is not None
+    values = {
+        "version": recipe.version,
+        "architectures": " ".join(target.architectures),
+        "torch-architectures": torch_list(target),
+        "cuda-home": cuda_home,
+        "site-packages": site_packages,
+    }
+    return {
+        name: re.sub(r"\{([^{}]*)\}", lambda found: values[found[1]], value)
+        for name, value in sorted(target.build.environment.items())
+    }

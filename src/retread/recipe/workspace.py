@@ -1,0 +1,133 @@
+"""A folder with recipes/ and patches/: where the maintainer's files lie, and how they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from retread.errors import RecipeError, SourceError, UsageError
+from retread.recipe import model as recipe
+from retread.recipe import proof, series
+from retread.recipe.model import Recipe, Toolchain
+from retread.recipe.proof import Proof
+from retread.recipe.series import Patch
+from retread.strict import near_miss
+
+
+class Loaded(NamedTuple):
+    """A recipe with everything that stands beside it."""
+
+    root: Path
+    recipe: Recipe
+    patches: tuple[Patch, ...]
+    files: Mapping[str, bytes]
+    """The series folder: name -> bytes."""
+    proofs: Mapping[str, bytes]
+    """Commit -> bytes of its proof, for those commits of the pin that have one."""
+    toolchains: Mapping[str, Toolchain]
+    locks: Mapping[str, bytes]
+    """Target -> lock of its build environment, for those that have one."""
+
+    def parsed_proofs(self) -> dict[str, Proof]:
+        """Return the proofs, each recomputed from its listing; SourceError for one of another commit."""
+        found = {}
+        for commit, data in self.proofs.items():
+            found[commit] = proof.parse(data, name=f"proof of {commit[:12]}")
+            if found[commit].commit != commit:
+                raise SourceError(
+                    f"proof of {commit[:12]}: it proves {found[commit].commit}, the recipe pins {commit}",
+                    hint="make the listing of the pinned commit (docs/recipes.md says how)",
+                )
+        return found
+
+
+def find_root(start: Path) -> Path:
+    """Return the nearest folder, from ``start`` upwards, that holds recipes/."""
+    for folder in (start, *start.parents):
+        if (folder / "recipes").is_dir():
+            return folder
+    raise UsageError(
+        f"there is no folder recipes/ in {start} or above", hint="go to a clone of retread, or use --root"
+    )
+
+
+def recipes(root: Path) -> list[str]:
+    """Return the names of all recipes."""
+    return sorted(path.stem for path in (root / "recipes").glob("*.toml"))
+
+
+def load(root: Path, name: str) -> Loaded:
+    """Read the recipe ``name`` (or a path to it), its series, proofs and toolchains."""
+    path = Path(name) if name.endswith(".toml") else root / "recipes" / f"{name}.toml"
+    if not path.is_file():
+        known = recipes(root)
+        raise UsageError(
+            f"there is no recipe {name!r}{near_miss(name, known)}",
+            hint=f"recipes here: {', '.join(known) or 'none'}",
+        )
+    found = recipe.parse_recipe(path.read_bytes(), name=path.stem)
+    folder = root / "patches" / found.project / found.version
+    files = {item.name: item.read_bytes() for item in sorted(folder.glob("*")) if item.is_file()}
+    patches = series.parse_series(files, where=f"{folder.relative_to(root)}")
+    return Loaded(
+        root=root,
+        recipe=found,
+        patches=patches,
+        files=files,
+        proofs=_proofs(root, found),
+        toolchains=_toolchains(root, found),
+        locks=_locks(root, found),
+    )
+
+
+def lock_path(root: Path, recipe: str, target: str) -> Path:
+    """Return where the lock of a target's build environment lies."""
+    return root / "recipes" / "locks" / f"{recipe}-{target}.txt"
+
+
+def _locks(root: Path, found: Recipe) -> dict[str, bytes]:
+    paths = {target: lock_path(root, found.name, target) for target in found.targets}
+    return {target: path.read_bytes() for target, path in paths.items() if path.is_file()}
+
+
+def _proofs(root: Path, found: Recipe) -> dict[str, bytes]:
+    folder = root / "recipes" / "commits"
+    pins = [(found.pin.repository, found.pin.commit)]
+    pins += [(submodule.repository, submodule.commit) for submodule in found.pin.submodules]
+    proofs = {}
+    for repository, commit in pins:
+        name = repository.rstrip("/").rpartition("/")[2].removesuffix(".git")
+        path = folder / f"{name}-{commit[:12]}.tree"
+        if path.is_file():
+            proofs[commit] = path.read_bytes()
+    return proofs
+
+
+def load_toolchain(root: Path, name: str) -> Toolchain:
+    """Read ``recipes/toolchains/<name>.toml``."""
+    path = root / "recipes" / "toolchains" / f"{name}.toml"
+    if not path.is_file():
+        raise RecipeError(f"there is no toolchain {name!r}{near_miss(name, toolchains(root))}")
+    return recipe.parse_toolchain(path.read_bytes(), name=name)
+
+
+def toolchains(root: Path) -> list[str]:
+    """Return the names of all toolchains."""
+    return sorted(path.stem for path in (root / "recipes" / "toolchains").glob("*.toml"))
+
+
+def _toolchains(root: Path, found: Recipe) -> dict[str, Toolchain]:
+    loaded: dict[str, Toolchain] = {}
+    for key, target in found.targets.items():
+        if not target.toolchain or target.toolchain in loaded:
+            continue
+        toolchain = load_toolchain(root, target.toolchain)
+        if toolchain.cuda != target.cuda:
+            raise RecipeError(
+                f"{found.name}: targets.{key} is for CUDA {target.cuda}, "
+                f"toolchain {toolchain.name} is {toolchain.cuda}",
+                hint="code is assembled with exactly the CUDA release that the target names",
+            )
+        loaded[target.toolchain] = toolchain
+    return loaded

@@ -1,0 +1,309 @@
+"""The order of a smoke test: kit, environments, levels, audit, one report; what lies beside a wheel as evidence."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from packaging.requirements import Requirement
+from packaging.tags import sys_tags
+from packaging.utils import canonicalize_name
+
+from retread.audit import audit as auditing
+from retread.build import statement
+from retread.doors import fs
+from retread.doors.machine import Machine, download
+from retread.doors.net import download as net
+from retread.doors.store import Kind, digest
+from retread.environment import host
+from retread.environment import venv as environment
+from retread.errors import EvidenceError, HostError, UsageError
+from retread.recipe import workspace
+from retread.recipe.plan import choose_target
+from retread.recipe.trial import Trial
+from retread.recipe.workspace import Loaded
+from retread.records import AuditReport, Promise, Record, Sha256, WheelFacts
+from retread.smoke import kit
+from retread.smoke import launch as stage
+from retread.smoke import reading as reports
+from retread.smoke.launch import Options
+from retread.smoke.report import Level, Run, SmokeReport
+from retread.units import size
+from retread.wheel import contents
+
+EVERY = (Level.STATIC, Level.JIT, Level.GPU)
+AUDIT = ".audit.json"
+SMOKE = ".smoke-*.json"
+
+
+class Subject(NamedTuple):
+    """A wheel to be tried: what it holds, what is promised of it, and the recipe that says how it is tried."""
+
+    wheel: Path
+    facts: WheelFacts
+    promise: Promise
+    loaded: Loaded
+    target: str
+
+    @property
+    def trial(self) -> Trial:
+        """Under what it is tried; UsageError when the recipe does not say."""
+        found = self.loaded.recipe.targets[self.target].smoke
+        if found is None:
+            raise UsageError(
+                f"recipe {self.loaded.recipe.name} does not say how the wheels of {self.target} are tried",
+                hint=f"add a table targets.{self.target}.smoke (docs/smoke.md)",
+            )
+        return found
+
+
+class Request(NamedTuple):
+    """What a user asks of a smoke test."""
+
+    levels: tuple[Level, ...] = ()
+    """Empty: every level that can run here."""
+    only: str = "*"
+    python: str = ""
+    """A Python whose environment has torch; empty: retread makes one."""
+    host: str = ""
+    """Another machine, by ssh; ``python`` is one of its own then."""
+    any_torch: bool = False
+
+    def options(self, *levels: Level, paths: tuple[Path, ...] = ()) -> Options:
+        """Return what the kit is told for some of the levels."""
+        return Options(levels, self.only, self.any_torch, paths)
+
+
+class Evidence(Record, frozen=True, kw_only=True):
+    """All that is known of a wheel: the audit and the smoke reports that lie beside it, each bound to its sha256."""
+
+    wheel: str
+    sha256: Sha256
+    audit: AuditReport | None
+    reports: tuple[SmokeReport, ...]
+
+
+def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scratch: Path) -> Subject:
+    """Return the wheel with the recipe that it names, or the one that is asked for."""
+    facts, _ = contents.examine(wheel, scratch)
+    said = facts.statement
+    if said and not recipe:
+        loaded = workspace.load(root, said.recipe)
+        return Subject(
+            wheel, facts, said.promise, loaded, choose_target(loaded.recipe, target or said.target)
+        )
+    if not recipe:
+        raise UsageError(
+            f"{wheel.name} does not say which recipe made it", hint="name one: --recipe, --target"
+        )
+    loaded = workspace.load(root, recipe)
+    name = choose_target(loaded.recipe, target)
+    promise = statement.promise(loaded.recipe, loaded.recipe.targets[name], facts.version)
+    return Subject(wheel, facts, promise, loaded, name)
+
+
+def make_kit(machine: Machine, tried: Subject, path: Path) -> None:
+    """Write the kit of a wheel to ``path``; the small wheels that it needs come from the store or the index."""
+    trial, recipe = tried.trial, tried.loaded.recipe
+    programs = kit.suites(recipe, tried.loaded.root)
+    runtime = tuple(download(machine, one.package, one.file, one.sha256) for one in trial.runtime)
+    with machine.console.step(f"pack the kit of {tried.wheel.name}") as step:
+        kit.write(
+            path,
+            tried.wheel,
+            tried.facts,
+            tried.promise,
+            recipe=recipe,
+            target=tried.target,
+            programs=programs,
+            runtime=runtime,
+        )
+        step.detail = size(path.stat().st_size)
+
+
+def run(machine: Machine, tried: Subject, request: Request, scratch: Path) -> SmokeReport:
+    """Try a wheel on every level that is asked for and return one report."""
+    path = scratch / "kit.pyz"
+    make_kit(machine, tried, path)
+    report = reports.joined(list(_parts(machine, tried, request, path)))
+    if Level.STATIC not in (request.levels or EVERY) or request.only != "*":
+        return report
+    clock = time.monotonic()
+    audit = auditing.judge(tried.facts, promise=tried.promise, target=tried.target)
+    seconds = time.monotonic() - clock
+    runs = [reports.audited(one, audit, seconds) if one.level is Level.STATIC else one for one in report.runs]
+    return reports.sealed(report, runs)
+
+
+def _parts(machine: Machine, tried: Subject, request: Request, path: Path) -> Iterator[SmokeReport]:
+    """Run the kit once in each environment that the levels need."""
+    here, heard = machine.environment, machine.console.say
+    options = request.options(*request.levels)
+    if request.host:
+        python = request.python or "python3"
+        yield stage.run_there(path, request.host, python, options, environment=here, heard=heard)
+    elif request.python:
+        yield stage.run(path, request.python, options, environment=here, heard=heard)
+    else:
+        yield from _here(machine, tried, request, path)
+
+
+def _here(machine: Machine, tried: Subject, request: Request, path: Path) -> Iterator[SmokeReport]:
+    """Run every level on this machine, in environments that retread makes."""
+    levels, trial = request.levels or EVERY, tried.trial
+    if Level.JIT in request.levels and not trial.triton:
+        raise UsageError(
+            f"recipe {tried.loaded.recipe.name} names no Triton under which {tried.target} is tried",
+            hint=f"add triton to targets.{tried.target}.smoke, or name an environment that has it (--python)",
+        )
+    python = _interpreter(machine, tried)
+    torch = f"torch=={trial.torch}"
+    first: SmokeReport | None = None
+
+    def run(options: Options, torch: str) -> SmokeReport:
+        venv = _environment(machine, python, torch, *_others(tried))
+        return stage.run(
+            path, venv / "bin" / "python", options, environment=machine.environment, heard=machine.console.say
+        )
+
+    def with_triton(level: Level, version: str) -> SmokeReport:
+        place = _packages(_environment(machine, python, f"triton=={version}", alone=True))
+        return run(request.options(level, paths=(place,)), torch)
+
+    if Level.STATIC in levels:
+        first = (
+            with_triton(Level.STATIC, trial.triton[0])
+            if trial.triton
+            else run(request.options(Level.STATIC), torch)
+        )
+        yield first
+    for version in trial.triton if Level.JIT in levels else ():
+        first = with_triton(Level.JIT, version)
+        yield first
+    if Level.GPU not in levels:
+        return
+    if host.has_gpu():
+        yield run(request.options(Level.GPU), f"{torch},!={trial.torch}+cpu")
+    elif request.levels or first is None:
+        raise HostError(
+            "the gpu level cannot run here: there is no NVIDIA driver",
+            hint="'retread kit' packs the test for another machine; --ssh HOST runs it there",
+        )
+    else:
+        machine.console.say("    gpu: not run: there is no NVIDIA driver here")
+        yield _unable(first, tried, "there is no NVIDIA driver here")
+
+
+def _unable(other: SmokeReport, tried: Subject, why: str) -> SmokeReport:
+    run = Run(
+        level=Level.GPU,
+        started=int(time.time()),
+        seconds=0.0,
+        surroundings=other.runs[0].surroundings,
+        cases=(),
+        untouched=tuple(tried.facts.libraries),
+        unable=why,
+    )
+    return msgspec.structs.replace(other, runs=(run,))
+
+
+def _others(tried: Subject) -> list[str]:
+    """Return what the wheel requires beside torch and what the kit brings."""
+    brought = {"torch", *(canonicalize_name(one.package) for one in tried.trial.runtime)}
+    found = [Requirement(text) for text in tried.facts.requires]
+    return [
+        f"{one.name}{one.specifier}"
+        for one in found
+        if canonicalize_name(one.name) not in brought
+        and (not one.marker or one.marker.evaluate({"extra": ""}))
+    ]
+
+
+def _interpreter(machine: Machine, tried: Subject) -> str:
+    """Return a Python that can install the wheel: retread's own, or another of this machine."""
+    if not {str(tag) for tag in sys_tags()}.isdisjoint(tried.facts.tags):
+        return sys.executable
+    numbers = [match for tag in tried.facts.tags if (match := re.match(r"(?:cp|py)3(\d+)", tag))]
+    if not numbers:
+        raise HostError(
+            f"{tried.facts.file} is for {', '.join(tried.facts.tags)}; retread knows no such Python"
+        )
+    return host.find_python(f"3.{numbers[0][1]}", machine.environment)
+
+
+def _environment(machine: Machine, python: str, *requires: str, alone: bool = False) -> Path:
+    """Return an environment with what is required, made when the store has none."""
+    key = digest("trial", python, sys.version, requires, alone)
+
+    def build(into: Path) -> None:
+        cache = machine.store.root / "uv" / key
+        with machine.console.step(f"install {' '.join(requires)}"):
+            environment.gather(
+                requires,
+                python,
+                into,
+                cache=cache,
+                settings=net.settings(machine.environment),
+                environment=machine.environment,
+                alone=alone,
+            )
+        fs.remove(cache)
+
+    return machine.store.make(Kind.ENVIRONMENTS, key, build) / environment.VENV
+
+
+def _packages(venv: Path) -> Path:
+    return next((venv / "lib").glob("python3*/site-packages"))
+
+
+def keep(report: SmokeReport, wheel: Path) -> Path:
+    """Put a report beside its wheel, in the place of the last one of the same levels and GPU; return where."""
+    place = wheel.with_name(reports.file_name(report))
+    fs.write(place, reports.write(report))
+    return place
+
+
+def attach(path: Path, out: Path) -> Path:
+    """Put the report of a kit beside the wheel that it tried, which lies under ``out``; return where.
+
+    EvidenceError for a report that was edited, or is of another wheel.
+    """
+    report = reports.parse(path.read_bytes(), name=path.name)
+    reports.demand_whole(report, name=path.name)
+    wheel = out / report.wheel
+    if not wheel.is_file():
+        raise UsageError(
+            f"there is no {wheel}, of which {path.name} is a report", hint="name its folder: --out"
+        )
+    reports.demand_of(report, str(wheel), fs.sha256(wheel), name=path.name)
+    return keep(report, wheel)
+
+
+def evidence(wheel: Path) -> Evidence:
+    """Return all that lies beside a wheel as its evidence; EvidenceError for what is of another wheel."""
+    sha256 = fs.sha256(wheel)
+    audit, beside = None, wheel.with_name(wheel.name + AUDIT)
+    if beside.is_file():
+        audit = _audit(beside)
+        if audit.sha256 != sha256:
+            raise EvidenceError(
+                f"{beside} is the audit of another wheel", hint="audit this one, or build it again"
+            )
+    found = []
+    for path in sorted(wheel.parent.glob(wheel.name.replace("[", "[[]") + SMOKE)):
+        report = reports.parse(path.read_bytes(), name=path.name)
+        reports.demand_of(report, str(wheel), sha256, name=path.name)
+        found.append(report)
+    return Evidence(wheel=wheel.name, sha256=sha256, audit=audit, reports=tuple(found))
+
+
+def _audit(path: Path) -> AuditReport:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=AuditReport)
+    except msgspec.DecodeError as error:
+        raise EvidenceError(f"{path} is not an audit's report: {error}") from None

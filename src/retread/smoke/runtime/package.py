@@ -1,0 +1,101 @@
+"""The suite of every wheel: it installed whole, every module imports, its programs answer. Needs no GPU."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from retread.smoke.runtime import harness
+else:
+    import harness
+
+SETTING = harness.setting()
+SITE = SETTING["site"]
+
+
+def _record() -> list[tuple[str, str, str]]:
+    """Return the rows of the installed RECORD of the wheel under test: path, digest, size."""
+    wanted = SETTING["wheel"].split("-")[0].lower()
+    for name in os.listdir(SITE):
+        if name.endswith(".dist-info") and name.split("-")[0].lower() == wanted:
+            with open(os.path.join(SITE, name, "RECORD"), encoding="utf-8", newline="") as stream:
+                return [(path, digest, size) for path, digest, size in csv.reader(stream)]
+    raise AssertionError(f"{SETTING['wheel']} left no .dist-info")
+
+
+def modules() -> Iterator[str]:
+    """Yield the names of the wheel's modules."""
+    for path, _, _ in _record():
+        stem, suffix = os.path.splitext(path)
+        parts = stem.split("/")
+        if suffix == ".py" and all(part.isidentifier() for part in parts) and parts[-1] != "__main__":
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def installed() -> dict[str, int]:
+    """Every file of RECORD lies there with its bytes, and all of them below the package's own names."""
+    rows, programs = _record(), os.path.join(os.path.relpath(SETTING["scripts"], SITE), "")
+    tops = {path.split("/")[0]: path for path, _, _ in rows if not path.startswith(programs)}
+    for path, digest, size in rows:
+        if not digest:
+            continue
+        with open(os.path.join(SITE, path), "rb") as stream:
+            data = stream.read()
+        kind, _, value = digest.partition("=")
+        found = base64.urlsafe_b64encode(hashlib.new(kind, data).digest()).rstrip(b"=").decode()
+        assert (found, len(data)) == (value, int(size)), f"{path} is not what RECORD says"
+    name = SETTING["wheel"].split("-")[0]
+    foreign = [top for top in tops if top != name and not top.endswith((".dist-info", ".libs"))]
+    assert not foreign, f"files outside of the package: {', '.join(map(tops.get, foreign))}"  # type: ignore[arg-type]
+    return {"files": len(rows)}
+
+
+def imports(module: str) -> None:
+    """Import a module, which has to be the wheel's; what the recipe names may fail."""
+    try:
+        found = importlib.import_module(module)
+    except BaseException as error:
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        for pattern, reason in SETTING["imports"].items():
+            if fnmatchcase(module, pattern):
+                raise harness.Skip(f"{reason} ({said})") from None
+        raise AssertionError(f"import {module}: {said}") from error
+    path = found.__file__ or ""
+    assert os.path.realpath(path).startswith(os.path.join(SITE, "")), f"{module} comes from {path}"
+
+
+def answers(command: str) -> None:
+    """Run a program of the wheel, which has to end with 0."""
+    words = command.split()
+    line = (
+        [sys.executable, *words]
+        if words[0] == "-m"
+        else [os.path.join(SETTING["scripts"], words[0]), *words[1:]]
+    )
+    done = subprocess.run(line, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, (
+        f"{command} ended with {done.returncode}: {(done.stderr or done.stdout)[-2000:]}"
+    )
+
+
+if SITE:
+    harness.case("package/installed", level="static")(installed)
+    for one in modules():
+        harness.case(f"package/import/{one}", level="static", module=one)(imports)
+    scripts = [f"{name} --help" for name in sorted(os.listdir(SETTING["scripts"]))]
+    for one in [*scripts, *SETTING["commands"]]:
+        harness.case(f"package/program/{one.removeprefix('-m ')}", level="static", alone=True, command=one)(
+            answers
+        )
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,263 @@
+"""The program of a kit: which levels can run here, what became of every case, the report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import site
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from retread.canonical import digest
+from retread.smoke.runtime import Refusal, place, surroundings
+from retread.smoke.runtime.place import Folder, Kit
+from retread.smoke.runtime.runner import AGAIN, Suite, Table, matching
+
+LEVELS = ("static", "jit", "gpu")
+FAILED = 16
+INTERRUPTED = 130
+
+
+def main(path: str, arguments: Sequence[str] | None = None) -> int:
+    """Run the kit at ``path`` and return the exit code: 0, 16 a case failed, 17 a changed kit, 18 an unfit machine."""
+    options = _options(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        kit = Kit(path)
+        if options.wheel:
+            kit.take(options.wheel)
+        if not kit.manifest["wheel"]:
+            raise Refusal(place.CHANGED, "this kit holds no wheel; name the one to try: --wheel FILE")
+        if why := place.fits(kit.manifest["wheel"]):
+            raise Refusal(surroundings.UNFIT, why)
+        with tempfile.TemporaryDirectory(prefix="retread-smoke-") as root:
+            report = _report(kit, place.lay_out(kit, os.path.realpath(root)), options)
+    except Refusal as refusal:
+        print(f"smoke: {refusal}", file=sys.stderr)
+        return refusal.code
+    except KeyboardInterrupt:
+        print("smoke: interrupted; there is no report", file=sys.stderr)
+        return INTERRUPTED
+    _write(options.json, report)
+    return 0 if report["ok"] else FAILED
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    folder = os.path.dirname(options.json) or "."
+    if options.json != "-" and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+        parser.error(f"--json {options.json}: no file can be written there")  # now, not after an hour
+    options.level = [level for level in LEVELS if level in (options.level or ())]
+    return options
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kit.pyz",
+        description="Try a wheel on this machine; nothing outside a temporary folder is written.",
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", required=True, help="where the report goes; - is standard output"
+    )
+    parser.add_argument(
+        "--level", action="append", choices=LEVELS, help="default: all that this machine can run"
+    )
+    parser.add_argument(
+        "--only", metavar="PATTERN", default="*", help="cases whose id matches, like 'attention/*'"
+    )
+    parser.add_argument(
+        "--any-torch", action="store_true", help="also under a torch that the wheel is not made for"
+    )
+    parser.add_argument("--wheel", metavar="FILE", help="of a kit that holds none: the wheel to try")
+    parser.add_argument(
+        "--path",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="packages that come before the installed ones",
+    )
+    return parser
+
+
+def _report(kit: Kit, folder: Folder, options: argparse.Namespace) -> Table:
+    wheel = kit.manifest
+    environment = _environment(folder, options.path)
+    found = surroundings.probe(environment, wheel["requires"])
+    outside = _judged(wheel, found, any_torch=options.any_torch)
+    _say(
+        f"{wheel['wheel']} under Python {found['python']}, torch {found['torch']}, Triton {found['triton'] or 'none'}"
+    )
+    for gpu in found["gpus"]:
+        _say(f"  {gpu['name']}, compute capability {gpu['capability']}, {gpu['free'] / 2**30:.0f} GiB free")
+    runs = []
+    for level in options.level or LEVELS:
+        why = _unable(level, found, wheel["cuda"])
+        if why and options.level:
+            raise Refusal(surroundings.UNFIT, f"the {level} level cannot run here: {why}")
+        runs.append(_run(kit, folder, level, environment, why=why, only=options.only))
+        runs[-1]["surroundings"] = {**_known(found), "outside": outside}
+    cases = [case for run in runs for case in run["cases"]]
+    about = {name: wheel[name] for name in ("wheel", "sha256", "project", "version", "recipe", "target")}
+    ok = bool(cases) and not any(case["outcome"] == "failed" for case in cases)
+    report = {"schema": 1, **about, "kit": kit.digest, "ok": ok, "only": options.only, "runs": runs}
+    return {**report, "digest": digest(report)}
+
+
+def _judged(wheel: Mapping[str, Any], found: Table, *, any_torch: bool) -> str:
+    """Raise Refusal when the wheel cannot be tried under what was found; return what was allowed all the same."""
+    if not found["torch"]:
+        raise Refusal(
+            surroundings.UNFIT,
+            f"there is no torch for {sys.executable}; the wheel needs torch{wheel['torch']}",
+        )
+    missing = surroundings.lacking(wheel["requires"], found["packages"])
+    if missing:
+        raise Refusal(
+            surroundings.UNFIT, f"{sys.executable} lacks what the wheel requires: {', '.join(missing)}"
+        )
+    outside = surroundings.outside(found["torch"], wheel["wheel"], wheel["torch"])
+    if outside and not any_torch:
+        raise Refusal(
+            surroundings.UNFIT, f"{outside}; --any-torch tries it all the same, and the report says so"
+        )
+    return outside
+
+
+def _unable(level: str, found: Table, cuda: str) -> str:
+    if level == "jit" and not found["triton"]:
+        return "there is no Triton"
+    return surroundings.unfit_for_gpu(found, cuda) if level == "gpu" else ""
+
+
+def _known(found: Table) -> Table:
+    return {name: value for name, value in found.items() if name != "busy"}
+
+
+def _run(
+    kit: Kit, folder: Folder, level: str, environment: Mapping[str, str], *, why: str, only: str
+) -> Table:
+    """Run one level of every suite and return its table, without the surroundings."""
+    began, clock = int(time.time()), time.monotonic()
+    cases: list[Table] = []
+    if why:
+        _say(f"{level}: not run: {why}")
+    else:
+        said = {**kit.manifest, "site": folder.site, "scripts": folder.scripts, "level": level}
+        path = os.path.join(folder.root, f"{level}.json")
+        with open(path, "w", encoding="utf-8") as stream:
+            json.dump(said, stream)
+        for name in kit.manifest["suites"]:
+            suite = Suite(
+                os.path.join(folder.suites, name), {**environment, "RETREAD_SMOKE": path}, folder.empty["cwd"]
+            )
+            cases += _suite(suite, level, only, kit.manifest["libraries"])
+        if level == "static" and only == "*":
+            cases.append(_undisturbed(folder))
+    touched = {library for case in cases if case["outcome"] != "skipped" for library in case["libraries"]}
+    untouched = [name for name in kit.manifest["libraries"] if name not in touched]
+    seconds = round(time.monotonic() - clock, 2)
+    return {
+        "level": level, "started": began, "seconds": seconds, "cases": cases, "untouched": untouched, "unable": why
+    }  # fmt: skip
+
+
+def _suite(suite: Suite, level: str, only: str, libraries: Sequence[str]) -> list[Table]:
+    clock = time.monotonic()
+    listed, failed = suite.cases(level)
+    wanted = {one["case"]: one for one in matching(listed, only)}
+    done: list[Table] = [failed] if failed else []
+    workers = min(len(wanted), os.cpu_count() or 1) if level == "jit" else 1
+    suite.run(list(wanted.values()), workers=workers, ended=_telling(done))
+    failed_for = {
+        one["reason"]: one for one in reversed(done) if one["outcome"] == "failed" and one["id"] in wanted
+    }
+    for one in [*failed_for.values()][-AGAIN:] if level == "gpu" else ():
+        suite.again(wanted[one["id"]], one)
+    for one in done:
+        one["libraries"] = [name for name in one["libraries"] if name in libraries]
+        one.update(_placeless(one, os.path.dirname(suite.folder)))
+    order = {name: index for index, name in enumerate(wanted)}
+    done.sort(key=lambda one: order.get(one["id"], -1))
+    if done:
+        counts = {
+            what: sum(one["outcome"] == what for one in done) for what in ("passed", "failed", "skipped")
+        }
+        text = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+        _say(f"{level}: {suite.name}: {text}  {time.monotonic() - clock:.1f} s")
+    return done
+
+
+def _placeless(value: Any, root: str) -> Any:
+    """Return what a case said without the folders of this machine: a report travels."""
+    if isinstance(value, dict):
+        return {name: _placeless(one, root) for name, one in value.items()}
+    if not isinstance(value, str):
+        return value
+    for where, name in ((root, "KIT"), (sys.prefix, "PYTHON"), (sys.base_prefix, "PYTHON")):
+        value = value.replace(where + os.sep, name + os.sep)
+    return value
+
+
+def _telling(done: list[Table]) -> Callable[[Table], None]:
+    """Return what keeps each result, and says each failure at once."""
+
+    def ended(one: Table) -> None:
+        done.append(one)
+        if one["outcome"] == "failed":
+            _say(f"  failed: {one['id']}: {one['reason']}")
+
+    return ended
+
+
+def _undisturbed(folder: Folder) -> Table:
+    """Return the case that holds when installing and importing wrote nothing outside of the package."""
+    left = folder.left()
+    reason = f"written outside of the package: {', '.join(left[:10])}" if left else ""
+    fault = {"type": "Written", "message": reason, "where": "", "kernel": "", "stack": "\n".join(left)}
+    return {
+        "id": "package/undisturbed", "suite": "package", "outcome": "failed" if left else "passed", "seconds": 0.0,
+        "reason": reason, "note": "", "numbers": {}, "libraries": [], "fault": fault if left else None, "again": None,
+    }  # fmt: skip
+
+
+def _environment(folder: Folder, paths: Sequence[str]) -> dict[str, str]:
+    """Return the caller's environment with the wheel before all else, and every cache in the test's own folder."""
+    env = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONSTARTUP"}}
+    before = [*(os.path.realpath(path) for path in paths), folder.site, os.environ.get("PYTHONPATH", "")]
+    caches = {
+        name: os.path.join(folder.caches, name)
+        for name in (
+            "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "CUDA_CACHE_PATH", "XDG_CACHE_HOME"
+        )
+    }  # fmt: skip
+    return {
+        **env,
+        **caches,
+        "PYTHONPATH": os.pathsep.join(path for path in before if path),
+        "PYTHONUSERBASE": site.getuserbase(),
+        "HOME": folder.empty["home"],
+        "TMPDIR": folder.empty["tmp"],
+    }
+
+
+def _write(path: str, report: Table) -> None:
+    text = json.dumps(report, indent=1) + "\n"
+    if path == "-":
+        sys.stdout.write(text)
+        return
+    partial = f"{path}.partial"
+    with open(partial, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    os.replace(partial, path)
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # whoever listened has gone; the report is what counts
+        print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,183 @@
+"""Stage *patch*: the whole series on the pinned tree, or nothing.
+
+Only the files that the series touches are copied and patched, by ``git apply``, which knows no fuzz and leaves no
+reject files. The result is the difference: what the patched tree has otherwise than the pinned one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from retread.doors import proc
+from retread.errors import SeriesError, ToolError
+from retread.recipe.proof import blob_id
+from retread.recipe.series import Patch
+from retread.records import Applied, Change, ChangeKind, PatchedTree, Record, SourceTree, Verdict
+from retread.source.pinned import pristine
+from retread.strict import near_miss
+
+DELTA = "delta.json"
+TREE = "tree"
+
+
+def load(entry: Path) -> PatchedTree:
+    """Return the difference that lies in a finished store entry."""
+    delta = msgspec.json.decode((entry / DELTA).read_bytes(), type=_Delta)
+    return PatchedTree(root=entry / TREE, changes=delta.changes, applied=delta.applied)
+
+
+class _Delta(Record, frozen=True, kw_only=True):
+    changes: tuple[Change, ...]
+    applied: tuple[Applied, ...]
+
+
+class _Git:
+    """``git apply`` in one directory, deaf to the user's configuration and to repositories around it."""
+
+    def __init__(self, work: Path, environment: Mapping[str, str]) -> None:
+        self._program = proc.find("git", why="it applies the patches")
+        self._work = work
+        self._env = {
+            "PATH": environment.get("PATH", ""),
+            "GIT_DIR": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "LC_ALL": "C",
+        }
+
+    def apply(self, patch: Path, *options: str) -> proc.Finished:
+        command: list[str | Path] = [
+            self._program,
+            "apply",
+            "--verbose",
+            "--whitespace=nowarn",
+            *options,
+            patch,
+        ]
+        return proc.run(command, env=self._env, cwd=self._work, check=False)
+
+
+def apply(
+    source: SourceTree,
+    patches: Sequence[Patch],
+    files: Mapping[str, bytes],
+    into: Path,
+    *,
+    environment: Mapping[str, str],
+) -> None:
+    """Apply ``patches`` (their bytes in ``files``) in order; SeriesError names the first that does not go in."""
+    applied = try_series(source, patches, files, into, environment=environment)
+    for patch, result in zip(patches, applied, strict=False):
+        if result.verdict not in {Verdict.APPLIES, Verdict.OFFSET}:
+            raise _refusal(source, patch, result)
+    changes = _difference(source, patches, into / TREE)
+    (into / DELTA).write_bytes(msgspec.json.encode(_Delta(changes=changes, applied=tuple(applied))))
+
+
+def try_series(
+    source: SourceTree,
+    patches: Sequence[Patch],
+    files: Mapping[str, bytes],
+    into: Path,
+    *,
+    environment: Mapping[str, str],
+) -> list[Applied]:
+    """Try every patch in order in ``into`` and say what became of each; a failed one is passed over."""
+    work = into / TREE
+    work.mkdir()
+    git = _Git(work, environment)
+    for path in {change.path for patch in patches for change in patch.changes}:
+        if path in source.manifest.files:
+            (work / path).parent.mkdir(parents=True, exist_ok=True)
+            (work / path).write_bytes(pristine(source, path).read_bytes())
+    results = []
+    for patch in patches:
+        file = into / patch.name
+        file.write_bytes(files[patch.name])
+        results.append(_try(git, source, patch, file, work))
+        file.unlink()
+    return results
+
+
+def _try(git: _Git, source: SourceTree, patch: Patch, file: Path, work: Path) -> Applied:
+    before = {change.path: _blob(work / change.path) for change in patch.changes}
+    done = git.apply(file)
+    if done.code == 0:
+        untouched = [path for path, blob in before.items() if blob == _blob(work / path)]
+        if untouched:
+            raise ToolError(f"git apply says that {patch.name} went in, but {untouched[0]} is as it was")
+        moved = re.findall(r"Hunk #\d+ succeeded at \d+ \(offset -?\d+ lines?\)", done.stderr)
+        verdict = Verdict.OFFSET if moved else Verdict.APPLIES
+        return Applied(name=patch.name, verdict=verdict, detail="; ".join(moved))
+    if git.apply(file, "--reverse", "--check").code == 0:
+        return Applied(name=patch.name, verdict=Verdict.UPSTREAM)
+    for change in patch.changes:
+        if change.kind is not ChangeKind.ADD and not (work / change.path).exists():
+            name = Path(change.path).name
+            same_name = [path for path in source.manifest.files if Path(path).name == name]
+            hint = (
+                f"; there is {same_name[0]}" if same_name else near_miss(change.path, source.manifest.files)
+            )
+            return Applied(name=patch.name, verdict=Verdict.GONE, detail=f"{change.path}{hint}")
+    return Applied(name=patch.name, verdict=Verdict.CONFLICT, detail=_where(done.stderr, patch, work))
+
+
+def _blob(path: Path) -> str | None:
+    return blob_id(path.read_bytes()) if path.is_file() else None
+
+
+def _where(said: str, patch: Patch, work: Path) -> str:
+    """Return file:line of the first hunk that failed, and the line endings when they are the cause."""
+    failed = re.search(r"patch failed: (\S+):(\d+)", said)
+    exists = re.search(r"error: (\S+): already exists in working directory", said)
+    if exists:
+        return f"{exists[1]} exists already"
+    if not failed:
+        lines = [line for line in said.splitlines() if line.startswith("error:")]
+        return lines[0].removeprefix("error: ") if lines else said.strip()
+    path, line = failed[1], failed[2]
+    crlf = b"\r\n" in (work / path).read_bytes()
+    if crlf != patch.crlf:
+        ends = ("CR LF", "LF") if patch.crlf else ("LF", "CR LF")
+        return f"{path}:{line}: its lines end with {ends[0]}, the source's with {ends[1]}"
+    return f"{path}:{line}"
+
+
+def _refusal(source: SourceTree, patch: Patch, result: Applied) -> SeriesError:
+    commit = source.manifest.commit[:8]
+    match result.verdict:
+        case Verdict.UPSTREAM:
+            return SeriesError(
+                f"{patch.name}: {commit} holds this change already (its reverse applies)",
+                hint="drop it from series; if it was made the wrong way round, reverse it",
+            )
+        case Verdict.GONE:
+            return SeriesError(
+                f"{patch.name}: target deleted: {commit} has no {result.detail}",
+                hint="aim it at the file that took over, or drop it from series",
+            )
+        case _:
+            return SeriesError(
+                f"{patch.name} does not apply to {commit} ({result.detail})",
+                hint="make it anew on this source, or drop it from series",
+            )
+
+
+def _difference(source: SourceTree, patches: Sequence[Patch], work: Path) -> tuple[Change, ...]:
+    changes = []
+    for path in sorted({change.path for patch in patches for change in patch.changes}):
+        before = source.manifest.files.get(path)
+        after = blob_id((work / path).read_bytes()) if (work / path).exists() else None
+        if before == after:
+            (work / path).unlink(missing_ok=True)
+        elif after is None:
+            changes.append(Change(path=path, kind=ChangeKind.DELETE))
+        else:
+            kind = ChangeKind.ADD if before is None else ChangeKind.MODIFY
+            changes.append(Change(path=path, kind=kind))
+    return tuple(changes)

@@ -1,0 +1,97 @@
+"""The pinned tree of a recipe and what its series makes of it, each behind the store."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from retread.doors.machine import Machine, code_digest, download
+from retread.doors.store import Kind, digest
+from retread.recipe.plan import Step, step
+from retread.recipe.workspace import Loaded
+from retread.records import Applied, PatchedTree, SourceTree
+
+
+class Trees:
+    """The source of a recipe, from the sdist that stands for its pin or from git."""
+
+    def __init__(self, loaded: Loaded, machine: Machine, *, use_git: bool = False) -> None:
+        self.loaded = loaded
+        self.recipe = loaded.recipe
+        self.machine = machine
+        self.use_git = use_git
+
+    @functools.cached_property
+    def source_key(self) -> str:
+        """Key of the pinned tree."""
+        proofs = {commit: hashlib.sha256(data).hexdigest() for commit, data in self.loaded.proofs.items()}
+        kind = "git" if self.use_git else "sdist"
+        return digest("source", code_digest(), kind, self.recipe.pin, self.recipe.sdist, proofs)
+
+    @functools.cached_property
+    def patched_key(self) -> str:
+        """Key of the patched tree."""
+        return digest(
+            "patched", code_digest(), self.source_key, [(one.name, one.sha256) for one in self.loaded.patches]
+        )
+
+    def source(self) -> SourceTree:
+        """Return the pinned tree, proven."""
+        from retread.source import tree as source
+
+        def build(into: Path) -> None:
+            if self.use_git:
+                source.from_git(
+                    self.recipe, into, environment=self.machine.environment, say=self.machine.console.say
+                )
+                return
+            pinned = self.recipe.sdist
+            sdist = download(self.machine, self.recipe.project, pinned.file, pinned.sha256)
+            with self.machine.console.step("prove the source") as step:
+                source.from_sdist(self.recipe, sdist, self.loaded.parsed_proofs(), into)
+                manifest = source.load(into).manifest
+                proven = len(manifest.files) - len(manifest.unproven)
+                named = len(manifest.unproven)
+                step.detail = f"{proven} files are {self.recipe.pin.commit[:12]}'s, {named} allowed by name"
+
+        return source.load(self.machine.store.make(Kind.TREES, self.source_key, build))
+
+    def patched(self) -> PatchedTree:
+        """Return the difference that the series makes."""
+        from retread.source import patch
+
+        def build(into: Path) -> None:
+            tree = self.source()
+            with self.machine.console.step("apply the series") as step:
+                patch.apply(
+                    tree, self.loaded.patches, self.loaded.files, into, environment=self.machine.environment
+                )
+                step.detail = f"{len(self.loaded.patches)} patches"
+
+        return patch.load(self.machine.store.make(Kind.PATCHED, self.patched_key, build))
+
+    def try_series(self) -> list[Applied]:
+        """Return what becomes of each patch of the series; nothing is kept."""
+        from retread.source import patch
+
+        tree = self.source()
+        with self.machine.store.scratch() as scratch:
+            return patch.try_series(
+                tree, self.loaded.patches, self.loaded.files, scratch, environment=self.machine.environment
+            )
+
+    def steps(self) -> Iterator[Step]:
+        """Yield what a build does to have the patched tree."""
+        store, recipe = self.machine.store, self.recipe
+        if not self.use_git:
+            sdist = recipe.sdist
+            fetched = store.get(Kind.DOWNLOADS, sdist.sha256)
+            yield step("fetch", sdist.file, fetched, f"pinned by sha256 {sdist.sha256[:12]}")
+        what = f"{recipe.pin.commit[:12]} from {'git' if self.use_git else 'the sdist'}"
+        made = store.get(Kind.TREES, self.source_key)
+        yield step("source", what, made, "changes with the pin and its proofs")
+        patches = f"{len(self.loaded.patches)} patches"
+        made = store.get(Kind.PATCHED, self.patched_key)
+        yield step("patch", patches, made, "changes with any byte of the series")

@@ -1,0 +1,1 @@
+"""How values become text for people: tables, pages, charts."""

@@ -1,0 +1,1 @@
+"""CUDA toolkits and assemblers of exactly one release."""

@@ -1,0 +1,28 @@
+"""What NVIDIA's command line tools say of themselves: the CUDA release decides whether a tool may be used at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from retread.doors import proc
+
+
+class Release(NamedTuple):
+    """The release that a tool belongs to."""
+
+    cuda: str
+    """Like ``13.0``, or words that say that it is not known."""
+    version: str
+    """Like ``nvcc 13.0, V13.0.88``."""
+
+
+def read(program: Path, env: Mapping[str, str]) -> Release:
+    """Return what ``program --version`` says; ToolError when it does not run."""
+    said = proc.run([program, "--version"], env=env).stdout
+    found = re.search(r"release (\d+\.\d+), (V\S+)", said)
+    if found is None:
+        return Release("of an unknown release", "")
+    return Release(found[1], f"{program.name} {found[1]}, {found[2]}")

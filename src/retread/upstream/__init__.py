@@ -1,0 +1,1 @@
+"""What upstream published since, and what that means for the recipes."""

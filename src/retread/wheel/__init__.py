@@ -1,0 +1,1 @@
+"""Wheels as files: read, written, compared, and what they say of themselves."""

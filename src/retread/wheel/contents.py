@@ -1,0 +1,110 @@
+"""What a wheel holds: every byte checked, every library read; what was read before is recognised by its bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+from packaging.requirements import InvalidRequirement, Requirement
+
+from retread import arch
+from retread.elf import library
+from retread.errors import WheelError
+from retread.records import LibraryFacts, Sha256, Statement, WheelFacts
+from retread.wheel import metadata
+from retread.wheel.wheelfile import Verified, Wheel
+from retread.wheel.ziparchive import Entry
+from retread.wheel.zipwriter import Member
+
+STATEMENT = "retread.json"
+
+
+class Known(NamedTuple):
+    """What earlier steps proved: members by content, and libraries by the SHA-256 of their compressed bytes."""
+
+    members: tuple[Member, ...] = ()
+    libraries: Mapping[Sha256, LibraryFacts] = {}
+
+
+def is_library(name: str) -> bool:
+    """Say whether a member is a shared object by its name."""
+    file = name.rpartition("/")[2]
+    return file.endswith(".so") or ".so." in file
+
+
+def examine(path: Path, scratch: Path, known: Known | None = None) -> tuple[WheelFacts, Verified]:
+    """Check every byte of the wheel and read every library in it; ``scratch`` is an empty folder for large members.
+
+    WheelError, ElfError or FatbinError for a wheel that is not sound.
+    """
+    known = known or Known()
+    with Wheel(path) as wheel:
+        verified = wheel.verify(known.members)
+        raw = {member.name: member.raw_sha256 for member in verified.members}
+        libraries = {
+            entry.name: known.libraries.get(raw[entry.name]) or read_library(wheel, entry, scratch)
+            for entry in wheel.files
+            if is_library(entry.name)
+        }
+        facts = WheelFacts(
+            file=path.name,
+            sha256=verified.sha256,
+            size=verified.size,
+            project=wheel.name.project,
+            version=wheel.name.version,
+            tags=tuple(sorted(wheel.name.tag_set)),
+            requires=_requirements(wheel),
+            members=len(verified.members),
+            libraries=libraries,
+            statement=_statement(wheel),
+        )
+    return facts, verified
+
+
+def unpack(wheel: Wheel, entry: Entry, destination: Path) -> Path:
+    """Write a member's content to ``destination``, chunk by chunk."""
+    with destination.open("wb") as stream:
+        for chunk in wheel.archive.chunks(entry):
+            stream.write(chunk)
+    return destination
+
+
+def read_library(wheel: Wheel, entry: Entry, scratch: Path) -> LibraryFacts:
+    """Read one library of a wheel; messages name it by its member name."""
+    path = unpack(wheel, entry, scratch / entry.name.replace("/", "-"))
+    try:
+        return library.read(path)
+    finally:
+        path.unlink()
+
+
+def _requirements(wheel: Wheel) -> tuple[str, ...]:
+    found = metadata.requirements(wheel.metadata)
+    for text in found:
+        try:
+            Requirement(text)
+        except InvalidRequirement as error:
+            said = str(error).splitlines()[0]
+            raise WheelError(f"{wheel.path.name}: METADATA: Requires-Dist {text!r}: {said}") from None
+    return found
+
+
+def _statement(wheel: Wheel) -> Statement | None:
+    name = f"{wheel.dist_info}/{STATEMENT}"
+    if name not in wheel.archive.by_name:
+        return None
+    try:
+        found = msgspec.json.decode(wheel.archive.read(name), type=Statement)
+        promise = found.promise
+        for text in (f"torch{promise.torch}", *promise.requires):
+            Requirement(text)
+        listed = [(one.architectures, one.ptx) for one in promise.exempt]
+        for architectures in chain((promise.architectures, promise.ptx), *listed):
+            for one in architectures:
+                arch.parse(one)
+    except ValueError as error:  # InvalidRequirement and DecodeError are ValueErrors
+        raise WheelError(f"{wheel.path.name}: {name} is not retread's: {error}") from None
+    return found

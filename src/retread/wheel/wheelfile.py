@@ -1,0 +1,216 @@
+"""Wheels: a zip whose name, METADATA, WHEEL and RECORD agree with each other and with every byte it holds.
+
+pip and uv check no hash of RECORD when they install, so whoever passes a wheel on has to. Checking means
+inflating everything; members whose compressed bytes were checked before, in this wheel or in another, are
+recognised by the hash of these bytes and not inflated again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from retread.errors import WheelError
+from retread.records import Record, Sha256
+from retread.wheel import metadata
+from retread.wheel.metadata import SIGNATURES, WheelName
+from retread.wheel.ziparchive import Archive, BackgroundHash, Entry, Limits
+from retread.wheel.zipwriter import Copied, Member, NewBytes, NewDeflated, Source
+
+_MAX_FAULTS: Final = 20
+_TEXT_LIMIT: Final = 16 << 20
+
+
+class Verified(Record, frozen=True, kw_only=True):
+    """A wheel whose every byte was checked: what it is, and what it holds. Fit for a cache."""
+
+    file_name: str
+    sha256: Sha256
+    size: int
+    dist_info: str
+    """``demo-1.2.dist-info``."""
+    members: tuple[Member, ...]
+    """In the order of the archive, RECORD included, folders left out."""
+
+
+class Wheel:
+    """An open wheel whose structure and names have been checked; ``verify`` checks what it holds.
+
+    Raises WheelError when the archive is not one plain zip, when it has not exactly one .dist-info, or when
+    file name, .dist-info, METADATA and WHEEL disagree about name, version, build or tags.
+    """
+
+    path: Path
+    name: WheelName
+    archive: Archive
+    dist_info: str
+    """Name of the .dist-info folder, without a slash."""
+    metadata: str
+    """Text of METADATA, line ends as they are."""
+    wheel: str
+    """Text of WHEEL, line ends as they are."""
+
+    def __init__(self, path: Path, *, limits: Limits | None = None) -> None:
+        self.path = path
+        self.name = metadata.parse_name(path.name)
+        self.archive = Archive(path, limits=limits)
+        try:
+            self.dist_info = self._find_dist_info()
+            self.metadata = self.text("METADATA")
+            self.wheel = self.text("WHEEL")
+            self._check_statements()
+        except BaseException:
+            self.archive.close()
+            raise
+
+    def __enter__(self) -> Wheel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.archive.close()
+
+    @property
+    def files(self) -> tuple[Entry, ...]:
+        """Every member that is not a folder, in the order of the archive."""
+        return tuple(entry for entry in self.archive.entries if not entry.is_dir)
+
+    def text(self, name: str) -> str:
+        """Return a file of .dist-info as text, line ends as they are."""
+        full = f"{self.dist_info}/{name}"
+        try:
+            return self.archive.read(full, limit=_TEXT_LIMIT).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self.archive.refuse("is not UTF-8 text", full) from error
+
+    def verify(self, known: Iterable[Member] = ()) -> Verified:
+        """Check every byte against its header and RECORD, and return what the wheel holds.
+
+        ``known`` are members of wheels verified before, which the caller trusts; one with the same compressed
+        bytes is not inflated again. Raises WheelError with all faults of RECORD.
+        """
+        seen = {(one.method, one.raw_sha256): one for one in known}
+        sha256, raw = self.archive.scan()
+        members = tuple(
+            _recognised(entry, raw[entry.name], seen) or self._inflated(entry, raw[entry.name])
+            for entry in self.files
+        )
+        facts = {one.name: (one.sha256, one.size) for one in members}
+        faults = metadata.check_record(self.text("RECORD"), f"{self.dist_info}/RECORD", facts)
+        if faults:
+            more = len(faults) - _MAX_FAULTS
+            shown = faults[:_MAX_FAULTS] + ([f"and {more} more"] if more > 0 else [])
+            hint = "it was changed after it was built, or built wrongly: fetch it again or take another"
+            raise WheelError(f"{self.path.name}: RECORD does not describe the wheel", hint=hint, faults=shown)
+        return Verified(
+            file_name=self.path.name,
+            sha256=sha256,
+            size=self.archive.size,
+            dist_info=self.dist_info,
+            members=members,
+        )
+
+    def _inflated(self, entry: Entry, raw_sha256: Sha256) -> Member:
+        with BackgroundHash() as content:
+            for data in self.archive.chunks(entry):
+                content.update(data)
+            return _member(entry, content.digest(), raw_sha256)
+
+    def _find_dist_info(self) -> str:
+        tops = {entry.name.split("/")[0] for entry in self.archive.entries if "/" in entry.name}
+        found = sorted(top for top in tops if top.endswith(".dist-info"))
+        if len(found) != 1:
+            raise self.archive.refuse(f"has {len(found)} .dist-info folders, not one: {', '.join(found)}")
+        for top in sorted(top for top in tops if top.endswith((".dist-info", ".data"))):
+            self._check_stem(top)
+        return found[0]
+
+    def _check_stem(self, top: str) -> None:
+        """Check that a folder is called after the same project and version as the wheel."""
+        project, _, version = top.rpartition(".")[0].partition("-")
+        try:
+            same = metadata.same_release(project, version, self.name)
+        except WheelError as error:
+            raise self.archive.refuse(f"is named after no release: {error.message}", top) from error
+        if not same:
+            raise self.archive.refuse(f"is not named after {self.name.stem}", top)
+
+    def _check_statements(self) -> None:
+        """Check that METADATA and WHEEL say what the file name says."""
+        try:
+            project, version = metadata.parse_metadata(self.metadata)
+            tags, build = metadata.parse_wheel_file(self.wheel)
+        except WheelError as error:
+            raise WheelError(f"{self.path.name}: {error.message}", hint=error.hint) from error
+        name = self.name
+        pairs = [
+            ("METADATA: Name", project, name.project),
+            ("METADATA: Version", version, name.version),
+            ("WHEEL: Tag", " ".join(sorted(tags)), " ".join(sorted(name.tag_set))),
+            ("WHEEL: Build", build, name.build.removesuffix("-")),
+        ]
+        faults = [
+            f"{what} is {inside!r}, the file name says {outside!r}"
+            for what, inside, outside in pairs
+            if inside != outside
+        ]
+        if faults:
+            hint = "give the file the name under which its index lists it, or take another wheel"
+            raise WheelError(f"{self.path.name}: the name is not the wheel's", hint=hint, faults=faults)
+
+
+def copies(wheel: Wheel, verified: Verified, *, stem: str = "") -> list[Copied]:
+    """Return raw copies of all members but RECORD and its signatures, which no edit outlives.
+
+    With ``stem``, like ``demo-1.2+cu128.1``, the folders .dist-info and .data are renamed after it.
+    ``verified`` must be of this wheel; the wheel must stay open until the copies are written.
+    """
+    gone = {f"{wheel.dist_info}/{name}" for name in ("RECORD", *SIGNATURES)}
+    kept = [one for one in verified.members if one.name not in gone]
+    names = [metadata.moved(one.name, stem) if stem else one.name for one in kept]
+    return [
+        Copied(name=name, archive=wheel.archive, member=one) for name, one in zip(names, kept, strict=True)
+    ]
+
+
+def sealed(sources: Iterable[Source], dist_info: str) -> list[Source]:
+    """Return the sources in canonical order, with a new RECORD of them at the end."""
+    by_name = {one.name: one for one in sources}
+    record = f"{dist_info}/RECORD"
+    names = metadata.canonical_order(by_name, dist_info)
+    text = metadata.record_text(((name, *_content(by_name[name])) for name in names), record)
+    return [*(by_name[name] for name in names), NewBytes(name=record, content=text.encode("utf-8"))]
+
+
+def _content(source: Source) -> tuple[Sha256, int]:
+    """Return SHA-256 and size in bytes of what the member will hold."""
+    if isinstance(source, Copied):
+        return source.member.sha256, source.member.size
+    if isinstance(source, NewDeflated):
+        return source.deflated.sha256, source.deflated.size
+    if isinstance(source, NewBytes):
+        return Sha256(hashlib.sha256(source.content).hexdigest()), len(source.content)
+    with source.path.open("rb") as file:
+        return Sha256(hashlib.file_digest(file, "sha256").hexdigest()), source.path.stat().st_size
+
+
+def _recognised(entry: Entry, raw_sha256: Sha256, seen: Mapping[tuple[int, Sha256], Member]) -> Member | None:
+    """Return the entry's facts if its compressed bytes were checked before and its headers fit them."""
+    known = seen.get((entry.method, raw_sha256))
+    if known is None or (known.crc, known.size) != (entry.crc, entry.size):
+        return None
+    return _member(entry, known.sha256, raw_sha256)
+
+
+def _member(entry: Entry, sha256: Sha256, raw_sha256: Sha256) -> Member:
+    return Member(
+        name=entry.name,
+        method=entry.method,
+        crc=entry.crc,
+        size=entry.size,
+        compressed_size=entry.compressed_size,
+        sha256=sha256,
+        raw_sha256=raw_sha256,
+        executable=entry.executable,
+    )
