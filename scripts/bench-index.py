@@ -25,9 +25,11 @@ from pathlib import Path
 from retread.index import actions
 from retread.index.change import Change
 from retread.index.folder import Index
-from retread.index.listing import Hosted, Project, Tried
+from retread.index.listing import Hosted, Project
 from retread.index.pages import every
-from retread.records import PatchStatement, Sha256
+from retread.records import Sha256
+from retread.smoke.tally import Tried
+from retread.wheel.statement import PatchStatement
 
 CHANNEL = "cu128"
 NOW = 1_763_805_600

@@ -24,9 +24,11 @@ import msgspec
 from measure import Took, run, say
 
 from retread.arch import Arch
-from retread.index.listing import Hosted, Project, Tried
+from retread.index.listing import Hosted, Project
 from retread.index.pages import simple
-from retread.records import PatchStatement, Sha256
+from retread.records import Sha256
+from retread.smoke.tally import Tried
+from retread.wheel.statement import PatchStatement
 
 CHANNEL = "cu128"
 BARE = "--no-per-release-json"

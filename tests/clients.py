@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from packaging.version import Version
 
-from retread.doors.net import download
+from retread.doors.net import settings
 from retread.environment import venv
 
 UV = Path(sys.executable).with_name("uv")
@@ -73,7 +73,7 @@ class Client(NamedTuple):
 
 def get(wanted: str, folder: Path) -> Client:
     """Install an installer from the user's own index: ``uv==0.9.30``, or ``uv`` for the newest."""
-    indexes = venv.index_options(download.settings(os.environ))
+    indexes = venv.index_options(settings.settings(os.environ))
     quiet: list[str | Path] = [UV, "--quiet", "--no-config", "--cache-dir", folder.with_name("cache")]
     subprocess.run([*quiet, "venv", "--python", sys.executable, folder], check=True)
     python = folder / "bin" / "python"

@@ -18,13 +18,13 @@ from hypothesis import settings
 import nativecuda
 from loopback import Index
 from retread.cli import main
-from retread.doors.net import download
+from retread.doors.net import settings as net_settings
 from tinycuda import Project, Upstream, make_upstream
 
 settings.register_profile("house", max_examples=15, deadline=None)  # the unit suite ends within 15 s
 settings.load_profile("house")
 _count = itertools.count()
-_configuration = download._pip_configuration
+_configuration = net_settings._pip_configuration
 _parser = functools.cache(main.parser)
 _asked: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
 
@@ -73,7 +73,7 @@ def _once(monkeypatch: pytest.MonkeyPatch) -> None:
             _asked[key] = _configuration(environment)
         return _asked[key]
 
-    monkeypatch.setattr(download, "_pip_configuration", ask)
+    monkeypatch.setattr(net_settings, "_pip_configuration", ask)
     monkeypatch.setattr(main, "parser", _parser)
 
 

@@ -8,8 +8,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from retread.arch import Arch
-from retread.index.listing import Hosted, Project, Tried
-from retread.records import PatchStatement, Sha256
+from retread.index.listing import Hosted, Project
+from retread.records import Sha256
+from retread.smoke.tally import Tried
+from retread.wheel.statement import PatchStatement
 
 PATCHES = (
     PatchStatement(

@@ -5,17 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from retread.records import Sha256
-from retread.smoke.report import (
-    SCHEMA,
-    Case,
-    Fault,
-    Gpu,
-    Level,
-    Outcome,
-    Run,
-    SmokeReport,
-    Surroundings,
-)
+from retread.smoke.report import SCHEMA, Case, Fault, Gpu, Level, Outcome, Run, SmokeReport, Surroundings
 
 LIBRARIES = ("demo/_C.so", "demo/_C_flash.so", "demo/_C_unused.so")
 GPU = Gpu(name="NVIDIA H200", capability="9.0", memory=150_110_011_392, free=149_500_000_000)

@@ -13,17 +13,18 @@ from typing import Any, NamedTuple
 import msgspec
 
 from reports import case, report, run, surroundings
-from retread.evidence import signing, statements
+from retread.evidence import keyfiles, signing, statements
+from retread.evidence.beside import ENVELOPE
 from retread.evidence.gate import Policy
 from retread.evidence.signing import Key
 from retread.index import actions
 from retread.index.actions import Published
-from retread.index.candidate import ENVELOPE
 from retread.index.check import Checked
 from retread.index.folder import Action
-from retread.records import FileStatement, PatchStatement, Promise, Sha256, Statement
+from retread.records import Sha256
 from retread.smoke import reading
 from retread.smoke.report import Level
+from retread.wheel.statement import FileStatement, PatchStatement, Promise, Statement
 from tinycuda import record, sha256, zip_bytes
 
 NOW = 1_763_805_600
@@ -72,7 +73,7 @@ class Keys(NamedTuple):
 @cache
 def make_keys(folder: Path) -> Keys:
     """Return a builder's and a tester's key."""
-    return Keys(signing.new(folder, "builder"), signing.new(folder, "tester"))
+    return Keys(keyfiles.new(folder, "builder"), keyfiles.new(folder, "tester"))
 
 
 def digest(text: str) -> Sha256:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from retread.recipe.model import Part, Toolchain, parse_toolchain
+from retread.recipe.toolchain import Part, Toolchain, parse_toolchain
 from retread.records import Sha256
 from tinycuda import record, sha256, zip_bytes
 

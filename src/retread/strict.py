@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import difflib
 import enum
+import tomllib
 from collections.abc import Iterable, Mapping
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
+
+from retread.errors import RecipeError
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -122,3 +125,16 @@ def _join(path: str, key: object) -> str:
 def _name(data: object) -> str:
     names = {str: "a string", int: "an integer", float: "a float", bool: "a boolean", list: "an array"}
     return names.get(type(data), type(data).__name__)
+
+
+def toml(data: bytes, name: str) -> dict[str, Any]:
+    """Return what a TOML file holds; RecipeError when it is none."""
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # TOML and UTF-8 errors, and numbers that are too long
+        raise RecipeError(f"{name}.toml is not TOML: {error}") from None
+
+
+def count(faults: list[str]) -> str:
+    """Return how many faults there are, in words."""
+    return "a fault" if len(faults) == 1 else f"{len(faults)} faults"

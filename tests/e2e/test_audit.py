@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from retread.audit import audit
+from retread.audit.report import AuditReport, Check
 from retread.errors import AuditError
-from retread.records import AuditReport, Check, Sha256
+from retread.records import Sha256
 from tinycuda import BUILT, INFO, LIBRARY, METADATA, WHEEL, Project, make_wheel, wheel_files
 
 

@@ -11,7 +11,7 @@ from retread.build.pipeline import Machine
 from retread.doors.console import Console
 from retread.doors.store import Kind, Store
 from retread.recipe import workspace
-from retread.records import ChangeKind
+from retread.recipe.series import ChangeKind
 from tinycuda import FILES, OPS, Project, diff, ops
 
 OLD = FILES[OPS]

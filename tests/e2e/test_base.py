@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from retread.doors.store import Kind
-from retread.lanes import base
+from retread.lanes import base, lane
 from tinycuda import (
     FILES,
     LIBRARY,
@@ -17,7 +17,7 @@ from tinycuda import (
 )
 
 
-def _proven(project: Project) -> base.ProvenBase:
+def _proven(project: Project) -> lane.ProvenBase:
     (key,) = project.entries(Kind.BASES)
     return base.load(project.store / "bases" / key[:2] / key)
 

@@ -22,8 +22,9 @@ from retread.doors import durable
 from retread.errors import PublishError, RetreadError, StoreError
 from retread.index import actions
 from retread.index.bucket import mirror, remote
+from retread.index.bucket.lease import Lease, Times
 from retread.index.bucket.mirror import EVERYTHING, Need
-from retread.index.bucket.storage import Bucket, Lease, Times, headers
+from retread.index.bucket.storage import Bucket, headers
 from tinycuda import sha256
 from tinyindex import BASE, Shelf, make_keys
 

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import pytest
 
 import faketorch
-from retread.build import statement
+from retread.audit import promise as audit_promise
 from retread.errors import RecipeError, UsageError
-from retread.recipe.model import parse_recipe
+from retread.recipe.reading import parse_recipe
 from retread.smoke import kit, reading
 from retread.smoke.report import SmokeReport
 from retread.smoke.runtime import Refusal, place, program, surroundings
@@ -134,7 +134,7 @@ class Bench:
         found = parse_recipe((head + recipe).encode(), name="tiny-1.0")
         (self.folder / "read").mkdir(exist_ok=True)
         facts, _ = contents.examine(self.folder / wheel, self.folder / "read")
-        promise = statement.promise(found, found.targets["cu128"], facts.version)
+        promise = audit_promise.promise(found, found.targets["cu128"], facts.version)
         programs = kit.suites(found, self.folder / "work")
         said: dict[str, Any] = {"recipe": found, "target": "cu128", "programs": programs, "runtime": ()}
         if blank:

@@ -12,8 +12,9 @@ from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from loopback import Index, Request
 from retread.doors import fs
-from retread.doors.net import download
-from retread.doors.net.download import Settings, Wanted
+from retread.doors.net import asking, download, settings
+from retread.doors.net.asking import Wanted
+from retread.doors.net.settings import Settings
 from retread.errors import FetchError, StoreError
 from retread.records import Sha256
 
@@ -43,16 +44,16 @@ def _fetch(partial: Path, *indexes: str, folders: tuple[Path, ...] = (), wanted:
 
 
 def _settings(**environment: str) -> Settings:
-    return download.settings({"PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull, **environment})
+    return settings.settings({"PATH": os.environ["PATH"], "PIP_CONFIG_FILE": os.devnull, **environment})
 
 
 @pytest.fixture
 def _no_pip(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let variables be all that there is: pip takes a third of a second to say that it has no file."""
-    download._pip_configuration.cache_clear()
+    settings._pip_configuration.cache_clear()
     monkeypatch.setattr(download.sys, "executable", "/nowhere/python")
     yield
-    download._pip_configuration.cache_clear()
+    settings._pip_configuration.cache_clear()
 
 
 @pytest.mark.usefixtures("_no_pip")
@@ -252,7 +253,7 @@ def test_a_page_that_is_none_is_a_message(demo: Index, partial: Path, page: byte
 def test_a_server_that_falls_silent_is_a_message(
     demo: Index, partial: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "_TIMEOUT", (5.0, 0.1))
+    monkeypatch.setattr(asking, "TIMEOUT", (5.0, 0.1))
     demo.stall = {FILE: 5000}
     assert "stopped after 5,000 bytes: the server did not answer in time" in _refused(partial, demo.url)
     assert partial.stat().st_size == 5000
@@ -303,6 +304,6 @@ def test_a_page_of_a_strange_kind_does_not_show_the_secret(demo: Index, partial:
 
 def test_credentials_are_not_sent_to_another_host() -> None:
     index = "https://me:s3cret@index/simple/"
-    assert download._with_secrets("https://index/f", index) == "https://me:s3cret@index/f"
+    assert asking.with_secrets("https://index/f", index) == "https://me:s3cret@index/f"
     for other in ("https://files/f", "http://index/f", "https://index:444/f"):
-        assert download._with_secrets(other, index) == other
+        assert asking.with_secrets(other, index) == other

@@ -12,7 +12,8 @@ from retread.doors.console import Console
 from retread.doors.machine import Machine
 from retread.doors.store import Kind, Store
 from retread.recipe import workspace
-from retread.records import ChangeKind, Verdict
+from retread.recipe.series import ChangeKind
+from retread.source.records import Verdict
 from retread.source.trees import Trees
 from tinycuda import FILES, OPS, Project, diff, git, ops
 

@@ -15,10 +15,10 @@ import pytest
 
 from loopback import Index
 from retread.doors import fs
-from retread.doors.machine import MIRROR
-from retread.doors.net import download
+from retread.doors.net import download, settings
 from retread.doors.store import Kind
 from retread.toolkit import layout as stage
+from retread.toolkit.toolkit import MIRROR
 from tinycuda import Project, Result, names
 from toolparts import CUDART, NVCC, SHIPPED, Mirror, link, make_archive, mirror, nvcc_files, top
 
@@ -312,7 +312,7 @@ def test_a_server_that_answers_no_head_is_believed_to_have_it(place: Workplace) 
     base = place.index.mirror_url
     for status, absent in ((405, False), (501, False), (403, True)):
         place.index.status = {f"/mirror/{NVCC}": status}
-        using = download.Settings(indexes=(), folders=(), verify=True)
+        using = settings.Settings(indexes=(), folders=(), verify=True)
         assert bool(download.absence(base, NVCC, using=using)) == absent
 
 

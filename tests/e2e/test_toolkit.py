@@ -12,7 +12,7 @@ import pytest
 
 from retread.arch import Arch
 from retread.errors import RecipeError, ToolError, WheelError
-from retread.recipe.model import Part, Toolchain
+from retread.recipe.toolchain import Part, Toolchain
 from retread.toolkit import layout
 from tinycuda import DATA, record, zip_bytes
 from toolparts import (

@@ -16,18 +16,18 @@ from retread.arch import Arch
 from retread.errors import EvidenceError, GateError
 from retread.evidence import statements
 from retread.evidence.statements import Attested, Kind
-from retread.records import (
+from retread.records import Sha256
+from retread.smoke.report import Level, Run
+from retread.wheel.statement import (
     CompileStatement,
     FileStatement,
     LibraryStatement,
     PatchStatement,
     Promise,
-    Sha256,
     Statement,
     SubmoduleStatement,
     ToolchainStatement,
 )
-from retread.smoke.report import Level, Run
 
 WHEEL = "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl"
 DIGEST = Sha256(64 * "a")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from retread.doors.net.download import Settings
+from retread.doors.net.settings import Settings
 from retread.environment import venv
 from retread.errors import RecipeError
+from retread.lockfile import requirements
 
 HASH = "sha256:" + 64 * "a"
 LOCK = f"""\
@@ -29,7 +30,7 @@ Torch==2.11.0 \\
 def told(lock: str | bytes, *requires: str) -> list[str]:
     data = lock if isinstance(lock, bytes) else lock.encode()
     with pytest.raises(RecipeError) as caught:
-        venv.check_lock(data, requires, name="demo-1.2-cu130")
+        requirements.check_lock(data, requires, name="demo-1.2-cu130")
     assert (
         caught.value.message == "recipes/locks/demo-1.2-cu130.txt is not a lock of what the recipe requires"
     )
@@ -41,7 +42,7 @@ def told(lock: str | bytes, *requires: str) -> list[str]:
     "requires", [(), ("build>=1.3", "setuptools>=79,<82", "torch==2.11.0"), ("BUILD", "setuptools==79.0.1")]
 )
 def test_a_lock_of_what_is_required(requires: tuple[str, ...]) -> None:
-    venv.check_lock(LOCK.encode(), requires, name="demo-1.2-cu130")
+    requirements.check_lock(LOCK.encode(), requires, name="demo-1.2-cu130")
 
 
 def test_a_requirement_that_is_not_locked() -> None:

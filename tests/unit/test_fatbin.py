@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from retread.arch import Arch
 from retread.elf import fatbin
+from retread.elf.facts import Module
 from retread.errors import FatbinError
-from retread.records import Module
 
 DATA = Path(__file__).parents[1] / "data" / "fatbin"
 VARIANTS = ("plain", "lz4", "zstd")

@@ -13,12 +13,13 @@ import pytest
 from reports import case, failed, on_gpu, report, run, surroundings
 from retread.arch import Arch
 from retread.errors import GateError
-from retread.evidence import gate, signing, statements
+from retread.evidence import gate, keyfiles, signing, statements
 from retread.evidence.gate import Admission, Policy
 from retread.evidence.signing import Key
-from retread.index.listing import Tried
-from retread.records import FileStatement, Promise, Sha256, Statement
+from retread.records import Sha256
 from retread.smoke.report import Level, Run
+from retread.smoke.tally import Tried
+from retread.wheel.statement import FileStatement, Promise, Statement
 
 WHEEL = "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl"
 DIGEST = 64 * "a"
@@ -40,7 +41,7 @@ def command(level: str) -> str:
 
 def pairs(*names: str) -> list[Key]:
     with tempfile.TemporaryDirectory() as folder:
-        return [signing.new(Path(folder), name) for name in names]
+        return [keyfiles.new(Path(folder), name) for name in names]
 
 
 CI, SECOND, LAB, OTHER_LAB, STRANGER = pairs("ci", "second", "lab", "other-lab", "stranger")

@@ -19,9 +19,10 @@ from msgspec.structs import replace
 
 from listings import PATCHES, TRIED, hosted, project
 from retread.arch import Arch
-from retread.index.listing import Hosted, Project, Tried, place
+from retread.index.listing import Hosted, Project, place
 from retread.index.pages.human import channel_page, front_page, project_page
 from retread.records import Sha256
+from retread.smoke.tally import Tried
 
 BASE = "https://wheels.example"
 HERE = f"{BASE}/cu128/simple/demo/page.html"

@@ -10,18 +10,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from retread.errors import FetchError
-from retread.records import Applied, Sha256, Verdict
+from retread.records import Sha256
+from retread.source.records import Applied, Verdict
 from retread.upstream import issue, outlook, table
-from retread.upstream.outlook import (
-    Action,
-    Jit,
-    JitState,
-    Need,
-    Outlook,
-    RecipeOutlook,
-    Task,
-    Upstream,
-)
+from retread.upstream.outlook import Action, Jit, JitState, Need, Outlook, RecipeOutlook, Task, Upstream
 
 EVIL = "x` @everyone <img src=x> [a](http://b) #1 ``\n# title\n\x1b[2J| y"
 UPSTREAM = Upstream(

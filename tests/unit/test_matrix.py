@@ -9,14 +9,15 @@ import pytest
 from msgspec.structs import replace
 
 from retread.arch import Arch
+from retread.cli import matrix as cli_matrix
 from retread.errors import PlanError
 from retread.recipe import matrix
 from retread.recipe.matrix import Matrix
 from retread.recipe.model import Base, Build, Container, Pin, Recipe, Sdist, Submodule, Target
 from retread.recipe.plan import Lane
-from retread.recipe.series import Patch
+from retread.recipe.series import Change, ChangeKind, Patch
 from retread.recipe.trial import Smoke, Trial
-from retread.records import Change, ChangeKind, Sha256
+from retread.records import Sha256
 
 DIGEST = Sha256(64 * "a")
 TARGET = Target(
@@ -153,10 +154,10 @@ def test_a_gpu_has_a_job_where_a_runner_has_it_and_else_is_told() -> None:
         ("self-hosted", "linux", "cc-9.0"),
     )
     assert [(one.wheel, one.gpu) for one in found.unproven] == [("demo-1.2-cu128-py3.9", "12.0")]
-    text = matrix.table(found, [Arch("9.0"), Arch("10.0")])
+    text = cli_matrix.table(found, [Arch("9.0"), Arch("10.0")])
     assert "\nUnproven on a GPU (runners have 9.0, 10.0):\n\n- demo-1.2-cu128-py3.9 on 12.0" in text
     assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
-    assert "there is no GPU runner" in matrix.table(made("src/retread/a.py"), [])
+    assert "there is no GPU runner" in cli_matrix.table(made("src/retread/a.py"), [])
 
 
 def test_names_are_fit_for_jobs_and_artifacts() -> None:

@@ -9,11 +9,20 @@ import pytest
 
 from retread import records
 from retread.arch import Arch
-from retread.records import Check, LibraryFacts, Module, Record
+from retread.audit import report as audit_report
+from retread.audit.report import Check
+from retread.elf import facts as elf_facts
+from retread.elf.facts import LibraryFacts, Module
+from retread.records import Record
+from retread.source import records as source_records
+from retread.wheel import facts as wheel_facts
+from retread.wheel import statement as wheel_statement
 
+MODULES = [records, elf_facts, wheel_facts, wheel_statement, audit_report, source_records]
 RECORDS = [
     found
-    for _, found in inspect.getmembers(records, inspect.isclass)
+    for module in MODULES
+    for _, found in inspect.getmembers(module, inspect.isclass)
     if issubclass(found, Record) and found is not Record
 ]
 

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from retread.arch import Arch
 from retread.recipe import native
 from retread.recipe.model import Build, Pin, Recipe, Sdist, Target
-from retread.records import Change, ChangeKind, Sha256
+from retread.recipe.series import Change, ChangeKind
+from retread.records import Sha256
 from tinycuda import skip_without
 
 TARGET = Target(

@@ -10,23 +10,17 @@ from packaging.version import Version
 
 from reports import case, failed, report, run, skipped
 from retread.arch import Arch
+from retread.elf.facts import LibraryFacts, Module
 from retread.errors import FetchError, PlanError, RecipeError
 from retread.recipe.model import Base, Exemption, Pin, Recipe, Sdist, Target
-from retread.recipe.series import Patch
+from retread.recipe.series import Change, ChangeKind, Patch
 from retread.recipe.trial import Trial
-from retread.records import (
-    Applied,
-    Change,
-    ChangeKind,
-    LibraryFacts,
-    Module,
-    Sha256,
-    Verdict,
-    WheelFacts,
-)
+from retread.records import Sha256
 from retread.smoke.report import Level
+from retread.source.records import Applied, Verdict
 from retread.upstream import outlook
 from retread.upstream.outlook import Action, Jit, JitState, Need, RecipeOutlook, Upstream
+from retread.wheel.facts import WheelFacts
 
 DIGEST = Sha256(64 * "a")
 TARGET = Target(

@@ -8,8 +8,8 @@ import pytest
 
 from retread.errors import StoreError
 from retread.recipe.proof import blob_id
-from retread.records import Manifest, SourceTree
-from retread.source import pinned
+from retread.source import tree
+from retread.source.records import Manifest, SourceTree
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def source(tmp_path: Path) -> SourceTree:
 
 
 def test_a_file_as_it_is_pinned(source: SourceTree) -> None:
-    assert pinned.pristine(source, "csrc/a.cu") == source.root / "csrc/a.cu"
+    assert tree.pristine(source, "csrc/a.cu") == source.root / "csrc/a.cu"
 
 
 @pytest.mark.parametrize("damage", ["changed", "gone", "folder"])
@@ -35,7 +35,7 @@ def test_a_file_that_is_not_the_pinned_one_any_more(source: SourceTree, damage: 
     elif damage == "folder":
         file.mkdir()
     with pytest.raises(StoreError) as caught:
-        pinned.pristine(source, "csrc/a.cu")
+        tree.pristine(source, "csrc/a.cu")
     assert str(caught.value).splitlines() == [
         f"the store's copy of csrc/a.cu was changed: {file}",
         f"  next: remove {source.root.parent} and run the same command again",
@@ -44,4 +44,4 @@ def test_a_file_that_is_not_the_pinned_one_any_more(source: SourceTree, damage: 
 
 def test_an_empty_file_has_to_be_there_too(source: SourceTree) -> None:
     with pytest.raises(StoreError):
-        pinned.pristine(source, "empty")
+        tree.pristine(source, "empty")

@@ -9,8 +9,8 @@ from retread.errors import PlanError
 from retread.recipe import plan
 from retread.recipe.model import Base, Build, Container, Pin, Recipe, Sdist, Target
 from retread.recipe.plan import Lane
-from retread.recipe.series import Patch
-from retread.records import Change, ChangeKind, Sha256
+from retread.recipe.series import Change, ChangeKind, Patch
+from retread.records import Sha256
 
 DIGEST = Sha256(64 * "a")
 TARGET = Target(

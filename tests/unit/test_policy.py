@@ -8,8 +8,13 @@ import pytest
 from msgspec.structs import replace
 
 from retread.arch import Arch
-from retread.audit import rules
-from retread.records import Check, Exempt, LibraryFacts, Module, Promise, Sha256, WheelFacts
+from retread.audit import manylinux, rules
+from retread.audit.report import Check
+from retread.elf import facts as elf_facts
+from retread.elf.facts import LibraryFacts, Module
+from retread.records import Sha256
+from retread.wheel.facts import WheelFacts
+from retread.wheel.statement import Exempt, Promise
 
 LIB, FA3 = "demo/_C.so", "demo/flash_attn_3/_C.so"
 
@@ -170,8 +175,8 @@ def test_common_is_what_every_module_has() -> None:
         Module(index=0, sass=archs("10.0 8.0 9.0a"), ptx=archs("8.0")),
         Module(index=1, sass=archs("8.0 10.0"), ptx=()),
     )
-    assert rules.common(library(modules=0)) == ((), ())
-    assert rules.common(replace(library(), modules=modules)) == (("8.0", "10.0"), ())
+    assert elf_facts.common(library(modules=0)) == ((), ())
+    assert elf_facts.common(replace(library(), modules=modules)) == (("8.0", "10.0"), ())
 
 
 # The platform.
@@ -339,33 +344,33 @@ def test_a_requirement_beside_the_promised_one_fails() -> None:
 def test_a_compiled_library_claims_the_oldest_platform_that_offers_its_symbols(
     versions: tuple[str, ...], tag: str
 ) -> None:
-    assert rules.platform_tag([library(versions=versions)]) == tag
+    assert manylinux.platform_tag([library(versions=versions)]) == tag
 
 
 def test_the_library_that_asks_for_most_decides() -> None:
     old, new = library(versions=("GLIBC_2.14",)), library(versions=("GLIBC_2.34",))
-    assert rules.platform_tag([old, new]) == rules.platform_tag([new, old]) == "manylinux_2_34_x86_64"
+    assert manylinux.platform_tag([old, new]) == manylinux.platform_tag([new, old]) == "manylinux_2_34_x86_64"
 
 
 def test_the_machine_is_the_libraries_own() -> None:
-    found = rules.platform_tag([library(machine="aarch64", versions=("GLIBC_2.17",))])
+    found = manylinux.platform_tag([library(machine="aarch64", versions=("GLIBC_2.17",))])
     assert found == "manylinux_2_17_aarch64"
 
 
 def test_without_libraries_there_is_no_platform() -> None:
-    assert rules.platform_tag([]) == ""
+    assert manylinux.platform_tag([]) == ""
 
 
 def test_what_needs_a_newer_machine_than_was_promised_is_named() -> None:
     tagged = wheel("cp39-abi3-manylinux_2_24_x86_64")
-    assert rules.newer(tagged, "manylinux_2_28") == []
+    assert manylinux.newer(tagged, "manylinux_2_28") == []
     new = library(versions=("GLIBC_2.14", "GLIBC_2.34", "GLIBCXX_3.4.19"))
     found = replace(wheel("cp39-abi3-manylinux_2_34_x86_64"), libraries={LIB: new, FA3: library(versions=())})
-    assert rules.newer(found, "manylinux_2_28") == [
+    assert manylinux.newer(found, "manylinux_2_28") == [
         "auditwheel found cp39-abi3-manylinux_2_34_x86_64",
         "demo/_C.so asks for GLIBC_2.34, which is in manylinux_2_34",
     ]
     assert (
-        rules.newer(wheel("cp39-abi3-linux_x86_64"), "manylinux_2_28")[0]
+        manylinux.newer(wheel("cp39-abi3-linux_x86_64"), "manylinux_2_28")[0]
         == "auditwheel found cp39-abi3-linux_x86_64"
     )

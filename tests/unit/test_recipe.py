@@ -15,17 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retread import strict
-from retread.environment import venv
 from retread.errors import PlanError, RecipeError
+from retread.lockfile import requirements
 from retread.recipe import workspace
-from retread.recipe.model import (
-    Recipe,
-    matches,
-    parse_recipe,
-    parse_toolchain,
-    part_for,
-    toolkit_parts,
-)
+from retread.recipe.model import Recipe
+from retread.recipe.native import matches
+from retread.recipe.reading import parse_recipe
+from retread.recipe.toolchain import parse_toolchain, part_for, toolkit_parts
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
@@ -124,7 +120,7 @@ SHIPPED_BUILDS = [
 def test_the_lock_of_every_shipped_build_pins_what_it_requires(loaded: workspace.Loaded, target: str) -> None:
     build = loaded.recipe.targets[target].build
     assert build is not None
-    venv.check_lock(loaded.locks[target], build.requires, name=f"{loaded.recipe.name}-{target}")
+    requirements.check_lock(loaded.locks[target], build.requires, name=f"{loaded.recipe.name}-{target}")
 
 
 @pytest.mark.parametrize("path", TOOLCHAINS, ids=lambda path: path.stem)

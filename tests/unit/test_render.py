@@ -9,24 +9,17 @@ import pytest
 from msgspec.structs import replace
 
 from retread.arch import Arch
+from retread.audit.report import AuditReport, Check
 from retread.cli import show
 from retread.doors.store import Entry, Kind
+from retread.elf import facts
+from retread.elf.facts import LibraryFacts, Module
 from retread.recipe.plan import Lane, Plan, Step
-from retread.records import (
-    Applied,
-    AuditReport,
-    Check,
-    FileStatement,
-    LibraryFacts,
-    Module,
-    PatchStatement,
-    Promise,
-    Sha256,
-    Statement,
-    Verdict,
-    WheelFacts,
-)
+from retread.records import Sha256
+from retread.source.records import Applied, Verdict
 from retread.wheel.comparison import Comparison, Difference, Side, Tier, What
+from retread.wheel.facts import WheelFacts
+from retread.wheel.statement import FileStatement, PatchStatement, Promise, Statement
 
 DIGEST = Sha256(64 * "a")
 
@@ -127,7 +120,7 @@ STATEMENT = Statement(
     ],
 )
 def test_the_worst_module_decides(modules: list[tuple[str, str]], device: str, verdict: str) -> None:
-    assert show.coverage(library(*modules), Arch(device)) == verdict
+    assert facts.coverage(library(*modules), Arch(device)) == verdict
 
 
 def test_a_plan_names_lane_steps_and_reasons() -> None:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import reports as samples
 from reports import case, failed, on_gpu, run, skipped, surroundings
+from retread.audit.report import AuditReport, Check
 from retread.canonical import digest
 from retread.errors import EvidenceError, SmokeError
-from retread.records import AuditReport, Check, Sha256
+from retread.records import Sha256
 from retread.smoke import reading
 from retread.smoke.report import Gpu, Level, Outcome, Run
 

@@ -12,14 +12,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 from msgspec.structs import replace
 
 from retread.build import sbom
-from retread.records import (
-    FileStatement,
-    PatchStatement,
-    Promise,
-    Sha256,
-    Statement,
-    SubmoduleStatement,
-)
+from retread.records import Sha256
+from retread.wheel.statement import FileStatement, PatchStatement, Promise, Statement, SubmoduleStatement
 
 COMMIT = "3da0fc922521aaecebc35e3938b5110bd5cb7195"
 PATCHES = {

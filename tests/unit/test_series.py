@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retread.errors import SeriesError
-from retread.recipe.series import Patch, parse_series
-from retread.records import Change, ChangeKind
+from retread.recipe.series import Change, ChangeKind, Patch, parse_series
 
 SERIES = sorted((Path(__file__).parents[2] / "patches").glob("*/*/series"))
 NAME = "0001-demo.patch"

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retread.errors import GateError, UsageError
-from retread.evidence import signing
+from retread.evidence import keyfiles, signing
 from retread.evidence.signing import Key
 
 TYPE = "application/vnd.in-toto+json"
@@ -194,7 +194,7 @@ def test_url_safe_base64_is_read_too() -> None:
 
 
 def test_a_new_pair_lies_in_its_folder_and_signs(tmp_path: Path) -> None:
-    key = signing.new(tmp_path / "keys", "ci-builder")
+    key = keyfiles.new(tmp_path / "keys", "ci-builder")
     secret, public = tmp_path / "keys" / "ci-builder.key", tmp_path / "keys" / "ci-builder.pub"
     assert [file.name for file in sorted((tmp_path / "keys").iterdir())] == [
         "ci-builder.key",
@@ -203,12 +203,12 @@ def test_a_new_pair_lies_in_its_folder_and_signs(tmp_path: Path) -> None:
     assert secret.stat().st_mode & 0o777 == 0o600
     assert secret.read_text().startswith("-----BEGIN PRIVATE KEY-----\n")
     assert public.read_text().splitlines()[1] == signing.line(key)
-    assert signing.load(secret) == key
-    assert signing.load(public) == key._replace(secret=None)
-    assert signing.every(tmp_path / "keys") == (key,)
+    assert keyfiles.load(secret) == key
+    assert keyfiles.load(public) == key._replace(secret=None)
+    assert keyfiles.every(tmp_path / "keys") == (key,)
     secret.unlink()
-    assert signing.every(tmp_path / "keys") == (key._replace(secret=None),)
-    assert signing.verify(signing.sign(b"x", "t", key), [signing.load(public)], name="e") == (
+    assert keyfiles.every(tmp_path / "keys") == (key._replace(secret=None),)
+    assert signing.verify(signing.sign(b"x", "t", key), [keyfiles.load(public)], name="e") == (
         b"x",
         "t",
         (key.id,),
@@ -216,20 +216,20 @@ def test_a_new_pair_lies_in_its_folder_and_signs(tmp_path: Path) -> None:
 
 
 def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
-    signing.new(tmp_path, "k")
+    keyfiles.new(tmp_path, "k")
     before = (tmp_path / "k.key").read_bytes()
     with pytest.raises(UsageError, match=r"k\.key is there already"):
-        signing.new(tmp_path, "k")
+        keyfiles.new(tmp_path, "k")
     (tmp_path / "k.key").rename(tmp_path / "away.key")
     with pytest.raises(UsageError, match=r"k\.pub is there already"):
-        signing.new(tmp_path, "k")
+        keyfiles.new(tmp_path, "k")
     assert (tmp_path / "away.key").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["", "../k", "A", "-k", "a b", "k\n", "a" * 65, ".k"])
 def test_a_name_that_is_none_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no name of a key"):
-        signing.new(tmp_path, name)
+        keyfiles.new(tmp_path, name)
     assert not list(tmp_path.iterdir())
 
 
@@ -277,31 +277,31 @@ def test_a_file_that_is_no_key_says_why(name: str, data: bytes, told: str, tmp_p
     (tmp_path / name).write_bytes(data)
     (tmp_path / name).chmod(0o600)
     with pytest.raises(GateError, match=told) as caught:
-        signing.load(tmp_path / name)
+        keyfiles.load(tmp_path / name)
     assert caught.value.hint
 
 
 def test_a_file_that_is_not_there_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(GateError, match="No such file") as caught:
-        signing.load(tmp_path / "k.key")
+        keyfiles.load(tmp_path / "k.key")
     assert "retread key new" in caught.value.hint
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601])
 def test_a_secret_that_others_may_read_is_refused(mode: int, tmp_path: Path) -> None:
-    signing.new(tmp_path, "k")
+    keyfiles.new(tmp_path, "k")
     (tmp_path / "k.key").chmod(mode)
     with pytest.raises(GateError, match="others may read") as caught:
-        signing.load(tmp_path / "k.key")
+        keyfiles.load(tmp_path / "k.key")
     assert caught.value.hint.startswith("run 'chmod 600 ")
 
 
 def test_halves_of_two_pairs_are_refused(tmp_path: Path) -> None:
-    signing.new(tmp_path, "a")
-    signing.new(tmp_path, "b")
+    keyfiles.new(tmp_path, "a")
+    keyfiles.new(tmp_path, "b")
     (tmp_path / "a.pub").replace(tmp_path / "b.pub")
     with pytest.raises(GateError, match=r"b\.key and b\.pub beside it are not one pair"):
-        signing.load(tmp_path / "b.key")
+        keyfiles.load(tmp_path / "b.key")
 
 
 def test_a_policys_line_is_a_key_or_says_why() -> None:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 import reports
 from reports import case, failed, measured, report, run, sample, skipped
-from retread.smoke import table
+from retread.smoke import table, tally
 from retread.smoke.report import Fault, Level
 
 
@@ -35,7 +35,7 @@ def test_the_first_line_says_wheel_and_verdict() -> None:
     ],
 )
 def test_nothing_is_called_passed_that_is_not(cases: Any, changes: Any, words: str) -> None:
-    assert table.verdict(report(run(*cases), **changes)) == words
+    assert tally.verdict(report(run(*cases), **changes)) == words
 
 
 def test_a_run_says_under_what_it_ran_and_counts_by_suite() -> None:
@@ -137,11 +137,11 @@ def test_errors_name_the_worst_case_of_each_operator() -> None:
     ],
 )
 def test_an_error_is_finite_or_it_is_none(error: Any, tolerance: Any, ratio: float | None) -> None:
-    assert [one.ratio for one in table.errors(run(measured("a/b", error, tolerance)))] == [ratio]
+    assert [one.ratio for one in tally.errors(run(measured("a/b", error, tolerance)))] == [ratio]
 
 
 def test_a_case_that_measured_nothing_has_no_error() -> None:
-    assert table.errors(run(case("a/b", numbers={"error": 0.1}), case("a/c"))) == []
+    assert tally.errors(run(case("a/b", numbers={"error": 0.1}), case("a/c"))) == []
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_case_that_measured_nothing_has_no_error() -> None:
     ],
 )
 def test_operator_and_dtype_are_found(name: str, numbers: Any, operator: str, dtype: str) -> None:
-    (found,) = table.errors(run(case(name, numbers={"error": 0.1, "tolerance": 1, **numbers})))
+    (found,) = tally.errors(run(case(name, numbers={"error": 0.1, "tolerance": 1, **numbers})))
     assert (found.operator, found.dtype) == (operator, dtype)
 
 
@@ -176,7 +176,7 @@ def test_a_ratio_is_always_torch_by_own() -> None:
     both = case("speed/a", numbers={"demo_ms": 2.0, "torch_ms": 1.0, "ratio": 2.0})
     only = case("speed/b", numbers={"ratio": 1.5, "torch_ms": "slow", "demo_ms": float("inf")})
     none = case("speed/c", numbers={"items": 3})
-    found = table.speeds(run(both, only, none))
+    found = tally.speeds(run(both, only, none))
     assert [(one.shape, one.own, one.torch, one.ratio) for one in found] == [
         ("a", 2.0, 1.0, 0.5),
         ("b", None, None, 1.5),
@@ -184,8 +184,8 @@ def test_a_ratio_is_always_torch_by_own() -> None:
 
 
 def test_a_sentence_has_to_be_one() -> None:
-    assert table.sentence(run(case("speed/verdict", numbers={"sentence": 7}))) == ""
-    assert table.sentence(run(case("speed/verdict"))) == ""
+    assert tally.sentence(run(case("speed/verdict", numbers={"sentence": 7}))) == ""
+    assert tally.sentence(run(case("speed/verdict"))) == ""
 
 
 def test_a_library_that_some_run_touched_is_not_untouched() -> None:
@@ -194,10 +194,10 @@ def test_a_library_that_some_run_touched_is_not_untouched() -> None:
         run(case("a/b", libraries=("demo/_C_flash.so",))),
         run(unable="no GPU", untouched=()),
     )
-    assert table.untouched(both) == ["demo/_C_unused.so"]
+    assert tally.untouched(both) == ["demo/_C_unused.so"]
     assert table.table(both).splitlines()[-1] == "no case called into: demo/_C_unused.so"
     assert (
-        table.untouched_words(report(run(case("a/b"), untouched=())))
+        tally.untouched_words(report(run(case("a/b"), untouched=())))
         == "no library of the wheel was left out"
     )
 
@@ -261,4 +261,4 @@ def test_only_architectures_that_passed_are_named() -> None:
         case("k/asm_75x"),
     ]
     named = case("k/other", numbers={"architecture": "7.5"})
-    assert table.architectures(run(*cases, named)) == ["7.5", "10.0", "10.3a"]
+    assert tally.architectures(run(*cases, named)) == ["7.5", "10.0", "10.3a"]

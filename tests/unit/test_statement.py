@@ -8,7 +8,8 @@ import pytest
 from retread.arch import Arch
 from retread.build import statement
 from retread.recipe.model import Base, Pin, Recipe, Sdist, Target
-from retread.records import CompileStatement, FileStatement, Sha256, Statement
+from retread.records import Sha256
+from retread.wheel.statement import CompileStatement, FileStatement, Statement
 
 DIGEST = Sha256(64 * "a")
 RECIPE = Recipe(

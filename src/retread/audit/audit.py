@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from retread.audit import rules
+from retread.audit.report import AuditReport
+from retread.elf.facts import LibraryFacts
 from retread.errors import AuditError
-from retread.records import AuditReport, LibraryFacts, Promise, WheelFacts
 from retread.wheel import contents
 from retread.wheel.contents import Known
+from retread.wheel.facts import WheelFacts
+from retread.wheel.statement import Promise
 
 
 def audit(

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
-import msgspec
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from retread import arch
 from retread.arch import Arch
-from retread.records import Check, Exempt, LibraryFacts, Promise, Statement, WheelFacts
-
-
-def common(facts: LibraryFacts) -> tuple[tuple[Arch, ...], tuple[Arch, ...]]:
-    """Return (machine code, PTX): the architectures that every module of the library has."""
-    if not facts.modules:
-        return (), ()
-    sass = set.intersection(*(set(module.sass) for module in facts.modules))
-    ptx = set.intersection(*(set(module.ptx) for module in facts.modules))
-    return tuple(sorted(sass, key=arch.sort_key)), tuple(sorted(ptx, key=arch.sort_key))
+from retread.audit.manylinux import glibc, glibc_limit
+from retread.audit.report import Check
+from retread.elf.facts import LibraryFacts, common
+from retread.wheel.facts import WheelFacts
+from retread.wheel.statement import Exempt, Promise, Statement
 
 
 def audit(
@@ -53,42 +46,9 @@ def audit(
     return tuple(checks)
 
 
-def platform_tag(libraries: Iterable[LibraryFacts]) -> str:
-    """Return the oldest manylinux tag whose policy offers every symbol version that the libraries ask for.
-
-    ``linux_x86_64`` when no policy does, nothing when there are no libraries. Source: auditwheel's policies.
-    """
-    from auditwheel.architecture import Architecture
-    from auditwheel.libc import Libc
-    from auditwheel.policy import WheelPolicies
-
-    found = list(libraries)
-    if not found:
-        return ""
-    policies = WheelPolicies(libc=Libc.GLIBC, arch=Architecture(found[0].machine))
-    asked = {str(index): set(one.versions) for index, one in enumerate(found)}
-    return str(policies.versioned_symbols_policy(asked).name)
-
-
-def newer(wheel: WheelFacts, platform: str) -> list[str]:
-    """Return what of a wheel needs a newer machine than ``platform`` (``manylinux_2_28``), by library and symbol."""
-    limit = _glibc_limit([f"{platform}_"])
-    found = _glibc_limit({tag.rpartition("-")[2] for tag in wheel.tags})
-    if found and found <= limit:
-        return []
-    faults = [f"auditwheel found {', '.join(sorted(wheel.tags))}"]
-    for name, facts in wheel.libraries.items():
-        for version in sorted(facts.versions):
-            alone = msgspec.structs.replace(facts, versions=(version,))
-            needs = _glibc_limit([platform_tag([alone])])
-            if not needs or needs > limit:
-                faults.append(f"{name} asks for {version}, which is in manylinux_{'_'.join(map(str, needs))}")
-    return faults
-
-
 def _generic(wheel: WheelFacts) -> Iterator[Check]:
     machines = {tag.rpartition("-")[2] for tag in wheel.tags}
-    limit = _glibc_limit(machines)
+    limit = glibc_limit(machines)
     for name, facts in wheel.libraries.items():
         fits = all(machine.endswith(f"_{facts.machine}") for machine in machines)
         yield Check(
@@ -97,7 +57,7 @@ def _generic(wheel: WheelFacts) -> Iterator[Check]:
             ok=fits,
             detail=f"{facts.machine}, tags {', '.join(sorted(machines))}",
         )
-        newest = max(map(_glibc, facts.versions), default=())
+        newest = max(map(glibc, facts.versions), default=())
         shown = ".".join(map(str, newest)) or "of any age"
         if limit:
             allowed = ".".join(map(str, limit))
@@ -107,25 +67,6 @@ def _generic(wheel: WheelFacts) -> Iterator[Check]:
                 ok=newest <= limit,
                 detail=f"needs glibc {shown}, the tag allows {allowed}",
             )
-
-
-def _glibc_limit(platforms: Iterable[str]) -> tuple[int, ...]:
-    """Return the oldest glibc that the platform tags promise to run on, or () when they promise none."""
-    aliases = {"manylinux2014": (2, 17), "manylinux2010": (2, 12), "manylinux1": (2, 5)}
-    found: list[tuple[int, ...]] = []
-    for platform in platforms:
-        if match := re.match(r"manylinux_(\d+)_(\d+)_", platform):
-            found.append((int(match[1]), int(match[2])))
-        found += [version for alias, version in aliases.items() if platform.startswith(f"{alias}_")]
-    return min(found, default=())
-
-
-def _glibc(version: str) -> tuple[int, ...]:
-    """Return the glibc that a symbol version asks for: GLIBC_2.17; the loader has DT_RELR from 2.36 on."""
-    if version == "GLIBC_ABI_DT_RELR":
-        return (2, 36)
-    match = re.fullmatch(r"GLIBC_([0-9]{1,4}(?:\.[0-9]{1,4})+)", version)
-    return tuple(int(part) for part in match[1].split(".")) if match else ()
 
 
 def _identity(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:

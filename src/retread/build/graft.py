@@ -19,9 +19,10 @@ from retread import arch
 from retread.arch import Arch
 from retread.doors import proc
 from retread.elf import fatbin, library
+from retread.elf.facts import LibraryFacts
 from retread.elf.fatbin import FatBinary, Kind
 from retread.errors import ElfError, FatbinError
-from retread.records import LibraryFacts, Record
+from retread.records import Record
 from retread.wheel import contents
 from retread.wheel.wheelfile import Wheel
 from retread.wheel.zipwriter import Deflated, deflate_file

@@ -17,33 +17,35 @@ import msgspec
 
 from retread import version
 from retread.arch import Arch
+from retread.audit.report import AuditReport
 from retread.build import sbom, statement
+from retread.build.cubins import assembler, assembly
 from retread.doors import fs
-from retread.doors.machine import Machine, assembler, assembly, code_digest, obstacles
+from retread.doors.machine import Machine, code_digest
 from retread.doors.store import Kind, digest
-from retread.errors import AuditError, PlanError, UsageError
-from retread.lanes.source import Compiled, Official, Origin, Wish
-from retread.recipe import plan, workspace
+from retread.elf.facts import LibraryFacts
+from retread.errors import PlanError
+from retread.evidence.beside import AUDIT, COMPILE
+from retread.lanes.lane import Origin, Wish
+from retread.lanes.overlay import Official
+from retread.lanes.source import Compiled
+from retread.recipe import plan
 from retread.recipe.model import Target
 from retread.recipe.plan import Lane, Plan, Step, step
 from retread.recipe.workspace import Loaded
-from retread.records import AuditReport, LibraryFacts, PatchedTree, Record, Sha256, Statement
+from retread.records import Record, Sha256
+from retread.source.records import PatchedTree
 from retread.source.trees import Trees
+from retread.toolkit.inquiry import obstacles
 from retread.units import size
-from retread.wheel import contents, zipwriter
+from retread.wheel import zipwriter
+from retread.wheel.statement import Statement
 
 if TYPE_CHECKING:
     from retread.build.graft import Grafted, Request
-    from retread.lanes.base import ProvenBase
+    from retread.lanes.lane import ProvenBase
     from retread.toolkit.ptxas import Assembler
-    from retread.wheel.comparison import Comparison
     from retread.wheel.contents import Known
-
-AUDIT = "audit.json"
-COMPILE = "compile.json"
-_EVIDENCE = (AUDIT, COMPILE)
-_RESULTS = (Kind.PATCHED, Kind.BASES, Kind.CUBINS, Kind.LIBRARIES, Kind.COMPILED, Kind.WHEELS)
-"""Kinds that are made of inputs; a wheel is reproduced without them."""
 
 
 class Built(Record, frozen=True, kw_only=True):
@@ -200,9 +202,9 @@ class Job:
             )
             audit.demand(report)
             step.detail = f"{len(report.checks)} checks hold"
-        (into / AUDIT).write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+        (into / AUDIT[1:]).write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
         if evidence := self.origin.evidence():
-            (into / COMPILE).write_bytes(msgspec.json.format(evidence) + b"\n")
+            (into / COMPILE[1:]).write_bytes(msgspec.json.format(evidence) + b"\n")
 
     def statement(
         self, time: int, base: ProvenBase, libraries: Mapping[str, tuple[Grafted, Path]]
@@ -358,47 +360,6 @@ def _possible_target(loaded: Loaded, machine: Machine, lane: Lane | None) -> str
     )
 
 
-def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish: Wish) -> Comparison:
-    """Make ``wheel`` again in the empty folder ``scratch`` and compare the two.
-
-    Inputs come from the store; whatever is made of them is made anew, and the compile cache is not asked.
-    """
-    from retread.wheel import comparison
-
-    facts, _ = contents.examine(wheel, scratch)
-    said = facts.statement
-    if said is None:
-        raise UsageError(f"{wheel.name} holds no {contents.STATEMENT}; retread did not make it")
-    loaded = workspace.load(root, said.recipe)
-    if said.compiled and wish.python is None:
-        wish = wish._replace(python=said.compiled.python)
-    if said.compiled and said.compiled.image and wish.image is None:
-        wish = wish._replace(image=said.compiled.image.partition(" ")[0])
-    folder = scratch / "again"
-    folder.mkdir()
-    again = machine._replace(store=machine.store.anew(_RESULTS, folder))
-    made = jobs(loaded, said.target, again, lane=Lane(said.lane), wish=wish._replace(fresh=True))
-    fits = [job for job in made if said.base is None or job.origin.stated() == said.base]
-    if not fits:
-        raise PlanError(f"{said.recipe} {said.target} makes no {wheel.name} any more")
-    built = build(fits[0], folder / "dist")
-    (scratch / "compare").mkdir()
-    with machine.console.step("compare"):
-        return comparison.compare(wheel, Path(built.path), scratch / "compare")
-
-
-def demand_same(found: Comparison) -> None:
-    """Raise AuditError when the two wheels can behave differently."""
-    from retread.wheel.comparison import Tier
-
-    if found.tier is Tier.DIFFERENT:
-        raise AuditError(
-            f"{found.first.file}: what is made today can behave differently",
-            faults=[f"{one.member}: {one.kind}: {one.detail}" for one in found.differences if one.runs][:20],
-            hint="build with the recipe, series, tools and retread that retread.json in the wheel names",
-        )
-
-
 def build(job: Job, out: Path) -> Built:
     """Make the job's wheel, or take the finished one, and put it with its evidence under ``out``."""
     machine = job.machine
@@ -408,20 +369,20 @@ def build(job: Job, out: Path) -> Built:
         machine.store.tidy()
         with machine.console.fold(f"{job.recipe.name} {job.name}: {job.origin.wheel_name}"):
             entry = job.build()
-    report = msgspec.json.decode((entry / AUDIT).read_bytes(), type=AuditReport)
+    report = msgspec.json.decode((entry / AUDIT[1:]).read_bytes(), type=AuditReport)
     destination = out / report.wheel
     if destination.exists() and not fs.is_same(entry / report.wheel, destination):
         machine.console.say(
             f"note: {destination} held other bytes; raise targets.{job.name}.revision if they were published"
         )
     fs.place(entry / report.wheel, destination)
-    for evidence in _EVIDENCE:
-        if (entry / evidence).exists():
-            fs.place(entry / evidence, destination.with_name(f"{report.wheel}.{evidence}"))
+    for evidence in (AUDIT, COMPILE):
+        if (entry / evidence[1:]).exists():
+            fs.place(entry / evidence[1:], destination.with_name(f"{report.wheel}{evidence}"))
     return Built(
         path=str(destination),
         sha256=report.sha256,
         size=report.size,
         cached=cached,
-        audit=str(destination.with_name(f"{report.wheel}.{AUDIT}")),
+        audit=str(destination.with_name(f"{report.wheel}{AUDIT}")),
     )

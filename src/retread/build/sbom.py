@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from retread.records import PatchStatement, Statement
+from retread.wheel.statement import PatchStatement, Statement
 
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component, Patch

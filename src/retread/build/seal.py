@@ -14,9 +14,11 @@ import msgspec
 from retread.build import sbom
 from retread.errors import BaseError, PlanError, RecipeError
 from retread.recipe.model import Target
-from retread.records import ChangeKind, PatchedTree, Statement
+from retread.recipe.series import ChangeKind
+from retread.source.records import PatchedTree
 from retread.wheel import metadata
 from retread.wheel.contents import STATEMENT
+from retread.wheel.statement import Statement
 from retread.wheel.wheelfile import Verified, Wheel, copies, sealed
 from retread.wheel.zipwriter import Copied, Deflated, NewBytes, NewDeflated, Source, write
 

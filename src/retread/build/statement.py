@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from packaging.utils import canonicalize_name
-
-from retread.audit import rules
-from retread.recipe.model import Recipe, Target, Toolchain
+from retread.audit.promise import promise
+from retread.elf import facts
+from retread.elf.facts import LibraryFacts
+from retread.recipe.model import Recipe
 from retread.recipe.series import Patch
-from retread.records import (
+from retread.recipe.toolchain import Toolchain
+from retread.version import __version__
+from retread.wheel.statement import (
     CompileStatement,
-    Exempt,
     FileStatement,
-    LibraryFacts,
     LibraryStatement,
     PatchStatement,
-    Promise,
     Statement,
     SubmoduleStatement,
     ToolchainStatement,
 )
-from retread.version import __version__
 
 
 def statement(
@@ -62,29 +60,10 @@ def statement(
     )
 
 
-def promise(recipe: Recipe, target: Target, version: str) -> Promise:
-    """Return what a target promises of its wheels of this version."""
-    return Promise(
-        project=canonicalize_name(recipe.project),
-        version=version,
-        cuda=target.cuda,
-        torch=target.torch,
-        architectures=target.architectures,
-        ptx=target.ptx,
-        exempt=tuple(
-            Exempt(library=one.library, architectures=one.architectures, ptx=one.ptx, reason=one.reason)
-            for one in target.exempt
-        ),
-        requires=target.requires,
-        run_path=dict(target.run_path),
-        note=target.note,
-    )
-
-
 def library(before: LibraryFacts, after: LibraryFacts) -> LibraryStatement:
     """Return what every module of a library held before, and holds now."""
-    sass, ptx = rules.common(after)
-    return LibraryStatement(modules=len(after.modules), before=rules.common(before)[0], after=sass, ptx=ptx)
+    sass, ptx = facts.common(after)
+    return LibraryStatement(modules=len(after.modules), before=facts.common(before)[0], after=sass, ptx=ptx)
 
 
 def toolchain(tool: Toolchain, ptxas: str, reproduced: Sequence[bool | None]) -> ToolchainStatement:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from retread.index.actions import Published, Wants
     from retread.index.bucket.mirror import Need
     from retread.index.folder import Action
-    from retread.records import Statement
+    from retread.wheel.statement import Statement
 
 T = TypeVar("T")
 POLICY = "index-policy.toml"
@@ -27,9 +27,9 @@ TRYING = "http://127.0.0.1:8000"
 
 def key_new(options: argparse.Namespace) -> int:
     """Make a key pair; stdout is its public line, as a policy wants it."""
-    from retread.evidence import signing
+    from retread.evidence import keyfiles
 
-    made = signing.new(options.folder, options.name)
+    made = keyfiles.new(options.folder, options.name)
     session.machine(options).console.say(
         f"made {options.folder / made.name}.key, for you alone, and {made.name}.pub"
     )
@@ -39,9 +39,9 @@ def key_new(options: argparse.Namespace) -> int:
 
 def key_list(options: argparse.Namespace) -> int:
     """Show the keys of a folder."""
-    from retread.evidence import signing
+    from retread.evidence import keyfiles
 
-    _print_keys(options, list(signing.every(options.folder)))
+    _print_keys(options, list(keyfiles.every(options.folder)))
     return 0
 
 

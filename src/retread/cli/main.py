@@ -13,11 +13,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from retread.cli import build, matrix
+from retread.cli import build, matrix, wheel
 from retread.cli import index as indexing
+from retread.cli import patch as cli_patch
+from retread.cli import recipe as cli_recipe
 from retread.cli import smoke as trying
+from retread.cli import store as cli_store
+from retread.cli import toolchain as cli_toolchain
 from retread.cli import watch as nightly
-from retread.cli.build import DEFAULT_RECIPE
+from retread.cli.session import DEFAULT_RECIPE
 
 _EXIT_CODES = """\
 exit codes:
@@ -124,20 +128,20 @@ def _add_patch(groups: Any) -> None:
     check.add_argument(
         "--source", choices=["sdist", "git"], default="sdist", help="where the source comes from"
     )
-    _common(check, build.patch_check)
+    _common(check, cli_patch.patch_check)
 
 
 def _add_wheel_readers(groups: Any) -> None:
     inspect = groups.add_parser("inspect", help="show what a wheel holds and which GPUs it serves natively")
     inspect.add_argument("wheel", type=Path, help="a wheel, or a shared object")
-    _common(inspect, build.inspect)
+    _common(inspect, wheel.inspect)
     audit = groups.add_parser(
         "audit", help="hold a wheel to its target's promise; any wheel to the general rules"
     )
     audit.add_argument("wheel", type=Path)
     audit.add_argument("--recipe", help="hold it to this recipe instead of to what it says of itself")
     audit.add_argument("--target", help="default: the recipe's first")
-    _common(audit, build.audit)
+    _common(audit, wheel.audit)
 
 
 def _add_graft(groups: Any) -> None:
@@ -149,7 +153,7 @@ def _add_graft(groups: Any) -> None:
     graft.add_argument(
         "-o", "--out", type=Path, required=True, help="where to write it; may be the library itself"
     )
-    _common(graft, build.graft)
+    _common(graft, wheel.graft)
 
 
 def _add_smoke(groups: Any) -> None:
@@ -315,8 +319,8 @@ def _of_recipe(command: Any) -> None:
 def _add_store(groups: Any) -> None:
     store = groups.add_parser("store", help="show or prune the store")
     actions = store.add_subparsers(dest="action", metavar="ACTION")
-    _common(store, build.store_list)
-    _common(actions.add_parser("list", help="show what is in it (the default)"), build.store_list)
+    _common(store, cli_store.store_list)
+    _common(actions.add_parser("list", help="show what is in it (the default)"), cli_store.store_list)
     prune = actions.add_parser("prune", help="remove rubbish and what was not used lately")
     prune.add_argument(
         "--days", type=float, default=30.0, help="keep what was used in the last DAYS days; default 30"
@@ -324,16 +328,24 @@ def _add_store(groups: Any) -> None:
     prune.add_argument(
         "--keep", type=float, metavar="GB", help="then remove the longest unused until GB are left"
     )
-    _common(prune, build.store_prune)
+    _common(prune, cli_store.store_prune)
 
 
 def _add_toolchain(groups: Any) -> None:
     toolchain = groups.add_parser("toolchain", help="CUDA toolkits of exactly one release: list, get, check")
     actions = toolchain.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, run, text in (
-        ("list", build.toolchain_list, "show toolchains, their parts, and which lie in the store"),
-        ("get", build.toolchain_get, "put toolkits into the store; stdout is what CUDA_HOME is to be"),
-        ("check", build.toolchain_check, "say where each part comes from, and try those that can be had"),
+        ("list", cli_toolchain.toolchain_list, "show toolchains, their parts, and which lie in the store"),
+        (
+            "get",
+            cli_toolchain.toolchain_get,
+            "put toolkits into the store; stdout is what CUDA_HOME is to be",
+        ),
+        (
+            "check",
+            cli_toolchain.toolchain_check,
+            "say where each part comes from, and try those that can be had",
+        ),
     ):
         command = actions.add_parser(name, help=text, description=text)
         command.add_argument("name", nargs="*", help="default: all")
@@ -343,16 +355,16 @@ def _add_toolchain(groups: Any) -> None:
 def _add_recipe(groups: Any) -> None:
     recipe = groups.add_parser("recipe", help="recipes: list, check, schema")
     actions = recipe.add_subparsers(dest="action", metavar="ACTION", required=True)
-    _common(actions.add_parser("list", help="show recipes and their targets"), build.recipe_list)
+    _common(actions.add_parser("list", help="show recipes and their targets"), cli_recipe.recipe_list)
     check = actions.add_parser("check", help="read recipes strictly and report every fault")
     check.add_argument("recipe", nargs="*", help="default: all")
-    _common(check, build.recipe_check)
+    _common(check, cli_recipe.recipe_check)
     lock = actions.add_parser(
         "lock", help="pin what the source lane's builds need, by hash, as the index has it today"
     )
     lock.add_argument("recipe", nargs="*", help="default: all")
     lock.add_argument("--target", help="default: all that the source lane makes")
-    _common(lock, build.recipe_lock)
+    _common(lock, cli_recipe.recipe_lock)
     schema = actions.add_parser("schema", help="print the JSON Schema of a recipe, or of what --json prints")
     schema.add_argument(
         "of",
@@ -374,7 +386,7 @@ def _add_recipe(groups: Any) -> None:
             "watch",
         ],
     )
-    _common(schema, build.recipe_schema)
+    _common(schema, cli_recipe.recipe_schema)
 
 
 def _common(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
+from retread.arch import Arch
 from retread.cli import session
+from retread.recipe.matrix import Entry, Matrix
 
 
 def matrix(options: argparse.Namespace) -> int:
@@ -22,7 +25,7 @@ def matrix(options: argparse.Namespace) -> int:
     if options.json:
         print(msgspec.json.encode(found).decode())  # in one line: a workflow's outputs take no more
     elif found.count:
-        print(matrix.table(found, runners))
+        print(table(found, runners))
     if not found.count:
         machine.console.say(
             f"nothing of which a wheel is made changed since {options.base}"
@@ -30,3 +33,24 @@ def matrix(options: argparse.Namespace) -> int:
             else "no recipes here"
         )
     return 0
+
+
+def table(found: Matrix, runners: Sequence[Arch]) -> str:
+    """Return the jobs as a Markdown table, which reads well in a terminal, too, and what stays unproven."""
+    rows = [
+        ("wheel", "lane", "Python", "CUDA", "GPUs asked for", "why"),
+        *(_row(one) for one in found.include),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    if found.unproven:
+        there = f"runners have {', '.join(runners)}" if runners else "there is no GPU runner"
+        lines += ["", f"Unproven on a GPU ({there}):", ""]
+        lines += [f"- {one.wheel} on {one.gpu}" for one in found.unproven]
+    return "\n".join(lines)
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    gpus = " ".join(entry.gpu) or "none"
+    return (f"{entry.recipe} {entry.target}", entry.lane, entry.python, entry.cuda, gpus, entry.why)

@@ -55,3 +55,6 @@ def architecture(text: str) -> Arch:
     if text not in arch.FIRST_CUDA:
         raise UsageError(f"no GPU has the architecture {text!r}{near_miss(text, arch.FIRST_CUDA)}")
     return arch.parse(text)
+
+
+DEFAULT_RECIPE = "xformers-0.0.35"

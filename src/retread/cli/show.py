@@ -6,29 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from retread import arch
 from retread.arch import Arch
+from retread.audit.report import AuditReport
+from retread.elf.facts import DEVICES, LibraryFacts, coverage
 from retread.recipe.plan import Plan
-from retread.records import Applied, AuditReport, LibraryFacts, WheelFacts
+from retread.source.records import Applied
+from retread.text.tables import aligned
 from retread.units import size
+from retread.wheel.facts import WheelFacts
 
 if TYPE_CHECKING:
-    from retread.doors.machine import ToolchainReport
     from retread.doors.store import Entry
+    from retread.toolkit.inquiry import ToolchainReport
     from retread.wheel.comparison import Comparison
 
-DEVICES: Final = {
-    Arch("7.5"): "Turing",
-    Arch("8.0"): "A100",
-    Arch("8.6"): "RTX 30",
-    Arch("8.9"): "RTX 40, L40",
-    Arch("9.0"): "H100, H200",
-    Arch("10.0"): "B200",
-    Arch("10.3"): "B300",
-    Arch("12.0"): "RTX 50",
-    Arch("12.1"): "DGX Spark",
-}
-"""The GPUs that people ask about, by capability."""
+
 _SHOWN: Final = 40
 
 
@@ -39,13 +31,13 @@ def plan(found: Plan) -> str:
         (step.stage, "in store" if step.cached else "to do", step.subject, step.reason)
         for step in found.steps
     ]
-    return "\n".join([*lines, *_table(rows)])
+    return "\n".join([*lines, *aligned(rows)])
 
 
 def series(name: str, applied: Sequence[Applied]) -> str:
     """Return what became of each patch of a recipe."""
     rows = [(one.name, str(one.verdict), one.detail) for one in applied] or [("(no patches)", "", "")]
-    return "\n".join([name, *_table(rows)])
+    return "\n".join([name, *aligned(rows)])
 
 
 def wheel(facts: WheelFacts) -> str:
@@ -87,18 +79,6 @@ def library(name: str, facts: LibraryFacts) -> Iterable[str]:
             yield f"  {words:<16} {', '.join(served)}"
 
 
-def coverage(facts: LibraryFacts, device: Arch) -> str:
-    """Return how a GPU runs the library: ``native``, ``jit`` (some module only from PTX) or ``none``."""
-    verdict = "native"
-    for module in facts.modules:
-        if any(arch.runs(code, device) for code in module.sass):
-            continue
-        if not any(arch.compiles(one, device) for one in module.ptx):
-            return "none"
-        verdict = "jit"
-    return verdict
-
-
 def audit(report: AuditReport) -> str:
     """Return an audit as a table and its verdict."""
     rows = [("ok" if one.ok else "FAIL", one.check, one.subject, one.detail) for one in report.checks]
@@ -106,7 +86,7 @@ def audit(report: AuditReport) -> str:
         verdict = f"the promise of {report.target} {'holds' if report.ok else 'DOES NOT HOLD'}"
     else:
         verdict = f"the rules of any wheel {'hold' if report.ok else 'DO NOT HOLD'}"
-    return "\n".join([*_table(rows), f"{report.wheel}: {verdict}"])
+    return "\n".join([*aligned(rows), f"{report.wheel}: {verdict}"])
 
 
 def comparison(found: Comparison) -> str:
@@ -117,7 +97,7 @@ def comparison(found: Comparison) -> str:
         ("matters" if one.runs else "harmless", one.member or "archive", str(one.kind), one.detail)
         for one in ordered[:_SHOWN]
     ]
-    lines += _table(rows) if rows else []
+    lines += aligned(rows) if rows else []
     more = len(ordered) - _SHOWN
     return "\n".join([*lines, f"  and {more} more"] if more > 0 else lines)
 
@@ -134,7 +114,7 @@ def toolchain(report: ToolchainReport) -> str:
         for one in report.parts
     ]
     return "\n".join(
-        [f"{report.name}  CUDA {report.cuda} for {report.machine}: {state}", *(_table(rows) if rows else [])]
+        [f"{report.name}  CUDA {report.cuda} for {report.machine}: {state}", *(aligned(rows) if rows else [])]
     )
 
 
@@ -149,12 +129,4 @@ def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, no
     total = sum(entry.size for entry in entries) + sum(beside.values())
     rows.append(("all", f"{len(entries)} entries", size(total)))
     recent = sum(entry.used > now - 86400 for entry in entries)
-    return "\n".join([f"{root}  ({recent} used in the last day)", *_table(rows)])
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    return "\n".join([f"{root}  ({recent} used in the last day)", *aligned(rows)])

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def smoke(options: argparse.Namespace) -> int:
     """Try a wheel and say what became of it; SmokeError when a case failed. Or attach a report that a kit left."""
     from retread.errors import UsageError
+    from retread.evidence import beside
     from retread.smoke import reading
     from retread.smoke import run as smoke
     from retread.smoke.report import Level
@@ -36,7 +37,7 @@ def smoke(options: argparse.Namespace) -> int:
         tried = smoke.subject(session.root(options), wheel, options.recipe, options.target, scratch / "read")
         report = smoke.run(machine, tried, request, scratch)
     if options.only == "*":
-        machine.console.say(f"evidence: {smoke.keep(report, wheel)}")
+        machine.console.say(f"evidence: {beside.keep(report, wheel)}")
     _show(options, report)
     reading.demand(report)
     return 0
@@ -44,12 +45,12 @@ def smoke(options: argparse.Namespace) -> int:
 
 def _attach(options: argparse.Namespace) -> int:
     from retread.errors import UsageError
+    from retread.evidence import beside
     from retread.smoke import reading
-    from retread.smoke import run as smoke
 
     if options.wheel:
         raise UsageError("--attach takes a report; the wheel is the one that it names, below --out")
-    place = smoke.attach(session.existing(options.attach), options.out)
+    place = beside.attach(session.existing(options.attach), options.out)
     session.machine(options).console.say(f"attached: {place}")
     _show(options, reading.parse(place.read_bytes(), name=place.name))
     return 0
@@ -88,10 +89,10 @@ def kit(options: argparse.Namespace) -> int:
 def evidence(options: argparse.Namespace) -> int:
     """Show all that is known of a wheel."""
     from retread.cli import show
-    from retread.smoke import run as smoke
+    from retread.evidence import beside
     from retread.smoke import table
 
-    found = smoke.evidence(session.existing(options.wheel))
+    found = beside.evidence(session.existing(options.wheel))
     if options.json:
         session.print_json(found)
     else:

@@ -19,8 +19,9 @@ import zstandard
 
 from retread import arch as archs
 from retread.arch import Arch
+from retread.elf.facts import Module
 from retread.errors import FatbinError
-from retread.records import Module, Record
+from retread.records import Record
 
 _MAGIC: Final = 0xBA55ED50
 _HEADER: Final = struct.Struct("<IHHQ")

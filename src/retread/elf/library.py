@@ -15,9 +15,9 @@ from typing import BinaryIO, Final
 from retread.elf import edit as elfedit
 from retread.elf import fatbin, layout
 from retread.elf import image as elfimage
+from retread.elf.facts import LibraryFacts
 from retread.elf.image import Image
 from retread.errors import ElfError
-from retread.records import LibraryFacts
 
 _BLOCK: Final = 1 << 20
 _VERNEED: Final = struct.Struct("<HHIII")

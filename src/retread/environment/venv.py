@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from platform import machine
 
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name
 
 from retread.doors import proc
-from retread.doors.net.download import Settings
+from retread.doors.net.settings import Settings
 from retread.doors.proc import Finished
 from retread.environment.host import Python
-from retread.errors import FetchError, RecipeError
+from retread.errors import FetchError
 
 VENV = "venv"
 
@@ -184,39 +182,3 @@ def _oldest(python: str) -> str:
     """Return the first minor version that a range allows: ``>=3.10,<3.15`` is 3.10."""
     fits = SpecifierSet(python)
     return next(f"3.{minor}" for minor in range(9, 100) if fits.contains(f"3.{minor}.99"))
-
-
-def check_lock(lock: bytes, requires: Sequence[str], *, name: str) -> None:
-    """Raise RecipeError unless the lock pins every requirement, each by hash, at a version that it allows."""
-    pinned: dict[str, list[str]] = {}
-    faults = []
-    for text, hashes in _entries(lock.decode("utf-8", "replace")):
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            faults.append(f"{text}: not a requirement")
-            continue
-        exact = [one.version for one in requirement.specifier if one.operator == "=="]
-        if len(exact) != 1 or not hashes:
-            faults.append(f"{requirement}: not pinned by version and hash")
-        pinned.setdefault(canonicalize_name(requirement.name), []).extend(exact)
-    for text in requires:
-        requirement = Requirement(text)
-        versions = pinned.get(canonicalize_name(requirement.name), [])
-        if not any(requirement.specifier.contains(version, prereleases=True) for version in versions):
-            faults.append(f"{text}: the lock has {', '.join(versions) or 'nothing of it'}")
-    if faults:
-        raise RecipeError(
-            f"recipes/locks/{name}.txt is not a lock of what the recipe requires",
-            faults=faults,
-            hint="make it anew: retread recipe lock",
-        )
-
-
-def _entries(text: str) -> Iterator[tuple[str, int]]:
-    """Yield (requirement, number of its hashes) of a requirements file as uv writes it."""
-    for block in text.replace("\\\n", " ").splitlines():
-        line = block.partition(" #")[0].strip()
-        if line and not line.startswith(("#", "-")):
-            wanted, *hashes = line.split("--hash=")
-            yield wanted.strip(), len(hashes)

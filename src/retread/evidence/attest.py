@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from retread.errors import EvidenceError
-from retread.evidence import signing, statements
-from retread.index.candidate import ENVELOPE
-from retread.smoke import run as smoke
+from retread.evidence import beside, keyfiles, signing, statements
+from retread.evidence.beside import ENVELOPE
 from retread.smoke.report import Level, Run
 from retread.wheel import contents
 
@@ -17,7 +16,7 @@ def provenance(wheel: Path, key: Path, *, finished: int, scratch: Path) -> dict[
     facts, _ = contents.examine(wheel, scratch)
     if facts.statement is None:
         raise EvidenceError(f"{wheel.name} holds no {contents.STATEMENT}: nothing says how it was built")
-    builder = signing.load(key)
+    builder = keyfiles.load(key)
     payload = statements.provenance(
         facts.file, facts.sha256, facts.statement, builder=builder.name, finished=finished
     )
@@ -26,8 +25,8 @@ def provenance(wheel: Path, key: Path, *, finished: int, scratch: Path) -> dict[
 
 def results(wheel: Path, key: Path) -> dict[Path, bytes]:
     """Sign what every smoke run found whose report lies beside the wheel; return the envelopes and their places."""
-    tester = signing.load(key)
-    found = smoke.evidence(wheel).reports
+    tester = keyfiles.load(key)
+    found = beside.evidence(wheel).reports
     runs = [(report, run) for report in found for run in report.runs if run.cases]
     if not runs:
         raise EvidenceError(f"no smoke report lies beside {wheel}", hint=f"make one: retread smoke {wheel}")

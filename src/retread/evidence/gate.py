@@ -20,9 +20,9 @@ from retread.evidence import signing, statements
 from retread.evidence.signing import Key
 from retread.evidence.statements import Attested, Kind
 from retread.fields import Table
-from retread.index.listing import Tried
 from retread.records import Record
 from retread.smoke.report import Level
+from retread.smoke.tally import Tried
 
 PROVE = "retread attest {wheel} --builder KEY"
 """The command that signs what a builder states; the next one, what a tester found."""

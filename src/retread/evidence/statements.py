@@ -19,9 +19,10 @@ import msgspec
 from retread import strict
 from retread.errors import EvidenceError, GateError
 from retread.fields import Digest, Text
-from retread.records import CompileStatement, Record, Sha256, Statement, ToolchainStatement
+from retread.records import Record, Sha256
 from retread.smoke.report import Level, Outcome, Run, SmokeReport
 from retread.version import __version__
+from retread.wheel.statement import CompileStatement, Statement, ToolchainStatement
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT: Final = "https://in-toto.io/Statement/v1"

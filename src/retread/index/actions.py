@@ -12,6 +12,7 @@ from msgspec import structs
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from retread import records
 from retread.arch import Arch
 from retread.doors import durable
 from retread.errors import GateError, PublishError, RetreadError
@@ -20,14 +21,15 @@ from retread.evidence.gate import Admission, Policy
 from retread.index import candidate, revisions
 from retread.index import check as soundness
 from retread.index import folder as indexdir
-from retread.index.candidate import METADATA, Candidate
+from retread.index.candidate import Candidate
 from retread.index.change import Change, find, later
 from retread.index.check import Checked
 from retread.index.folder import Action, Index
-from retread.index.listing import Hosted, Project, place
+from retread.index.listing import METADATA, Hosted, Project, place
 from retread.index.revisions import Ledger
-from retread.records import Record, Statement
+from retread.records import Record
 from retread.wheel import metadata
+from retread.wheel.statement import Statement
 
 Say = Callable[[str], None]
 
@@ -316,7 +318,7 @@ def _bring(change: Change, one: Candidate, hosted: Hosted) -> None:
     for name, digest in one.evidence.items():
         data = one.wheel.with_name(name).read_bytes()
         change.file(place(name, hosted.sha256), data)
-        same = same and candidate.digest(data) == digest
+        same = same and records.digest(data) == digest
     if not same:
         raise PublishError(f"{one.wheel} was written while it was read", hint="publish it again")
     change.file(indexdir.binding(hosted.file), hosted.sha256.encode())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -11,21 +9,20 @@ from typing import NamedTuple
 import msgspec
 from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
-from retread.audit import rules
+from retread.audit.report import AuditReport
+from retread.elf import facts as elf_facts
 from retread.errors import RetreadError
-from retread.index.listing import Hosted, Tried
-from retread.records import AuditReport, Sha256, Statement, WheelFacts
+from retread.evidence.beside import AUDIT, ENVELOPE, is_report, names
+from retread.index.listing import Hosted
+from retread.records import Sha256, digest
 from retread.smoke import reading
-from retread.smoke.report import Level, Outcome, Run, SmokeReport
+from retread.smoke.report import SmokeReport
+from retread.smoke.tally import tried, tritons
 from retread.wheel import contents
+from retread.wheel.facts import WheelFacts
+from retread.wheel.statement import Statement
 from retread.wheel.wheelfile import Wheel
-
-METADATA = ".metadata"
-ENVELOPE = ".dsse.json"
-_AUDIT = ".audit.json"
-_SMOKE = ".smoke-"
 
 
 class Fingerprint(NamedTuple):
@@ -67,8 +64,8 @@ def read(wheel: Path, scratch: Path) -> Candidate:
     facts, _ = contents.examine(wheel, scratch)
     with Wheel(wheel) as opened:
         metadata = opened.archive.read(f"{opened.dist_info}/METADATA")
-    found = {path.name: path.read_bytes() for path in _beside(wheel)}
-    told = [reading.parse(data, name=name) for name, data in found.items() if _is_report(wheel, name)]
+    found = {path.name: path.read_bytes() for path in names(wheel)}
+    told = [reading.parse(data, name=name) for name, data in found.items() if is_report(wheel, name)]
     doubts = [*_doubts(wheel, facts, found), *_report_doubts(facts, told)]
     hosted = _hosted(facts, metadata, told, tuple(found))
     digests = {name: digest(data) for name, data in found.items()}
@@ -79,17 +76,6 @@ def envelopes(candidate: Candidate) -> dict[str, bytes]:
     """Return the signed statements that lie beside a wheel."""
     folder = candidate.wheel.parent
     return {name: (folder / name).read_bytes() for name in candidate.evidence if name.endswith(ENVELOPE)}
-
-
-def _beside(wheel: Path) -> list[Path]:
-    """Return the evidence in a wheel's folder, sorted."""
-    names = [name for name in os.listdir(wheel.parent) if name.startswith(f"{wheel.name}.")]  # noqa: PTH208
-    kinds = (ENVELOPE, _AUDIT)
-    return [wheel.parent / name for name in sorted(names) if name.endswith(kinds) or _is_report(wheel, name)]
-
-
-def _is_report(wheel: Path, name: str) -> bool:
-    return name.startswith(f"{wheel.name}{_SMOKE}") and name.endswith(".json") and not name.endswith(ENVELOPE)
 
 
 def _hosted(facts: WheelFacts, metadata: bytes, told: list[SmokeReport], sidecars: tuple[str, ...]) -> Hosted:
@@ -110,38 +96,13 @@ def _hosted(facts: WheelFacts, metadata: bytes, told: list[SmokeReport], sidecar
         sidecars=sidecars,
         cuda=said.promise.cuda if said else "",
         torch=said.promise.torch if said else "",
-        triton=_tritons(runs),
+        triton=tritons(runs),
         lane=said.lane if said else "",
         commit=said.commit if said else "",
-        libraries={name: rules.common(one)[0] for name, one in facts.libraries.items() if one.modules},
+        libraries={name: elf_facts.common(one)[0] for name, one in facts.libraries.items() if one.modules},
         patches=said.series if said else (),
-        tried=tuple(map(_tried, runs)),
+        tried=tuple(map(tried, runs)),
     )
-
-
-def _tritons(runs: list[Run]) -> tuple[str, ...]:
-    found = {run.surroundings.triton for run in runs if run.level is Level.JIT and _passed(run)}
-    return tuple(sorted(found - {""}, key=Version))
-
-
-def _tried(run: Run) -> Tried:
-    around = run.surroundings
-    gpus = ", ".join(f"{gpu.name}, {gpu.capability}" for gpu in around.gpus)
-    where = {Level.STATIC: "", Level.JIT: f"Triton {around.triton}", Level.GPU: gpus}[run.level]
-    counts = {one: sum(case.outcome is one for case in run.cases) for one in Outcome}
-    return Tried(
-        level=run.level,
-        where=where,
-        torch=around.torch,
-        passed=counts[Outcome.PASSED],
-        failed=counts[Outcome.FAILED],
-        skipped=counts[Outcome.SKIPPED],
-    )
-
-
-def _passed(run: Run) -> bool:
-    outcomes = {case.outcome for case in run.cases}
-    return Outcome.PASSED in outcomes and Outcome.FAILED not in outcomes
 
 
 def _doubts(wheel: Path, facts: WheelFacts, found: Mapping[str, bytes]) -> Iterator[str]:
@@ -150,14 +111,14 @@ def _doubts(wheel: Path, facts: WheelFacts, found: Mapping[str, bytes]) -> Itera
         yield "it has no statement (retread.json): retread did not make it"
     elif (canonicalize_name(said.project), said.version) != (facts.project, facts.version):
         yield f"its statement is of {said.project} {said.version}"
-    if data := found.get(f"{wheel.name}{_AUDIT}"):
+    if data := found.get(f"{wheel.name}{AUDIT}"):
         try:
             audit = msgspec.json.decode(data, type=AuditReport)
         except msgspec.DecodeError as error:
-            yield f"{wheel.name}{_AUDIT} is not an audit's report: {error}"
+            yield f"{wheel.name}{AUDIT} is not an audit's report: {error}"
             return
         if audit.sha256 != facts.sha256:
-            yield f"{wheel.name}{_AUDIT} is of another wheel: 'retread audit' it again"
+            yield f"{wheel.name}{AUDIT} is of another wheel: 'retread audit' it again"
         elif not audit.ok:
             yield "its audit failed"
 
@@ -172,8 +133,3 @@ def _report_doubts(facts: WheelFacts, told: list[SmokeReport]) -> Iterator[str]:
         else:
             if not report.ok:
                 yield f"{name} tells of a failure"
-
-
-def digest(data: bytes) -> Sha256:
-    """Return the SHA-256 of bytes."""
-    return Sha256(hashlib.sha256(data).hexdigest())

@@ -20,9 +20,9 @@ from retread.evidence import gate
 from retread.evidence.gate import Policy
 from retread.index import candidate, revisions
 from retread.index import folder as indexdir
-from retread.index.candidate import METADATA, Candidate
+from retread.index.candidate import Candidate
 from retread.index.folder import HIDDEN, SIMPLE, Action, Index
-from retread.index.listing import FILES, Hosted, Project, place
+from retread.index.listing import FILES, METADATA, Hosted, Project, place
 from retread.index.pages import every
 from retread.records import Record
 

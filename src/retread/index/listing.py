@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from retread.arch import Arch
-from retread.records import PatchStatement, Record, Sha256
+from retread.records import Record, Sha256
+from retread.smoke.tally import Tried
+from retread.wheel.statement import PatchStatement
 
+METADATA = ".metadata"
 FILES = "files"
 """The folder of an index below which every wheel lies, as ``files/<2 digits>/<sha256>/<name>``."""
-
-
-class Tried(Record, frozen=True, kw_only=True):
-    """What one smoke run found: which level, where, and how many cases."""
-
-    level: str
-    where: str
-    """``NVIDIA H200, 9.0``, or ``Triton 3.6.0`` for the jit level; empty for static."""
-    torch: str
-    passed: int
-    failed: int
-    skipped: int
 
 
 class Hosted(Record, frozen=True, kw_only=True):

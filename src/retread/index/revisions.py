@@ -14,7 +14,8 @@ from packaging.version import Version
 
 from retread.arch import Arch
 from retread.errors import PublishError
-from retread.records import Record, Sha256, Statement
+from retread.records import Record, Sha256
+from retread.wheel.statement import Statement
 
 _LOCAL = re.compile(r"(cu\d+)\.(\d+)")
 

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from retread.doors import durable
 from retread.errors import GateError, PublishError, UsageError
-from retread.evidence import signing
+from retread.evidence import keyfiles, signing
 from retread.evidence.gate import Policy
 from retread.index import revocations as revocation
 from retread.index.folder import Index
@@ -55,7 +55,7 @@ def revoke(index: Path, wanted: Wanted, key: Path, *, now: int) -> Path:
     PublishError for an index that is none, or for what is revoked already; GateError for a list that the key's owner
     did not sign.
     """
-    place, signer = Index(index), signing.load(key)
+    place, signer = Index(index), keyfiles.load(key)
     if not place.exists:
         raise PublishError(f"there is no index in {index}", hint="publish into it first")
     moment = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -11,26 +11,18 @@ from pathlib import Path
 
 import msgspec
 
+from retread.doors.store import Kind
 from retread.errors import BaseError
-from retread.recipe.model import Recipe, Target, matches
+from retread.lanes.lane import Origin, ProvenBase
+from retread.recipe.model import Recipe, Target
+from retread.recipe.native import matches
 from retread.recipe.proof import blob_id
-from retread.records import LibraryFacts, Record, SourceTree
+from retread.source.records import SourceTree
 from retread.wheel import contents
-from retread.wheel.wheelfile import Verified, Wheel
+from retread.wheel.wheelfile import Wheel
 
 _FACTS = "base.json"
 _SHOWN = 20
-
-
-class ProvenBase(Record, frozen=True, kw_only=True):
-    """A base wheel that is proven, and what it holds."""
-
-    verified: Verified
-    libraries: dict[str, LibraryFacts]
-    proven: int
-    """How many of its files are identical to the pinned source's."""
-    generated: tuple[str, ...]
-    """The others, each allowed by name."""
 
 
 def prove(recipe: Recipe, target: Target, wheel: Path, source: SourceTree, into: Path) -> None:
@@ -71,3 +63,15 @@ def _compare(wheel: Wheel, target: Target, files: Mapping[str, str]) -> tuple[li
         else:
             proven += 1
     return faults, generated, proven
+
+
+def proven(origin: Origin, tree: SourceTree) -> ProvenBase:
+    """Return the proof of a base wheel against ``tree``, from the store if it is there."""
+
+    def build(into: Path) -> None:
+        wheel = origin.wheel()
+        with origin.machine.console.step("prove the base wheel") as step:
+            prove(origin.recipe, origin.target, wheel, tree, into)
+            step.detail = f"{load(into).proven} files are the source's"
+
+    return load(origin.machine.store.make(Kind.BASES, origin.key, build))

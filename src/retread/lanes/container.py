@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from retread.audit import rules
-from retread.build import statement
+from retread.audit import manylinux, promise
 from retread.compile import container
 from retread.compile.container import Engine, Image
 from retread.doors import fs
 from retread.doors.machine import download
-from retread.doors.net import download as net
+from retread.doors.net import settings
 from retread.doors.store import digest
 from retread.environment.host import Compiler, Python
 from retread.errors import AuditError
-from retread.lanes.source import Compiled, Wish
+from retread.lanes.lane import Wish
+from retread.lanes.source import Compiled
 from retread.recipe.plan import Lane, Step, step
-from retread.records import Change, CompileStatement
+from retread.recipe.series import Change
 from retread.smoke import kit
 from retread.source.trees import Trees
 from retread.wheel import contents
+from retread.wheel.statement import CompileStatement
 
 if TYPE_CHECKING:
     from retread.compile.sandbox import Sandbox
@@ -98,7 +99,7 @@ class Contained(Compiled):
             self.asked.platform,
             into,
             cache=cache,
-            settings=net.settings(self.machine.environment),
+            settings=settings.settings(self.machine.environment),
             environment=self.machine.environment,
         )
 
@@ -117,7 +118,7 @@ class Contained(Compiled):
             return None
         kit.write_blank(
             path,
-            statement.promise(self.recipe, self.target, self.recipe.version),
+            promise.promise(self.recipe, self.target, self.recipe.version),
             recipe=self.recipe,
             target=self.name,
             programs=kit.suites(self.recipe, self.trees.loaded.root),
@@ -129,7 +130,7 @@ class Contained(Compiled):
         """Raise AuditError when the wheel needs a newer machine than the recipe promises."""
         (scratch / "check").mkdir()
         facts, _ = contents.examine(wheel, scratch / "check")
-        faults = rules.newer(facts, self.asked.platform)
+        faults = manylinux.newer(facts, self.asked.platform)
         fs.remove(scratch / "check")
         if faults:
             raise AuditError(

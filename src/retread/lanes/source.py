@@ -7,146 +7,44 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import platform
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from retread.audit import rules
+from retread.audit import manylinux
 from retread.compile.measures import Measures
 from retread.compile.sandbox import Namespaces, Sandbox
-from retread.doors.machine import code_digest, download, stored_toolkit, toolkit
+from retread.doors.machine import code_digest
 from retread.doors.store import Kind, digest
 from retread.environment import host
 from retread.environment.host import Compiler, Python
 from retread.errors import RecipeError
+from retread.lanes.base import proven
+from retread.lanes.lane import Wish
 from retread.recipe import native
-from retread.recipe.model import Base, Build, Target, locked, part_for
+from retread.recipe.model import Build, Target, locked
 from retread.recipe.plan import Lane, Step, step
 from retread.recipe.proof import blob_id
-from retread.records import Change, CompileStatement, FileStatement, PatchedTree, SourceTree
-from retread.source.pinned import pristine
+from retread.recipe.series import Change
+from retread.source.records import PatchedTree, SourceTree
+from retread.source.tree import pristine
 from retread.source.trees import Trees
+from retread.toolkit.toolkit import stored_toolkit, toolkit
 from retread.units import size
-from retread.wheel import metadata
+from retread.wheel.statement import CompileStatement
 
 if TYPE_CHECKING:
     from retread.compile.jobserver import State
     from retread.compile.stage import CompileFacts
-    from retread.lanes.base import ProvenBase
+    from retread.lanes.lane import ProvenBase
     from retread.toolkit.layout import Toolkit
+
 
 _FORMAT = 1
 """To be raised when the same tree and setting give other objects."""
-
-
-class Wish(NamedTuple):
-    """What a user may ask of a compile; none of it changes what the code does."""
-
-    python: str | None = None
-    """Version or path of the Python to build for."""
-    jobs: int | None = None
-    memory: int | None = None
-    """Bytes that all compilers together may use."""
-    cache: bool = True
-    fresh: bool = False
-    """Compile everything again, whatever the compile cache holds."""
-    image: str | None = None
-    """An image of this machine's, in place of the one that the recipe pins."""
-
-
-class Origin(Protocol):
-    """A base wheel: how it is named, had and proven."""
-
-    lane: Lane
-
-    @property
-    def wheel_name(self) -> str:
-        """What the finished wheel will be called, as far as it is known."""
-
-    @property
-    def key(self) -> str:
-        """Everything that decides the base wheel's bytes."""
-
-    def wheel(self) -> Path:
-        """Return the base wheel's file, made or fetched if need be."""
-
-    def proven(self) -> ProvenBase:
-        """Return the base wheel's facts, proven against its tree."""
-
-    def stated(self) -> FileStatement | CompileStatement:
-        """Return what the finished wheel says of its base."""
-
-    def platform(self) -> str:
-        """Return the platform tag for the finished wheel; empty keeps the base's."""
-
-    def evidence(self) -> bytes:
-        """Return the JSON that tells how the base wheel was made; nothing for one that was there."""
-
-    def steps(self) -> Iterator[Step]:
-        """Yield what a build does to have the base wheel."""
-
-
-class Official:
-    """A wheel of the pinned commit that upstream built."""
-
-    lane = Lane.OVERLAY
-
-    def __init__(self, trees: Trees, target: str, version: str, base: Base) -> None:
-        self.trees = trees
-        self.machine = trees.machine
-        self.recipe = trees.recipe
-        self.target: Target = trees.recipe.targets[target]
-        self.base = base
-        self.wheel_name = metadata.parse_name(base.file).with_version(version).file_name
-
-    @functools.cached_property
-    def key(self) -> str:
-        """Key of the base wheel's proof."""
-        return digest(
-            "base",
-            code_digest(),
-            self.trees.source_key,
-            self.base,
-            self.target.generated,
-            self.recipe.version,
-        )
-
-    def wheel(self) -> Path:
-        """Return the base wheel's file."""
-        return download(self.machine, self.recipe.project, self.base.file, self.base.sha256)
-
-    def proven(self) -> ProvenBase:
-        """Return the base wheel's facts, proven against the pinned source."""
-        return prove(self, self.trees.source())
-
-    def stated(self) -> FileStatement:
-        """Return its name and digest."""
-        return FileStatement(file=self.base.file, sha256=self.base.sha256)
-
-    def platform(self) -> str:
-        """Return nothing: an official wheel's tags stay."""
-        return ""
-
-    def evidence(self) -> bytes:
-        """Return nothing: who built it does not say how."""
-        return b""
-
-    def steps(self) -> Iterator[Step]:
-        """Yield the download of the wheel and of the assembler, and the proof."""
-        store = self.machine.store
-        tool = self.trees.loaded.toolchains.get(self.target.toolchain)
-        pinned = [(self.base.file, self.base.sha256)]
-        if tool:
-            part = part_for(tool, platform.machine())
-            pinned.append((part.file, part.sha256))
-        for file, sha256 in pinned:
-            yield step("fetch", file, store.get(Kind.DOWNLOADS, sha256), f"pinned by sha256 {sha256[:12]}")
-        proven = store.get(Kind.BASES, self.key)
-        yield step("base", self.base.file, proven, "changes with the base wheel and the source")
 
 
 class Compiled:
@@ -176,7 +74,7 @@ class Compiled:
     @functools.cached_property
     def lock(self) -> bytes:
         """The lock, checked against what the recipe requires; RecipeError without one."""
-        from retread.environment import venv as environment
+        from retread.lockfile import requirements
 
         found = self.trees.loaded.locks.get(self.name)
         if found is None:
@@ -184,7 +82,7 @@ class Compiled:
                 f"there is no recipes/locks/{self.lock_name}.txt",
                 hint=f"make it: retread recipe lock {self.recipe.name}",
             )
-        environment.check_lock(found, locked(self.target), name=self.lock_name)
+        requirements.check_lock(found, locked(self.target), name=self.lock_name)
         return found
 
     @property
@@ -367,7 +265,7 @@ class Compiled:
         return store.make(Kind.ENVIRONMENTS, key, build) / environment.VENV
 
     def _install(self, lock: Path, into: Path, cache: Path) -> None:
-        from retread.doors.net import download as net
+        from retread.doors.net import settings
         from retread.environment import venv as environment
 
         environment.install(
@@ -375,7 +273,7 @@ class Compiled:
             self.python.executable,
             into,
             cache=cache,
-            settings=net.settings(self.machine.environment),
+            settings=settings.settings(self.machine.environment),
             environment=self.machine.environment,
         )
 
@@ -400,7 +298,7 @@ class Compiled:
         """Return the compiled wheel's facts, proven against the tree that was compiled."""
         source = self.source
         manifest = msgspec.structs.replace(source.manifest, files=self.files)
-        return prove(self, SourceTree(root=source.root, manifest=manifest))
+        return proven(self, SourceTree(root=source.root, manifest=manifest))
 
     def stated(self) -> CompileStatement:
         """Return with what it was compiled."""
@@ -418,7 +316,7 @@ class Compiled:
 
     def platform(self) -> str:
         """Return the oldest manylinux that offers every symbol version that the libraries ask for."""
-        return rules.platform_tag(self.proven().libraries.values())
+        return manylinux.platform_tag(self.proven().libraries.values())
 
     def evidence(self) -> bytes:
         """Return what the compile left: its units, memory and cache."""
@@ -449,16 +347,3 @@ def _facts(entry: Path) -> CompileFacts:
 
 def _short(name: str) -> str:
     return name.rpartition("/")[2]
-
-
-def prove(origin: Official | Compiled, tree: SourceTree) -> ProvenBase:
-    """Return the proof of a base wheel against ``tree``, from the store if it is there."""
-    from retread.lanes import base
-
-    def build(into: Path) -> None:
-        wheel = origin.wheel()
-        with origin.machine.console.step("prove the base wheel") as step:
-            base.prove(origin.recipe, origin.target, wheel, tree, into)
-            step.detail = f"{base.load(into).proven} files are the source's"
-
-    return base.load(origin.machine.store.make(Kind.BASES, origin.key, build))

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
-from packaging.requirements import Requirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
+from retread.errors import RecipeError
 from retread.lockfile.pin import Locked, digests, file_name, plain, spelled
 
 _PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*===?", re.MULTILINE)
@@ -133,3 +134,39 @@ def _file_at(address: str, stated: Sequence[str], project: str = "") -> Locked |
         files=(file,) if version else (),
         source=plain(address),
     )
+
+
+def check_lock(lock: bytes, requires: Sequence[str], *, name: str) -> None:
+    """Raise RecipeError unless the lock pins every requirement, each by hash, at a version that it allows."""
+    pinned: dict[str, list[str]] = {}
+    faults = []
+    for text, hashes in _entries(lock.decode("utf-8", "replace")):
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            faults.append(f"{text}: not a requirement")
+            continue
+        exact = [one.version for one in requirement.specifier if one.operator == "=="]
+        if len(exact) != 1 or not hashes:
+            faults.append(f"{requirement}: not pinned by version and hash")
+        pinned.setdefault(canonicalize_name(requirement.name), []).extend(exact)
+    for text in requires:
+        requirement = Requirement(text)
+        versions = pinned.get(canonicalize_name(requirement.name), [])
+        if not any(requirement.specifier.contains(version, prereleases=True) for version in versions):
+            faults.append(f"{text}: the lock has {', '.join(versions) or 'nothing of it'}")
+    if faults:
+        raise RecipeError(
+            f"recipes/locks/{name}.txt is not a lock of what the recipe requires",
+            faults=faults,
+            hint="make it anew: retread recipe lock",
+        )
+
+
+def _entries(text: str) -> Iterator[tuple[str, int]]:
+    """Yield (requirement, number of its hashes) of a requirements file as uv writes it."""
+    for block in text.replace("\\\n", " ").splitlines():
+        line = block.partition(" #")[0].strip()
+        if line and not line.startswith(("#", "-")):
+            wanted, *hashes = line.split("--hash=")
+            yield wanted.strip(), len(hashes)

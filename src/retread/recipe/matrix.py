@@ -195,24 +195,3 @@ def _trial(entry: Entry, gpu: Arch) -> Trial:
         gpu=gpu,
         labels=("self-hosted", "linux", f"cc-{gpu}"),
     )
-
-
-def table(found: Matrix, runners: Sequence[Arch]) -> str:
-    """Return the jobs as a Markdown table, which reads well in a terminal, too, and what stays unproven."""
-    rows = [
-        ("wheel", "lane", "Python", "CUDA", "GPUs asked for", "why"),
-        *(_row(one) for one in found.include),
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
-    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
-    if found.unproven:
-        there = f"runners have {', '.join(runners)}" if runners else "there is no GPU runner"
-        lines += ["", f"Unproven on a GPU ({there}):", ""]
-        lines += [f"- {one.wheel} on {one.gpu}" for one in found.unproven]
-    return "\n".join(lines)
-
-
-def _row(entry: Entry) -> tuple[str, ...]:
-    gpus = " ".join(entry.gpu) or "none"
-    return (f"{entry.recipe} {entry.target}", entry.lane, entry.python, entry.cuda, gpus, entry.why)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
+from typing import Final
 
-from retread.recipe.model import Recipe, Target, native_glob
-from retread.records import Change, ChangeKind
+from retread.recipe.model import Recipe, Target
+from retread.recipe.series import Change, ChangeKind
 
 
 def is_native(change: Change, recipe: Recipe, files: Mapping[str, str]) -> bool:
@@ -71,3 +73,20 @@ def environment(recipe: Recipe, target: Target, *, cuda_home: str, site_packages
         name: re.sub(r"\{([^{}]*)\}", lambda found: values[found[1]], value)
         for name, value in sorted(target.build.environment.items())
     }
+
+
+CODE: Final = (
+    ".c", ".cc", ".cpp", ".cxx", ".cu", ".cuh", ".h", ".hh", ".hpp", ".hxx", ".inl", ".inc", ".ipp", ".tpp", ".S", ".s"
+)  # fmt: skip
+"""Suffixes that make a file a native input whatever the globs say: it could stand in the way of an include."""
+
+
+def native_glob(path: str, globs: tuple[str, ...]) -> str:
+    """Return why a file is a native input: the glob that matches it, or ``*.cuh`` for one with a suffix of code."""
+    suffix = PurePosixPath(path).suffix
+    return matches(path, globs) or (f"*{suffix}" if suffix in CODE else "")
+
+
+def matches(path: str, globs: tuple[str, ...]) -> str:
+    """Return the first glob that matches ``path``, or nothing; ``**`` and ``*`` both cross folders."""
+    return next((glob for glob in globs if fnmatchcase(path, glob.replace("**", "*"))), "")

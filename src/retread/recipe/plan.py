@@ -10,7 +10,8 @@ from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
 from retread.errors import PlanError
-from retread.recipe.model import Recipe, native_glob
+from retread.recipe.model import Recipe
+from retread.recipe.native import native_glob
 from retread.recipe.series import Patch
 from retread.records import Record
 from retread.strict import near_miss

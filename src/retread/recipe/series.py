@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from email.parser import HeaderParser
+from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -17,8 +18,24 @@ from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchedFile, PatchSet
 
 from retread.errors import SeriesError
-from retread.records import Change, ChangeKind, Record, Sha256
+from retread.records import Record, Sha256
 from retread.strict import near_miss
+
+
+class ChangeKind(StrEnum):
+    """What a patch, or a series, does to a file."""
+
+    ADD = "add"
+    MODIFY = "modify"
+    DELETE = "delete"
+
+
+class Change(Record, frozen=True, kw_only=True):
+    """One file that is touched, by its path in the source."""
+
+    path: str
+    kind: ChangeKind
+
 
 NAME: Final = re.compile(r"[0-9]{4}-[a-z0-9][a-z0-9._-]*\.patch")
 FIELDS: Final = ("Subject", "Breaks", "Affects", "Upstream", "Drop-when")

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from retread.errors import RecipeError, SourceError, UsageError
-from retread.recipe import model as recipe
-from retread.recipe import proof, series
-from retread.recipe.model import Recipe, Toolchain
+from retread.recipe import proof, reading, series
+from retread.recipe import toolchain as recipe_toolchain
+from retread.recipe.model import Recipe
 from retread.recipe.proof import Proof
 from retread.recipe.series import Patch
+from retread.recipe.toolchain import Toolchain
 from retread.strict import near_miss
 
 
@@ -66,7 +67,7 @@ def load(root: Path, name: str) -> Loaded:
             f"there is no recipe {name!r}{near_miss(name, known)}",
             hint=f"recipes here: {', '.join(known) or 'none'}",
         )
-    found = recipe.parse_recipe(path.read_bytes(), name=path.stem)
+    found = reading.parse_recipe(path.read_bytes(), name=path.stem)
     folder = root / "patches" / found.project / found.version
     files = {item.name: item.read_bytes() for item in sorted(folder.glob("*")) if item.is_file()}
     patches = series.parse_series(files, where=f"{folder.relative_to(root)}")
@@ -109,7 +110,7 @@ def load_toolchain(root: Path, name: str) -> Toolchain:
     path = root / "recipes" / "toolchains" / f"{name}.toml"
     if not path.is_file():
         raise RecipeError(f"there is no toolchain {name!r}{near_miss(name, toolchains(root))}")
-    return recipe.parse_toolchain(path.read_bytes(), name=name)
+    return recipe_toolchain.parse_toolchain(path.read_bytes(), name=name)
 
 
 def toolchains(root: Path) -> list[str]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from retread.smoke.report import Case, Fault, Outcome, Run, SmokeReport
-
-_ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from retread.text.markup import legal, utc
 
 
 def xml(report: SmokeReport) -> str:
@@ -26,20 +22,6 @@ def xml(report: SmokeReport) -> str:
     )
     indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(root, encoding="unicode") + "\n"
-
-
-def legal(text: str) -> str:
-    """Return a text in which the replacement character stands for each one that XML 1.0 forbids."""
-    return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def utc(started: int) -> str:
-    """Return seconds since 1970 as ISO 8601; the number itself when no calendar reaches there."""
-    try:
-        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=started)
-    except OverflowError:
-        return str(started)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _suite(root: Element, report: SmokeReport, run: Run, suite: str, label: str) -> None:

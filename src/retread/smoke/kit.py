@@ -21,7 +21,9 @@ from retread.arch import Arch
 from retread.doors import fs
 from retread.errors import RecipeError, UsageError
 from retread.recipe.model import Recipe
-from retread.records import Promise, Record, Sha256, WheelFacts
+from retread.records import Record, Sha256
+from retread.wheel.facts import WheelFacts
+from retread.wheel.statement import Promise
 
 MANIFEST = "kit.json"
 SCHEMA = 1

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from retread.smoke import table
-from retread.smoke.junit import utc
+from retread.smoke import tally as smoke_tally
 from retread.smoke.report import Case, Run, SmokeReport
-from retread.smoke.table import Error, Group, Speed, Tally
+from retread.smoke.tally import Error, Group, Speed, Tally
 from retread.text import charts, markup
 from retread.text.charts import Bar, Dot
+from retread.text.markup import utc
 
-_FILTERS = (("shown", table.shown), ("told", table.told), ("utc", utc))
+_FILTERS = (("shown", smoke_tally.shown), ("told", smoke_tally.told), ("utc", utc))
 
 
 class Suite(NamedTuple):
@@ -58,31 +58,33 @@ def page(report: SmokeReport) -> str:
         "smoke.html",
         _FILTERS,
         report=report,
-        verdict=table.verdict(report),
+        verdict=smoke_tally.verdict(report),
         good=report.ok and not any(view.failures for view in views),
         views=views,
-        untouched=table.untouched(report),
-        untouched_words=table.untouched_words(report),
+        untouched=smoke_tally.untouched(report),
+        untouched_words=smoke_tally.untouched_words(report),
     )
 
 
 def _view(run: Run, anchor: str, project: str) -> View:
-    errors, speeds = table.errors(run), table.speeds(run)
+    errors, speeds = smoke_tally.errors(run), smoke_tally.speeds(run)
     return View(
         run=run,
         anchor=anchor,
-        fate=table.fate(run),
-        tally=table.tally(run.cases),
+        fate=smoke_tally.fate(run),
+        tally=smoke_tally.tally(run.cases),
         around=_around(run),
-        failures=[Failure(case, table.facts(case, run.level)) for case in table.failures(run)],
-        suites=[Suite(name, table.tally(cases), cases) for name, cases in table.suites(run).items()],
-        skipped=table.skipped(run),
-        notes=table.notes(run),
+        failures=[Failure(case, smoke_tally.facts(case, run.level)) for case in smoke_tally.failures(run)],
+        suites=[
+            Suite(name, smoke_tally.tally(cases), cases) for name, cases in smoke_tally.suites(run).items()
+        ],
+        skipped=smoke_tally.skipped(run),
+        notes=smoke_tally.notes(run),
         odd=[one for one in errors if one.ratio is None],
         errors=_error_chart(errors, f"{anchor}-errors"),
         speeds=speeds,
         bars=_speed_chart(speeds, f"{anchor}-speed", project),
-        sentence=table.sentence(run),
+        sentence=smoke_tally.sentence(run),
     )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from retread import strict
+from retread.audit.report import AuditReport
 from retread.canonical import digest
 from retread.errors import EvidenceError, SmokeError
-from retread.records import AuditReport, Sha256
+from retread.records import Sha256
 from retread.smoke.report import SCHEMA, Case, Fault, Outcome, Run, SmokeReport
 
 

@@ -15,19 +15,18 @@ from packaging.tags import sys_tags
 from packaging.utils import canonicalize_name
 
 from retread.audit import audit as auditing
-from retread.build import statement
+from retread.audit import promise as audit_promise
 from retread.doors import fs
 from retread.doors.machine import Machine, download
-from retread.doors.net import download as net
+from retread.doors.net import settings
 from retread.doors.store import Kind, digest
 from retread.environment import host
 from retread.environment import venv as environment
-from retread.errors import EvidenceError, HostError, UsageError
+from retread.errors import HostError, UsageError
 from retread.recipe import workspace
 from retread.recipe.plan import choose_target
 from retread.recipe.trial import Trial
 from retread.recipe.workspace import Loaded
-from retread.records import AuditReport, Promise, Record, Sha256, WheelFacts
 from retread.smoke import kit
 from retread.smoke import launch as stage
 from retread.smoke import reading as reports
@@ -35,10 +34,10 @@ from retread.smoke.launch import Options
 from retread.smoke.report import Level, Run, SmokeReport
 from retread.units import size
 from retread.wheel import contents
+from retread.wheel.facts import WheelFacts
+from retread.wheel.statement import Promise
 
 EVERY = (Level.STATIC, Level.JIT, Level.GPU)
-AUDIT = ".audit.json"
-SMOKE = ".smoke-*.json"
 
 
 class Subject(NamedTuple):
@@ -79,15 +78,6 @@ class Request(NamedTuple):
         return Options(levels, self.only, self.any_torch, paths)
 
 
-class Evidence(Record, frozen=True, kw_only=True):
-    """All that is known of a wheel: the audit and the smoke reports that lie beside it, each bound to its sha256."""
-
-    wheel: str
-    sha256: Sha256
-    audit: AuditReport | None
-    reports: tuple[SmokeReport, ...]
-
-
 def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scratch: Path) -> Subject:
     """Return the wheel with the recipe that it names, or the one that is asked for."""
     facts, _ = contents.examine(wheel, scratch)
@@ -103,7 +93,7 @@ def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scr
         )
     loaded = workspace.load(root, recipe)
     name = choose_target(loaded.recipe, target)
-    promise = statement.promise(loaded.recipe, loaded.recipe.targets[name], facts.version)
+    promise = audit_promise.promise(loaded.recipe, loaded.recipe.targets[name], facts.version)
     return Subject(wheel, facts, promise, loaded, name)
 
 
@@ -248,7 +238,7 @@ def _environment(machine: Machine, python: str, *requires: str, alone: bool = Fa
                 python,
                 into,
                 cache=cache,
-                settings=net.settings(machine.environment),
+                settings=settings.settings(machine.environment),
                 environment=machine.environment,
                 alone=alone,
             )
@@ -259,51 +249,3 @@ def _environment(machine: Machine, python: str, *requires: str, alone: bool = Fa
 
 def _packages(venv: Path) -> Path:
     return next((venv / "lib").glob("python3*/site-packages"))
-
-
-def keep(report: SmokeReport, wheel: Path) -> Path:
-    """Put a report beside its wheel, in the place of the last one of the same levels and GPU; return where."""
-    place = wheel.with_name(reports.file_name(report))
-    fs.write(place, reports.write(report))
-    return place
-
-
-def attach(path: Path, out: Path) -> Path:
-    """Put the report of a kit beside the wheel that it tried, which lies under ``out``; return where.
-
-    EvidenceError for a report that was edited, or is of another wheel.
-    """
-    report = reports.parse(path.read_bytes(), name=path.name)
-    reports.demand_whole(report, name=path.name)
-    wheel = out / report.wheel
-    if not wheel.is_file():
-        raise UsageError(
-            f"there is no {wheel}, of which {path.name} is a report", hint="name its folder: --out"
-        )
-    reports.demand_of(report, str(wheel), fs.sha256(wheel), name=path.name)
-    return keep(report, wheel)
-
-
-def evidence(wheel: Path) -> Evidence:
-    """Return all that lies beside a wheel as its evidence; EvidenceError for what is of another wheel."""
-    sha256 = fs.sha256(wheel)
-    audit, beside = None, wheel.with_name(wheel.name + AUDIT)
-    if beside.is_file():
-        audit = _audit(beside)
-        if audit.sha256 != sha256:
-            raise EvidenceError(
-                f"{beside} is the audit of another wheel", hint="audit this one, or build it again"
-            )
-    found = []
-    for path in sorted(wheel.parent.glob(wheel.name.replace("[", "[[]") + SMOKE)):
-        report = reports.parse(path.read_bytes(), name=path.name)
-        reports.demand_of(report, str(wheel), sha256, name=path.name)
-        found.append(report)
-    return Evidence(wheel=wheel.name, sha256=sha256, audit=audit, reports=tuple(found))
-
-
-def _audit(path: Path) -> AuditReport:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=AuditReport)
-    except msgspec.DecodeError as error:
-        raise EvidenceError(f"{path} is not an audit's report: {error}") from None

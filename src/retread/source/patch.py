@@ -16,9 +16,10 @@ import msgspec
 from retread.doors import proc
 from retread.errors import SeriesError, ToolError
 from retread.recipe.proof import blob_id
-from retread.recipe.series import Patch
-from retread.records import Applied, Change, ChangeKind, PatchedTree, Record, SourceTree, Verdict
-from retread.source.pinned import pristine
+from retread.recipe.series import Change, ChangeKind, Patch
+from retread.records import Record
+from retread.source.records import Applied, PatchedTree, SourceTree, Verdict
+from retread.source.tree import pristine
 from retread.strict import near_miss
 
 DELTA = "delta.json"

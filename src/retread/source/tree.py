@@ -15,10 +15,11 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from retread.doors import fs, proc
-from retread.errors import SourceError
-from retread.recipe.model import Recipe, Submodule, matches
+from retread.errors import SourceError, StoreError
+from retread.recipe.model import Recipe, Submodule
+from retread.recipe.native import matches
 from retread.recipe.proof import Entry, Proof, blob_id
-from retread.records import Manifest, SourceTree, UnprovenFile
+from retread.source.records import Manifest, SourceTree, UnprovenFile
 
 MANIFEST = "manifest.json"
 TREE = "tree"
@@ -243,3 +244,15 @@ def _checkout(
     fs.remove(into / ".git")
     entries = [line.partition("\t") for line in listing if line.startswith("160000 ")]
     return int(time), {path: head.split(" ")[2] for head, _, path in entries}
+
+
+def pristine(source: SourceTree, path: str) -> Path:
+    """Return a file of the pinned tree; StoreError when the store's copy is not the pinned one any more."""
+    file = source.root / path
+    found = blob_id(file.read_bytes()) if file.is_file() else ""
+    if found != source.manifest.files[path]:
+        raise StoreError(
+            f"the store's copy of {path} was changed: {file}",
+            hint=f"remove {source.root.parent} and run the same command again",
+        )
+    return file

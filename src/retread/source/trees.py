@@ -11,7 +11,7 @@ from retread.doors.machine import Machine, code_digest, download
 from retread.doors.store import Kind, digest
 from retread.recipe.plan import Step, step
 from retread.recipe.workspace import Loaded
-from retread.records import Applied, PatchedTree, SourceTree
+from retread.source.records import Applied, PatchedTree, SourceTree
 
 
 class Trees:

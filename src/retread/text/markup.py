@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from retread.smoke.junit import legal
 
 
 def render(template: str, filters: Any = (), **view: Any) -> str:
@@ -26,3 +26,20 @@ def _environment(filters: tuple[tuple[str, Any], ...]) -> Environment:
     )
     made.filters |= dict(filters)
     return made
+
+
+_ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def legal(text: str) -> str:
+    """Return a text in which the replacement character stands for each one that XML 1.0 forbids."""
+    return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def utc(started: int) -> str:
+    """Return seconds since 1970 as ISO 8601; the number itself when no calendar reaches there."""
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=started)
+    except OverflowError:
+        return str(started)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -18,7 +18,7 @@ from retread.arch import Arch
 from retread.doors import fs, proc, store
 from retread.elf import library as elf
 from retread.errors import RecipeError, ToolError
-from retread.recipe.model import Part, Toolchain
+from retread.recipe.toolchain import Part, Toolchain
 from retread.records import Record
 from retread.toolkit import release
 from retread.wheel.contents import unpack

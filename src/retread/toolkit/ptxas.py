@@ -14,7 +14,7 @@ from retread import arch
 from retread.arch import Arch
 from retread.doors import proc
 from retread.errors import FatbinError, RecipeError
-from retread.recipe.model import Part, Toolchain
+from retread.recipe.toolchain import Part, Toolchain
 from retread.records import Record
 from retread.toolkit import release
 from retread.wheel.contents import unpack

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from retread.doors import proc
+from retread.doors.machine import Machine
 
 
 class Release(NamedTuple):
@@ -26,3 +27,8 @@ def read(program: Path, env: Mapping[str, str]) -> Release:
     if found is None:
         return Release("of an unknown release", "")
     return Release(found[1], f"{program.name} {found[1]}, {found[2]}")
+
+
+def tool_environment(machine: Machine) -> dict[str, str]:
+    """Return the variables that NVIDIA's programs get: nothing of the user's."""
+    return {"PATH": "/usr/bin:/bin", "TMPDIR": str(machine.store.root), "LC_ALL": "C"}

@@ -18,15 +18,18 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from retread.arch import Arch
-from retread.cli import show
+from retread.elf import facts as elf_facts
+from retread.elf.facts import LibraryFacts
 from retread.errors import PlanError, RetreadError
 from retread.recipe import plan
 from retread.recipe.model import Recipe, Target
 from retread.recipe.plan import Lane
-from retread.recipe.series import Patch
-from retread.records import Applied, ChangeKind, LibraryFacts, Record, Sha256, Verdict, WheelFacts
-from retread.smoke import table
+from retread.recipe.series import ChangeKind, Patch
+from retread.records import Record, Sha256
+from retread.smoke import tally
 from retread.smoke.report import Outcome, SmokeReport
+from retread.source.records import Applied, Verdict
+from retread.wheel.facts import WheelFacts
 
 SCHEMA: Final = 1
 _FIXED: Final = re.compile(r"fixed in (\S+) \(")
@@ -223,7 +226,7 @@ def _code_lacks(target: Target, wheel: WheelFacts) -> Iterator[str]:
 
 
 def _lacking(facts: LibraryFacts, architectures: Sequence[Arch]) -> list[Arch]:
-    return [one for one in architectures if show.coverage(facts, one) != "native"]
+    return [one for one in architectures if elf_facts.coverage(facts, one) != "native"]
 
 
 def _cuda(facts: LibraryFacts) -> list[str]:
@@ -261,7 +264,7 @@ def jit(report: SmokeReport, *, torch: str, triton: str) -> Jit:
     cases = [case for run in report.runs for case in run.cases]
     ends = [case.outcome for case in cases]
     failed = [f"{case.id}: {case.reason}" for case in cases if case.outcome is Outcome.FAILED]
-    skipped = [group for run in report.runs for group in table.skipped(run)]
+    skipped = [group for run in report.runs for group in tally.skipped(run)]
     ran = JitState.PASSED if report.ok else JitState.UNTRIED
     return Jit(
         state=JitState.FAILED if failed else ran,

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from retread.records import Applied, Verdict
-from retread.smoke.table import columns, plain, wrapped
+from retread.source.records import Applied, Verdict
+from retread.text.tables import columns, plain, wrapped
 from retread.upstream.outlook import Jit, JitState, Need, Outlook, RecipeOutlook, Task, Upstream
 
 _INDENT: Final = 8 * " "

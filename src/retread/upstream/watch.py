@@ -12,8 +12,7 @@ from packaging.version import Version
 
 from retread.build import pipeline
 from retread.doors.machine import Machine, code_digest, download
-from retread.doors.net import download as net
-from retread.doors.net import offers
+from retread.doors.net import catalogue, offers, settings
 from retread.doors.net.offers import Newest, Offer
 from retread.doors.store import Kind, digest
 from retread.errors import FetchError, PlanError, RetreadError, UsageError
@@ -21,11 +20,11 @@ from retread.recipe import workspace
 from retread.recipe.model import Recipe
 from retread.recipe.plan import Lane
 from retread.recipe.workspace import Loaded
-from retread.records import Applied, SourceTree
 from retread.smoke import run
 from retread.smoke.report import Level
 from retread.source import patch
 from retread.source import tree as source
+from retread.source.records import Applied, SourceTree
 from retread.source.trees import Trees
 from retread.upstream import outlook
 from retread.upstream.outlook import Jit, JitState, Need, RecipeOutlook, Upstream
@@ -82,7 +81,7 @@ class Watch:
     def _offers(self, project: str) -> list[Offer]:
         if project not in self._offered:
             with self.machine.console.step(f"ask the index for {project}") as step:
-                found = net.offered(project, using=net.settings(self.machine.environment))
+                found = catalogue.offered(project, using=settings.settings(self.machine.environment))
                 step.detail = f"{len({one.version for one in found})} versions"
             self._offered[project] = found
         return self._offered[project]

@@ -12,9 +12,12 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from retread import arch
 from retread.elf import library
+from retread.elf.facts import LibraryFacts
 from retread.errors import WheelError
-from retread.records import LibraryFacts, Sha256, Statement, WheelFacts
+from retread.records import Sha256
 from retread.wheel import metadata
+from retread.wheel.facts import WheelFacts
+from retread.wheel.statement import Statement
 from retread.wheel.wheelfile import Verified, Wheel
 from retread.wheel.ziparchive import Entry
 from retread.wheel.zipwriter import Member

@@ -17,7 +17,8 @@ from retread.doors import fs
 from retread.errors import PublishError
 from retread.index import folder as indexdir
 from retread.index import revisions
-from retread.index.bucket.storage import DIGEST, LOCK, Bucket, Facts, Object, headers
+from retread.index.bucket.lease import LOCK
+from retread.index.bucket.storage import DIGEST, Bucket, Facts, Object, headers
 from retread.index.folder import HIDDEN, PAGES, SIMPLE, Action
 from retread.index.listing import FILES, Project, place
 from retread.index.pages.every import CHANNEL_LIMIT

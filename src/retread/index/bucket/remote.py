@@ -26,8 +26,9 @@ from retread.errors import PublishError, RetreadError, StoreError
 from retread.evidence.gate import Policy
 from retread.index import actions
 from retread.index.bucket import mirror
+from retread.index.bucket.lease import Lease, Times
 from retread.index.bucket.mirror import Decided, Need
-from retread.index.bucket.storage import DIGEST, Bucket, Lease, Times
+from retread.index.bucket.storage import DIGEST, Bucket
 from retread.index.check import Checked
 from retread.index.folder import Action, Index
 from retread.index.listing import place

@@ -23,8 +23,8 @@ from retread import arch, units
 from retread.arch import Arch
 from retread.index.listing import Hosted, Project
 from retread.index.pages import simple
-from retread.records import PatchStatement
 from retread.text import markup
+from retread.wheel.statement import PatchStatement
 
 _DEVICES: Final = tuple(sorted((one for one in arch.FIRST_CUDA if not arch.parts(one)[2]), key=arch.sort_key))
 """Capabilities that GPUs have; those with a suffix are of code alone."""

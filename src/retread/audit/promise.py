@@ -1,0 +1,27 @@
+"""What a target promises of its wheels. Pure."""
+
+from __future__ import annotations
+
+from packaging.utils import canonicalize_name
+
+from retread.recipe.model import Recipe, Target
+from retread.wheel.statement import Exempt, Promise
+
+
+def promise(recipe: Recipe, target: Target, version: str) -> Promise:
+    """Return what a target promises of its wheels of this version."""
+    return Promise(
+        project=canonicalize_name(recipe.project),
+        version=version,
+        cuda=target.cuda,
+        torch=target.torch,
+        architectures=target.architectures,
+        ptx=target.ptx,
+        exempt=tuple(
+            Exempt(library=one.library, architectures=one.architectures, ptx=one.ptx, reason=one.reason)
+            for one in target.exempt
+        ),
+        requires=target.requires,
+        run_path=dict(target.run_path),
+        note=target.note,
+    )

@@ -1,0 +1,26 @@
+"""The evidence that an audit leaves. Pure."""
+
+from __future__ import annotations
+
+from retread.records import Record, Sha256
+
+
+class Check(Record, frozen=True, kw_only=True):
+    """One check of an audit: what was looked at, whether it holds, and what was found."""
+
+    check: str
+    subject: str
+    ok: bool
+    detail: str
+
+
+class AuditReport(Record, frozen=True, kw_only=True):
+    """Evidence: the audit of the wheel with this sha256."""
+
+    schema: int
+    wheel: str
+    sha256: Sha256
+    size: int
+    target: str
+    ok: bool
+    checks: tuple[Check, ...]

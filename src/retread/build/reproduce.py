@@ -1,0 +1,63 @@
+"""Making a wheel again from what it says of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retread.build.pipeline import build, jobs
+from retread.doors.machine import Machine
+from retread.doors.store import Kind
+from retread.errors import AuditError, PlanError, UsageError
+from retread.lanes.lane import Wish
+from retread.recipe import workspace
+from retread.recipe.plan import Lane
+from retread.wheel import contents
+
+if TYPE_CHECKING:
+    from retread.wheel.comparison import Comparison
+
+
+_RESULTS = (Kind.PATCHED, Kind.BASES, Kind.CUBINS, Kind.LIBRARIES, Kind.COMPILED, Kind.WHEELS)
+"""Kinds that are made of inputs; a wheel is reproduced without them."""
+
+
+def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish: Wish) -> Comparison:
+    """Make ``wheel`` again in the empty folder ``scratch`` and compare the two.
+
+    Inputs come from the store; whatever is made of them is made anew, and the compile cache is not asked.
+    """
+    from retread.wheel import comparison
+
+    facts, _ = contents.examine(wheel, scratch)
+    said = facts.statement
+    if said is None:
+        raise UsageError(f"{wheel.name} holds no {contents.STATEMENT}; retread did not make it")
+    loaded = workspace.load(root, said.recipe)
+    if said.compiled and wish.python is None:
+        wish = wish._replace(python=said.compiled.python)
+    if said.compiled and said.compiled.image and wish.image is None:
+        wish = wish._replace(image=said.compiled.image.partition(" ")[0])
+    folder = scratch / "again"
+    folder.mkdir()
+    again = machine._replace(store=machine.store.anew(_RESULTS, folder))
+    made = jobs(loaded, said.target, again, lane=Lane(said.lane), wish=wish._replace(fresh=True))
+    fits = [job for job in made if said.base is None or job.origin.stated() == said.base]
+    if not fits:
+        raise PlanError(f"{said.recipe} {said.target} makes no {wheel.name} any more")
+    built = build(fits[0], folder / "dist")
+    (scratch / "compare").mkdir()
+    with machine.console.step("compare"):
+        return comparison.compare(wheel, Path(built.path), scratch / "compare")
+
+
+def demand_same(found: Comparison) -> None:
+    """Raise AuditError when the two wheels can behave differently."""
+    from retread.wheel.comparison import Tier
+
+    if found.tier is Tier.DIFFERENT:
+        raise AuditError(
+            f"{found.first.file}: what is made today can behave differently",
+            faults=[f"{one.member}: {one.kind}: {one.detail}" for one in found.differences if one.runs][:20],
+            hint="build with the recipe, series, tools and retread that retread.json in the wheel names",
+        )

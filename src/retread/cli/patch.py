@@ -1,0 +1,37 @@
+"""``retread patch``: work on a recipe's series."""
+
+from __future__ import annotations
+
+import argparse
+
+from retread.cli import session
+
+
+def patch_check(options: argparse.Namespace) -> int:
+    """Try every patch of the series; SeriesError when one does not go in."""
+    from retread.cli import show
+    from retread.errors import SeriesError
+    from retread.recipe import workspace
+    from retread.source.records import Verdict
+    from retread.source.trees import Trees
+
+    machine, root = session.machine(options), session.root(options)
+    found, bad = {}, []
+    for name in options.recipe or workspace.recipes(root):
+        loaded = workspace.load(root, name)
+        found[name] = Trees(loaded, machine, use_git=options.source == "git").try_series()
+        fine = {Verdict.APPLIES, Verdict.OFFSET}
+        bad += [
+            f"{name}: {one.name}: {one.verdict} {one.detail}".strip()
+            for one in found[name]
+            if one.verdict not in fine
+        ]
+    if options.json:
+        session.print_json(found)
+    else:
+        print("\n".join(show.series(name, applied) for name, applied in found.items()))
+    if bad:
+        raise SeriesError(
+            f"{len(bad)} patch(es) do not go in", faults=bad, hint="make them anew, or drop them from series"
+        )
+    return 0

@@ -1,0 +1,114 @@
+"""``retread recipe``: recipes, their faults, locks and schemas."""
+
+from __future__ import annotations
+
+import argparse
+
+from retread.cli import session
+
+
+def recipe_list(options: argparse.Namespace) -> int:
+    """Show recipes and their targets."""
+    from retread.recipe import workspace
+
+    root = session.root(options)
+    loaded = [workspace.load(root, name).recipe for name in workspace.recipes(root)]
+    if options.json:
+        session.print_json(loaded)
+        return 0
+    for recipe in loaded:
+        print(f"{recipe.name:<24} {', '.join(recipe.targets):<14} {recipe.summary}")
+    return 0
+
+
+def recipe_check(options: argparse.Namespace) -> int:
+    """Read recipes strictly; the error lists every fault."""
+    from retread.errors import RecipeError, RetreadError
+    from retread.recipe import workspace
+
+    root = session.root(options)
+    faults: list[str] = []
+    kinds: set[type[RetreadError]] = set()
+    for name in options.recipe or workspace.recipes(root):
+        try:
+            loaded = workspace.load(root, name)
+            if loaded.recipe.pin.commit not in loaded.proofs:
+                raise RecipeError(f"there is no proof of {loaded.recipe.pin.commit[:12]} in recipes/commits/")
+        except RetreadError as error:
+            faults += [f"{name}: {fault}" for fault in error.faults or (error.message,)]
+            kinds.add(type(error))
+    if faults:
+        kind = kinds.pop() if len(kinds) == 1 else RecipeError
+        raise kind(f"{len(faults)} fault(s)", faults=faults)
+    print('{"faults": []}' if options.json else "sound: recipes, series, toolchains and proofs")
+    return 0
+
+
+def recipe_lock(options: argparse.Namespace) -> int:
+    """Lock the build environments of targets; stdout is the files that were written."""
+    from retread.doors import fs
+    from retread.doors.net import settings
+    from retread.environment import venv
+    from retread.recipe import workspace
+    from retread.recipe.model import locked
+    from retread.recipe.plan import choose_target
+
+    machine, root = session.machine(options), session.root(options)
+    written = []
+    for name in options.recipe or workspace.recipes(root):
+        recipe = workspace.load(root, name).recipe
+        for target in [choose_target(recipe, options.target)] if options.target else recipe.targets:
+            build = recipe.targets[target].build
+            if build is None:
+                continue
+            path = workspace.lock_path(root, recipe.name, target)
+            with machine.console.step(f"lock {path.stem}"), machine.store.scratch() as scratch:
+                text = venv.resolve(
+                    locked(recipe.targets[target]),
+                    build.python,
+                    settings=settings.settings(machine.environment),
+                    environment=machine.environment,
+                    scratch=scratch,
+                )
+            fs.write(path, text.encode())
+            written.append(str(path))
+    if options.json:
+        session.print_json(written)
+    else:
+        print("\n".join(written))
+    return 0
+
+
+def recipe_schema(options: argparse.Namespace) -> int:
+    """Print the JSON Schema of a recipe, or of what ``--json`` prints."""
+    from retread import strict
+    from retread.audit import report as audit_report
+    from retread.build import pipeline
+    from retread.compile import stage as compilation
+    from retread.evidence import beside
+    from retread.recipe import matrix, plan
+    from retread.recipe import model as recipe
+    from retread.smoke import report
+    from retread.toolkit import inquiry
+    from retread.upstream import outlook
+    from retread.wheel import comparison
+    from retread.wheel import facts as wheel_facts
+    from retread.wheel import statement as wheel_statement
+
+    kinds = {
+        "recipe": recipe.Recipe,
+        "plan": list[plan.Plan],
+        "build": list[pipeline.Built],
+        "audit": audit_report.AuditReport,
+        "inspect": wheel_facts.WheelFacts,
+        "statement": wheel_statement.Statement,
+        "toolchain": list[inquiry.ToolchainReport],
+        "compile": compilation.CompileFacts,
+        "compare": comparison.Comparison,
+        "smoke": report.SmokeReport,
+        "evidence": beside.Evidence,
+        "matrix": matrix.Matrix,
+        "watch": outlook.Outlook,
+    }
+    session.print_json(strict.schema(kinds[options.of]))
+    return 0

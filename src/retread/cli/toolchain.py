@@ -1,0 +1,103 @@
+"""``retread toolchain``: CUDA toolkits of exactly one release."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from retread.cli import session
+
+if TYPE_CHECKING:
+    from retread.doors.machine import Machine
+    from retread.recipe.toolchain import Toolchain
+    from retread.toolkit.inquiry import ToolchainReport
+
+
+def _toolchains(options: argparse.Namespace) -> list[Toolchain]:
+    from retread.recipe import workspace
+
+    root = session.root(options)
+    return [workspace.load_toolchain(root, name) for name in options.name or workspace.toolchains(root)]
+
+
+def toolchain_list(options: argparse.Namespace) -> int:
+    """Show toolchains, what they are made of, and which lie in the store."""
+    from retread.errors import PlanError
+    from retread.toolkit.inquiry import part_reports, report
+    from retread.toolkit.toolkit import stored_toolkit
+
+    machine = session.machine(options)
+    reports = []
+    for toolchain in _toolchains(options):
+        try:
+            found, parts = stored_toolkit(machine, toolchain), part_reports(toolchain)
+        except PlanError as error:
+            reports.append(report(toolchain, (), None, obstacles=[error.message]))
+        else:
+            reports.append(report(toolchain, parts, found))
+    _show_toolchains(options, reports)
+    return 0
+
+
+def toolchain_get(options: argparse.Namespace) -> int:
+    """Put toolkits into the store; stdout is their paths."""
+    from retread.toolkit.inquiry import part_reports, report
+    from retread.toolkit.toolkit import toolkit
+
+    machine = session.machine(options)
+    reports = []
+    for toolchain in _toolchains(options):
+        found = toolkit(machine, toolchain)
+        machine.console.say(f"{toolchain.name}: {found.version} ({found.origin})")
+        reports.append(report(toolchain, part_reports(toolchain), found))
+    if options.json:
+        session.print_json(reports)
+    else:
+        print("\n".join(one.root for one in reports))
+    return 0
+
+
+def toolchain_check(options: argparse.Namespace) -> int:
+    """Say where toolkits come from, and try those that can be had; PlanError when one cannot."""
+    from retread.errors import PlanError
+    from retread.toolkit.toolkit import ways
+
+    machine, toolchains = session.machine(options), _toolchains(options)
+    reports = [_checked(machine, toolchain) for toolchain in toolchains]
+    _show_toolchains(options, reports)
+    faults = [f"{one.name}: {obstacle}" for one in reports for obstacle in one.obstacles]
+    if faults:
+        lacking = [one.name for one in reports if one.obstacles]
+        hints = [ways(one) for one in toolchains if one.name in lacking and one.redistributables]
+        raise PlanError(
+            f"this machine cannot have {', '.join(lacking)}", faults=faults, hint=hints[0] if hints else ""
+        )
+    return 0
+
+
+def _checked(machine: Machine, toolchain: Toolchain) -> ToolchainReport:
+    from retread.errors import RetreadError, StoreError
+    from retread.toolkit.inquiry import inquire, report
+    from retread.toolkit.toolkit import toolkit, try_toolkit
+
+    parts, obstacles = inquire(machine, toolchain)
+    if obstacles:
+        return report(toolchain, parts, None, obstacles=obstacles)
+    try:
+        found = toolkit(machine, toolchain)
+        tried = try_toolkit(machine, found)
+    except StoreError:
+        raise
+    except RetreadError as error:
+        said = "; ".join((error.message, *error.faults))
+        return report(toolchain, parts, None, obstacles=[said])
+    return report(toolchain, parts, found, tried=tried)
+
+
+def _show_toolchains(options: argparse.Namespace, reports: list[ToolchainReport]) -> None:
+    from retread.cli import show
+
+    if options.json:
+        session.print_json(reports)
+    else:
+        print("\n".join(show.toolchain(one) for one in reports) or "there are no toolchains")

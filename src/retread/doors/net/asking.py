@@ -1,0 +1,53 @@
+"""How servers are asked: for what, how patiently, and how failures are told without secrets."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from retread.records import Sha256
+
+TIMEOUT = (20.0, 60.0)
+ASKING = 5.0
+"""Seconds to wait for an answer when nothing is to be downloaded."""
+CHECK = "check the index settings (PIP_INDEX_URL, UV_DEFAULT_INDEX, pip's configuration) and the network"
+
+
+class Wanted(NamedTuple):
+    """A file pinned by digest, and the project on whose index page it stands."""
+
+    project: str
+    file: str
+    sha256: Sha256
+
+
+def reason(error: Exception) -> str:
+    """Return in a few words why a request failed."""
+    from requests import ConnectionError as NoConnection
+    from requests import HTTPError, Timeout
+
+    if isinstance(error, HTTPError) and error.response is not None:
+        return f"the server answered {error.response.status_code} {error.response.reason}"
+    if isinstance(error, Timeout) or "timed out" in str(error):
+        return "the server did not answer in time"
+    if isinstance(error, NoConnection):
+        return "no connection"
+    return f"the connection broke ({type(error).__name__})"
+
+
+def without_secrets(address: str) -> str:
+    """Return an address as messages may show it: no user, no password, no query."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return address
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0].partition('#')[0]}"
+
+
+def with_secrets(address: str, index: str) -> str:
+    """Return a file's address with the user and password of its index, if it is on the same host."""
+    file, page = urlsplit(address), urlsplit(index)
+    secrets, at, host = page.netloc.rpartition("@")
+    if at and (file.scheme, file.netloc) == (page.scheme, host):
+        return file._replace(netloc=f"{secrets}@{host}").geturl()
+    return address

@@ -1,0 +1,131 @@
+"""What a package index offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retread.doors import fs
+from retread.doors.net import offers
+from retread.doors.net.asking import ASKING, CHECK, TIMEOUT, Wanted, reason, with_secrets, without_secrets
+from retread.doors.net.settings import Settings
+from retread.errors import FetchError
+
+if TYPE_CHECKING:
+    import requests
+    from pypi_simple import ProjectPage
+
+    from retread.doors.net.offers import Offer
+
+
+def index_absence(wanted: Wanted, *, using: Settings) -> str:
+    """Say why no index has the wanted file, or nothing; nothing but pages is transferred."""
+    if any((folder / wanted.file).is_file() for folder in using.folders):
+        return ""
+    import requests
+
+    try:
+        with requests.Session() as session:
+            session.verify = using.verify
+            locate(session, wanted, using.indexes, timeout=ASKING)
+    except FetchError as error:
+        return f"{error.message}: {'; '.join(error.faults)}"
+    return ""
+
+
+def offered(project: str, *, using: Settings) -> list[Offer]:
+    """Return every sdist and wheel of a project that the user's folders and indexes name, in the order of these.
+
+    FetchError when there is none, and when an index does not answer: it may be the one that has the newest.
+    """
+    import requests
+
+    found, said = list(_in_folders(project, using.folders)), []
+    with requests.Session() as session:
+        session.verify = using.verify
+        for index in using.indexes:
+            try:
+                page = _page(session, index, project)
+            except _NoPageError as error:
+                if not error.absent:
+                    raise FetchError(
+                        f"an index does not say what it has of {project}", faults=[str(error)], hint=CHECK
+                    ) from None
+                said.append(str(error))
+                continue
+            read = (
+                offers.read(one.filename, project, sha256=one.digests.get("sha256", ""), yanked=one.is_yanked)
+                for one in page.packages
+            )
+            found += filter(None, read)
+    if not found:
+        raise FetchError(
+            f"no index has anything of {project}", faults=said or ["no index is configured"], hint=CHECK
+        )
+    return found
+
+
+def _in_folders(project: str, folders: Iterable[Path]) -> Iterator[Offer]:
+    for path in (path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())):
+        if offer := offers.read(path.name, project):
+            yield offer._replace(sha256=fs.sha256(path))
+
+
+def locate(
+    session: requests.Session,
+    wanted: Wanted,
+    indexes: Iterable[str],
+    timeout: float | tuple[float, float] | None = None,
+) -> str:
+    """Return the address of the wanted file on the first index that has a file of its name and digest."""
+    said: list[str] = []
+    for index in indexes:
+        shown = without_secrets(index)
+        try:
+            page = _page(session, index, wanted.project, timeout)
+        except _NoPageError as error:
+            said.append(str(error))
+            continue
+        named = [package for package in page.packages if package.filename == wanted.file]
+        for package in named:
+            if package.digests.get("sha256", wanted.sha256) == wanted.sha256:
+                return with_secrets(str(package.url), index)
+        others = ", ".join(str(package.digests["sha256"]) for package in named)
+        what = (
+            f"its {wanted.file} has sha256 {others}, pinned is {wanted.sha256}"
+            if named
+            else f"has no file {wanted.file}"
+        )
+        said.append(f"{shown}: {what}")
+    raise FetchError(
+        f"{wanted.file} could not be found", faults=said or ["no index is configured"],
+        hint=CHECK,
+    )  # fmt: skip
+
+
+class _NoPageError(Exception):
+    """An index gave no page of a project; ``absent`` when that is because it has none."""
+
+    def __init__(self, index: str, why: str, *, absent: bool = False) -> None:
+        super().__init__(f"{without_secrets(index)}: {why}")
+        self.absent = absent
+
+
+def _page(
+    session: requests.Session, index: str, project: str, timeout: float | tuple[float, float] | None = None
+) -> ProjectPage:
+    """Return an index's page of a project."""
+    import requests
+    from pypi_simple import NoSuchProjectError, PyPISimple, UnsupportedRepoVersionError
+
+    if not index.startswith(("http://", "https://")):
+        raise _NoPageError(index, "not an http address", absent=True)
+    try:
+        return PyPISimple(index, session=session).get_project_page(project, timeout=timeout or TIMEOUT)
+    except NoSuchProjectError:
+        raise _NoPageError(index, f"has no project {project}", absent=True) from None
+    except (ValueError, UnsupportedRepoVersionError) as error:  # its text may hold the whole address
+        raise _NoPageError(index, f"its page for {project} cannot be read ({type(error).__name__})") from None
+    except requests.RequestException as error:
+        raise _NoPageError(index, reason(error)) from None

@@ -1,0 +1,207 @@
+"""Reading a recipe strictly. Pure: bytes in, a record or one report of every fault out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
+
+from retread import arch, strict
+from retread.arch import Arch
+from retread.errors import RecipeError
+from retread.recipe import trial
+from retread.recipe.model import Build, Container, Pin, Recipe, Target
+from retread.strict import count, toml
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
+PLACEHOLDERS: Final = ("version", "architectures", "torch-architectures", "cuda-home", "site-packages")
+"""What a variable of a build may hold in braces."""
+OURS: Final = frozenset(
+    (
+        "PATH", "HOME", "TMPDIR", "LC_ALL", "TZ", "CC", "CXX", "CUDA_HOME", "CUDA_PATH", "MAX_JOBS",
+        "SOURCE_DATE_EPOCH", "PYTHONPATH", "PYTHONHOME", "PYTHONHASHSEED", "GIT_DIR",
+    )
+)  # fmt: skip
+"""Variables of a build that retread sets itself."""
+
+
+def parse_recipe(data: bytes, *, name: str) -> Recipe:
+    """Return the recipe in ``data``; RecipeError lists every fault with its key path."""
+    table = toml(data, name)
+    recipe, faults = strict.read(Recipe, table)
+    faults += _recipe_faults(recipe, name) if recipe is not None else _faults_of_sound_targets(table)
+    if recipe is None or faults:
+        raise RecipeError(
+            f"recipe {name} has {count(faults)}",
+            faults=faults,
+            hint="the schema is what 'retread recipe schema' prints",
+        )
+    return recipe
+
+
+def _recipe_faults(recipe: Recipe, name: str) -> Iterator[str]:
+    if recipe.name != name:
+        yield f"name: is {recipe.name!r}, the file is {name}.toml"
+    if not NAME.fullmatch(recipe.project):
+        yield f"project: {recipe.project!r} is not a project name"
+    yield from _version_faults(recipe)
+    if not recipe.targets:
+        yield "targets: none; a recipe needs at least one"
+    yield from _repository_faults(recipe.pin)
+    paths = [submodule.path for submodule in recipe.pin.submodules]
+    for index, path in enumerate(paths):
+        if paths.index(path) != index:
+            yield f"pin.submodules[{index}].path: {path!r} is listed twice"
+        if path.startswith("/") or ".." in PurePosixPath(path).parts:
+            yield f"pin.submodules[{index}].path: {path!r} leaves the source tree"
+    yield from trial.suite_faults(recipe.smoke)
+    for key, target in recipe.targets.items():
+        for fault in _target_faults(key, target):
+            yield f"targets.{key}.{fault}"
+
+
+def _version_faults(recipe: Recipe) -> Iterator[str]:
+    try:
+        version = Version(recipe.version)
+    except InvalidVersion:
+        yield f"version: {recipe.version!r} is not a PEP 440 version"
+        return
+    if version.local:
+        yield f"version: {recipe.version!r} has a local part; that part is retread's to write"
+        return
+    if str(version) != recipe.version:
+        yield f"version: {recipe.version!r} is written {str(version)!r}"
+    for key, target in recipe.targets.items():
+        for index, base in enumerate(target.base):
+            yield from _base_faults(recipe, version, f"targets.{key}.base[{index}].file", base.file)
+
+
+def _faults_of_sound_targets(table: dict[str, Any]) -> Iterator[str]:
+    """Look into those targets of a broken recipe that read well, so that one wrong key hides no other fault."""
+    targets = table.get("targets")
+    for key, value in targets.items() if isinstance(targets, dict) else ():
+        target, _ = strict.read(Target, value)
+        for fault in _target_faults(key, target) if target is not None else ():
+            yield f"targets.{key}.{fault}"
+
+
+def _repository_faults(pin: Pin) -> Iterator[str]:
+    fields = {"pin.repository": pin.repository}
+    fields |= {
+        f"pin.submodules[{index}].repository": one.repository for index, one in enumerate(pin.submodules)
+    }
+    for field, address in fields.items():
+        if address.startswith("-"):
+            yield f"{field}: {address!r} is an option, not an address"
+        elif re.match(r"[a-z+]+://[^/@]*:[^/@]*@", address):
+            yield f"{field}: holds a password; leave it to git's credential helper"
+
+
+def _target_faults(key: str, target: Target) -> Iterator[str]:
+    if not target.base and target.build is None:
+        yield "base, build: neither is there, so no lane can make it"
+    if target.build is not None:
+        yield from _build_faults(target, target.build)
+    if target.container is not None:
+        yield from _container_faults(target.container, target.build)
+    if target.smoke is not None:
+        yield from trial.faults(target.smoke, target.torch)
+    expected = "cu" + target.cuda.replace(".", "")
+    if key != expected:
+        yield f"cuda: {target.cuda} belongs to a target named {expected!r}"
+    yield from _architecture_faults("architectures", target.architectures, target.cuda)
+    yield from _architecture_faults("ptx", target.ptx, target.cuda)
+    if not target.architectures:
+        yield "architectures: none"
+    for index, exemption in enumerate(target.exempt):
+        listed = f"exempt[{index}].architectures"
+        yield from _architecture_faults(listed, exemption.architectures, target.cuda)
+        yield from _architecture_faults(f"exempt[{index}].ptx", exemption.ptx, target.cuda)
+    files = [base.file for base in target.base]
+    for index, file in enumerate(files):
+        if files.index(file) != index:
+            yield f"base[{index}].file: {file!r} is listed twice"
+    try:
+        SpecifierSet(target.torch)
+    except InvalidSpecifier:
+        yield f"torch: {target.torch!r} is not a version range like '>=2.10' or '==2.6.0'"
+    yield from _requirement_faults("requires", target.requires)
+
+
+def _requirement_faults(field: str, values: tuple[str, ...]) -> Iterator[str]:
+    for index, text in enumerate(values):
+        try:
+            Requirement(text)
+        except InvalidRequirement as error:
+            yield f"{field}[{index}]: {text!r}: {str(error).splitlines()[0]}"
+
+
+def _build_faults(target: Target, build: Build) -> Iterator[str]:
+    if not target.toolchain:
+        yield "toolchain: missing; a build needs the one whose nvcc compiles"
+    try:
+        SpecifierSet(build.python)
+    except InvalidSpecifier:
+        yield f"build.python: {build.python!r} is not a version range like '>=3.10,<3.14'"
+    yield from _requirement_faults("build.requires", build.requires)
+    for name, value in build.environment.items():
+        if name in OURS or name.startswith(("RETREAD_", "SCCACHE_")):
+            yield f"build.environment.{name}: is retread's to set"
+        for found in re.findall(r"\{([^{}]*)\}", value):
+            if found not in PLACEHOLDERS:
+                near = strict.near_miss(found, PLACEHOLDERS)
+                yield f"build.environment.{name}: there is no {{{found}}}{near}; known are {', '.join(PLACEHOLDERS)}"
+    if any("{torch-architectures}" in value for value in build.environment.values()):
+        for one in target.ptx:
+            if one not in target.architectures:
+                yield f"ptx: torch's list cannot say PTX for {one} without its machine code; add it to architectures"
+
+
+def _container_faults(container: Container, build: Build | None) -> Iterator[str]:
+    if build is None:
+        yield "build: missing; the container lane compiles as it says"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}", container.image):
+        yield f"container.image: {container.image!r} is not an image pinned by digest (NAME@sha256:...)"
+    if not re.fullmatch(r"manylinux_2_[0-9]{1,3}", container.platform):
+        yield f"container.platform: {container.platform!r} is not like 'manylinux_2_28'"
+    yield from _requirement_faults("container.test-requires", container.test_requires)
+    if not container.pythons:
+        yield "container.pythons: none"
+    for index, python in enumerate(container.pythons):
+        if not re.fullmatch(r"3\.[0-9]{1,2}", python):
+            yield f"container.pythons[{index}]: {python!r} is not like '3.12'"
+        elif build and not _allows(build.python, f"{python}.99"):
+            yield f"container.pythons[{index}]: {python} is outside of build.python, {build.python}"
+
+
+def _allows(wanted: str, version: str) -> bool:
+    try:
+        return SpecifierSet(wanted).contains(version)
+    except InvalidSpecifier:
+        return True  # told elsewhere
+
+
+def _architecture_faults(field: str, values: tuple[Arch, ...], cuda: str) -> Iterator[str]:
+    release = tuple(int(part) for part in cuda.split("."))
+    for index, value in enumerate(values):
+        first = arch.FIRST_CUDA[value]
+        if release < first:
+            yield f"{field}[{index}]: {value} needs CUDA {first[0]}.{first[1]} or newer, the target says {cuda}"
+        if values.index(value) != index:
+            yield f"{field}[{index}]: {value} is listed twice"
+
+
+def _base_faults(recipe: Recipe, version: Version, field: str, file: str) -> Iterator[str]:
+    try:
+        project, found, _, _ = parse_wheel_filename(file)
+    except InvalidWheelFilename as error:
+        yield f"{field}: {error}"
+        return
+    if project != canonicalize_name(recipe.project) or found != version:
+        yield f"{field}: {file!r} is not a wheel of {recipe.project} {recipe.version}"

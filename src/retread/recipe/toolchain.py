@@ -1,0 +1,123 @@
+"""Toolchain files: the pinned parts of a CUDA toolkit. Pure: bytes in, records or one report of every fault out."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from retread import strict
+from retread.errors import PlanError, RecipeError
+from retread.fields import Cuda, Digest, FileName, Table, Text, is_inside
+from retread.strict import count, toml
+
+
+class Part(Table, frozen=True, kw_only=True):
+    """One pinned file of a toolchain, for the machines that it runs on: a wheel, or one of NVIDIA's archives."""
+
+    component: Text
+    """What people call it."""
+    machine: Text
+    package: str = ""
+    """The project on the package index; or:"""
+    path: str = ""
+    """The file's place below the toolchain's ``redistributables``."""
+    file: FileName
+    sha256: Digest
+    ptxas: str = ""
+    """Path of ptxas inside the part, if this is the part from which overlays take it."""
+    folder: str = ""
+    """The folder of the part that becomes the toolkit's root; without one it is no piece of the toolkit."""
+
+
+class Toolchain(Table, frozen=True, kw_only=True):
+    """Parts of a CUDA toolkit of exactly one release."""
+
+    name: Text
+    cuda: Cuda
+    ptx_isa: Cuda
+    """The newest PTX ISA that its ptxas reads."""
+    redistributables: str = ""
+    """The address below which parts with a ``path`` lie."""
+    part: tuple[Part, ...]
+    links: dict[str, str] = msgspec.field(default_factory=dict)
+    """Symlinks of the finished tree: path -> target, relative to the link's folder."""
+
+
+def parse_toolchain(data: bytes, *, name: str) -> Toolchain:
+    """Return the toolchain in ``data``; RecipeError lists every fault with its key path."""
+    toolchain, faults = strict.read(Toolchain, toml(data, name))
+    if toolchain is not None:
+        faults = list(_toolchain_faults(toolchain, name))
+    if toolchain is None or faults:
+        raise RecipeError(f"toolchain {name} has {count(faults)}", faults=faults)
+    return toolchain
+
+
+def part_for(toolchain: Toolchain, machine: str) -> Part:
+    """Return the part that holds this machine's ptxas; PlanError when there is none."""
+    found = [part for part in toolchain.part if part.ptxas]
+    return _for_machine(toolchain, found, machine, "part")[0]
+
+
+def toolkit_parts(toolchain: Toolchain, machine: str) -> tuple[Part, ...]:
+    """Return the pieces of this machine's CUDA toolkit; PlanError when there are none."""
+    found = [part for part in toolchain.part if part.folder]
+    return _for_machine(toolchain, found, machine, "toolkit")
+
+
+def _for_machine(toolchain: Toolchain, parts: list[Part], machine: str, what: str) -> tuple[Part, ...]:
+    found = tuple(part for part in parts if part.machine == machine)
+    if not found:
+        has = ", ".join(dict.fromkeys(part.machine for part in parts)) or "none at all"
+        raise PlanError(f"toolchain {toolchain.name} has no {what} for {machine} machines, only for {has}")
+    return found
+
+
+def _toolchain_faults(toolchain: Toolchain, name: str) -> Iterator[str]:
+    if toolchain.name != name:
+        yield f"name: is {toolchain.name!r}, the file is {name}.toml"
+    base = toolchain.redistributables
+    if base and not re.fullmatch(r"https?://[^/@?#]+/([^?#]*/)?", base):
+        yield "redistributables: is not an http address that ends with a slash and holds no password"
+    with_ptxas: dict[str, int] = {}
+    files: dict[tuple[str, str, str], int] = {}
+    for index, part in enumerate(toolchain.part):
+        for fault in _part_faults(toolchain, part):
+            yield f"part[{index}]{fault}"
+        first = files.setdefault((part.machine, part.file, part.folder), index)
+        if first != index:
+            yield f"part[{index}].file: {part.file!r} is part[{first}] already"
+        if part.ptxas and with_ptxas.setdefault(part.machine, index) != index:
+            yield f"part[{index}].ptxas: part[{with_ptxas[part.machine]}] has ptxas for {part.machine} already"
+    for link, target in toolchain.links.items():
+        aim = posixpath.normpath(posixpath.join(posixpath.dirname(link), target))
+        if not is_inside(link):
+            yield f'links."{link}": leaves the toolkit'
+        elif not target or aim.startswith(("/", "..")):
+            yield f'links."{link}": its target {target!r} leaves the toolkit'
+
+
+def _part_faults(toolchain: Toolchain, part: Part) -> Iterator[str]:
+    if bool(part.package) == bool(part.path):
+        given = "both package and path" if part.path else "neither package nor path"
+        yield f": {given}; a part is either on a package index or below redistributables"
+    if part.path:
+        if not toolchain.redistributables:
+            yield ".path: the toolchain has no redistributables, below which it could lie"
+        if not is_inside(part.path):
+            yield f".path: {part.path!r} leaves the redistributables"
+        if part.path.rpartition("/")[2] != part.file:
+            yield f".file: is {part.file!r}, the path ends with {part.path.rpartition('/')[2]!r}"
+    ending = ".tar.xz" if part.path else ".whl"
+    if not part.file.endswith(ending):
+        yield f".file: {part.file!r} does not end with {ending}"
+    if part.ptxas and part.path:
+        yield ".ptxas: it is taken out of a wheel; a part with a path is none"
+    for key, value in (("ptxas", part.ptxas), ("folder", part.folder)):
+        if value and not is_inside(value):
+            yield f".{key}: {value!r} leaves the part"
+    if not part.ptxas and not part.folder:
+        yield ": neither folder nor ptxas; the part would serve nothing"

@@ -1,0 +1,59 @@
+"""Columns and wrapped lines for a terminal; nothing in them can move its cursor. Pure."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+WIDTH: Final = 110
+
+
+def columns(
+    heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, text: Sequence[int] = (0,)
+) -> Iterator[str]:
+    """Yield rows below their heads; columns of ``text`` begin together, the others end together."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    for row in (heads, *rows) if rows else ():
+        cells = (
+            cell.ljust(width) if column in text else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "    " + "  ".join(cells)
+
+
+def wrapped(text: str, first: str, rest: str | None = None) -> list[str]:
+    """Break a sentence into lines, but no word: ids and paths are there to be copied."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=first if rest is None else rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def cut(text: str, width: int = 44) -> str:
+    """Return a text that is at most ``width`` long, with dots where it was cut."""
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def plain(lines: Iterable[str]) -> str:
+    """Join lines; what a terminal would obey instead of showing is replaced."""
+    return "\n".join("".join(map(_harmless, line)).rstrip() for line in lines)
+
+
+def _harmless(char: str) -> str:
+    if char.isprintable():
+        return char
+    return " " if char.isspace() else "\N{REPLACEMENT CHARACTER}"
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return rows as indented lines, each column as wide as its widest cell."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,120 @@
+"""A CUDA toolkit of exactly one release for this machine: from the store, from pinned parts, or the system's."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retread import arch
+from retread.arch import Arch
+from retread.doors.machine import Machine, download, downloaded
+from retread.doors.store import Kind
+from retread.errors import FetchError, PlanError
+from retread.recipe.toolchain import Part, Toolchain, toolkit_parts
+from retread.toolkit.release import tool_environment
+
+if TYPE_CHECKING:
+    from retread.doors.net.download import Progress
+    from retread.doors.net.settings import Settings
+    from retread.toolkit.layout import Toolkit
+
+
+MIRROR = "RETREAD_CUDA_MIRROR"
+"""The variable that names a copy of NVIDIA's redistributables: an http address or a folder."""
+TRIED = (Arch("9.0"), Arch("10.0"))
+"""The architectures for which a toolkit is tried."""
+
+
+def toolkit(machine: Machine, toolchain: Toolchain) -> Toolkit:
+    """Return the CUDA toolkit of exactly the toolchain's release: the store's, made of pinned parts, or the system's.
+
+    The system's is taken only when a part that no package index has cannot be fetched. PlanError when there is none.
+    """
+    from retread.toolkit import layout as stage
+
+    parts = toolkit_parts(toolchain, platform.machine())
+    key = stage.parts_digest(toolchain, parts)
+    if not machine.store.get(Kind.TOOLKITS, key):
+        try:
+            for part in parts:
+                if part.path:
+                    fetch_part(machine, toolchain, part)
+        except FetchError as error:
+            return _system_toolkit(machine, toolchain, error)
+
+    def build(into: Path) -> None:
+        archives = [(part, fetch_part(machine, toolchain, part)) for part in parts]
+        with machine.console.step(f"lay out CUDA {toolchain.cuda}") as step:
+            stage.lay_out(toolchain, archives, into, tool_environment(machine))
+            step.detail = f"{len(parts)} parts"
+
+    return stage.load(machine.store.make(Kind.TOOLKITS, key, build), toolchain, parts)
+
+
+def stored_toolkit(machine: Machine, toolchain: Toolchain) -> Toolkit | None:
+    """Return the toolkit made of pinned parts if the store has it; PlanError when this machine has no parts."""
+    from retread.toolkit import layout as stage
+
+    parts = toolkit_parts(toolchain, platform.machine())
+    entry = machine.store.get(Kind.TOOLKITS, stage.parts_digest(toolchain, parts))
+    return stage.load(entry, toolchain, parts) if entry else None
+
+
+def fetch_part(machine: Machine, toolchain: Toolchain, part: Part) -> Path:
+    """Return a part of a toolchain, downloading it when the store has it not."""
+    if not part.path:
+        return download(machine, part.package, part.file, part.sha256)
+
+    def fetch(partial: Path, using: Settings, progress: Progress) -> None:
+        from retread.doors.net import asking
+        from retread.doors.net import download as net
+
+        wanted, base = asking.Wanted("", part.file, part.sha256), mirror(machine, toolchain)
+        try:
+            net.fetch_from(base, part.path, wanted, partial, using=using, progress=progress)
+        except FetchError as error:
+            raise FetchError(error.message, faults=error.faults, hint=ways(toolchain)) from None
+
+    return downloaded(machine, part.file, part.sha256, fetch)
+
+
+def mirror(machine: Machine, toolchain: Toolchain) -> str:
+    """Return the address or folder below which parts with a path lie."""
+    return machine.environment.get(MIRROR) or toolchain.redistributables
+
+
+def ways(toolchain: Toolchain) -> str:
+    """Return what a user can do who lacks a part that no package index has."""
+    return (
+        f"do one of three: let this machine reach {toolchain.redistributables}; set {MIRROR} to an address or a "
+        f"folder with the same files below it; install NVIDIA's toolkit {toolchain.cuda} and set CUDA_HOME"
+    )
+
+
+def _system_toolkit(machine: Machine, toolchain: Toolchain, error: FetchError) -> Toolkit:
+    from retread.toolkit import layout as stage
+
+    found, reasons = stage.find_system(toolchain.cuda, machine.environment, tool_environment(machine))
+    if found is None:
+        raise PlanError(
+            f"toolchain {toolchain.name}: this machine cannot have CUDA {toolchain.cuda}",
+            faults=[": ".join((error.message, *error.faults)), *reasons],
+            hint=ways(toolchain),
+        )
+    machine.console.say(f"{error.message}; taking the toolkit that is installed: {found.root}")
+    return found
+
+
+def try_toolkit(machine: Machine, found: Toolkit) -> tuple[Arch, ...]:
+    """Compile a small kernel for those architectures of ``TRIED`` that the release knows; ToolError when one fails."""
+    from retread.toolkit import layout as stage
+
+    release = tuple(int(part) for part in found.cuda.split("."))
+    tried = tuple(one for one in TRIED if arch.FIRST_CUDA[one] <= release)
+    for one in tried:
+        with machine.store.scratch() as scratch, machine.console.step(f"compile for {one}"):
+            user = {"PATH": machine.environment.get("PATH", os.defpath), "TMPDIR": str(scratch)}
+            stage.compile_for(found, one, scratch, tool_environment(machine) | user)
+    return tried

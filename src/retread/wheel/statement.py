@@ -1,0 +1,125 @@
+"""What a wheel says of itself: the records of ``retread.json`` in its .dist-info. Pure."""
+
+from __future__ import annotations
+
+from retread.arch import Arch
+from retread.records import Record, Sha256
+
+
+class Exempt(Record, frozen=True, kw_only=True):
+    """A library that does not carry the target's architectures, what it carries instead, and why."""
+
+    library: str
+    architectures: tuple[Arch, ...]
+    ptx: tuple[Arch, ...]
+    reason: str
+
+
+class Promise(Record, frozen=True, kw_only=True):
+    """What a target promises of its wheels; the audit holds the wheel to it."""
+
+    project: str
+    version: str
+    cuda: str
+    torch: str
+    architectures: tuple[Arch, ...]
+    ptx: tuple[Arch, ...]
+    exempt: tuple[Exempt, ...]
+    requires: tuple[str, ...]
+    run_path: dict[str, tuple[str, ...]]
+    note: str
+
+
+class PatchStatement(Record, frozen=True, kw_only=True):
+    """A patch of the series, as the wheel tells it."""
+
+    name: str
+    sha256: Sha256
+    subject: str
+    breaks: str
+    affects: str
+    upstream: str
+    drop_when: str
+
+
+class FileStatement(Record, frozen=True, kw_only=True):
+    """A pinned file that the build started from."""
+
+    file: str
+    sha256: Sha256
+
+
+class SubmoduleStatement(Record, frozen=True, kw_only=True):
+    """A submodule of the pinned commit."""
+
+    path: str
+    repository: str
+    commit: str
+
+
+class ToolchainStatement(Record, frozen=True, kw_only=True):
+    """The assembler that made the grafted code, and whether it makes the base's own code again."""
+
+    name: str
+    cuda: str
+    ptxas: str
+    """What ``ptxas --version`` says."""
+    reproduced: bool | None
+    """Whether assembling a module's PTX for an architecture that the base has gave the base's bytes; None: no such."""
+
+
+class CompileStatement(Record, frozen=True, kw_only=True):
+    """With what the source lane compiled: every tool and variable that decides the code."""
+
+    native_digest: str
+    """Of every native input, tool, variable and locked requirement; the compile's evidence bears it, too."""
+    toolkit: str
+    """Like ``nvcc 13.0, V13.0.88``."""
+    toolkit_digest: str
+    toolkit_origin: str
+    """``pinned parts`` or ``system``."""
+    compiler: str
+    """The first line of the C++ compiler's ``--version``."""
+    python: str
+    lock: str
+    """SHA-256 of the lock of the build environment."""
+    requires: tuple[str, ...]
+    environment: dict[str, str]
+    """The recipe's variables as it says them."""
+    image: str = ""
+    """Name and digest of the image, of a wheel of the container lane."""
+
+
+class LibraryStatement(Record, frozen=True, kw_only=True):
+    """One library before and after: architectures that every module has, those that were grafted, its modules."""
+
+    modules: int
+    before: tuple[Arch, ...]
+    after: tuple[Arch, ...]
+    ptx: tuple[Arch, ...]
+
+
+class Statement(Record, frozen=True, kw_only=True):
+    """``retread.json``: what went into the wheel and what it promises. Written into .dist-info."""
+
+    schema: int
+    tool: str
+    recipe: str
+    target: str
+    project: str
+    version: str
+    lane: str
+    repository: str
+    commit: str
+    submodules: tuple[SubmoduleStatement, ...]
+    commit_time: int
+    """Seconds since 1970; the time of every member of the wheel."""
+    sdist: FileStatement
+    base: FileStatement | None
+    """The official wheel that compiled parts were taken from; None when they were compiled."""
+    compiled: CompileStatement | None
+    """How they were compiled; None when they were taken from ``base``."""
+    series: tuple[PatchStatement, ...]
+    toolchain: ToolchainStatement | None
+    libraries: dict[str, LibraryStatement]
+    promise: Promise
