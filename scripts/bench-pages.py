@@ -21,8 +21,8 @@ from datetime import datetime
 from pathlib import Path
 
 import msgspec
-from measure import Took, run, say
 
+from measure import Took, run, say
 from retread.arch import Arch
 from retread.index.listing import Hosted, Project
 from retread.index.pages import simple

@@ -16,7 +16,6 @@ import tempfile
 from pathlib import Path
 
 from measure import RETREAD, ROOT, Row, Took, median, render, run, say, timed
-
 from retread.build import pipeline
 from retread.doors.console import Console
 from retread.doors.machine import Machine

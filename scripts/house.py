@@ -1,0 +1,142 @@
+"""The packages of src/retread, their order and their imports, read from the code; docs/architecture.md shows them.
+
+``python scripts/house.py --write`` puts the table into the page. The tests hold the code to ``ORDER`` and ``PURE``, and
+the page to the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import functools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+SOURCE: Final = ROOT / "src" / "retread"
+PAGE: Final = ROOT / "docs" / "architecture.md"
+BEGIN: Final = "<!-- packages: begin -->"
+END: Final = "<!-- packages: end -->"
+
+ORDER: Final = (
+    "ground", "text", "doors", "elf", "lockfile", "recipe", "wheel", "source", "environment", "audit", "toolkit",
+    "compile", "smoke", "lanes", "evidence", "build", "index", "upstream", "cli",
+)  # fmt: skip
+"""A package imports from those before it. ``ground`` is the modules that lie in no folder."""
+TOP: Final = ("__main__",)
+"""Modules in no folder that stand above all packages."""
+APART: Final = {"compile.inside": (), "smoke.runtime": ("canonical",)}
+"""Programs that run where retread is not installed -> what of ours they take with them."""
+PURE: Final = (
+    "arch", "canonical", "errors", "fields", "records", "strict", "units", "version",
+    "text",
+    "doors.net.offers",
+    "lockfile",
+    "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.layout",
+    "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof", "recipe.reading",
+    "recipe.series", "recipe.toolchain", "recipe.trial",
+    "wheel.facts", "wheel.metadata", "wheel.statement",
+    "source.records",
+    "audit.manylinux", "audit.promise", "audit.report", "audit.rules",
+    "compile.schedule",
+    "smoke.junit", "smoke.page", "smoke.reading", "smoke.report", "smoke.table", "smoke.tally",
+    "evidence.gate", "evidence.signing", "evidence.statements",
+    "build.sbom", "build.statement",
+    "index.listing", "index.pages", "index.revisions", "index.revocations",
+    "upstream.issue", "upstream.outlook", "upstream.table",
+    "cli.show",
+)  # fmt: skip
+"""Modules, and packages with all of theirs, that take values and return values: no disk, network, process or clock."""
+
+
+@functools.cache
+def modules() -> dict[str, ast.Module]:
+    """Return what every module is called, without ``retread.``, and says."""
+    found = {}
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        name = ".".join(part for part in parts if part != "__init__") or "retread"
+        found[name] = ast.parse(path.read_text("utf-8"))
+    return found
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield the full name of everything that is imported, inside functions and for types alone too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = "." * node.level
+            yield from (f"{above}{node.module or ''}.{alias.name}" for alias in node.names)
+
+
+def own(imported: str) -> str | None:
+    """Return the name of the module of ours that ``imported`` is, or is in; None for another package's."""
+    if imported != "retread" and not imported.startswith("retread."):
+        return None
+    name = imported.removeprefix("retread").removeprefix(".")
+    while name and name not in modules():
+        name = name.rpartition(".")[0]
+    return name or "retread"
+
+
+def package(module: str) -> str:
+    """Return the package that a module is in."""
+    first = module.partition(".")[0]
+    return first if first in ORDER else "ground"
+
+
+def is_in(module: str, names: tuple[str, ...] | dict[str, tuple[str, ...]]) -> bool:
+    """Say whether a module is one of ``names``, or in a package that is."""
+    return any(module == name or module.startswith(f"{name}.") for name in names)
+
+
+def uses() -> dict[str, set[str]]:
+    """Return module -> the modules of ours that it imports."""
+    found: dict[str, set[str]] = {}
+    for module, tree in modules().items():
+        names = {own(imported) for imported in imports(tree)}
+        found[module] = {name for name in names if name not in {None, module, "retread"}}  # type: ignore[misc]
+    return found
+
+
+def table() -> str:
+    """Return the packages as a table: what each is, its size, and which others it imports from."""
+    used = uses()
+    lines = ["| package | modules | lines | what | imports from |", "| --- | ---: | ---: | --- | --- |"]
+    for name in ORDER:
+        inside = [one for one in modules() if package(one) == name and one not in TOP]
+        files = [path for one in inside for path in [_file(one)] if path.name != "__init__.py"]
+        length = sum(len(path.read_text("utf-8").splitlines()) for path in files)
+        others = {package(other) for one in inside for other in used[one]} - {name, "ground"}
+        below = ", ".join(f"`{one}`" for one in ORDER if one in others) or "-"
+        told = "no folder: what everybody may use" if name == "ground" else ast.get_docstring(modules()[name])
+        lines.append(f"| `{name}` | {len(files)} | {length} | {told} | {below} |")
+    return "\n".join(lines)
+
+
+def _file(module: str) -> Path:
+    path = SOURCE.joinpath(*module.split(".")) if module != "retread" else SOURCE
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def page() -> str:
+    """Return the architecture's page with the table as the code has it now."""
+    before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
+    return f"{before}{BEGIN}\n{table()}\n{END}{rest.partition(END)[2]}"
+
+
+def main() -> None:
+    """Print the table, or put it into the page."""
+    parser = argparse.ArgumentParser(description="the packages of src/retread, as a table")
+    parser.add_argument("--write", action="store_true", help="put it into docs/architecture.md")
+    if parser.parse_args().write:
+        PAGE.write_text(page(), "utf-8")
+    else:
+        sys.stdout.write(f"{table()}\n")
+
+
+if __name__ == "__main__":
+    main()

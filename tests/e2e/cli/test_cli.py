@@ -1,0 +1,223 @@
+"""The command line: what a user types, reads and scripts against."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from retread import errors
+from retread.cli import main
+from retread.doors import proc
+from retread.errors import RetreadError
+from retread.version import __version__
+from tinycuda import BUILT, WHEEL, Project, make_wheel, wheel_files
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+def _help(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as end:
+        main.run([*arguments, "--help"])
+    assert end.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_help_lists_every_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    text = _help(capsys)
+    for command in ("build", "plan", "patch", "inspect", "audit", "store", "recipe", "completion"):
+        assert re.search(rf"^    {command}(?: |$)", text, re.MULTILINE)
+    listed = {int(code) for code in re.findall(r"(?:^|  )(\d+) [a-zA-Z]", text.partition("exit codes:")[2])}
+    classes = [
+        one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, RetreadError)
+    ]
+    assert listed >= {one.exit_code for one in classes} | {0, 130}
+    codes = [one.exit_code for one in classes]
+    assert len(codes) == len(set(codes)), "one exit code for each kind"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["build"], ["plan"], ["patch"], ["patch", "check"], ["inspect"], ["audit"], ["store", "list"], ["store", "prune"],
+     ["recipe", "list"], ["recipe", "check"], ["recipe", "schema"], ["completion"]],
+)  # fmt: skip
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
+    assert f"usage: retread {' '.join(command)}" in _help(capsys, *command)
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["build", "--nonsense"], ["patch"], ["completion", "fish?"]]
+)
+def test_a_wrong_command_line_is_exit_code_2(project: Project, arguments: list[str]) -> None:
+    result = project.run(*arguments)
+    assert result.code == 2
+    assert result.out == ""
+    assert "usage: retread" in result.err
+
+
+def test_the_version_is_printed(project: Project) -> None:
+    assert project.run("--version").out == f"retread {__version__}\n"
+
+
+def test_completion_scripts_name_the_commands(project: Project) -> None:
+    for shell in ("bash", "zsh"):
+        result = project.run("completion", shell)
+        assert result.code == 0
+        assert "inspect" in result.out
+
+
+def test_the_last_line_of_a_build_is_the_path(project: Project) -> None:
+    result = project.build("--out", "some/where")
+    assert result.out.splitlines()[-1] == f"some/where/{BUILT}"
+    assert (project.root / result.wheel).is_file()
+
+
+@pytest.mark.parametrize(("code", "closed"), [(130, [True]), (0, []), (14, [])])
+def test_an_interrupted_process_starts_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, code: int, closed: list[bool]
+) -> None:
+    found: list[bool] = []
+    monkeypatch.setattr(main, "run", lambda arguments: code)
+    monkeypatch.setattr(proc, "close", lambda: found.append(True))
+    with pytest.raises(SystemExit) as end:
+        main.main([])
+    assert (end.value.code, found) == (code, closed)
+
+
+def test_quiet_says_nothing(project: Project) -> None:
+    result = project.build("--quiet")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.endswith(".whl\n")
+
+
+def test_an_unchanged_build_says_so(project: Project) -> None:
+    assert project.build().err.splitlines()[-1].startswith("built: ")
+    assert project.build().err.startswith(f"unchanged: {BUILT}")
+    assert json.loads(project.build("--json").out)[0]["cached"] is True
+
+
+@pytest.mark.parametrize("command", ["build", "plan"])
+def test_an_unknown_recipe_brings_the_near_one(project: Project, command: str) -> None:
+    result = project.run(command, "tiny-1.O")
+    assert result.code == 2
+    assert "there is no recipe 'tiny-1.O' (did you mean 'tiny-1.0'?)" in result.err
+
+
+def test_an_unknown_target_brings_the_near_one(project: Project) -> None:
+    result = project.build("--target", "cu129")
+    assert result.code == 6
+    assert "has no target 'cu129' (did you mean 'cu128'?)" in result.err
+
+
+def test_a_lane_that_is_not_there_is_refused(project: Project) -> None:
+    result = project.build("--lane", "source")
+    assert result.code == 6
+    assert "source lane" in result.err
+    assert project.build("--lane", "overlay").code == 0
+
+
+def test_outside_of_a_workspace_the_message_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main.run(["plan"]) == 2
+    assert "--root" in capsys.readouterr().err
+
+
+def test_the_root_can_be_named(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main.run(["build", "tiny-1.0", "--root", "project/work", "--out", "here"]) == 0
+    assert (tmp_path / "here" / BUILT).is_file()
+
+
+def test_every_fault_of_a_recipe_is_shown(project: Project) -> None:
+    project.edit_recipe('cuda = "12.8"', 'cudda = "12.8"')
+    project.edit_recipe("revision = 1", "revision = 0")
+    for command in (["build", "tiny-1.0"], ["recipe", "check"]):
+        result = project.run(*command)
+        assert result.code == 3
+        assert "cudda: unknown key (did you mean 'cuda'?)" in result.err
+        assert "revision" in result.err
+
+
+def test_recipes_are_listed_and_checked(project: Project) -> None:
+    assert re.match(r"tiny-1\.0 +cu128 +a tiny CUDA project\n", project.run("recipe", "list").out)
+    assert project.run("recipe", "check").code == 0
+
+
+@pytest.mark.parametrize(
+    "command", [["audit", WHEEL, "--recipe", "tiny-1.0"], ["build", "tiny-1.0"], ["plan", "tiny-1.0"]]
+)
+def test_a_target_that_no_lane_can_make_is_a_message(project: Project, command: list[str]) -> None:
+    (project.root / WHEEL).write_bytes(make_wheel(wheel_files()))
+    base = project.recipe_text[project.recipe_text.index("[[targets.cu128.base]]") :].split("\n\n")[0]
+    project.edit_recipe(base, "")
+    result = project.run(*command)
+    assert result.code == 3
+    assert "targets.cu128.base, build: neither is there, so no lane can make it" in result.err
+
+
+def test_inspect_shows_which_gpus_are_served(project: Project) -> None:
+    project.add_toolchain("8.0", "9.0a", "10.0")
+    assert project.build().code == 0
+    out = project.run("inspect", str(project.built)).out
+    assert "4 module(s): native 8.0 9.0a 10.0; PTX 8.0" in out
+    assert re.search(r"native code .*10\.0 \(B200\)", out)
+    assert re.search(r"by JIT from PTX .*12\.0 \(RTX 50\)", out)
+    assert re.search(r"NO CODE .*7\.5 \(Turing\)", out)
+
+
+def test_the_store_is_listed_and_pruned(project: Project) -> None:
+    assert "0 entries" in project.run("store").out
+    project.build()
+    listed = json.loads(project.run("store", "list", "--json").out)
+    assert {one["kind"] for one in listed} == {"bases", "downloads", "patched", "trees", "wheels"}
+    assert f"{len(listed)} entries" in project.run("store").out
+    assert project.run("store", "prune").out.startswith("removed 0 entries")
+    pruned = json.loads(project.run("store", "prune", "--keep", "0", "--json").out)
+    assert len(pruned["removed"]) == len(listed)
+    assert pruned["freed"] > 10_000
+    assert json.loads(project.run("store", "--json").out) == []
+
+
+def test_no_command_needs_the_user_s_home(project: Project) -> None:
+    """The home of every test is a file; see conftest."""
+    assert not Path(os.environ["HOME"]).is_dir()
+    assert project.build().code == 0
+
+
+def test_the_shipped_recipes_are_sound(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["recipe", "check", "--root", str(REPOSITORY)]) == 0
+    assert main.run(["recipe", "list", "--root", str(REPOSITORY), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.partition("\n")[2])
+    assert main.DEFAULT_RECIPE in {one["name"] for one in found}
+
+
+def test_all_builds_what_can_be_built_and_says_what_cannot(project: Project) -> None:
+    other = project.recipe_text.replace('name = "tiny-1.0"', 'name = "tiny-later"')
+    without = other.replace('native-inputs = ["setup.py", ', 'native-inputs = ["tinycuda/**", ')
+    (project.root / "recipes" / "tiny-later.toml").write_text(without)
+    result = project.run("build", "--all")
+    assert result.code == 0, result.err
+    assert result.out.splitlines() == [f"dist/{BUILT}"]
+    assert "not built: tiny-later cu128: the overlay lane is not allowed" in result.err
+    assert project.run("build", "--all", "tiny-1.0").code == 2
+
+
+def test_a_faulty_series_has_the_exit_code_of_a_series(project: Project) -> None:
+    (project.root / "patches" / "tinycuda" / "1.0" / "0009-stray.patch").write_text("")
+    result = project.run("recipe", "check")
+    assert result.code == 5
+    assert "tiny-1.0: 0009-stray.patch: not listed in series" in result.err
+
+
+def test_a_binary_file_cannot_be_edited(project: Project) -> None:
+    project.write_recipe(
+        project.recipe_text + '\n[[targets.cu128.edit]]\nfile = "tinycuda/_C.so"\nfind = "a"\nreplace = "b"\n'
+    )
+    project.fails(3, "edit: tinycuda/_C.so", "is not a text")

@@ -1,0 +1,202 @@
+"""The scripts of a release: signed, proven and listed, or refused before anything happens; no secret stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from retread.evidence import signing
+from standins import until
+from tinyindex import COMMIT, RECIPE, make_keys, make_wheel, prove, tree
+
+SCRIPTS = Path(__file__).parents[3] / "scripts"
+RETREAD = Path(sys.executable).with_name("retread")
+SECRETS = ("RETREAD_INDEX", "RETREAD_BUILDER_KEY", "RETREAD_TESTER_KEY")
+GH = """\
+#!/bin/sh
+# Plays GitHub's program: a run and an issue are what the environment says, artifacts lie in a folder.
+echo "$@" >> "$GH_LOG"
+case "$1 $2" in
+"run list") echo "$GH_RUN" ;;
+"run download") cp -r "$GH_ARTIFACTS"/. "$5" ;;
+"issue list") echo "$GH_ISSUE" ;;
+esac
+"""
+
+
+class Shop:
+    """A folder with a recipe, a policy, a proven wheel that nobody signed for, and the secrets of a release."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.temporary = root / "tmp"
+        for folder in ("tmp", "recipes", "patches/demo/1.2", "bin"):
+            (root / folder).mkdir(parents=True)
+        (root / "recipes" / "demo-1.toml").write_text(RECIPE)
+        (root / "patches" / "demo" / "1.2" / "series").write_text("")
+        keys = make_keys(root / "keys")
+        rows = [
+            f'[[{role}]]\nname = "{role}"\nkey = "{signing.line(key)}"'
+            for role, key in keys._asdict().items()
+        ]
+        (root / "index-policy.toml").write_text("\n".join(["allow-unproven = false", *rows]))
+        self.wheel = prove(make_wheel(root / "dist"), keys)
+        for envelope in (root / "dist").glob("*.dsse.json"):
+            envelope.unlink()
+        self.environment = {
+            **os.environ,
+            "PATH": f"{root / 'bin'}:{os.environ['PATH']}",
+            "TMPDIR": str(self.temporary),
+            "RETREAD": str(RETREAD),
+            "RETREAD_INDEX": str(root / "index"),
+            "RETREAD_BUILDER_KEY": (root / "keys" / "builder.key").read_text(),
+            "RETREAD_TESTER_KEY": (root / "keys" / "tester.key").read_text(),
+        }
+
+    def program(self, name: str, text: str) -> Path:
+        """Put a program on the PATH."""
+        path = self.root / "bin" / name
+        path.write_text(text)
+        path.chmod(0o755)
+        return path
+
+    def run(
+        self, script: str, *arguments: str, code: int = 0, **changes: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script; check how it ends, that it leaves nothing temporary, and that it tells no secret."""
+        done = subprocess.run(
+            [SCRIPTS / script, *arguments], cwd=self.root, env={**self.environment, **changes},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done
+        assert list(self.temporary.iterdir()) == []
+        for name in ("builder", "tester"):
+            secret = (self.root / "keys" / f"{name}.key").read_text().splitlines()[1]
+            assert secret not in done.stdout + done.stderr
+        return done
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path / "shop")
+
+
+def test_a_release_signs_lists_and_checks_and_again_does_nothing(shop: Shop) -> None:
+    done = shop.run("release.sh", "dist", RETREAD_BASE="https://wheels.example")
+    assert done.stdout == f"{shop.wheel.name}\n"
+    assert done.stderr.rstrip().splitlines()[-1].startswith("sound: 1 actions, 1 projects, 1 files")
+    page = json.loads((shop.root / "index/cu128/simple/demo/index.json").read_bytes())
+    assert [file["filename"] for file in page["files"]] == [shop.wheel.name]
+    shop.run("release.sh", "dist")
+    history = subprocess.run(
+        [RETREAD, "index", "history", "index", "--json"], cwd=shop.root, capture_output=True, check=True
+    )
+    assert len(json.loads(history.stdout)) == 1
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["missing", "empty"])
+@pytest.mark.parametrize("secret", [*SECRETS, "AWS_SECRET_ACCESS_KEY"])
+def test_a_missing_secret_is_named_before_anything_happens(shop: Shop, secret: str, empty: bool) -> None:
+    before = tree(shop.root)
+    if secret.startswith("AWS"):
+        shop.environment |= {"RETREAD_INDEX": "s3://bucket/wheels", "AWS_ACCESS_KEY_ID": "somebody"}
+    shop.environment.pop(secret, None)
+    done = shop.run("release.sh", "dist", code=2, **({secret: ""} if empty else {}))
+    assert done.stderr == f"release: missing or empty: {secret}; nothing was signed or listed\n"
+    assert tree(shop.root) == before
+
+
+def test_all_that_is_missing_is_named_at_once(shop: Shop) -> None:
+    for name in SECRETS:
+        del shop.environment[name]
+    assert f"missing or empty: {' '.join(SECRETS)};" in shop.run("release.sh", "dist", code=2).stderr
+
+
+def test_without_policy_or_wheel_nothing_is_released(shop: Shop) -> None:
+    assert "there is no wheel in empty/" in shop.run("release.sh", "empty", code=2).stderr
+    told = shop.run("release.sh", "dist", code=2, RETREAD_POLICY="other.toml").stderr
+    assert "there is no policy other.toml" in told
+
+
+def test_what_the_gate_refuses_is_not_listed(shop: Shop) -> None:
+    done = shop.run("release.sh", "dist", code=19, RETREAD_TESTER_KEY=shop.environment["RETREAD_BUILDER_KEY"])
+    assert "is no tester in this policy" in done.stderr
+    assert not (shop.root / "index").exists()
+
+
+WAITING = """\
+#!/bin/sh
+# What retread would see: the keys' folder and files, and whether the secrets are in its environment.
+for word; do case $word in *.key) key=$word;; esac; done
+stat -c %a "$(dirname "$key")" "$key" > seen.part
+env | grep -c RETREAD_.*_KEY >> seen.part
+mv seen.part seen
+exec sleep 60
+"""
+
+
+def test_a_release_that_is_cancelled_takes_its_keys_along(shop: Shop) -> None:
+    shop.environment["RETREAD"] = str(shop.program("waiting", WAITING))
+    process = subprocess.Popen(
+        [SCRIPTS / "release.sh", "dist"], cwd=shop.root, env=shop.environment, start_new_session=True
+    )
+    until((shop.root / "seen").exists)
+    assert len(list(shop.temporary.iterdir())) == 1
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(10) == 143
+    assert (shop.root / "seen").read_text().split() == ["700", "600", "0"]
+    assert list(shop.temporary.iterdir()) == []
+
+
+def test_what_a_run_made_is_collected_with_the_reports_of_its_gpus(shop: Shop, tmp_path: Path) -> None:
+    artifacts = tmp_path / "artifacts"
+    for name in ("wheel-demo", "report-demo-cc9.0"):
+        (artifacts / name).mkdir(parents=True)
+    [report] = shop.wheel.parent.glob("*.smoke-*.json")
+    report.rename(artifacts / "report-demo-cc9.0" / "report.json")
+    shop.wheel.rename(artifacts / "wheel-demo" / shop.wheel.name)
+    shop.program("gh", GH)
+    shop.environment |= {"GH_LOG": str(tmp_path / "log"), "GH_ARTIFACTS": str(artifacts), "GH_RUN": "7"}
+    done = shop.run("collect.sh", COMMIT, "dist")
+    assert done.stdout == f"dist/{shop.wheel.name}\n"
+    assert report.is_file(), "the report lies beside the wheel that it is about"
+    asked = (tmp_path / "log").read_text().splitlines()
+    assert asked[0].startswith(f"run list --workflow wheels.yml --commit {COMMIT} --status success")
+    assert asked[1].startswith("run download 7 --dir ")
+
+
+def test_a_commit_without_a_run_is_told(shop: Shop, tmp_path: Path) -> None:
+    shop.program("gh", GH)
+    shop.environment |= {"GH_LOG": str(tmp_path / "log"), "GH_RUN": ""}
+    assert (
+        f"no run of the workflow 'wheels' for {COMMIT} succeeded"
+        in shop.run("collect.sh", COMMIT, "dist", code=2).stderr
+    )
+    assert "name the commit" in shop.run("collect.sh", "", "dist", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("attention", "issue", "done"),
+    [
+        (True, "", "issue create --label watch --title Upstream moved --body-file body.md"),
+        (True, "12", "issue edit 12 --title Upstream moved --body-file body.md"),
+        (False, "12", "issue close 12 --comment Nothing wants attention any more."),
+        (False, "", None),
+    ],
+)
+def test_there_is_one_issue(
+    shop: Shop, tmp_path: Path, attention: bool, issue: str, done: str | None
+) -> None:
+    shop.program("gh", GH)
+    shop.environment |= {"GH_LOG": str(tmp_path / "log"), "GH_ISSUE": issue}
+    told = {"attention": attention, "title": "Upstream moved"}
+    (shop.root / "watch.json").write_text(json.dumps(told))
+    shop.run("issue.sh", "watch.json", "body.md")
+    asked = [line for line in (tmp_path / "log").read_text().splitlines() if not line.startswith("label")]
+    assert asked[1:] == ([done] if done else [])

@@ -1,0 +1,149 @@
+"""The order of the packages, the pure ones, and the sizes: what ``scripts/house.py`` says, the code is held to."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+
+import pytest
+
+import house
+from house import APART, ORDER, PURE, SOURCE, TOP, is_in, modules, package
+
+OUTSIDE = {
+    "os", "sys", "io", "subprocess", "socket", "shutil", "tempfile", "fcntl", "signal", "time", "random", "logging",
+    "threading", "multiprocessing", "urllib.request", "http", "requests", "pypi_simple", "glob", "mmap", "platform",
+}  # fmt: skip
+"""What reaches the disk, the network, processes, the clock or the terminal."""
+BYTES_IN_MEMORY = {("wheel.metadata", "io")}
+"""Exceptions, each of which needs a reason: csv wants a text file, io.StringIO is one."""
+DISK_CALLS = {
+    "open", "print", "read_bytes", "read_text", "write_bytes", "write_text", "exists", "is_file", "is_dir", "iterdir",
+    "rglob", "mkdir", "unlink", "rename", "touch", "resolve", "stat", "now", "today", "utcnow",
+}  # fmt: skip
+FUNCTION_LINES = 60
+MODULE_LINES = 500
+
+
+def faults(module: str, tree: ast.AST) -> list[str]:
+    """Return every import that the order, or purity, forbids."""
+    found = []
+    for imported in house.imports(tree):
+        below = house.own(imported)
+        if imported.startswith("."):
+            found.append(f"{module} imports {imported}: imports are absolute in this house")
+        elif below is None:
+            outside = next((one for one in OUTSIDE if f"{imported}.".startswith(f"{one}.")), None)
+            if outside and is_in(module, PURE) and (module, outside) not in BYTES_IN_MEMORY:
+                found.append(f"{module} is pure, but imports {outside}")
+        elif below != "retread":
+            found += _order(module, below)
+    return found
+
+
+def _order(module: str, below: str) -> list[str]:
+    apart = next((name for name in APART if is_in(module, (name,))), None)
+    if apart and not is_in(below, (apart, *APART[apart])):
+        return [f"{module} runs where there is no {below}"]
+    if module in TOP or package(module) == package(below):
+        return []
+    if ORDER.index(package(below)) > ORDER.index(package(module)):
+        return [f"{module} imports {below}, which is of a later package"]
+    return []
+
+
+def test_every_folder_has_its_place_and_every_place_a_folder() -> None:
+    folders = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
+    assert folders == set(ORDER) - {"ground"}
+    assert [name for name in (*PURE, *TOP, *APART) if name not in modules()] == []
+
+
+def test_imports_come_from_packages_before() -> None:
+    assert [fault for module, tree in modules().items() for fault in faults(module, tree)] == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    list(graphlib.TopologicalSorter(house.uses()).static_order())  # raises, and names the circle
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "told"),
+    [
+        ("recipe.plan", "from retread.recipe.model import Recipe", []),
+        ("recipe.plan", "from retread import errors, strict", []),
+        ("recipe.plan", "from retread.elf import facts", []),
+        ("elf.facts", "from retread.recipe import plan",
+         ["elf.facts imports recipe.plan, which is of a later package"]),
+        ("audit.audit", "def f():\n    from retread.build.seal import seal",
+         ["audit.audit imports build.seal, which is of a later package"]),
+        ("audit.audit", "if TYPE_CHECKING:\n    from retread.cli import main",
+         ["audit.audit imports cli.main, which is of a later package"]),
+        ("arch", "import retread.doors.fs", ["arch imports doors.fs, which is of a later package"]),
+        ("audit.audit", "from . import rules", ["audit.audit imports ..rules: imports are absolute in this house"]),
+        ("__main__", "from retread.cli.main import main", []),
+        ("smoke.runtime.runner", "from retread.smoke.runtime import harness", []),
+        ("smoke.runtime.runner", "from retread.doors import fs",
+         ["smoke.runtime.runner runs where there is no doors.fs"]),
+        ("cli.show", "import os.path", ["cli.show is pure, but imports os"]),
+        ("index.pages.simple", "import os", ["index.pages.simple is pure, but imports os"]),
+        ("cli.show", "from urllib.request import urlopen", ["cli.show is pure, but imports urllib.request"]),
+        ("cli.show", "from urllib.parse import urlsplit", []),
+        ("cli.show", "if TYPE_CHECKING:\n    pass\nelse:\n    import os", ["cli.show is pure, but imports os"]),
+        ("doors.fs", "import os", []),
+    ],
+)  # fmt: skip
+def test_the_rule_itself_finds_what_it_should(module: str, code: str, told: list[str]) -> None:
+    assert faults(module, ast.parse(code)) == told
+
+
+def test_pure_modules_call_nothing_that_touches_the_world() -> None:
+    found = []
+    for module, tree in modules().items():
+        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        names = {call.attr if isinstance(call, ast.Attribute) else ast.unparse(call) for call in calls}
+        found += [f"{module} calls {name}" for name in names & DISK_CALLS if is_in(module, PURE)]
+    assert found == []
+
+
+def test_packages_import_nothing_by_themselves() -> None:
+    """``--help`` must not import the house."""
+    packages = {name: tree for name, tree in modules().items() if name in ORDER or f"{name}." in "doors.net."}
+    assert [name for name, tree in packages.items() if list(house.imports(tree))] == []
+
+
+def test_the_architecture_shows_the_packages_as_they_are() -> None:
+    assert house.PAGE.read_text("utf-8") == house.page(), "run: .venv/bin/python scripts/house.py --write"
+
+
+def test_nothing_knows_the_project_that_is_patched() -> None:
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+            if "xformers" in line.lower() and not line.startswith("DEFAULT_RECIPE = "):
+                found.append(f"{path.name}:{number}: {line.strip()}")
+    assert found == []
+
+
+def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    return (function.body[-1].end_lineno or 0) - function.body[0].lineno + 1
+
+
+def test_functions_stay_short() -> None:
+    lines = {
+        f"{module}.{node.name}": body_lines(node)
+        for module, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    assert {name: count for name, count in lines.items() if count > FUNCTION_LINES} == {}
+    ordered = sorted(lines.values())
+    assert (ordered[len(ordered) // 2], ordered[len(ordered) * 9 // 10]) <= (7, 19)
+
+
+def test_modules_stay_short() -> None:
+    lines = {path.name: len(path.read_text("utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
+    assert {name: count for name, count in lines.items() if count > MODULE_LINES} == {}
+
+
+def test_every_module_says_why_it_exists() -> None:
+    assert [module for module, tree in modules().items() if not ast.get_docstring(tree)] == []

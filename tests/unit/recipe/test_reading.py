@@ -1,0 +1,733 @@
+"""Recipes: what is shipped parses, and what is wrong is told at once, each fault with its key path."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from retread import strict
+from retread.errors import PlanError, RecipeError
+from retread.lockfile import requirements
+from retread.recipe import workspace
+from retread.recipe.model import Recipe
+from retread.recipe.native import matches
+from retread.recipe.reading import parse_recipe
+from retread.recipe.toolchain import parse_toolchain, part_for, toolkit_parts
+
+ROOT = Path(__file__).parents[3]
+RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
+TOOLCHAINS = sorted((ROOT / "recipes" / "toolchains").glob("*.toml"))
+
+GOOD = """\
+name = "demo-1.2"
+project = "demo"
+version = "1.2"
+summary = "A demonstration"
+native-inputs = ["setup.py", "demo/csrc/**"]
+[pin]
+repository = "https://example.org/demo"
+commit = "0123456789012345678901234567890123456789"
+[[pin.submodules]]
+path = "third_party/sub"
+repository = "https://example.org/sub"
+commit = "1123456789012345678901234567890123456789"
+[sdist]
+file = "demo-1.2.tar.gz"
+sha256 = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+[targets.cu128]
+cuda = "12.8"
+torch = ">=2.10"
+revision = 1
+architectures = ["8.0", "10.0"]
+ptx = ["8.0"]
+toolchain = "cuda-12.8"
+requires = ["torch>=2.10", "numpy"]
+[targets.cu128.run-path]
+"demo/_C.so" = ["$ORIGIN"]
+[[targets.cu128.base]]
+file = "demo-1.2-cp39-abi3-manylinux_2_28_x86_64.whl"
+sha256 = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+[[targets.cu128.exempt]]
+library = "demo/_D.so"
+architectures = ["9.0a"]
+reason = "only for Hopper"
+"""
+TOOLCHAIN = """\
+name = "cuda-12.8"
+cuda = "12.8"
+ptx-isa = "8.7"
+[[part]]
+component = "ptxas"
+machine = "x86_64"
+package = "nvcc"
+file = "nvcc-1.whl"
+sha256 = "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+ptxas = "bin/ptxas"
+"""
+SCHEMA = json.loads(msgspec.json.encode(strict.schema(Recipe)))
+EDITOR = jsonschema.Draft202012Validator(SCHEMA)
+
+
+def edited(*changes: tuple[str, str]) -> bytes:
+    text = GOOD
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text.encode()
+
+
+def faults(*changes: tuple[str, str]) -> tuple[str, ...]:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(edited(*changes), name="demo-1.2")
+    assert caught.value.faults
+    return caught.value.faults
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_parse_and_fit_the_schema(path: Path) -> None:
+    found = parse_recipe(path.read_bytes(), name=path.stem)
+    assert (ROOT / "patches" / found.project / found.version / "series").is_file()
+    for target in found.targets.values():
+        assert target.base or target.build
+        if target.toolchain:
+            toolchain = ROOT / "recipes" / "toolchains" / f"{target.toolchain}.toml"
+            assert parse_toolchain(toolchain.read_bytes(), name=toolchain.stem).cuda == target.cuda
+    EDITOR.validate(tomllib.loads(path.read_text("utf-8")))
+
+
+SHIPPED_BUILDS = [
+    (loaded, target)
+    for loaded in (workspace.load(ROOT, path.stem) for path in RECIPES)
+    for target, said in loaded.recipe.targets.items()
+    if said.build
+]
+
+
+@pytest.mark.parametrize(
+    ("loaded", "target"),
+    SHIPPED_BUILDS,
+    ids=[f"{one.recipe.name}-{target}" for one, target in SHIPPED_BUILDS],
+)
+def test_the_lock_of_every_shipped_build_pins_what_it_requires(loaded: workspace.Loaded, target: str) -> None:
+    build = loaded.recipe.targets[target].build
+    assert build is not None
+    requirements.check_lock(loaded.locks[target], build.requires, name=f"{loaded.recipe.name}-{target}")
+
+
+@pytest.mark.parametrize("path", TOOLCHAINS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_shipped_toolchains_parse(path: Path, machine: str) -> None:
+    found = parse_toolchain(path.read_bytes(), name=path.stem)
+    assert part_for(found, machine).machine == machine
+    assert {"nvcc", "cudart", "cccl"} <= {part.component for part in toolkit_parts(found, machine)}
+
+
+def test_there_is_something_shipped() -> None:
+    assert len(RECIPES) >= 6
+    assert TOOLCHAINS
+    assert SHIPPED_BUILDS
+
+
+def test_a_good_recipe_is_read_whole() -> None:
+    found = parse_recipe(GOOD.encode(), name="demo-1.2")
+    target = found.targets["cu128"]
+    assert found.native_inputs == ("setup.py", "demo/csrc/**")
+    assert target.run_path == {"demo/_C.so": ("$ORIGIN",)}
+    assert target.exempt[0].ptx == ()
+    assert found.sdist.copies == {}
+
+
+FAULTS: dict[str, tuple[tuple[str, str], str]] = {
+    "unknown key": (('summary = "A', 'sumary = "A'), "sumary: unknown key (did you mean 'summary'?)"),
+    "underscore": (
+        ("native-inputs =", "native_inputs ="),
+        "native_inputs: unknown key (did you mean 'native-inputs'?)",
+    ),
+    "unknown key of a target": (
+        ("revision = 1", "revision = 1\nrevison = 2"),
+        "targets.cu128.revison: unknown key (did you mean 'revision'?)",
+    ),
+    "wrong type": (
+        ('project = "demo"', "project = 7"),
+        "project: expected a text that is not empty, got 7",
+    ),
+    "a number for a text": (
+        ('cuda = "12.8"', "cuda = 12.8"),
+        "targets.cu128.cuda: expected a CUDA release, like 12.8, got 12.8",
+    ),
+    "empty text": (
+        ('summary = "A demonstration"', 'summary = ""'),
+        "summary: expected a text that is not empty, got ''",
+    ),
+    "revision 0": (
+        ("revision = 1", "revision = 0"),
+        "targets.cu128.revision: expected an integer from 1 on, got 0",
+    ),
+    "revision true": (
+        ("revision = 1", "revision = true"),
+        "targets.cu128.revision: expected an integer from 1 on, got True",
+    ),
+    "no such architecture": (
+        ('["8.0", "10.0"]', '["8.0", "10.0b"]'),
+        "targets.cu128.architectures[1]: expected a GPU architecture, like 8.0, 9.0a or 12.0, got '10.0b' "
+        "(did you mean '10.0'?)",
+    ),
+    "architecture as sm": (
+        ('ptx = ["8.0"]', 'ptx = ["sm_80"]'),
+        "targets.cu128.ptx[0]: expected a GPU architecture, like 8.0, 9.0a or 12.0, got 'sm_80'",
+    ),
+    "CUDA too old": (
+        ('["8.0", "10.0"]', '["8.0", "10.3"]'),
+        "targets.cu128.architectures[1]: 10.3 needs CUDA 12.9 or newer, the target says 12.8",
+    ),
+    "CUDA too old in an exemption": (
+        ('architectures = ["9.0a"]', 'architectures = ["12.1"]'),
+        "targets.cu128.exempt[0].architectures[0]: 12.1 needs CUDA 12.9 or newer, the target says 12.8",
+    ),
+    "architecture twice": (
+        ('["8.0", "10.0"]', '["8.0", "10.0", "8.0"]'),
+        "targets.cu128.architectures[2]: 8.0 is listed twice",
+    ),
+    "no architecture": (('["8.0", "10.0"]', "[]"), "targets.cu128.architectures: none"),
+    "local version": (
+        ('version = "1.2"', 'version = "1.2+cu128"'),
+        "version: '1.2+cu128' has a local part; that part is retread's to write",
+    ),
+    "no version": (('version = "1.2"', 'version = "new"'), "version: 'new' is not a PEP 440 version"),
+    "version in another spelling": (
+        ('version = "1.2"', 'version = "v1.2"'),
+        "version: 'v1.2' is written '1.2'",
+    ),
+    "project": (('project = "demo"', 'project = "../demo"'), "project: '../demo' is not a project name"),
+    "name of another file": (
+        ('name = "demo-1.2"', 'name = "demo-1.3"'),
+        "name: is 'demo-1.3', the file is demo-1.2.toml",
+    ),
+    "target of another CUDA": (
+        ('cuda = "12.8"', 'cuda = "12.9"'),
+        "targets.cu128.cuda: 12.9 belongs to a target named 'cu129'",
+    ),
+    "short commit": (
+        ('commit = "0123456789012345678901234567890123456789"', 'commit = "0123456"'),
+        "pin.commit: expected a full commit id, 40 hexadecimal digits, got '0123456'",
+    ),
+    "a branch": (
+        ('commit = "1123456789012345678901234567890123456789"', 'commit = "main"'),
+        "pin.submodules[0].commit: expected a full commit id, 40 hexadecimal digits, got 'main'",
+    ),
+    "digest with a capital": (
+        ('sha256 = "aaaa', 'sha256 = "Aaaa'),
+        "sdist.sha256: expected a sha256, 64 hexadecimal digits, got 'A" + 63 * "a" + "'",
+    ),
+    "digest with a line end": (
+        ('bbbb"', 'bbbb\\n"'),
+        "targets.cu128.base[0].sha256: expected a sha256, 64 hexadecimal digits, got '" + 64 * "b" + "\\n'",
+    ),
+    "file in a folder": (
+        ('file = "demo-1.2.tar.gz"', 'file = "../demo-1.2.tar.gz"'),
+        "sdist.file: expected a plain file name, got '../demo-1.2.tar.gz'",
+    ),
+    "wheel of another project": (
+        ('file = "demo-1.2-cp39', 'file = "other-1.2-cp39'),
+        "targets.cu128.base[0].file: 'other-1.2-cp39-abi3-manylinux_2_28_x86_64.whl' is not a wheel of demo 1.2",
+    ),
+    "wheel of another version": (
+        ('file = "demo-1.2-cp39', 'file = "demo-1.3-cp39'),
+        "targets.cu128.base[0].file: 'demo-1.3-cp39-abi3-manylinux_2_28_x86_64.whl' is not a wheel of demo 1.2",
+    ),
+    "requirement": (
+        ('"numpy"]', '"numpy =="]'),
+        "targets.cu128.requires[1]: 'numpy ==': Expected semicolon (after name with no version specifier) or end",
+    ),
+    "torch": (
+        ('torch = ">=2.10"', 'torch = "vision>=0.1"'),
+        "targets.cu128.torch: 'vision>=0.1' is not a version range like '>=2.10' or '==2.6.0'",
+    ),
+    "submodule outside": (
+        ('path = "third_party/sub"', 'path = "../sub"'),
+        "pin.submodules[0].path: '../sub' leaves the source tree",
+    ),
+}
+SEEN_BY_THE_SCHEMA = {
+    "unknown key",
+    "underscore",
+    "unknown key of a target",
+    "wrong type",
+    "a number for a text",
+    "empty text",
+    "revision 0",
+    "revision true",
+    "no such architecture",
+    "architecture as sm",
+    "short commit",
+    "a branch",
+    "digest with a capital",
+    "digest with a line end",
+    "file in a folder",
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_a_user_reads_of_a_fault(name: str) -> None:
+    change, message = FAULTS[name]
+    told = faults(change)
+    assert any(one.startswith(message) for one in told), told
+    consequences = {"unknown key": 1, "underscore": 1, "project": 1}  # a key is missing, a wheel is another's
+    assert len(told) == 1 + consequences.get(name, 0), told
+
+
+@pytest.mark.parametrize("name", sorted(SEEN_BY_THE_SCHEMA))
+def test_an_editor_with_the_schema_sees_it_too(name: str) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        EDITOR.validate(tomllib.loads(edited(FAULTS[name][0]).decode()))
+
+
+BUILD = """\
+[targets.cu128.build]
+python = ">=3.10,<3.14"
+requires = ["torch==2.10.0", "setuptools>=80"]
+[targets.cu128.build.environment]
+DEMO_VERSION = "{version}"
+TORCH_CUDA_ARCH_LIST = "{torch-architectures}"
+FLAGS = "-I{site-packages}/include -L{cuda-home}/lib {architectures}"
+"""
+
+
+def build_faults(*changes: tuple[str, str]) -> tuple[str, ...]:
+    text = GOOD + BUILD
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text.encode(), name="demo-1.2")
+    return caught.value.faults
+
+
+def test_a_build_is_read() -> None:
+    build = parse_recipe((GOOD + BUILD).encode(), name="demo-1.2").targets["cu128"].build
+    assert build is not None
+    assert (build.python, build.requires) == (">=3.10,<3.14", ("torch==2.10.0", "setuptools>=80"))
+    assert set(build.environment) == {"DEMO_VERSION", "TORCH_CUDA_ARCH_LIST", "FLAGS"}
+    EDITOR.validate(tomllib.loads(GOOD + BUILD))
+
+
+def test_a_build_needs_no_base_wheel() -> None:
+    base = GOOD[GOOD.index("[[targets.cu128.base]]") : GOOD.index("[[targets.cu128.exempt]]")]
+    text = (GOOD + BUILD).replace(base, "")
+    assert parse_recipe(text.encode(), name="demo-1.2").targets["cu128"].base == ()
+    assert faults((base, "")) == ("targets.cu128.base, build: neither is there, so no lane can make it",)
+
+
+CONTAINER = f"""
+[targets.cu128.container]
+image = "example.org/many@sha256:{64 * "a"}"
+platform = "manylinux_2_28"
+pythons = ["3.10", "3.12"]
+"""
+
+
+def test_a_container_is_read_and_every_fault_of_it_told() -> None:
+    text = GOOD + BUILD + CONTAINER
+    container = parse_recipe(text.encode(), name="demo-1.2").targets["cu128"].container
+    assert container is not None
+    assert (container.platform, container.pythons) == ("manylinux_2_28", ("3.10", "3.12"))
+    EDITOR.validate(tomllib.loads(text))
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe((GOOD + CONTAINER).encode(), name="demo-1.2")
+    assert caught.value.faults == ("targets.cu128.build: missing; the container lane compiles as it says",)
+    wrong = CONTAINER
+    for old, new in (("@sha256:", ":"), ("x_2_28", "x2014"), ('"3.10", "3.12"', '"3.9", "3.10-dev"')):
+        assert wrong.count(old) == 1
+        wrong = wrong.replace(old, new)
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe((GOOD + BUILD + wrong).encode(), name="demo-1.2")
+    image = f"'example.org/many:{64 * 'a'}'"
+    assert caught.value.faults == (
+        f"targets.cu128.container.image: {image} is not an image pinned by digest (NAME@sha256:...)",
+        "targets.cu128.container.platform: 'manylinux2014' is not like 'manylinux_2_28'",
+        "targets.cu128.container.pythons[0]: 3.9 is outside of build.python, >=3.10,<3.14",
+        "targets.cu128.container.pythons[1]: '3.10-dev' is not like '3.12'",
+    )
+
+
+KNOWN = "version, architectures, torch-architectures, cuda-home, site-packages"
+BUILD_FAULTS = {
+    "no toolchain": (
+        ('toolchain = "cuda-12.8"\n', ""),
+        "toolchain: missing; a build needs the one whose nvcc compiles",
+    ),
+    "range": (
+        ('python = ">=3.10,<3.14"', 'python = "3.10 or so"'),
+        "build.python: '3.10 or so' is not a version range like '>=3.10,<3.14'",
+    ),
+    "requirement": (
+        ('"setuptools>=80"]', '"setuptools >="]'),
+        "build.requires[1]: 'setuptools >=': Expected semicolon (after name with no version specifier) or end",
+    ),
+    "placeholder": (
+        ('"{version}"', '"{verson}"'),
+        f"build.environment.DEMO_VERSION: there is no {{verson}} (did you mean 'version'?); known are {KNOWN}",
+    ),
+    "empty placeholder": (
+        ('"{version}"', '"{}"'),
+        f"build.environment.DEMO_VERSION: there is no {{}}; known are {KNOWN}",
+    ),
+    "our variable": (
+        ("DEMO_VERSION", "CUDA_HOME"),
+        "build.environment.CUDA_HOME: is retread's to set",
+    ),
+    "a variable of the stand-ins": (
+        ("DEMO_VERSION", "RETREAD_CONTROL"),
+        "build.environment.RETREAD_CONTROL: is retread's to set",
+    ),
+    "a variable of the cache": (
+        ("DEMO_VERSION", "SCCACHE_DIR"),
+        "build.environment.SCCACHE_DIR: is retread's to set",
+    ),
+    "PTX alone": (
+        ('ptx = ["8.0"]', 'ptx = ["9.0"]'),
+        "ptx: torch's list cannot say PTX for 9.0 without its machine code; add it to architectures",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUILD_FAULTS)
+def test_what_a_user_reads_of_a_build_s_fault(name: str) -> None:
+    change, message = BUILD_FAULTS[name]
+    (told,) = build_faults(change)
+    assert told.startswith(f"targets.cu128.{message}")
+
+
+def test_ptx_alone_is_fine_for_a_build_that_does_not_ask_torch() -> None:
+    text = (GOOD + BUILD).replace('ptx = ["8.0"]', 'ptx = ["9.0"]').replace("{torch-architectures}", "9.0")
+    assert parse_recipe(text.encode(), name="demo-1.2").targets["cu128"].ptx == ("9.0",)
+
+
+def test_a_build_tells_all_its_faults_at_once() -> None:
+    wrong = [("DEMO_VERSION", "PATH"), ('python = ">=3.10,<3.14"', 'python = "x"'), ("{cuda-home}", "{home}")]
+    told = build_faults(*wrong)
+    keys = [one.partition(":")[0] for one in told]
+    assert keys == [
+        f"targets.cu128.build.{one}" for one in ("python", "environment.PATH", "environment.FLAGS")
+    ]
+
+
+def test_what_is_listed_twice() -> None:
+    sub = (
+        '[[pin.submodules]]\npath = "third_party/sub"\nrepository = "r"\ncommit = "' + 40 * "2" + '"\n[sdist]'
+    )
+    base = GOOD[GOOD.index("[[targets.cu128.base]]") : GOOD.index("[[targets.cu128.exempt]]")]
+    assert faults(("[sdist]", sub), ("[[targets.cu128.exempt]]", base + "[[targets.cu128.exempt]]")) == (
+        "pin.submodules[1].path: 'third_party/sub' is listed twice",
+        "targets.cu128.base[1].file: 'demo-1.2-cp39-abi3-manylinux_2_28_x86_64.whl' is listed twice",
+    )
+
+
+def test_no_target() -> None:
+    text = GOOD[: GOOD.index("[targets.cu128]")] + "[targets]\n"
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text.encode(), name="demo-1.2")
+    assert caught.value.faults == ("targets: none; a recipe needs at least one",)
+
+
+def test_one_report_holds_every_fault() -> None:
+    data = edited(
+        ('summary = "A', 'sumary = "A'),
+        ('sha256 = "aaaa', 'sha256 = "aaa'),
+        ('cuda = "12.8"', 'cuda = "12.4"'),
+        ('"numpy"]', '"numpy =="]'),
+    )
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(data, name="demo-1.2")
+    assert str(caught.value).splitlines() == [
+        "recipe demo-1.2 has 6 faults",
+        "  - sumary: unknown key (did you mean 'summary'?)",
+        "  - sdist.sha256: expected a sha256, 64 hexadecimal digits, got '" + 63 * "a" + "'",
+        "  - summary: missing",
+        "  - targets.cu128.cuda: 12.4 belongs to a target named 'cu124'",
+        "  - targets.cu128.architectures[1]: 10.0 needs CUDA 12.8 or newer, the target says 12.4",
+        "  - targets.cu128.requires[1]: 'numpy ==': Expected semicolon (after name with no version specifier) or end",
+        "  next: the schema is what 'retread recipe schema' prints",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"name = ", "Invalid value (at end of document)"),
+        (b"name = 'x'\nname = 'y'", "Cannot overwrite a value"),
+        (b"name = '\xff'", "'utf-8' codec can't decode byte 0xff"),
+        (b"a = " + 5000 * b"1", "Exceeds the limit"),
+        (b"a = " + 5000 * b"[" + 5000 * b"]", "recursion"),
+    ],
+)
+def test_what_is_not_toml(data: bytes, says: str) -> None:
+    for parse in (parse_recipe, parse_toolchain):
+        with pytest.raises(RecipeError) as caught:
+            parse(data, name="demo-1.2")
+        assert str(caught.value).startswith("demo-1.2.toml is not TOML: ")
+        assert says in str(caught.value)
+
+
+def test_a_toolchain_tells_its_faults() -> None:
+    assert parse_toolchain(TOOLCHAIN.encode(), name="cuda-12.8").ptx_isa == "8.7"
+    with pytest.raises(RecipeError) as caught:
+        parse_toolchain(TOOLCHAIN.encode(), name="cuda-13.0")
+    assert caught.value.faults == ("name: is 'cuda-12.8', the file is cuda-13.0.toml",)
+    with pytest.raises(RecipeError) as caught:
+        parse_toolchain(TOOLCHAIN.replace("machine", "machin").encode(), name="cuda-12.8")
+    assert caught.value.faults == (
+        "part[0].machin: unknown key (did you mean 'machine'?)",
+        "part[0].machine: missing",
+    )
+
+
+PART = """\
+[[part]]
+component = "nvcc"
+machine = "x86_64"
+path = "cuda_nvcc/linux-x86_64/nvcc-archive.tar.xz"
+file = "nvcc-archive.tar.xz"
+sha256 = "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"
+folder = "nvcc-archive"
+"""
+WHOLE = TOOLCHAIN.replace("[[part]]", 'redistributables = "https://host/redist/"\n[[part]]') + PART
+LINKS = '[links]\nlib64 = "lib"\n"lib/a.so" = "../nvvm/b.so"\n'
+
+
+def test_a_toolkit_is_made_of_the_parts_with_a_folder() -> None:
+    found = parse_toolchain((WHOLE + LINKS).encode(), name="cuda-12.8")
+    assert part_for(found, "x86_64").component == "ptxas"
+    assert [part.component for part in toolkit_parts(found, "x86_64")] == ["nvcc"]
+    assert found.links == {"lib64": "lib", "lib/a.so": "../nvvm/b.so"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ([('path = "cuda_nvcc', 'package = "nvcc"\npath = "cuda_nvcc')],
+         ["part[1]: both package and path; a part is either on a package index or below redistributables"]),
+        ([('package = "nvcc"\n', "")],
+         ["part[0]: neither package nor path; a part is either on a package index or below redistributables"]),
+        ([('redistributables = "https://host/redist/"\n', "")],
+         ["part[1].path: the toolchain has no redistributables, below which it could lie"]),
+        ([('path = "cuda_nvcc/', 'path = "../cuda_nvcc/')],
+         ["part[1].path: '../cuda_nvcc/linux-x86_64/nvcc-archive.tar.xz' leaves the redistributables"]),
+        ([('file = "nvcc-archive.tar.xz"', 'file = "other.tar.xz"')],
+         ["part[1].file: is 'other.tar.xz', the path ends with 'nvcc-archive.tar.xz'"]),
+        ([("nvcc-1.whl", "nvcc-1.zip")], ["part[0].file: 'nvcc-1.zip' does not end with .whl"]),
+        ([("/nvcc-archive.tar.xz", "/x.whl"), ('"nvcc-archive.tar.xz"', '"x.whl"')],
+         ["part[1].file: 'x.whl' does not end with .tar.xz"]),
+        ([('folder = "nvcc-archive"', 'folder = "../x"')], ["part[1].folder: '../x' leaves the part"]),
+        ([('folder = "nvcc-archive"', 'folder = "."')], ["part[1].folder: '.' leaves the part"]),
+        ([('ptxas = "bin/ptxas"', 'ptxas = "/bin/ptxas"')], ["part[0].ptxas: '/bin/ptxas' leaves the part"]),
+        ([('folder = "nvcc-archive"', 'ptxas = "bin/ptxas"')],
+         ["part[1].ptxas: it is taken out of a wheel; a part with a path is none",
+          "part[1].ptxas: part[0] has ptxas for x86_64 already"]),
+        ([('ptxas = "bin/ptxas"\n', "")], ["part[0]: neither folder nor ptxas; the part would serve nothing"]),
+        ([('[links]', PART + '[links]')], ["part[2].file: 'nvcc-archive.tar.xz' is part[1] already"]),
+        ([('lib64 = "lib"', '"../lib64" = "lib"')], ['links."../lib64": leaves the toolkit']),
+        ([('lib64 = "lib"', 'lib64 = "../lib"')], ["links.\"lib64\": its target '../lib' leaves the toolkit"]),
+        ([('lib64 = "lib"', 'lib64 = "/lib"')], ["links.\"lib64\": its target '/lib' leaves the toolkit"]),
+        ([('"../nvvm/b.so"', '"../../b.so"')], ["links.\"lib/a.so\": its target '../../b.so' leaves the toolkit"]),
+        ([("https://host/redist/", "https://host/redist")],
+         ["redistributables: is not an http address that ends with a slash and holds no password"]),
+        ([("https://host/redist/", "https://me:pw@host/")],
+         ["redistributables: is not an http address that ends with a slash and holds no password"]),
+        ([('component = "nvcc"\n', ""), ('lib64 = "lib"', "lib64 = 64")],
+         ["part[1].component: missing", "links.lib64: expected `str`, got `int`"]),
+    ],
+)  # fmt: skip
+def test_a_toolkit_s_faults_are_told_with_their_places(
+    changes: list[tuple[str, str]], told: list[str]
+) -> None:
+    text = WHOLE + LINKS
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    with pytest.raises(RecipeError) as caught:
+        parse_toolchain(text.encode(), name="cuda-12.8")
+    assert list(caught.value.faults) == told
+
+
+def test_a_machine_without_a_toolkit_is_named() -> None:
+    whole = parse_toolchain(WHOLE.encode(), name="cuda-12.8")
+    with pytest.raises(PlanError, match=r"cuda-12\.8 has no toolkit for aarch64 machines, only for x86_64"):
+        toolkit_parts(whole, "aarch64")
+    with pytest.raises(PlanError, match="has no toolkit for x86_64 machines, only for none at all"):
+        toolkit_parts(parse_toolchain(TOOLCHAIN.encode(), name="cuda-12.8"), "x86_64")
+
+
+def test_a_machine_without_a_part_is_named() -> None:
+    toolchain = parse_toolchain(TOOLCHAIN.encode(), name="cuda-12.8")
+    with pytest.raises(PlanError, match="no part for riscv64 machines, only for x86_64"):
+        part_for(toolchain, "riscv64")
+
+
+@pytest.mark.parametrize(
+    ("path", "glob"),
+    [
+        ("setup.py", "setup.py"),
+        ("demo/csrc/a.cu", "demo/csrc/**"),
+        ("demo/csrc/deep/er/a.cu", "demo/csrc/**"),
+        ("demo/lib/_C.so", "demo/**.so"),
+        ("demo/csrc", ""),
+        ("demo/setup.py", ""),
+        ("DEMO/csrc/a.cu", ""),
+    ],
+)
+def test_globs(path: str, glob: str) -> None:
+    assert matches(path, ("setup.py", "demo/csrc/**", "demo/**.so")) == glob
+
+
+def test_the_committed_schema_is_the_codes() -> None:
+    committed = json.loads((ROOT / "docs" / "schemas" / "recipe.json").read_bytes())
+    assert committed["$defs"] == SCHEMA["$defs"], "run 'make schemas'"
+
+
+def toml(value: Any) -> str:
+    """Write a value as inline TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, float):
+        return repr(value) if "." in repr(value) else "inf"
+    return json.dumps(value, ensure_ascii=False)
+
+
+_TEXT = st.sampled_from(
+    ["", "x", "8.0", "12.8", "cu128", "1.0", "é\n\t", "../..", 40 * "a", 64 * "b", "a-1-py3-none-any.whl"]
+)
+_VALUE = st.recursive(
+    st.booleans() | st.integers() | st.floats(allow_nan=False) | _TEXT,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_TEXT, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Return every (container, key) in a document."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else []
+    return [place for key in keys for place in [(value, key), *places(value[key])]]
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.data())
+def test_a_mutated_recipe_raises_nothing_but_a_recipe_error(data: st.DataObject) -> None:
+    document = tomllib.loads(GOOD)
+    for _ in range(data.draw(st.integers(1, 3))):
+        container, key = data.draw(st.sampled_from(places(document)))
+        action = data.draw(st.sampled_from(["replace", "replace", "delete", "rename"]))
+        value = container[key]
+        if action != "replace":
+            del container[key]
+        if action == "replace":
+            container[key] = data.draw(_VALUE)
+        elif action == "rename" and isinstance(container, dict):
+            container[data.draw(_TEXT)] = value
+    text = "\n".join(f"{toml(key)} = {toml(value)}" for key, value in document.items())
+    with suppress(RecipeError):
+        assert isinstance(parse_recipe(text.encode(), name="demo-1.2"), Recipe)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.binary(max_size=30), st.integers(0, len(GOOD)))
+def test_bytes_in_a_recipe_raise_nothing_but_a_recipe_error(junk: bytes, at: int) -> None:
+    data = GOOD.encode()
+    with suppress(RecipeError):
+        assert isinstance(parse_recipe(data[:at] + junk + data[at + len(junk) :], name="demo-1.2"), Recipe)
+
+
+# How wheels are tried.
+
+TRIED = """\
+[targets.cu128.smoke]
+torch = "2.10.0"
+triton = ["3.6.0"]
+gpu = ["10.0"]
+[[targets.cu128.smoke.runtime]]
+package = "runtime"
+file = "runtime-1-py3-none-any.whl"
+sha256 = "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"
+[targets.cu128.smoke.expect]
+operators = ["a", "b"]
+[smoke]
+suites = ["smoke/demo.py"]
+commands = ["-m demo.info"]
+[smoke.imports]
+"demo.gpu.*" = "needs a GPU"
+[smoke.expect]
+operators = ["a"]
+"""
+
+
+def smoke_faults(*changes: tuple[str, str]) -> list[str]:
+    text = TRIED
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe((GOOD + text).encode(), name="demo-1.2")
+    return list(caught.value.faults)
+
+
+def test_a_recipe_says_how_its_wheels_are_tried() -> None:
+    found = parse_recipe((GOOD + TRIED).encode(), name="demo-1.2")
+    trial = found.targets["cu128"].smoke
+    assert trial is not None
+    assert (trial.torch, trial.triton, trial.gpu) == ("2.10.0", ("3.6.0",), ("10.0",))
+    assert trial.runtime[0].file == "runtime-1-py3-none-any.whl"
+    assert trial.expect == {"operators": ("a", "b")}
+    assert found.smoke.suites == ("smoke/demo.py",)
+    assert found.smoke.imports == {"demo.gpu.*": "needs a GPU"}
+    EDITOR.validate(tomllib.loads(GOOD + TRIED))
+
+
+def test_without_a_smoke_table_nothing_is_tried() -> None:
+    found = parse_recipe(GOOD.encode(), name="demo-1.2")
+    assert found.smoke.suites == ()
+    assert found.targets["cu128"].smoke is None
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (('"smoke/demo.py"', '"../demo.py"'), ["smoke.suites[0]: '../demo.py' leaves the workspace"]),
+        (('"smoke/demo.py"', '"a.py", "b/a.py"'), ["smoke.suites[1]: there is another suite 'a.py'"]),
+        (('suites = ["smoke/demo.py"]', 'suites = "smoke/demo.py"'),
+         ["smoke.suites: expected `array`, got `str`"]),
+        (("commands", "comands"), ["smoke.comands: unknown key (did you mean 'commands'?)"]),
+        (('"-m demo.info"', '""'), ["smoke.commands[0]: expected a text that is not empty, got ''"]),
+        (('"needs a GPU"', '""'), ["smoke.imports.\"demo.gpu.*\": expected a text that is not empty, got ''"]),
+        (('torch = "2.10.0"\n', ""), ["targets.cu128.smoke.torch: missing"]),
+        (('torch = "2.10.0"', 'torch = "2.9.0"'),
+         ["targets.cu128.smoke.torch: 2.9.0 is outside of the target's range >=2.10"]),
+        (('torch = "2.10.0"', 'torch = ">=2.10"'),
+         ["targets.cu128.smoke.torch: '>=2.10' is not a version like '2.10.0'"]),
+        (('triton = ["3.6.0"]', 'triton = ["3.6.0", "new"]'),
+         ["targets.cu128.smoke.triton[1]: 'new' is not a version like '3.6.0'"]),
+        (('gpu = ["10.0"]', 'gpu = ["10.5"]'),
+         ["targets.cu128.smoke.gpu[0]: expected a GPU architecture, like 8.0, 9.0a or 12.0, got '10.5'"]),
+        (('file = "runtime-1-py3-none-any.whl"', 'file = "../runtime.whl"'),
+         ["targets.cu128.smoke.runtime[0].file: expected a plain file name, got '../runtime.whl'"]),
+        ((64 * "d", "dd"),
+         ["targets.cu128.smoke.runtime[0].sha256: expected a sha256, 64 hexadecimal digits, got 'dd'"]),
+    ],
+)  # fmt: skip
+def test_faults_of_the_smoke_tables_are_told_with_their_places(
+    change: tuple[str, str], told: list[str]
+) -> None:
+    found = smoke_faults(change)
+    assert len(found) == len(told)
+    for fault, words in zip(found, told, strict=True):
+        assert fault.startswith(words)
