@@ -40,8 +40,8 @@ HIGHEST = "0.0.35+cu128.10"
 PINNED = "pinnedcuda==1.1+cu128.1"
 INTRO = """# What installers make of an index
 
-`RETREAD_WRITE_TABLES=1 pytest tests/e2e/index/test_clients.py` writes this page: every cell was tried, with real clients
-and an index of small wheels behind nginx with the [shipped configuration](serving/nginx.conf). Where a case says
+`RETREAD_WRITE_TABLES=1 pytest tests/e2e/index/test_clients.py` writes this page: every cell was tried, with real
+clients and an index of small wheels behind nginx with the [shipped configuration](serving/nginx.conf). Where a case says
 *public*, a second index that plays the public one has the name too, in a higher version.
 
 """
