@@ -5,7 +5,7 @@
 #   make kit      packs it with its tests for a GPU machine
 #   make index    lists what lies in dist/ in an index under dist/index, and serves it for trying it out
 #   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make schemas   make clean
-# What the workflows run, too (docs/pipeline.md):
+# What the workflows run, too (docs/guides/pipeline.md):
 #   make matrix   shows every job [RECIPES="..."], or what changed [SINCE=origin/main] [GPUS="9.0"]
 #   make publish INDEX=DIR [POLICY=FILE]      make release      make install-check ADDRESS=URL
 
@@ -69,7 +69,7 @@ publish: setup
 		$(if $(UNPROVEN),--allow-unproven "$(UNPROVEN)")
 	@$(BIN)/retread index check $(INDEX) $(if $(POLICY),--policy $(POLICY))
 
-# Without keys every wheel goes in as unproven, and its page says so; docs/publishing.md shows the way with keys.
+# Without keys every wheel goes in as unproven, and its page says so; docs/guides/publishing.md shows the way with keys.
 index: UNPROVEN ?= $(if $(POLICY),,tried on this machine alone)
 index: publish
 	@$(BIN)/retread serve $(INDEX)
