@@ -16,6 +16,7 @@ project = "retread"
 version = release = __version__
 extensions = ["myst_parser"]
 nitpicky = True
+smartquotes = False  # dashes of options stay dashes
 html_theme = "furo"
 html_title = f"retread {__version__}"
 html_show_copyright = False

@@ -269,7 +269,7 @@ def tables(record: type, title: str, file: str, guide: str) -> str:
     for header, kind in sections("", type_info(record)):
         text = notes(kind.cls)
         parts.append(f"## `{header}`\n" if header else "## The file itself\n")
-        parts.append(inspect.getdoc(kind.cls).replace("``", "`") + "\n")  # type: ignore[union-attr]
+        parts.append((inspect.getdoc(kind.cls) or "").replace("``", "`") + "\n")
         rows = []
         for field in kind.fields:
             section = below(header.strip("[]"), field)
