@@ -52,7 +52,7 @@ def test_every_key_of_a_shipped_recipe_is_named() -> None:
     for key in ("native-inputs", "architectures", "run-path", "test-requires", "expect"):
         assert f"| `{key}` |" in text
     assert "## `[targets.NAME.container]`" in text
-    assert "Globs over the source; a file that one matches can change compiled code." in text
+    assert "| Library (glob) -> run path entries. |" in text
 
 
 def test_every_exit_code_is_named() -> None:
