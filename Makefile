@@ -5,7 +5,8 @@
 #   make kit      packs it with its tests for a GPU machine
 #   make index    lists what lies in dist/ in an index under dist/index, and serves it for trying it out
 #   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make schemas   make clean
-# What the workflows run, too (docs/pipeline.md):
+#   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
+# What the workflows run, too (docs/guides/pipeline.md):
 #   make matrix   shows every job [RECIPES="..."], or what changed [SINCE=origin/main] [GPUS="9.0"]
 #   make publish INDEX=DIR [POLICY=FILE]      make release      make install-check ADDRESS=URL
 
@@ -17,6 +18,8 @@ OUT ?= dist
 INDEX ?= $(OUT)/index
 WHEEL ?= $(lastword $(shell ls -t $(OUT)/*.whl 2>/dev/null | tac))
 KIT ?= $(WHEEL).kit.pyz
+SITE ?= build/docs
+CODE := src tests scripts docs/conf.py
 narrow = $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) $(if $(FOR),--python $(FOR))
 some-wheel = test -n "$(WHEEL)" || { echo "there is no wheel in $(OUT)/; make one: make wheel" >&2; exit 2; }
 
@@ -24,7 +27,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 .PHONY: help machine setup tools wheel wheels matrix audit smoke kit publish index release collect install-check \
-	watch issue plan test unit e2e lint format bench bench-source bench-index schemas clean
+	watch issue plan test unit e2e lint format docs docs-reference bench bench-source bench-index schemas clean
 
 # For a fresh machine of a workflow, as root.
 machine:
@@ -39,6 +42,10 @@ $(VENV)/ready: pyproject.toml scripts/setup.sh
 
 $(VENV)/ready-dev: $(VENV)/ready scripts/machine.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh '.[dev]' 1>&2
+	@touch $@
+
+$(VENV)/ready-docs: $(VENV)/ready
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh '.[docs]' 1>&2
 	@touch $@
 
 wheel: setup
@@ -69,7 +76,7 @@ publish: setup
 		$(if $(UNPROVEN),--allow-unproven "$(UNPROVEN)")
 	@$(BIN)/retread index check $(INDEX) $(if $(POLICY),--policy $(POLICY))
 
-# Without keys every wheel goes in as unproven, and its page says so; docs/publishing.md shows the way with keys.
+# Without keys every wheel goes in as unproven, and its page says so; docs/guides/publishing.md shows the way with keys.
 index: UNPROVEN ?= $(if $(POLICY),,tried on this machine alone)
 index: publish
 	@$(BIN)/retread serve $(INDEX)
@@ -103,15 +110,27 @@ e2e: tools
 	$(BIN)/pytest tests/e2e
 
 lint: tools
-	$(BIN)/ruff format --check src tests scripts
-	$(BIN)/ruff check src tests scripts
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(BIN)/zizmor --offline --quiet --persona=pedantic .github/workflows
 
 format: tools
-	$(BIN)/ruff format src tests scripts
-	$(BIN)/ruff check --fix src tests scripts
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+# Every warning is an error: a link that leads nowhere is one. Each build is a whole one, so that no old page stays.
+docs: $(VENV)/ready-docs
+	@rm -rf $(SITE)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env --builder html \
+		--doctree-dir build/doctrees docs $(SITE)
+	@echo $(SITE)/index.html
+
+docs-reference: setup
+	@$(BIN)/python scripts/reference.py
 
 bench: tools
 	$(BIN)/python scripts/bench.py

@@ -176,7 +176,7 @@ def measure(work: Path) -> list[Row]:
 def main() -> None:
     """Measure everything and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks-source.md")
+    parser.add_argument("--write", action="store_true", help="write docs/development/benchmarks-source.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="retread-bench-") as folder:
         rows = measure(Path(folder))
@@ -187,7 +187,7 @@ def main() -> None:
     table = render("Measures of the source lane", "make bench-source", remarks, rows)
     print(table)
     if options.write:
-        (ROOT / "docs" / "benchmarks-source.md").write_text(table + "\n")
+        (ROOT / "docs" / "development" / "benchmarks-source.md").write_text(table + "\n")
 
 
 main()

@@ -29,13 +29,13 @@ ARCHITECTURES = ("10.0", "12.0")
 def main() -> None:
     """Measure everything and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument("--write", action="store_true", help="write docs/development/benchmarks.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="retread-bench-") as folder:
         table = measure(Path(folder))
     print(table)
     if options.write:
-        (ROOT / "docs" / "benchmarks.md").write_text(table + "\n")
+        (ROOT / "docs" / "development" / "benchmarks.md").write_text(table + "\n")
 
 
 def measure(work: Path) -> str:

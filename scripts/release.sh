@@ -19,7 +19,7 @@ for name in $wanted; do
 	eval "[ \"\${$name:-}\" ]" || missing="$missing $name"
 done
 [ -z "$missing" ] || { echo "release: missing or empty:$missing; nothing was signed or listed" >&2; exit 2; }
-[ -f "$policy" ] || { echo "release: there is no policy $policy, which says whose keys count (docs/publishing-keys.md)" >&2; exit 2; }
+[ -f "$policy" ] || { echo "release: there is no policy $policy, which says whose keys count (docs/concepts/publishing-keys.md)" >&2; exit 2; }
 set -- "$folder"/*.whl
 [ -f "$1" ] || { echo "release: there is no wheel in $folder/" >&2; exit 2; }
 

@@ -122,7 +122,7 @@ def pull(using: Engine, name: str) -> None:
         raise FetchError(
             f"the image {name} cannot be had: {_last(done)}",
             hint="let this machine reach its registry, or name an image that is here: --image"
-            " (docs/container.md makes one)",
+            " (docs/guides/container.md makes one)",
         )
 
 
@@ -132,7 +132,7 @@ def examine(using: Engine, name: str, python: str) -> Image:
     if asked.code:
         raise ToolError(
             f"{using.name} cannot run the image {name}: {_last(asked)}",
-            hint="docs/container.md says what podman needs on machines with old control groups",
+            hint="docs/guides/container.md says what podman needs on machines with old control groups",
         )
     found = dict(line.split("=", 1) for line in asked.stdout.splitlines() if "=" in line)
     folder = interpreter(python)
@@ -307,7 +307,7 @@ class Container:
         return SmokeError(
             "the wheel was compiled and failed the static level in its container",
             faults=[*failed[:20], *refused[:1]],
-            hint="nothing is kept of it but its objects; see docs/smoke.md",
+            hint="nothing is kept of it but its objects; see docs/guides/smoke.md",
         )
 
 

@@ -38,7 +38,7 @@ class Loaded(NamedTuple):
             if found[commit].commit != commit:
                 raise SourceError(
                     f"proof of {commit[:12]}: it proves {found[commit].commit}, the recipe pins {commit}",
-                    hint="make the listing of the pinned commit (docs/recipes.md says how)",
+                    hint="make the listing of the pinned commit (docs/guides/recipes.md says how)",
                 )
         return found
 

@@ -117,7 +117,7 @@ def _blank(promise: Promise, recipe: Recipe, target: str) -> Manifest:
     if trial is None:
         raise UsageError(
             f"recipe {recipe.name} does not say how the wheels of {target} are tried",
-            hint=f"add a table targets.{target}.smoke (docs/smoke.md)",
+            hint=f"add a table targets.{target}.smoke (docs/guides/smoke.md)",
         )
     return Manifest(
         schema=SCHEMA,

@@ -56,7 +56,7 @@ class Subject(NamedTuple):
         if found is None:
             raise UsageError(
                 f"recipe {self.loaded.recipe.name} does not say how the wheels of {self.target} are tried",
-                hint=f"add a table targets.{self.target}.smoke (docs/smoke.md)",
+                hint=f"add a table targets.{self.target}.smoke (docs/guides/smoke.md)",
             )
         return found
 

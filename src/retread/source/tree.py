@@ -93,7 +93,7 @@ def expectation(recipe: Recipe, proofs: Mapping[str, Proof]) -> dict[str, Entry]
     if recipe.pin.commit not in proofs:
         raise SourceError(
             f"{recipe.name}: no commit proof for {recipe.pin.commit[:12]}",
-            hint="put its tree listing into recipes/commits/ (docs/recipes.md says how it is made)",
+            hint="put its tree listing into recipes/commits/ (docs/guides/recipes.md says how it is made)",
         )
     expected = dict(proofs[recipe.pin.commit].entries)
     for submodule in sorted(recipe.pin.submodules, key=lambda item: item.path):

@@ -173,7 +173,9 @@ def test_the_plan_knows_the_image(work: Project) -> None:
 
 def test_a_wheel_that_fails_its_tests_is_not_kept(work: Project) -> None:
     work.series(diff("csrc/add.cu", ADD, ADD.replace("+ BIAS", "+ 2 * BIAS")))
-    refused(work, 16, "failed the static level", "suite/speed: AssertionError: SPEED is 1", "docs/smoke.md")
+    refused(
+        work, 16, "failed the static level", "suite/speed: AssertionError: SPEED is 1", "docs/guides/smoke.md"
+    )
 
 
 def test_no_container_engine(work: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -221,7 +223,7 @@ def test_an_image_that_cannot_be_had(work: Project, monkeypatch: pytest.MonkeyPa
     assert result.code == 7, result.err
     assert "the image example.org/manylinux_2_36@sha256:000" in result.err
     assert "cannot be had" in result.err
-    assert "docs/container.md makes one" in result.err
+    assert "docs/guides/container.md makes one" in result.err
     assert work.leftovers() == before
 
 

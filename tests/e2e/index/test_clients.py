@@ -1,4 +1,4 @@
-"""What real installers make of an index, version by version, behind a real nginx: docs/clients.md is this, run."""
+"""What real installers make of an index, version by version, behind a real nginx: docs/reference/clients.md is this, run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLIENTS = ("pip", "pip==26.1.2", "pip==24.0", "uv", "uv==0.12.15", "uv==0.9.30",
 the last uv that does not compare a wheel with its page, and the oldest uv that retread itself works with.
 """
 JSON = "application/vnd.pypi.simple.v1+json"
-TABLE = Path(__file__).parents[3] / "docs" / "clients.md"
+TABLE = Path(__file__).parents[3] / "docs" / "reference" / "clients.md"
 BROKEN = ("lost", "lies", "edited", "swapped", "malformed")
 STEP = 10
 """Days from one revision to the next."""
@@ -41,8 +41,8 @@ PINNED = "pinnedcuda==1.1+cu128.1"
 INTRO = """# What installers make of an index
 
 `RETREAD_WRITE_TABLES=1 pytest tests/e2e/index/test_clients.py` writes this page: every cell was tried, with real
-clients and an index of small wheels behind nginx with the [shipped configuration](serving/nginx.conf). Where a case says
-*public*, a second index that plays the public one has the name too, in a higher version.
+clients and an index of small wheels behind nginx with the [shipped configuration](../serving/nginx.conf). Where a case
+says *public*, a second index that plays the public one has the name too, in a higher version.
 
 """
 

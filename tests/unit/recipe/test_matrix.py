@@ -70,7 +70,7 @@ def made(*changed: str, runners: Sequence[str] = ()) -> Matrix:
         ("src/retread/errors.py", ALL),
         ("pyproject.toml", ALL),
         ("README.md", []),
-        ("docs/recipes.md", []),
+        ("docs/guides/recipes.md", []),
         ("tests/unit/test_matrix.py", []),
         (".github/workflows/wheels.yml", []),
     ],

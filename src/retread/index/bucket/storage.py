@@ -211,7 +211,7 @@ def _open(address: str, limit: timedelta) -> ObjectStore:
             retry_config={"max_retries": 4, "retry_timeout": _QUICK},
         )
     except (BaseError, ValueError):
-        hint = "name one like s3://bucket/prefix; see docs/buckets.md for its settings"
+        hint = "name one like s3://bucket/prefix; see docs/guides/buckets.md for its settings"
         raise PublishError(f"{address} is no bucket that can be opened", hint=hint) from None
 
 
@@ -238,4 +238,4 @@ def _hint(text: str) -> str:
         return "make the bucket first"
     if any(place in text for place in _NO_KEY) or re.search(r"status code: 40[13]", text):
         return "check the credentials; they must let you list, read, write and delete objects there"
-    return "do it again when the storage answers; see docs/buckets.md"
+    return "do it again when the storage answers; see docs/guides/buckets.md"
