@@ -22,6 +22,11 @@ TARGETS = set(
         r"\w[\w-]*", re.search(r"^\.PHONY:((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)[1]
     )
 )
+MAY_WRITE = {
+    "docs": {"id-token", "pages"},
+    "release": {"attestations", "id-token"},
+    "watch": {"issues"},
+}
 REDIRECTION = re.compile(r' >> "\$GITHUB_(OUTPUT|STEP_SUMMARY)"$')
 
 
@@ -83,7 +88,7 @@ def test_rights_are_given_job_by_job_and_time_is_limited(name: str) -> None:
         assert job["permissions"]
         assert "timeout-minutes" in job or "uses" in job
         given = {right for right, level in job["permissions"].items() if level == "write"}
-        assert given <= {"release": {"id-token", "attestations"}, "watch": {"issues"}}.get(name, set())
+        assert given <= MAY_WRITE.get(name, set())
 
 
 def test_secrets_are_the_release_s_alone_and_no_stranger_starts_it() -> None:
