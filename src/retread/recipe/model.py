@@ -15,31 +15,42 @@ class Submodule(Table, frozen=True, kw_only=True):
     """A submodule of the pinned commit, at the commit that the superproject's tree names."""
 
     path: Text
+    """Where it lies in the source tree."""
     repository: Text
+    """An address that git fetches from."""
     commit: Commit
+    """The commit that the pinned tree names for it."""
 
 
 class Pin(Table, frozen=True, kw_only=True):
     """Where the source comes from: a repository and a full commit, with its submodules."""
 
     repository: Text
+    """An address that git fetches from, without a password."""
     commit: Commit
+    """The commit whose tree the source has to be."""
     submodules: tuple[Submodule, ...] = ()
+    """Every submodule, as the commit says."""
 
 
 class Unproven(Table, frozen=True, kw_only=True):
     """Files of the sdist that no commit proof covers, allowed by name and with the reason."""
 
     paths: tuple[Text, ...]
+    """Globs over the archive."""
     reason: Text
+    """Why nobody has to prove them."""
 
 
 class Sdist(Table, frozen=True, kw_only=True):
     """The source archive that stands for the pin."""
 
     file: FileName
+    """Its name on the package index."""
     sha256: Digest
+    """What its bytes have to be."""
     unproven: tuple[Unproven, ...] = ()
+    """Anything else that is unproven is an error."""
     copies: dict[str, str] = msgspec.field(default_factory=dict)
     """Folder in the sdist -> the pinned folder of which its files are copies."""
 
@@ -48,16 +59,22 @@ class Base(Table, frozen=True, kw_only=True):
     """A wheel whose compiled parts an overlay takes over."""
 
     file: FileName
+    """Its name on the package index; one wheel is made of each."""
     sha256: Digest
+    """What its bytes have to be."""
 
 
 class Exemption(Table, frozen=True, kw_only=True):
     """A library that does not carry the target's architectures, what it carries instead, and why."""
 
     library: Text
+    """Its path in the wheel."""
     architectures: tuple[Architecture, ...]
+    """For which every module of it has machine code, no less and no more."""
     ptx: tuple[Architecture, ...] = ()
+    """For which every module of it has PTX."""
     reason: Text
+    """Why; the audit shows it."""
 
 
 class Edit(Table, frozen=True, kw_only=True):
@@ -67,8 +84,11 @@ class Edit(Table, frozen=True, kw_only=True):
     """
 
     file: Text
+    """Its path in the wheel."""
     find: Text
+    """What stands there exactly once."""
     replace: str
+    """What is to stand there; ``{version}`` is the new version."""
 
 
 class Build(Table, frozen=True, kw_only=True):
@@ -79,7 +99,8 @@ class Build(Table, frozen=True, kw_only=True):
     requires: tuple[Text, ...]
     """What the build environment holds; ``recipes/locks/`` pins it with everything below it by hash."""
     environment: dict[str, str] = msgspec.field(default_factory=dict)
-    """Variable -> value, in which the names of ``PLACEHOLDERS`` in braces are replaced."""
+    """Variable -> value, in which these are replaced: ``{version}``, ``{architectures}``, ``{torch-architectures}``,
+    ``{cuda-home}``, ``{site-packages}``. Nothing of the caller's environment comes in."""
 
 
 class Container(Table, frozen=True, kw_only=True):
@@ -99,10 +120,15 @@ class Target(Table, frozen=True, kw_only=True):
     """One output of a recipe."""
 
     cuda: Cuda
+    """The CUDA release; the target's name follows from it: 12.8 is ``cu128``."""
     torch: Text
+    """The range that the wheel requires."""
     revision: Positive
+    """Counts our own releases: 1 in ``0.0.35+cu128.1``. It grows when anything changes that users get."""
     architectures: tuple[Architecture, ...]
+    """For which every module of every library has machine code, no less and no more."""
     ptx: tuple[Architecture, ...]
+    """For which every module of every library has PTX."""
     base: tuple[Base, ...] = ()
     """Official wheels of the pinned commit, for the overlay lane."""
     build: Build | None = None
@@ -112,14 +138,17 @@ class Target(Table, frozen=True, kw_only=True):
     toolchain: Text = ""
     """Name of the file in ``recipes/toolchains/``: its ptxas assembles what the base lacks, its nvcc compiles."""
     note: str = ""
+    """A sentence that users must see."""
     generated: tuple[Text, ...] = ()
     """Files (globs) of the base wheel that its build made and no source holds."""
     exempt: tuple[Exemption, ...] = ()
+    """Libraries that hold something else; the audit holds them to that."""
     requires: tuple[Text, ...] = ()
     """Requirements that replace those of the same name in METADATA, or are added."""
     run_path: dict[str, tuple[Text, ...]] = msgspec.field(default_factory=dict)
     """Library (glob) -> run path entries."""
     edit: tuple[Edit, ...] = ()
+    """Replacements in files that the base wheel's build generated."""
     smoke: Trial | None = None
     """Under what its wheels are tried."""
 
@@ -128,14 +157,24 @@ class Recipe(Table, frozen=True, kw_only=True):
     """A pinned upstream commit, the series on it and its targets."""
 
     name: Text
+    """The file's name."""
     project: Text
+    """The project on the package index."""
     version: Text
+    """The upstream release; the series is in ``patches/PROJECT/VERSION/``."""
     summary: Text
+    """One line, for lists."""
     pin: Pin
+    """The source."""
     sdist: Sdist
+    """The archive that stands for the pin."""
     native_inputs: tuple[Text, ...]
-    """Globs over the source; a file that one matches can change compiled code."""
+    """Globs over the source: files that can change compiled code. What has a suffix of C, C++ or CUDA counts, too.
+
+    A patch on one forbids the overlay lane; a compile proves that none is missing.
+    """
     targets: dict[str, Target]
+    """One for each CUDA release, under its name: ``cu128``."""
     smoke: Smoke = Smoke()
     """How the finished wheels are tried."""
 

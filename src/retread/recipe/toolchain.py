@@ -20,12 +20,15 @@ class Part(Table, frozen=True, kw_only=True):
     component: Text
     """What people call it."""
     machine: Text
+    """``x86_64`` or ``aarch64``."""
     package: str = ""
-    """The project on the package index; or:"""
+    """Its project on the package index; or:"""
     path: str = ""
     """The file's place below the toolchain's ``redistributables``."""
     file: FileName
+    """The wheel, or the ``.tar.xz``."""
     sha256: Digest
+    """What its bytes have to be."""
     ptxas: str = ""
     """Path of ptxas inside the part, if this is the part from which overlays take it."""
     folder: str = ""
@@ -36,12 +39,15 @@ class Toolchain(Table, frozen=True, kw_only=True):
     """Parts of a CUDA toolkit of exactly one release."""
 
     name: Text
+    """The file's name."""
     cuda: Cuda
+    """The release; the finished tree's ``nvcc --version`` must say it."""
     ptx_isa: Cuda
     """The newest PTX ISA that its ptxas reads."""
     redistributables: str = ""
     """The address below which parts with a ``path`` lie."""
     part: tuple[Part, ...]
+    """The parts, for each machine."""
     links: dict[str, str] = msgspec.field(default_factory=dict)
     """Symlinks of the finished tree: path -> target, relative to the link's folder."""
 

@@ -28,8 +28,11 @@ class Runtime(Table, frozen=True, kw_only=True):
     """A wheel that the target needs beside torch."""
 
     package: Text
+    """The project on the package index."""
     file: FileName
+    """Its name there."""
     sha256: Digest
+    """What its bytes have to be."""
 
 
 class Trial(Table, frozen=True, kw_only=True):
@@ -40,6 +43,7 @@ class Trial(Table, frozen=True, kw_only=True):
     triton: tuple[Text, ...] = ()
     """Every version under which the jit level has to pass."""
     runtime: tuple[Runtime, ...] = ()
+    """Wheels that a kit carries for it."""
     gpu: tuple[Architecture, ...] = ()
     """Capabilities on which the gpu level has to pass before the wheel counts as proven."""
     expect: dict[str, tuple[Text, ...]] = msgspec.field(default_factory=dict)
