@@ -103,23 +103,21 @@ def uses() -> dict[str, set[str]]:
 
 
 def table() -> str:
-    """Return the packages as a table: what each is, its size, and which others it imports from."""
+    """Return the packages as a table: how many modules, what for, and which others they import from."""
     used = uses()
-    lines = ["| package | modules | lines | what | imports from |", "| --- | ---: | ---: | --- | --- |"]
+    lines = ["| package | modules | what | imports from |", "| --- | ---: | --- | --- |"]
     for name in ORDER:
         inside = [one for one in modules() if package(one) == name and one not in TOP]
-        files = [path for one in inside for path in [_file(one)] if path.name != "__init__.py"]
-        length = sum(len(path.read_text("utf-8").splitlines()) for path in files)
+        files = [one for one in inside if not _is_folder(one)]
         others = {package(other) for one in inside for other in used[one]} - {name, "ground"}
         below = ", ".join(f"`{one}`" for one in ORDER if one in others) or "-"
         told = "no folder: what everybody may use" if name == "ground" else ast.get_docstring(modules()[name])
-        lines.append(f"| `{name}` | {len(files)} | {length} | {told} | {below} |")
+        lines.append(f"| `{name}` | {len(files)} | {told} | {below} |")
     return "\n".join(lines)
 
 
-def _file(module: str) -> Path:
-    path = SOURCE.joinpath(*module.split(".")) if module != "retread" else SOURCE
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+def _is_folder(module: str) -> bool:
+    return module == "retread" or SOURCE.joinpath(*module.split(".")).is_dir()
 
 
 def page() -> str:

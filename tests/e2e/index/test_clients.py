@@ -1,4 +1,4 @@
-"""What real installers make of an index, version by version, behind a real nginx: docs/reference/clients.md is this, run."""
+"""What real installers make of an index, version by version, behind a real nginx: it writes the page of clients."""
 
 from __future__ import annotations
 
