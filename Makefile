@@ -133,14 +133,14 @@ docs-reference: setup
 	@$(BIN)/python scripts/reference.py
 
 bench: tools
-	$(BIN)/python scripts/bench.py
+	$(BIN)/python scripts/bench/overlay.py
 
 bench-source: tools
-	$(BIN)/python scripts/bench-source.py
+	$(BIN)/python scripts/bench/source.py
 
 bench-index: tools
-	$(BIN)/python scripts/bench-pages.py
-	$(BIN)/python scripts/bench-index.py
+	$(BIN)/python scripts/bench/pages.py
+	$(BIN)/python scripts/bench/index.py
 
 schemas: setup
 	@mkdir -p docs/schemas

@@ -66,7 +66,7 @@ def made(*changed: str, runners: Sequence[str] = ()) -> Matrix:
         ("recipes/commits/lib-222222222222.tree", []),
         ("scripts/smoke/demo.py", BOTH),
         ("scripts/smoke/beside.py", BOTH),
-        ("scripts/bench.py", []),
+        ("scripts/bench/overlay.py", []),
         ("src/retread/errors.py", ALL),
         ("pyproject.toml", ALL),
         ("README.md", []),
