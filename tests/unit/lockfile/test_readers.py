@@ -17,7 +17,7 @@ LOCKS = Path(__file__).parents[2] / "data" / "locks"
 X86 = "3b863a796b4f20ada1458b1255c7b0aa05f80d316b13217aeefc89fcf56d2b3f"
 ARM = "f4a848694d92d6eba1491b3109a3d6058331c3c057fd8595ee1a53f19d9631f8"
 INDEX = "https://wheels.example/cu128/simple"
-REAL = sorted(path.name for path in LOCKS.iterdir())
+REAL = sorted(path.name for path in LOCKS.iterdir() if path.name != "make.py")
 
 
 def read(text: str, name: str = "requirements.txt") -> tuple[Locked, ...]:

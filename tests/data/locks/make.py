@@ -1,7 +1,9 @@
-"""Make tests/data/locks anew: the same three wheels, locked by every tool whose lock files retread reads.
+"""Make the locks of this directory anew: the same three wheels, locked by every tool whose lock files retread reads.
 
-Usage: python scripts/make-locks.py [FOLDER]. FOLDER is an environment that holds pip, pip-tools, pipenv, poetry and uv;
-it is made when it does not exist, and a temporary one is made when none is named.
+usage: make.py [FOLDER]
+
+FOLDER is an environment that holds pip, pip-tools, pipenv, poetry and uv; it is made when it does not exist, and a
+temporary one is made when none is named.
 
 The wheels lie on an index of this script's own on 127.0.0.1, at a fixed port because poetry and pipenv hash its address
 into their locks; in the locks it is written as https://wheels.example.
@@ -25,7 +27,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-LOCKS = Path(__file__).resolve().parent.parent / "tests" / "data" / "locks"
+LOCKS = Path(__file__).resolve().parent
 PORT = 18041
 HERE = f"http://127.0.0.1:{PORT}"
 INDEX = f"{HERE}/cu128/simple/"
@@ -213,7 +215,6 @@ def lock(programs: Path, folder: Path) -> None:
 
 def main() -> None:
     """Make every lock."""
-    LOCKS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, served():
         lock(tools(Path(sys.argv[1] if len(sys.argv) > 1 else f"{scratch}/tools").absolute()), Path(scratch))
 
