@@ -26,7 +26,7 @@ from retread.index import actions
 from retread.index.change import Change
 from retread.index.folder import Index
 from retread.index.listing import Hosted, Project
-from retread.index.pages import every
+from retread.index.pages import every, human, simple
 from retread.records import Sha256
 from retread.smoke.tally import Tried
 from retread.wheel.statement import PatchStatement
@@ -89,16 +89,16 @@ def _pages(projects: int) -> tuple[float, float, float, float]:
     made = list(_projects(projects, WHEELS // projects))
     clock = time.perf_counter()
     for project in made:
-        every.pages.simple_html(project)
-        every.pages.simple_json(project)
+        simple.simple_html(project)
+        simple.simple_json(project)
     names = [project.name for project in made]
     every.root(CHANNEL, names)
-    simple, clock = time.perf_counter() - clock, time.perf_counter()
+    installers, clock = time.perf_counter() - clock, time.perf_counter()
     for project in made:
-        every.humanpages.project_page(project, base=BASE)
+        human.project_page(project, base=BASE)
     people, clock = time.perf_counter() - clock, time.perf_counter()
     every.channel(CHANNEL, made, base=BASE)
-    return simple, people, time.perf_counter() - clock, _memory()
+    return installers, people, time.perf_counter() - clock, _memory()
 
 
 def _fill(root: Path, projects: int) -> tuple[float, float]:
