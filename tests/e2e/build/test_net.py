@@ -51,7 +51,7 @@ def _settings(**environment: str) -> Settings:
 def _no_pip(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let variables be all that there is: pip takes a third of a second to say that it has no file."""
     settings._pip_configuration.cache_clear()
-    monkeypatch.setattr(download.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(settings.sys, "executable", "/nowhere/python")
     yield
     settings._pip_configuration.cache_clear()
 
