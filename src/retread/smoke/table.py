@@ -1,12 +1,11 @@
-"""How smoke reports look in a terminal, and what the page reads from them too. Pure: records in, text out."""
+"""How smoke reports look in a terminal. Pure: records in, text out."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from retread.smoke.report import Case, Level, Run, SmokeReport
-from retread.smoke.tally import (
+from retread.smoke.details import (
     Error,
     Group,
     Speed,
@@ -14,7 +13,6 @@ from retread.smoke.tally import (
     errors,
     facts,
     failures,
-    fate,
     notes,
     sentence,
     shown,
@@ -22,11 +20,11 @@ from retread.smoke.tally import (
     speeds,
     suites,
     surroundings,
-    tally,
     untouched,
     untouched_words,
-    verdict,
 )
+from retread.smoke.report import Case, Level, Run, SmokeReport
+from retread.smoke.tally import fate, tally, verdict
 from retread.text.tables import columns, cut, plain, wrapped
 
 

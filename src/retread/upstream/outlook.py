@@ -26,7 +26,7 @@ from retread.recipe.model import Recipe, Target
 from retread.recipe.plan import Lane
 from retread.recipe.series import ChangeKind, Patch
 from retread.records import Record, Sha256
-from retread.smoke import tally
+from retread.smoke import details
 from retread.smoke.report import Outcome, SmokeReport
 from retread.source.records import Applied, Verdict
 from retread.wheel.facts import WheelFacts
@@ -264,7 +264,7 @@ def jit(report: SmokeReport, *, torch: str, triton: str) -> Jit:
     cases = [case for run in report.runs for case in run.cases]
     ends = [case.outcome for case in cases]
     failed = [f"{case.id}: {case.reason}" for case in cases if case.outcome is Outcome.FAILED]
-    skipped = [group for run in report.runs for group in tally.skipped(run)]
+    skipped = [group for run in report.runs for group in details.skipped(run)]
     ran = JitState.PASSED if report.ok else JitState.UNTRIED
     return Jit(
         state=JitState.FAILED if failed else ran,
@@ -280,6 +280,18 @@ def jit(report: SmokeReport, *, torch: str, triton: str) -> Jit:
         failures=tuple(failed[:_SHOWN]),
         skips=tuple(f"{one.size} skipped: {one.text}" for one in skipped[:_SHOWN]),
     )
+
+
+def jit_words(jit: Jit) -> str:
+    """Return in a few words what became of the jit level."""
+    under = f"torch {jit.torch}, Triton {jit.triton}"
+    match jit.state:
+        case JitState.PASSED:
+            return f"{under}: {jit.passed} passed, {jit.skipped} skipped"
+        case JitState.FAILED:
+            return f"{under}: {jit.failed} FAILED, {jit.passed} passed, {jit.skipped} skipped"
+        case JitState.UNFIT | JitState.UNTRIED:
+            return f"{jit.state}: {jit.why}"
 
 
 # What is to be done.
