@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def smoke(options: argparse.Namespace) -> int:
-    """Try a wheel and say what became of it; SmokeError when a case failed. Or attach a report that a kit left."""
+    """Try a wheel and say what became of it; SmokeError when a case failed or nothing ran. Or attach a kit's report."""
     from retread.errors import UsageError
     from retread.evidence import beside
     from retread.smoke import reading

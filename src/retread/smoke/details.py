@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from retread.smoke.report import Case, Fault, Level, Outcome, Run, SmokeReport
+from retread.smoke.tally import Verdict, place, whole
 
 BLOCKING: Final = "CUDA_LAUNCH_BLOCKING=1"
 _SPEED: Final = "speed/"
@@ -74,6 +75,18 @@ def skipped(run: Run) -> list[Group]:
     return _grouped(
         (case.reason or "no reason given", case.id) for case in run.cases if case.outcome is Outcome.SKIPPED
     )
+
+
+def reasons(run: Run) -> str:
+    """Return why nothing ran in a run."""
+    if not run.cases:
+        return run.unable or "no case"
+    return "; ".join(f"{one.size} skipped: {one.text}" for one in skipped(run))
+
+
+def label(run: Run) -> str:
+    """Return a run's level, and where it ran."""
+    return f"{run.level} ({place(run)})" if place(run) else run.level
 
 
 def notes(run: Run) -> list[Group]:
@@ -155,8 +168,8 @@ def untouched(report: SmokeReport) -> list[str]:
 
 def untouched_words(report: SmokeReport) -> str:
     """Return in one sentence which libraries nothing is known of."""
-    if not any(run.cases for run in report.runs):
-        return "no case ran: nothing is known of any library"
+    if whole(report).verdict is Verdict.NOTHING:
+        return f"{Verdict.NOTHING}: nothing is known of any library"
     names = ", ".join(untouched(report))
     return f"no case called into: {names}" if names else "no library of the wheel was left out"
 

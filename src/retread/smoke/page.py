@@ -8,12 +8,18 @@ from retread.smoke import details
 from retread.smoke import tally as smoke_tally
 from retread.smoke.details import Error, Group, Speed
 from retread.smoke.report import Case, Run, SmokeReport
-from retread.smoke.tally import Tally
+from retread.smoke.tally import Tally, Verdict
 from retread.text import charts, markup
 from retread.text.charts import Bar, Dot
 from retread.text.markup import utc
 
-_FILTERS = (("shown", details.shown), ("told", details.told), ("utc", utc))
+
+def _mark(fate: str) -> str:
+    """Return how a verdict looks: what neither passed nor failed is no failure, and is not good."""
+    return {Verdict.PASSED.value: "good", Verdict.FAILED.value: "bad"}.get(fate, "warn")
+
+
+_FILTERS = (("shown", details.shown), ("told", details.told), ("utc", utc), ("mark", _mark))
 
 
 class Suite(NamedTuple):
@@ -60,8 +66,8 @@ def page(report: SmokeReport) -> str:
         "smoke.html",
         _FILTERS,
         report=report,
-        verdict=smoke_tally.verdict(report),
-        good=report.ok and not any(view.failures for view in views),
+        headline=smoke_tally.headline(report),
+        verdict=smoke_tally.whole(report).verdict,
         views=views,
         untouched=details.untouched(report),
         untouched_words=details.untouched_words(report),

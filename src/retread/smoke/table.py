@@ -24,14 +24,14 @@ from retread.smoke.details import (
     untouched_words,
 )
 from retread.smoke.report import Case, Level, Run, SmokeReport
-from retread.smoke.tally import fate, tally, verdict
+from retread.smoke.tally import fate, headline, tally
 from retread.text.tables import columns, cut, plain, wrapped
 
 
 def table(report: SmokeReport) -> str:
     """Return a report for a terminal: the verdict, each run with what failed, was skipped and was measured."""
     lines = [
-        f"{report.wheel}: {verdict(report)}",
+        f"{report.wheel}: {headline(report)}",
         f"sha256 {report.sha256}",
         f"recipe {report.recipe}, target {report.target}",
     ]

@@ -1,14 +1,27 @@
-"""How the cases of runs ended, counted; every view and every judge of a report starts here. Pure."""
+"""How cases ended, counted, and the verdict that follows: whatever shows or judges a run asks here. Pure.
+
+A report's ``ok`` is what its maker took of the same cases. It is written and never asked: one from before there was
+one verdict calls skipped cases alone good. Where the two disagree, the cases decide.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from enum import StrEnum
+from typing import NamedTuple, Protocol, assert_never
 
 from packaging.version import Version
 
 from retread.records import Record
 from retread.smoke.report import Case, Level, Outcome, Run, SmokeReport
+
+
+class Verdict(StrEnum):
+    """What became of cases, in the words that every reader sees."""
+
+    PASSED = "passed"
+    FAILED = "FAILED"
+    NOTHING = "nothing ran"
 
 
 class Tally(NamedTuple):
@@ -17,6 +30,29 @@ class Tally(NamedTuple):
     passed: int
     failed: int
     skipped: int
+
+    @property
+    def verdict(self) -> Verdict:
+        """One failure fails them all; without a case that passed nothing ran, as skipped ones prove nothing."""
+        if self.failed:
+            return Verdict.FAILED
+        return Verdict.PASSED if self.passed else Verdict.NOTHING
+
+
+class Counted(Protocol):
+    """A record that says how many cases ended how, among other things."""
+
+    @property
+    def passed(self) -> int:
+        """How many passed."""
+
+    @property
+    def failed(self) -> int:
+        """How many failed."""
+
+    @property
+    def skipped(self) -> int:
+        """How many were skipped."""
 
 
 class Tried(Record, frozen=True, kw_only=True):
@@ -37,48 +73,56 @@ def tally(cases: Iterable[Case]) -> Tally:
     return Tally(*(ends.count(one) for one in (Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED)))
 
 
-def verdict(report: SmokeReport) -> str:
+def whole(report: SmokeReport) -> Tally:
+    """Count how all cases of a report ended."""
+    return tally(case for run in report.runs for case in run.cases)
+
+
+def counts(found: Counted) -> Tally:
+    """Return what a record says of how many cases ended how."""
+    return Tally(found.passed, found.failed, found.skipped)
+
+
+def headline(report: SmokeReport) -> str:
     """Return in a few words what became of all cases."""
-    found = tally(case for run in report.runs for case in run.cases)
-    if found.failed:
-        return f"SMOKE TESTS FAILED ({found.failed} of {sum(found)} cases)"
-    if not report.ok:
-        return "NOT PROVEN (nothing ran)" if not found.passed else "NOT PROVEN"
-    return f"smoke tests passed ({found.passed} passed, {found.skipped} skipped)"
+    found = whole(report)
+    match found.verdict:
+        case Verdict.PASSED:
+            return f"smoke tests passed ({found.passed} passed, {found.skipped} skipped)"
+        case Verdict.FAILED:
+            return f"SMOKE TESTS FAILED ({found.failed} of {sum(found)} cases)"
+        case Verdict.NOTHING:
+            return f"NOT PROVEN ({Verdict.NOTHING})"
+        case other:
+            assert_never(other)
 
 
 def fate(run: Run) -> str:
-    """Return ``passed``, ``FAILED``, or what kept a run from being either."""
-    if run.unable:
-        return "unable"
-    found = tally(run.cases)
-    if found.failed:
-        return "FAILED"
-    return "passed" if found.passed else "nothing ran"
+    """Return the verdict of a run; ``unable`` for one that could not start."""
+    return "unable" if run.unable else tally(run.cases).verdict
+
+
+def where(level: str, triton: str, gpus: Iterable[tuple[str, str]]) -> str:
+    """Return where a level ran: GPUs by name and capability, the jit level's Triton, nothing for static."""
+    if level == Level.GPU:
+        return ", ".join(f"{name}, {capability}" for name, capability in gpus)
+    return f"Triton {triton}" if level == Level.JIT and triton else ""
+
+
+def place(run: Run) -> str:
+    """Return where a run ran, as ``where`` words it."""
+    around = run.surroundings
+    return where(run.level, around.triton, ((gpu.name, gpu.capability) for gpu in around.gpus))
 
 
 def tried(run: Run) -> Tried:
     """Return what a run found, in short."""
-    around = run.surroundings
-    gpus = ", ".join(f"{gpu.name}, {gpu.capability}" for gpu in around.gpus)
-    where = {Level.STATIC: "", Level.JIT: f"Triton {around.triton}", Level.GPU: gpus}[run.level]
-    counts = {one: sum(case.outcome is one for case in run.cases) for one in Outcome}
-    return Tried(
-        level=run.level,
-        where=where,
-        torch=around.torch,
-        passed=counts[Outcome.PASSED],
-        failed=counts[Outcome.FAILED],
-        skipped=counts[Outcome.SKIPPED],
-    )
+    found = tally(run.cases)
+    return Tried(level=run.level, where=place(run), torch=run.surroundings.torch, **found._asdict())
 
 
-def tritons(runs: list[Run]) -> tuple[str, ...]:
+def tritons(runs: Iterable[Run]) -> tuple[str, ...]:
     """Return the versions of Triton under which the jit level passed, the oldest first."""
-    found = {run.surroundings.triton for run in runs if run.level is Level.JIT and _passed(run)}
+    passed = [run for run in runs if tally(run.cases).verdict is Verdict.PASSED]
+    found = {run.surroundings.triton for run in passed if run.level is Level.JIT}
     return tuple(sorted(found - {""}, key=Version))
-
-
-def _passed(run: Run) -> bool:
-    outcomes = {case.outcome for case in run.cases}
-    return Outcome.PASSED in outcomes and Outcome.FAILED not in outcomes

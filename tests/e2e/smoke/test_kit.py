@@ -291,6 +291,16 @@ def test_only_one_case_and_only_one_level(bench: Bench) -> None:
     assert [one.cases for one in ran.report.runs] == [()]
 
 
+def test_skipped_cases_alone_are_no_pass(bench: Bench) -> None:
+    skips = SUITE.replace("    return numbers", '    raise harness.Skip("no kernel")')
+    bench.torch(faketorch.files(), faketorch.triton())
+    ran = bench.run(bench.make(skips), "--level", "jit")
+    assert ran.code == 16
+    assert re.search(r"jit: demo: 1 skipped .*\nnothing ran\n$", ran.err)
+    assert ran.report is not None
+    assert not ran.report.ok
+
+
 def test_levels_run_in_their_order(bench: Bench) -> None:
     bench.torch(faketorch.files(), faketorch.triton())
     ran = bench.run(bench.make(), "--level", "jit", "--level", "static", "--only", "demo/*")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -129,11 +130,13 @@ def test_a_library_that_some_run_touched_is_not_untouched() -> None:
     )
 
 
-@pytest.mark.parametrize("empty", [report(), report(run(unable="no GPU"))])
+@pytest.mark.parametrize(
+    "empty", [report(), report(run(unable="no GPU")), report(run(skipped("a/b", "no")), ok=True)]
+)
 def test_a_report_without_cases_claims_nothing(empty: Any) -> None:
     shown = table.table(empty)
     assert "NOT PROVEN (nothing ran)" in shown.splitlines()[0]
-    assert shown.splitlines()[-1] == "no case ran: nothing is known of any library"
+    assert shown.splitlines()[-1] == "nothing ran: nothing is known of any library"
 
 
 def test_what_a_terminal_would_obey_is_replaced() -> None:
@@ -169,6 +172,11 @@ def test_evidence_has_a_line_for_each_run() -> None:
         "  demo/_C_flash.so: no case called into it in 1 of 2 reports",
         "  demo/_C_unused.so: no case called into it in 1 of 2 reports",
     ]
+
+
+def test_evidence_calls_a_run_of_skipped_cases_what_the_report_calls_it() -> None:
+    idle = report(run(skipped("a/b", "no")), ok=True)
+    assert re.search(r"^    gpu +nothing ran +NVIDIA", table.evidence([idle]), re.MULTILINE)
 
 
 def test_evidence_keeps_wheels_apart() -> None:
