@@ -631,6 +631,17 @@ def test_a_report_from_before_is_judged_by_its_cases_and_not_by_what_it_says_of_
     assert re.search(r"^ +static +nothing ran ", tried.run("evidence", f"dist/{BUILT}").out, re.MULTILINE)
 
 
+def test_a_report_from_before_a_field_of_today_is_evidence_as_it_is(tried: Project, report: Path) -> None:
+    table = json.loads(report.read_text())
+    del table["only"]
+    report.write_text(json.dumps({**table, "digest": digest(table)}))
+    result = tried.run("smoke", "--attach", str(report), "--json", "r.json")
+    assert result.code == 0, result.err
+    kept = tried.root / "dist" / f"{BUILT}.smoke-static.json"
+    assert kept.read_bytes() == (tried.root / "r.json").read_bytes() == report.read_bytes()
+    assert re.search(r"^ +static +passed ", tried.run("evidence", f"dist/{BUILT}").out, re.MULTILINE)
+
+
 def test_a_report_whose_wheel_is_not_there(tried: Project, report: Path) -> None:
     result = tried.run("smoke", "--attach", str(report), "--out", "elsewhere")
     assert result.code == 2

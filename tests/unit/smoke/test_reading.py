@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from msgspec.structs import replace
 
 import reports as samples
@@ -18,7 +19,7 @@ from retread.canonical import digest
 from retread.errors import EvidenceError, SmokeError
 from retread.records import Sha256
 from retread.smoke import reading
-from retread.smoke.report import Gpu, Level, Outcome, Run
+from retread.smoke.report import Case, Gpu, Level, Outcome, Run, SmokeReport, Surroundings
 
 SAMPLE = reading.sealed(samples.sample(), samples.sample().runs)
 WRITTEN = reading.write(SAMPLE)
@@ -54,6 +55,28 @@ def test_a_report_is_read_as_it_was_written() -> None:
 def test_a_table_that_python_wrote_bears_the_same_digest() -> None:
     table = json.loads(WRITTEN)
     assert digest(table) == table["digest"] == SAMPLE.digest
+
+
+def without(value: Any, name: str) -> Any:
+    """Return a table without the fields of a name, at every depth."""
+    if isinstance(value, dict):
+        return {key: without(one, name) for key, one in value.items() if key != name}
+    return [without(one, name) for one in value] if isinstance(value, list) else value
+
+
+RECORDS = (SmokeReport, Run, Surroundings, Case)
+LATER = [field.name for record in RECORDS for field in structs.fields(record) if not field.required]
+"""What a report may lack: what has a default, as everything has that is added to a report."""
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_report_from_before_a_field_was_added_can_be_read(name: str) -> None:
+    table = without(json.loads(WRITTEN), name)
+    assert json.dumps(table) != json.dumps(json.loads(WRITTEN))
+    before = json.dumps({**table, "digest": digest(table)})
+    found = reading.parse(before.encode(), name="r.json")
+    assert (found.digest, len(found.runs)) == (digest(table), len(SAMPLE.runs))
+    assert "was edited" in refused(before.replace("NVIDIA H200", "NVIDIA B200").encode()).message
 
 
 @pytest.mark.parametrize(
