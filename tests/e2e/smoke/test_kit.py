@@ -136,11 +136,8 @@ class Bench:
         facts, _ = contents.examine(self.folder / wheel, self.folder / "read")
         promise = audit_promise.promise(found, found.targets["cu128"], facts.version)
         programs = kit.suites(found, self.folder / "work")
-        said: dict[str, Any] = {"recipe": found, "target": "cu128", "programs": programs, "runtime": ()}
-        if blank:
-            kit.write_blank(self.folder / out, promise, **said)
-        else:
-            kit.write(self.folder / out, self.folder / wheel, facts, promise, **said)
+        parts = kit.Parts(found, "cu128", promise, programs, runtime=())
+        kit.write(self.folder / out, parts, None if blank else (self.folder / wheel, facts))
         return self.folder / out
 
     def start(self, path: Path, *options: str, before: tuple[str, ...] = (), **environment: str) -> Any:
