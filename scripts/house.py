@@ -41,7 +41,7 @@ PURE: Final = (
     "source.records",
     "audit.manylinux", "audit.promise", "audit.report", "audit.rules",
     "compile.schedule",
-    "smoke.junit", "smoke.page", "smoke.reading", "smoke.report", "smoke.table", "smoke.tally",
+    "smoke.details", "smoke.junit", "smoke.page", "smoke.reading", "smoke.report", "smoke.table", "smoke.tally",
     "evidence.gate", "evidence.signing", "evidence.statements",
     "build.sbom", "build.statement",
     "index.listing", "index.pages", "index.revisions", "index.revocations",
@@ -49,6 +49,9 @@ PURE: Final = (
     "cli.show",
 )  # fmt: skip
 """Modules, and packages with all of theirs, that take values and return values: no disk, network, process or clock."""
+VIEWS: Final = ("smoke.junit", "smoke.page", "smoke.table", "upstream.issue", "upstream.table", "cli.show")
+"""Modules that give one thing its look: in a terminal, on a page, for a CI system. The command line picks them, and
+nothing else imports them: what two of them need is no matter of looks, and stands below them."""
 
 
 @functools.cache

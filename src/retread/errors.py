@@ -130,7 +130,7 @@ class CompileError(RetreadError):
 
 
 class SmokeError(RetreadError):
-    """A smoke test of the wheel failed."""
+    """A smoke test of the wheel failed, or nothing ran."""
 
     exit_code = 16
     kind = "smoke"

@@ -6,6 +6,7 @@ from typing import Any
 
 from retread.records import Sha256
 from retread.smoke.report import SCHEMA, Case, Fault, Gpu, Level, Outcome, Run, SmokeReport, Surroundings
+from retread.smoke.tally import Verdict, tally
 
 LIBRARIES = ("demo/_C.so", "demo/_C_flash.so", "demo/_C_unused.so")
 GPU = Gpu(name="NVIDIA H200", capability="9.0", memory=150_110_011_392, free=149_500_000_000)
@@ -90,8 +91,7 @@ def on_gpu(**changes: Any) -> Surroundings:
 
 def report(*runs: Run, **changes: Any) -> SmokeReport:
     """Return a report of these runs; its digest is made up."""
-    cases = [one for made in runs for one in made.cases]
-    ran = any(one.outcome is Outcome.PASSED for one in cases)
+    found = tally(one for made in runs for one in made.cases)
     fields = {
         "schema": SCHEMA,
         "wheel": "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl",
@@ -101,7 +101,7 @@ def report(*runs: Run, **changes: Any) -> SmokeReport:
         "recipe": "demo-1.2",
         "target": "cu128",
         "kit": Sha256(64 * "b"),
-        "ok": ran and not any(one.outcome is Outcome.FAILED for one in cases),
+        "ok": found.verdict is Verdict.PASSED,
         "digest": Sha256(64 * "c"),
     }
     return SmokeReport(runs=runs, **{**fields, **changes})

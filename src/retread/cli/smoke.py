@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def smoke(options: argparse.Namespace) -> int:
-    """Try a wheel and say what became of it; SmokeError when a case failed. Or attach a report that a kit left."""
+    """Try a wheel and say what became of it; SmokeError when a case failed or nothing ran. Or attach a kit's report."""
     from retread.errors import UsageError
     from retread.evidence import beside
     from retread.smoke import reading
@@ -37,8 +37,8 @@ def smoke(options: argparse.Namespace) -> int:
         tried = smoke.subject(session.root(options), wheel, options.recipe, options.target, scratch / "read")
         report = smoke.run(machine, tried, request, scratch)
     if options.only == "*":
-        machine.console.say(f"evidence: {beside.keep(report, wheel)}")
-    _show(options, report)
+        machine.console.say(f"evidence: {beside.keep(report, reading.write(report), wheel)}")
+    _show(options, report, reading.write(report))
     reading.demand(report)
     return 0
 
@@ -52,17 +52,18 @@ def _attach(options: argparse.Namespace) -> int:
         raise UsageError("--attach takes a report; the wheel is the one that it names, below --out")
     place = beside.attach(session.existing(options.attach), options.out)
     session.machine(options).console.say(f"attached: {place}")
-    _show(options, reading.parse(place.read_bytes(), name=place.name))
+    data = place.read_bytes()
+    _show(options, reading.parse(data, name=place.name), data)
     return 0
 
 
-def _show(options: argparse.Namespace, report: SmokeReport) -> None:
-    """Write a report in every form that is asked for; the table goes to standard output."""
+def _show(options: argparse.Namespace, report: SmokeReport, data: bytes) -> None:
+    """Write a report, which ``data`` holds, in every form that is asked for; the table goes to standard output."""
     from retread.doors import fs
-    from retread.smoke import junit, page, reading, table
+    from retread.smoke import junit, page, table
 
     if options.report:
-        fs.write(options.report, reading.write(report))
+        fs.write(options.report, data)
     if options.junit:
         fs.write(options.junit, junit.xml(report).encode())
     if options.html:

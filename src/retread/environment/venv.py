@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from platform import machine
+from platform import machine as processor
 
 from packaging.specifiers import SpecifierSet
 
-from retread.doors import proc
+from retread.doors import fs, proc
+from retread.doors.machine import Machine
 from retread.doors.net.settings import Settings
 from retread.doors.proc import Finished
+from retread.doors.store import Kind
 from retread.environment.host import Python
 from retread.errors import FetchError
 
 VENV = "venv"
+
+
+def stored(machine: Machine, key: str, title: str, install: Callable[[Path, Path], None]) -> Path:
+    """Return the environment of ``key`` from the store; without one, ``install`` makes it, a step called ``title``.
+
+    It is given the folder in which it makes ``venv``, and one for uv's cache, which goes when the environment is there.
+    """
+
+    def build(into: Path) -> None:
+        cache = machine.store.root / "uv" / key
+        with machine.console.step(title):
+            install(into, cache)
+        fs.remove(cache)
+
+    return machine.store.make(Kind.ENVIRONMENTS, key, build) / VENV
 
 
 def index_options(settings: Settings) -> list[str]:
@@ -60,7 +77,7 @@ def lay_out(
     packages.mkdir(parents=True)
     command: list[str | Path] = [proc.find("uv", why="it makes environments"), "pip", "install", "--quiet"]
     command += ["--target", packages, "--python-version", python.version]
-    command += ["--python-platform", f"{machine()}-{platform}", "--python", sys.executable]
+    command += ["--python-platform", f"{processor()}-{platform}", "--python", sys.executable]
     command += [
         "--require-hashes",
         "--requirements",

@@ -7,7 +7,9 @@ from pathlib import Path
 from retread.errors import EvidenceError
 from retread.evidence import beside, keyfiles, signing, statements
 from retread.evidence.beside import ENVELOPE
-from retread.smoke.report import Level, Run
+from retread.smoke import reading
+from retread.smoke.report import Level, Run, SmokeReport
+from retread.smoke.tally import Verdict, tally
 from retread.wheel import contents
 
 
@@ -24,10 +26,13 @@ def provenance(wheel: Path, key: Path, *, finished: int, scratch: Path) -> dict[
 
 
 def results(wheel: Path, key: Path) -> dict[Path, bytes]:
-    """Sign what every smoke run found whose report lies beside the wheel; return the envelopes and their places."""
+    """Sign what every smoke run found whose report lies beside the wheel; return the envelopes and their places.
+
+    EvidenceError when there is no report, or when nothing ran in a run: in-toto knows no result for that.
+    """
     tester = keyfiles.load(key)
     found = beside.evidence(wheel).reports
-    runs = [(report, run) for report in found for run in report.runs if run.cases]
+    runs = [(report, run) for report in found for run in report.runs if _says(report, run)]
     if not runs:
         raise EvidenceError(f"no smoke report lies beside {wheel}", hint=f"make one: retread smoke {wheel}")
     return {
@@ -36,6 +41,11 @@ def results(wheel: Path, key: Path) -> dict[Path, bytes]:
         )
         for report, run in runs
     }
+
+
+def _says(report: SmokeReport, run: Run) -> bool:
+    """Say whether a run has a result to sign, or should have one, so that its lack is told now and not by the gate."""
+    return tally(run.cases).verdict is not Verdict.NOTHING or run in reading.idle(report)
 
 
 def _name(run: Run) -> str:

@@ -30,10 +30,10 @@ class Evidence(Record, frozen=True, kw_only=True):
     reports: tuple[SmokeReport, ...]
 
 
-def keep(report: SmokeReport, wheel: Path) -> Path:
-    """Put a report beside its wheel, in the place of the last one of the same levels and GPU; return where."""
+def keep(report: SmokeReport, data: bytes, wheel: Path) -> Path:
+    """Put a report, as ``data`` holds it, beside its wheel in the place of the last one of the same levels and GPU."""
     place = wheel.with_name(reports.file_name(report))
-    fs.write(place, reports.write(report))
+    fs.write(place, data)
     return place
 
 
@@ -42,7 +42,8 @@ def attach(path: Path, out: Path) -> Path:
 
     EvidenceError for a report that was edited, or is of another wheel.
     """
-    report = reports.parse(path.read_bytes(), name=path.name)
+    data = path.read_bytes()
+    report = reports.parse(data, name=path.name)
     reports.demand_whole(report, name=path.name)
     wheel = out / report.wheel
     if not wheel.is_file():
@@ -50,7 +51,7 @@ def attach(path: Path, out: Path) -> Path:
             f"there is no {wheel}, of which {path.name} is a report", hint="name its folder: --out"
         )
     reports.demand_of(report, str(wheel), fs.sha256(wheel), name=path.name)
-    return keep(report, wheel)
+    return keep(report, data, wheel)
 
 
 def evidence(wheel: Path) -> Evidence:

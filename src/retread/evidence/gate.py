@@ -22,7 +22,7 @@ from retread.evidence.statements import Attested, Kind
 from retread.fields import Table
 from retread.records import Record
 from retread.smoke.report import Level
-from retread.smoke.tally import Tried
+from retread.smoke.tally import Tried, Verdict, counts, where
 
 PROVE = "retread attest {wheel} --builder KEY"
 """The command that signs what a builder states; the next one, what a tester found."""
@@ -239,10 +239,10 @@ def _lacking(
         if not said.ok and not said.outside:
             failed = f": {', '.join(said.failures[:5])}" if said.failures else ""
             more = f" and {len(said.failures) - 5} more" if len(said.failures) > 5 else ""
-            yield (
-                f"{_level(said)}: {said.failed} failed, {said.passed} passed{failed}{more}: mend it, then "
-                f"{_command(wheel, said.level)}"
-            )
+            became = f"{said.failed} failed, {said.passed} passed{failed}{more}: mend it, then"
+            if counts(said).verdict is Verdict.NOTHING:
+                became = f"{Verdict.NOTHING}, {said.skipped} skipped: where it can run,"
+            yield f"{_level(said)}: {became} {_command(wheel, said.level)}"
     there = [one.said for one in heard if one.said.kind is Kind.TEST and one.proves]
     levels = {said.level for said in there}
     for level in (Level.STATIC, Level.JIT):
@@ -272,9 +272,7 @@ def _level(said: Attested) -> str:
 
 
 def _where(said: Attested) -> str:
-    if said.level == Level.GPU:
-        return f"{said.gpu}, {said.capability}"
-    return f"Triton {said.triton}" if said.level == Level.JIT and said.triton else ""
+    return where(said.level, said.triton, ((said.gpu, said.capability),))
 
 
 def _is_release(found: str, wanted: str) -> bool:
@@ -300,10 +298,7 @@ def _admission(wheel: str, sha256: str, heard: Sequence[_Heard]) -> Admission:
             for key in one.keys
         ),
         tried=tuple(
-            Tried(
-                level=said.level, where=_where(said), torch=said.torch,
-                passed=said.passed, failed=said.failed, skipped=said.skipped,
-            )
+            Tried(level=said.level, where=_where(said), torch=said.torch, **counts(said)._asdict())
             for said in tests
         ),
         triton=tuple(dict.fromkeys(said.triton for said in tests if said.level == Level.JIT and said.triton)),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -20,7 +19,9 @@ from retread import strict
 from retread.errors import EvidenceError, GateError
 from retread.fields import Digest, Text
 from retread.records import Record, Sha256
-from retread.smoke.report import Level, Outcome, Run, SmokeReport
+from retread.smoke import details
+from retread.smoke.report import Level, Run, SmokeReport
+from retread.smoke.tally import Verdict, counts, tally
 from retread.version import __version__
 from retread.wheel.statement import CompileStatement, Statement, ToolchainStatement
 
@@ -239,15 +240,17 @@ def provenance(wheel: str, sha256: str, said: Statement, *, builder: str, finish
 
 def test_result(report: SmokeReport, run: Run, *, tester: str) -> bytes:
     """Return the statement that ``tester`` found this in one run of a report; EvidenceError when nothing ran."""
-    if run not in report.runs or not run.cases:
+    if run not in report.runs or tally(run.cases).verdict is Verdict.NOTHING:
+        why = (
+            f"{Verdict.NOTHING}, {details.reasons(run)}" if run in report.runs else "it is of another report"
+        )
         raise EvidenceError(
-            f"{report.wheel}: there is no {run.level} run to sign: {run.unable or 'no case ran'}",
+            f"{report.wheel}: there is no {run.level} run to sign: {why}",
             hint=f"run 'retread smoke {report.wheel} --level {run.level}' where it can run",
         )
-    counts = Counter(case.outcome for case in run.cases)
-    ok = bool(counts[Outcome.PASSED]) and not counts[Outcome.FAILED]
-    found = Configuration(name="smoke report", annotations=_conditions(report, run, counts, tester))
-    failures = tuple(case.id for case in run.cases if case.outcome is Outcome.FAILED)
+    ok = tally(run.cases).verdict is Verdict.PASSED
+    found = Configuration(name="smoke report", annotations=_conditions(report, run, tester))
+    failures = tuple(case.id for case in details.failures(run))
     statement = Tested(
         type=STATEMENT,
         subject=_subject(report.wheel, report.sha256),
@@ -303,7 +306,7 @@ def _result_faults(predicate: TestResult) -> Iterator[str]:
         yield f"predicate.configuration: expected one, got {len(predicate.configuration)}"
         return
     here, found = "predicate.configuration[0].annotations", predicate.configuration[0].annotations
-    ok = found.passed > 0 and not found.failed
+    ok = counts(found).verdict is Verdict.PASSED
     if (predicate.result == "PASSED") != ok:
         yield f"predicate.result: {predicate.result}, with {found.passed} passed and {found.failed} failed"
     if len(predicate.failed_tests) != found.failed:
@@ -324,7 +327,7 @@ def _attested(said: Built | Tested) -> Attested:
         sha256=sha256,
         kind=Kind.TEST,
         by=found.tester,
-        ok=said.predicate.result == "PASSED",
+        ok=counts(found).verdict is Verdict.PASSED,
         failures=said.predicate.failed_tests,
         **{field: getattr(found, field) for field in same},
     )
@@ -376,7 +379,7 @@ def _statement_file(said: Statement) -> Material:
     return Material(name="retread.json", media_type="application/json", digest={"sha256": digest})
 
 
-def _conditions(report: SmokeReport, run: Run, counts: Counter[Outcome], tester: str) -> Conditions:
+def _conditions(report: SmokeReport, run: Run, tester: str) -> Conditions:
     around = run.surroundings
     gpu = around.gpus[0] if run.level is Level.GPU and around.gpus else None  # cases run on torch's first
     return Conditions(
@@ -388,9 +391,7 @@ def _conditions(report: SmokeReport, run: Run, counts: Counter[Outcome], tester:
         triton=around.triton,
         outside=around.outside,
         started_on=_time(run.started),
-        passed=counts[Outcome.PASSED],
-        failed=counts[Outcome.FAILED],
-        skipped=counts[Outcome.SKIPPED],
+        **tally(run.cases)._asdict(),
         kit=report.kit,
         report=report.digest,
     )

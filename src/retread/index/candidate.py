@@ -65,9 +65,9 @@ def read(wheel: Path, scratch: Path) -> Candidate:
     with Wheel(wheel) as opened:
         metadata = opened.archive.read(f"{opened.dist_info}/METADATA")
     found = {path.name: path.read_bytes() for path in names(wheel)}
-    told = [reading.parse(data, name=name) for name, data in found.items() if is_report(wheel, name)]
+    told = {name: reading.parse(data, name=name) for name, data in found.items() if is_report(wheel, name)}
     doubts = [*_doubts(wheel, facts, found), *_report_doubts(facts, told)]
-    hosted = _hosted(facts, metadata, told, tuple(found))
+    hosted = _hosted(facts, metadata, list(told.values()), tuple(found))
     digests = {name: digest(data) for name, data in found.items()}
     return Candidate(wheel, before, hosted, facts.statement, metadata, digests, tuple(doubts))
 
@@ -123,13 +123,11 @@ def _doubts(wheel: Path, facts: WheelFacts, found: Mapping[str, bytes]) -> Itera
             yield "its audit failed"
 
 
-def _report_doubts(facts: WheelFacts, told: list[SmokeReport]) -> Iterator[str]:
-    for report in told:
-        name = reading.file_name(report)
+def _report_doubts(facts: WheelFacts, told: Mapping[str, SmokeReport]) -> Iterator[str]:
+    for name, report in told.items():
         try:
             reading.demand_of(report, facts.file, facts.sha256, name=name)
         except RetreadError as error:
             yield f"{error.message}: {error.hint}"
         else:
-            if not report.ok:
-                yield f"{name} tells of a failure"
+            yield from (f"{name} {doubt}" for doubt in reading.doubts(report))

@@ -116,14 +116,14 @@ class Contained(Compiled):
                 f"note: the recipe does not say how {self.name} is tried; its wheel is not"
             )
             return None
-        kit.write_blank(
-            path,
-            promise.promise(self.recipe, self.target, self.recipe.version),
+        parts = kit.Parts(
             recipe=self.recipe,
             target=self.name,
+            promise=promise.promise(self.recipe, self.target, self.recipe.version),
             programs=kit.suites(self.recipe, self.trees.loaded.root),
             runtime=tuple(download(self.machine, one.package, one.file, one.sha256) for one in trial.runtime),
         )
+        kit.write(path, parts)
         return path
 
     def check(self, wheel: Path, scratch: Path) -> None:

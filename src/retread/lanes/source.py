@@ -250,19 +250,15 @@ class Compiled:
 
     def installed(self, key: str, install: Callable[[Path, Path, Path], None]) -> Path:
         """Return an environment from the store, or have it made of a lock, into a folder, with a cache."""
-        from retread.doors import fs
         from retread.environment import venv as environment
 
-        store = self.machine.store
-
-        def build(into: Path) -> None:
-            cache, lock = store.root / "uv" / key, into / f"{self.lock_name}.txt"
+        def of_lock(into: Path, cache: Path) -> None:
+            lock = into / f"{self.lock_name}.txt"
             lock.write_bytes(self.lock)
-            with self.machine.console.step(f"install the build environment of {self.lock_name}"):
-                install(lock, into, cache)
-            fs.remove(cache)
+            install(lock, into, cache)
 
-        return store.make(Kind.ENVIRONMENTS, key, build) / environment.VENV
+        title = f"install the build environment of {self.lock_name}"
+        return environment.stored(self.machine, key, title, of_lock)
 
     def _install(self, lock: Path, into: Path, cache: Path) -> None:
         from retread.doors.net import settings

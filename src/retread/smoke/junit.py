@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from retread.smoke.report import Case, Fault, Outcome, Run, SmokeReport
+from retread.smoke.tally import fate, tally
 from retread.text.markup import legal, utc
 
 
@@ -80,6 +81,7 @@ def _properties(report: SmokeReport, run: Run) -> dict[str, str]:
         "target": report.target,
         "kit": report.kit,
         "level": str(run.level),
+        "result": fate(run),
         "gpu": ", ".join(f"{gpu.name} ({gpu.capability})" for gpu in around.gpus),
         "driver": around.driver,
         "driver_cuda": around.driver_cuda,
@@ -108,11 +110,11 @@ def _labels(runs: Sequence[Run]) -> list[str]:
 
 
 def _count(element: Element, cases: Sequence[Case], unable: int) -> None:
-    ends = [case.outcome for case in cases]
-    element.set("tests", str(len(cases) + unable))
-    element.set("failures", str(ends.count(Outcome.FAILED)))
+    found = tally(cases)
+    element.set("tests", str(sum(found) + unable))
+    element.set("failures", str(found.failed))
     element.set("errors", "0")
-    element.set("skipped", str(ends.count(Outcome.SKIPPED) + unable))
+    element.set("skipped", str(found.skipped + unable))
     element.set("time", _time(sum(case.seconds for case in cases)))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import msgspec
 
@@ -58,6 +59,18 @@ class Manifest(Record, frozen=True, kw_only=True):
     """Of everything above; a manifest that was edited does not bear it."""
 
 
+class Parts(NamedTuple):
+    """What a kit is made of, but for the wheel: how it is tried, and what is promised of it."""
+
+    recipe: Recipe
+    target: str
+    promise: Promise
+    programs: Mapping[str, bytes]
+    """The suites and what lies beside them, by name."""
+    runtime: tuple[Path, ...]
+    """The small wheels that the target needs beside torch."""
+
+
 def suites(recipe: Recipe, root: Path) -> dict[str, bytes]:
     """Return the recipe's suites and the Python files beside them; RecipeError for one that is not there."""
     found: dict[str, bytes] = {}
@@ -74,50 +87,34 @@ def suites(recipe: Recipe, root: Path) -> dict[str, bytes]:
     return found
 
 
-def write(
-    path: Path,
-    wheel: Path,
-    facts: WheelFacts,
-    promise: Promise,
-    *,
-    recipe: Recipe,
-    target: str,
-    programs: Mapping[str, bytes],
-    runtime: tuple[Path, ...],
-) -> Manifest:
-    """Write the kit of ``wheel``, whose ``facts`` were read, to ``path``; the same inputs give the same bytes."""
-    blank = _blank(promise, recipe, target)
-    manifest = msgspec.structs.replace(
-        blank,
-        wheel=facts.file,
-        sha256=facts.sha256,
-        project=facts.project,
-        version=facts.version,
-        requires=facts.requires,
-        libraries=tuple(facts.libraries),
-    )
-    return _write(path, manifest, programs, (wheel, *runtime))
+def write(path: Path, parts: Parts, wheel: tuple[Path, WheelFacts] | None = None) -> Manifest:
+    """Write a kit to ``path``; the same inputs give the same bytes.
+
+    ``wheel`` is the one to try and what was read of it. Without one the kit is for a wheel that is made where there is
+    no retread: it is told which by ``--wheel``. UsageError when the recipe does not say how wheels are tried.
+    """
+    manifest, wheels = _blank(parts), parts.runtime
+    if wheel:
+        place, facts = wheel
+        manifest, wheels = _filled(manifest, facts), (place, *wheels)
+    files = {f"wheels/{one.name}": one.read_bytes() for one in wheels}
+    files |= {f"suites/{name}": data for name, data in parts.programs.items()}
+    files |= dict(_runner())
+    manifest = _sealed(manifest, files)
+    files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"))
+    with fs.sibling(path) as temporary:
+        _pack(temporary, files)
+        temporary.chmod(0o755)
+    return manifest
 
 
-def write_blank(
-    path: Path,
-    promise: Promise,
-    *,
-    recipe: Recipe,
-    target: str,
-    programs: Mapping[str, bytes],
-    runtime: tuple[Path, ...],
-) -> Manifest:
-    """Write a kit without a wheel, for one that is made where there is no retread: it is told which by ``--wheel``."""
-    return _write(path, _blank(promise, recipe, target), programs, runtime)
-
-
-def _blank(promise: Promise, recipe: Recipe, target: str) -> Manifest:
-    trial = recipe.targets[target].smoke
+def _blank(parts: Parts) -> Manifest:
+    recipe, promise = parts.recipe, parts.promise
+    trial = recipe.targets[parts.target].smoke
     if trial is None:
         raise UsageError(
-            f"recipe {recipe.name} does not say how the wheels of {target} are tried",
-            hint=f"add a table targets.{target}.smoke (docs/guides/smoke.md)",
+            f"recipe {recipe.name} does not say how the wheels of {parts.target} are tried",
+            hint=f"add a table targets.{parts.target}.smoke (docs/guides/smoke.md)",
         )
     return Manifest(
         schema=SCHEMA,
@@ -126,7 +123,7 @@ def _blank(promise: Promise, recipe: Recipe, target: str) -> Manifest:
         project=recipe.project,
         version="",
         recipe=recipe.name,
-        target=target,
+        target=parts.target,
         cuda=promise.cuda,
         torch=promise.torch,
         architectures=promise.architectures,
@@ -142,19 +139,23 @@ def _blank(promise: Promise, recipe: Recipe, target: str) -> Manifest:
     )
 
 
-def _write(path: Path, blank: Manifest, programs: Mapping[str, bytes], wheels: tuple[Path, ...]) -> Manifest:
-    files = {f"wheels/{one.name}": one.read_bytes() for one in wheels}
-    files |= {f"suites/{name}": data for name, data in programs.items()}
-    files |= dict(_runner())
+def _filled(blank: Manifest, facts: WheelFacts) -> Manifest:
+    return msgspec.structs.replace(
+        blank,
+        wheel=facts.file,
+        sha256=facts.sha256,
+        project=facts.project,
+        version=facts.version,
+        requires=facts.requires,
+        libraries=tuple(facts.libraries),
+    )
+
+
+def _sealed(manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
     listed = {name: Sha256(hashlib.sha256(data).hexdigest()) for name, data in files.items()}
-    manifest = msgspec.structs.replace(blank, files=listed)
-    sealed = Sha256(canonical.digest(json.loads(msgspec.json.encode(manifest))))
-    manifest = msgspec.structs.replace(manifest, digest=sealed)
-    files[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest, order="deterministic"))
-    with fs.sibling(path) as temporary:
-        _pack(temporary, files)
-        temporary.chmod(0o755)
-    return manifest
+    made = msgspec.structs.replace(manifest, files=listed)
+    sealed = Sha256(canonical.digest(json.loads(msgspec.json.encode(made))))
+    return msgspec.structs.replace(made, digest=sealed)
 
 
 def digest(path: Path) -> Sha256:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from retread.smoke import details
 from retread.smoke import tally as smoke_tally
+from retread.smoke.details import Error, Group, Speed
 from retread.smoke.report import Case, Run, SmokeReport
-from retread.smoke.tally import Error, Group, Speed, Tally
+from retread.smoke.tally import Tally, Verdict
 from retread.text import charts, markup
 from retread.text.charts import Bar, Dot
 from retread.text.markup import utc
 
-_FILTERS = (("shown", smoke_tally.shown), ("told", smoke_tally.told), ("utc", utc))
+
+def _mark(fate: str) -> str:
+    """Return how a verdict looks: what neither passed nor failed is no failure, and is not good."""
+    return {Verdict.PASSED.value: "good", Verdict.FAILED.value: "bad"}.get(fate, "warn")
+
+
+_FILTERS = (("shown", details.shown), ("told", details.told), ("utc", utc), ("mark", _mark))
 
 
 class Suite(NamedTuple):
@@ -58,33 +66,31 @@ def page(report: SmokeReport) -> str:
         "smoke.html",
         _FILTERS,
         report=report,
-        verdict=smoke_tally.verdict(report),
-        good=report.ok and not any(view.failures for view in views),
+        headline=smoke_tally.headline(report),
+        verdict=smoke_tally.whole(report).verdict,
         views=views,
-        untouched=smoke_tally.untouched(report),
-        untouched_words=smoke_tally.untouched_words(report),
+        untouched=details.untouched(report),
+        untouched_words=details.untouched_words(report),
     )
 
 
 def _view(run: Run, anchor: str, project: str) -> View:
-    errors, speeds = smoke_tally.errors(run), smoke_tally.speeds(run)
+    errors, speeds = details.errors(run), details.speeds(run)
     return View(
         run=run,
         anchor=anchor,
         fate=smoke_tally.fate(run),
         tally=smoke_tally.tally(run.cases),
         around=_around(run),
-        failures=[Failure(case, smoke_tally.facts(case, run.level)) for case in smoke_tally.failures(run)],
-        suites=[
-            Suite(name, smoke_tally.tally(cases), cases) for name, cases in smoke_tally.suites(run).items()
-        ],
-        skipped=smoke_tally.skipped(run),
-        notes=smoke_tally.notes(run),
+        failures=[Failure(case, details.facts(case, run.level)) for case in details.failures(run)],
+        suites=[Suite(name, smoke_tally.tally(cases), cases) for name, cases in details.suites(run).items()],
+        skipped=details.skipped(run),
+        notes=details.notes(run),
         odd=[one for one in errors if one.ratio is None],
         errors=_error_chart(errors, f"{anchor}-errors"),
         speeds=speeds,
         bars=_speed_chart(speeds, f"{anchor}-speed", project),
-        sentence=smoke_tally.sentence(run),
+        sentence=details.sentence(run),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,11 @@ from retread.audit.report import AuditReport
 from retread.canonical import digest
 from retread.errors import EvidenceError, SmokeError
 from retread.records import Sha256
+from retread.smoke import details
 from retread.smoke.report import SCHEMA, Case, Fault, Outcome, Run, SmokeReport
+from retread.smoke.tally import Verdict, tally, whole
+
+_SHOWN = 20
 
 
 def parse(data: bytes, *, name: str) -> SmokeReport:
@@ -30,7 +34,7 @@ def parse(data: bytes, *, name: str) -> SmokeReport:
         )
     report, faults = strict.read(SmokeReport, table)
     if report is None:
-        raise EvidenceError(f"{name} is not a smoke report of schema {SCHEMA}", faults=faults[:20])
+        raise EvidenceError(f"{name} is not a smoke report of schema {SCHEMA}", faults=faults[:_SHOWN])
     if not _is_whole(report, table):
         raise EvidenceError(
             f"{name} was edited or damaged: its digest is not that of what it says",
@@ -40,15 +44,24 @@ def parse(data: bytes, *, name: str) -> SmokeReport:
 
 
 def _is_whole(report: SmokeReport, table: Mapping[str, Any]) -> bool:
-    """Say whether a report bears the digest of what it says, and still does when it is written again."""
+    """Say whether a report bears the digest of what it says, and nothing of that was lost in reading it."""
     try:
-        return digest(table) == report.digest == digest(json.loads(write(report)))
+        return digest(table) == report.digest == digest(_as_made(json.loads(write(report)), table))
     except UnicodeEncodeError:  # half of a character
         return False
 
 
+def _as_made(said: Any, table: Any) -> Any:
+    """Return what is said without the fields that came after ``table`` was made: its digest does not know them."""
+    if isinstance(said, dict) and isinstance(table, dict):
+        return {name: _as_made(value, table[name]) for name, value in said.items() if name in table}
+    if isinstance(said, list) and isinstance(table, list):
+        return [_as_made(*pair) for pair in zip(said, table, strict=True)]
+    return said
+
+
 def write(report: SmokeReport) -> bytes:
-    """Return a report as a file holds it."""
+    """Return a report as a file holds it; one that was read from a file is kept as the bytes that it was read from."""
     return msgspec.json.format(msgspec.json.encode(report)) + b"\n"
 
 
@@ -59,11 +72,9 @@ def joined(reports: Sequence[SmokeReport]) -> SmokeReport:
 
 def sealed(report: SmokeReport, runs: Sequence[Run]) -> SmokeReport:
     """Return ``report`` with other runs, its verdict and its digest."""
-    cases = [case for run in runs for case in run.cases]
-    ok = bool(cases) and all(case.outcome is not Outcome.FAILED for case in cases)
-    table: Mapping[str, Any] = json.loads(
-        msgspec.json.encode(msgspec.structs.replace(report, runs=tuple(runs), ok=ok))
-    )
+    made = msgspec.structs.replace(report, runs=tuple(runs))
+    ok = whole(made).verdict is Verdict.PASSED
+    table: Mapping[str, Any] = json.loads(msgspec.json.encode(msgspec.structs.replace(made, ok=ok)))
     return msgspec.convert({**table, "digest": digest(table)}, SmokeReport)
 
 
@@ -81,22 +92,54 @@ def _case(name: str, ok: bool, detail: str) -> Case:
 
 
 def demand(report: SmokeReport) -> None:
-    """Raise SmokeError with every failed case, if there is one, or when nothing ran."""
-    failed = [case for run in report.runs for case in run.cases if case.outcome is Outcome.FAILED]
-    if failed:
-        more = [f"... and {len(failed) - 20} more"] if len(failed) > 20 else []
+    """Raise SmokeError with every failed case, if there is one, or with the reasons when nothing ran."""
+    found = whole(report)
+    if found.verdict is Verdict.FAILED:
+        failed = [f"{case.id}: {case.reason}" for run in report.runs for case in details.failures(run)]
         raise SmokeError(
-            f"{report.wheel}: {len(failed)} of {sum(len(run.cases) for run in report.runs)} cases failed",
-            faults=[*(f"{case.id}: {case.reason}" for case in failed[:20]), *more],
+            f"{report.wheel}: {found.failed} of {sum(found)} cases failed",
+            faults=_first(failed),
             hint="the report has each one's stack; --only ID runs one of them alone",
         )
-    if not report.ok:
-        raise SmokeError(f"{report.wheel}: no case ran", hint="see why in the report, or take away --only")
+    if found.verdict is Verdict.NOTHING:
+        can = "a machine that has what is lacking can try it: --ssh HOST, or 'retread kit'"
+        raise SmokeError(
+            f"{report.wheel}: {Verdict.NOTHING}",
+            faults=_first([f"{details.label(run)}: {details.reasons(run)}" for run in report.runs]),
+            hint=can if report.only == "*" else "name other cases, or take away --only",
+        )
+
+
+def _first(faults: Sequence[str]) -> list[str]:
+    more = [f"... and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+    return [*faults[:_SHOWN], *more]
+
+
+def idle(report: SmokeReport) -> list[Run]:
+    """Return the runs that should have said something of the wheel, and in which nothing ran.
+
+    One outside of what the wheel promises says nothing of the promise, whatever it finds. One without cases could not
+    start, and is passed over where others of the report did.
+    """
+    started = any(run.cases for run in report.runs)
+    runs = [run for run in report.runs if bool(run.cases) is started and not run.surroundings.outside]
+    return [run for run in runs if tally(run.cases).verdict is Verdict.NOTHING]
+
+
+def doubts(report: SmokeReport) -> Iterator[str]:
+    """Yield what in a report speaks against its wheel: a failure, or a run in which nothing ran."""
+    if whole(report).verdict is Verdict.FAILED:
+        yield "tells of a failure"
+    for run in idle(report):
+        yield f"tells of {details.label(run)}: {Verdict.NOTHING}, {details.reasons(run)}"
 
 
 def file_name(report: SmokeReport) -> str:
-    """Return what the report is called beside its wheel: ``WHEEL.smoke-LEVELS[-GPU].json``."""
-    ran = [run for run in report.runs if run.cases]
+    """Return what the report is called beside its wheel: ``WHEEL.smoke-LEVELS[-GPU].json``.
+
+    Levels in which nothing ran are not named, so that such a report never takes the place of one that proves something.
+    """
+    ran = [run for run in report.runs if tally(run.cases).verdict is not Verdict.NOTHING]
     words = [str(level) for level in dict.fromkeys(run.level for run in ran)] or ["none"]
     gpus = [gpu.name for run in ran if run.level == "gpu" for gpu in run.surroundings.gpus]
     words += [

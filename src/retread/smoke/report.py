@@ -118,7 +118,7 @@ class SmokeReport(Record, frozen=True, kw_only=True):
     kit: Sha256
     """Digest of the kit's manifest: wheel, suites and runner by their hashes."""
     ok: bool
-    """Whether something ran and nothing failed."""
+    """What its maker took of the cases: whether one passed and none failed. Readers count the cases (``tally``)."""
     runs: tuple[Run, ...]
     only: str = "*"
     """Which cases were asked for, by a pattern of ids; what is not ``*`` is a part of a test, and no evidence."""

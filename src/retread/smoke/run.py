@@ -16,10 +16,9 @@ from packaging.utils import canonicalize_name
 
 from retread.audit import audit as auditing
 from retread.audit import promise as audit_promise
-from retread.doors import fs
 from retread.doors.machine import Machine, download
 from retread.doors.net import settings
-from retread.doors.store import Kind, digest
+from retread.doors.store import digest
 from retread.environment import host
 from retread.environment import venv as environment
 from retread.errors import HostError, UsageError
@@ -99,20 +98,12 @@ def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scr
 
 def make_kit(machine: Machine, tried: Subject, path: Path) -> None:
     """Write the kit of a wheel to ``path``; the small wheels that it needs come from the store or the index."""
-    trial, recipe = tried.trial, tried.loaded.recipe
-    programs = kit.suites(recipe, tried.loaded.root)
+    trial, loaded = tried.trial, tried.loaded
+    programs = kit.suites(loaded.recipe, loaded.root)
     runtime = tuple(download(machine, one.package, one.file, one.sha256) for one in trial.runtime)
+    parts = kit.Parts(loaded.recipe, tried.target, tried.promise, programs, runtime)
     with machine.console.step(f"pack the kit of {tried.wheel.name}") as step:
-        kit.write(
-            path,
-            tried.wheel,
-            tried.facts,
-            tried.promise,
-            recipe=recipe,
-            target=tried.target,
-            programs=programs,
-            runtime=runtime,
-        )
+        kit.write(path, parts, (tried.wheel, tried.facts))
         step.detail = size(path.stat().st_size)
 
 
@@ -230,21 +221,18 @@ def _environment(machine: Machine, python: str, *requires: str, alone: bool = Fa
     """Return an environment with what is required, made when the store has none."""
     key = digest("trial", python, sys.version, requires, alone)
 
-    def build(into: Path) -> None:
-        cache = machine.store.root / "uv" / key
-        with machine.console.step(f"install {' '.join(requires)}"):
-            environment.gather(
-                requires,
-                python,
-                into,
-                cache=cache,
-                settings=settings.settings(machine.environment),
-                environment=machine.environment,
-                alone=alone,
-            )
-        fs.remove(cache)
+    def install(into: Path, cache: Path) -> None:
+        environment.gather(
+            requires,
+            python,
+            into,
+            cache=cache,
+            settings=settings.settings(machine.environment),
+            environment=machine.environment,
+            alone=alone,
+        )
 
-    return machine.store.make(Kind.ENVIRONMENTS, key, build) / environment.VENV
+    return environment.stored(machine, key, f"install {' '.join(requires)}", install)
 
 
 def _packages(venv: Path) -> Path:

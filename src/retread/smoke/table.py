@@ -1,12 +1,11 @@
-"""How smoke reports look in a terminal, and what the page reads from them too. Pure: records in, text out."""
+"""How smoke reports look in a terminal. Pure: records in, text out."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from retread.smoke.report import Case, Level, Run, SmokeReport
-from retread.smoke.tally import (
+from retread.smoke.details import (
     Error,
     Group,
     Speed,
@@ -14,7 +13,6 @@ from retread.smoke.tally import (
     errors,
     facts,
     failures,
-    fate,
     notes,
     sentence,
     shown,
@@ -22,18 +20,18 @@ from retread.smoke.tally import (
     speeds,
     suites,
     surroundings,
-    tally,
     untouched,
     untouched_words,
-    verdict,
 )
+from retread.smoke.report import Case, Level, Run, SmokeReport
+from retread.smoke.tally import fate, headline, tally
 from retread.text.tables import columns, cut, plain, wrapped
 
 
 def table(report: SmokeReport) -> str:
     """Return a report for a terminal: the verdict, each run with what failed, was skipped and was measured."""
     lines = [
-        f"{report.wheel}: {verdict(report)}",
+        f"{report.wheel}: {headline(report)}",
         f"sha256 {report.sha256}",
         f"recipe {report.recipe}, target {report.target}",
     ]

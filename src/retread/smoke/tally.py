@@ -1,29 +1,27 @@
-"""What reports say when they are counted: ends, reasons, errors, speeds. Every view of a report starts here. Pure."""
+"""How cases ended, counted, and the verdict that follows: whatever shows or judges a run asks here. Pure.
+
+A report's ``ok`` is what its maker took of the same cases. It is written and never asked: one from before there was
+one verdict calls skipped cases alone good. Where the two disagree, the cases decide.
+"""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from enum import StrEnum
+from typing import NamedTuple, Protocol, assert_never
 
 from packaging.version import Version
 
 from retread.records import Record
-from retread.smoke.report import Case, Fault, Level, Outcome, Run, SmokeReport
-
-BLOCKING: Final = "CUDA_LAUNCH_BLOCKING=1"
-_SPEED: Final = "speed/"
-_DTYPE: Final = re.compile(r"b?fp?\d+|[bf]float\d+|float\d+|e[45]m[23](?:fn)?|half|double")
-_ARCHITECTURE: Final = re.compile(r"(?:^|[/_-])sm_?(\d+)(\d[af]?)(?=$|[/_-])")
+from retread.smoke.report import Case, Level, Outcome, Run, SmokeReport
 
 
-class Group(NamedTuple):
-    """Cases of which the same is said."""
+class Verdict(StrEnum):
+    """What became of cases, in the words that every reader sees."""
 
-    text: str
-    size: int
-    example: str
+    PASSED = "passed"
+    FAILED = "FAILED"
+    NOTHING = "nothing ran"
 
 
 class Tally(NamedTuple):
@@ -33,226 +31,28 @@ class Tally(NamedTuple):
     failed: int
     skipped: int
 
-
-class Error(NamedTuple):
-    """How far a case's result is off, as a part of what it may be off."""
-
-    case: str
-    operator: str
-    dtype: str
-    ratio: float | None
-    """Error divided by tolerance; None when that is no finite number."""
+    @property
+    def verdict(self) -> Verdict:
+        """One failure fails them all; without a case that passed nothing ran, as skipped ones prove nothing."""
+        if self.failed:
+            return Verdict.FAILED
+        return Verdict.PASSED if self.passed else Verdict.NOTHING
 
 
-class Speed(NamedTuple):
-    """How long the project's operator and torch's took for the same."""
+class Counted(Protocol):
+    """A record that says how many cases ended how, among other things."""
 
-    case: str
-    shape: str
-    own: float | None
-    """Milliseconds."""
-    torch: float | None
-    """Milliseconds."""
-    ratio: float | None
-    """torch's time divided by the project's: more than 1 is faster than torch."""
-    tflops: float | None
+    @property
+    def passed(self) -> int:
+        """How many passed."""
 
+    @property
+    def failed(self) -> int:
+        """How many failed."""
 
-def verdict(report: SmokeReport) -> str:
-    """Return in a few words what became of all cases."""
-    found = tally(case for run in report.runs for case in run.cases)
-    if found.failed:
-        return f"SMOKE TESTS FAILED ({found.failed} of {sum(found)} cases)"
-    if not report.ok:
-        return "NOT PROVEN (nothing ran)" if not found.passed else "NOT PROVEN"
-    return f"smoke tests passed ({found.passed} passed, {found.skipped} skipped)"
-
-
-def fate(run: Run) -> str:
-    """Return ``passed``, ``FAILED``, or what kept a run from being either."""
-    if run.unable:
-        return "unable"
-    found = tally(run.cases)
-    if found.failed:
-        return "FAILED"
-    return "passed" if found.passed else "nothing ran"
-
-
-def tally(cases: Iterable[Case]) -> Tally:
-    """Count how cases ended."""
-    ends = [case.outcome for case in cases]
-    return Tally(*(ends.count(one) for one in (Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED)))
-
-
-def suites(run: Run) -> dict[str, list[Case]]:
-    """Return the cases of each suite, in the order in which they ran."""
-    found: dict[str, list[Case]] = {}
-    for case in run.cases:
-        found.setdefault(case.suite, []).append(case)
-    return found
-
-
-def surroundings(run: Run) -> list[str]:
-    """Return under what a run ran, from the GPU to the Python, each as a few words."""
-    around = run.surroundings
-    words = [f"{gpu.name} ({gpu.capability})" for gpu in around.gpus] or ["no GPU"]
-    if around.driver:
-        words.append(
-            f"driver {around.driver}" + (f" (CUDA {around.driver_cuda})" if around.driver_cuda else "")
-        )
-    built = f"CUDA {around.torch_cuda}" if around.torch_cuda else "without CUDA"
-    words.append(f"torch {around.torch} ({built})" if around.torch else "no torch")
-    words.append(f"Triton {around.triton}" if around.triton else "no Triton")
-    return [*words, f"Python {around.python}"]
-
-
-def skipped(run: Run) -> list[Group]:
-    """Return the reasons for which cases were skipped, the most frequent first."""
-    return _grouped(
-        (case.reason or "no reason given", case.id) for case in run.cases if case.outcome is Outcome.SKIPPED
-    )
-
-
-def notes(run: Run) -> list[Group]:
-    """Return what a reader should know of cases that did not fail."""
-    return _grouped(
-        (case.note, case.id) for case in run.cases if case.note and case.outcome is not Outcome.FAILED
-    )
-
-
-def failures(run: Run) -> list[Case]:
-    """Return the cases that failed."""
-    return [case for case in run.cases if case.outcome is Outcome.FAILED]
-
-
-def told(fault: Fault) -> str:
-    """Return a fault in one line: kind, message, place and kernel, as far as they are known."""
-    first = next(iter(fault.message.strip().splitlines()), "")
-    words = first if first.startswith(fault.type) else ": ".join(filter(None, (fault.type, first)))
-    words += f", in {fault.where}" if fault.where else ""
-    return words + (f", kernel {fault.kernel}" if fault.kernel else "")
-
-
-def facts(case: Case, level: Level) -> dict[str, str]:
-    """Return what is known of a failure, by the names that a reader sees."""
-    fault = case.fault
-    found = {
-        "reason": case.reason or (told(fault) if fault else "no reason given"),
-        "where": fault.where if fault else "",
-        "kernel": fault.kernel if fault else "",
-        "note": case.note,
-        f"with {BLOCKING}": told(case.again) if case.again else "",
-    }
-    if level is Level.GPU and not case.again:
-        found[f"with {BLOCKING}"] = "passed, or was not run again"
-    return {name: words for name, words in found.items() if words}
-
-
-def errors(run: Run) -> list[Error]:
-    """Return the measured errors of a run, of every case that says an error and a tolerance."""
-    found = []
-    for case in run.cases:
-        if {"error", "tolerance"} <= case.numbers.keys():
-            error, tolerance = number(case.numbers["error"]), number(case.numbers["tolerance"])
-            ratio = _part(error, tolerance)
-            found.append(Error(case.id, _operator(case), _dtype(case), ratio))
-    return found
-
-
-def speeds(run: Run) -> list[Speed]:
-    """Return the measured times of a run, of the cases whose ids begin with ``speed/``."""
-    cases = [case for case in run.cases if case.id.startswith(_SPEED) and case.id != f"{_SPEED}verdict"]
-    found = [_speed(case) for case in cases]
-    return [one for one in found if (one.own, one.torch, one.ratio, one.tflops) != (None,) * 4]
-
-
-def sentence(run: Run) -> str:
-    """Return what the suite concludes of all the times; empty when it does not."""
-    said = [case.numbers.get("sentence") for case in run.cases if case.id == f"{_SPEED}verdict"]
-    return next((one for one in said if isinstance(one, str)), "")
-
-
-def untouched(report: SmokeReport) -> list[str]:
-    """Return the libraries that no case of any run called into; runs that could not start do not count."""
-    runs = [run for run in report.runs if not run.unable] or report.runs
-    first = runs[0].untouched if runs else ()
-    return [name for name in first if all(name in run.untouched for run in runs)]
-
-
-def untouched_words(report: SmokeReport) -> str:
-    """Return in one sentence which libraries nothing is known of."""
-    if not any(run.cases for run in report.runs):
-        return "no case ran: nothing is known of any library"
-    names = ", ".join(untouched(report))
-    return f"no case called into: {names}" if names else "no library of the wheel was left out"
-
-
-def number(value: object) -> float | None:
-    """Return a finite number; None for anything else that a suite may have put there."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
-
-
-def shown(value: float | str | None) -> str:
-    """Return a number as a suite gave it, with three significant digits; ``-`` for none."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _speed(case: Case) -> Speed:
-    times = {key: number(value) for key, value in case.numbers.items() if f"_{key}".endswith("_ms")}
-    torch = times.pop("torch_ms", None)
-    own = next(iter(times.values()), None)
-    ratio = torch / own if torch and own else number(case.numbers.get("ratio"))
-    shape = str(case.numbers.get("shape") or case.id.removeprefix(_SPEED))
-    rates = [number(value) for key, value in case.numbers.items() if f"_{key}".endswith("_tflops")]
-    return Speed(case.id, shape, own, torch, ratio, next(iter(rates), None))
-
-
-def _part(error: float | None, tolerance: float | None) -> float | None:
-    """Return an error as a part of its tolerance; none of nothing is nothing."""
-    if error is None or tolerance is None or tolerance < 0:
-        return None
-    return abs(error) / tolerance if tolerance else (0.0 if error == 0 else None)
-
-
-def _operator(case: Case) -> str:
-    """Return what a case names as its operator; without that, the first two parts of its id."""
-    named = case.numbers.get("operator")
-    return named if isinstance(named, str) and named else "/".join(case.id.split("/")[:2])
-
-
-def _dtype(case: Case) -> str:
-    named = case.numbers.get("dtype")
-    if isinstance(named, str) and named:
-        return named.removeprefix("torch.")
-    return next((word for word in re.split(r"[/_.-]", case.id) if _DTYPE.fullmatch(word)), "other")
-
-
-def _grouped(pairs: Iterable[tuple[str, str]]) -> list[Group]:
-    found: dict[str, list[str]] = {}
-    for text, case in pairs:
-        found.setdefault(text, []).append(case)
-    groups = [Group(text, len(cases), cases[0]) for text, cases in found.items()]
-    return sorted(groups, key=lambda one: -one.size)
-
-
-def architectures(run: Run) -> list[str]:
-    """Return for which architectures cases passed, by their ids (``sm_100``) or their number ``architecture``."""
-    found = set()
-    for case in run.cases:
-        if case.outcome is Outcome.PASSED:
-            found |= {f"{major}.{minor}" for major, minor in _ARCHITECTURE.findall(case.id)}
-            named = case.numbers.get("architecture")
-            found |= {named} if isinstance(named, str) else set()
-    return sorted(found, key=lambda one: (len(one.partition(".")[0]), one))
+    @property
+    def skipped(self) -> int:
+        """How many were skipped."""
 
 
 class Tried(Record, frozen=True, kw_only=True):
@@ -267,28 +67,62 @@ class Tried(Record, frozen=True, kw_only=True):
     skipped: int
 
 
-def tritons(runs: list[Run]) -> tuple[str, ...]:
-    """Return the versions of Triton under which the jit level passed, the oldest first."""
-    found = {run.surroundings.triton for run in runs if run.level is Level.JIT and _passed(run)}
-    return tuple(sorted(found - {""}, key=Version))
+def tally(cases: Iterable[Case]) -> Tally:
+    """Count how cases ended."""
+    ends = [case.outcome for case in cases]
+    return Tally(*(ends.count(one) for one in (Outcome.PASSED, Outcome.FAILED, Outcome.SKIPPED)))
+
+
+def whole(report: SmokeReport) -> Tally:
+    """Count how all cases of a report ended."""
+    return tally(case for run in report.runs for case in run.cases)
+
+
+def counts(found: Counted) -> Tally:
+    """Return what a record says of how many cases ended how."""
+    return Tally(found.passed, found.failed, found.skipped)
+
+
+def headline(report: SmokeReport) -> str:
+    """Return in a few words what became of all cases."""
+    found = whole(report)
+    match found.verdict:
+        case Verdict.PASSED:
+            return f"smoke tests passed ({found.passed} passed, {found.skipped} skipped)"
+        case Verdict.FAILED:
+            return f"SMOKE TESTS FAILED ({found.failed} of {sum(found)} cases)"
+        case Verdict.NOTHING:
+            return f"NOT PROVEN ({Verdict.NOTHING})"
+        case other:
+            assert_never(other)
+
+
+def fate(run: Run) -> str:
+    """Return the verdict of a run; ``unable`` for one that could not start."""
+    return "unable" if run.unable else tally(run.cases).verdict
+
+
+def where(level: str, triton: str, gpus: Iterable[tuple[str, str]]) -> str:
+    """Return where a level ran: GPUs by name and capability, the jit level's Triton, nothing for static."""
+    if level == Level.GPU:
+        return ", ".join(f"{name}, {capability}" for name, capability in gpus)
+    return f"Triton {triton}" if level == Level.JIT and triton else ""
+
+
+def place(run: Run) -> str:
+    """Return where a run ran, as ``where`` words it."""
+    around = run.surroundings
+    return where(run.level, around.triton, ((gpu.name, gpu.capability) for gpu in around.gpus))
 
 
 def tried(run: Run) -> Tried:
     """Return what a run found, in short."""
-    around = run.surroundings
-    gpus = ", ".join(f"{gpu.name}, {gpu.capability}" for gpu in around.gpus)
-    where = {Level.STATIC: "", Level.JIT: f"Triton {around.triton}", Level.GPU: gpus}[run.level]
-    counts = {one: sum(case.outcome is one for case in run.cases) for one in Outcome}
-    return Tried(
-        level=run.level,
-        where=where,
-        torch=around.torch,
-        passed=counts[Outcome.PASSED],
-        failed=counts[Outcome.FAILED],
-        skipped=counts[Outcome.SKIPPED],
-    )
+    found = tally(run.cases)
+    return Tried(level=run.level, where=place(run), torch=run.surroundings.torch, **found._asdict())
 
 
-def _passed(run: Run) -> bool:
-    outcomes = {case.outcome for case in run.cases}
-    return Outcome.PASSED in outcomes and Outcome.FAILED not in outcomes
+def tritons(runs: Iterable[Run]) -> tuple[str, ...]:
+    """Return the versions of Triton under which the jit level passed, the oldest first."""
+    passed = [run for run in runs if tally(run.cases).verdict is Verdict.PASSED]
+    found = {run.surroundings.triton for run in passed if run.level is Level.JIT}
+    return tuple(sorted(found - {""}, key=Version))

@@ -11,7 +11,7 @@ from typing import Final
 from markupsafe import Markup
 
 from retread.text import markup
-from retread.upstream import table
+from retread.upstream import outlook
 from retread.upstream.outlook import JitState, Outlook, RecipeOutlook, Task
 
 _LONGEST: Final = 200
@@ -54,5 +54,5 @@ def _stand(one: RecipeOutlook) -> Markup:
         more = len(one.need.kept_by) - 1
         found.append(f"kept by {code(one.need.kept_by[0])}" + (f" and {more} more" if more else ""))
     if one.jit and one.jit.state is not JitState.FAILED:
-        found.append(f"jit {code(table.jit_words(one.jit))}")
+        found.append(f"jit {code(outlook.jit_words(one.jit))}")
     return Markup("; ".join(found) or "nothing is known of it")

@@ -26,8 +26,8 @@ from retread.recipe.model import Recipe, Target
 from retread.recipe.plan import Lane
 from retread.recipe.series import ChangeKind, Patch
 from retread.records import Record, Sha256
-from retread.smoke import tally
-from retread.smoke.report import Outcome, SmokeReport
+from retread.smoke import details, tally
+from retread.smoke.report import SmokeReport
 from retread.source.records import Applied, Verdict
 from retread.wheel.facts import WheelFacts
 
@@ -68,8 +68,16 @@ class JitState(StrEnum):
 
     PASSED = "passed"
     FAILED = "failed"
+    NOTHING = tally.Verdict.NOTHING.value
     UNFIT = "not made for it"
     UNTRIED = "not tried"
+
+
+_STATES: Final = {
+    tally.Verdict.PASSED: JitState.PASSED,
+    tally.Verdict.FAILED: JitState.FAILED,
+    tally.Verdict.NOTHING: JitState.NOTHING,
+}
 
 
 class Jit(Record, frozen=True, kw_only=True):
@@ -77,7 +85,7 @@ class Jit(Record, frozen=True, kw_only=True):
 
     state: JitState
     why: str = ""
-    """Why it was not tried."""
+    """Why it was not tried, or why nothing ran."""
     torch: str = ""
     triton: str = ""
     target: str = ""
@@ -261,25 +269,36 @@ def retried(recipe: Recipe, name: str, *, torch: str, triton: str) -> Recipe:
 
 def jit(report: SmokeReport, *, torch: str, triton: str) -> Jit:
     """Return what a smoke report says of the jit level."""
-    cases = [case for run in report.runs for case in run.cases]
-    ends = [case.outcome for case in cases]
-    failed = [f"{case.id}: {case.reason}" for case in cases if case.outcome is Outcome.FAILED]
-    skipped = [group for run in report.runs for group in tally.skipped(run)]
-    ran = JitState.PASSED if report.ok else JitState.UNTRIED
+    found = tally.whole(report)
+    failed = [f"{case.id}: {case.reason}" for run in report.runs for case in details.failures(run)]
+    skipped = [group for run in report.runs for group in details.skipped(run)]
+    idle = [] if any(found) else [details.reasons(run) for run in report.runs]
     return Jit(
-        state=JitState.FAILED if failed else ran,
-        why="" if failed or report.ok else "no case ran",
+        state=_STATES[found.verdict],
+        why="; ".join(idle),
         torch=torch,
         triton=triton,
         target=report.target,
         wheel=report.wheel,
         sha256=report.sha256,
-        passed=ends.count(Outcome.PASSED),
-        skipped=ends.count(Outcome.SKIPPED),
-        failed=len(failed),
+        **found._asdict(),
         failures=tuple(failed[:_SHOWN]),
         skips=tuple(f"{one.size} skipped: {one.text}" for one in skipped[:_SHOWN]),
     )
+
+
+def jit_words(jit: Jit) -> str:
+    """Return in a few words what became of the jit level."""
+    under = f"torch {jit.torch}, Triton {jit.triton}"
+    match jit.state:
+        case JitState.PASSED:
+            return f"{under}: {jit.passed} passed, {jit.skipped} skipped"
+        case JitState.FAILED:
+            return f"{under}: {jit.failed} FAILED, {jit.passed} passed, {jit.skipped} skipped"
+        case JitState.NOTHING:
+            return f"{under}: {jit.state}, {jit.why or f'{jit.skipped} skipped'}"
+        case JitState.UNFIT | JitState.UNTRIED:
+            return f"{jit.state}: {jit.why}"
 
 
 # What is to be done.
@@ -367,7 +386,7 @@ def _series_tasks(upstream: Upstream) -> Iterator[Task]:
 
 
 def _mending(jit: Jit) -> Task:
-    why = f"{jit.failed} of {jit.failed + jit.passed + jit.skipped} cases fail"
+    why = f"{jit.failed} of {sum(tally.counts(jit))} cases fail"
     subject = f"torch {jit.torch}, Triton {jit.triton}"
     return Task(action=Action.MEND, subject=subject, why=why, detail=jit.failures[0])
 

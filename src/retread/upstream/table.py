@@ -8,6 +8,7 @@ from typing import Final
 
 from retread.source.records import Applied, Verdict
 from retread.text.tables import columns, plain, wrapped
+from retread.upstream import outlook
 from retread.upstream.outlook import Jit, JitState, Need, Outlook, RecipeOutlook, Task, Upstream
 
 _INDENT: Final = 8 * " "
@@ -73,7 +74,7 @@ def _details(one: RecipeOutlook) -> Iterator[str]:
         reasons = "; ".join(one.need.kept_by) or f"nothing: {one.need.wheel} does all that it does"
         yield from _said("kept by", reasons)
     if one.jit:
-        yield from _said("jit", jit_words(one.jit))
+        yield from _said("jit", outlook.jit_words(one.jit))
         for text in one.jit.failures:
             yield from wrapped(f"FAILED {text}", _INDENT, _INDENT + "  ")
         for text in one.jit.skips:
@@ -98,18 +99,6 @@ def _detail(one: Applied, found: Upstream) -> str:
     fixed = "its header says that upstream fixed it"
     why = fixed if one.verdict is Verdict.CONFLICT else "nothing is left to patch"
     return f"{one.detail}; {why}"
-
-
-def jit_words(jit: Jit) -> str:
-    """Return in a few words what became of the jit level."""
-    under = f"torch {jit.torch}, Triton {jit.triton}"
-    match jit.state:
-        case JitState.PASSED:
-            return f"{under}: {jit.passed} passed, {jit.skipped} skipped"
-        case JitState.FAILED:
-            return f"{under}: {jit.failed} FAILED, {jit.passed} passed, {jit.skipped} skipped"
-        case JitState.UNFIT | JitState.UNTRIED:
-            return f"{jit.state}: {jit.why}"
 
 
 def _said(name: str, words: str) -> list[str]:

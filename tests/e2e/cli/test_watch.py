@@ -450,6 +450,19 @@ def test_kernels_that_fail_under_the_newest_are_told(tried: Project) -> None:
     assert "FAILED demo/compiles/sm_100: AssertionError: no `kernel`" in shown
 
 
+def test_kernels_that_were_all_skipped_have_not_passed(tried: Project) -> None:
+    skips = SUITE.replace("    import torch, triton\n", '    raise harness.Skip("no block pointers")\n')
+    (tried.root / "smoke" / "demo.py").write_text(skips)
+    row = with_jit(tried)
+    assert (row["jit"]["state"], row["jit"]["passed"], row["jit"]["skipped"]) == ("nothing ran", 0, 1)
+    assert row["tasks"] == []
+    said = "torch 2.10.0, Triton 3.7.0: nothing ran, 1 skipped"
+    assert f"jit `{said}`" in (tried.root / "issue.md").read_text()
+    shown = tried.run("watch").out
+    assert re.search(r"tiny-1\.0 .* nothing ran\n", shown)
+    assert f"    jit: {said}\n        1 skipped: no block pointers\n" in shown
+
+
 def test_a_target_that_is_not_made_for_the_newest_torch_is_not_built(tried: Project) -> None:
     tried.edit_recipe('torch = ">=2.8"', 'torch = ">=2.8,<2.10"')
     jit = with_jit(tried)["jit"]

@@ -20,8 +20,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from msgspec import structs
+from msgspec.structs import replace
 
-from reports import case, failed, on_gpu, report, run, surroundings
+from reports import case, failed, on_gpu, report, run, skipped, surroundings
 from retread.cli import main
 from retread.evidence import signing
 from retread.index import actions
@@ -353,6 +354,26 @@ def test_a_policy_that_proves_nothing_is_refused(desk: Desk, keys: Keys) -> None
     (desk.folder / "none.toml").write_text("[builder")
     assert "none.toml is not TOML" in desk.refused(19, *line, "none.toml")
     assert "there is no file gone.toml" in desk.refused(2, *line, "gone.toml")
+
+
+def test_a_run_in_which_nothing_ran_is_neither_signed_nor_let_in(desk: Desk) -> None:
+    wheel = desk.prove(desk.wheel())
+    idle = run(skipped("demo/one", "no f32"), skipped("demo/two", "no f32"), surroundings=on_gpu())
+    desk.tried(wheel, ran("static"), idle, name="static-gpu")
+    told = desk.refused(17, "attest", wheel, "--builder", "keys/builder.key", "--tester", "keys/tester.key")
+    assert told.endswith(
+        f"retread: evidence: {WHEEL}: there is no gpu run to sign: nothing ran, 2 skipped: no f32\n"
+        f"  next: run 'retread smoke {WHEEL} --level gpu' where it can run\n"
+    )
+    told = desk.refused(19, "publish", wheel, "--index", "index", "--policy", "policy.toml")
+    assert (
+        f"{WHEEL}.smoke-static-gpu.json tells of gpu (NVIDIA H200, 9.0): nothing ran, 2 skipped: no f32"
+        in told
+    )
+    outside = replace(idle, surroundings=on_gpu(outside="torch 2.5 is below 2.8"))
+    desk.tried(wheel, ran("static"), outside, name="static-gpu")
+    desk.attest(wheel)
+    desk.publish(wheel)
 
 
 def test_a_failed_test_and_an_altered_envelope_refuse_the_wheel(desk: Desk) -> None:

@@ -136,11 +136,8 @@ class Bench:
         facts, _ = contents.examine(self.folder / wheel, self.folder / "read")
         promise = audit_promise.promise(found, found.targets["cu128"], facts.version)
         programs = kit.suites(found, self.folder / "work")
-        said: dict[str, Any] = {"recipe": found, "target": "cu128", "programs": programs, "runtime": ()}
-        if blank:
-            kit.write_blank(self.folder / out, promise, **said)
-        else:
-            kit.write(self.folder / out, self.folder / wheel, facts, promise, **said)
+        parts = kit.Parts(found, "cu128", promise, programs, runtime=())
+        kit.write(self.folder / out, parts, None if blank else (self.folder / wheel, facts))
         return self.folder / out
 
     def start(self, path: Path, *options: str, before: tuple[str, ...] = (), **environment: str) -> Any:
@@ -289,6 +286,16 @@ def test_only_one_case_and_only_one_level(bench: Bench) -> None:
     assert ran.report is not None
     assert not ran.report.ok
     assert [one.cases for one in ran.report.runs] == [()]
+
+
+def test_skipped_cases_alone_are_no_pass(bench: Bench) -> None:
+    skips = SUITE.replace("    return numbers", '    raise harness.Skip("no kernel")')
+    bench.torch(faketorch.files(), faketorch.triton())
+    ran = bench.run(bench.make(skips), "--level", "jit")
+    assert ran.code == 16
+    assert re.search(r"jit: demo: 1 skipped .*\nnothing ran\n$", ran.err)
+    assert ran.report is not None
+    assert not ran.report.ok
 
 
 def test_levels_run_in_their_order(bench: Bench) -> None:

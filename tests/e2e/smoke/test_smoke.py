@@ -90,6 +90,13 @@ for number in range(400):
         return {"x": 400 * "x"}
 """
 MAIN = '\nif __name__ == "__main__":\n    harness.main()\n'
+IDLE = """
+import harness
+
+@harness.case("demo/compiles/sm_100", level="jit")
+def _():
+    raise harness.Skip("this Triton has no block pointers")
+"""
 DEEP = "tinycuda/extra/deep.py"
 REPORT = f"{BUILT}.smoke-static-jit.json"
 
@@ -173,7 +180,9 @@ def test_only_some_cases_are_no_evidence(tried: Project) -> None:
     assert beside(tried) == []
     result = smoke(tried, "--only", "nothing", "--level", "static")
     assert result.code == 16
-    assert f"retread: smoke: {BUILT}: no case ran\n  next: see why in the report" in result.err
+    assert result.err.endswith(
+        f"retread: smoke: {BUILT}: nothing ran\n  - static: no case\n  next: name other cases, or take away --only\n"
+    )
 
 
 def test_a_report_longer_than_a_pipe_comes_whole(tried: Project) -> None:
@@ -200,6 +209,33 @@ def test_a_case_that_fails_is_listed_and_its_report_is_kept(tried: Project) -> N
     )
     assert "FAILED demo/wrong" in result.out
     assert not report.ok
+
+
+def test_skipped_cases_alone_are_nothing_that_ran_wherever_one_looks(tried: Project) -> None:
+    assert smoke(tried, "--level", "jit").code == 0
+    (tried.root / "smoke" / "demo.py").write_text(IDLE + MAIN)
+    result = smoke(tried, "--level", "jit", "--junit", "r.xml", "--html", "r.html")
+    assert result.code == 16
+    assert result.err.endswith(
+        f"    nothing ran\nevidence: dist/{BUILT}.smoke-none.json\nretread: smoke: {BUILT}: nothing ran\n"
+        "  - jit (Triton 3.5.1): 1 skipped: this Triton has no block pointers\n"
+        "  next: a machine that has what is lacking can try it: --ssh HOST, or 'retread kit'\n"
+    )
+    assert result.out.startswith(f"{BUILT}: NOT PROVEN (nothing ran)\n")
+    assert result.out.endswith("nothing ran: nothing is known of any library\n")
+    assert '<p class="verdict warn">NOT PROVEN (nothing ran)</p>' in (tried.root / "r.html").read_text()
+    assert '<property name="result" value="nothing ran" />' in (tried.root / "r.xml").read_text()
+    assert beside(tried) == [f"{BUILT}.smoke-jit.json", f"{BUILT}.smoke-none.json"]  # what passed stays
+    assert not read(tried.root / "dist" / f"{BUILT}.smoke-none.json").ok
+    shown = tried.run("evidence", f"dist/{BUILT}")
+    assert shown.code == 0
+    assert re.findall(r"^ +jit +(passed|nothing ran) ", shown.out, re.MULTILINE) == ["passed", "nothing ran"]
+    mixed = smoke(tried)
+    assert mixed.code == 0
+    assert f"evidence: dist/{BUILT}.smoke-static.json\n" in mixed.err
+    assert re.search(
+        r"^ +static +passed .*\n +jit +nothing ran ", tried.run("evidence", f"dist/{BUILT}").out, re.MULTILINE
+    )
 
 
 def test_a_suite_that_cannot_start_fails_the_test(tried: Project) -> None:
@@ -579,6 +615,31 @@ def test_a_report_that_is_not_what_it_says_is_refused(tried: Project, report: Pa
         assert (result.code, result.out) == (17, ""), words
         assert f"retread: evidence: {words}" in result.err
     assert beside(tried) == []
+
+
+def test_a_report_from_before_is_judged_by_its_cases_and_not_by_what_it_says_of_them(
+    tried: Project, report: Path
+) -> None:
+    table = json.loads(report.read_text())
+    for case in table["runs"][0]["cases"]:
+        case.update(outcome="skipped", reason="no f32")
+    table["ok"] = True  # as a kit from before says of skipped cases alone
+    report.write_text(json.dumps({**table, "digest": digest(table)}))
+    result = tried.run("smoke", "--attach", str(report))
+    assert result.code == 0, result.err
+    assert result.out.startswith(f"{BUILT}: NOT PROVEN (nothing ran)\n")
+    assert re.search(r"^ +static +nothing ran ", tried.run("evidence", f"dist/{BUILT}").out, re.MULTILINE)
+
+
+def test_a_report_from_before_a_field_of_today_is_evidence_as_it_is(tried: Project, report: Path) -> None:
+    table = json.loads(report.read_text())
+    del table["only"]
+    report.write_text(json.dumps({**table, "digest": digest(table)}))
+    result = tried.run("smoke", "--attach", str(report), "--json", "r.json")
+    assert result.code == 0, result.err
+    kept = tried.root / "dist" / f"{BUILT}.smoke-static.json"
+    assert kept.read_bytes() == (tried.root / "r.json").read_bytes() == report.read_bytes()
+    assert re.search(r"^ +static +passed ", tried.run("evidence", f"dist/{BUILT}").out, re.MULTILINE)
 
 
 def test_a_report_whose_wheel_is_not_there(tried: Project, report: Path) -> None:

@@ -259,6 +259,16 @@ def test_a_failed_test_refuses_though_another_run_passed() -> None:
     )
 
 
+def test_a_result_of_skipped_cases_alone_is_called_what_it_is() -> None:
+    said = json.loads(statements.test_result(report(jit()), jit(), tester="lab"))
+    said["predicate"]["result"] = "FAILED"  # as statements from before have it, whose failures are none
+    said["predicate"]["configuration"][0]["annotations"].update(passed=0, skipped=3)
+    idle = signing.sign(json.dumps(said).encode(), statements.PAYLOAD_TYPE, LAB)
+    (fault,) = lacking({**FULL, "again": idle})
+    assert fault == f"jit (Triton 3.5.1): nothing ran, 3 skipped: where it can run, {command('jit')}"
+    assert len(lacking({**FULL, "jit": idle})) == 2
+
+
 def test_a_result_outside_of_the_promise_neither_proves_nor_refuses() -> None:
     (fault,) = lacking({**FULL, "jit": found(jit(outside=OUTSIDE))})
     assert fault.startswith("no jit test result under Triton 3.5.1: ")

@@ -182,17 +182,26 @@ def test_a_level_without_gpu_tells_none_though_the_machine_has_one() -> None:
     assert (found.capability, found.gpu) == ("", "")
 
 
-def test_skipped_cases_alone_prove_nothing() -> None:
-    idle = report(run(skipped("x/y", "no reason"), level=Level.JIT))
-    found = statements.parse(statements.test_result(idle, idle.runs[0], tester="lab"), name="t")
-    assert (found.ok, found.passed, found.failed, found.skipped) == (False, 0, 0, 1)
+def test_nothing_is_signed_of_skipped_cases_alone() -> None:
+    idle = report(run(skipped("x/y", "no f32"), level=Level.JIT))
+    with pytest.raises(EvidenceError, match="there is no jit run to sign: nothing ran, 1 skipped: no f32"):
+        statements.test_result(idle, idle.runs[0], tester="lab")
+
+
+def test_a_statement_of_skipped_cases_from_before_can_be_read_and_proves_nothing() -> None:
+    def idle(table: dict[str, Any]) -> None:
+        table["predicate"]["result"] = "FAILED"
+        _found(table).update(passed=0, failed=0, skipped=3)
+
+    found = statements.parse(altered(result_of(JIT), idle), name="t")
+    assert (found.ok, found.passed, found.failed, found.skipped) == (False, 0, 0, 3)
 
 
 def test_a_run_that_did_not_run_or_is_of_another_report_is_not_stated() -> None:
     idle = report(run(unable="there is no GPU"))
-    with pytest.raises(EvidenceError, match="there is no gpu run to sign: there is no GPU"):
+    with pytest.raises(EvidenceError, match="there is no gpu run to sign: nothing ran, there is no GPU"):
         statements.test_result(idle, idle.runs[0], tester="lab")
-    with pytest.raises(EvidenceError, match="there is no jit run to sign"):
+    with pytest.raises(EvidenceError, match="there is no jit run to sign: it is of another report"):
         statements.test_result(idle, JIT, tester="lab")
 
 

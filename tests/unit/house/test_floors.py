@@ -8,7 +8,7 @@ import graphlib
 import pytest
 
 import house
-from house import APART, ORDER, PURE, SOURCE, TOP, is_in, modules, package
+from house import APART, ORDER, PURE, SOURCE, TOP, VIEWS, is_in, modules, package
 
 OUTSIDE = {
     "os", "sys", "io", "subprocess", "socket", "shutil", "tempfile", "fcntl", "signal", "time", "random", "logging",
@@ -45,6 +45,8 @@ def _order(module: str, below: str) -> list[str]:
     apart = next((name for name in APART if is_in(module, (name,))), None)
     if apart and not is_in(below, (apart, *APART[apart])):
         return [f"{module} runs where there is no {below}"]
+    if below in VIEWS and package(module) != "cli":
+        return [f"{module} imports {below}, whose looks are the command line's to choose"]
     if module in TOP or package(module) == package(below):
         return []
     if ORDER.index(package(below)) > ORDER.index(package(module)):
@@ -55,7 +57,7 @@ def _order(module: str, below: str) -> list[str]:
 def test_every_folder_has_its_place_and_every_place_a_folder() -> None:
     folders = {path.parent.name for path in SOURCE.glob("*/__init__.py")}
     assert folders == set(ORDER) - {"ground"}
-    assert [name for name in (*PURE, *TOP, *APART) if name not in modules()] == []
+    assert [name for name in (*PURE, *TOP, *APART, *VIEWS) if name not in modules()] == []
 
 
 def test_imports_come_from_packages_before() -> None:
@@ -90,6 +92,11 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         ("cli.show", "from urllib.parse import urlsplit", []),
         ("cli.show", "if TYPE_CHECKING:\n    pass\nelse:\n    import os", ["cli.show is pure, but imports os"]),
         ("doors.fs", "import os", []),
+        ("cli.smoke", "from retread.smoke import table", []),
+        ("upstream.outlook", "from retread.smoke import table",
+         ["upstream.outlook imports smoke.table, whose looks are the command line's to choose"]),
+        ("smoke.page", "from retread.smoke.junit import legal",
+         ["smoke.page imports smoke.junit, whose looks are the command line's to choose"]),
     ],
 )  # fmt: skip
 def test_the_rule_itself_finds_what_it_should(module: str, code: str, told: list[str]) -> None:

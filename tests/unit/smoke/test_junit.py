@@ -10,7 +10,7 @@ from msgspec.structs import replace
 import reports
 from reports import case, failed, report, run, sample, skipped
 from retread.smoke import junit
-from retread.smoke.report import SmokeReport
+from retread.smoke.report import Run, SmokeReport
 from retread.text import markup
 
 
@@ -84,6 +84,15 @@ def test_a_report_without_runs_is_valid() -> None:
     assert (root.get("tests"), list(root)) == ("0", [])
 
 
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [(run(case("a/b")), "passed"), (run(skipped("a/b", "no")), "nothing ran"), (run(unable="no"), "unable")],
+)
+def test_a_run_says_its_result(found: Run, words: str) -> None:
+    said = parsed(report(found, ok=True)).findall("testsuite/properties/property")
+    assert [each.get("value") for each in said if each.get("name") == "result"] == [words]
+
+
 def test_skipped_cases_say_why() -> None:
     assert one(parsed(report(run(skipped("a/b", "no f32")))), ".//skipped").get("message") == "no f32"
 
@@ -93,7 +102,8 @@ def test_properties_say_of_what_and_under_what() -> None:
     found = {one.get("name"): one.get("value") for one in suite.findall("properties/property")}
     assert found == {
         "wheel": "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl", "sha256": 64 * "a",
-        "recipe": "demo-1.2", "target": "cu128", "kit": 64 * "b", "level": "gpu", "gpu": "NVIDIA H200 (9.0)",
+        "recipe": "demo-1.2", "target": "cu128", "kit": 64 * "b",
+        "level": "gpu", "result": "FAILED", "gpu": "NVIDIA H200 (9.0)",
         "driver": "580.95.05", "driver_cuda": "13.0", "torch": "2.9.1", "torch_cuda": "12.8", "triton": "3.5.1",
         "python": "3.12.7", "platform": "linux-x86_64", "package numpy": "2.3.4", "package torch": "2.9.1",
     }  # fmt: skip

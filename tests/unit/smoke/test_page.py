@@ -120,13 +120,14 @@ def test_a_failure_of_which_nothing_is_known() -> None:
     [
         (report(), "There was no run."),
         (report(run(unable="there is <no> GPU")), "Could not run here: there is <no> GPU"),
+        (report(run(skipped("a/b", "no <f32>")), ok=True), "1 no <f32> a/b"),
     ],
 )
 def test_a_report_without_cases_claims_nothing(given: SmokeReport, words: str) -> None:
     found = Page(page(given))
     assert words in found.text
     assert "NOT PROVEN (nothing ran)" in found.text
-    assert {"class": "verdict bad"} in found.tags("p")
+    assert {"class": "verdict warn"} in found.tags("p")
     assert found.tags("svg") == []
 
 

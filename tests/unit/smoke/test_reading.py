@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
+from msgspec.structs import replace
 
 import reports as samples
 from reports import case, failed, on_gpu, run, skipped, surroundings
@@ -17,7 +19,7 @@ from retread.canonical import digest
 from retread.errors import EvidenceError, SmokeError
 from retread.records import Sha256
 from retread.smoke import reading
-from retread.smoke.report import Gpu, Level, Outcome, Run
+from retread.smoke.report import Case, Gpu, Level, Outcome, Run, SmokeReport, Surroundings
 
 SAMPLE = reading.sealed(samples.sample(), samples.sample().runs)
 WRITTEN = reading.write(SAMPLE)
@@ -53,6 +55,28 @@ def test_a_report_is_read_as_it_was_written() -> None:
 def test_a_table_that_python_wrote_bears_the_same_digest() -> None:
     table = json.loads(WRITTEN)
     assert digest(table) == table["digest"] == SAMPLE.digest
+
+
+def without(value: Any, name: str) -> Any:
+    """Return a table without the fields of a name, at every depth."""
+    if isinstance(value, dict):
+        return {key: without(one, name) for key, one in value.items() if key != name}
+    return [without(one, name) for one in value] if isinstance(value, list) else value
+
+
+RECORDS = (SmokeReport, Run, Surroundings, Case)
+LATER = [field.name for record in RECORDS for field in structs.fields(record) if not field.required]
+"""What a report may lack: what has a default, as everything has that is added to a report."""
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_report_from_before_a_field_was_added_can_be_read(name: str) -> None:
+    table = without(json.loads(WRITTEN), name)
+    assert json.dumps(table) != json.dumps(json.loads(WRITTEN))
+    before = json.dumps({**table, "digest": digest(table)})
+    found = reading.parse(before.encode(), name="r.json")
+    assert (found.digest, len(found.runs)) == (digest(table), len(SAMPLE.runs))
+    assert "was edited" in refused(before.replace("NVIDIA H200", "NVIDIA B200").encode()).message
 
 
 @pytest.mark.parametrize(
@@ -149,11 +173,13 @@ def test_reports_of_several_environments_become_one() -> None:
         ([run(case("a/b"))], True),
         ([run(case("a/b")), run(skipped("a/c", "no"))], True),
         ([run(case("a/b")), run(failed("a/c"))], False),
+        ([run(skipped("a/c", "no")), run(case("a/b"))], True),
+        ([run(skipped("a/c", "no"))], False),
         ([run(unable="no GPU")], False),
         ([], False),
     ],
 )
-def test_a_report_is_good_when_something_ran_and_nothing_failed(runs: list[Run], ok: bool) -> None:
+def test_a_report_is_good_when_something_passed_and_nothing_failed(runs: list[Run], ok: bool) -> None:
     assert reading.sealed(SAMPLE, runs).ok is ok
 
 
@@ -201,9 +227,46 @@ def test_every_failed_case_is_named_and_at_most_twenty() -> None:
     assert "more" not in complained(*(failed(f"a/{number}") for number in range(20))).faults[-1]
 
 
-def test_a_report_in_which_nothing_ran_is_no_proof() -> None:
-    with pytest.raises(SmokeError, match="no case ran\n  next: see why in the report, or take away --only"):
-        reading.demand(reading.sealed(SAMPLE, [run(unable="there is no GPU")]))
+def test_a_report_in_which_nothing_ran_is_no_proof_and_says_why() -> None:
+    idle = [skipped(f"a/{number}", "no f32") for number in range(3)]
+    runs = [
+        run(*idle, skipped("a/9", "too old"), level=Level.JIT),
+        run(unable="there is no GPU"),
+        run(level=Level.STATIC),
+    ]
+    with pytest.raises(SmokeError) as caught:
+        reading.demand(reading.sealed(SAMPLE, runs))
+    assert (caught.value.message, caught.value.exit_code) == (f"{SAMPLE.wheel}: nothing ran", 16)
+    assert caught.value.faults == (
+        "jit (Triton 3.5.1): 3 skipped: no f32; 1 skipped: too old",
+        "gpu (NVIDIA H200, 9.0): there is no GPU",
+        "static: no case",
+    )
+    assert caught.value.hint == "a machine that has what is lacking can try it: --ssh HOST, or 'retread kit'"
+    with pytest.raises(SmokeError) as caught:
+        reading.demand(reading.sealed(replace(SAMPLE, only="b/*"), [run(level=Level.STATIC)]))
+    assert caught.value.hint == "name other cases, or take away --only"
+
+
+OUTSIDE = "torch 2.5 is below 2.9"
+
+
+@pytest.mark.parametrize(
+    ("runs", "told"),
+    [
+        ([run(case("a/b")), run(unable="no GPU")], []),
+        ([run(case("a/b")), run(level=Level.JIT)], []),
+        ([run(case("a/b")), run(failed("a/c"))], ["tells of a failure"]),
+        (
+            [run(case("a/b")), run(skipped("a/c", "no"), level=Level.JIT)],
+            ["tells of jit (Triton 3.5.1): nothing ran, 1 skipped: no"],
+        ),
+        ([run(skipped("a/c", "no"), surroundings=on_gpu(outside=OUTSIDE))], []),
+        ([run(unable="no GPU")], ["tells of gpu (NVIDIA H200, 9.0): nothing ran, no GPU"]),
+    ],
+)
+def test_what_speaks_against_a_wheel(runs: list[Run], told: list[str]) -> None:
+    assert list(reading.doubts(reading.sealed(SAMPLE, runs))) == told
 
 
 B200 = Gpu(name="NVIDIA B200 (SXM/1)", capability="10.0", memory=1, free=1)
@@ -219,6 +282,8 @@ B200 = Gpu(name="NVIDIA B200 (SXM/1)", capability="10.0", memory=1, free=1)
         ([run(case("a/b"), level=Level.STATIC, surroundings=on_gpu()), run(unable="no")], "static"),
         ([run(case("a/b"), surroundings=surroundings())], "gpu"),
         ([run(unable="no")], "none"),
+        ([run(skipped("a/b", "no"))], "none"),
+        ([run(case("a/b"), level=Level.STATIC), run(skipped("a/b", "no"))], "static"),
     ],
 )
 def test_a_report_is_called_after_what_ran_and_on_which_gpu(runs: list[Run], name: str) -> None:

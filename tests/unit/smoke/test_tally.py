@@ -1,264 +1,104 @@
-"""Smoke reports in a terminal: what failed and what was not tried stands there plainly."""
+"""How cases ended is counted once, and the verdict is one word: in the terminal, in the kit, wherever it is asked."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
-from msgspec.structs import replace
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-import reports
-from reports import case, failed, measured, report, run, sample, skipped
-from retread.smoke import table, tally
-from retread.smoke.report import Fault, Level
+from reports import case, failed, on_gpu, report, run, sample, skipped, surroundings
+from retread.smoke import tally
+from retread.smoke.report import Case, Gpu, Level, Outcome, Run
+from retread.smoke.runtime import program
+from retread.smoke.tally import Tally, Tried, Verdict
+from retread.upstream.outlook import Jit, JitState
 
-
-def lines(*cases: Any, **changes: Any) -> list[str]:
-    """Return the lines of the only run of a report."""
-    return table.table(report(run(*cases, **changes))).splitlines()[4:-2]
-
-
-def test_the_first_line_says_wheel_and_verdict() -> None:
-    first = table.table(sample()).splitlines()[0]
-    assert first == "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl: SMOKE TESTS FAILED (1 of 104 cases)"
+ENDS = st.lists(st.sampled_from(Outcome), max_size=6)
+COUNT = st.integers(0, 5)
 
 
-@pytest.mark.parametrize(
-    ("cases", "changes", "words"),
-    [
-        ((case("a/b"), skipped("a/c", "no")), {}, "smoke tests passed (1 passed, 1 skipped)"),
-        ((case("a/b"), failed("a/c")), {}, "SMOKE TESTS FAILED (1 of 2 cases)"),
-        ((case("a/b"), failed("a/c")), {"ok": True}, "SMOKE TESTS FAILED (1 of 2 cases)"),
-        ((skipped("a/c", "no"),), {}, "NOT PROVEN (nothing ran)"),
-        ((case("a/b"),), {"ok": False}, "NOT PROVEN"),
-        ((), {}, "NOT PROVEN (nothing ran)"),
-    ],
-)
-def test_nothing_is_called_passed_that_is_not(cases: Any, changes: Any, words: str) -> None:
-    assert tally.verdict(report(run(*cases), **changes)) == words
-
-
-def test_a_run_says_under_what_it_ran_and_counts_by_suite() -> None:
-    shown = lines(case("a/b"), case("a/c"), skipped("longer/x", "no"))
-    assert shown[:5] == [
-        "gpu: NVIDIA H200 (9.0), driver 580.95.05 (CUDA 13.0), torch 2.9.1 (CUDA 12.8), Triton 3.5.1, Python 3.12.7,",
-        "    93.1 s",
-        "    suite   passed  failed  skipped",
-        "    a            2       0        0",
-        "    longer       0       0        1",
-    ]
-
-
-def test_a_bare_machine_is_described_as_bare() -> None:
-    bare = reports.surroundings(torch="", torch_cuda="", triton="")
-    assert lines(case("a/b"), surroundings=bare)[0].startswith(
-        "gpu: no GPU, no torch, no Triton, Python 3.12.7"
-    )
-    without = reports.surroundings(torch_cuda="")
-    assert "torch 2.9.1 (without CUDA)" in lines(case("a/b"), surroundings=without)[0]
-
-
-def test_unable_and_outside_are_said() -> None:
-    shown = lines(
-        unable="there is no GPU", surroundings=reports.surroundings(outside="torch 2.5 is below 2.9")
-    )
-    assert shown[1:] == [
-        "  outside of what the wheel promises: torch 2.5 is below 2.9",
-        "  could not run here: there is no GPU",
-    ]
-
-
-def test_a_failure_shows_all_that_is_known_of_it() -> None:
-    shown = lines(failed("a/b", note="the GPU's context was lost"))
-    assert shown[4:] == [
-        "  FAILED a/b (0.2 s)",
-        "    reason: RuntimeError: CUDA error: no kernel image is available",
-        "    where: demo/ops/sparse24.py:88 in sparsify",
-        "    kernel: demo::sparse24_sparsify",
-        "    note: the GPU's context was lost",
-        "    with CUDA_LAUNCH_BLOCKING=1: AcceleratorError: CUDA error: an illegal memory access was encountered, in",
-        "      demo/ops/sparse24.py:91 in sparsify, kernel _meta_kernel",
-    ]
-
-
-def test_a_failure_of_which_nothing_is_known() -> None:
-    bare = failed("a/b", reason="", fault=None, again=None)
-    assert lines(bare, level=Level.JIT)[-2:] == ["  FAILED a/b (0.2 s)", "    reason: no reason given"]
-    assert lines(bare)[-1] == "    with CUDA_LAUNCH_BLOCKING=1: passed, or was not run again"
-    died = Fault(type="SIGSEGV", message="", where="", kernel="", stack="")
-    assert lines(failed("a/b", reason="", fault=died, again=died))[-2:] == [
-        "    reason: SIGSEGV",
-        "    with CUDA_LAUNCH_BLOCKING=1: SIGSEGV",
-    ]
-
-
-def test_skipped_cases_are_grouped_by_reason_the_most_frequent_first() -> None:
-    shown = lines(skipped("a/1", "rare"), *[skipped(f"a/{index}", "no f32") for index in range(2, 14)])
-    at = shown.index("  skipped:")
-    assert shown[at + 1 :] == ["     12  no f32", "         for example a/2", "      1  rare", "         a/1"]
-
-
-def test_notes_are_of_cases_that_did_not_fail() -> None:
-    shown = lines(case("a/1", note="smaller"), case("a/2", note="smaller"), failed("a/3", note="lost"))
-    at = shown.index("  notes:")
-    assert shown[at + 1 :] == ["      2  smaller", "         for example a/1"]
-
-
-def test_errors_name_the_worst_case_of_each_operator() -> None:
-    shown = lines(
-        measured("attention/flash/f16/1", 0.002),
-        measured("attention/flash/f16/2", 0.009),
-        measured("attention/flash/f16/3", None),
-        measured("attention/cutlass/f32/1", float("nan")),
-    )
-    assert shown[-3:] == [
-        "    operator           cases  not finite  worst  in",
-        "    attention/flash        3           1    0.9  attention/flash/f16/2",
-        "    attention/cutlass      1           1      -",
-    ]
+def cases(ends: list[Outcome]) -> tuple[Case, ...]:
+    """Return a case for each end."""
+    return tuple(case(f"a/{number}", outcome=end) for number, end in enumerate(ends))
 
 
 @pytest.mark.parametrize(
-    ("error", "tolerance", "ratio"),
+    ("cases", "words"),
     [
-        (0.5, 2, 0.25),
-        (-0.5, 2, 0.25),
-        (0, 0.1, 0.0),
-        (None, 0.1, None),
-        ("nan", 0.1, None),
-        (True, 0.1, None),
-        (float("nan"), 0.1, None),
-        (float("inf"), 0.1, None),
-        (10**400, 0.1, None),
-        (0.1, 0, None),
-        (0.1, -1, None),
-        (0.1, None, None),
-        (0.1, float("inf"), None),
+        ((case("a/b"), skipped("a/c", "no")), "smoke tests passed (1 passed, 1 skipped)"),
+        ((case("a/b"), failed("a/c")), "SMOKE TESTS FAILED (1 of 2 cases)"),
+        ((skipped("a/b", "no"), failed("a/c")), "SMOKE TESTS FAILED (1 of 2 cases)"),
+        ((skipped("a/c", "no"),), "NOT PROVEN (nothing ran)"),
+        ((), "NOT PROVEN (nothing ran)"),
     ],
 )
-def test_an_error_is_finite_or_it_is_none(error: Any, tolerance: Any, ratio: float | None) -> None:
-    assert [one.ratio for one in tally.errors(run(measured("a/b", error, tolerance)))] == [ratio]
+@pytest.mark.parametrize("ok", [True, False])
+def test_the_cases_decide_whatever_a_report_takes_of_them(cases: Any, words: str, ok: bool) -> None:
+    assert tally.headline(report(run(*cases), ok=ok)) == words
 
 
-def test_a_case_that_measured_nothing_has_no_error() -> None:
-    assert tally.errors(run(case("a/b", numbers={"error": 0.1}), case("a/c"))) == []
+@given(COUNT, COUNT, COUNT)
+def test_one_failure_fails_and_skipped_cases_say_nothing(passed: int, failed: int, skipped: int) -> None:
+    found = Tally(passed, failed, skipped).verdict
+    assert (found is Verdict.FAILED) == (failed > 0)
+    assert (found is Verdict.NOTHING) == (passed == failed == 0)
+    assert found is Tally(passed, failed, skipped + 1).verdict
+
+
+@given(st.lists(ENDS, max_size=4))
+@example([])
+@example([[Outcome.SKIPPED]])
+def test_the_kit_which_has_no_retread_comes_to_the_same_verdict(runs: list[list[Outcome]]) -> None:
+    made = report(*(run(*cases(ends)) for ends in runs))
+    tables = [case for one in msgspec.to_builtins(made)["runs"] for case in one["cases"]]
+    assert program.verdict(tables) == tally.whole(made).verdict
+
+
+@given(ENDS)
+def test_every_record_that_counts_gives_the_tally_that_it_was_made_of(ends: list[Outcome]) -> None:
+    counted = tally.tally(cases(ends))
+    tried = tally.tried(run(*cases(ends)))
+    assert tally.counts(tried) == counted
+    assert tally.counts(Jit(state=JitState.PASSED, **counted._asdict())) == counted
 
 
 @pytest.mark.parametrize(
-    ("name", "numbers", "operator", "dtype"),
+    ("made", "words"),
     [
-        ("attention/flash/bf16/7", {}, "attention/flash", "bf16"),
-        ("attention/flash/forward-float16", {}, "attention/flash", "float16"),
-        ("attention/flash/e4m3fn", {}, "attention/flash", "e4m3fn"),
-        ("attention/flash/16", {}, "attention/flash", "other"),
-        ("attention", {"operator": "cutlass", "dtype": "torch.half"}, "cutlass", "half"),
-        ("attention/x/f16", {"operator": None, "dtype": 7}, "attention/x", "f16"),
+        (run(), "nothing ran"),
+        (run(skipped("a/b", "no")), "nothing ran"),
+        (run(unable="there is no GPU"), "unable"),
+        (run(case("a/b")), "passed"),
+        (run(case("a/b"), failed("a/c")), "FAILED"),
     ],
 )
-def test_operator_and_dtype_are_found(name: str, numbers: Any, operator: str, dtype: str) -> None:
-    (found,) = tally.errors(run(case(name, numbers={"error": 0.1, "tolerance": 1, **numbers})))
-    assert (found.operator, found.dtype) == (operator, dtype)
+def test_a_run_that_could_not_start_says_so_before_all(made: Run, words: str) -> None:
+    assert tally.fate(made) == words
 
 
-def test_times_stand_in_a_table_with_the_sentence_of_the_suite() -> None:
-    shown = table.table(sample()).splitlines()
-    at = shown.index("  speed; a ratio above 1 means that demo is faster than torch:")
-    assert shown[at + 1 : at + 6] == [
-        "    shape           demo ms  torch ms  ratio  TFLOP/s",
-        "    1x4096x16x64      0.412     0.388  0.942      334",
-        "    8x2048x32x128       1.9      2.41   1.27      577",
-        "    decode 32x8192    0.091     0.402   4.42       41",
-        "  demo is as fast as torch or faster for 2 of 3 shapes; the slowest is 1x4096x16x64 (0.94)",
-    ]
+TWO = (Gpu(name="A", capability="9.0", memory=1, free=1), Gpu(name="B", capability="12.0", memory=1, free=1))
 
 
-def test_a_ratio_is_always_torch_by_own() -> None:
-    both = case("speed/a", numbers={"demo_ms": 2.0, "torch_ms": 1.0, "ratio": 2.0})
-    only = case("speed/b", numbers={"ratio": 1.5, "torch_ms": "slow", "demo_ms": float("inf")})
-    none = case("speed/c", numbers={"items": 3})
-    found = tally.speeds(run(both, only, none))
-    assert [(one.shape, one.own, one.torch, one.ratio) for one in found] == [
-        ("a", 2.0, 1.0, 0.5),
-        ("b", None, None, 1.5),
-    ]
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (run(level=Level.STATIC), ""),
+        (run(level=Level.JIT, surroundings=on_gpu()), "Triton 3.5.1"),
+        (run(level=Level.JIT, surroundings=surroundings(triton="")), ""),
+        (run(surroundings=on_gpu(gpus=TWO)), "A, 9.0, B, 12.0"),
+    ],
+)
+def test_where_a_run_ran_is_worded_once(made: Run, words: str) -> None:
+    assert tally.place(made) == tally.tried(made).where == words
 
 
-def test_a_sentence_has_to_be_one() -> None:
-    assert tally.sentence(run(case("speed/verdict", numbers={"sentence": 7}))) == ""
-    assert tally.sentence(run(case("speed/verdict"))) == ""
-
-
-def test_a_library_that_some_run_touched_is_not_untouched() -> None:
-    both = report(
-        run(case("a/b", libraries=("demo/_C.so",))),
-        run(case("a/b", libraries=("demo/_C_flash.so",))),
-        run(unable="no GPU", untouched=()),
+def test_a_run_in_short_and_the_tritons_that_passed() -> None:
+    static, jit, older, gpu = sample().runs
+    idle = run(skipped("a/b", "no"), level=Level.JIT, surroundings=surroundings(triton="3.9.0"))
+    assert tally.tried(gpu) == Tried(
+        level="gpu", where="NVIDIA H200, 9.0", torch="2.9.1", passed=69, failed=1, skipped=5
     )
-    assert tally.untouched(both) == ["demo/_C_unused.so"]
-    assert table.table(both).splitlines()[-1] == "no case called into: demo/_C_unused.so"
-    assert (
-        tally.untouched_words(report(run(case("a/b"), untouched=())))
-        == "no library of the wheel was left out"
-    )
-
-
-@pytest.mark.parametrize("empty", [report(), report(run(unable="no GPU"))])
-def test_a_report_without_cases_claims_nothing(empty: Any) -> None:
-    shown = table.table(empty)
-    assert "NOT PROVEN (nothing ran)" in shown.splitlines()[0]
-    assert shown.splitlines()[-1] == "no case ran: nothing is known of any library"
-
-
-def test_what_a_terminal_would_obey_is_replaced() -> None:
-    wild = failed("a/\x1b[2Jb\u202e", reason="one\ntwo\x07", fault=replace(reports.FAULT, kernel="\x9bk"))
-    for text in (table.table(report(run(wild))), table.evidence([report(run(wild))])):
-        assert all(char == "\n" or char.isprintable() for char in text)
-        assert "a/\ufffd[2Jb\ufffd" in text
-        assert "one two\ufffd" in text
-
-
-def test_lines_are_short_and_do_not_end_in_spaces() -> None:
-    long = report(run(failed("a/b", reason="word " * 100), skipped("a/c", "word " * 100)))
-    for text in (table.table(sample()), table.table(long), table.evidence([sample()])):
-        assert [line for line in text.split("\n") if line != line.rstrip() or len(line) > 110] == []
-
-
-def test_evidence_has_a_line_for_each_run() -> None:
-    other = report(run(case("a/b", libraries=("demo/_C_unused.so",))), run(unable="there is no GPU"))
-    assert table.evidence([sample(), other]).splitlines() == [
-        "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl",
-        f"sha256 {64 * 'a'}",
-        "    level   result  GPU                torch  Triton  passed  failed  skipped  remarks",
-        "    static  passed  -                  -      -            3       0        0",
-        "    jit     passed  -                  2.9.1  3.5.1       12       0        1"
-        "  for 8.0 9.0 10.0 12.0",
-        "    jit     passed  -                  2.8.0  3.4.0       12       0        1"
-        "  for 8.0 9.0 10.0 12.0; outside",
-        "    gpu     FAILED  NVIDIA H200 (9.0)  2.9.1  3.5.1       69       1        5",
-        "    gpu     passed  NVIDIA H200 (9.0)  2.9.1  3.5.1        1       0        0",
-        "    gpu     unable  NVIDIA H200 (9.0)  2.9.1  3.5.1        0       0        0  there is no GPU",
-        "  FAILED gpu sparse24/sparsify/bf16: RuntimeError: CUDA error: no kernel image is available",
-        "  demo/_C.so: no case called into it in 1 of 2 reports",
-        "  demo/_C_flash.so: no case called into it in 1 of 2 reports",
-        "  demo/_C_unused.so: no case called into it in 1 of 2 reports",
-    ]
-
-
-def test_evidence_keeps_wheels_apart() -> None:
-    other = report(run(case("a/b")), sha256=64 * "d", wheel="other.whl")
-    shown = table.evidence([sample(), other, sample()]).splitlines()
-    assert [line for line in shown if line.endswith(".whl")] == [sample().wheel, "other.whl"]
-    assert sum("FAILED gpu" in line and line.endswith("(2 times)") for line in shown) == 1
-    assert table.evidence([]) == "no smoke reports"
-
-
-def test_only_architectures_that_passed_are_named() -> None:
-    cases = [
-        case("k/sm_103a"),
-        failed("k/sm_90"),
-        skipped("k/sm_80", "no"),
-        case("k/sm_100/x"),
-        case("k/asm_75x"),
-    ]
-    named = case("k/other", numbers={"architecture": "7.5"})
-    assert tally.architectures(run(*cases, named)) == ["7.5", "10.0", "10.3a"]
+    assert tally.tritons([static, jit, older, gpu, idle]) == ("3.4.0", "3.5.1")

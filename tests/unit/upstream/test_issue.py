@@ -116,4 +116,4 @@ def test_the_table_has_a_row_and_the_reasons_for_each_recipe() -> None:
     ],
 )  # fmt: skip
 def test_the_jit_level_in_words(jit: Jit, words: str) -> None:
-    assert table.jit_words(jit).startswith(words)
+    assert outlook.jit_words(jit).startswith(words)

@@ -16,7 +16,7 @@ from retread.recipe.model import Base, Exemption, Pin, Recipe, Sdist, Target
 from retread.recipe.series import Change, ChangeKind, Patch
 from retread.recipe.trial import Trial
 from retread.records import Sha256
-from retread.smoke.report import Level
+from retread.smoke.report import Level, Run
 from retread.source.records import Applied, Verdict
 from retread.upstream import outlook
 from retread.upstream.outlook import Action, Jit, JitState, Need, RecipeOutlook, Upstream
@@ -183,8 +183,24 @@ def test_a_report_becomes_numbers_and_its_first_failures() -> None:
     broken = outlook.jit(report(good, bad), torch="2.15.0", triton="3.9.0")
     assert (broken.state, broken.failed, len(broken.failures)) == (JitState.FAILED, 7, 5)
     assert broken.failures[0] == "b/1: RuntimeError: CUDA error: no kernel image is available"
-    nothing = outlook.jit(report(run(level=Level.JIT)), torch="2.15.0", triton="3.9.0")
-    assert (nothing.state, nothing.why) == (JitState.UNTRIED, "no case ran")
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (run(level=Level.JIT), "nothing ran, no case"),
+        (run(unable="there is no Triton", level=Level.JIT), "nothing ran, there is no Triton"),
+        (
+            run(skipped("a/1", "too old"), skipped("a/2", "too old"), level=Level.JIT),
+            "nothing ran, 2 skipped",
+        ),
+    ],
+)
+def test_kernels_that_nobody_compiled_have_neither_passed_nor_failed(made: Run, words: str) -> None:
+    found = outlook.jit(report(made, ok=True), torch="2.15.0", triton="3.9.0")
+    assert found.state is JitState.NOTHING
+    assert outlook.jit_words(found) == f"torch 2.15.0, Triton 3.9.0: {words}"
+    assert judge(jit=found).tasks == ()
 
 
 # What is to be done.

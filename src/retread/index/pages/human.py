@@ -23,6 +23,7 @@ from retread import arch, units
 from retread.arch import Arch
 from retread.index.listing import Hosted, Project
 from retread.index.pages import simple
+from retread.smoke.tally import Verdict, counts
 from retread.text import markup
 from retread.wheel.statement import PatchStatement
 
@@ -245,7 +246,7 @@ def _row(name: str, release: Release, offered: tuple[str, ...]) -> Row:
         run.where
         for one in files
         for run in one.tried
-        if run.level == "gpu" and run.passed and not run.failed
+        if run.level == "gpu" and counts(run).verdict is Verdict.PASSED
     }
     return Row(
         project=name,

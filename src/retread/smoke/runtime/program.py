@@ -25,7 +25,10 @@ INTERRUPTED = 130
 
 
 def main(path: str, arguments: Sequence[str] | None = None) -> int:
-    """Run the kit at ``path`` and return the exit code: 0, 16 a case failed, 17 a changed kit, 18 an unfit machine."""
+    """Run the kit at ``path`` and return the exit code.
+
+    0, 16 a case failed or nothing ran, 17 a changed kit, 18 an unfit machine.
+    """
     options = _options(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -105,9 +108,20 @@ def _report(kit: Kit, folder: Folder, options: argparse.Namespace) -> Table:
         runs[-1]["surroundings"] = {**_known(found), "outside": outside}
     cases = [case for run in runs for case in run["cases"]]
     about = {name: wheel[name] for name in ("wheel", "sha256", "project", "version", "recipe", "target")}
-    ok = bool(cases) and not any(case["outcome"] == "failed" for case in cases)
+    ended = verdict(cases)
+    if ended == "nothing ran":
+        _say(ended)
+    ok = ended == "passed"
     report = {"schema": 1, **about, "kit": kit.digest, "ok": ok, "only": options.only, "runs": runs}
     return {**report, "digest": digest(report)}
+
+
+def verdict(cases: Sequence[Table]) -> str:
+    """Return ``passed``, ``FAILED`` or ``nothing ran``: the verdict of ``retread.smoke.tally``, which is not here."""
+    ends = {case["outcome"] for case in cases}
+    if "failed" in ends:
+        return "FAILED"
+    return "passed" if "passed" in ends else "nothing ran"
 
 
 def _judged(wheel: Mapping[str, Any], found: Table, *, any_torch: bool) -> str:
