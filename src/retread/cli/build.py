@@ -1,7 +1,4 @@
-"""What each command does: options in, data on stdout, exit code out.
-
-Everything heavy is imported by the command that needs it, so that an unchanged build answers at once.
-"""
+"""``retread build``, ``plan``, ``reproduce``: make a target's wheels, say what that would do, make one again."""
 
 from __future__ import annotations
 
@@ -10,11 +7,62 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
+from retread.cli.options import add_command, add_common, add_source
 from retread.cli.session import DEFAULT_RECIPE
 
 if TYPE_CHECKING:
     from retread.build.pipeline import Built, Job
+    from retread.cli.options import Groups
     from retread.lanes.lane import Wish
+
+
+def add(groups: Groups) -> None:
+    """Add the commands."""
+    command = add_command(
+        groups, "build", "make a target's wheels and put them under dist/; stdout is their paths"
+    )
+    command.add_argument("recipe", nargs="*", help=f"default: {DEFAULT_RECIPE}")
+    _add_choices(command)
+    command.add_argument("--all", action="store_true", help="every target of every recipe")
+    command.add_argument("-o", "--out", type=Path, default=Path("dist"), help="default: dist/")
+    add_common(command, build)
+
+    command = add_command(
+        groups, "plan", "show lane, stages and cache state of a build, with the reason for each"
+    )
+    command.add_argument("recipe", nargs="?", help=f"default: {DEFAULT_RECIPE}")
+    _add_choices(command)
+    add_common(command, plan)
+
+    command = add_command(
+        groups, "reproduce", "make a wheel again from what it says of itself; identical, or what differs"
+    )
+    command.add_argument("wheel", type=Path)
+    _add_compiling(command)
+    add_common(command, reproduce)
+
+
+def _add_choices(command: argparse.ArgumentParser) -> None:
+    """Add what decides which wheel is made of a recipe, and how."""
+    command.add_argument("--target", help="default: the recipe's first")
+    command.add_argument("--lane", choices=["overlay", "source", "container"], help="force a lane")
+    add_source(command)
+    _add_compiling(command)
+
+
+def _add_compiling(command: argparse.ArgumentParser) -> None:
+    """Add what a lane that compiles is told."""
+    command.add_argument(
+        "--python", help="the Python that the wheel is for: a version, for the source lane also a path"
+    )
+    command.add_argument(
+        "--jobs", type=int, metavar="N", help="compile N units at a time; default: the cores"
+    )
+    command.add_argument(
+        "--memory", type=float, metavar="GIB", help="for all compilers; default: what is free"
+    )
+    command.add_argument("--no-cache", action="store_true", help="compile without sccache")
+    command.add_argument("--image", metavar="NAME", help="container lane: an image of this machine's")
 
 
 def build(options: argparse.Namespace) -> int:

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from retread.cli import session
+from retread.cli.options import add_command, add_common, add_source
+
+if TYPE_CHECKING:
+    from retread.cli.options import Groups
+
+
+def add(groups: Groups) -> None:
+    """Add the command and its actions."""
+    patch = add_command(groups, "patch", "work on a recipe's patch series")
+    actions = patch.add_subparsers(dest="action", metavar="ACTION", required=True)
+    check = add_command(actions, "check", "lint the series and try every patch on the pinned source")
+    check.add_argument("recipe", nargs="*", help="default: all")
+    add_source(check)
+    add_common(check, patch_check)
 
 
 def patch_check(options: argparse.Namespace) -> int:

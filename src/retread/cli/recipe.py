@@ -3,8 +3,40 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from retread.cli import session
+from retread.cli.options import add_command, add_common
+
+if TYPE_CHECKING:
+    from retread.cli.options import Groups
+
+
+def add(groups: Groups) -> None:
+    """Add the command and its actions."""
+    recipe = add_command(groups, "recipe", "recipes: list, check, schema")
+    actions = recipe.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listed = add_command(actions, "list", "show recipes and their targets")
+    add_common(listed, recipe_list)
+
+    check = add_command(actions, "check", "read recipes strictly and report every fault")
+    check.add_argument("recipe", nargs="*", help="default: all")
+    add_common(check, recipe_check)
+
+    lock = add_command(
+        actions, "lock", "pin what the source lane's builds need, by hash, as the index has it today"
+    )
+    lock.add_argument("recipe", nargs="*", help="default: all")
+    lock.add_argument("--target", help="default: all that the source lane makes")
+    add_common(lock, recipe_lock)
+
+    schema = add_command(actions, "schema", "print the JSON Schema of a recipe, or of what --json prints")
+    kinds = [
+        "recipe", "plan", "build", "audit", "inspect", "statement", "toolchain", "compile", "compare", "smoke",
+        "evidence", "matrix", "watch",
+    ]  # fmt: skip
+    schema.add_argument("of", nargs="?", default="recipe", choices=kinds)
+    add_common(schema, recipe_schema)
 
 
 def recipe_list(options: argparse.Namespace) -> int:

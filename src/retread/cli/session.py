@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from retread.arch import Arch
     from retread.doors.machine import Machine
+    from retread.evidence.gate import Policy
 
 
 def machine(options: argparse.Namespace) -> Machine:
@@ -28,6 +29,22 @@ def root(options: argparse.Namespace) -> Path:
     from retread.recipe import workspace
 
     return options.root.absolute() if options.root else workspace.find_root(Path.cwd())
+
+
+def policy(options: argparse.Namespace) -> Policy | None:
+    """Return the policy that is named, or the workspace's, if it has one."""
+    from retread.errors import UsageError
+    from retread.evidence import gate
+
+    path = options.policy
+    if path is None:
+        try:
+            path = root(options) / POLICY
+        except UsageError:  # an index is looked at from anywhere
+            return None
+        if not path.is_file():
+            return None
+    return gate.parse_policy(existing(path).read_bytes(), name=path.name)
 
 
 def print_json(value: object) -> None:
@@ -58,3 +75,5 @@ def architecture(text: str) -> Arch:
 
 
 DEFAULT_RECIPE = "xformers-0.0.35"
+POLICY = "index-policy.toml"
+"""The policy of a workspace's index, which need not be named."""

@@ -1,4 +1,4 @@
-"""What the commands do that try finished wheels: smoke, kit, evidence."""
+"""``retread smoke``, ``kit``, ``evidence``: try a finished wheel, and show what is known of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,71 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
+from retread.cli.options import add_command, add_common
 
 if TYPE_CHECKING:
+    from retread.cli.options import Groups
     from retread.smoke.report import SmokeReport
+
+
+def add(groups: Groups) -> None:
+    """Add the commands."""
+    command = add_command(
+        groups,
+        "smoke",
+        "try a finished wheel: without a GPU, for GPUs that are not there, and on the one that is",
+    )
+    command.add_argument("wheel", type=Path, nargs="?")
+    command.add_argument("--attach", type=Path, metavar="REPORT", help="put a kit's report beside its wheel")
+    command.add_argument(
+        "-o", "--out", type=Path, default=Path("dist"), help="with --attach: where the wheel is; dist/"
+    )
+    _add_trying(command)
+    command.add_argument("--json", dest="report", type=Path, metavar="FILE", help="write the report there")
+    command.add_argument("--junit", type=Path, metavar="FILE", help="and as JUnit XML, for CI")
+    command.add_argument(
+        "--html", type=Path, metavar="FILE", help="and as a page, with errors and speed plotted"
+    )
+    _add_recipe(command)
+    add_common(command, smoke, json=False)
+
+    command = add_command(
+        groups, "kit", "pack a wheel with its tests into one file for a machine without network or retread"
+    )
+    command.add_argument("wheel", type=Path)
+    command.add_argument("-o", "--out", type=Path, help="default: WHEEL.kit.pyz")
+    _add_recipe(command)
+    add_common(command, kit)
+
+    command = add_command(groups, "evidence", "show all that is known of a wheel: audit, smoke reports")
+    command.add_argument("wheel", type=Path)
+    add_common(command, evidence)
+
+
+def _add_trying(command: argparse.ArgumentParser) -> None:
+    """Add what is tried, and where."""
+    command.add_argument(
+        "--level",
+        action="append",
+        choices=["static", "jit", "gpu"],
+        help="default: all that this machine can run",
+    )
+    command.add_argument(
+        "--only", metavar="PATTERN", default="*", help="cases whose id matches, like 'attention/*'"
+    )
+    command.add_argument(
+        "--python", metavar="PATH", help="a Python whose environment has torch; default: one is made"
+    )
+    command.add_argument("--ssh", metavar="HOST", help="try it there: only Python and torch are needed")
+    command.add_argument(
+        "--any-torch", action="store_true", help="also under a torch that the wheel is not made for"
+    )
+
+
+def _add_recipe(command: argparse.ArgumentParser) -> None:
+    """Add whose tests are run."""
+    command.add_argument("--recipe", help="try it as this recipe says; default: the one that made it")
+    command.add_argument("--target", help="default: the one that made it, or the recipe's first")
 
 
 def smoke(options: argparse.Namespace) -> int:

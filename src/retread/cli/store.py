@@ -4,8 +4,30 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import TYPE_CHECKING
 
 from retread.cli import session
+from retread.cli.options import add_command, add_common
+
+if TYPE_CHECKING:
+    from retread.cli.options import Groups
+
+
+def add(groups: Groups) -> None:
+    """Add the command and its actions."""
+    store = add_command(groups, "store", "show or prune the store")
+    actions = store.add_subparsers(dest="action", metavar="ACTION")
+    add_common(store, store_list)
+    listed = add_command(actions, "list", "show what is in it (the default)")
+    add_common(listed, store_list)
+    prune = add_command(actions, "prune", "remove rubbish and what was not used lately")
+    prune.add_argument(
+        "--days", type=float, default=30.0, help="keep what was used in the last DAYS days; default 30"
+    )
+    prune.add_argument(
+        "--keep", type=float, metavar="GB", help="then remove the longest unused until GB are left"
+    )
+    add_common(prune, store_prune)
 
 
 def store_list(options: argparse.Namespace) -> int:

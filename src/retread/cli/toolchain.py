@@ -6,11 +6,27 @@ import argparse
 from typing import TYPE_CHECKING
 
 from retread.cli import session
+from retread.cli.options import add_command, add_common
 
 if TYPE_CHECKING:
+    from retread.cli.options import Groups
     from retread.doors.machine import Machine
     from retread.recipe.toolchain import Toolchain
     from retread.toolkit.inquiry import ToolchainReport
+
+
+def add(groups: Groups) -> None:
+    """Add the command and its actions."""
+    toolchain = add_command(groups, "toolchain", "CUDA toolkits of exactly one release: list, get, check")
+    actions = toolchain.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, run, text in (
+        ("list", toolchain_list, "show toolchains, their parts, and which lie in the store"),
+        ("get", toolchain_get, "put toolkits into the store; stdout is what CUDA_HOME is to be"),
+        ("check", toolchain_check, "say where each part comes from, and try those that can be had"),
+    ):
+        command = add_command(actions, name, text)
+        command.add_argument("name", nargs="*", help="default: all")
+        add_common(command, run)
 
 
 def _toolchains(options: argparse.Namespace) -> list[Toolchain]:

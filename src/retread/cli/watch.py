@@ -1,10 +1,33 @@
-"""What the command does that a maintainer, or a workflow at night, runs to hear what is new upstream: watch."""
+"""``retread watch``: what a maintainer, or a workflow at night, runs to hear what is new upstream."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retread.cli import session
+from retread.cli.options import add_command, add_common
+
+if TYPE_CHECKING:
+    from retread.cli.options import Groups
+
+
+def add(groups: Groups) -> None:
+    """Add the command."""
+    command = add_command(
+        groups,
+        "watch",
+        "ask the package index what is new: upstream releases, what becomes of the series, torch, Triton",
+    )
+    command.add_argument("recipe", nargs="*", help="default: all")
+    command.add_argument(
+        "--no-jit", action="store_true", help="compile no kernel under the newest torch and Triton"
+    )
+    command.add_argument(
+        "--issue", type=Path, metavar="FILE", help="write the text of an issue there, as Markdown"
+    )
+    add_common(command, watch)
 
 
 def watch(options: argparse.Namespace) -> int:

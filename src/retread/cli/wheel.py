@@ -3,8 +3,42 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retread.cli import session
+from retread.cli.options import add_command, add_common
+
+if TYPE_CHECKING:
+    from retread.cli.options import Groups
+
+
+def add(groups: Groups) -> None:
+    """Add the commands."""
+    command = add_command(groups, "inspect", "show what a wheel holds and which GPUs it serves natively")
+    command.add_argument("wheel", type=Path, help="a wheel, or a shared object")
+    add_common(command, inspect)
+
+    command = add_command(
+        groups, "audit", "hold a wheel to its target's promise; any wheel to the general rules"
+    )
+    command.add_argument("wheel", type=Path)
+    command.add_argument("--recipe", help="hold it to this recipe instead of to what it says of itself")
+    command.add_argument("--target", help="default: the recipe's first")
+    add_common(command, audit)
+
+    command = add_command(
+        groups,
+        "graft",
+        "add native code to any shared object with fat binaries, assembled from the PTX in it",
+    )
+    command.add_argument("library", type=Path)
+    command.add_argument("--arch", action="append", required=True, help="like 10.0; may be given again")
+    command.add_argument("--toolchain", default="cuda-12.8", help="default: cuda-12.8")
+    command.add_argument(
+        "-o", "--out", type=Path, required=True, help="where to write it; may be the library itself"
+    )
+    add_common(command, graft)
 
 
 def inspect(options: argparse.Namespace) -> int:
