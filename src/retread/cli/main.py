@@ -13,23 +13,23 @@ import sys
 from collections.abc import Sequence
 
 from retread.cli.options import add_command
+from retread.errors import INTERRUPTED, RetreadError, exit_codes
 
 NOUNS = (
     "build", "matrix", "patch", "wheel", "smoke", "attest", "index", "revoke", "serve", "watch", "store",
     "toolchain", "recipe",
 )  # fmt: skip
 """Modules of this package whose ``add`` adds commands, in the order in which ``--help`` shows them."""
-_EXIT_CODES = """\
+_EPILOG = """\
 exit codes:
-  0 done   1 a bug   2 usage   3 recipe   4 source proof   5 patch series   6 plan   7 download   8 base wheel
-  9 wheel format   10 ELF   11 fat binary   12 audit   13 store or disk   14 external program
-  15 compile   16 smoke test   17 evidence   18 machine cannot try it   19 gate
-  20 index   21 revoked   130 interrupted
+{codes}
 
 environment: RETREAD_STORE (default ~/.cache/retread), RETREAD_CUDA_MIRROR;
   pip's and uv's own index settings are honoured
 """
-_INTERRUPTED = 130
+_WIDTH = 100
+_BROKEN_PIPE = 141
+"""What a shell says of a program that ended because nobody read on; no error."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="retread",
         description="Patched CUDA wheels, proven: a pinned commit and a patch series in, a wheel out.",
-        epilog=_EXIT_CODES,
+        epilog=_EPILOG.format(codes=_exit_codes()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
@@ -50,10 +50,21 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _exit_codes() -> str:
+    """Return every exit code with what it means, in lines."""
+    lines = [""]
+    for code, words in exit_codes().items():
+        told = f"  {code} {words}"
+        if len(lines[-1]) + 1 + len(told) > _WIDTH:
+            lines.append("")
+        lines[-1] += f" {told}" if lines[-1] else told
+    return "\n".join(lines)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
     code = run(arguments)
-    if code == _INTERRUPTED:
+    if code == INTERRUPTED:
         from retread.doors import proc
 
         proc.close()
@@ -62,8 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every expected failure is one message on stderr."""
-    from retread.errors import RetreadError
-
     top = parser()
     options = top.parse_args(arguments)
     if options.version:
@@ -84,10 +93,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         _complain("retread: interrupted; what was finished is kept, the same command goes on from there")
-        return _INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return _BROKEN_PIPE
 
 
 def _complain(text: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
 from retread.cli.options import add_command, add_common
+from retread.cli.schemas import SCHEMAS, schema
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 def add(groups: Groups) -> None:
     """Add the command and its actions."""
-    recipe = add_command(groups, "recipe", "recipes: list, check, schema")
+    recipe = add_command(groups, "recipe", "recipes: list, check, lock, schema")
     actions = recipe.add_subparsers(dest="action", metavar="ACTION", required=True)
     listed = add_command(actions, "list", "show recipes and their targets")
     add_common(listed, recipe_list)
@@ -30,13 +32,12 @@ def add(groups: Groups) -> None:
     lock.add_argument("--target", help="default: all that the source lane makes")
     add_common(lock, recipe_lock)
 
-    schema = add_command(actions, "schema", "print the JSON Schema of a recipe, or of what --json prints")
-    kinds = [
-        "recipe", "plan", "build", "audit", "inspect", "statement", "toolchain", "compile", "compare", "smoke",
-        "evidence", "matrix", "watch",
-    ]  # fmt: skip
-    schema.add_argument("of", nargs="?", default="recipe", choices=kinds)
-    add_common(schema, recipe_schema)
+    command = add_command(actions, "schema", "print the JSON Schema of a recipe, or of what --json prints")
+    command.add_argument("of", nargs="?", choices=list(SCHEMAS), help="default: recipe")
+    command.add_argument(
+        "--all", type=Path, metavar="DIR", help="write every schema there; stdout is the files"
+    )
+    add_common(command, recipe_schema)
 
 
 def recipe_list(options: argparse.Namespace) -> int:
@@ -112,35 +113,20 @@ def recipe_lock(options: argparse.Namespace) -> int:
 
 
 def recipe_schema(options: argparse.Namespace) -> int:
-    """Print the JSON Schema of a recipe, or of what ``--json`` prints."""
-    from retread import strict
-    from retread.audit import report as audit_report
-    from retread.build import pipeline
-    from retread.compile import stage as compilation
-    from retread.evidence import beside
-    from retread.recipe import matrix, plan
-    from retread.recipe import model as recipe
-    from retread.smoke import report
-    from retread.toolkit import inquiry
-    from retread.upstream import outlook
-    from retread.wheel import comparison
-    from retread.wheel import facts as wheel_facts
-    from retread.wheel import statement as wheel_statement
+    """Print the JSON Schema of a recipe, or of what ``--json`` prints; or write every schema into a folder."""
+    from retread.doors import fs
+    from retread.errors import UsageError
 
-    kinds = {
-        "recipe": recipe.Recipe,
-        "plan": list[plan.Plan],
-        "build": list[pipeline.Built],
-        "audit": audit_report.AuditReport,
-        "inspect": wheel_facts.WheelFacts,
-        "statement": wheel_statement.Statement,
-        "toolchain": list[inquiry.ToolchainReport],
-        "compile": compilation.CompileFacts,
-        "compare": comparison.Comparison,
-        "smoke": report.SmokeReport,
-        "evidence": beside.Evidence,
-        "matrix": matrix.Matrix,
-        "watch": outlook.Outlook,
-    }
-    session.print_json(strict.schema(kinds[options.of]))
+    if not options.all:
+        session.print_json(schema(options.of or "recipe"))
+        return 0
+    if options.of:
+        raise UsageError(f"--all writes every schema; leave {options.of} out")
+    written = [options.all / f"{name}.json" for name in SCHEMAS]
+    for path in written:
+        fs.write(path, session.json(schema(path.stem)))
+    if options.json:
+        session.print_json(list(map(str, written)))
+    else:
+        print("\n".join(map(str, written)))
     return 0

@@ -47,11 +47,16 @@ def policy(options: argparse.Namespace) -> Policy | None:
     return gate.parse_policy(existing(path).read_bytes(), name=path.name)
 
 
-def print_json(value: object) -> None:
-    """Write data to standard output."""
+def json(value: object) -> bytes:
+    """Return data as every command writes it: indented, with a newline at the end."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(value)).decode())
+    return msgspec.json.format(msgspec.json.encode(value)) + b"\n"
+
+
+def print_json(value: object) -> None:
+    """Write data to standard output."""
+    print(json(value).decode(), end="")
 
 
 def existing(file: Path) -> Path:
