@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import add_command, add_common
+from retread.cli.options import Options, add_command, add_common
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
     from retread.evidence.signing import Key
+
+
+class KeyNewOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``key new``."""
+
+    name: str
+    folder: Path
+
+
+class KeyListOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``key list``."""
+
+    folder: Path
+
+
+class AttestOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``attest``."""
+
+    wheel: Path
+    builder: Path | None
+    tester: Path | None
 
 
 def add(groups: Groups) -> None:
@@ -22,9 +42,10 @@ def add(groups: Groups) -> None:
     new = add_command(actions, "new", "make a key pair; stdout is its line for a policy")
     new.add_argument("name")
     listed = add_command(actions, "list", "show keys as a policy holds them")
-    for command, run in ((new, key_new), (listed, key_list)):
+    for command in (new, listed):
         command.add_argument("--folder", type=Path, default=Path(), help="where the keys lie; default: here")
-        add_common(command, run)
+    add_common(new, key_new, KeyNewOptions)
+    add_common(listed, key_list, KeyListOptions)
 
     command = add_command(
         groups, "attest", "sign what is known of a wheel; stdout is the envelopes, which lie beside it"
@@ -32,10 +53,10 @@ def add(groups: Groups) -> None:
     command.add_argument("wheel", type=Path)
     command.add_argument("--builder", type=Path, metavar="KEY", help="sign how it was built")
     command.add_argument("--tester", type=Path, metavar="KEY", help="sign what its smoke reports found")
-    add_common(command, attest)
+    add_common(command, attest, AttestOptions)
 
 
-def key_new(options: argparse.Namespace) -> int:
+def key_new(options: KeyNewOptions) -> int:
     """Make a key pair; stdout is its public line, as a policy wants it."""
     from retread.evidence import keyfiles
 
@@ -47,7 +68,7 @@ def key_new(options: argparse.Namespace) -> int:
     return 0
 
 
-def key_list(options: argparse.Namespace) -> int:
+def key_list(options: KeyListOptions) -> int:
     """Show the keys of a folder."""
     from retread.evidence import keyfiles
 
@@ -55,7 +76,7 @@ def key_list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_keys(options: argparse.Namespace, found: list[Key]) -> None:
+def _print_keys(options: Options, found: list[Key]) -> None:
     from retread.evidence import signing
 
     if options.json:
@@ -65,7 +86,7 @@ def _print_keys(options: argparse.Namespace, found: list[Key]) -> None:
         print("\n".join(told) or "no keys")
 
 
-def attest(options: argparse.Namespace) -> int:
+def attest(options: AttestOptions) -> int:
     """Sign what is known of a wheel; stdout is the envelopes, which lie beside it."""
     from retread.doors import fs
     from retread.errors import UsageError

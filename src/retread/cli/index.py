@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from retread.cli import revoke, session
-from retread.cli.options import add_address, add_command, add_common, add_policy
+from retread.cli.options import Options, add_address, add_command, add_common, add_policy
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
@@ -24,6 +24,39 @@ TRYING = "http://127.0.0.1:8000"
 """The address that pages name when nobody gave another: that of ``retread serve``."""
 
 
+class IndexOptions(Options, frozen=True, kw_only=True):
+    """What every action on an index takes."""
+
+    index: str
+    """A folder or a bucket."""
+
+
+class PublishOptions(IndexOptions, frozen=True, kw_only=True):
+    """What is typed after ``publish``."""
+
+    wheel: tuple[Path, ...]
+    allow_unproven: str | None
+    base: str | None
+    policy: Path | None
+
+
+class ChangeOptions(IndexOptions, frozen=True, kw_only=True):
+    """What is typed after ``index yank`` and the others that change it; an action takes some of them."""
+
+    action: str
+    base: str | None
+    project: str = ""
+    release: str = ""
+    reason: str = ""
+    number: int = 0
+
+
+class CheckOptions(IndexOptions, frozen=True, kw_only=True):
+    """What is typed after ``index check``."""
+
+    policy: Path | None
+
+
 def add(groups: Groups) -> None:
     """Add the commands."""
     command = add_command(
@@ -36,7 +69,7 @@ def add(groups: Groups) -> None:
     )
     add_address(command)
     add_policy(command)
-    add_common(command, publish)
+    add_common(command, publish, PublishOptions)
 
     actions = add_command(
         groups, "index", "a private index: check, history, yank, remove, rollback, revoke"
@@ -44,9 +77,9 @@ def add(groups: Groups) -> None:
     _add_versions(actions)
     _add_states(actions)
     history = _action(actions, "history", "show every action")
-    add_common(history, index_history)
+    add_common(history, index_history, IndexOptions)
     check = _action(actions, "check", "verify every promise from the bytes")
-    add_common(check, index_check)
+    add_common(check, index_check, CheckOptions)
     add_policy(check)
     revoke.add_action(actions)
 
@@ -61,9 +94,11 @@ def _add_versions(actions: Groups) -> None:
         command = _action(actions, name, text)
         command.add_argument("project", metavar="PROJECT")
         command.add_argument("release", metavar="VERSION")
-        command.add_argument("--reason", required=name != "unyank", help="the pages and the history show it")
+        command.add_argument(
+            "--reason", required=name != "unyank", default="", help="the pages and the history show it"
+        )
         add_address(command)
-        add_common(command, index_change)
+        add_common(command, index_change, ChangeOptions)
 
 
 def _add_states(actions: Groups) -> None:
@@ -73,7 +108,7 @@ def _add_states(actions: Groups) -> None:
     refresh = _action(actions, "refresh", "make every page anew")
     for command in (rollback, refresh):
         add_address(command)
-        add_common(command, index_change)
+        add_common(command, index_change, ChangeOptions)
 
 
 def _action(actions: Groups, name: str, text: str) -> argparse.ArgumentParser:
@@ -82,14 +117,14 @@ def _action(actions: Groups, name: str, text: str) -> argparse.ArgumentParser:
     return command
 
 
-def publish(options: argparse.Namespace) -> int:
+def publish(options: PublishOptions) -> int:
     """List wheels in an index, all or none; stdout is the files that are listed."""
     from retread.index import actions
     from retread.index.bucket import mirror
 
     machine = session.machine(options)
     wheels = [session.existing(wheel) for wheel in options.wheel]
-    policy = session.policy(options)
+    policy = session.policy(options, options.policy)
 
     def act(folder: Path, scratch: Path) -> Published:
         return actions.publish(
@@ -112,7 +147,7 @@ def publish(options: argparse.Namespace) -> int:
     return 0
 
 
-def _wants(options: argparse.Namespace) -> Callable[[Statement], Wants]:
+def _wants(options: Options) -> Callable[[Statement], Wants]:
     """Return what asks the recipe that made a wheel which GPUs and Tritons it has to be proven under."""
     from retread.errors import GateError, UsageError
     from retread.index.actions import Wants
@@ -143,7 +178,7 @@ def _base(folder: Path) -> str:
     return last.base if last and last.base else TRYING
 
 
-def _acting(options: argparse.Namespace, machine: Machine, need: Need, act: Callable[[Path, Path], T]) -> T:
+def _acting(options: IndexOptions, machine: Machine, need: Need, act: Callable[[Path, Path], T]) -> T:
     """Run an action on an index: a folder as it is, a bucket by the part that the action needs."""
     from retread.index.bucket import remote, storage
 
@@ -160,7 +195,7 @@ def _acting(options: argparse.Namespace, machine: Machine, need: Need, act: Call
         return act(Path(options.index), scratch / "room")
 
 
-def index_change(options: argparse.Namespace) -> int:
+def index_change(options: ChangeOptions) -> int:
     """Yank, unyank or remove a version, go back to an action, or make every page anew; stdout says what was done."""
     from retread.index import actions
     from retread.index.bucket import mirror
@@ -201,7 +236,7 @@ def index_change(options: argparse.Namespace) -> int:
     return 0
 
 
-def index_history(options: argparse.Namespace) -> int:
+def index_history(options: IndexOptions) -> int:
     """Show what was ever done to an index."""
     from retread.index import actions
     from retread.index.bucket import remote, storage
@@ -212,7 +247,7 @@ def index_history(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_actions(options: argparse.Namespace, done: list[Action]) -> None:
+def _print_actions(options: Options, done: list[Action]) -> None:
     if options.json:
         session.print_json(done)
         return
@@ -223,13 +258,13 @@ def _print_actions(options: argparse.Namespace, done: list[Action]) -> None:
         )
 
 
-def index_check(options: argparse.Namespace) -> int:
+def index_check(options: CheckOptions) -> int:
     """Verify every promise of an index from its bytes; PublishError with each that is broken."""
     from retread.errors import PublishError
     from retread.index import actions
     from retread.index.bucket import remote, storage
 
-    machine, policy = session.machine(options), session.policy(options)
+    machine, policy = session.machine(options), session.policy(options, options.policy)
     with machine.store.scratch() as scratch, machine.console.step(f"check {options.index}") as step:
         if storage.is_bucket(options.index):
             found = remote.check(options.index, scratch, policy, say=machine.console.say)

@@ -12,7 +12,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from retread.cli.options import add_command
+import msgspec
+
+from retread.cli.options import add_command, handle, typed
 from retread.errors import INTERRUPTED, RetreadError, exit_codes
 
 NOUNS = (
@@ -32,6 +34,12 @@ _BROKEN_PIPE = 141
 """What a shell says of a program that ended because nobody read on; no error."""
 
 
+class CompletionOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What is typed after ``completion``."""
+
+    shell: str
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     top = argparse.ArgumentParser(
@@ -46,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         importlib.import_module(f"retread.cli.{noun}").add(groups)
     completion = add_command(groups, "completion", "print a completion script for a shell")
     completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
-    completion.set_defaults(run=_completion)
+    handle(completion, _completion, CompletionOptions)
     return top
 
 
@@ -85,7 +93,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = int(options.run(options))
+        code = typed(options)
         sys.stdout.flush()
         return code
     except RetreadError as error:
@@ -105,7 +113,7 @@ def _complain(text: str) -> None:
     Console().fail(text)
 
 
-def _completion(options: argparse.Namespace) -> int:
+def _completion(options: CompletionOptions) -> int:
     import shtab
 
     print(shtab.complete(parser(), options.shell))

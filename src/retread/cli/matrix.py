@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import add_command, add_common
+from retread.cli.options import Options, add_command, add_common
 
 if TYPE_CHECKING:
     from retread.arch import Arch
     from retread.cli.options import Groups
     from retread.recipe.matrix import Entry, Matrix
+
+
+class MatrixOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``matrix``."""
+
+    recipe: tuple[str, ...]
+    base: str | None
+    gpus: str
 
 
 def add(groups: Groups) -> None:
@@ -27,10 +34,10 @@ def add(groups: Groups) -> None:
     command.add_argument(
         "--gpus", metavar="LIST", default="", help="capabilities that runners have, like '9.0 12.0'"
     )
-    add_common(command, matrix)
+    add_common(command, matrix, MatrixOptions)
 
 
-def matrix(options: argparse.Namespace) -> int:
+def matrix(options: MatrixOptions) -> int:
     """Print the jobs for all recipes or for those that are named, or only for what changed since ``--base``."""
     import msgspec
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import add_command, add_common, add_source
+from retread.cli.options import Options, Source, add_command, add_common, add_source
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
+
+
+class CheckOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``patch check``."""
+
+    recipe: tuple[str, ...]
+    source: Source
 
 
 def add(groups: Groups) -> None:
@@ -19,10 +25,10 @@ def add(groups: Groups) -> None:
     check = add_command(actions, "check", "lint the series and try every patch on the pinned source")
     check.add_argument("recipe", nargs="*", help="default: all")
     add_source(check)
-    add_common(check, patch_check)
+    add_common(check, patch_check, CheckOptions)
 
 
-def patch_check(options: argparse.Namespace) -> int:
+def patch_check(options: CheckOptions) -> int:
     """Try every patch of the series; SeriesError when one does not go in."""
     from retread.cli import show
     from retread.errors import SeriesError
@@ -34,7 +40,7 @@ def patch_check(options: argparse.Namespace) -> int:
     found, bad = {}, []
     for name in options.recipe or workspace.recipes(root):
         loaded = workspace.load(root, name)
-        found[name] = Trees(loaded, machine, use_git=options.source == "git").try_series()
+        found[name] = Trees(loaded, machine, use_git=options.source is Source.GIT).try_series()
         fine = {Verdict.APPLIES, Verdict.OFFSET}
         bad += [
             f"{name}: {one.name}: {one.verdict} {one.detail}".strip()

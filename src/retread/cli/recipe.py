@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import add_command, add_common
+from retread.cli.options import Options, add_command, add_common
 from retread.cli.schemas import SCHEMAS, schema
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
+
+
+class CheckOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``recipe check``."""
+
+    recipe: tuple[str, ...]
+
+
+class LockOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``recipe lock``."""
+
+    recipe: tuple[str, ...]
+    target: str | None
+
+
+class SchemaOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``recipe schema``."""
+
+    of: str | None
+    all: Path | None
 
 
 def add(groups: Groups) -> None:
@@ -19,28 +38,28 @@ def add(groups: Groups) -> None:
     recipe = add_command(groups, "recipe", "recipes: list, check, lock, schema")
     actions = recipe.add_subparsers(dest="action", metavar="ACTION", required=True)
     listed = add_command(actions, "list", "show recipes and their targets")
-    add_common(listed, recipe_list)
+    add_common(listed, recipe_list, Options)
 
     check = add_command(actions, "check", "read recipes strictly and report every fault")
     check.add_argument("recipe", nargs="*", help="default: all")
-    add_common(check, recipe_check)
+    add_common(check, recipe_check, CheckOptions)
 
     lock = add_command(
         actions, "lock", "pin what the source lane's builds need, by hash, as the index has it today"
     )
     lock.add_argument("recipe", nargs="*", help="default: all")
     lock.add_argument("--target", help="default: all that the source lane makes")
-    add_common(lock, recipe_lock)
+    add_common(lock, recipe_lock, LockOptions)
 
     command = add_command(actions, "schema", "print the JSON Schema of a recipe, or of what --json prints")
     command.add_argument("of", nargs="?", choices=list(SCHEMAS), help="default: recipe")
     command.add_argument(
         "--all", type=Path, metavar="DIR", help="write every schema there; stdout is the files"
     )
-    add_common(command, recipe_schema)
+    add_common(command, recipe_schema, SchemaOptions)
 
 
-def recipe_list(options: argparse.Namespace) -> int:
+def recipe_list(options: Options) -> int:
     """Show recipes and their targets."""
     from retread.recipe import workspace
 
@@ -54,7 +73,7 @@ def recipe_list(options: argparse.Namespace) -> int:
     return 0
 
 
-def recipe_check(options: argparse.Namespace) -> int:
+def recipe_check(options: CheckOptions) -> int:
     """Read recipes strictly; the error lists every fault."""
     from retread.errors import RecipeError, RetreadError
     from retread.recipe import workspace
@@ -77,7 +96,7 @@ def recipe_check(options: argparse.Namespace) -> int:
     return 0
 
 
-def recipe_lock(options: argparse.Namespace) -> int:
+def recipe_lock(options: LockOptions) -> int:
     """Lock the build environments of targets; stdout is the files that were written."""
     from retread.doors import fs
     from retread.doors.net import settings
@@ -112,7 +131,7 @@ def recipe_lock(options: argparse.Namespace) -> int:
     return 0
 
 
-def recipe_schema(options: argparse.Namespace) -> int:
+def recipe_schema(options: SchemaOptions) -> int:
     """Print the JSON Schema of a recipe, or of what ``--json`` prints; or write every schema into a folder."""
     from retread.doors import fs
     from retread.errors import UsageError

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import add_command, add_common, add_policy
+from retread.cli.options import Options, add_command, add_common, add_policy
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
+
+
+class RevokeOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``index revoke``."""
+
+    index: str
+    project: str
+    release: str | None
+    sha256: str | None
+    reason: str
+    advice: str
+    key: Path
+
+
+class AuditLockOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``audit-lock``."""
+
+    file: Path
+    index: str
+    strict: bool
+    policy: Path | None
 
 
 def add(groups: Groups) -> None:
@@ -25,7 +45,7 @@ def add(groups: Groups) -> None:
     command.add_argument("--index", required=True, help="the index's folder")
     command.add_argument("--strict", action="store_true", help="a yank is an error, too")
     add_policy(command)
-    add_common(command, audit_lock)
+    add_common(command, audit_lock, AuditLockOptions)
 
 
 def add_action(actions: Groups) -> None:
@@ -38,10 +58,10 @@ def add_action(actions: Groups) -> None:
     command.add_argument("--reason", required=True)
     command.add_argument("--advice", required=True, help="what to use instead")
     command.add_argument("--key", type=Path, required=True, help="a builder's key of the policy")
-    add_common(command, index_revoke, json=False)
+    add_common(command, index_revoke, RevokeOptions, json=False)
 
 
-def index_revoke(options: argparse.Namespace) -> int:
+def index_revoke(options: RevokeOptions) -> int:
     """Put a version on the signed list of what must not be used; stdout is the list's path."""
     from retread.index import revoke
 
@@ -56,13 +76,13 @@ def index_revoke(options: argparse.Namespace) -> int:
     return 0
 
 
-def audit_lock(options: argparse.Namespace) -> int:
+def audit_lock(options: AuditLockOptions) -> int:
     """Hold a lock file, or an environment, against revocations and yanks; RevokedError with what must not be used."""
     from retread.index import revocations, revoke
 
     machine = session.machine(options)
     locked = revoke.locked(options.file)
-    known = revoke.of_folder(Path(options.index), session.policy(options))
+    known = revoke.of_folder(Path(options.index), session.policy(options, options.policy))
     if not known.verified:
         machine.console.say(
             "note: no policy says whose list counts, so its signature was not checked (--policy)"

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import add_command, add_common
+from retread.cli.options import Options, add_command, add_common
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
+
+
+class ServeOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``serve``."""
+
+    index: Path
+    host: str
+    port: int
 
 
 def add(groups: Groups) -> None:
@@ -19,10 +26,10 @@ def add(groups: Groups) -> None:
     command.add_argument("index", type=Path)
     command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
     command.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
-    add_common(command, serve, json=False)
+    add_common(command, serve, ServeOptions, json=False)
 
 
-def serve(options: argparse.Namespace) -> int:
+def serve(options: ServeOptions) -> int:
     """Serve an index, for trying it out, until interrupted."""
     from retread.index import serve as serving
 

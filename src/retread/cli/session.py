@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from retread.cli.options import POLICY, Options
 
 if TYPE_CHECKING:
     from retread.arch import Arch
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from retread.evidence.gate import Policy
 
 
-def machine(options: argparse.Namespace) -> Machine:
+def machine(options: Options) -> Machine:
     """Return the doors that a command goes through."""
     from retread.doors.console import Console
     from retread.doors.machine import Machine
@@ -24,19 +25,18 @@ def machine(options: argparse.Namespace) -> Machine:
     return Machine(Store(default_root(environment), waiting=console.say), console, environment)
 
 
-def root(options: argparse.Namespace) -> Path:
+def root(options: Options) -> Path:
     """Return the folder with recipes/ and patches/ that the options name, or that is found upwards."""
     from retread.recipe import workspace
 
     return options.root.absolute() if options.root else workspace.find_root(Path.cwd())
 
 
-def policy(options: argparse.Namespace) -> Policy | None:
+def policy(options: Options, path: Path | None) -> Policy | None:
     """Return the policy that is named, or the workspace's, if it has one."""
     from retread.errors import UsageError
     from retread.evidence import gate
 
-    path = options.policy
     if path is None:
         try:
             path = root(options) / POLICY
@@ -77,8 +77,3 @@ def architecture(text: str) -> Arch:
     if text not in arch.FIRST_CUDA:
         raise UsageError(f"no GPU has the architecture {text!r}{near_miss(text, arch.FIRST_CUDA)}")
     return arch.parse(text)
-
-
-DEFAULT_RECIPE = "xformers-0.0.35"
-POLICY = "index-policy.toml"
-"""The policy of a workspace's index, which need not be named."""

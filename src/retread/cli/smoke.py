@@ -7,11 +7,49 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import add_command, add_common
+from retread.cli.options import Options, add_command, add_common, words
+from retread.smoke.report import Level
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
     from retread.smoke.report import SmokeReport
+
+
+class SubjectOptions(Options, frozen=True, kw_only=True):
+    """Whose tests are run."""
+
+    recipe: str | None
+    target: str | None
+
+
+class SmokeOptions(SubjectOptions, frozen=True, kw_only=True):
+    """What is typed after ``smoke``."""
+
+    wheel: Path | None
+    attach: Path | None
+    out: Path
+    level: tuple[Level, ...] | None
+    only: str
+    python: str | None
+    ssh: str | None
+    any_torch: bool
+    report: Path | None
+    """``--json FILE``."""
+    junit: Path | None
+    html: Path | None
+
+
+class KitOptions(SubjectOptions, frozen=True, kw_only=True):
+    """What is typed after ``kit``."""
+
+    wheel: Path
+    out: Path | None
+
+
+class EvidenceOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``evidence``."""
+
+    wheel: Path
 
 
 def add(groups: Groups) -> None:
@@ -33,7 +71,7 @@ def add(groups: Groups) -> None:
         "--html", type=Path, metavar="FILE", help="and as a page, with errors and speed plotted"
     )
     _add_recipe(command)
-    add_common(command, smoke, json=False)
+    add_common(command, smoke, SmokeOptions, json=False)
 
     command = add_command(
         groups, "kit", "pack a wheel with its tests into one file for a machine without network or retread"
@@ -41,11 +79,11 @@ def add(groups: Groups) -> None:
     command.add_argument("wheel", type=Path)
     command.add_argument("-o", "--out", type=Path, help="default: WHEEL.kit.pyz")
     _add_recipe(command)
-    add_common(command, kit)
+    add_common(command, kit, KitOptions)
 
     command = add_command(groups, "evidence", "show all that is known of a wheel: audit, smoke reports")
     command.add_argument("wheel", type=Path)
-    add_common(command, evidence)
+    add_common(command, evidence, EvidenceOptions)
 
 
 def _add_trying(command: argparse.ArgumentParser) -> None:
@@ -53,7 +91,7 @@ def _add_trying(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--level",
         action="append",
-        choices=["static", "jit", "gpu"],
+        choices=words(Level),
         help="default: all that this machine can run",
     )
     command.add_argument(
@@ -74,21 +112,20 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
     command.add_argument("--target", help="default: the one that made it, or the recipe's first")
 
 
-def smoke(options: argparse.Namespace) -> int:
+def smoke(options: SmokeOptions) -> int:
     """Try a wheel and say what became of it; SmokeError when a case failed. Or attach a report that a kit left."""
     from retread.errors import UsageError
     from retread.evidence import beside
     from retread.smoke import reading
     from retread.smoke import run as smoke
-    from retread.smoke.report import Level
 
     if options.attach:
-        return _attach(options)
+        return _attach(options, options.attach)
     if not options.wheel:
         raise UsageError("name a wheel, or a report with --attach")
     machine, wheel = session.machine(options), session.existing(options.wheel)
     request = smoke.Request(
-        levels=tuple(map(Level, options.level or ())),
+        levels=options.level or (),
         only=options.only,
         python=options.python or "",
         host=options.ssh or "",
@@ -105,20 +142,20 @@ def smoke(options: argparse.Namespace) -> int:
     return 0
 
 
-def _attach(options: argparse.Namespace) -> int:
+def _attach(options: SmokeOptions, report: Path) -> int:
     from retread.errors import UsageError
     from retread.evidence import beside
     from retread.smoke import reading
 
     if options.wheel:
         raise UsageError("--attach takes a report; the wheel is the one that it names, below --out")
-    place = beside.attach(session.existing(options.attach), options.out)
+    place = beside.attach(session.existing(report), options.out)
     session.machine(options).console.say(f"attached: {place}")
     _show(options, reading.parse(place.read_bytes(), name=place.name))
     return 0
 
 
-def _show(options: argparse.Namespace, report: SmokeReport) -> None:
+def _show(options: SmokeOptions, report: SmokeReport) -> None:
     """Write a report in every form that is asked for; the table goes to standard output."""
     from retread.doors import fs
     from retread.smoke import junit, page, reading, table
@@ -132,7 +169,7 @@ def _show(options: argparse.Namespace, report: SmokeReport) -> None:
     print(table.table(report))
 
 
-def kit(options: argparse.Namespace) -> int:
+def kit(options: KitOptions) -> int:
     """Pack a wheel with its tests into one file; stdout is its path."""
     from retread.smoke import run as smoke
 
@@ -148,7 +185,7 @@ def kit(options: argparse.Namespace) -> int:
     return 0
 
 
-def evidence(options: argparse.Namespace) -> int:
+def evidence(options: EvidenceOptions) -> int:
     """Show all that is known of a wheel."""
     from retread.cli import show
     from retread.evidence import beside

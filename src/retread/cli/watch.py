@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import add_command, add_common
+from retread.cli.options import Options, add_command, add_common
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
+
+
+class WatchOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``watch``."""
+
+    recipe: tuple[str, ...]
+    no_jit: bool
+    issue: Path | None
 
 
 def add(groups: Groups) -> None:
@@ -27,10 +34,10 @@ def add(groups: Groups) -> None:
     command.add_argument(
         "--issue", type=Path, metavar="FILE", help="write the text of an issue there, as Markdown"
     )
-    add_common(command, watch)
+    add_common(command, watch, WatchOptions)
 
 
-def watch(options: argparse.Namespace) -> int:
+def watch(options: WatchOptions) -> int:
     """Ask the package index what is new for recipes; the error for what could not be asked comes after the answers."""
     from retread.doors import fs
     from retread.recipe import workspace

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import add_command, add_common
+from retread.cli.options import Options, add_command, add_common
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
+
+
+class InspectOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``inspect``."""
+
+    wheel: Path
+
+
+class AuditOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``audit``."""
+
+    wheel: Path
+    recipe: str | None
+    target: str | None
+
+
+class GraftOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``graft``."""
+
+    library: Path
+    arch: tuple[str, ...]
+    toolchain: str
+    out: Path
 
 
 def add(groups: Groups) -> None:
     """Add the commands."""
     command = add_command(groups, "inspect", "show what a wheel holds and which GPUs it serves natively")
     command.add_argument("wheel", type=Path, help="a wheel, or a shared object")
-    add_common(command, inspect)
+    add_common(command, inspect, InspectOptions)
 
     command = add_command(
         groups, "audit", "hold a wheel to its target's promise; any wheel to the general rules"
@@ -25,7 +47,7 @@ def add(groups: Groups) -> None:
     command.add_argument("wheel", type=Path)
     command.add_argument("--recipe", help="hold it to this recipe instead of to what it says of itself")
     command.add_argument("--target", help="default: the recipe's first")
-    add_common(command, audit)
+    add_common(command, audit, AuditOptions)
 
     command = add_command(
         groups,
@@ -38,10 +60,10 @@ def add(groups: Groups) -> None:
     command.add_argument(
         "-o", "--out", type=Path, required=True, help="where to write it; may be the library itself"
     )
-    add_common(command, graft)
+    add_common(command, graft, GraftOptions)
 
 
-def inspect(options: argparse.Namespace) -> int:
+def inspect(options: InspectOptions) -> int:
     """Show what a wheel or a shared object holds."""
     from retread.cli import show
     from retread.elf import library as elf
@@ -64,7 +86,7 @@ def inspect(options: argparse.Namespace) -> int:
     return 0
 
 
-def audit(options: argparse.Namespace) -> int:
+def audit(options: AuditOptions) -> int:
     """Hold a wheel to a promise; AuditError when it breaks it."""
     from retread.audit import audit
     from retread.audit import promise as audit_promise
@@ -94,7 +116,7 @@ def audit(options: argparse.Namespace) -> int:
     return 0
 
 
-def graft(options: argparse.Namespace) -> int:
+def graft(options: GraftOptions) -> int:
     """Add native code to a shared object."""
     from retread.build import graft
     from retread.build.cubins import assembler, assembly

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from retread import errors
-from retread.cli import main, session
+from retread.cli import main, options
 from retread.doors import proc
 from retread.errors import RetreadError
 from retread.version import __version__
@@ -195,7 +195,7 @@ def test_the_shipped_recipes_are_sound(capsys: pytest.CaptureFixture[str]) -> No
     assert main.run(["recipe", "check", "--root", str(REPOSITORY)]) == 0
     assert main.run(["recipe", "list", "--root", str(REPOSITORY), "--json"]) == 0
     found = json.loads(capsys.readouterr().out.partition("\n")[2])
-    assert session.DEFAULT_RECIPE in {one["name"] for one in found}
+    assert options.DEFAULT_RECIPE in {one["name"] for one in found}
 
 
 def test_all_builds_what_can_be_built_and_says_what_cannot(project: Project) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import typing
 from collections.abc import Iterator
+
+import msgspec
+import pytest
 
 from house import SOURCE
 from retread.cli import main
@@ -20,6 +24,18 @@ def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParse
                 yield from commands(one)
 
 
+COMMANDS = {one.prog: one for one in commands(main.parser())}
+
+
+def typed(command: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    """Return what can be typed after a command."""
+    return {
+        one.dest: one
+        for one in command._actions
+        if not isinstance(one, argparse._HelpAction | argparse._SubParsersAction)
+    }
+
+
 def test_every_file_that_adds_commands_has_its_row() -> None:
     found = {
         path.stem
@@ -31,6 +47,35 @@ def test_every_file_that_adds_commands_has_its_row() -> None:
 
 
 def test_every_command_says_what_it_does() -> None:
-    found = list(commands(main.parser()))
-    assert len(found) > 30
-    assert [one.prog for one in found if not one.description] == []
+    assert len(COMMANDS) > 30
+    assert [name for name, one in COMMANDS.items() if not one.description] == []
+
+
+CHANGES = {
+    "retread index yank",
+    "retread index unyank",
+    "retread index remove",
+    "retread index rollback",
+    "retread index refresh",
+}
+"""They share a record, of which each fills some; ``action`` says which it is."""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_can_be_typed_is_what_the_command_gets(name: str) -> None:
+    fields = typing.get_type_hints(COMMANDS[name].get_default("record"))
+    found = typed(COMMANDS[name])
+    assert set(found) <= set(fields), "it can be typed, and is never looked at"
+    spare = {"project", "release", "reason", "number", "action"} if name in CHANGES else set()
+    assert set(fields) - set(found) <= {"json", *spare}, "it is looked at, and can never be typed"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_defaults_and_choices_are_of_the_type_that_the_command_gets(name: str) -> None:
+    fields = typing.get_type_hints(COMMANDS[name].get_default("record"))
+    for dest, action in typed(COMMANDS[name]).items():
+        several = isinstance(action, argparse._AppendAction)
+        for choice in action.choices or ():
+            msgspec.convert([choice] if several else choice, fields[dest])
+        if not action.required and action.nargs != "*":
+            msgspec.convert(action.default, fields[dest])
