@@ -37,7 +37,7 @@ PURE: Final = (
     "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.layout",
     "recipe.lane", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof", "recipe.reading",
     "recipe.series", "recipe.toolchain", "recipe.trial",
-    "wheel.facts", "wheel.metadata", "wheel.statement",
+    "wheel.facts", "wheel.metadata", "wheel.statement", "wheel.table",
     "source.records",
     "audit.manylinux", "audit.promise", "audit.report", "audit.rules",
     "compile.schedule",

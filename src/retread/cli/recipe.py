@@ -26,6 +26,15 @@ class LockOptions(Options, frozen=True, kw_only=True):
     target: str | None
 
 
+class ProofOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``recipe proof``."""
+
+    listing: Path
+    sdist: Path
+    at: str
+    out: Path | None
+
+
 class SchemaOptions(Options, frozen=True, kw_only=True):
     """What is typed after ``recipe schema``."""
 
@@ -35,7 +44,7 @@ class SchemaOptions(Options, frozen=True, kw_only=True):
 
 def add(groups: Groups) -> None:
     """Add the command and its actions."""
-    recipe = add_command(groups, "recipe", "recipes: list, check, lock, schema")
+    recipe = add_command(groups, "recipe", "recipes: list, check, lock, proof, schema")
     actions = recipe.add_subparsers(dest="action", metavar="ACTION", required=True)
     listed = add_command(actions, "list", "show recipes and their targets")
     add_common(listed, recipe_list, Options)
@@ -50,6 +59,17 @@ def add(groups: Groups) -> None:
     lock.add_argument("recipe", nargs="*", help="default: all")
     lock.add_argument("--target", help="default: all that the source lane makes")
     add_common(lock, recipe_lock, LockOptions)
+
+    proof = add_command(
+        actions, "proof", "keep of a commit's listing what a source archive needs; stdout is the proof's path"
+    )
+    proof.add_argument("listing", type=Path, help="the commit with every file of its tree")
+    proof.add_argument("sdist", type=Path, help="the source archive that is to be proven")
+    proof.add_argument(
+        "--at", metavar="PATH", default=".", help="where the archive has the repository: a submodule's path"
+    )
+    proof.add_argument("-o", "--out", type=Path, help="default: its place in recipes/commits/")
+    add_common(proof, recipe_proof, ProofOptions)
 
     command = add_command(actions, "schema", "print the JSON Schema of a recipe, or of what --json prints")
     command.add_argument("of", nargs="?", choices=list(SCHEMAS), help="default: recipe")
@@ -128,6 +148,32 @@ def recipe_lock(options: LockOptions) -> int:
         session.print_json(written)
     else:
         print("\n".join(written))
+    return 0
+
+
+def recipe_proof(options: ProofOptions) -> int:
+    """Keep of a commit's listing what a source archive needs; stdout is the proof's path."""
+    from retread.doors import fs
+    from retread.errors import UsageError
+    from retread.recipe import proof, workspace
+    from retread.source import tree
+
+    listing, sdist = session.existing(options.listing), session.existing(options.sdist)
+    below = "" if options.at == "." else f"{options.at.rstrip('/')}/"
+    files = {path.removeprefix(below) for path in tree.paths(sdist) if path.startswith(below)}
+    proven = proof.parse(listing.read_bytes(), name=listing.name)
+    if files.isdisjoint(proven.entries):
+        raise UsageError(
+            f"{sdist.name} holds no file of {proven.repository} {proven.commit[:12]} in {options.at}",
+            hint="--at PATH says where the archive has the repository, as third_party/cutlass",
+        )
+    data = proof.pruned(listing.read_bytes(), files, name=listing.name)
+    out = options.out or workspace.proof_path(session.root(options), proven.repository, proven.commit)
+    fs.write(out, data)
+    if options.json:
+        session.print_json({"proof": str(out), "repository": proven.repository, "commit": proven.commit})
+    else:
+        print(out)
     return 0
 
 

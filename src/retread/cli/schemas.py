@@ -12,6 +12,7 @@ SCHEMAS: Final = {
     "build": "list[build.pipeline.Built]",
     "audit": "audit.report.AuditReport",
     "inspect": "wheel.facts.WheelFacts",
+    "inspect-table": "list[wheel.table.Row]",
     "statement": "wheel.statement.Statement",
     "toolchain": "list[toolkit.inquiry.ToolchainReport]",
     "compile": "compile.stage.CompileFacts",

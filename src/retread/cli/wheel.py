@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class InspectOptions(Options, frozen=True, kw_only=True):
     """What is typed after ``inspect``."""
 
-    wheel: Path
+    wheel: tuple[Path, ...]
+    table: bool
 
 
 class AuditOptions(Options, frozen=True, kw_only=True):
@@ -38,7 +39,10 @@ class GraftOptions(Options, frozen=True, kw_only=True):
 def add(groups: Groups) -> None:
     """Add the commands."""
     command = add_command(groups, "inspect", "show what a wheel holds and which GPUs it serves natively")
-    command.add_argument("wheel", type=Path, help="a wheel, or a shared object")
+    command.add_argument("wheel", type=Path, nargs="+", help="a wheel, or a shared object")
+    command.add_argument(
+        "--table", action="store_true", help="patched wheels as a Markdown table, a row for each library"
+    )
     add_common(command, inspect, InspectOptions)
 
     command = add_command(
@@ -64,25 +68,46 @@ def add(groups: Groups) -> None:
 
 
 def inspect(options: InspectOptions) -> int:
-    """Show what a wheel or a shared object holds."""
+    """Show what a wheel or a shared object holds, or a table of patched wheels."""
     from retread.cli import show
     from retread.elf import library as elf
+    from retread.errors import UsageError
     from retread.wheel import contents
 
+    if options.table:
+        return _inspect_table(options)
+    if len(options.wheel) > 1:
+        raise UsageError("inspect shows one file; say --table for a table of patched wheels")
+    [wheel] = options.wheel
     machine = session.machine(options)
-    if contents.is_library(options.wheel.name):
-        library = elf.read(session.existing(options.wheel))
+    if contents.is_library(wheel.name):
+        library = elf.read(session.existing(wheel))
         if options.json:
             session.print_json(library)
         else:
-            print("\n".join(show.library(options.wheel.name, library)))
+            print("\n".join(show.library(wheel.name, library)))
         return 0
     with machine.store.scratch() as scratch:
-        facts, _ = contents.examine(session.existing(options.wheel), scratch)
+        facts, _ = contents.examine(session.existing(wheel), scratch)
     if options.json:
         session.print_json(facts)
     else:
         print(show.wheel(facts))
+    return 0
+
+
+def _inspect_table(options: InspectOptions) -> int:
+    from retread.wheel import contents, table
+
+    machine, found = session.machine(options), list[table.Row]()
+    for wheel in map(session.existing, options.wheel):
+        with machine.store.scratch() as scratch:
+            facts, _ = contents.examine(wheel, scratch)
+        found += table.rows(facts)
+    if options.json:
+        session.print_json(found)
+    else:
+        print(table.markdown(found))
     return 0
 
 
