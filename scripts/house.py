@@ -25,7 +25,7 @@ ORDER: Final = (
     "compile", "smoke", "lanes", "evidence", "build", "index", "upstream", "cli",
 )  # fmt: skip
 """A package imports from those before it. ``ground`` is the modules that lie in no folder."""
-TOP: Final = ("__main__",)
+TOP: Final = ("__main__", "api")
 """Modules in no folder that stand above all packages."""
 APART: Final = {"compile.inside": (), "smoke.runtime": ("canonical",)}
 """Programs that run where retread is not installed -> what of ours they take with them."""
