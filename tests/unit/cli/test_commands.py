@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import ast
+import subprocess
+import sys
 import typing
 from collections.abc import Iterator
 
 import msgspec
 import pytest
 
-from house import SOURCE
+from house import SOURCE, is_in
 from retread.cli import main
 
 
@@ -44,6 +46,25 @@ def test_every_file_that_adds_commands_has_its_row() -> None:
         if isinstance(node, ast.FunctionDef) and node.name == "add"
     }
     assert sorted(main.NOUNS) == sorted(found)
+
+
+def test_help_imports_only_what_it_shows() -> None:
+    program = (
+        "import sys\n"
+        "from retread.cli import main\n"
+        "main.parser().format_help()\n"
+        "print(*(name for name in sys.modules if name.partition('.')[0] not in sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    outside = {name.partition(".")[0] for name in done.stdout.split()} - {
+        "retread",
+        "msgspec",
+        "typing_extensions",
+    }
+    assert [name for name in outside if not name.startswith("_")] == []
+    ours = {name.removeprefix("retread.") for name in done.stdout.split() if name.startswith("retread.")}
+    light = {"errors", "records", "recipe", "recipe.lane", "smoke", "smoke.report"}
+    assert {name for name in ours if not is_in(name, ("cli",))} == light
 
 
 def test_every_command_says_what_it_does() -> None:
