@@ -79,8 +79,8 @@ def python(program: str) -> str:
 def test_only_what_is_promised_is_public() -> None:
     assert retread.__all__ == PUBLIC
     assert dir(retread) == PUBLIC
-    with pytest.raises(AttributeError, match="module 'retread' has no attribute 'build'"):
-        _ = retread.build  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="module 'retread' has no attribute 'reproduce'"):
+        _ = retread.reproduce  # type: ignore[attr-defined]
     assert [name for name in PUBLIC if not getattr(retread, name).__doc__] == []
     assert retread.RetreadError is errors.RetreadError
 
