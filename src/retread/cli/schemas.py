@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from types import GenericAlias
-from typing import Any, Final
+from typing import Final
 
 SCHEMAS: Final = {
     "recipe": "recipe.model.Recipe",
@@ -25,7 +25,7 @@ SCHEMAS: Final = {
 """Names, not the records themselves: ``--help`` lists them and must not import the house."""
 
 
-def schema(name: str) -> dict[str, Any]:
+def schema(name: str) -> dict[str, object]:
     """Return the JSON Schema of a record, or of a list of them."""
     from retread import strict
 
