@@ -143,9 +143,7 @@ bench-index: tools
 	$(BIN)/python scripts/bench/index.py
 
 schemas: setup
-	@mkdir -p docs/schemas
-	@for name in recipe plan build audit inspect statement toolchain compile compare smoke evidence matrix watch; do \
-		$(BIN)/retread recipe schema $$name > docs/schemas/$$name.json || exit 1; done
+	@$(BIN)/retread recipe schema --all docs/schemas
 
 clean:
 	rm -rf $(OUT) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

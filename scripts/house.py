@@ -25,7 +25,7 @@ ORDER: Final = (
     "compile", "smoke", "lanes", "evidence", "build", "index", "upstream", "cli",
 )  # fmt: skip
 """A package imports from those before it. ``ground`` is the modules that lie in no folder."""
-TOP: Final = ("__main__",)
+TOP: Final = ("__main__", "api")
 """Modules in no folder that stand above all packages."""
 APART: Final = {"compile.inside": (), "smoke.runtime": ("canonical",)}
 """Programs that run where retread is not installed -> what of ours they take with them."""
@@ -35,9 +35,9 @@ PURE: Final = (
     "doors.net.offers",
     "lockfile",
     "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.layout",
-    "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof", "recipe.reading",
+    "recipe.lane", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof", "recipe.reading",
     "recipe.series", "recipe.toolchain", "recipe.trial",
-    "wheel.facts", "wheel.metadata", "wheel.statement",
+    "wheel.facts", "wheel.metadata", "wheel.statement", "wheel.table",
     "source.records",
     "audit.manylinux", "audit.promise", "audit.report", "audit.rules",
     "compile.schedule",

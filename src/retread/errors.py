@@ -17,6 +17,9 @@ class RetreadError(Exception):
 
     exit_code: ClassVar[int] = 1
     kind: ClassVar[str] = "error"
+    """The word that every message begins with."""
+    words: ClassVar[str] = "a bug"
+    """What lists of exit codes say of it."""
 
     def __init__(self, message: str, *, hint: str = "", faults: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -36,6 +39,7 @@ class UsageError(RetreadError):
 
     exit_code = 2
     kind = "usage"
+    words = "usage"
 
 
 class RecipeError(RetreadError):
@@ -43,6 +47,7 @@ class RecipeError(RetreadError):
 
     exit_code = 3
     kind = "recipe"
+    words = "recipe"
 
 
 class SourceError(RetreadError):
@@ -50,6 +55,7 @@ class SourceError(RetreadError):
 
     exit_code = 4
     kind = "source"
+    words = "source proof"
 
 
 class SeriesError(RetreadError):
@@ -57,6 +63,7 @@ class SeriesError(RetreadError):
 
     exit_code = 5
     kind = "series"
+    words = "patch series"
 
 
 class PlanError(RetreadError):
@@ -64,6 +71,7 @@ class PlanError(RetreadError):
 
     exit_code = 6
     kind = "plan"
+    words = "plan"
 
 
 class FetchError(RetreadError):
@@ -71,6 +79,7 @@ class FetchError(RetreadError):
 
     exit_code = 7
     kind = "fetch"
+    words = "download"
 
 
 class BaseError(RetreadError):
@@ -78,6 +87,7 @@ class BaseError(RetreadError):
 
     exit_code = 8
     kind = "base"
+    words = "base wheel"
 
 
 class WheelError(RetreadError):
@@ -85,6 +95,7 @@ class WheelError(RetreadError):
 
     exit_code = 9
     kind = "wheel"
+    words = "wheel format"
 
 
 class ElfError(RetreadError):
@@ -92,6 +103,7 @@ class ElfError(RetreadError):
 
     exit_code = 10
     kind = "elf"
+    words = "ELF"
 
 
 class FatbinError(RetreadError):
@@ -99,6 +111,7 @@ class FatbinError(RetreadError):
 
     exit_code = 11
     kind = "fatbin"
+    words = "fat binary"
 
 
 class AuditError(RetreadError):
@@ -106,6 +119,7 @@ class AuditError(RetreadError):
 
     exit_code = 12
     kind = "audit"
+    words = "audit"
 
 
 class StoreError(RetreadError):
@@ -113,6 +127,7 @@ class StoreError(RetreadError):
 
     exit_code = 13
     kind = "store"
+    words = "store or disk"
 
 
 class ToolError(RetreadError):
@@ -120,6 +135,7 @@ class ToolError(RetreadError):
 
     exit_code = 14
     kind = "tool"
+    words = "external program"
 
 
 class CompileError(RetreadError):
@@ -127,6 +143,7 @@ class CompileError(RetreadError):
 
     exit_code = 15
     kind = "compile"
+    words = "compile"
 
 
 class SmokeError(RetreadError):
@@ -134,6 +151,7 @@ class SmokeError(RetreadError):
 
     exit_code = 16
     kind = "smoke"
+    words = "smoke test"
 
 
 class EvidenceError(RetreadError):
@@ -141,6 +159,7 @@ class EvidenceError(RetreadError):
 
     exit_code = 17
     kind = "evidence"
+    words = "evidence"
 
 
 class HostError(RetreadError):
@@ -148,6 +167,7 @@ class HostError(RetreadError):
 
     exit_code = 18
     kind = "host"
+    words = "machine cannot try it"
 
 
 class GateError(RetreadError):
@@ -155,6 +175,7 @@ class GateError(RetreadError):
 
     exit_code = 19
     kind = "gate"
+    words = "gate"
 
 
 class PublishError(RetreadError):
@@ -162,6 +183,7 @@ class PublishError(RetreadError):
 
     exit_code = 20
     kind = "index"
+    words = "index"
 
 
 class RevokedError(RetreadError):
@@ -169,3 +191,14 @@ class RevokedError(RetreadError):
 
     exit_code = 21
     kind = "revoked"
+    words = "revoked"
+
+
+INTERRUPTED = 130
+"""The exit code of a command that was interrupted: 128 and the number of the signal, as shells have it."""
+
+
+def exit_codes() -> dict[int, str]:
+    """Return what each exit code of the command means, in a few words."""
+    kinds: list[type[RetreadError]] = [RetreadError, *RetreadError.__subclasses__()]
+    return {0: "done", **{kind.exit_code: kind.words for kind in kinds}, INTERRUPTED: "interrupted"}

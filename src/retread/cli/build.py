@@ -1,7 +1,4 @@
-"""What each command does: options in, data on stdout, exit code out.
-
-Everything heavy is imported by the command that needs it, so that an unchanged build answers at once.
-"""
+"""``retread build``, ``plan``, ``reproduce``: make a target's wheels, say what that would do, make one again."""
 
 from __future__ import annotations
 
@@ -10,32 +7,124 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.session import DEFAULT_RECIPE
+from retread.cli.options import DEFAULT_RECIPE, Options, Source, add_command, add_common, add_source, words
+from retread.recipe.lane import Lane
 
 if TYPE_CHECKING:
     from retread.build.pipeline import Built, Job
+    from retread.cli.options import Groups
     from retread.lanes.lane import Wish
 
 
-def build(options: argparse.Namespace) -> int:
+class CompileOptions(Options, frozen=True, kw_only=True):
+    """What a lane that compiles is told."""
+
+    python: str | None
+    jobs: int | None
+    memory: float | None
+    """In GiB."""
+    no_cache: bool
+    image: str | None
+
+
+class PlanOptions(CompileOptions, frozen=True, kw_only=True):
+    """What is typed after ``plan``."""
+
+    recipe: str | None
+    target: str | None
+    lane: Lane | None
+    source: Source
+
+
+class BuildOptions(CompileOptions, frozen=True, kw_only=True):
+    """What is typed after ``build``."""
+
+    recipe: tuple[str, ...]
+    target: str | None
+    lane: Lane | None
+    source: Source
+    all: bool
+    out: Path
+
+
+class ReproduceOptions(CompileOptions, frozen=True, kw_only=True):
+    """What is typed after ``reproduce``."""
+
+    wheel: Path
+
+
+def add(groups: Groups) -> None:
+    """Add the commands."""
+    command = add_command(
+        groups, "build", "make a target's wheels and put them under dist/; stdout is their paths"
+    )
+    command.add_argument("recipe", nargs="*", help=f"default: {DEFAULT_RECIPE}")
+    _add_choices(command)
+    command.add_argument("--all", action="store_true", help="every target of every recipe")
+    command.add_argument("-o", "--out", type=Path, default=Path("dist"), help="default: dist/")
+    add_common(command, build, BuildOptions)
+
+    command = add_command(
+        groups, "plan", "show lane, stages and cache state of a build, with the reason for each"
+    )
+    command.add_argument("recipe", nargs="?", help=f"default: {DEFAULT_RECIPE}")
+    _add_choices(command)
+    add_common(command, plan, PlanOptions)
+
+    command = add_command(
+        groups, "reproduce", "make a wheel again from what it says of itself; identical, or what differs"
+    )
+    command.add_argument("wheel", type=Path)
+    _add_compiling(command)
+    add_common(command, reproduce, ReproduceOptions)
+
+
+def _add_choices(command: argparse.ArgumentParser) -> None:
+    """Add what decides which wheel is made of a recipe, and how."""
+    command.add_argument("--target", help="default: the recipe's first")
+    command.add_argument("--lane", choices=words(Lane), help="force a lane")
+    add_source(command)
+    _add_compiling(command)
+
+
+def _add_compiling(command: argparse.ArgumentParser) -> None:
+    """Add what a lane that compiles is told."""
+    command.add_argument(
+        "--python", help="the Python that the wheel is for: a version, for the source lane also a path"
+    )
+    command.add_argument(
+        "--jobs", type=int, metavar="N", help="compile N units at a time; default: the cores"
+    )
+    command.add_argument(
+        "--memory", type=float, metavar="GIB", help="for all compilers; default: what is free"
+    )
+    command.add_argument("--no-cache", action="store_true", help="compile without sccache")
+    command.add_argument("--image", metavar="NAME", help="container lane: an image of this machine's")
+
+
+def build(options: BuildOptions) -> int:
     """Make the wheels that are asked for; stdout is their paths."""
     from retread.build import pipeline
     from retread.errors import PlanError, UsageError
     from retread.recipe import workspace
-    from retread.recipe.plan import Lane
 
     machine, root = session.machine(options), session.root(options)
     if options.all and (options.recipe or options.target):
         raise UsageError("--all builds every target of every recipe; leave recipe and --target out")
-    lane, wish = Lane(options.lane) if options.lane else None, _wish(options)
-    names = workspace.recipes(root) if options.all else options.recipe or [DEFAULT_RECIPE]
+    wish = _wish(options)
+    names = workspace.recipes(root) if options.all else options.recipe or (DEFAULT_RECIPE,)
     jobs: list[Job] = []
     for name in names:
         loaded = workspace.load(root, name)
         for target in loaded.recipe.targets if options.all else [options.target]:
             try:
                 found = pipeline.jobs(
-                    loaded, target, machine, lane=lane, use_git=options.source == "git", wish=wish
+                    loaded,
+                    target,
+                    machine,
+                    lane=options.lane,
+                    use_git=options.source is Source.GIT,
+                    wish=wish,
                 )
             except PlanError as error:
                 if not options.all:
@@ -58,7 +147,7 @@ def build(options: argparse.Namespace) -> int:
     return 0
 
 
-def _wish(options: argparse.Namespace) -> Wish:
+def _wish(options: CompileOptions) -> Wish:
     from retread.errors import UsageError
     from retread.lanes.lane import Wish
 
@@ -88,7 +177,7 @@ def _built(job: Job, out: Path) -> Built:
     return built
 
 
-def reproduce(options: argparse.Namespace) -> int:
+def reproduce(options: ReproduceOptions) -> int:
     """Make a wheel again from what it says of itself, and say how far the two agree; AuditError when they do not."""
     from retread.build import reproduce as build_reproduce
     from retread.cli import show
@@ -105,18 +194,21 @@ def reproduce(options: argparse.Namespace) -> int:
     return 0
 
 
-def plan(options: argparse.Namespace) -> int:
+def plan(options: PlanOptions) -> int:
     """Show what a build would do."""
     from retread.build import pipeline
     from retread.cli import show
     from retread.recipe import workspace
-    from retread.recipe.plan import Lane
 
     machine = session.machine(options)
     loaded = workspace.load(session.root(options), options.recipe or DEFAULT_RECIPE)
-    lane = Lane(options.lane) if options.lane else None
     jobs = pipeline.jobs(
-        loaded, options.target, machine, lane=lane, use_git=options.source == "git", wish=_wish(options)
+        loaded,
+        options.target,
+        machine,
+        lane=options.lane,
+        use_git=options.source is Source.GIT,
+        wish=_wish(options),
     )
     plans = [job.plan() for job in jobs]
     if options.json:

@@ -1,4 +1,4 @@
-"""What the commands of the private index do: keys, attest, publish, index, serve, audit-lock."""
+"""``retread publish``, ``index``: list wheels in a private index, and look after it."""
 
 from __future__ import annotations
 
@@ -8,86 +8,123 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from retread.cli import session
+from retread.cli import revoke, session
+from retread.cli.options import Options, add_address, add_command, add_common, add_policy
 
 if TYPE_CHECKING:
+    from retread.cli.options import Groups
     from retread.doors.machine import Machine
-    from retread.evidence.gate import Policy
-    from retread.evidence.signing import Key
     from retread.index.actions import Published, Wants
     from retread.index.bucket.mirror import Need
     from retread.index.folder import Action
     from retread.wheel.statement import Statement
 
 T = TypeVar("T")
-POLICY = "index-policy.toml"
 TRYING = "http://127.0.0.1:8000"
 """The address that pages name when nobody gave another: that of ``retread serve``."""
 
 
-def key_new(options: argparse.Namespace) -> int:
-    """Make a key pair; stdout is its public line, as a policy wants it."""
-    from retread.evidence import keyfiles
+class IndexOptions(Options, frozen=True, kw_only=True):
+    """What every action on an index takes."""
 
-    made = keyfiles.new(options.folder, options.name)
-    session.machine(options).console.say(
-        f"made {options.folder / made.name}.key, for you alone, and {made.name}.pub"
+    index: str
+    """A folder or a bucket."""
+
+
+class PublishOptions(IndexOptions, frozen=True, kw_only=True):
+    """What is typed after ``publish``."""
+
+    wheel: tuple[Path, ...]
+    allow_unproven: str | None
+    base: str | None
+    policy: Path | None
+
+
+class ChangeOptions(IndexOptions, frozen=True, kw_only=True):
+    """What is typed after ``index yank`` and the others that change it; an action takes some of them."""
+
+    action: str
+    base: str | None
+    project: str = ""
+    release: str = ""
+    reason: str = ""
+    number: int = 0
+
+
+class CheckOptions(IndexOptions, frozen=True, kw_only=True):
+    """What is typed after ``index check``."""
+
+    policy: Path | None
+
+
+def add(groups: Groups) -> None:
+    """Add the commands."""
+    command = add_command(
+        groups, "publish", "list wheels with their evidence in a private index, all or none"
     )
-    _print_keys(options, [made])
-    return 0
+    command.add_argument("wheel", type=Path, nargs="+")
+    command.add_argument("--index", required=True, help="a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX")
+    command.add_argument(
+        "--allow-unproven", metavar="REASON", help="also without evidence; the page shows the reason"
+    )
+    add_address(command)
+    add_policy(command)
+    add_common(command, publish, PublishOptions)
+
+    actions = add_command(
+        groups, "index", "a private index: check, history, yank, remove, rollback, revoke"
+    ).add_subparsers(dest="action", metavar="ACTION", required=True)
+    _add_versions(actions)
+    _add_states(actions)
+    history = _action(actions, "history", "show every action")
+    add_common(history, index_history, IndexOptions)
+    check = _action(actions, "check", "verify every promise from the bytes")
+    add_common(check, index_check, CheckOptions)
+    add_policy(check)
+    revoke.add_action(actions)
 
 
-def key_list(options: argparse.Namespace) -> int:
-    """Show the keys of a folder."""
-    from retread.evidence import keyfiles
-
-    _print_keys(options, list(keyfiles.every(options.folder)))
-    return 0
-
-
-def _print_keys(options: argparse.Namespace, found: list[Key]) -> None:
-    from retread.evidence import signing
-
-    if options.json:
-        session.print_json([{"name": key.name, "id": key.id, "key": signing.line(key)} for key in found])
-    else:
-        told = (f'# {key.id}\nname = "{key.name}"\nkey = "{signing.line(key)}"' for key in found)
-        print("\n".join(told) or "no keys")
-
-
-def attest(options: argparse.Namespace) -> int:
-    """Sign what is known of a wheel; stdout is the envelopes, which lie beside it."""
-    from retread.doors import fs
-    from retread.errors import UsageError
-    from retread.evidence import attest as attesting
-
-    if not options.builder and not options.tester:
-        raise UsageError(
-            "name a key: --builder KEY signs how it was built, --tester KEY what its tests found"
+def _add_versions(actions: Groups) -> None:
+    """Add what is done to a version."""
+    for name, text in (
+        ("yank", "take a version from whoever does not ask for exactly it"),
+        ("unyank", "undo that"),
+        ("remove", "take a version and its files away; its names stay bound to its bytes"),
+    ):
+        command = _action(actions, name, text)
+        command.add_argument("project", metavar="PROJECT")
+        command.add_argument("release", metavar="VERSION")
+        command.add_argument(
+            "--reason", required=name != "unyank", default="", help="the pages and the history show it"
         )
-    wheel, made = session.existing(options.wheel), dict[Path, bytes]()
-    if options.builder:
-        with session.machine(options).store.scratch() as scratch:
-            made |= attesting.provenance(wheel, options.builder, finished=int(time.time()), scratch=scratch)
-    if options.tester:
-        made |= attesting.results(wheel, options.tester)
-    for place, envelope in made.items():  # all or none
-        fs.write(place, envelope)
-    if options.json:
-        session.print_json([str(one) for one in made])
-    else:
-        print("\n".join(map(str, made)))
-    return 0
+        add_address(command)
+        add_common(command, index_change, ChangeOptions)
 
 
-def publish(options: argparse.Namespace) -> int:
+def _add_states(actions: Groups) -> None:
+    """Add what is done to the whole index."""
+    rollback = _action(actions, "rollback", "go back to what the index was after an action")
+    rollback.add_argument("number", type=int, metavar="NUMBER")
+    refresh = _action(actions, "refresh", "make every page anew")
+    for command in (rollback, refresh):
+        add_address(command)
+        add_common(command, index_change, ChangeOptions)
+
+
+def _action(actions: Groups, name: str, text: str) -> argparse.ArgumentParser:
+    command = add_command(actions, name, text)
+    command.add_argument("index", help="a folder or a bucket")
+    return command
+
+
+def publish(options: PublishOptions) -> int:
     """List wheels in an index, all or none; stdout is the files that are listed."""
     from retread.index import actions
     from retread.index.bucket import mirror
 
     machine = session.machine(options)
     wheels = [session.existing(wheel) for wheel in options.wheel]
-    policy = _policy(options)
+    policy = session.policy(options, options.policy)
 
     def act(folder: Path, scratch: Path) -> Published:
         return actions.publish(
@@ -110,7 +147,7 @@ def publish(options: argparse.Namespace) -> int:
     return 0
 
 
-def _wants(options: argparse.Namespace) -> Callable[[Statement], Wants]:
+def _wants(options: Options) -> Callable[[Statement], Wants]:
     """Return what asks the recipe that made a wheel which GPUs and Tritons it has to be proven under."""
     from retread.errors import GateError, UsageError
     from retread.index.actions import Wants
@@ -133,22 +170,6 @@ def _wants(options: argparse.Namespace) -> Callable[[Statement], Wants]:
     return wants
 
 
-def _policy(options: argparse.Namespace) -> Policy | None:
-    """Return the policy that is named, or the workspace's, if it has one."""
-    from retread.errors import UsageError
-    from retread.evidence import gate
-
-    path = options.policy
-    if path is None:
-        try:
-            path = session.root(options) / POLICY
-        except UsageError:  # an index is looked at from anywhere
-            return None
-        if not path.is_file():
-            return None
-    return gate.parse_policy(session.existing(path).read_bytes(), name=path.name)
-
-
 def _base(folder: Path) -> str:
     """Return the address that an index's pages named last."""
     from retread.index.folder import Index
@@ -157,7 +178,7 @@ def _base(folder: Path) -> str:
     return last.base if last and last.base else TRYING
 
 
-def _acting(options: argparse.Namespace, machine: Machine, need: Need, act: Callable[[Path, Path], T]) -> T:
+def _acting(options: IndexOptions, machine: Machine, need: Need, act: Callable[[Path, Path], T]) -> T:
     """Run an action on an index: a folder as it is, a bucket by the part that the action needs."""
     from retread.index.bucket import remote, storage
 
@@ -174,7 +195,7 @@ def _acting(options: argparse.Namespace, machine: Machine, need: Need, act: Call
         return act(Path(options.index), scratch / "room")
 
 
-def index_change(options: argparse.Namespace) -> int:
+def index_change(options: ChangeOptions) -> int:
     """Yank, unyank or remove a version, go back to an action, or make every page anew; stdout says what was done."""
     from retread.index import actions
     from retread.index.bucket import mirror
@@ -215,7 +236,7 @@ def index_change(options: argparse.Namespace) -> int:
     return 0
 
 
-def index_history(options: argparse.Namespace) -> int:
+def index_history(options: IndexOptions) -> int:
     """Show what was ever done to an index."""
     from retread.index import actions
     from retread.index.bucket import remote, storage
@@ -226,7 +247,7 @@ def index_history(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_actions(options: argparse.Namespace, done: list[Action]) -> None:
+def _print_actions(options: Options, done: list[Action]) -> None:
     if options.json:
         session.print_json(done)
         return
@@ -237,13 +258,13 @@ def _print_actions(options: argparse.Namespace, done: list[Action]) -> None:
         )
 
 
-def index_check(options: argparse.Namespace) -> int:
+def index_check(options: CheckOptions) -> int:
     """Verify every promise of an index from its bytes; PublishError with each that is broken."""
     from retread.errors import PublishError
     from retread.index import actions
     from retread.index.bucket import remote, storage
 
-    machine, policy = session.machine(options), _policy(options)
+    machine, policy = session.machine(options), session.policy(options, options.policy)
     with machine.store.scratch() as scratch, machine.console.step(f"check {options.index}") as step:
         if storage.is_bucket(options.index):
             found = remote.check(options.index, scratch, policy, say=machine.console.say)
@@ -258,57 +279,4 @@ def index_check(options: argparse.Namespace) -> int:
         )
     if found.faults:
         raise PublishError(f"{options.index} is not sound", faults=found.faults)
-    return 0
-
-
-def index_revoke(options: argparse.Namespace) -> int:
-    """Put a version on the signed list of what must not be used; stdout is the list's path."""
-    from retread.index import revoke
-
-    index = Path(options.index)
-    place = revoke.revoke(
-        index,
-        revoke.Wanted(options.project, options.release, options.sha256, options.reason, options.advice),
-        options.key,
-        now=int(time.time()),
-    )
-    print(place)
-    return 0
-
-
-def serve(options: argparse.Namespace) -> int:
-    """Serve an index, for trying it out, until interrupted."""
-    from retread.index import serve as serving
-
-    console = session.machine(options).console
-
-    def ready(address: str) -> None:
-        console.say(
-            f"serving {options.index} at {address}; for trying it out: docs/serving says how to serve it really"
-        )
-        print(address, flush=True)
-
-    serving.serve(options.index, options.host, options.port, ready=ready)
-    return 0
-
-
-def audit_lock(options: argparse.Namespace) -> int:
-    """Hold a lock file, or an environment, against revocations and yanks; RevokedError with what must not be used."""
-    from retread.index import revocations, revoke
-
-    machine = session.machine(options)
-    locked = revoke.locked(options.file)
-    known = revoke.of_folder(Path(options.index), _policy(options))
-    if not known.verified:
-        machine.console.say(
-            "note: no policy says whose list counts, so its signature was not checked (--policy)"
-        )
-    findings = revocations.check(locked, known.revocations, known.files)
-    if options.json:
-        session.print_json(findings)
-    else:
-        print(
-            "\n".join(map(revocations.tell, findings)) or f"{len(locked)} locked, nothing revoked or yanked"
-        )
-    revocations.demand(findings, strict=options.strict)
     return 0

@@ -1,16 +1,43 @@
-"""What the command does that plans a workflow's jobs: matrix."""
+"""``retread matrix``: a workflow's jobs."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from retread.arch import Arch
 from retread.cli import session
-from retread.recipe.matrix import Entry, Matrix
+from retread.cli.options import Options, add_command, add_common
+
+if TYPE_CHECKING:
+    from retread.arch import Arch
+    from retread.cli.options import Groups
+    from retread.recipe.matrix import Entry, Matrix
 
 
-def matrix(options: argparse.Namespace) -> int:
+class MatrixOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``matrix``."""
+
+    recipe: tuple[str, ...]
+    base: str | None
+    gpus: str
+
+
+def add(groups: Groups) -> None:
+    """Add the command."""
+    command = add_command(
+        groups, "matrix", "show a workflow's jobs: every target for every Python, or only what changed"
+    )
+    command.add_argument("recipe", nargs="*", help="default: all")
+    command.add_argument(
+        "--base", metavar="REF", help="only what changed since HEAD and this commit parted, uncommitted too"
+    )
+    command.add_argument(
+        "--gpus", metavar="LIST", default="", help="capabilities that runners have, like '9.0 12.0'"
+    )
+    add_common(command, matrix, MatrixOptions)
+
+
+def matrix(options: MatrixOptions) -> int:
     """Print the jobs for all recipes or for those that are named, or only for what changed since ``--base``."""
     import msgspec
 

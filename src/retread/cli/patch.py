@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import TYPE_CHECKING
 
 from retread.cli import session
+from retread.cli.options import Options, Source, add_command, add_common, add_source
+
+if TYPE_CHECKING:
+    from retread.cli.options import Groups
 
 
-def patch_check(options: argparse.Namespace) -> int:
+class CheckOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``patch check``."""
+
+    recipe: tuple[str, ...]
+    source: Source
+
+
+def add(groups: Groups) -> None:
+    """Add the command and its actions."""
+    patch = add_command(groups, "patch", "work on a recipe's patch series")
+    actions = patch.add_subparsers(dest="action", metavar="ACTION", required=True)
+    check = add_command(actions, "check", "lint the series and try every patch on the pinned source")
+    check.add_argument("recipe", nargs="*", help="default: all")
+    add_source(check)
+    add_common(check, patch_check, CheckOptions)
+
+
+def patch_check(options: CheckOptions) -> int:
     """Try every patch of the series; SeriesError when one does not go in."""
     from retread.cli import show
     from retread.errors import SeriesError
@@ -19,7 +40,7 @@ def patch_check(options: argparse.Namespace) -> int:
     found, bad = {}, []
     for name in options.recipe or workspace.recipes(root):
         loaded = workspace.load(root, name)
-        found[name] = Trees(loaded, machine, use_git=options.source == "git").try_series()
+        found[name] = Trees(loaded, machine, use_git=options.source is Source.GIT).try_series()
         fine = {Verdict.APPLIES, Verdict.OFFSET}
         bad += [
             f"{name}: {one.name}: {one.verdict} {one.detail}".strip()

@@ -2,12 +2,84 @@
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retread.cli import session
+from retread.cli.options import Options, add_command, add_common
+from retread.cli.schemas import SCHEMAS, schema
+
+if TYPE_CHECKING:
+    from retread.cli.options import Groups
 
 
-def recipe_list(options: argparse.Namespace) -> int:
+class CheckOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``recipe check``."""
+
+    recipe: tuple[str, ...]
+
+
+class LockOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``recipe lock``."""
+
+    recipe: tuple[str, ...]
+    target: str | None
+
+
+class ProofOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``recipe proof``."""
+
+    listing: Path
+    sdist: Path
+    at: str
+    out: Path | None
+
+
+class SchemaOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``recipe schema``."""
+
+    of: str | None
+    all: Path | None
+
+
+def add(groups: Groups) -> None:
+    """Add the command and its actions."""
+    recipe = add_command(groups, "recipe", "recipes: list, check, lock, proof, schema")
+    actions = recipe.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listed = add_command(actions, "list", "show recipes and their targets")
+    add_common(listed, recipe_list, Options)
+
+    check = add_command(actions, "check", "read recipes strictly and report every fault")
+    check.add_argument("recipe", nargs="*", help="default: all")
+    add_common(check, recipe_check, CheckOptions)
+
+    lock = add_command(
+        actions, "lock", "pin what the source lane's builds need, by hash, as the index has it today"
+    )
+    lock.add_argument("recipe", nargs="*", help="default: all")
+    lock.add_argument("--target", help="default: all that the source lane makes")
+    add_common(lock, recipe_lock, LockOptions)
+
+    proof = add_command(
+        actions, "proof", "keep of a commit's listing what a source archive needs; stdout is the proof's path"
+    )
+    proof.add_argument("listing", type=Path, help="the commit with every file of its tree")
+    proof.add_argument("sdist", type=Path, help="the source archive that is to be proven")
+    proof.add_argument(
+        "--at", metavar="PATH", default=".", help="where the archive has the repository: a submodule's path"
+    )
+    proof.add_argument("-o", "--out", type=Path, help="default: its place in recipes/commits/")
+    add_common(proof, recipe_proof, ProofOptions)
+
+    command = add_command(actions, "schema", "print the JSON Schema of a recipe, or of what --json prints")
+    command.add_argument("of", nargs="?", choices=list(SCHEMAS), help="default: recipe")
+    command.add_argument(
+        "--all", type=Path, metavar="DIR", help="write every schema there; stdout is the files"
+    )
+    add_common(command, recipe_schema, SchemaOptions)
+
+
+def recipe_list(options: Options) -> int:
     """Show recipes and their targets."""
     from retread.recipe import workspace
 
@@ -21,7 +93,7 @@ def recipe_list(options: argparse.Namespace) -> int:
     return 0
 
 
-def recipe_check(options: argparse.Namespace) -> int:
+def recipe_check(options: CheckOptions) -> int:
     """Read recipes strictly; the error lists every fault."""
     from retread.errors import RecipeError, RetreadError
     from retread.recipe import workspace
@@ -44,7 +116,7 @@ def recipe_check(options: argparse.Namespace) -> int:
     return 0
 
 
-def recipe_lock(options: argparse.Namespace) -> int:
+def recipe_lock(options: LockOptions) -> int:
     """Lock the build environments of targets; stdout is the files that were written."""
     from retread.doors import fs
     from retread.doors.net import settings
@@ -79,36 +151,47 @@ def recipe_lock(options: argparse.Namespace) -> int:
     return 0
 
 
-def recipe_schema(options: argparse.Namespace) -> int:
-    """Print the JSON Schema of a recipe, or of what ``--json`` prints."""
-    from retread import strict
-    from retread.audit import report as audit_report
-    from retread.build import pipeline
-    from retread.compile import stage as compilation
-    from retread.evidence import beside
-    from retread.recipe import matrix, plan
-    from retread.recipe import model as recipe
-    from retread.smoke import report
-    from retread.toolkit import inquiry
-    from retread.upstream import outlook
-    from retread.wheel import comparison
-    from retread.wheel import facts as wheel_facts
-    from retread.wheel import statement as wheel_statement
+def recipe_proof(options: ProofOptions) -> int:
+    """Keep of a commit's listing what a source archive needs; stdout is the proof's path."""
+    from retread.doors import fs
+    from retread.errors import UsageError
+    from retread.recipe import proof, workspace
+    from retread.source import tree
 
-    kinds = {
-        "recipe": recipe.Recipe,
-        "plan": list[plan.Plan],
-        "build": list[pipeline.Built],
-        "audit": audit_report.AuditReport,
-        "inspect": wheel_facts.WheelFacts,
-        "statement": wheel_statement.Statement,
-        "toolchain": list[inquiry.ToolchainReport],
-        "compile": compilation.CompileFacts,
-        "compare": comparison.Comparison,
-        "smoke": report.SmokeReport,
-        "evidence": beside.Evidence,
-        "matrix": matrix.Matrix,
-        "watch": outlook.Outlook,
-    }
-    session.print_json(strict.schema(kinds[options.of]))
+    listing, sdist = session.existing(options.listing), session.existing(options.sdist)
+    below = "" if options.at == "." else f"{options.at.rstrip('/')}/"
+    files = {path.removeprefix(below) for path in tree.paths(sdist) if path.startswith(below)}
+    proven = proof.parse(listing.read_bytes(), name=listing.name)
+    if files.isdisjoint(proven.entries):
+        raise UsageError(
+            f"{sdist.name} holds no file of {proven.repository} {proven.commit[:12]} in {options.at}",
+            hint="--at PATH says where the archive has the repository, as third_party/cutlass",
+        )
+    data = proof.pruned(listing.read_bytes(), files, name=listing.name)
+    out = options.out or workspace.proof_path(session.root(options), proven.repository, proven.commit)
+    fs.write(out, data)
+    if options.json:
+        session.print_json({"proof": str(out), "repository": proven.repository, "commit": proven.commit})
+    else:
+        print(out)
+    return 0
+
+
+def recipe_schema(options: SchemaOptions) -> int:
+    """Print the JSON Schema of a recipe, or of what ``--json`` prints; or write every schema into a folder."""
+    from retread.doors import fs
+    from retread.errors import UsageError
+
+    if not options.all:
+        session.print_json(schema(options.of or "recipe"))
+        return 0
+    if options.of:
+        raise UsageError(f"--all writes every schema; leave {options.of} out")
+    written = [options.all / f"{name}.json" for name in SCHEMAS]
+    for path in written:
+        fs.write(path, session.json(schema(path.stem)))
+    if options.json:
+        session.print_json(list(map(str, written)))
+    else:
+        print("\n".join(map(str, written)))
     return 0

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retread.cli.options import POLICY, Options
+
 if TYPE_CHECKING:
     from retread.arch import Arch
     from retread.doors.machine import Machine
+    from retread.evidence.gate import Policy
 
 
-def machine(options: argparse.Namespace) -> Machine:
+def machine(options: Options) -> Machine:
     """Return the doors that a command goes through."""
     from retread.doors.console import Console
     from retread.doors.machine import Machine
@@ -23,18 +25,38 @@ def machine(options: argparse.Namespace) -> Machine:
     return Machine(Store(default_root(environment), waiting=console.say), console, environment)
 
 
-def root(options: argparse.Namespace) -> Path:
+def root(options: Options) -> Path:
     """Return the folder with recipes/ and patches/ that the options name, or that is found upwards."""
     from retread.recipe import workspace
 
     return options.root.absolute() if options.root else workspace.find_root(Path.cwd())
 
 
-def print_json(value: object) -> None:
-    """Write data to standard output."""
+def policy(options: Options, path: Path | None) -> Policy | None:
+    """Return the policy that is named, or the workspace's, if it has one."""
+    from retread.errors import UsageError
+    from retread.evidence import gate
+
+    if path is None:
+        try:
+            path = root(options) / POLICY
+        except UsageError:  # an index is looked at from anywhere
+            return None
+        if not path.is_file():
+            return None
+    return gate.parse_policy(existing(path).read_bytes(), name=path.name)
+
+
+def json(value: object) -> bytes:
+    """Return data as every command writes it: indented, with a newline at the end."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(value)).decode())
+    return msgspec.json.format(msgspec.json.encode(value)) + b"\n"
+
+
+def print_json(value: object) -> None:
+    """Write data to standard output."""
+    print(json(value).decode(), end="")
 
 
 def existing(file: Path) -> Path:
@@ -55,6 +77,3 @@ def architecture(text: str) -> Arch:
     if text not in arch.FIRST_CUDA:
         raise UsageError(f"no GPU has the architecture {text!r}{near_miss(text, arch.FIRST_CUDA)}")
     return arch.parse(text)
-
-
-DEFAULT_RECIPE = "xformers-0.0.35"

@@ -1,4 +1,4 @@
-"""What the commands do that try finished wheels: smoke, kit, evidence."""
+"""``retread smoke``, ``kit``, ``evidence``: try a finished wheel, and show what is known of it."""
 
 from __future__ import annotations
 
@@ -7,26 +7,125 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
+from retread.cli.options import Options, add_command, add_common, words
+from retread.smoke.report import Level
 
 if TYPE_CHECKING:
+    from retread.cli.options import Groups
     from retread.smoke.report import SmokeReport
 
 
-def smoke(options: argparse.Namespace) -> int:
+class SubjectOptions(Options, frozen=True, kw_only=True):
+    """Whose tests are run."""
+
+    recipe: str | None
+    target: str | None
+
+
+class SmokeOptions(SubjectOptions, frozen=True, kw_only=True):
+    """What is typed after ``smoke``."""
+
+    wheel: Path | None
+    attach: Path | None
+    out: Path
+    level: tuple[Level, ...] | None
+    only: str
+    python: str | None
+    ssh: str | None
+    any_torch: bool
+    report: Path | None
+    """``--json FILE``."""
+    junit: Path | None
+    html: Path | None
+
+
+class KitOptions(SubjectOptions, frozen=True, kw_only=True):
+    """What is typed after ``kit``."""
+
+    wheel: Path
+    out: Path | None
+
+
+class EvidenceOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``evidence``."""
+
+    wheel: Path
+
+
+def add(groups: Groups) -> None:
+    """Add the commands."""
+    command = add_command(
+        groups,
+        "smoke",
+        "try a finished wheel: without a GPU, for GPUs that are not there, and on the one that is",
+    )
+    command.add_argument("wheel", type=Path, nargs="?")
+    command.add_argument("--attach", type=Path, metavar="REPORT", help="put a kit's report beside its wheel")
+    command.add_argument(
+        "-o", "--out", type=Path, default=Path("dist"), help="with --attach: where the wheel is; dist/"
+    )
+    _add_trying(command)
+    command.add_argument("--json", dest="report", type=Path, metavar="FILE", help="write the report there")
+    command.add_argument("--junit", type=Path, metavar="FILE", help="and as JUnit XML, for CI")
+    command.add_argument(
+        "--html", type=Path, metavar="FILE", help="and as a page, with errors and speed plotted"
+    )
+    _add_recipe(command)
+    add_common(command, smoke, SmokeOptions, json=False)
+
+    command = add_command(
+        groups, "kit", "pack a wheel with its tests into one file for a machine without network or retread"
+    )
+    command.add_argument("wheel", type=Path)
+    command.add_argument("-o", "--out", type=Path, help="default: WHEEL.kit.pyz")
+    _add_recipe(command)
+    add_common(command, kit, KitOptions)
+
+    command = add_command(groups, "evidence", "show all that is known of a wheel: audit, smoke reports")
+    command.add_argument("wheel", type=Path)
+    add_common(command, evidence, EvidenceOptions)
+
+
+def _add_trying(command: argparse.ArgumentParser) -> None:
+    """Add what is tried, and where."""
+    command.add_argument(
+        "--level",
+        action="append",
+        choices=words(Level),
+        help="default: all that this machine can run",
+    )
+    command.add_argument(
+        "--only", metavar="PATTERN", default="*", help="cases whose id matches, like 'attention/*'"
+    )
+    command.add_argument(
+        "--python", metavar="PATH", help="a Python whose environment has torch; default: one is made"
+    )
+    command.add_argument("--ssh", metavar="HOST", help="try it there: only Python and torch are needed")
+    command.add_argument(
+        "--any-torch", action="store_true", help="also under a torch that the wheel is not made for"
+    )
+
+
+def _add_recipe(command: argparse.ArgumentParser) -> None:
+    """Add whose tests are run."""
+    command.add_argument("--recipe", help="try it as this recipe says; default: the one that made it")
+    command.add_argument("--target", help="default: the one that made it, or the recipe's first")
+
+
+def smoke(options: SmokeOptions) -> int:
     """Try a wheel and say what became of it; SmokeError when a case failed or nothing ran. Or attach a kit's report."""
     from retread.errors import UsageError
     from retread.evidence import beside
     from retread.smoke import reading
     from retread.smoke import run as smoke
-    from retread.smoke.report import Level
 
     if options.attach:
-        return _attach(options)
+        return _attach(options, options.attach)
     if not options.wheel:
         raise UsageError("name a wheel, or a report with --attach")
     machine, wheel = session.machine(options), session.existing(options.wheel)
     request = smoke.Request(
-        levels=tuple(map(Level, options.level or ())),
+        levels=options.level or (),
         only=options.only,
         python=options.python or "",
         host=options.ssh or "",
@@ -43,21 +142,21 @@ def smoke(options: argparse.Namespace) -> int:
     return 0
 
 
-def _attach(options: argparse.Namespace) -> int:
+def _attach(options: SmokeOptions, report: Path) -> int:
     from retread.errors import UsageError
     from retread.evidence import beside
     from retread.smoke import reading
 
     if options.wheel:
         raise UsageError("--attach takes a report; the wheel is the one that it names, below --out")
-    place = beside.attach(session.existing(options.attach), options.out)
+    place = beside.attach(session.existing(report), options.out)
     session.machine(options).console.say(f"attached: {place}")
     data = place.read_bytes()
     _show(options, reading.parse(data, name=place.name), data)
     return 0
 
 
-def _show(options: argparse.Namespace, report: SmokeReport, data: bytes) -> None:
+def _show(options: SmokeOptions, report: SmokeReport, data: bytes) -> None:
     """Write a report, which ``data`` holds, in every form that is asked for; the table goes to standard output."""
     from retread.doors import fs
     from retread.smoke import junit, page, table
@@ -71,7 +170,7 @@ def _show(options: argparse.Namespace, report: SmokeReport, data: bytes) -> None
     print(table.table(report))
 
 
-def kit(options: argparse.Namespace) -> int:
+def kit(options: KitOptions) -> int:
     """Pack a wheel with its tests into one file; stdout is its path."""
     from retread.smoke import run as smoke
 
@@ -87,7 +186,7 @@ def kit(options: argparse.Namespace) -> int:
     return 0
 
 
-def evidence(options: argparse.Namespace) -> int:
+def evidence(options: EvidenceOptions) -> int:
     """Show all that is known of a wheel."""
     from retread.cli import show
     from retread.evidence import beside

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
-import argparse
 import time
+from typing import TYPE_CHECKING
 
 from retread.cli import session
+from retread.cli.options import Options, add_command, add_common
+
+if TYPE_CHECKING:
+    from retread.cli.options import Groups
 
 
-def store_list(options: argparse.Namespace) -> int:
+class PruneOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``store prune``."""
+
+    days: float
+    keep: float | None
+    """In GB."""
+
+
+def add(groups: Groups) -> None:
+    """Add the command and its actions."""
+    store = add_command(groups, "store", "show or prune the store")
+    actions = store.add_subparsers(dest="action", metavar="ACTION")
+    add_common(store, store_list, Options)
+    listed = add_command(actions, "list", "show what is in it (the default)")
+    add_common(listed, store_list, Options)
+    prune = add_command(actions, "prune", "remove rubbish and what was not used lately")
+    prune.add_argument(
+        "--days", type=float, default=30.0, help="keep what was used in the last DAYS days; default 30"
+    )
+    prune.add_argument(
+        "--keep", type=float, metavar="GB", help="then remove the longest unused until GB are left"
+    )
+    add_common(prune, store_prune, PruneOptions)
+
+
+def store_list(options: Options) -> int:
     """Show what the store holds."""
     from retread.cli import show
 
@@ -23,7 +52,7 @@ def store_list(options: argparse.Namespace) -> int:
     return 0
 
 
-def store_prune(options: argparse.Namespace) -> int:
+def store_prune(options: PruneOptions) -> int:
     """Remove rubbish, and what was not used lately."""
     from retread.units import size
 

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from retread.cli import session
+from retread.cli.options import Options, add_command, add_common
 
 if TYPE_CHECKING:
+    from retread.cli.options import Groups
     from retread.doors.machine import Machine
     from retread.recipe.toolchain import Toolchain
     from retread.toolkit.inquiry import ToolchainReport
 
 
-def _toolchains(options: argparse.Namespace) -> list[Toolchain]:
+class ToolchainOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``toolchain list`` and the others."""
+
+    name: tuple[str, ...]
+
+
+def add(groups: Groups) -> None:
+    """Add the command and its actions."""
+    toolchain = add_command(groups, "toolchain", "CUDA toolkits of exactly one release: list, get, check")
+    actions = toolchain.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for name, run, text in (
+        ("list", toolchain_list, "show toolchains, their parts, and which lie in the store"),
+        ("get", toolchain_get, "put toolkits into the store; stdout is what CUDA_HOME is to be"),
+        ("check", toolchain_check, "say where each part comes from, and try those that can be had"),
+    ):
+        command = add_command(actions, name, text)
+        command.add_argument("name", nargs="*", help="default: all")
+        add_common(command, run, ToolchainOptions)
+
+
+def _toolchains(options: ToolchainOptions) -> list[Toolchain]:
     from retread.recipe import workspace
 
     root = session.root(options)
     return [workspace.load_toolchain(root, name) for name in options.name or workspace.toolchains(root)]
 
 
-def toolchain_list(options: argparse.Namespace) -> int:
+def toolchain_list(options: ToolchainOptions) -> int:
     """Show toolchains, what they are made of, and which lie in the store."""
     from retread.errors import PlanError
     from retread.toolkit.inquiry import part_reports, report
@@ -39,7 +60,7 @@ def toolchain_list(options: argparse.Namespace) -> int:
     return 0
 
 
-def toolchain_get(options: argparse.Namespace) -> int:
+def toolchain_get(options: ToolchainOptions) -> int:
     """Put toolkits into the store; stdout is their paths."""
     from retread.toolkit.inquiry import part_reports, report
     from retread.toolkit.toolkit import toolkit
@@ -57,7 +78,7 @@ def toolchain_get(options: argparse.Namespace) -> int:
     return 0
 
 
-def toolchain_check(options: argparse.Namespace) -> int:
+def toolchain_check(options: ToolchainOptions) -> int:
     """Say where toolkits come from, and try those that can be had; PlanError when one cannot."""
     from retread.errors import PlanError
     from retread.toolkit.toolkit import ways
@@ -94,7 +115,7 @@ def _checked(machine: Machine, toolchain: Toolchain) -> ToolchainReport:
     return report(toolchain, parts, found, tried=tried)
 
 
-def _show_toolchains(options: argparse.Namespace, reports: list[ToolchainReport]) -> None:
+def _show_toolchains(options: ToolchainOptions, reports: list[ToolchainReport]) -> None:
     from retread.cli import show
 
     if options.json:

@@ -2,27 +2,93 @@
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retread.cli import session
+from retread.cli.options import Options, add_command, add_common
+
+if TYPE_CHECKING:
+    from retread.cli.options import Groups
 
 
-def inspect(options: argparse.Namespace) -> int:
-    """Show what a wheel or a shared object holds."""
+class InspectOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``inspect``."""
+
+    wheel: tuple[Path, ...]
+    table: bool
+
+
+class AuditOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``audit``."""
+
+    wheel: Path
+    recipe: str | None
+    target: str | None
+
+
+class GraftOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``graft``."""
+
+    library: Path
+    arch: tuple[str, ...]
+    toolchain: str
+    out: Path
+
+
+def add(groups: Groups) -> None:
+    """Add the commands."""
+    command = add_command(groups, "inspect", "show what a wheel holds and which GPUs it serves natively")
+    command.add_argument("wheel", type=Path, nargs="+", help="a wheel, or a shared object")
+    command.add_argument(
+        "--table", action="store_true", help="patched wheels as a Markdown table, a row for each library"
+    )
+    add_common(command, inspect, InspectOptions)
+
+    command = add_command(
+        groups, "audit", "hold a wheel to its target's promise; any wheel to the general rules"
+    )
+    command.add_argument("wheel", type=Path)
+    command.add_argument("--recipe", help="hold it to this recipe instead of to what it says of itself")
+    command.add_argument("--target", help="default: the recipe's first")
+    add_common(command, audit, AuditOptions)
+
+    command = add_command(
+        groups,
+        "graft",
+        "add native code to any shared object with fat binaries, assembled from the PTX in it",
+    )
+    command.add_argument("library", type=Path)
+    command.add_argument("--arch", action="append", required=True, help="like 10.0; may be given again")
+    command.add_argument("--toolchain", default="cuda-12.8", help="default: cuda-12.8")
+    command.add_argument(
+        "-o", "--out", type=Path, required=True, help="where to write it; may be the library itself"
+    )
+    add_common(command, graft, GraftOptions)
+
+
+def inspect(options: InspectOptions) -> int:
+    """Show what a wheel or a shared object holds, or a table of patched wheels."""
     from retread.cli import show
     from retread.elf import library as elf
+    from retread.errors import UsageError
     from retread.wheel import contents
 
+    if options.table:
+        return _inspect_table(options)
+    if len(options.wheel) > 1:
+        raise UsageError("inspect shows one file; say --table for a table of patched wheels")
+    [wheel] = options.wheel
     machine = session.machine(options)
-    if contents.is_library(options.wheel.name):
-        library = elf.read(session.existing(options.wheel))
+    if contents.is_library(wheel.name):
+        library = elf.read(session.existing(wheel))
         if options.json:
             session.print_json(library)
         else:
-            print("\n".join(show.library(options.wheel.name, library)))
+            print("\n".join(show.library(wheel.name, library)))
         return 0
     with machine.store.scratch() as scratch:
-        facts, _ = contents.examine(session.existing(options.wheel), scratch)
+        facts, _ = contents.examine(session.existing(wheel), scratch)
     if options.json:
         session.print_json(facts)
     else:
@@ -30,7 +96,22 @@ def inspect(options: argparse.Namespace) -> int:
     return 0
 
 
-def audit(options: argparse.Namespace) -> int:
+def _inspect_table(options: InspectOptions) -> int:
+    from retread.wheel import contents, table
+
+    machine, found = session.machine(options), list[table.Row]()
+    for wheel in map(session.existing, options.wheel):
+        with machine.store.scratch() as scratch:
+            facts, _ = contents.examine(wheel, scratch)
+        found += table.rows(facts)
+    if options.json:
+        session.print_json(found)
+    else:
+        print(table.markdown(found))
+    return 0
+
+
+def audit(options: AuditOptions) -> int:
     """Hold a wheel to a promise; AuditError when it breaks it."""
     from retread.audit import audit
     from retread.audit import promise as audit_promise
@@ -60,7 +141,7 @@ def audit(options: argparse.Namespace) -> int:
     return 0
 
 
-def graft(options: argparse.Namespace) -> int:
+def graft(options: GraftOptions) -> int:
     """Add native code to a shared object."""
     from retread.build import graft
     from retread.build.cubins import assembler, assembly

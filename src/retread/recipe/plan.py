@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
 from retread.errors import PlanError
+from retread.recipe.lane import Lane as Lane  # noqa: PLC0414 - part of a plan, so it is offered here, too
 from retread.recipe.model import Recipe
 from retread.recipe.native import native_glob
 from retread.recipe.series import Patch
@@ -18,14 +18,6 @@ from retread.strict import near_miss
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class Lane(StrEnum):
-    """How a target is made, the cheapest first."""
-
-    OVERLAY = "overlay"
-    SOURCE = "source"
-    CONTAINER = "container"
 
 
 class Step(Record, frozen=True, kw_only=True):

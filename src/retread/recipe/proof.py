@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
 import msgspec
@@ -29,6 +31,10 @@ class Entry(NamedTuple):
 
     mode: str
     id: str
+
+
+Tree = dict[str, "Entry | Tree"]
+"""A directory: name -> file, or directory."""
 
 
 class _Head(Record, frozen=True, kw_only=True):
@@ -77,6 +83,30 @@ def parse(data: bytes, *, name: str) -> Proof:
     return Proof(head.repository, head.commit, time, entries)
 
 
+def pruned(data: bytes, files: Iterable[str], *, name: str) -> bytes:
+    """Return the proof in ``data`` with one line for every directory that holds none of ``files``.
+
+    It still proves the commit. SourceError for what is no proof.
+    """
+    tree = nested(parse(data, name=name).entries)
+    needed = {str(folder) for path in files for folder in PurePosixPath(path).parents}
+    listing = "\n".join(_folded(tree, needed)).encode()
+    made = data.partition(b"\n")[0] + b"\n" + listing + b"\n"
+    parse(made, name=name)
+    return made
+
+
+def _folded(tree: Tree, needed: set[str], at: str = "") -> Iterator[str]:
+    for name, child in sorted(tree.items()):
+        path = f"{at}{name}"
+        if not isinstance(child, dict):
+            yield f"{child.mode} {child.id} {path}"
+        elif path in needed:
+            yield from _folded(child, needed, f"{path}/")
+        else:
+            yield f"{DIRECTORY} {tree_id(child)} {path}"
+
+
 def _entries(text: str) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     for number, line in enumerate(text.removesuffix("\n").split("\n"), start=2):
@@ -88,9 +118,6 @@ def _entries(text: str) -> dict[str, Entry]:
             raise ValueError(f"{path} is listed twice")
         entries[path] = Entry(mode, identity)
     return entries
-
-
-Tree = dict[str, "Entry | Tree"]
 
 
 def nested(entries: dict[str, Entry]) -> Tree:

@@ -93,16 +93,20 @@ def _locks(root: Path, found: Recipe) -> dict[str, bytes]:
 
 
 def _proofs(root: Path, found: Recipe) -> dict[str, bytes]:
-    folder = root / "recipes" / "commits"
     pins = [(found.pin.repository, found.pin.commit)]
     pins += [(submodule.repository, submodule.commit) for submodule in found.pin.submodules]
     proofs = {}
     for repository, commit in pins:
-        name = repository.rstrip("/").rpartition("/")[2].removesuffix(".git")
-        path = folder / f"{name}-{commit[:12]}.tree"
+        path = proof_path(root, repository, commit)
         if path.is_file():
             proofs[commit] = path.read_bytes()
     return proofs
+
+
+def proof_path(root: Path, repository: str, commit: str) -> Path:
+    """Return where the proof of a repository's commit is kept."""
+    name = repository.rstrip("/").rpartition("/")[2].removesuffix(".git")
+    return root / "recipes" / "commits" / f"{name}-{commit[:12]}.tree"
 
 
 def load_toolchain(root: Path, name: str) -> Toolchain:

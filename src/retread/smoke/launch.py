@@ -12,7 +12,7 @@ from retread.errors import EvidenceError, HostError, RetreadError, SmokeError, T
 from retread.smoke import reading
 from retread.smoke.report import Level, SmokeReport
 
-_UNFIT = {17: EvidenceError, 18: HostError}
+_UNFIT = {kind.exit_code: kind for kind in (EvidenceError, HostError)}
 """What the kit's exit codes other than done and failed mean."""
 
 

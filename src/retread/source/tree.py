@@ -123,6 +123,11 @@ def _allowed(recipe: Recipe, path: str) -> str:
     return next((item.reason for item in recipe.sdist.unproven if matches(path, item.paths)), "")
 
 
+def paths(sdist: Path) -> set[str]:
+    """Return the path of every file in a source archive, without its one folder; SourceError as of ``from_sdist``."""
+    return {path for path, _, _ in _members(sdist)}
+
+
 def _members(sdist: Path) -> Iterator[tuple[str, bytes, bool]]:
     """Yield (path without the top folder, content, executable) of every file; refuse what unpacks elsewhere."""
     total, seen = 0, set()

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from retread import errors
-from retread.cli import main
+from retread.cli import main, options
 from retread.doors import proc
 from retread.errors import RetreadError
 from retread.version import __version__
-from tinycuda import BUILT, WHEEL, Project, make_wheel, wheel_files
+from tinycuda import BUILT, WHEEL, Project, make_sdist, make_wheel, wheel_files
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -172,6 +172,80 @@ def test_inspect_shows_which_gpus_are_served(project: Project) -> None:
     assert re.search(r"NO CODE .*7\.5 \(Turing\)", out)
 
 
+def test_inspect_shows_patched_wheels_as_a_table(project: Project) -> None:
+    project.add_toolchain("8.0", "9.0a", "10.0")
+    assert project.build().code == 0
+    wheel = str(project.built)
+    cells = "tiny-1.0 cu128 | py3 | torch>=2.8 | `tinycuda/_C.so` | 4 | 8.0 9.0a | 8.0 9.0a **10.0** | 8.0"
+    assert project.run("inspect", "--table", wheel, wheel).out.splitlines() == [
+        "| recipe, target | Python | torch | library | modules | native before | native after | PTX |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| {cells} |",
+        f"| {cells} |",
+    ]
+    assert len(json.loads(project.run("inspect", "--table", wheel, wheel, "--json").out)) == 2
+    alone = project.run("inspect", wheel, wheel)
+    assert (alone.code, alone.out) == (2, "")
+    assert "inspect shows one file; say --table" in alone.err
+
+
+def test_a_table_has_no_row_for_a_wheel_that_says_nothing_of_itself(project: Project) -> None:
+    (project.root / WHEEL).write_bytes(make_wheel(wheel_files()))
+    result = project.run("inspect", "--table", WHEEL)
+    assert (result.code, result.out) == (9, "")
+    assert f"{WHEEL} was not made by retread" in result.err
+
+
+def _unproven(project: Project, name: str) -> tuple[Path, bytes]:
+    """Take a commit's proof away: there is its listing, and an archive; return where it was and what it said."""
+    kept = next((project.root / "recipes" / "commits").glob(f"{name}-*.tree"))
+    data = kept.read_bytes()
+    (project.root / "full.tree").write_bytes(data)
+    (project.root / "tiny.tar.gz").write_bytes(make_sdist(project.upstream.sdist))
+    kept.unlink()
+    return kept, data
+
+
+def test_a_proof_is_made_of_what_the_source_archive_holds(project: Project) -> None:
+    kept, data = _unproven(project, "tinycuda")
+    assert project.build().code == 4, "there is no proof yet"
+    result = project.run("recipe", "proof", "full.tree", "tiny.tar.gz")
+    assert (result.code, result.out) == (0, f"{kept}\n")
+    assert sorted(kept.read_bytes().splitlines()) == sorted(data.splitlines())
+    assert project.build().code == 0
+
+    less = {path: text for path, text in project.upstream.sdist.items() if "/extra/" not in path}
+    (project.root / "less.tar.gz").write_bytes(make_sdist(less))
+    folded = project.run("recipe", "proof", "full.tree", "less.tar.gz", "-o", "less.tree", "--json")
+    assert json.loads(folded.out) == {
+        "proof": "less.tree",
+        "repository": "tinycuda",
+        "commit": project.upstream.commit,
+    }
+    listed = (project.root / "less.tree").read_text()
+    assert re.search("^040000 [0-9a-f]{40} tinycuda/extra$", listed, re.MULTILINE)
+    assert "extra/deep.py" not in listed
+
+
+def test_a_submodules_proof_is_made_where_the_archive_has_it(project: Project) -> None:
+    kept, data = _unproven(project, "lib")
+    result = project.run("recipe", "proof", "full.tree", "tiny.tar.gz", "--at", "third_party/nothing")
+    assert result.code == 2
+    assert f"tiny.tar.gz holds no file of lib {project.upstream.inner_commit[:12]}" in result.err
+    assert not kept.exists()
+    assert project.run("recipe", "proof", "full.tree", "tiny.tar.gz", "--at", "third_party/lib").code == 0
+    assert sorted(kept.read_bytes().splitlines()) == sorted(data.splitlines())
+
+
+def test_a_listing_that_was_changed_proves_nothing(project: Project) -> None:
+    kept, data = _unproven(project, "tinycuda")
+    (project.root / "full.tree").write_bytes(data.replace(b"100644", b"100755", 1))
+    result = project.run("recipe", "proof", "full.tree", "tiny.tar.gz")
+    assert result.code == 4
+    assert "full.tree: its listing makes tree" in result.err
+    assert not kept.exists()
+
+
 def test_the_store_is_listed_and_pruned(project: Project) -> None:
     assert "0 entries" in project.run("store").out
     project.build()
@@ -195,7 +269,7 @@ def test_the_shipped_recipes_are_sound(capsys: pytest.CaptureFixture[str]) -> No
     assert main.run(["recipe", "check", "--root", str(REPOSITORY)]) == 0
     assert main.run(["recipe", "list", "--root", str(REPOSITORY), "--json"]) == 0
     found = json.loads(capsys.readouterr().out.partition("\n")[2])
-    assert main.DEFAULT_RECIPE in {one["name"] for one in found}
+    assert options.DEFAULT_RECIPE in {one["name"] for one in found}
 
 
 def test_all_builds_what_can_be_built_and_says_what_cannot(project: Project) -> None:

@@ -27,12 +27,13 @@ JSON: dict[str, Callable[[Project], list[str]]] = {
     "build": lambda project: ["build", "tiny-1.0"],
     "audit": lambda project: ["audit", str(project.built)],
     "inspect": lambda project: ["inspect", str(project.built)],
+    "inspect-table": lambda project: ["inspect", "--table", str(project.built)],
 }
 
 
 @pytest.mark.parametrize("name", JSON)
 def test_what_is_printed_as_json_fits_its_schema(project: Project, name: str) -> None:
-    if name in {"audit", "inspect"}:
+    if name not in {"plan", "build"}:
         project.add_toolchain("8.0", "9.0a", "10.0")
         assert project.build().code == 0
     result = project.run(*JSON[name](project), "--json")

@@ -9,6 +9,7 @@ from pathlib import Path
 from retread import errors
 from retread.cli import main
 from retread.errors import RecipeError, RetreadError
+from retread.smoke.runtime import place, program, surroundings
 
 CLASSES = [
     found
@@ -40,20 +41,19 @@ def test_each_says_what_it_means() -> None:
 
 
 def test_the_help_text_lists_every_code() -> None:
-    words = {
-        int(code): text
-        for code, text in re.findall(r"(\d+) ([A-Za-z][^\d\n]*?)(?:  |\n|$)", main._EXIT_CODES)
-    }
-    assert set(words) == {0, 1, 130} | {found.exit_code for found in CLASSES}
-    for found in (
-        errors.RecipeError,
-        errors.SourceError,
-        errors.PlanError,
-        errors.AuditError,
-        errors.WheelError,
-    ):
-        assert found.kind in words[found.exit_code]
-    assert main._EXIT_CODES in main.parser().format_help()
+    codes = errors.exit_codes()
+    assert set(codes) == {0, 1, 130} | {found.exit_code for found in CLASSES}
+    text = main.parser().format_help().partition("exit codes:\n")[2].partition("\n\n")[0]
+    assert re.split(r" {2,}", text.replace("\n", "").strip()) == [f"{code} {codes[code]}" for code in codes]
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_kit_ends_with_the_codes_of_the_command() -> None:
+    """It runs where there is no retread, so it cannot import them."""
+    assert errors.SmokeError.exit_code == program.FAILED
+    assert errors.EvidenceError.exit_code == place.CHANGED
+    assert errors.HostError.exit_code == surroundings.UNFIT
+    assert program.INTERRUPTED == errors.INTERRUPTED
 
 
 def test_a_message_says_what_then_each_fault_then_what_next() -> None:

@@ -135,6 +135,28 @@ def test_a_pruned_listing_makes_the_same_ids(repository: Repository, folders: tu
     assert proof.tree_id(proof.nested(found.entries)) == repository.tree
 
 
+@pytest.mark.parametrize("path", PROOFS, ids=lambda path: path.stem)
+def test_a_shipped_proof_pruned_again_stays_as_it_is(path: Path) -> None:
+    entries = proof.parse(path.read_bytes(), name=path.name).entries
+    files = [name for name, entry in entries.items() if entry.mode != proof.DIRECTORY]
+    assert proof.pruned(path.read_bytes(), files, name=path.name) == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("files", "folded"),
+    [
+        (["foo/deep/b.py"], ("foo-bar", "third", "ü")),
+        (["foo.py", "foo0"], ("foo", "foo-bar", "third", "ü")),
+        (["foo/a.py", "ü/ö.txt", "third/c", "PKG-INFO"], ("foo/deep", "foo-bar")),
+    ],
+)
+def test_pruning_folds_every_folder_without_a_needed_file(
+    repository: Repository, files: list[str], folded: tuple[str, ...]
+) -> None:
+    found = proof.pruned(repository.proof(repository.files()), files, name="demo.tree")
+    assert sorted(found.splitlines()) == sorted(repository.proof(repository.pruned(*folded)).splitlines())
+
+
 def test_the_order_of_the_lines_is_no_matter(repository: Repository) -> None:
     found = proof.parse(repository.proof(repository.files()[::-1]), name="demo.tree")
     assert found.commit == repository.commit

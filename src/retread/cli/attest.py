@@ -1,0 +1,111 @@
+"""``retread key``, ``attest``: who vouches for a wheel, and what is signed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retread.cli import session
+from retread.cli.options import Options, add_command, add_common
+
+if TYPE_CHECKING:
+    from retread.cli.options import Groups
+    from retread.evidence.signing import Key
+
+
+class KeyNewOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``key new``."""
+
+    name: str
+    folder: Path
+
+
+class KeyListOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``key list``."""
+
+    folder: Path
+
+
+class AttestOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``attest``."""
+
+    wheel: Path
+    builder: Path | None
+    tester: Path | None
+
+
+def add(groups: Groups) -> None:
+    """Add the commands."""
+    key = add_command(groups, "key", "ed25519 keys that sign evidence: new, list")
+    actions = key.add_subparsers(dest="action", metavar="ACTION", required=True)
+    new = add_command(actions, "new", "make a key pair; stdout is its line for a policy")
+    new.add_argument("name")
+    listed = add_command(actions, "list", "show keys as a policy holds them")
+    for command in (new, listed):
+        command.add_argument("--folder", type=Path, default=Path(), help="where the keys lie; default: here")
+    add_common(new, key_new, KeyNewOptions)
+    add_common(listed, key_list, KeyListOptions)
+
+    command = add_command(
+        groups, "attest", "sign what is known of a wheel; stdout is the envelopes, which lie beside it"
+    )
+    command.add_argument("wheel", type=Path)
+    command.add_argument("--builder", type=Path, metavar="KEY", help="sign how it was built")
+    command.add_argument("--tester", type=Path, metavar="KEY", help="sign what its smoke reports found")
+    add_common(command, attest, AttestOptions)
+
+
+def key_new(options: KeyNewOptions) -> int:
+    """Make a key pair; stdout is its public line, as a policy wants it."""
+    from retread.evidence import keyfiles
+
+    made = keyfiles.new(options.folder, options.name)
+    session.machine(options).console.say(
+        f"made {options.folder / made.name}.key, for you alone, and {made.name}.pub"
+    )
+    _print_keys(options, [made])
+    return 0
+
+
+def key_list(options: KeyListOptions) -> int:
+    """Show the keys of a folder."""
+    from retread.evidence import keyfiles
+
+    _print_keys(options, list(keyfiles.every(options.folder)))
+    return 0
+
+
+def _print_keys(options: Options, found: list[Key]) -> None:
+    from retread.evidence import signing
+
+    if options.json:
+        session.print_json([{"name": key.name, "id": key.id, "key": signing.line(key)} for key in found])
+    else:
+        told = (f'# {key.id}\nname = "{key.name}"\nkey = "{signing.line(key)}"' for key in found)
+        print("\n".join(told) or "no keys")
+
+
+def attest(options: AttestOptions) -> int:
+    """Sign what is known of a wheel; stdout is the envelopes, which lie beside it."""
+    from retread.doors import fs
+    from retread.errors import UsageError
+    from retread.evidence import attest as attesting
+
+    if not options.builder and not options.tester:
+        raise UsageError(
+            "name a key: --builder KEY signs how it was built, --tester KEY what its tests found"
+        )
+    wheel, made = session.existing(options.wheel), dict[Path, bytes]()
+    if options.builder:
+        with session.machine(options).store.scratch() as scratch:
+            made |= attesting.provenance(wheel, options.builder, finished=int(time.time()), scratch=scratch)
+    if options.tester:
+        made |= attesting.results(wheel, options.tester)
+    for place, envelope in made.items():  # all or none
+        fs.write(place, envelope)
+    if options.json:
+        session.print_json([str(one) for one in made])
+    else:
+        print("\n".join(map(str, made)))
+    return 0

@@ -1,0 +1,97 @@
+"""What is typed: a record for every command, and the options that several share.
+
+Read before anything runs, for ``--help`` too: nothing heavier than msgspec is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    Groups: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+    """Commands, or the actions of one: what a noun's ``add`` puts its own into."""
+
+DEFAULT_RECIPE = "xformers-0.0.35"
+POLICY = "index-policy.toml"
+"""The policy of a workspace's index, which need not be named."""
+
+Typed = TypeVar("Typed", bound=msgspec.Struct)
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What every command takes."""
+
+    json: bool = False
+    """Print data as JSON; False of a command that has no such option."""
+    quiet: bool
+    root: Path | None
+
+
+class Source(StrEnum):
+    """Where a recipe's source comes from."""
+
+    SDIST = "sdist"
+    GIT = "git"
+
+
+def add_command(groups: Groups, name: str, text: str) -> argparse.ArgumentParser:
+    """Add a command, or an action of one; ``text`` says in one sentence what it does."""
+    return groups.add_parser(name, help=text, description=text)
+
+
+def handle(command: argparse.ArgumentParser, run: Callable[[Typed], int], record: type[Typed]) -> None:
+    """Let ``run`` do what the command is for; it gets what was typed as ``record`` and returns the exit code."""
+    command.set_defaults(run=run, record=record)
+
+
+def typed(namespace: argparse.Namespace) -> int:
+    """Run the command that was typed; return its exit code."""
+    code: int = namespace.run(msgspec.convert(vars(namespace), namespace.record))
+    return code
+
+
+def add_common(
+    command: argparse.ArgumentParser,
+    run: Callable[[Typed], int],
+    record: type[Typed],
+    *,
+    json: bool = True,
+) -> None:
+    """Let ``run`` do what the command is for, and add what all commands take."""
+    handle(command, run, record)
+    if json:
+        command.add_argument("--json", action="store_true", help="print data as JSON")
+    command.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors on stderr")
+    command.add_argument(
+        "--root", type=Path, help="the folder with recipes/ and patches/; default: found upwards"
+    )
+
+
+def add_source(command: argparse.ArgumentParser) -> None:
+    """Add where the source comes from."""
+    command.add_argument(
+        "--source", choices=words(Source), default=Source.SDIST.value, help="where the source comes from"
+    )
+
+
+def add_address(command: argparse.ArgumentParser) -> None:
+    """Add the address of an index."""
+    command.add_argument(
+        "--base", metavar="URL", help="the index's address, which its pages name; default: the last"
+    )
+
+
+def add_policy(command: argparse.ArgumentParser) -> None:
+    """Add the policy that names whose keys count."""
+    command.add_argument("--policy", type=Path, metavar="FILE", help=f"whose keys count; default: {POLICY}")
+
+
+def words(kind: Iterable[StrEnum]) -> list[str]:
+    """Return what may be typed for an option of this kind; plain texts, as messages show them."""
+    return [one.value for one in kind]

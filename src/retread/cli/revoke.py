@@ -1,0 +1,98 @@
+"""``retread index revoke``, ``audit-lock``: say what must not be used, and find it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retread.cli import session
+from retread.cli.options import Options, add_command, add_common, add_policy
+
+if TYPE_CHECKING:
+    from retread.cli.options import Groups
+
+
+class RevokeOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``index revoke``."""
+
+    index: str
+    project: str
+    release: str | None
+    sha256: str | None
+    reason: str
+    advice: str
+    key: Path
+
+
+class AuditLockOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``audit-lock``."""
+
+    file: Path
+    index: str
+    strict: bool
+    policy: Path | None
+
+
+def add(groups: Groups) -> None:
+    """Add the command."""
+    command = add_command(
+        groups, "audit-lock", "hold a lock file, or an environment, against revocations and yanks"
+    )
+    command.add_argument(
+        "file", type=Path, help="uv.lock, pylock.toml, poetry.lock, requirements, or a venv's folder"
+    )
+    command.add_argument("--index", required=True, help="the index's folder")
+    command.add_argument("--strict", action="store_true", help="a yank is an error, too")
+    add_policy(command)
+    add_common(command, audit_lock, AuditLockOptions)
+
+
+def add_action(actions: Groups) -> None:
+    """Add what an index can do: revoke."""
+    command = add_command(actions, "revoke", "put a version on the signed list of what must not be used")
+    command.add_argument("index", help="a folder")
+    command.add_argument("project")
+    command.add_argument("release", nargs="?", metavar="VERSION", help="default: every version")
+    command.add_argument("--sha256", help="only the file with this digest")
+    command.add_argument("--reason", required=True)
+    command.add_argument("--advice", required=True, help="what to use instead")
+    command.add_argument("--key", type=Path, required=True, help="a builder's key of the policy")
+    add_common(command, index_revoke, RevokeOptions, json=False)
+
+
+def index_revoke(options: RevokeOptions) -> int:
+    """Put a version on the signed list of what must not be used; stdout is the list's path."""
+    from retread.index import revoke
+
+    index = Path(options.index)
+    place = revoke.revoke(
+        index,
+        revoke.Wanted(options.project, options.release, options.sha256, options.reason, options.advice),
+        options.key,
+        now=int(time.time()),
+    )
+    print(place)
+    return 0
+
+
+def audit_lock(options: AuditLockOptions) -> int:
+    """Hold a lock file, or an environment, against revocations and yanks; RevokedError with what must not be used."""
+    from retread.index import revocations, revoke
+
+    machine = session.machine(options)
+    locked = revoke.locked(options.file)
+    known = revoke.of_folder(Path(options.index), session.policy(options, options.policy))
+    if not known.verified:
+        machine.console.say(
+            "note: no policy says whose list counts, so its signature was not checked (--policy)"
+        )
+    findings = revocations.check(locked, known.revocations, known.files)
+    if options.json:
+        session.print_json(findings)
+    else:
+        print(
+            "\n".join(map(revocations.tell, findings)) or f"{len(locked)} locked, nothing revoked or yanked"
+        )
+    revocations.demand(findings, strict=options.strict)
+    return 0

@@ -1,0 +1,35 @@
+"""The records that have a JSON Schema, each by the name under which ``retread recipe schema`` prints it."""
+
+from __future__ import annotations
+
+import importlib
+from types import GenericAlias
+from typing import Final
+
+SCHEMAS: Final = {
+    "recipe": "recipe.model.Recipe",
+    "plan": "list[recipe.plan.Plan]",
+    "build": "list[build.pipeline.Built]",
+    "audit": "audit.report.AuditReport",
+    "inspect": "wheel.facts.WheelFacts",
+    "inspect-table": "list[wheel.table.Row]",
+    "statement": "wheel.statement.Statement",
+    "toolchain": "list[toolkit.inquiry.ToolchainReport]",
+    "compile": "compile.stage.CompileFacts",
+    "compare": "wheel.comparison.Comparison",
+    "smoke": "smoke.report.SmokeReport",
+    "evidence": "evidence.beside.Evidence",
+    "matrix": "recipe.matrix.Matrix",
+    "watch": "upstream.outlook.Outlook",
+}
+"""Names, not the records themselves: ``--help`` lists them and must not import the house."""
+
+
+def schema(name: str) -> dict[str, object]:
+    """Return the JSON Schema of a record, or of a list of them."""
+    from retread import strict
+
+    path = SCHEMAS[name]
+    module, _, record = path.removeprefix("list[").removesuffix("]").rpartition(".")
+    kind = getattr(importlib.import_module(f"retread.{module}"), record)
+    return strict.schema(GenericAlias(list, (kind,)) if path.startswith("list[") else kind)

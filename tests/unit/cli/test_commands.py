@@ -1,0 +1,102 @@
+"""The command line as it is put together: one file for each noun, one row for each file."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from house import SOURCE, is_in
+from retread.cli import main
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Yield every command and action that does something."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for one in action.choices.values():
+                if one.get_default("run"):
+                    yield one
+                yield from commands(one)
+
+
+COMMANDS = {one.prog: one for one in commands(main.parser())}
+
+
+def typed(command: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    """Return what can be typed after a command."""
+    return {
+        one.dest: one
+        for one in command._actions
+        if not isinstance(one, argparse._HelpAction | argparse._SubParsersAction)
+    }
+
+
+def test_every_file_that_adds_commands_has_its_row() -> None:
+    found = {
+        path.stem
+        for path in (SOURCE / "cli").glob("*.py")
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name == "add"
+    }
+    assert sorted(main.NOUNS) == sorted(found)
+
+
+def test_help_imports_only_what_it_shows() -> None:
+    program = (
+        "import sys\n"
+        "from retread.cli import main\n"
+        "main.parser().format_help()\n"
+        "print(*(name for name in sys.modules if name.partition('.')[0] not in sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    outside = {name.partition(".")[0] for name in done.stdout.split()} - {
+        "retread",
+        "msgspec",
+        "typing_extensions",
+    }
+    assert [name for name in outside if not name.startswith("_")] == []
+    ours = {name.removeprefix("retread.") for name in done.stdout.split() if name.startswith("retread.")}
+    light = {"errors", "records", "recipe", "recipe.lane", "smoke", "smoke.report"}
+    assert {name for name in ours if not is_in(name, ("cli",))} == light
+
+
+def test_every_command_says_what_it_does() -> None:
+    assert len(COMMANDS) > 30
+    assert [name for name, one in COMMANDS.items() if not one.description] == []
+
+
+CHANGES = {
+    "retread index yank",
+    "retread index unyank",
+    "retread index remove",
+    "retread index rollback",
+    "retread index refresh",
+}
+"""They share a record, of which each fills some; ``action`` says which it is."""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_can_be_typed_is_what_the_command_gets(name: str) -> None:
+    fields = typing.get_type_hints(COMMANDS[name].get_default("record"))
+    found = typed(COMMANDS[name])
+    assert set(found) <= set(fields), "it can be typed, and is never looked at"
+    spare = {"project", "release", "reason", "number", "action"} if name in CHANGES else set()
+    assert set(fields) - set(found) <= {"json", *spare}, "it is looked at, and can never be typed"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_defaults_and_choices_are_of_the_type_that_the_command_gets(name: str) -> None:
+    fields = typing.get_type_hints(COMMANDS[name].get_default("record"))
+    for dest, action in typed(COMMANDS[name]).items():
+        several = isinstance(action, argparse._AppendAction)
+        for choice in action.choices or ():
+            msgspec.convert([choice] if several else choice, fields[dest])
+        if not action.required and action.nargs != "*":
+            msgspec.convert(action.default, fields[dest])
