@@ -11,12 +11,11 @@ import zlib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from retread import version
-from retread.arch import Arch
 from retread.audit.report import AuditReport
 from retread.build import sbom, statement
 from retread.build.cubins import assembler, assembly
@@ -33,7 +32,7 @@ from retread.recipe import plan
 from retread.recipe.model import Target
 from retread.recipe.plan import Lane, Plan, Step, step
 from retread.recipe.workspace import Loaded
-from retread.records import Record, Sha256
+from retread.records import Record, Sha256, all_but
 from retread.source.records import PatchedTree
 from retread.source.trees import Trees
 from retread.toolkit.inquiry import obstacles
@@ -59,6 +58,17 @@ class Built(Record, frozen=True, kw_only=True):
     """Path of the audit's evidence."""
 
 
+NOT_OF_WHEEL: Final = {
+    "summary": "people read it",
+    "native_inputs": "they choose the lane, which has a key of its own",
+    "targets": "the one that is made is in the key",
+    "smoke": "how a wheel is tried changes no byte of it",
+}
+"""Fields of a recipe that change nothing of a finished wheel -> why."""
+NOT_OF_TARGET: Final = {"smoke": NOT_OF_WHEEL["smoke"]}
+"""Fields of a target that change nothing of its finished wheels -> why."""
+
+
 class Job:
     """One wheel to make: a target of a recipe on one base wheel, which is official or compiled."""
 
@@ -78,14 +88,13 @@ class Job:
     @functools.cached_property
     def wheel_key(self) -> str:
         """Key of the finished wheel."""
-        target = msgspec.structs.replace(self.target, smoke=None)  # how it is tried changes no byte
-        made_of = (self.recipe.name, self.name, target, self.toolchain, zipwriter.DEFLATE, sbom.writer())
+        recipe, target = all_but(self.recipe, NOT_OF_WHEEL), all_but(self.target, NOT_OF_TARGET)
+        made_of = (recipe, self.name, target, self.toolchain, zipwriter.DEFLATE, sbom.writer())
         return digest("wheel", code_digest(), self.origin.key, self.trees.patched_key, made_of)
 
-    def library_key(self, member: str, architectures: tuple[Arch, ...]) -> str:
-        """Key of a library with these architectures added."""
-        asked = (member, architectures, self.run_path(member), self.toolchain, zipwriter.DEFLATE)
-        return digest("library", code_digest(), self.origin.key, asked)
+    def library_key(self, request: Request) -> str:
+        """Key of a library that has what is requested."""
+        return digest("library", code_digest(), self.origin.key, request, self.toolchain, zipwriter.DEFLATE)
 
     def run_path(self, member: str) -> tuple[str, ...] | None:
         """Return the run path that the recipe gives a library, or None when it gives none."""
@@ -139,8 +148,7 @@ class Job:
                 grafted, content = graft.load(into)
                 step.detail = f"{len(grafted.facts.modules)} modules, {size(content.stat().st_size)} deflated"
 
-        key = self.library_key(request.member, request.architectures)
-        return graft.load(self.machine.store.make(Kind.LIBRARIES, key, build))
+        return graft.load(self.machine.store.make(Kind.LIBRARIES, self.library_key(request), build))
 
     # The wheel.
 
@@ -257,11 +265,11 @@ class Job:
         else:
             finished = self.finished()
             for request in self.library_requests(self.origin.proven()):
-                key = self.library_key(request.member, request.architectures)
                 does = (
                     f"lacks {' '.join(request.architectures)}" if request.architectures else "gets a run path"
                 )
-                yield step("graft", request.member, store.get(Kind.LIBRARIES, key), does)
+                made = store.get(Kind.LIBRARIES, self.library_key(request))
+                yield step("graft", request.member, made, does)
         yield step("seal", wheel, finished, "changes with anything above")
         yield step("audit", wheel, finished, "is part of the finished wheel")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -22,6 +22,7 @@ from retread.lanes.lane import Wish
 from retread.lanes.source import Compiled
 from retread.recipe.plan import Lane, Step, step
 from retread.recipe.series import Change
+from retread.records import all_but
 from retread.smoke import kit
 from retread.source.trees import Trees
 from retread.wheel import contents
@@ -29,6 +30,13 @@ from retread.wheel.statement import CompileStatement
 
 if TYPE_CHECKING:
     from retread.compile.sandbox import Sandbox
+
+NOT_OF_CONTAINER: Final = {
+    "image": "a name; the image that was found has a digest",
+    "pythons": "each has a wheel of its own, whose interpreter has a digest",
+    "test_requires": "the lock pins what they ask for, and is held to it",
+}
+"""Fields of a container's table that change nothing of what is compiled -> why."""
 
 
 class Contained(Compiled):
@@ -73,7 +81,8 @@ class Contained(Compiled):
     @property
     def manner(self) -> tuple[object, ...]:
         """The image, what its wheels may need, and the versions of what repairs them."""
-        return self.image.id, self.asked.platform, container.OUTSIDE, container.versions()
+        asked = all_but(self.asked, NOT_OF_CONTAINER)
+        return self.image.id, asked, container.OUTSIDE, container.versions()
 
     def compiles(self, change: Change) -> bool:
         """Say yes: the wheel is tried as it is compiled."""

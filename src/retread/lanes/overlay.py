@@ -37,7 +37,7 @@ class Official:
 
     @functools.cached_property
     def key(self) -> str:
-        """Key of the base wheel's proof."""
+        """Key of the base wheel's proof: all that the proof is given."""
         return digest(
             "base",
             code_digest(),

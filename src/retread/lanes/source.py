@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -29,6 +29,7 @@ from retread.recipe.model import Build, Target, locked
 from retread.recipe.plan import Lane, Step, step
 from retread.recipe.proof import blob_id
 from retread.recipe.series import Change
+from retread.records import all_but
 from retread.source.records import PatchedTree, SourceTree
 from retread.source.tree import pristine
 from retread.source.trees import Trees
@@ -45,6 +46,37 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 """To be raised when the same tree and setting give other objects."""
+NOT_OF_RECIPE: Final = {
+    "name": "it names folders and is in messages",
+    "summary": "people read it",
+    "pin": "its tree is in the keys, file by file",
+    "sdist": "its tree is in the keys, file by file",
+    "native_inputs": "what was read is held against them whenever the wheel is taken",
+    "targets": "the one that is compiled is in the setting",
+    "smoke": "how a wheel is tried changes no byte of it",
+}
+"""Fields of a recipe that change nothing of what is compiled -> why."""
+NOT_OF_TARGET: Final = {
+    "torch": "a requirement of the finished wheel; what is compiled against is locked",
+    "revision": "of the finished wheel's version",
+    "base": "of the overlay lane",
+    "build": "in the setting, field by field",
+    "container": "in the setting of the container lane, field by field",
+    "toolchain": "the toolkit that it names has a digest",
+    "note": "people read it",
+    "generated": "the proof of what was compiled allows these files, under a key of its own",
+    "exempt": "the audit of the finished wheel knows them",
+    "requires": "they are written into the finished wheel",
+    "run_path": "it is set in the finished wheel",
+    "edit": "they are made in the finished wheel",
+    "smoke": NOT_OF_RECIPE["smoke"],
+}
+"""Fields of a target that change nothing of what is compiled -> why."""
+NOT_OF_BUILD: Final = {
+    "python": "a range; the interpreter that was found has a digest",
+    "requires": "the lock pins what it asks for, and is held to it",
+}
+"""Fields of a build's table that change nothing of what is compiled -> why."""
 
 
 class Compiled:
@@ -139,9 +171,12 @@ class Compiled:
             for name in self.stand_ins
         ]
         made_of = (self.toolkit.digest, self.compiler.digest, self.python.digest, self.lock)
-        said = (self.recipe.project, self.recipe.version, self.build.environment)
-        codes = (self.target.cuda, self.target.architectures, self.target.ptx)
-        return digest("setting", _FORMAT, stand_ins, *made_of, *said, *codes, *self.manner)
+        said = (
+            all_but(self.recipe, NOT_OF_RECIPE),
+            all_but(self.target, NOT_OF_TARGET),
+            all_but(self.build, NOT_OF_BUILD),
+        )
+        return digest("setting", _FORMAT, stand_ins, *made_of, *said, *self.manner)
 
     @functools.cached_property
     def native_digest(self) -> str:
@@ -155,7 +190,7 @@ class Compiled:
 
     @functools.cached_property
     def key(self) -> str:
-        """Key of the compiled wheel's proof."""
+        """Key of the compiled wheel's proof: beside the wheel itself, what the proof is given."""
         return digest("base", code_digest(), self.compiled_key, self.target.generated, self.recipe.version)
 
     def wheel(self) -> Path:
@@ -243,10 +278,8 @@ class Compiled:
         self._tell(facts)
 
     def environment(self) -> Path:
-        """Return the folder of the build environment."""
-        return self.installed(
-            digest("environment", self.lock, self.python.executable, self.python.digest), self._install
-        )
+        """Return the folder of the build environment: what uv makes of the lock, every file by hash."""
+        return self.installed(digest("environment", self.lock, self.python), self._install)
 
     def installed(self, key: str, install: Callable[[Path, Path, Path], None]) -> Path:
         """Return an environment from the store, or have it made of a lock, into a folder, with a cache."""

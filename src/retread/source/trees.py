@@ -6,12 +6,25 @@ import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from retread.doors.machine import Machine, code_digest, download
 from retread.doors.store import Kind, digest
 from retread.recipe.plan import Step, step
 from retread.recipe.workspace import Loaded
+from retread.records import all_but
 from retread.source.records import Applied, PatchedTree, SourceTree
+
+NOT_OF_SOURCE: Final = {
+    "name": "of the recipe: it is in messages",
+    "project": "where the sdist is asked for, whose sha256 is in the key",
+    "version": "of the wheel, which is held to it",
+    "summary": "people read it",
+    "native_inputs": "they sort the tree's files and change none",
+    "targets": "made of the tree",
+    "smoke": "how finished wheels are tried",
+}
+"""Fields of a recipe that change nothing of the pinned tree -> why."""
 
 
 class Trees:
@@ -28,11 +41,11 @@ class Trees:
         """Key of the pinned tree."""
         proofs = {commit: hashlib.sha256(data).hexdigest() for commit, data in self.loaded.proofs.items()}
         kind = "git" if self.use_git else "sdist"
-        return digest("source", code_digest(), kind, self.recipe.pin, self.recipe.sdist, proofs)
+        return digest("source", code_digest(), kind, all_but(self.recipe, NOT_OF_SOURCE), proofs)
 
     @functools.cached_property
     def patched_key(self) -> str:
-        """Key of the patched tree."""
+        """Key of the patched tree: a patch is no more than its bytes, which its sha256 covers."""
         return digest(
             "patched", code_digest(), self.source_key, [(one.name, one.sha256) for one in self.loaded.patches]
         )
