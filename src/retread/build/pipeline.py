@@ -58,6 +58,8 @@ class Built(Record, frozen=True, kw_only=True):
     """Path of the audit's evidence."""
 
 
+_AUDIT, _COMPILE = "audit.json", "compile.json"
+"""What lies beside the wheel in its store entry."""
 NOT_OF_WHEEL: Final = {
     "summary": "people read it",
     "native_inputs": "they choose the lane, which has a key of its own",
@@ -210,9 +212,9 @@ class Job:
             )
             audit.demand(report)
             step.detail = f"{len(report.checks)} checks hold"
-        (into / AUDIT[1:]).write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+        (into / _AUDIT).write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
         if evidence := self.origin.evidence():
-            (into / COMPILE[1:]).write_bytes(msgspec.json.format(evidence) + b"\n")
+            (into / _COMPILE).write_bytes(msgspec.json.format(evidence) + b"\n")
 
     def statement(
         self, time: int, base: ProvenBase, libraries: Mapping[str, tuple[Grafted, Path]]
@@ -377,16 +379,16 @@ def build(job: Job, out: Path) -> Built:
         machine.store.tidy()
         with machine.console.fold(f"{job.recipe.name} {job.name}: {job.origin.wheel_name}"):
             entry = job.build()
-    report = msgspec.json.decode((entry / AUDIT[1:]).read_bytes(), type=AuditReport)
+    report = msgspec.json.decode((entry / _AUDIT).read_bytes(), type=AuditReport)
     destination = out / report.wheel
     if destination.exists() and not fs.is_same(entry / report.wheel, destination):
         machine.console.say(
             f"note: {destination} held other bytes; raise targets.{job.name}.revision if they were published"
         )
     fs.place(entry / report.wheel, destination)
-    for evidence in (AUDIT, COMPILE):
-        if (entry / evidence[1:]).exists():
-            fs.place(entry / evidence[1:], destination.with_name(f"{report.wheel}{evidence}"))
+    for evidence, beside in ((_AUDIT, AUDIT), (_COMPILE, COMPILE)):
+        if (entry / evidence).exists():
+            fs.place(entry / evidence, destination.with_name(f"{report.wheel}{beside}"))
     return Built(
         path=str(destination),
         sha256=report.sha256,

@@ -11,14 +11,15 @@ from packaging.utils import parse_wheel_filename
 from packaging.version import Version
 
 from retread.arch import Arch
+from retread.code import DECIDING
 from retread.recipe import plan
 from retread.recipe.model import Build, Recipe, Target
 from retread.recipe.plan import Lane
 from retread.recipe.series import Patch
 from retread.records import Record
 
-EVERYTHING: Final = ("src/retread/", "pyproject.toml")
-"""retread's own code is part of every key."""
+EVERYTHING: Final = (*(f"src/retread/{one}" for one in (*DECIDING, "smoke/")), "pyproject.toml")
+"""retread's own code that is part of the keys, and what wheels are tried with."""
 ALL: Final = "everything was asked for"
 _OLDEST = 9
 """Minor version of the oldest Python 3 for which a wheel that names none is tried: that of a kit."""
