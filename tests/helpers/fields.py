@@ -42,6 +42,7 @@ def other(record: Some, field: str) -> Some:
     """Return a record of which one field says something else, whatever that is."""
     there: Any = getattr(record, field)
     said: Any = {**there, "other": "another"} if isinstance(there, dict) else "another"
+    said = "1.3" if field == "version" else said
     return msgspec.structs.replace(record, **{field: said})
 
 

@@ -11,7 +11,7 @@ from retread.doors.store import Kind
 from retread.errors import AuditError, PlanError, UsageError
 from retread.lanes.lane import Wish
 from retread.recipe import workspace
-from retread.recipe.plan import Lane
+from retread.recipe.lane import Lane
 from retread.wheel import contents
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ def build(options: argparse.Namespace) -> int:
     from retread.build import pipeline
     from retread.errors import PlanError, UsageError
     from retread.recipe import workspace
-    from retread.recipe.plan import Lane
+    from retread.recipe.lane import Lane
 
     machine, root = session.machine(options), session.root(options)
     if options.all and (options.recipe or options.target):
@@ -82,9 +82,11 @@ def _built(job: Job, out: Path) -> Built:
 
     built = pipeline.build(job, out)
     state = "unchanged" if built.cached else "built"
-    job.machine.console.say(f"{state}: {Path(built.path).name}  {built.size:,} bytes  sha256 {built.sha256}")
-    if job.target.note:
-        job.machine.console.say(f"note: {job.target.note}")
+    job.goal.machine.console.say(
+        f"{state}: {Path(built.path).name}  {built.size:,} bytes  sha256 {built.sha256}"
+    )
+    if job.goal.target.note:
+        job.goal.machine.console.say(f"note: {job.goal.target.note}")
     return built
 
 
@@ -110,7 +112,7 @@ def plan(options: argparse.Namespace) -> int:
     from retread.build import pipeline
     from retread.cli import show
     from retread.recipe import workspace
-    from retread.recipe.plan import Lane
+    from retread.recipe.lane import Lane
 
     machine = session.machine(options)
     loaded = workspace.load(session.root(options), options.recipe or DEFAULT_RECIPE)

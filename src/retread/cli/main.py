@@ -22,6 +22,7 @@ from retread.cli import store as cli_store
 from retread.cli import toolchain as cli_toolchain
 from retread.cli import watch as nightly
 from retread.cli.session import DEFAULT_RECIPE
+from retread.recipe.lane import LANES
 
 _EXIT_CODES = """\
 exit codes:
@@ -76,7 +77,7 @@ def _add_build(groups: Any) -> None:
             "recipe", nargs="*" if name == "build" else "?", help=f"default: {DEFAULT_RECIPE}"
         )
         command.add_argument("--target", help="default: the recipe's first")
-        command.add_argument("--lane", choices=["overlay", "source", "container"], help="force a lane")
+        command.add_argument("--lane", choices=[one.value for one in LANES], help="force a lane")
         command.add_argument(
             "--source", choices=["sdist", "git"], default="sdist", help="where the source comes from"
         )

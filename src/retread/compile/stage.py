@@ -28,7 +28,7 @@ from retread.doors import fs, proc
 from retread.environment.host import Compiler, Python
 from retread.errors import CompileError, RecipeError, StoreError
 from retread.recipe import native
-from retread.recipe.model import Recipe, Target
+from retread.recipe.model import Build, Recipe, Target
 from retread.records import Record, Sha256
 
 FACTS = "compile.json"
@@ -41,6 +41,8 @@ class Order(NamedTuple):
 
     recipe: Recipe
     target: Target
+    build: Build
+    """The target's own."""
     files: Mapping[str, str]
     """Path -> blob id of the tree that is compiled."""
     native_digest: str
@@ -213,10 +215,10 @@ def _control(
 
 
 def _work(order: Order, means: Means, layout: Layout, control: Path) -> Work:
-    assert order.target.build is not None
     given = native.environment(
         order.recipe,
         order.target,
+        order.build,
         cuda_home=f"{layout.room}/cuda",
         site_packages=f"{layout.environment}/lib/python{order.python.number}/site-packages",
     )

@@ -72,11 +72,12 @@ def _compare(
 
 def proven(origin: Origin, tree: SourceTree) -> ProvenBase:
     """Return the proof of a base wheel against ``tree``, from the store if it is there."""
+    goal = origin.goal
 
     def build(into: Path) -> None:
         wheel = origin.wheel()
-        with origin.machine.console.step("prove the base wheel") as step:
-            prove(wheel, tree, into, version=origin.recipe.version, generated=origin.target.generated)
+        with goal.machine.console.step("prove the base wheel") as step:
+            prove(wheel, tree, into, version=goal.recipe.version, generated=goal.target.generated)
             step.detail = f"{load(into).proven} files are the source's"
 
-    return load(origin.machine.store.make(Kind.BASES, origin.key, build))
+    return load(goal.machine.store.make(Kind.BASES, origin.key, build))

@@ -50,8 +50,9 @@ class Trees:
             "patched", code_digest(), self.source_key, [(one.name, one.sha256) for one in self.loaded.patches]
         )
 
+    @functools.cached_property
     def source(self) -> SourceTree:
-        """Return the pinned tree, proven."""
+        """The pinned tree, proven; looked up once, since thousands of files are taken from it."""
         from retread.source import tree as source
 
         def build(into: Path) -> None:
@@ -71,12 +72,13 @@ class Trees:
 
         return source.load(self.machine.store.make(Kind.TREES, self.source_key, build))
 
+    @functools.cached_property
     def patched(self) -> PatchedTree:
-        """Return the difference that the series makes."""
+        """The difference that the series makes."""
         from retread.source import patch
 
         def build(into: Path) -> None:
-            tree = self.source()
+            tree = self.source
             with self.machine.console.step("apply the series") as step:
                 patch.apply(
                     tree, self.loaded.patches, self.loaded.files, into, environment=self.machine.environment
@@ -89,7 +91,7 @@ class Trees:
         """Return what becomes of each patch of the series; nothing is kept."""
         from retread.source import patch
 
-        tree = self.source()
+        tree = self.source
         with self.machine.store.scratch() as scratch:
             return patch.try_series(
                 tree, self.loaded.patches, self.loaded.files, scratch, environment=self.machine.environment

@@ -1,4 +1,4 @@
-"""A change of retread itself makes void what that code decides and nothing else: in a copy of its tree, really built."""
+"""A change of retread itself makes void what that code decides and nothing else: a copy of its tree builds."""
 
 from __future__ import annotations
 

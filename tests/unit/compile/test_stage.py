@@ -21,15 +21,16 @@ from retread.recipe.model import Build, Pin, Recipe, Sdist, Target
 from retread.records import Sha256
 
 DIGEST = Sha256(64 * "a")
+BUILD = Build(
+    python=">=3.10", requires=(), environment={"LIST": "{torch-architectures}", "HOME_OF": "{cuda-home}"}
+)
 TARGET = Target(
     cuda="13.0",
     torch=">=2.11",
     revision=1,
     architectures=(Arch("8.0"), Arch("9.0a")),
     ptx=(Arch("9.0a"),),
-    build=Build(
-        python=">=3.10", requires=(), environment={"LIST": "{torch-architectures}", "HOME_OF": "{cuda-home}"}
-    ),
+    build=BUILD,
 )
 RECIPE = Recipe(
     name="demo-1.2",
@@ -47,6 +48,7 @@ def order(root: Path, **changes: Any) -> stage.Order:
     found = stage.Order(
         recipe=RECIPE,
         target=TARGET,
+        build=BUILD,
         files={},
         native_digest="n",
         setting="s",

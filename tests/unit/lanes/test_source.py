@@ -10,7 +10,8 @@ import pytest
 from fields import BUILD, DIGEST, RECIPE, TARGET, fields, grown, loaded, machine, other
 from retread.environment.host import Compiler, Python
 from retread.lanes import source
-from retread.lanes.lane import Wish
+from retread.lanes.lane import Goal, Wish
+from retread.lanes.place import HostPlace
 from retread.lanes.source import Compiled
 from retread.recipe.workspace import Loaded
 from retread.source.trees import Trees
@@ -25,8 +26,13 @@ HERE: dict[str, Any] = {
 
 
 def setting(found: Loaded, **tools: Any) -> str:
-    made = Compiled(Trees(found, machine(Path("/nowhere"))), "cu130", "1.2", Wish())
-    made.__dict__.update(HERE | tools)
+    goal = Goal(Trees(found, machine(Path("/nowhere"))), "cu130")
+    build = goal.target.build
+    assert build
+    place = HostPlace(goal.machine, build, None)
+    made = Compiled(goal, build, place, Wish())
+    for one in (made, place):
+        one.__dict__.update(HERE | tools)
     return made.setting
 
 

@@ -12,9 +12,9 @@ from retread.arch import Arch
 from retread.cli import matrix as cli_matrix
 from retread.errors import PlanError
 from retread.recipe import matrix
+from retread.recipe.lane import Lane
 from retread.recipe.matrix import Matrix
 from retread.recipe.model import Base, Build, Container, Pin, Recipe, Sdist, Submodule, Target
-from retread.recipe.plan import Lane
 from retread.recipe.series import Change, ChangeKind, Patch
 from retread.recipe.trial import Smoke, Trial
 from retread.records import Sha256
