@@ -255,7 +255,7 @@ class Container:
         """Return what the container sees where it is: the run's own folder, the compile cache, the kit."""
         return [
             work.control,
-            *([work.cache, work.cache_folder] if work.cache else []),
+            *([work.cache.program, work.cache.folder] if work.cache.program else []),
             *([self._kit] if self._kit else []),
         ]
 
@@ -269,7 +269,8 @@ class Container:
             f"{work.control}/tools/bin",
             self._image.path,
         )
-        cache = {**cache_variables(work, {}), "RETREAD_CACHE": str(work.cache)} if work.cache else {}
+        cached = {**cache_variables(work, {}), "RETREAD_CACHE": str(work.cache.program)}
+        cache = cached if work.cache.program else {}
         return {
             **work.variables,
             **cache,

@@ -60,6 +60,11 @@ class Layout(NamedTuple):
     environment: str
     binds: tuple[tuple[str, str, str], ...]
 
+    @property
+    def network(self) -> bool:
+        """Whether a build can reach a network: a sandbox that fixes places was tried to cut it off, too."""
+        return not self.fixed
+
     def outside(self, path: str) -> str:
         """Return where a path that the build named lies for this process."""
         for real, seen, _ in self.binds:

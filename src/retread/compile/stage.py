@@ -22,7 +22,7 @@ from retread import arch
 from retread.compile import room
 from retread.compile.jobserver import Failed, Jobserver, State
 from retread.compile.room import LOG, Layout
-from retread.compile.sandbox import Sandbox, Work
+from retread.compile.sandbox import Cache, Sandbox, Work
 from retread.compile.schedule import Budget, Measure
 from retread.doors import fs, proc
 from retread.environment.host import Compiler, Python
@@ -63,11 +63,7 @@ class Means(NamedTuple):
     room: Path
     budget: Budget
     measures: Mapping[str, Measure]
-    cache: Path | None
-    """The sccache program; None compiles without a cache."""
-    cache_folder: Path
-    recache: bool
-    """Compile everything again and put it into the cache."""
+    cache: Cache
     caller: Mapping[str, str]
     """The caller's environment, of which the cache's server alone gets its own variables."""
     sandbox: Sandbox
@@ -102,9 +98,10 @@ class CompileFacts(Record, frozen=True, kw_only=True):
     """Most bytes of memory that the whole build held."""
     jobs: int
     network: bool
-    """Whether the build could have reached a network."""
+    """Whether the build could have reached a network: where its sandbox gave it none of its own."""
     fixed: bool
-    """Whether the build's folders lay at their fixed places."""
+    """Whether the build's folders lay at their fixed places. The other side of ``network``, since a sandbox that may
+    mount may also cut off, and is asked for both at once; the two stay apart for whoever reads one."""
     cache: dict[str, int] | None
     """Hits and misses of the compile cache."""
     read: tuple[str, ...]
@@ -194,7 +191,7 @@ def _control(
     order: Order, means: Means, layout: Layout, control: Path, tools: Mapping[str, str]
 ) -> dict[str, object]:
     """Return what the compilers' stand-ins have to know."""
-    seed = means.cache is None and tuple(map(int, order.target.cuda.split("."))) >= _SEEDS
+    seed = means.cache.program is None and tuple(map(int, order.target.cuda.split("."))) >= _SEEDS
     apart = (
         {} if layout.source.startswith(f"{layout.room}/") else {layout.source: f"/retread/room/{room.SOURCE}"}
     )
@@ -203,7 +200,7 @@ def _control(
         "tools": tools,
         "hosts": {name: path for name, path in tools.items() if name != "nvcc"},
         "bin": f"{layout.room}/bin",
-        "launcher": [str(means.cache)] if means.cache else [],
+        "launcher": [str(means.cache.program)] if means.cache.program else [],
         "prefixes": {
             layout.room: "/retread/room",
             layout.toolkit: "/retread/toolkit",
@@ -241,7 +238,12 @@ def _work(order: Order, means: Means, layout: Layout, control: Path) -> Work:
         "SCCACHE_SERVER_UDS": str(control / "cache"),
     }
     return Work(
-        layout, means.room, control, variables, means.cache, means.cache_folder, means.recache, means.caller
+        layout=layout,
+        room=means.room,
+        control=control,
+        variables=variables,
+        cache=means.cache,
+        caller=means.caller,
     )
 
 
@@ -286,7 +288,7 @@ def _collect(order: Order, means: Means, layout: Layout, server: Jobserver, into
         seconds=round(server.seconds, 1),
         peak=server.peak,
         jobs=means.budget.jobs,
-        network=not layout.fixed,
+        network=layout.network,
         fixed=layout.fixed,
         cache=_cache_facts(place),
         read=tuple(mine),

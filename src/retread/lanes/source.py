@@ -192,6 +192,7 @@ class Compiled:
 
     def _compile(self, into: Path) -> None:
         from retread.compile import jobserver, stage
+        from retread.compile.sandbox import Cache
         from retread.compile.schedule import Budget
         from retread.doors import proc
 
@@ -199,6 +200,7 @@ class Compiled:
         environment = self.environment()
         jobs = self.wish.jobs or host.cores()
         budget = Budget(jobs, self.wish.memory or int(jobserver.memory()[1] * 0.9))
+        program = proc.find("sccache", why="it caches what is compiled") if self.wish.cache else None
         measures = Measures(store.root / "measures" / f"{self.lock_name}.json")
         order = stage.Order(
             recipe=goal.recipe,
@@ -227,9 +229,7 @@ class Compiled:
                 room=room,
                 budget=budget,
                 measures=measures.known,
-                cache=proc.find("sccache", why="it caches what is compiled") if self.wish.cache else None,
-                cache_folder=store.root / "sccache",
-                recache=self.wish.fresh,
+                cache=Cache(program, store.root / "sccache", self.wish.fresh),
                 caller=machine.environment,
                 file=self._file,
                 changed=changed,
