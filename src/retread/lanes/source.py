@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from retread.toolkit.layout import Toolkit
 
 
+_SHARE: Final = 0.9
+"""Of the memory that is free, what all compilers together may use: the rest is for the build's Python, the linker and
+retread itself, which ask for no leave. Not measured."""
 _FORMAT = 1
 """To be raised when the same tree and setting give other objects."""
 NOT_OF_RECIPE: Final = {
@@ -193,13 +196,13 @@ class Compiled:
     def _compile(self, into: Path) -> None:
         from retread.compile import jobserver, stage
         from retread.compile.sandbox import Cache
-        from retread.compile.schedule import Budget
+        from retread.compile.schedule import Budget, Cost
         from retread.doors import proc
 
         goal, machine, store = self.goal, self.goal.machine, self.goal.machine.store
         environment = self.environment()
         jobs = self.wish.jobs or host.cores()
-        budget = Budget(jobs, self.wish.memory or int(jobserver.memory()[1] * 0.9))
+        budget = Budget(jobs, self.wish.memory or int(jobserver.memory()[1] * _SHARE))
         program = proc.find("sccache", why="it caches what is compiled") if self.wish.cache else None
         measures = Measures(store.root / "measures" / f"{self.lock_name}.json")
         order = stage.Order(
@@ -238,7 +241,8 @@ class Compiled:
             stage.make(order, means, into)
             facts = _facts(into)
             self.place.check(into / facts.wheel, scratch)
-            measures.learn(facts.units, cached=bool(facts.cache and facts.cache["hits"]))
+            costs = {one.name: Cost(seconds=one.seconds, memory=one.memory) for one in facts.units}
+            measures.learn(costs, cached=bool(facts.cache and facts.cache["hits"]))
             step.detail = f"{facts.compiled} units, {size(facts.peak)} of memory at most"
         self._tell(facts)
 

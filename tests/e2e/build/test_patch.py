@@ -128,3 +128,10 @@ def test_without_git_the_message_says_so(project: Project, monkeypatch: pytest.M
     project.series(diff(OPS, OLD, ops(VALUE_3=31)))
     monkeypatch.setenv("PATH", "/nowhere")
     project.fails(14, "git is not installed; it applies the patches")
+
+
+def test_trees_are_looked_up_once(project: Project) -> None:
+    project.series(GOOD)
+    trees = _trees(project)
+    assert trees.patched is trees.patched
+    assert trees.source is trees.source
