@@ -33,6 +33,11 @@ def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish:
     said = facts.statement
     if said is None:
         raise UsageError(f"{wheel.name} holds no {contents.STATEMENT}; retread did not make it")
+    if said.lane not in set(Lane):
+        raise PlanError(
+            f"{wheel.name} comes from a lane {said.lane!r}, which this retread does not have",
+            hint=f"it has {', '.join(Lane)}; use the retread that made it: {said.tool}",
+        )
     loaded = workspace.load(root, said.recipe)
     if said.compiled and wish.python is None:
         wish = wish._replace(python=said.compiled.python)

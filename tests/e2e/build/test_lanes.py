@@ -85,6 +85,20 @@ def test_a_lane_is_a_module_and_a_row(project: Project, toy: Path) -> None:
     assert [(one["lane"], one["python"]) for one in matrix["include"]] == [("toy", "3.12")]
 
 
+def test_a_wheel_of_a_lane_that_is_not_there_is_not_reproduced(
+    project: Project, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.mkdir()
+    (toy / WHEEL).write_bytes(make_wheel(wheel_files()))
+    assert project.build("--lane", "toy").code == 0
+    monkeypatch.delitem(Lane._value2member_map_, "toy")
+    monkeypatch.setattr(Lane, "_member_names_", ["OVERLAY", "SOURCE", "CONTAINER"])
+    result = project.run("reproduce", str(project.built))
+    assert result.code == 6
+    assert "comes from a lane 'toy', which this retread does not have" in result.err
+    assert "it has overlay, source, container; use the retread that made it: retread " in result.err
+
+
 def test_a_lane_says_itself_what_stands_in_its_way(project: Project, toy: Path) -> None:
     result = project.build("--lane", "toy")
     assert result.code == 6
