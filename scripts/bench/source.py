@@ -57,7 +57,7 @@ class Bench:
         (job,) = pipeline.jobs(loaded, TARGET, machine)
         assert isinstance(job.origin, Compiled)
         self.toolkit, self.environment = job.origin.toolkit.root, job.origin.environment()
-        self.source, self.origin = job.trees.source(), job.origin
+        self.source, self.origin = job.goal.trees.source, job.origin
 
     def forget(self, *, cache: bool) -> None:
         """Remove everything that was made of the inputs, with ``cache`` the compile cache, too."""
@@ -81,8 +81,8 @@ class Bench:
             "TORCH_CUDA_ARCH_LIST": ";".join(ARCHITECTURES),
             "BUILD_VERSION": RECIPE.partition("-")[2],
             "MAX_JOBS": self.jobs,
-            "CC": self.origin.compiler.c,
-            "CXX": self.origin.compiler.cxx,
+            "CC": self.origin.place.compiler.c,
+            "CXX": self.origin.place.compiler.cxx,
         }
 
     def plain(self, tree: Path) -> Took:

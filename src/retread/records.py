@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import NewType
 
 import msgspec
@@ -13,6 +14,14 @@ Sha256 = NewType("Sha256", str)
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every record: immutable, and strict when it is read from outside."""
+
+
+def all_but(record: msgspec.Struct, excepted: Mapping[str, str]) -> dict[str, object]:
+    """Return the fields of a record for a key: all of them but the ``excepted``, which maps a field to the reason.
+
+    So a field that is added decides, until somebody says why it does not.
+    """
+    return {name: value for name, value in msgspec.structs.asdict(record).items() if name not in excepted}
 
 
 def digest(data: bytes) -> Sha256:

@@ -206,7 +206,10 @@ def _reproduces(modules: Sequence[FatBinary], assembly: Assembly) -> bool | None
 
 
 def cubin_key(ptx: bytes, target: Arch, options: Sequence[str], assembler: str) -> tuple[str, ...]:
-    """Return everything that decides a cubin's bytes, for its key in the store."""
+    """Return everything that decides a cubin's bytes, for its key in the store: all that ptxas is given, and which.
+
+    retread's own code is not in it: it hands over the PTX and takes what comes.
+    """
     return ("cubin", hashlib.sha256(ptx).hexdigest(), target, *options, assembler)
 
 

@@ -11,7 +11,7 @@ from retread.doors.store import Kind
 from retread.errors import AuditError, PlanError, UsageError
 from retread.lanes.lane import Wish
 from retread.recipe import workspace
-from retread.recipe.plan import Lane
+from retread.recipe.lane import Lane
 from retread.wheel import contents
 
 if TYPE_CHECKING:
@@ -33,6 +33,11 @@ def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish:
     said = facts.statement
     if said is None:
         raise UsageError(f"{wheel.name} holds no {contents.STATEMENT}; retread did not make it")
+    if said.lane not in set(Lane):
+        raise PlanError(
+            f"{wheel.name} comes from a lane {said.lane!r}, which this retread does not have",
+            hint=f"it has {', '.join(Lane)}; use the retread that made it: {said.tool}",
+        )
     loaded = workspace.load(root, said.recipe)
     if said.compiled and wish.python is None:
         wish = wish._replace(python=said.compiled.python)

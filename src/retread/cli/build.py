@@ -171,9 +171,11 @@ def _built(job: Job, out: Path) -> Built:
 
     built = pipeline.build(job, out)
     state = "unchanged" if built.cached else "built"
-    job.machine.console.say(f"{state}: {Path(built.path).name}  {built.size:,} bytes  sha256 {built.sha256}")
-    if job.target.note:
-        job.machine.console.say(f"note: {job.target.note}")
+    job.goal.machine.console.say(
+        f"{state}: {Path(built.path).name}  {built.size:,} bytes  sha256 {built.sha256}"
+    )
+    if job.goal.target.note:
+        job.goal.machine.console.say(f"note: {job.goal.target.note}")
     return built
 
 

@@ -115,11 +115,10 @@ def audit(options: AuditOptions) -> int:
     """Hold a wheel to a promise; AuditError when it breaks it."""
     from retread.audit import audit
     from retread.audit import promise as audit_promise
-    from retread.build import pipeline
     from retread.cli import show
     from retread.errors import UsageError
     from retread.recipe import workspace
-    from retread.recipe.plan import choose_target
+    from retread.recipe.plan import choose_target, patched_version
 
     machine = session.machine(options)
     if options.target and not options.recipe:
@@ -128,8 +127,9 @@ def audit(options: AuditOptions) -> int:
     if options.recipe:
         loaded = workspace.load(session.root(options), options.recipe)
         name = choose_target(loaded.recipe, options.target)
-        called = pipeline.patched_version(loaded, name)
-        promise = audit_promise.promise(loaded.recipe, loaded.recipe.targets[name], called)
+        wanted = loaded.recipe.targets[name]
+        called = patched_version(loaded.recipe, wanted)
+        promise = audit_promise.promise(loaded.recipe, wanted, called)
         target = f"{loaded.recipe.name} {name}"
     with machine.store.scratch() as scratch:
         report = audit.audit(session.existing(options.wheel), scratch, promise=promise, target=target)

@@ -126,8 +126,11 @@ def pull(using: Engine, name: str) -> None:
         )
 
 
-def examine(using: Engine, name: str, python: str) -> Image:
-    """Return what an image that is here gives to a build for Python ``python``; PlanError lists what it lacks."""
+def examine(using: Engine, name: str, known: str, python: str) -> Image:
+    """Return what an image that is here, of the digest ``known``, gives to a build for Python ``python``.
+
+    PlanError lists what it lacks.
+    """
     asked = using.inside(name, ["sh", "-c", _PROBE])
     if asked.code:
         raise ToolError(
@@ -144,11 +147,10 @@ def examine(using: Engine, name: str, python: str) -> Image:
         raise PlanError(
             f"the image {name} is not fit for this build", faults=faults, hint="name another one: --image"
         )
-    return _image(using, name, found, f"/opt/python/{folder}/bin/python")
+    return _image(using, name, known, found, f"/opt/python/{folder}/bin/python")
 
 
-def _image(using: Engine, name: str, found: Mapping[str, str], program: str) -> Image:
-    known = identity(using, name)
+def _image(using: Engine, name: str, known: str, found: Mapping[str, str], program: str) -> Image:
     asked = using.inside(name, [program, "-I", "-c", host.PYTHON_FACTS])
     if asked.code:
         raise PlanError(f"the image {name}: {program} does not run: {_last(asked)}")
@@ -253,7 +255,7 @@ class Container:
         """Return what the container sees where it is: the run's own folder, the compile cache, the kit."""
         return [
             work.control,
-            *([work.cache, work.cache_folder] if work.cache else []),
+            *([work.cache.program, work.cache.folder] if work.cache.program else []),
             *([self._kit] if self._kit else []),
         ]
 
@@ -267,7 +269,8 @@ class Container:
             f"{work.control}/tools/bin",
             self._image.path,
         )
-        cache = {**cache_variables(work, {}), "RETREAD_CACHE": str(work.cache)} if work.cache else {}
+        cached = {**cache_variables(work, {}), "RETREAD_CACHE": str(work.cache.program)}
+        cache = cached if work.cache.program else {}
         return {
             **work.variables,
             **cache,

@@ -19,23 +19,26 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from retread.compile import schedule
-from retread.compile.schedule import Budget, Measure, Unit
+from retread.compile.schedule import Budget, Cost, Unit
 
 _SAMPLE_SECONDS = 0.5
+"""Units run for seconds to minutes, and a sample reads some files of each process. Not measured against others."""
 _LOW = 0.04
-"""Below this share of the machine's memory the youngest compile is halted until there is room again."""
+"""Below this share of the machine's memory the youngest compile is halted until there is twice as much again.
+
+It has to be more than what the running compilers take between two samples, else the kernel kills one first, and little
+enough never to be reached while the budget is kept. Not measured.
+"""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CREDENTIALS = struct.Struct("3i")
 """What SO_PEERCRED tells: process, user, group."""
 
 
 class Compiled(NamedTuple):
-    """A unit that was compiled: its name in the source, what it took, its object and the depfile of that."""
+    """A unit that was compiled, what it cost, its object and the depfile of that."""
 
-    name: str
-    tool: str
-    seconds: float
-    memory: int
+    unit: Unit
+    cost: Cost
     output: Path
     depfile: Path
     folder: Path
@@ -79,7 +82,7 @@ class Jobserver:
         *,
         tree: Path,
         budget: Budget,
-        measures: Mapping[str, Measure],
+        measures: Mapping[str, Cost],
         changed: Callable[[State], None] = lambda _: None,
         compiled: Callable[[Compiled], None] = lambda _: None,
     ) -> None:
@@ -143,7 +146,8 @@ class Jobserver:
             self.watch(_first_beside(_peer(connection)))  # in a container, it is below nothing of ours
             source = Path(asked["source"])
             name = str(source.relative_to(self._tree)) if source.is_relative_to(self._tree) else str(source)
-            unit = Unit(name, asked["tool"], source.stat().st_size if source.is_file() else 0)
+            size = source.stat().st_size if source.is_file() else 0
+            unit = Unit(name=name, tool=asked["tool"], size=size)
             number = self._enter(unit)
             if number is None:
                 _say(talk, "stop")
@@ -193,10 +197,8 @@ class Jobserver:
                 )
             else:
                 one = Compiled(
-                    running.unit.name,
-                    running.unit.tool,
-                    told["seconds"],
-                    running.peak,
+                    running.unit,
+                    Cost(seconds=told["seconds"], memory=running.peak),
                     Path(asked["output"]),
                     Path(asked["depfile"]),
                     Path(asked["folder"]),
@@ -205,12 +207,13 @@ class Jobserver:
                     self._noted(one)
                     self.compiled.append(one)
                 except OSError as error:  # nobody would know what its object was made of
-                    self.failed.append(Failed(one.name, tuple(told["command"]), 1, str(error)))
+                    self.failed.append(Failed(one.unit.name, tuple(told["command"]), 1, str(error)))
             self._admit()
             self._lock.notify_all()
 
     def _state(self) -> State:
-        done = sum(self._measures[one.name].seconds for one in self.compiled if one.name in self._measures)
+        known = [self._measures.get(one.unit.name) for one in self.compiled]
+        done = sum(one.seconds for one in known if one)
         remaining = [one.unit.name for one in self._running.values()] + [
             one.name for one in self._waiting.values()
         ]

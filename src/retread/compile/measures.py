@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
-from retread.compile.schedule import Measure
+from retread.compile.schedule import Cost
 from retread.doors import fs
-
-
-class _Unit(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def memory(self) -> int: ...
 
 
 class Measures:
@@ -27,18 +17,18 @@ class Measures:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.known: dict[str, Measure] = {}
+        self.known: dict[str, Cost] = {}
         with suppress(OSError, msgspec.DecodeError):
-            self.known = msgspec.json.decode(path.read_bytes(), type=dict[str, Measure])
+            self.known = msgspec.json.decode(path.read_bytes(), type=dict[str, Cost])
 
-    def learn(self, units: Sequence[_Unit], *, cached: bool) -> None:
-        """Keep what the units needed. When some came from a cache, only what is more than was known counts."""
-        for unit in units:
-            old = self.known.get(unit.name)
-            new = Measure(seconds=unit.seconds, memory=unit.memory)
-            if cached and old is None:
-                continue
-            if cached and old is not None:
-                new = Measure(seconds=max(old.seconds, new.seconds), memory=max(old.memory, new.memory))
-            self.known[unit.name] = new
+    def learn(self, costs: Mapping[str, Cost], *, cached: bool) -> None:
+        """Keep what the units cost. When some came from a cache, only what is more than was known counts."""
+        for name, new in costs.items():
+            old = self.known.get(name)
+            if not cached:
+                self.known[name] = new
+            elif old is not None:
+                self.known[name] = Cost(
+                    seconds=max(old.seconds, new.seconds), memory=max(old.memory, new.memory)
+                )
         fs.write(self._path, msgspec.json.encode(self.known, order="deterministic"))

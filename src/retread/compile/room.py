@@ -19,6 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from retread.compile.jobserver import Compiled
+from retread.compile.schedule import Cost, Unit
 from retread.doors import fs, proc
 from retread.environment.host import Compiler
 from retread.recipe import native
@@ -37,12 +38,10 @@ _PLACES = ("/mnt", "/media", "/srv")
 
 
 class UnitFacts(Record, frozen=True, kw_only=True):
-    """One compiled unit: wall seconds, bytes of memory at its peak, and what it was made of."""
+    """One compiled unit, what it cost, and what it was made of."""
 
-    name: str
-    tool: str
-    seconds: float
-    memory: int
+    unit: Unit
+    cost: Cost
     output: str
     made: int
     """Time of the object when it was finished, in nanoseconds since 1970; at any other time it is not that object."""
@@ -59,6 +58,11 @@ class Layout(NamedTuple):
     toolkit: str
     environment: str
     binds: tuple[tuple[str, str, str], ...]
+
+    @property
+    def network(self) -> bool:
+        """Whether a build can reach a network: a sandbox that fixes places was tried to cut it off, too."""
+        return not self.fixed
 
     def outside(self, path: str) -> str:
         """Return where a path that the build named lies for this process."""
@@ -124,7 +128,7 @@ def _drop_stale(room: Path) -> None:
     good = {
         str(room / one.output)
         for one in units(room)
-        if os.path.isabs(one.name) or (source / one.name).is_file()  # noqa: PTH117 - a path as the build saw it
+        if os.path.isabs(one.unit.name) or (source / one.unit.name).is_file()  # noqa: PTH117 - a path as the build saw it
     }
     for path in (source / "build").glob("temp*/**/*.o"):
         if str(path) not in good:
@@ -177,10 +181,8 @@ def note(room: Path, one: Compiled, layout: Layout) -> None:
         ]
     output = layout.outside(str(one.output))
     facts = UnitFacts(
-        name=one.name,
-        tool=one.tool,
-        seconds=round(one.seconds, 3),
-        memory=one.memory,
+        unit=one.unit,
+        cost=Cost(seconds=round(one.cost.seconds, 3), memory=one.cost.memory),
         output=os.path.relpath(output, room),
         made=Path(output).stat().st_mtime_ns,
         read=tuple(sorted(set(read))),

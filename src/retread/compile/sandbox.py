@@ -21,6 +21,17 @@ _BUILD = ("-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check")
 _CACHE_VARIABLES = ("SCCACHE_", "AWS_", "GOOGLE_", "ACTIONS_", "ALIBABA_", "TENCENTCLOUD_", "RUST_LOG")
 
 
+class Cache(NamedTuple):
+    """The compile cache that stands beside a build."""
+
+    program: Path | None
+    """sccache; None compiles without a cache."""
+    folder: Path
+    """Where it keeps what is compiled, unless the caller's variables lead it elsewhere."""
+    anew: bool
+    """Compile everything again and put it into the cache."""
+
+
 class Work(NamedTuple):
     """One build: where its folders are, what it sees, and what stands beside it."""
 
@@ -30,12 +41,9 @@ class Work(NamedTuple):
     """A folder of this run alone, which the build sees under the same path."""
     variables: Mapping[str, str]
     """All that the build sees, but for PATH and PYTHONPATH."""
-    cache: Path | None
-    """The sccache program."""
-    cache_folder: Path
-    recache: bool
+    cache: Cache
     caller: Mapping[str, str]
-    """The caller's environment."""
+    """The caller's environment, of which the build sees nothing."""
 
 
 class Sandbox(Protocol):
@@ -95,7 +103,13 @@ class Namespaces:
         ]
         enter = resources.files("retread.compile.inside").joinpath("enter.sh")
         command: list[str | Path] = [*room.unshare()] if layout.fixed else []
-        command += ["sh", str(enter), layout.place, "off" if layout.fixed else "on", str(work.cache or "-")]
+        command += [
+            "sh",
+            str(enter),
+            layout.place,
+            "off" if layout.fixed else "on",
+            str(work.cache.program or "-"),
+        ]
         for bind in layout.binds:
             command += bind
         command += ["--", "env", "-i", *(f"{name}={value}" for name, value in sorted(seen.items())), *build]
@@ -121,13 +135,13 @@ class Namespaces:
 def cache_variables(work: Work, given: Mapping[str, str]) -> dict[str, str]:
     """Return what the compile cache's server is told; ``given`` may say where it keeps things, and how much."""
     return {
-        "SCCACHE_DIR": str(work.cache_folder),
+        "SCCACHE_DIR": str(work.cache.folder),
         "SCCACHE_CACHE_SIZE": "20G",
         **given,
         "SCCACHE_IDLE_TIMEOUT": "0",
         "SCCACHE_DIRECT": "false",  # every unit is preprocessed, which tells what it was made of
         "SCCACHE_SERVER_UDS": str(work.control / "cache"),
-        **({"SCCACHE_RECACHE": "1"} if work.recache else {}),
+        **({"SCCACHE_RECACHE": "1"} if work.cache.anew else {}),
     }
 
 

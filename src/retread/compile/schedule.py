@@ -13,20 +13,24 @@ from retread.records import Record
 
 GIB: Final = 1 << 30
 _UNSEEN: Final = {"nvcc": 4 * GIB}
+"""What a unit that was never seen is taken to need: half as much again as the largest process of a cold build of the
+default recipe, 2.5 GB (docs/development/benchmarks-source.md). Not measured for other projects."""
 _UNSEEN_HOST: Final = GIB * 3 // 2
+"""The same for a host compiler. Not measured."""
 _SLACK: Final = 1.15
-"""A unit may need this much more than in the build before."""
+"""A unit may need this much more than in the build before: the memory of a build is sampled twice a second, so a peak
+between two samples is missed, and a patch makes a unit larger. How much of either there is was not measured."""
 
 
-class Measure(Record, frozen=True, kw_only=True):
-    """What a unit needed when it was last compiled: wall seconds, and bytes of memory at its peak."""
+class Cost(Record, frozen=True, kw_only=True):
+    """What a unit needed when it was compiled: wall seconds, and bytes of memory at its peak."""
 
     seconds: float
     memory: int
 
 
-class Unit(NamedTuple):
-    """One compile that waits or runs: its name in the source, and the program that compiles it."""
+class Unit(Record, frozen=True, kw_only=True):
+    """One compile: its name in the source, and the program that compiles it."""
 
     name: str
     tool: str
@@ -41,7 +45,7 @@ class Budget(NamedTuple):
     memory: int
 
 
-def needed(unit: Unit, measures: Mapping[str, Measure]) -> int:
+def needed(unit: Unit, measures: Mapping[str, Cost]) -> int:
     """Return how many bytes of memory to set aside for a unit."""
     known = measures.get(unit.name)
     if known is not None and known.memory:
@@ -49,7 +53,7 @@ def needed(unit: Unit, measures: Mapping[str, Measure]) -> int:
     return _UNSEEN.get(unit.tool, _UNSEEN_HOST)
 
 
-def order(units: Iterable[Unit], measures: Mapping[str, Measure]) -> list[Unit]:
+def order(units: Iterable[Unit], measures: Mapping[str, Cost]) -> list[Unit]:
     """Return the units, the longest first: those never seen before the rest, by size."""
 
     def rank(unit: Unit) -> tuple[float, int]:
@@ -60,7 +64,7 @@ def order(units: Iterable[Unit], measures: Mapping[str, Measure]) -> list[Unit]:
 
 
 def admit(
-    waiting: Iterable[Unit], reserved: Sequence[int], budget: Budget, measures: Mapping[str, Measure]
+    waiting: Iterable[Unit], reserved: Sequence[int], budget: Budget, measures: Mapping[str, Cost]
 ) -> list[Unit]:
     """Return the waiting units that may start now; ``reserved`` holds the bytes set aside for each running one.
 
@@ -80,7 +84,7 @@ def admit(
     return chosen
 
 
-def left(names: Iterable[str], done: float, total: float, measures: Mapping[str, Measure]) -> float | None:
+def left(names: Iterable[str], done: float, total: float, measures: Mapping[str, Cost]) -> float | None:
     """Return the seconds that remain at this build's pace, by the last build's times; None when they are unknown.
 
     ``names`` are the units that remain, ``done`` the seconds that the finished ones took in the last build, ``total``

@@ -22,13 +22,13 @@ from retread import arch
 from retread.compile import room
 from retread.compile.jobserver import Failed, Jobserver, State
 from retread.compile.room import LOG, Layout
-from retread.compile.sandbox import Sandbox, Work
-from retread.compile.schedule import Budget, Measure
+from retread.compile.sandbox import Cache, Sandbox, Work
+from retread.compile.schedule import Budget, Cost
 from retread.doors import fs, proc
 from retread.environment.host import Compiler, Python
 from retread.errors import CompileError, RecipeError, StoreError
 from retread.recipe import native
-from retread.recipe.model import Recipe, Target
+from retread.recipe.model import Build, Recipe, Target
 from retread.records import Record, Sha256
 
 FACTS = "compile.json"
@@ -41,6 +41,8 @@ class Order(NamedTuple):
 
     recipe: Recipe
     target: Target
+    build: Build
+    """The target's own."""
     files: Mapping[str, str]
     """Path -> blob id of the tree that is compiled."""
     native_digest: str
@@ -60,12 +62,8 @@ class Means(NamedTuple):
 
     room: Path
     budget: Budget
-    measures: Mapping[str, Measure]
-    cache: Path | None
-    """The sccache program; None compiles without a cache."""
-    cache_folder: Path
-    recache: bool
-    """Compile everything again and put it into the cache."""
+    measures: Mapping[str, Cost]
+    cache: Cache
     caller: Mapping[str, str]
     """The caller's environment, of which the cache's server alone gets its own variables."""
     sandbox: Sandbox
@@ -76,7 +74,7 @@ class Means(NamedTuple):
 
 
 class UnitReport(Record, frozen=True, kw_only=True):
-    """One compiled unit: wall seconds, and bytes of memory at its peak."""
+    """One compiled unit and what it cost, as the evidence's schema has it."""
 
     name: str
     tool: str
@@ -100,9 +98,10 @@ class CompileFacts(Record, frozen=True, kw_only=True):
     """Most bytes of memory that the whole build held."""
     jobs: int
     network: bool
-    """Whether the build could have reached a network."""
+    """Whether the build could have reached a network: where its sandbox gave it none of its own."""
     fixed: bool
-    """Whether the build's folders lay at their fixed places."""
+    """Whether the build's folders lay at their fixed places. The other side of ``network``, since a sandbox that may
+    mount may also cut off, and is asked for both at once; the two stay apart for whoever reads one."""
     cache: dict[str, int] | None
     """Hits and misses of the compile cache."""
     read: tuple[str, ...]
@@ -192,7 +191,7 @@ def _control(
     order: Order, means: Means, layout: Layout, control: Path, tools: Mapping[str, str]
 ) -> dict[str, object]:
     """Return what the compilers' stand-ins have to know."""
-    seed = means.cache is None and tuple(map(int, order.target.cuda.split("."))) >= _SEEDS
+    seed = means.cache.program is None and tuple(map(int, order.target.cuda.split("."))) >= _SEEDS
     apart = (
         {} if layout.source.startswith(f"{layout.room}/") else {layout.source: f"/retread/room/{room.SOURCE}"}
     )
@@ -201,7 +200,7 @@ def _control(
         "tools": tools,
         "hosts": {name: path for name, path in tools.items() if name != "nvcc"},
         "bin": f"{layout.room}/bin",
-        "launcher": [str(means.cache)] if means.cache else [],
+        "launcher": [str(means.cache.program)] if means.cache.program else [],
         "prefixes": {
             layout.room: "/retread/room",
             layout.toolkit: "/retread/toolkit",
@@ -213,10 +212,10 @@ def _control(
 
 
 def _work(order: Order, means: Means, layout: Layout, control: Path) -> Work:
-    assert order.target.build is not None
     given = native.environment(
         order.recipe,
         order.target,
+        order.build,
         cuda_home=f"{layout.room}/cuda",
         site_packages=f"{layout.environment}/lib/python{order.python.number}/site-packages",
     )
@@ -239,12 +238,21 @@ def _work(order: Order, means: Means, layout: Layout, control: Path) -> Work:
         "SCCACHE_SERVER_UDS": str(control / "cache"),
     }
     return Work(
-        layout, means.room, control, variables, means.cache, means.cache_folder, means.recache, means.caller
+        layout=layout,
+        room=means.room,
+        control=control,
+        variables=variables,
+        cache=means.cache,
+        caller=means.caller,
     )
 
 
 _WINDOW = 64
-"""Compilers that may wait for leave at a time; the longest of them goes first."""
+"""Compilers that may wait for leave at a time; the longest of them goes first.
+
+Only what waits can be put in order, so it is more than the units of the shipped recipes (13: docs/guides/container.md). One
+that waits holds 6 MB of its own (measured: the stand-in's imports under Python 3.11), 64 of them less than 400 MB.
+"""
 
 
 # What came out.
@@ -257,8 +265,8 @@ def _collect(order: Order, means: Means, layout: Layout, server: Jobserver, into
         raise CompileError(
             f"{order.recipe.name}: the build made {len(wheels)} wheels, not one", hint=_seen(place)
         )
-    units = sorted(room.units(place), key=lambda one: one.seconds, reverse=True)
-    if blind := [one.name for one in units if not one.read]:
+    units = sorted(room.units(place), key=lambda one: one.cost.seconds, reverse=True)
+    if blind := [one.unit.name for one in units if not one.read]:
         raise CompileError(
             f"{order.recipe.name}: no pass of the compiler told what {blind[0]} was made of",
             hint="the build names a host compiler of its own to nvcc (-ccbin); leave that to CXX",
@@ -278,13 +286,16 @@ def _collect(order: Order, means: Means, layout: Layout, server: Jobserver, into
         sha256=fs.sha256(wheel),
         native_digest=order.native_digest,
         units=tuple(
-            UnitReport(name=one.name, tool=one.tool, seconds=one.seconds, memory=one.memory) for one in units
+            UnitReport(
+                name=one.unit.name, tool=one.unit.tool, seconds=one.cost.seconds, memory=one.cost.memory
+            )
+            for one in units
         ),
         compiled=len(server.compiled),
         seconds=round(server.seconds, 1),
         peak=server.peak,
         jobs=means.budget.jobs,
-        network=not layout.fixed,
+        network=layout.network,
         fixed=layout.fixed,
         cache=_cache_facts(place),
         read=tuple(mine),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from retread.code import DECIDING
 from retread.doors.console import Console
 from retread.doors.store import Kind, Store
 from retread.records import Sha256
@@ -29,11 +30,19 @@ class Machine(NamedTuple):
 
 @functools.cache
 def code_digest() -> str:
-    """Return a digest of retread's own code: whatever it makes is void when it changes."""
-    found = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        found.update(path.read_bytes())
+    """Return a digest of that part of retread's own code that decides bytes: what it makes is void when it changes."""
+    root, found = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(_programs(root)):
+        content = path.read_bytes()
+        found.update(f"{path.relative_to(root)}\n{len(content)}\n".encode() + content)
     return found.hexdigest()
+
+
+def _programs(root: Path) -> Iterator[Path]:
+    for one in map(root.joinpath, DECIDING):
+        yield from (
+            (path for path in one.rglob("*") if path.suffix in {".py", ".sh"}) if one.is_dir() else (one,)
+        )
 
 
 def download(machine: Machine, project: str, file: str, sha256: Sha256) -> Path:

@@ -14,7 +14,6 @@ import msgspec
 from retread.doors.store import Kind
 from retread.errors import BaseError
 from retread.lanes.lane import Origin, ProvenBase
-from retread.recipe.model import Recipe, Target
 from retread.recipe.native import matches
 from retread.recipe.proof import blob_id
 from retread.source.records import SourceTree
@@ -25,21 +24,25 @@ _FACTS = "base.json"
 _SHOWN = 20
 
 
-def prove(recipe: Recipe, target: Target, wheel: Path, source: SourceTree, into: Path) -> None:
-    """Prove ``wheel`` against ``source`` and leave its facts in ``into``; BaseError lists every file that differs."""
+def prove(wheel: Path, source: SourceTree, into: Path, *, version: str, generated: tuple[str, ...]) -> None:
+    """Prove ``wheel`` against ``source`` and leave its facts in ``into``; BaseError lists every file that differs.
+
+    ``version`` is what it has to be, ``generated`` the globs of files that its build made. A lane's key of the proof
+    holds all that is given here.
+    """
     facts, verified = contents.examine(wheel, into)
     with Wheel(wheel) as opened:
-        faults, generated, proven = _compare(opened, target, source.manifest.files)
-    if facts.version != recipe.version:
-        faults.insert(0, f"its version is {facts.version}, the recipe's {recipe.version}")
+        faults, made, proven = _compare(opened, generated, source.manifest.files)
+    if facts.version != version:
+        faults.insert(0, f"its version is {facts.version}, the recipe's {version}")
     if faults:
         more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
         raise BaseError(
-            f"{wheel.name} does not come from {recipe.pin.commit[:12]}: {len(faults)} fault(s)",
+            f"{wheel.name} does not come from {source.manifest.commit[:12]}: {len(faults)} fault(s)",
             faults=faults[:_SHOWN] + more,
             hint="pin the wheel of this very commit, or name files that its build wrote under 'generated'",
         )
-    base = ProvenBase(verified=verified, libraries=facts.libraries, proven=proven, generated=tuple(generated))
+    base = ProvenBase(verified=verified, libraries=facts.libraries, proven=proven, generated=tuple(made))
     (into / _FACTS).write_bytes(msgspec.json.encode(base))
 
 
@@ -48,13 +51,15 @@ def load(entry: Path) -> ProvenBase:
     return msgspec.json.decode((entry / _FACTS).read_bytes(), type=ProvenBase)
 
 
-def _compare(wheel: Wheel, target: Target, files: Mapping[str, str]) -> tuple[list[str], list[str], int]:
+def _compare(
+    wheel: Wheel, allowed: tuple[str, ...], files: Mapping[str, str]
+) -> tuple[list[str], list[str], int]:
     """Return (faults, generated files, number of proven files)."""
     faults, generated, proven = [], [], 0
     for entry in wheel.files:
         if entry.name.startswith(f"{wheel.dist_info}/"):
             continue
-        if matches(entry.name, target.generated):
+        if matches(entry.name, allowed):
             generated.append(entry.name)
         elif entry.name not in files:
             faults.append(f"{entry.name}: not in the pinned source")
@@ -67,11 +72,12 @@ def _compare(wheel: Wheel, target: Target, files: Mapping[str, str]) -> tuple[li
 
 def proven(origin: Origin, tree: SourceTree) -> ProvenBase:
     """Return the proof of a base wheel against ``tree``, from the store if it is there."""
+    goal = origin.goal
 
     def build(into: Path) -> None:
         wheel = origin.wheel()
-        with origin.machine.console.step("prove the base wheel") as step:
-            prove(origin.recipe, origin.target, wheel, tree, into)
+        with goal.machine.console.step("prove the base wheel") as step:
+            prove(wheel, tree, into, version=goal.recipe.version, generated=goal.target.generated)
             step.detail = f"{load(into).proven} files are the source's"
 
-    return load(origin.machine.store.make(Kind.BASES, origin.key, build))
+    return load(goal.machine.store.make(Kind.BASES, origin.key, build))

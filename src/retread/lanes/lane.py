@@ -1,16 +1,21 @@
-"""What every lane is: where the compiled parts of a wheel come from, and how they are proven."""
+"""What every lane gives: where the compiled parts of a wheel come from, and how they are proven.
+
+A lane's module offers ``origins(goal, own, wish)``, the base wheels of a target's wheels; ``recipe.lane`` names it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from retread.doors.machine import Machine
 from retread.elf.facts import LibraryFacts
+from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe, Target
-from retread.recipe.plan import Lane, Step
+from retread.recipe.plan import Step, patched_version
+from retread.recipe.toolchain import Toolchain
 from retread.records import Record
+from retread.source.trees import Trees
 from retread.wheel.statement import CompileStatement, FileStatement
 from retread.wheel.wheelfile import Verified
 
@@ -30,13 +35,56 @@ class Wish(NamedTuple):
     """An image of this machine's, in place of the one that the recipe pins."""
 
 
+class Goal(NamedTuple):
+    """A target of a recipe that is to be made: what everybody who helps has to know of it."""
+
+    trees: Trees
+    name: str
+    """The target's."""
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages: recipe and target."""
+        return f"{self.recipe.name} {self.name}"
+
+    @property
+    def machine(self) -> Machine:
+        """The machine that it is made on."""
+        return self.trees.machine
+
+    @property
+    def recipe(self) -> Recipe:
+        """The target's recipe."""
+        return self.trees.recipe
+
+    @property
+    def target(self) -> Target:
+        """What the recipe says of it."""
+        return self.recipe.targets[self.name]
+
+    @property
+    def toolchain(self) -> Toolchain | None:
+        """The toolchain that the target names."""
+        return self.trees.loaded.toolchains.get(self.target.toolchain)
+
+    @property
+    def version(self) -> str:
+        """The version of its wheels."""
+        return patched_version(self.recipe, self.target)
+
+
+class Steps(NamedTuple):
+    """What a build does to have a base wheel; the last is its proof, which says whether it has been read before."""
+
+    before: tuple[Step, ...]
+    base: Step
+
+
 class Origin(Protocol):
     """A base wheel: how it is named, had and proven."""
 
     lane: Lane
-    machine: Machine
-    recipe: Recipe
-    target: Target
+    goal: Goal
 
     @property
     def wheel_name(self) -> str:
@@ -61,8 +109,8 @@ class Origin(Protocol):
     def evidence(self) -> bytes:
         """Return the JSON that tells how the base wheel was made; nothing for one that was there."""
 
-    def steps(self) -> Iterator[Step]:
-        """Yield what a build does to have the base wheel."""
+    def steps(self) -> Steps:
+        """Return what a build does to have the base wheel."""
 
 
 class ProvenBase(Record, frozen=True, kw_only=True):

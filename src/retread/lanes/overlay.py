@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Iterator
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.doors.machine import code_digest, download
 from retread.doors.store import Kind, digest
+from retread.errors import PlanError
 from retread.lanes.base import proven
-from retread.recipe.model import Base, Target
-from retread.recipe.plan import Lane, Step, step
+from retread.lanes.lane import Goal, Origin, Steps, Wish
+from retread.recipe import plan
+from retread.recipe.lane import Bases, Lane
+from retread.recipe.model import Base
+from retread.recipe.plan import step
 from retread.recipe.toolchain import part_for
-from retread.source.trees import Trees
 from retread.wheel import metadata
 from retread.wheel.statement import FileStatement
 
@@ -22,38 +25,41 @@ if TYPE_CHECKING:
     from retread.lanes.lane import ProvenBase
 
 
+def origins(goal: Goal, own: Bases, wish: Wish) -> list[Origin]:
+    """Return the pinned wheels, or those that serve the Python asked for; PlanError when none does."""
+    python = re.fullmatch(r"3\.\d+(\.\d+)?", wish.python or "")
+    fits = [base for base in own.base if not python or plan.serves(base.file, python[0])]
+    if not fits:
+        raise PlanError(
+            f"{goal.title}: no base wheel serves Python {wish.python}",
+            hint=f"there are {', '.join(base.file for base in own.base)}",
+        )
+    return [Official(goal, base) for base in fits]
+
+
 class Official:
     """A wheel of the pinned commit that upstream built."""
 
     lane = Lane.OVERLAY
 
-    def __init__(self, trees: Trees, target: str, version: str, base: Base) -> None:
-        self.trees = trees
-        self.machine = trees.machine
-        self.recipe = trees.recipe
-        self.target: Target = trees.recipe.targets[target]
+    def __init__(self, goal: Goal, base: Base) -> None:
+        self.goal = goal
         self.base = base
-        self.wheel_name = metadata.parse_name(base.file).with_version(version).file_name
+        self.wheel_name = metadata.parse_name(base.file).with_version(goal.version).file_name
 
     @functools.cached_property
     def key(self) -> str:
-        """Key of the base wheel's proof."""
-        return digest(
-            "base",
-            code_digest(),
-            self.trees.source_key,
-            self.base,
-            self.target.generated,
-            self.recipe.version,
-        )
+        """Key of the base wheel's proof: all that the proof is given."""
+        proved = (self.base, self.goal.target.generated, self.goal.recipe.version)
+        return digest("base", code_digest(), self.goal.trees.source_key, *proved)
 
     def wheel(self) -> Path:
         """Return the base wheel's file."""
-        return download(self.machine, self.recipe.project, self.base.file, self.base.sha256)
+        return download(self.goal.machine, self.goal.recipe.project, self.base.file, self.base.sha256)
 
     def proven(self) -> ProvenBase:
         """Return the base wheel's facts, proven against the pinned source."""
-        return proven(self, self.trees.source())
+        return proven(self, self.goal.trees.source)
 
     def stated(self) -> FileStatement:
         """Return its name and digest."""
@@ -67,15 +73,18 @@ class Official:
         """Return nothing: who built it does not say how."""
         return b""
 
-    def steps(self) -> Iterator[Step]:
-        """Yield the download of the wheel and of the assembler, and the proof."""
-        store = self.machine.store
-        tool = self.trees.loaded.toolchains.get(self.target.toolchain)
+    def steps(self) -> Steps:
+        """Return the downloads of the wheel and of the assembler, and the proof."""
+        store = self.goal.machine.store
         pinned = [(self.base.file, self.base.sha256)]
-        if tool:
+        if tool := self.goal.toolchain:
             part = part_for(tool, platform.machine())
             pinned.append((part.file, part.sha256))
-        for file, sha256 in pinned:
-            yield step("fetch", file, store.get(Kind.DOWNLOADS, sha256), f"pinned by sha256 {sha256[:12]}")
-        proven = store.get(Kind.BASES, self.key)
-        yield step("base", self.base.file, proven, "changes with the base wheel and the source")
+        fetched = [
+            step("fetch", file, store.get(Kind.DOWNLOADS, sha256), f"pinned by sha256 {sha256[:12]}")
+            for file, sha256 in pinned
+        ]
+        made = store.get(Kind.BASES, self.key)
+        return Steps(
+            tuple(fetched), step("base", self.base.file, made, "changes with the base wheel and the source")
+        )

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from packaging.specifiers import SpecifierSet
-from packaging.utils import parse_wheel_filename
-from packaging.version import Version
-
 from retread.arch import Arch
+from retread.code import DECIDING
 from retread.recipe import plan
-from retread.recipe.model import Build, Recipe, Target
-from retread.recipe.plan import Lane
+from retread.recipe.lane import Lane
+from retread.recipe.model import Recipe
 from retread.recipe.series import Patch
 from retread.records import Record
 
-EVERYTHING: Final = ("src/retread/", "pyproject.toml")
-"""retread's own code is part of every key."""
+EVERYTHING: Final = (*(f"src/retread/{one}" for one in (*DECIDING, "smoke/")), "pyproject.toml")
+"""retread's own code that is part of the keys, and what wheels are tried with."""
 ALL: Final = "everything was asked for"
-_OLDEST = 9
-"""Minor version of the oldest Python 3 for which a wheel that names none is tried: that of a kit."""
-_PYTHONS = ("3.12", "3.13", "3.14", "3.11", "3.10", "3.9")
-"""For which Python the source lane compiles, the first that the recipe's range holds."""
 
 
 class Entry(Record, frozen=True, kw_only=True):
@@ -139,13 +131,13 @@ def _entries(
     if not why:
         return
     target = recipe.targets[name]
-    lane = _lane(recipe, name, patches)
-    for python in _pythons(target, lane):
+    chosen = plan.for_others(recipe, name, patches)
+    for python in chosen.own.pythons():
         yield Entry(
             name=f"{recipe.name}-{name}-py{python}",
             recipe=recipe.name,
             target=name,
-            lane=lane,
+            lane=chosen.lane,
             python=python,
             cuda=target.cuda,
             architectures=target.architectures,
@@ -157,35 +149,6 @@ def _entries(
 def _reason(paths: Sequence[str]) -> str:
     more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     return f"{paths[0]}{more} changed" if paths else ""
-
-
-def _lane(recipe: Recipe, name: str, patches: Sequence[Patch]) -> Lane:
-    """Return the lane of a workflow: a wheel for others is compiled in a container, where the recipe has one."""
-    chosen, _ = plan.choose_lane(recipe, name, patches, None)
-    contained = recipe.targets[name].container is not None
-    return Lane.CONTAINER if chosen is Lane.SOURCE and contained else chosen
-
-
-def _pythons(target: Target, lane: Lane) -> list[str]:
-    match lane:
-        case Lane.OVERLAY:
-            return list(dict.fromkeys(_oldest(base.file) for base in target.base))
-        case Lane.CONTAINER:
-            return list(target.container.pythons if target.container else ())
-        case Lane.SOURCE:
-            return [_compiled_for(target.build)]
-
-
-def _oldest(file: str) -> str:
-    """Return the oldest Python 3 that a wheel's tags serve."""
-    tags = parse_wheel_filename(file)[3]
-    minors = [found[1] for tag in tags if (found := re.fullmatch(r"[a-z]+3(\d+)", tag.interpreter))]
-    return f"3.{min(map(int, minors), default=_OLDEST)}"
-
-
-def _compiled_for(build: Build | None) -> str:
-    allowed = SpecifierSet(build.python if build else "")
-    return next((one for one in _PYTHONS if allowed.contains(Version(one))), _PYTHONS[0])
 
 
 def _trial(entry: Entry, gpu: Arch) -> Trial:

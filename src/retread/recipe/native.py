@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Final
 
-from retread.recipe.model import Recipe, Target
-from retread.recipe.series import Change, ChangeKind
+from retread.recipe.model import Build, Recipe, Target
+from retread.recipe.series import Change, ChangeKind, Patch
 
 
 def is_native(change: Change, recipe: Recipe, files: Mapping[str, str]) -> bool:
@@ -23,6 +23,17 @@ def is_native(change: Change, recipe: Recipe, files: Mapping[str, str]) -> bool:
         return False
     folder = str(PurePosixPath(change.path).parent)
     return not any(str(PurePosixPath(path).parent) == folder for path in files)
+
+
+def touched(patch: Patch, recipe: Recipe) -> Iterator[str]:
+    """Yield of each native input that a patch touches, and of each copy of one, what it is."""
+    for change in patch.changes:
+        glob = native_glob(change.path, recipe.native_inputs)
+        copied = next((copy for copy in recipe.sdist.copies if change.path.startswith(f"{copy}/")), "")
+        if glob:
+            yield f"{patch.name} touches {change.path}, a native input ({glob})"
+        elif copied:
+            yield f"{patch.name} touches {change.path}, a copy of {recipe.sdist.copies[copied]}: patch that"
 
 
 def tree(files: Mapping[str, str], changes: Iterable[Change], blobs: Mapping[str, str]) -> dict[str, str]:
@@ -59,9 +70,10 @@ def torch_list(target: Target) -> str:
     return ";".join(f"{one}+PTX" if one in target.ptx else one for one in target.architectures)
 
 
-def environment(recipe: Recipe, target: Target, *, cuda_home: str, site_packages: str) -> dict[str, str]:
+def environment(
+    recipe: Recipe, target: Target, build: Build, *, cuda_home: str, site_packages: str
+) -> dict[str, str]:
     """Return the variables that the recipe gives a build, with every placeholder replaced."""
-    assert target.build is not None
     values = {
         "version": recipe.version,
         "architectures": " ".join(target.architectures),
@@ -71,7 +83,7 @@ def environment(recipe: Recipe, target: Target, *, cuda_home: str, site_packages
     }
     return {
         name: re.sub(r"\{([^{}]*)\}", lambda found: values[found[1]], value)
-        for name, value in sorted(target.build.environment.items())
+        for name, value in sorted(build.environment.items())
     }
 
 

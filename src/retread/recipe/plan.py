@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
+from retread import version
 from retread.errors import PlanError
-from retread.recipe.lane import Lane as Lane  # noqa: PLC0414 - part of a plan, so it is offered here, too
-from retread.recipe.model import Recipe
-from retread.recipe.native import native_glob
+from retread.recipe.lane import LANES, Lane, Own
+from retread.recipe.model import Recipe, Target
 from retread.recipe.series import Patch
 from retread.records import Record
 from retread.strict import near_miss
@@ -59,45 +59,45 @@ def choose_target(recipe: Recipe, name: str | None) -> str:
     return name
 
 
-def choose_lane(
-    recipe: Recipe, target: str, patches: Sequence[Patch], forced: Lane | None
-) -> tuple[Lane, str]:
-    """Return the cheapest lane that is allowed, or the one that is forced, and the reason.
+def patched_version(recipe: Recipe, target: Target) -> str:
+    """Return the version of the wheels of a target."""
+    return version.patched(recipe.version, target.cuda, target.revision)
+
+
+class Chosen(NamedTuple):
+    """The lane of a target, why it is that one, and what it takes of the recipe."""
+
+    lane: Lane
+    reason: str
+    own: Own
+
+
+def choose_lane(recipe: Recipe, target: str, patches: Sequence[Patch], forced: Lane | None) -> Chosen:
+    """Return the cheapest lane that is possible, or the one that is forced.
 
     PlanError names every patch or field that stands in the way.
     """
-    obstacles, build = overlay_obstacles(recipe, target, patches), recipe.targets[target].build
-    lacking = _compile_obstacles(recipe, target, forced)
-    if forced and lacking:
-        raise PlanError(f"{recipe.name} {target}: the {forced} lane is not possible", faults=lacking)
-    if obstacles and (forced is Lane.OVERLAY or build is None):
-        raise PlanError(
-            f"{recipe.name} {target}: the overlay lane is not allowed"
-            + ("" if forced or build else f", and there is no targets.{target}.build for the source lane"),
-            faults=obstacles,
-            hint="an overlay takes over compiled code, so a patch on a native input needs the source lane",
-        )
-    if forced in {Lane.SOURCE, Lane.CONTAINER}:
-        return forced, "it was asked for"
-    if obstacles:
-        return Lane.SOURCE, "; ".join(obstacles)
-    if not patches:
-        return Lane.OVERLAY, "the series is empty"
-    return (
-        Lane.OVERLAY,
-        f"none of the {len(patches)} patch(es) touches a native input, and a base wheel is pinned",
+    lanes = [forced] if forced else [lane for lane, way in LANES.items() if way.unasked]
+    refused: list[str] = []
+    obstacles: list[str] = []
+    for lane in lanes:
+        found = LANES[lane].find(recipe, target, patches)
+        if found.own is not None:
+            reason = found.reason or ("it was asked for" if forced else "; ".join(obstacles))
+            return Chosen(lane, reason, found.own)
+        refused.append(f"the {lane} lane is not {'possible' if LANES[lane].compiles else 'allowed'}")
+        obstacles += found.obstacles
+    raise PlanError(
+        f"{recipe.name} {target}: {', and '.join(refused)}", faults=obstacles, hint=LANES[lanes[0]].hint
     )
 
 
-def _compile_obstacles(recipe: Recipe, target: str, lane: Lane | None) -> list[str]:
-    """Return what a lane that compiles lacks in the recipe."""
-    found, wanted = recipe.targets[target], f"targets.{target}"
-    lacking = []
-    if lane in {Lane.SOURCE, Lane.CONTAINER} and found.build is None:
-        lacking.append(f"{wanted}.build: missing; the recipe does not say how to compile it")
-    if lane is Lane.CONTAINER and found.container is None:
-        lacking.append(f"{wanted}.container: missing; the recipe does not say in which image")
-    return lacking
+def for_others(recipe: Recipe, target: str, patches: Sequence[Patch]) -> Chosen:
+    """Return the lane of a wheel that is made for other machines than this; PlanError as from ``choose_lane``."""
+    chosen = choose_lane(recipe, target, patches, None)
+    lane = LANES[chosen.lane].for_others
+    found = LANES[lane].find(recipe, target, patches) if lane else None
+    return Chosen(lane, chosen.reason, found.own) if lane and found and found.own is not None else chosen
 
 
 def serves(wheel: str, python: str) -> bool:
@@ -109,19 +109,3 @@ def serves(wheel: str, python: str) -> bool:
     }
     pairs = {(tag.interpreter, tag.abi) for tag in fits}
     return any((tag.interpreter, tag.abi) in pairs for tag in parse_wheel_filename(wheel)[3])
-
-
-def overlay_obstacles(recipe: Recipe, target: str, patches: Sequence[Patch]) -> list[str]:
-    """Return what forbids the overlay lane: each patch on a native input, a missing base wheel."""
-    found = [] if recipe.targets[target].base else [f"targets.{target}.base: no base wheel is pinned"]
-    for patch in patches:
-        for change in patch.changes:
-            glob = native_glob(change.path, recipe.native_inputs)
-            copied = next((copy for copy in recipe.sdist.copies if change.path.startswith(f"{copy}/")), "")
-            if glob:
-                found.append(f"{patch.name} touches {change.path}, a native input ({glob})")
-            elif copied:
-                found.append(
-                    f"{patch.name} touches {change.path}, a copy of {recipe.sdist.copies[copied]}: patch that"
-                )
-    return found

@@ -6,12 +6,25 @@ import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from retread.doors.machine import Machine, code_digest, download
 from retread.doors.store import Kind, digest
 from retread.recipe.plan import Step, step
 from retread.recipe.workspace import Loaded
+from retread.records import all_but
 from retread.source.records import Applied, PatchedTree, SourceTree
+
+NOT_OF_SOURCE: Final = {
+    "name": "of the recipe: it is in messages",
+    "project": "where the sdist is asked for, whose sha256 is in the key",
+    "version": "of the wheel, which is held to it",
+    "summary": "people read it",
+    "native_inputs": "they sort the tree's files and change none",
+    "targets": "made of the tree",
+    "smoke": "how finished wheels are tried",
+}
+"""Fields of a recipe that change nothing of the pinned tree -> why."""
 
 
 class Trees:
@@ -28,17 +41,18 @@ class Trees:
         """Key of the pinned tree."""
         proofs = {commit: hashlib.sha256(data).hexdigest() for commit, data in self.loaded.proofs.items()}
         kind = "git" if self.use_git else "sdist"
-        return digest("source", code_digest(), kind, self.recipe.pin, self.recipe.sdist, proofs)
+        return digest("source", code_digest(), kind, all_but(self.recipe, NOT_OF_SOURCE), proofs)
 
     @functools.cached_property
     def patched_key(self) -> str:
-        """Key of the patched tree."""
+        """Key of the patched tree: a patch is no more than its bytes, which its sha256 covers."""
         return digest(
             "patched", code_digest(), self.source_key, [(one.name, one.sha256) for one in self.loaded.patches]
         )
 
+    @functools.cached_property
     def source(self) -> SourceTree:
-        """Return the pinned tree, proven."""
+        """The pinned tree, proven; looked up once, since thousands of files are taken from it."""
         from retread.source import tree as source
 
         def build(into: Path) -> None:
@@ -58,12 +72,13 @@ class Trees:
 
         return source.load(self.machine.store.make(Kind.TREES, self.source_key, build))
 
+    @functools.cached_property
     def patched(self) -> PatchedTree:
-        """Return the difference that the series makes."""
+        """The difference that the series makes."""
         from retread.source import patch
 
         def build(into: Path) -> None:
-            tree = self.source()
+            tree = self.source
             with self.machine.console.step("apply the series") as step:
                 patch.apply(
                     tree, self.loaded.patches, self.loaded.files, into, environment=self.machine.environment
@@ -76,7 +91,7 @@ class Trees:
         """Return what becomes of each patch of the series; nothing is kept."""
         from retread.source import patch
 
-        tree = self.source()
+        tree = self.source
         with self.machine.store.scratch() as scratch:
             return patch.try_series(
                 tree, self.loaded.patches, self.loaded.files, scratch, environment=self.machine.environment

@@ -9,7 +9,7 @@ import shutil
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -19,7 +19,7 @@ from retread.doors import fs, proc, store
 from retread.elf import library as elf
 from retread.errors import RecipeError, ToolError
 from retread.recipe.toolchain import Part, Toolchain
-from retread.records import Record
+from retread.records import Record, all_but
 from retread.toolkit import release
 from retread.wheel.contents import unpack
 from retread.wheel.metadata import name_fault
@@ -39,6 +39,23 @@ __global__ void twice(__half *x) { x[threadIdx.x] = __hadd(x[threadIdx.x], x[thr
 extern "C" int launch(__half *x) { twice<<<1, 32>>>(x); return cudaDeviceSynchronize(); }
 """
 """Needs the headers of crt, cudart and cccl, every program of nvcc, and libcudart to link."""
+
+
+NOT_OF_PIECE: Final = {
+    "machine": "it chooses the part",
+    "package": "where it is had from",
+    "path": "where it is had from",
+    "file": "what it is called there",
+    "ptxas": "of the part that overlays assemble with, whose key holds the whole part",
+}
+"""Fields of a part that change nothing of the toolkit laid out of it -> why."""
+NOT_OF_TOOLKIT: Final = {
+    "name": "it is in messages",
+    "ptx_isa": "what an overlay's ptxas reads",
+    "redistributables": "where parts are had from",
+    "part": "this machine's are in the key one by one",
+}
+"""Fields of a toolchain that change nothing of the toolkit -> why."""
 
 
 class Toolkit(NamedTuple):
@@ -61,8 +78,9 @@ class _Facts(Record, frozen=True, kw_only=True):
 
 def parts_digest(toolchain: Toolchain, parts: Sequence[Part]) -> str:
     """Return the digest of the toolkit that these parts make; it says nothing of where they are had from."""
-    pieces = sorted((part.component, part.folder, part.sha256) for part in parts)
-    return store.digest("toolkit", _LAYOUT, toolchain.cuda, pieces, toolchain.links)
+    ordered = sorted(parts, key=lambda part: (part.component, part.folder, part.sha256))
+    pieces = [all_but(part, NOT_OF_PIECE) for part in ordered]
+    return store.digest("toolkit", _LAYOUT, all_but(toolchain, NOT_OF_TOOLKIT), pieces)
 
 
 def lay_out(

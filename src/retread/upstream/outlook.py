@@ -22,8 +22,8 @@ from retread.elf import facts as elf_facts
 from retread.elf.facts import LibraryFacts
 from retread.errors import PlanError, RetreadError
 from retread.recipe import plan
+from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe, Target
-from retread.recipe.plan import Lane
 from retread.recipe.series import ChangeKind, Patch
 from retread.records import Record, Sha256
 from retread.smoke import details, tally

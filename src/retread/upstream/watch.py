@@ -17,8 +17,8 @@ from retread.doors.net.offers import Newest, Offer
 from retread.doors.store import Kind, digest
 from retread.errors import FetchError, PlanError, RetreadError, UsageError
 from retread.recipe import workspace
+from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe
-from retread.recipe.plan import Lane
 from retread.recipe.workspace import Loaded
 from retread.smoke import run
 from retread.smoke.report import Level
@@ -102,7 +102,7 @@ class Watch:
             return _upstream(loaded, newest, tree, self._tried(loaded, tree))
         _demand_pinned(recipe, newest.sdist)
         trees = Trees(loaded, self.machine)
-        return _upstream(loaded, newest, trees.source(), trees.try_series())
+        return _upstream(loaded, newest, trees.source, trees.try_series())
 
     def _unproven(self, project: str, sdist: Offer) -> SourceTree:
         """Return the tree of an sdist that no commit proof covers."""

@@ -25,7 +25,7 @@ def _job(project: Project) -> pipeline.Job:
 
 
 def _changes(project: Project) -> dict[str, str]:
-    return {one.path: one.kind for one in _job(project).trees.patched().changes}
+    return {one.path: one.kind for one in _job(project).goal.trees.patched.changes}
 
 
 FUZZY = GOOD.replace(" VALUE_5 = 5", " VALUE_5 = FIVE")
@@ -92,4 +92,4 @@ def test_when_the_second_patch_fails_nothing_is_kept_and_a_mended_one_succeeds(p
     project.series(GOOD, second)
     assert project.build().code == 0
     assert _changes(project) == {OPS: ChangeKind.MODIFY}
-    assert (_job(project).trees.patched().root / OPS).read_text() == ops(VALUE_3=30, VALUE_20=2)
+    assert (_job(project).goal.trees.patched.root / OPS).read_text() == ops(VALUE_3=30, VALUE_20=2)

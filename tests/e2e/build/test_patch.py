@@ -30,7 +30,7 @@ def _trees(project: Project) -> Trees:
 
 
 def _changes(project: Project) -> dict[str, str]:
-    return {one.path: one.kind for one in _trees(project).patched().changes}
+    return {one.path: one.kind for one in _trees(project).patched.changes}
 
 
 def test_the_difference_holds_what_the_series_changes_and_no_more(project: Project) -> None:
@@ -40,7 +40,7 @@ def test_the_difference_holds_what_the_series_changes_and_no_more(project: Proje
         diff("tinycuda/new.py", "", "NEW = 1\n"),
         diff("tinycuda/extra/deep.py", FILES["tinycuda/extra/deep.py"], ""),
     )
-    patched = _trees(project).patched()
+    patched = _trees(project).patched
     assert {one.path: one.kind for one in patched.changes} == {
         OPS: ChangeKind.MODIFY,
         "tinycuda/new.py": ChangeKind.ADD,
@@ -78,7 +78,7 @@ DOS = FILES["tinycuda/dos.py"]
 
 def test_a_patch_with_crlf_fits_a_source_with_crlf(project: Project) -> None:
     project.series(diff("tinycuda/dos.py", DOS, DOS.replace("2", "3")))
-    patched = _trees(project).patched()
+    patched = _trees(project).patched
     assert (patched.root / "tinycuda/dos.py").read_bytes() == b"A = 1\r\nB = 3\r\nC = 3\r\n"
 
 
@@ -128,3 +128,10 @@ def test_without_git_the_message_says_so(project: Project, monkeypatch: pytest.M
     project.series(diff(OPS, OLD, ops(VALUE_3=31)))
     monkeypatch.setenv("PATH", "/nowhere")
     project.fails(14, "git is not installed; it applies the patches")
+
+
+def test_trees_are_looked_up_once(project: Project) -> None:
+    project.series(GOOD)
+    trees = _trees(project)
+    assert trees.patched is trees.patched
+    assert trees.source is trees.source

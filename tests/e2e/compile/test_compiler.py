@@ -56,7 +56,7 @@ def test_a_unit_is_compiled_with_leave_and_reported(bench: Bench, server: Jobser
     assert (done.returncode, done.stdout, done.stderr) == (0, "compiled\n", "")
     assert (bench.source / "out.o").read_text() == "object\n"
     (one,) = server.compiled
-    assert (one.name, one.tool) == ("a.cu", "nvcc")
+    assert (one.unit.name, one.unit.tool) == ("a.cu", "nvcc")
     assert (one.output, one.depfile) == (bench.source / "out.o", bench.source / "deps/a.d")
     assert one.folder == bench.source
     assert bench.given() == ["-c", "a.cu", "-o", "out.o", "-ccbin", f"{bench.root}/host/g++"]
@@ -79,7 +79,7 @@ def test_all_that_makes_an_object_is_a_unit(
 ) -> None:
     assert bench.run(tool, *arguments).returncode == 0
     (one,) = server.compiled
-    assert (one.tool, one.output) == (tool, bench.source / "a.o")
+    assert (one.unit.tool, one.output) == (tool, bench.source / "a.o")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_compiler_below_a_compiler_asks_nobody(bench: Bench) -> None:
     with Jobserver(bench.server, tree=bench.source, budget=Budget(1, GIB), measures={}) as server:
         done = bench.run("nvcc", "-c", "a.cu", "-o", "a.o")
         assert (done.returncode, done.stdout) == (0, "compiled\n")
-        assert [one.name for one in server.compiled] == ["a.cu"]
+        assert [one.unit.name for one in server.compiled] == ["a.cu"]
     assert bench.given() == ["-x", "c++", "-c", "x.cudafe1.cpp", "-o", "a.o"]
 
 
@@ -221,7 +221,10 @@ def test_the_passes_of_two_units_that_run_at_one_time_do_not_mix(bench: Bench, s
     with ThreadPoolExecutor() as pool:
         units = [pool.submit(bench.run, "nvcc", "-c", f"{name}.cu", "-o", f"{name}.o") for name in "ab"]
     assert [one.result().returncode for one in units] == [0, 0]
-    assert {one.name: listed(one.depfile) for one in server.compiled} == {"a.cu": ["a.cu"], "b.cu": ["b.cu"]}
+    assert {one.unit.name: listed(one.depfile) for one in server.compiled} == {
+        "a.cu": ["a.cu"],
+        "b.cu": ["b.cu"],
+    }
 
 
 NAMES = ["plain.h", "x y.h", "n#1.h", "cost$.h", "back\\slash.h", "two\\\\.h", "b\\ c\\#.h", "a:b.h"]
@@ -238,7 +241,7 @@ def test_any_name_comes_through_a_real_compiler_and_the_depfile(bench: Bench, se
     done = bench.run("gcc", "-c", "two words $/a b.c", "-o", "two words $/a b.o", "-MMD", "-MP")
     assert (done.returncode, done.stdout) == (0, "")
     (one,) = server.compiled
-    assert (one.name, one.output) == ("two words $/a b.c", folder / "a b.o")
+    assert (one.unit.name, one.output) == ("two words $/a b.c", folder / "a b.o")
     assert one.depfile == folder / "a b.o.d"
     assert {path for path in listed(one.depfile) if not path.startswith("/")} == {
         f"two words $/{name}" for name in ["a b.c", *NAMES]

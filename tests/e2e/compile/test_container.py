@@ -163,6 +163,19 @@ def test_a_python_patch_compiles_nothing_again(work: Project) -> None:
     assert found["cache"]["misses"] == 0, found["cache"]
 
 
+def test_with_nothing_to_do_no_container_starts(
+    work: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert build(work).code == 0
+    podman, heard = tmp_path / "bin" / "podman", tmp_path / "heard"
+    podman.parent.mkdir()
+    podman.write_text(f'#!/bin/sh\necho "$1" >>{heard}\nexec {containers.PODMAN} "$@"\n')
+    podman.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{podman.parent}:{os.environ['PATH']}")
+    assert build(work).err.startswith("unchanged: ")
+    assert heard.read_text().split() == ["ps", "image"]
+
+
 def test_the_plan_knows_the_image(work: Project) -> None:
     done = work.run("plan", "tiny-1.0", "--lane", "container", "--image", IMAGE, "--json")
     steps = {step["stage"]: step for step in json.loads(done.out)[0]["steps"]}

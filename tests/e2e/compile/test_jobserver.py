@@ -17,7 +17,7 @@ import pytest
 
 from retread.compile import jobserver
 from retread.compile.jobserver import Compiled, Jobserver
-from retread.compile.schedule import GIB, Budget, Measure
+from retread.compile.schedule import GIB, Budget, Cost
 from standins import Bench, States, Talker, until
 
 MIB = 1 << 20
@@ -39,7 +39,7 @@ class Room:
         self,
         jobs: int = 1,
         memory: int = 64 * GIB,
-        measures: dict[str, Measure] | None = None,
+        measures: dict[str, Cost] | None = None,
         note: Callable[[Compiled], None] | None = None,
     ) -> Jobserver:
         self.server = Jobserver(
@@ -86,16 +86,14 @@ def test_one_at_a_time_and_the_next_when_it_is_done(room: Room) -> None:
     assert second.hear() == "go"
     room.see(["b.cu"], 0)
     (one,) = server.compiled
-    assert (one.name, one.tool, one.seconds) == ("a.cu", "nvcc", 2.5)
+    assert (one.unit.name, one.unit.tool, one.cost.seconds) == ("a.cu", "nvcc", 2.5)
     assert (one.output, one.depfile) == (room.tree / "a.cu.o", room.tree / "a.cu.o.d")
     assert room.noted == [one]
     assert room.states[-1].done == 1
 
 
 def test_the_longest_of_those_that_wait_goes_first(room: Room) -> None:
-    measures = {
-        name: Measure(seconds=seconds, memory=MIB) for name, seconds in (("a", 5), ("b", 1), ("c", 9))
-    }
+    measures = {name: Cost(seconds=seconds, memory=MIB) for name, seconds in (("a", 5), ("b", 1), ("c", 9))}
     room.open(jobs=1, measures=measures)
     first = room.ask("a")
     assert first.hear() == "go"
@@ -110,7 +108,7 @@ def test_the_longest_of_those_that_wait_goes_first(room: Room) -> None:
 
 
 def test_memory_limits_what_runs_together(room: Room) -> None:
-    measures = {name: Measure(seconds=1, memory=10 * GIB) for name in ("a", "b", "c")}
+    measures = {name: Cost(seconds=1, memory=10 * GIB) for name in ("a", "b", "c")}
     room.open(jobs=8, memory=25 * GIB, measures=measures)
     first, second = room.ask("a"), room.ask("b")
     assert (first.hear(), second.hear()) == ("go", "go")
@@ -139,7 +137,7 @@ def test_a_file_outside_of_the_tree_keeps_its_whole_name(room: Room, tmp_path: P
     outside = room.ask(str(tmp_path / "generated.cu"))
     outside.hear()
     outside.end()
-    assert server.compiled[0].name == str(tmp_path / "generated.cu")
+    assert server.compiled[0].unit.name == str(tmp_path / "generated.cu")
 
 
 def test_never_more_than_the_jobs_at_a_time_and_all_get_their_turn(room: Room) -> None:
@@ -167,12 +165,14 @@ def test_never_more_than_the_jobs_at_a_time_and_all_get_their_turn(room: Room) -
         thread.join(10)
     assert most == jobs
     assert max(len(state.running) for state in room.states) == jobs
-    assert sorted(one.name for one in server.compiled) == sorted(f"{number}.cu" for number in range(units))
+    assert sorted(one.unit.name for one in server.compiled) == sorted(
+        f"{number}.cu" for number in range(units)
+    )
     assert room.states[-1] == (units, (), 0, None)
 
 
 def test_it_tells_what_remains_at_this_build_s_pace(room: Room) -> None:
-    measures = {name: Measure(seconds=seconds, memory=MIB) for name, seconds in (("a", 10), ("b", 30))}
+    measures = {name: Cost(seconds=seconds, memory=MIB) for name, seconds in (("a", 10), ("b", 30))}
     server = room.open(jobs=1, measures=measures)
     first = room.ask("a")
     assert first.hear() == "go"
@@ -211,7 +211,7 @@ def test_those_that_run_beside_a_failure_are_still_noted(room: Room) -> None:
     assert (bad.hear(), good.hear()) == ("go", "go")
     bad.end(1, "no")
     assert good.end() == "noted"
-    assert [one.name for one in server.compiled] == ["good.cu"]
+    assert [one.unit.name for one in server.compiled] == ["good.cu"]
 
 
 def test_a_compiler_that_vanishes_counts_as_killed(room: Room) -> None:
@@ -373,7 +373,7 @@ def _compilers(build: Build, name: str) -> list[int]:
 
 def test_memory_is_measured_and_given_to_the_right_unit(build: Build, quick: None) -> None:
     states = States()
-    measures = {"big.cu": Measure(seconds=9, memory=MIB), "big/small.cu": Measure(seconds=1, memory=MIB)}
+    measures = {"big.cu": Cost(seconds=9, memory=MIB), "big/small.cu": Cost(seconds=1, memory=MIB)}
     with Jobserver(
         build.bench.server,
         tree=build.bench.source,
@@ -390,7 +390,7 @@ def test_memory_is_measured_and_given_to_the_right_unit(build: Build, quick: Non
         assert late.hear() == "go"
         late.end()
         late.close()
-    memory = {one.name: one.memory for one in server.compiled}
+    memory = {one.unit.name: one.cost.memory for one in server.compiled}
     assert memory["big.cu"] > 120 * MIB
     assert 8 * MIB < memory["big/small.cu"] < 60 * MIB
     assert 128 * MIB < server.peak < 400 * MIB
@@ -398,12 +398,12 @@ def test_memory_is_measured_and_given_to_the_right_unit(build: Build, quick: Non
 
 def test_a_unit_that_grows_beyond_what_was_set_aside_keeps_others_out(build: Build, quick: None) -> None:
     states = States()
-    known = Measure(seconds=9, memory=MIB)
+    known = Cost(seconds=9, memory=MIB)
     with Jobserver(
         build.bench.server,
         tree=build.bench.source,
         budget=Budget(8, 100 * MIB),
-        measures={"grown.cu": known, "late.cu": Measure(seconds=1, memory=40 * MIB)},
+        measures={"grown.cu": known, "late.cu": Cost(seconds=1, memory=40 * MIB)},
         changed=states.append,
     ) as server:
         server.watch(build.start({"grown.cu": 90}))
@@ -459,7 +459,7 @@ def test_while_memory_is_nearly_used_up_the_youngest_is_halted(
         available = 50
         until(lambda: halted() == [False, False])
         build.finish()
-    assert sorted(one.name for one in server.compiled) == ["a.cu", "b.cu"]
+    assert sorted(one.unit.name for one in server.compiled) == ["a.cu", "b.cu"]
 
 
 def test_a_halted_compile_goes_on_when_it_is_the_last(

@@ -15,6 +15,7 @@ import pytest
 from retread.compile import room as module
 from retread.compile.jobserver import Compiled
 from retread.compile.room import Layout
+from retread.compile.schedule import Cost, Unit
 from retread.environment.host import Compiler
 from retread.recipe.proof import blob_id
 from retread.records import Sha256
@@ -66,7 +67,13 @@ class Place:
         output.with_suffix(".d").write_text(f"{name}.o: {read or name}\n")
         layout = layout or plain(self.room)
         inside = Path(layout.source) / "build" / "temp.linux" / f"{name}.o"
-        one = Compiled(name, "nvcc", seconds, 5, inside, inside.with_suffix(".d"), Path(layout.source))
+        one = Compiled(
+            Unit(name=name, tool="nvcc", size=1),
+            Cost(seconds=seconds, memory=5),
+            inside,
+            inside.with_suffix(".d"),
+            Path(layout.source),
+        )
         module.note(self.room, one, layout)
         return output
 
@@ -164,9 +171,9 @@ def test_the_object_of_a_source_that_is_gone_goes_and_is_listed_no_more(place: P
     place.enter(FILES)
     assert kept.exists()
     assert not gone.exists()
-    assert [one.name for one in module.units(place.room)] == ["csrc/a.cu"]
+    assert [one.unit.name for one in module.units(place.room)] == ["csrc/a.cu"]
     place.enter(FILES | {"csrc/b.cu": b"4"})
-    assert [one.name for one in module.units(place.room)] == ["csrc/a.cu"], "it has to be compiled again"
+    assert [one.unit.name for one in module.units(place.room)] == ["csrc/a.cu"], "it has to be compiled again"
 
 
 def test_objects_of_sources_that_the_tree_never_held_stay(place: Place, fixed: Layout) -> None:
@@ -179,11 +186,17 @@ def test_objects_of_sources_that_the_tree_never_held_stay(place: Place, fixed: L
     outside = place.source / "build/temp.linux/outside.o"
     outside.write_text("object")
     source = f"{fixed.environment}/lib/x.cpp"
-    one = Compiled(source, "g++", 1, 1, outside, outside.with_suffix(".d"), place.source)
+    one = Compiled(
+        Unit(name=source, tool="g++", size=1),
+        Cost(seconds=1, memory=1),
+        outside,
+        outside.with_suffix(".d"),
+        place.source,
+    )
     module.note(place.room, one, plain(place.room))
     place.enter(FILES)
     assert all(path.exists() for path in [*objects, outside])
-    assert sorted(one.name for one in module.units(place.room)) == sorted([made, "csrc/a.cu", source])
+    assert sorted(one.unit.name for one in module.units(place.room)) == sorted([made, "csrc/a.cu", source])
 
 
 def test_what_one_run_leaves_beside_the_tree_goes(place: Place) -> None:
@@ -225,7 +238,12 @@ def test_a_unit_is_listed_with_all_that_it_was_made_of(place: Place) -> None:
         "csrc/a.cu", read="csrc/a.cu csrc/../csrc/deep/b.h /usr/include/x.h csrc/a.cu", seconds=1.23456
     )
     (one,) = module.units(place.room)
-    assert (one.name, one.tool, one.seconds, one.memory) == ("csrc/a.cu", "nvcc", 1.235, 5)
+    assert (one.unit.name, one.unit.tool, one.cost.seconds, one.cost.memory) == (
+        "csrc/a.cu",
+        "nvcc",
+        1.235,
+        5,
+    )
     assert one.output == "source/build/temp.linux/csrc/a.cu.o"
     inside = [f"{place.source}/csrc/a.cu", f"{place.source}/csrc/deep/b.h"]
     assert sorted(one.read) == sorted([*inside, "/usr/include/x.h"])
@@ -236,7 +254,10 @@ def test_the_last_note_of_a_unit_counts(place: Place) -> None:
     place.compile("csrc/a.cu", seconds=1)
     place.compile("csrc/b.cu", seconds=2)
     place.compile("csrc/a.cu", seconds=3)
-    assert {one.name: one.seconds for one in module.units(place.room)} == {"csrc/a.cu": 3, "csrc/b.cu": 2}
+    assert {one.unit.name: one.cost.seconds for one in module.units(place.room)} == {
+        "csrc/a.cu": 3,
+        "csrc/b.cu": 2,
+    }
 
 
 def test_a_unit_whose_object_is_gone_is_not_listed(place: Place) -> None:
@@ -251,16 +272,22 @@ def test_a_note_that_was_cut_off_hides_no_other(place: Place) -> None:
     place.compile("csrc/a.cu")
     notes = place.room / "units.jsonl"
     notes.write_bytes(notes.read_bytes() + b'{"name":"csrc/b.cu","tool":"nv')
-    assert [one.name for one in module.units(place.room)] == ["csrc/a.cu"]
+    assert [one.unit.name for one in module.units(place.room)] == ["csrc/a.cu"]
     place.compile("csrc/c.cu")
-    assert [one.name for one in module.units(place.room)] == ["csrc/a.cu", "csrc/c.cu"]
+    assert [one.unit.name for one in module.units(place.room)] == ["csrc/a.cu", "csrc/c.cu"]
 
 
 def test_a_unit_without_a_depfile_is_listed(place: Place) -> None:
     place.enter(FILES)
     output = place.source / "a.o"
     output.write_text("object")
-    one = Compiled("a.cu", "nvcc", 1, 1, output, place.source / "none.d", place.source)
+    one = Compiled(
+        Unit(name="a.cu", tool="nvcc", size=1),
+        Cost(seconds=1, memory=1),
+        output,
+        place.source / "none.d",
+        place.source,
+    )
     module.note(place.room, one, plain(place.room))
     assert module.units(place.room)[0].read == ()
 
@@ -393,7 +420,7 @@ def test_the_list_of_units_is_json_that_others_can_read(place: Place) -> None:
     place.enter(FILES)
     place.compile("csrc/a.cu")
     lines = [line for line in (place.room / "units.jsonl").read_text().splitlines() if line]
-    assert [json.loads(line)["name"] for line in lines] == ["csrc/a.cu"]
+    assert [json.loads(line)["unit"]["name"] for line in lines] == ["csrc/a.cu"]
 
 
 def test_an_object_that_was_written_again_is_not_the_one_that_was_noted(place: Place) -> None:
@@ -401,7 +428,7 @@ def test_an_object_that_was_written_again_is_not_the_one_that_was_noted(place: P
     place.enter(FILES)
     whole, half = place.compile("csrc/a.cu"), place.compile("csrc/b.cpp")
     os.utime(half, ns=(1, 1))
-    assert [one.name for one in module.units(place.room)] == ["csrc/a.cu"]
+    assert [one.unit.name for one in module.units(place.room)] == ["csrc/a.cu"]
     place.enter(FILES)
     assert (whole.exists(), half.exists()) == (True, False)
 

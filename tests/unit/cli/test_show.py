@@ -14,7 +14,8 @@ from retread.cli import show
 from retread.doors.store import Entry, Kind
 from retread.elf import facts
 from retread.elf.facts import LibraryFacts, Module
-from retread.recipe.plan import Lane, Plan, Step
+from retread.recipe.lane import Lane
+from retread.recipe.plan import Plan, Step
 from retread.records import Sha256
 from retread.source.records import Applied, Verdict
 from retread.wheel.comparison import Comparison, Difference, Side, Tier, What

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from retread.compile.measures import Measures
-from retread.compile.schedule import Measure
-
-
-class One(NamedTuple):
-    name: str
-    seconds: float
-    memory: int
+from retread.compile.schedule import Cost
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "measures" / "demo.json"
+
+
+def cost(seconds: float, memory: int) -> Cost:
+    return Cost(seconds=seconds, memory=memory)
 
 
 def known(path: Path) -> dict[str, tuple[float, int]]:
@@ -28,26 +25,26 @@ def known(path: Path) -> dict[str, tuple[float, int]]:
 
 def test_the_next_build_knows_what_this_one_needed(path: Path) -> None:
     assert known(path) == {}
-    Measures(path).learn([One("a.cu", 10.5, 5000), One("b.cu", 1, 10)], cached=False)
+    Measures(path).learn({"a.cu": cost(10.5, 5000), "b.cu": cost(1, 10)}, cached=False)
     assert known(path) == {"a.cu": (10.5, 5000), "b.cu": (1, 10)}
 
 
 def test_a_real_compile_counts_even_if_it_needed_less(path: Path) -> None:
-    Measures(path).learn([One("a.cu", 10, 5000), One("b.cu", 1, 10)], cached=False)
-    Measures(path).learn([One("a.cu", 4, 300)], cached=False)
+    Measures(path).learn({"a.cu": cost(10, 5000), "b.cu": cost(1, 10)}, cached=False)
+    Measures(path).learn({"a.cu": cost(4, 300)}, cached=False)
     assert known(path) == {"a.cu": (4, 300), "b.cu": (1, 10)}
 
 
 def test_with_a_cache_only_what_is_more_than_was_known_counts(path: Path) -> None:
-    Measures(path).learn([One("a.cu", 10, 5000), One("b.cu", 2, 10)], cached=False)
-    Measures(path).learn([One("a.cu", 0.1, 20), One("b.cu", 1, 900), One("new.cu", 0.1, 5)], cached=True)
+    Measures(path).learn({"a.cu": cost(10, 5000), "b.cu": cost(2, 10)}, cached=False)
+    Measures(path).learn({"a.cu": cost(0.1, 20), "b.cu": cost(1, 900), "new.cu": cost(0.1, 5)}, cached=True)
     assert known(path) == {"a.cu": (10, 5000), "b.cu": (2, 900)}
 
 
 def test_one_build_learns_into_what_it_goes_by(path: Path) -> None:
     measures = Measures(path)
-    measures.learn([One("a.cu", 10, 5000)], cached=False)
-    assert measures.known == {"a.cu": Measure(seconds=10, memory=5000)}
+    measures.learn({"a.cu": cost(10, 5000)}, cached=False)
+    assert measures.known == {"a.cu": Cost(seconds=10, memory=5000)}
 
 
 @pytest.mark.parametrize(
@@ -66,5 +63,5 @@ def test_a_file_that_cannot_be_read_counts_as_none_and_is_written_anew(path: Pat
     path.parent.mkdir()
     path.write_bytes(text.encode("latin-1"))
     assert known(path) == {}
-    Measures(path).learn([One("a.cu", 1, 2)], cached=False)
+    Measures(path).learn({"a.cu": cost(1, 2)}, cached=False)
     assert known(path) == {"a.cu": (1, 2)}

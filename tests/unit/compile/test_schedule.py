@@ -7,20 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retread.compile import schedule
-from retread.compile.schedule import GIB, Budget, Measure, Unit
+from retread.compile.schedule import GIB, Budget, Cost, Unit
 
 
 def cu(name: str, size: int = 0) -> Unit:
-    return Unit(name, "nvcc", size)
+    return Unit(name=name, tool="nvcc", size=size)
 
 
-def took(seconds: float, memory: float = 0) -> Measure:
-    return Measure(seconds=seconds, memory=int(memory * GIB))
+def took(seconds: float, memory: float = 0) -> Cost:
+    return Cost(seconds=seconds, memory=int(memory * GIB))
 
 
 def admitted(
     waiting: list[Unit],
-    measures: dict[str, Measure],
+    measures: dict[str, Cost],
     *,
     jobs: int = 9,
     memory: float = 64,
@@ -36,9 +36,9 @@ def test_a_known_unit_needs_what_it_needed_and_some_more() -> None:
 
 
 @pytest.mark.parametrize("measures", [{}, {"a": took(5, 0)}], ids=["never seen", "never measured"])
-def test_an_unknown_unit_needs_a_safe_amount_by_its_tool(measures: dict[str, Measure]) -> None:
-    assert schedule.needed(Unit("a", "nvcc", 1), measures) == 4 * GIB
-    assert schedule.needed(Unit("a", "g++", 1), measures) == 1.5 * GIB
+def test_an_unknown_unit_needs_a_safe_amount_by_its_tool(measures: dict[str, Cost]) -> None:
+    assert schedule.needed(Unit(name="a", tool="nvcc", size=1), measures) == 4 * GIB
+    assert schedule.needed(Unit(name="a", tool="g++", size=1), measures) == 1.5 * GIB
 
 
 def test_the_longest_go_first_and_what_was_never_seen_before_them_by_size() -> None:
@@ -89,9 +89,9 @@ _SIZE = st.one_of(st.none(), st.integers(0, 12 * GIB))
 def test_the_budget_is_never_exceeded_unless_one_unit_alone_is_over_it(
     units: list[tuple[str, int | None, float]], jobs: int, memory: int, reserved: list[int]
 ) -> None:
-    waiting = [Unit(str(number), tool, number) for number, (tool, _, _) in enumerate(units)]
+    waiting = [Unit(name=str(number), tool=tool, size=number) for number, (tool, _, _) in enumerate(units)]
     measures = {
-        str(number): Measure(seconds=seconds, memory=size)
+        str(number): Cost(seconds=seconds, memory=size)
         for number, (_, size, seconds) in enumerate(units)
         if size is not None
     }

@@ -12,7 +12,7 @@ from retread.arch import Arch
 from retread.compile import stage
 from retread.compile.jobserver import Failed
 from retread.compile.room import Layout
-from retread.compile.sandbox import Namespaces
+from retread.compile.sandbox import Cache, Namespaces
 from retread.compile.schedule import Budget
 from retread.doors import fs
 from retread.environment.host import Compiler, Python
@@ -21,15 +21,16 @@ from retread.recipe.model import Build, Pin, Recipe, Sdist, Target
 from retread.records import Sha256
 
 DIGEST = Sha256(64 * "a")
+BUILD = Build(
+    python=">=3.10", requires=(), environment={"LIST": "{torch-architectures}", "HOME_OF": "{cuda-home}"}
+)
 TARGET = Target(
     cuda="13.0",
     torch=">=2.11",
     revision=1,
     architectures=(Arch("8.0"), Arch("9.0a")),
     ptx=(Arch("9.0a"),),
-    build=Build(
-        python=">=3.10", requires=(), environment={"LIST": "{torch-architectures}", "HOME_OF": "{cuda-home}"}
-    ),
+    build=BUILD,
 )
 RECIPE = Recipe(
     name="demo-1.2",
@@ -47,6 +48,7 @@ def order(root: Path, **changes: Any) -> stage.Order:
     found = stage.Order(
         recipe=RECIPE,
         target=TARGET,
+        build=BUILD,
         files={},
         native_digest="n",
         setting="s",
@@ -71,9 +73,7 @@ def means(root: Path, **changes: Any) -> stage.Means:
         room=root,
         budget=Budget(2, 1 << 30),
         measures={},
-        cache=None,
-        cache_folder=root / "cache",
-        recache=False,
+        cache=Cache(None, root / "cache", anew=False),
         caller={},
         file=lambda path: root / path,
         changed=lambda _: None,
@@ -324,9 +324,9 @@ def test_a_build_has_no_network_where_there_are_namespaces(tmp_path: Path) -> No
 
 
 def test_the_cache_s_own_variables_are_defaults_that_a_caller_overrides(tmp_path: Path) -> None:
-    _, outer = command(tmp_path, cache=Path("/bin/sccache"))
+    _, outer = command(tmp_path, cache=Cache(Path("/bin/sccache"), tmp_path / "cache", anew=False))
     assert (outer["SCCACHE_DIR"], outer.get("SCCACHE_RECACHE")) == (f"{tmp_path}/cache", None)
-    _, outer = command(tmp_path, recache=True)
+    _, outer = command(tmp_path, cache=Cache(None, tmp_path / "cache", anew=True))
     assert outer["SCCACHE_RECACHE"] == "1"
     _, outer = command(tmp_path, caller={"SCCACHE_DIR": "/theirs"})
     assert outer["SCCACHE_DIR"] == "/theirs"
@@ -346,7 +346,11 @@ def test_nvcc_gets_a_seed_when_it_knows_one_and_no_cache_stands_between(
 ) -> None:
     target = msgspec.structs.replace(TARGET, cuda=cuda)
     control = stage._control(
-        order(tmp_path, target=target), means(tmp_path, cache=cache), LAYOUT, Path("/c"), {"nvcc": "/x"}
+        order(tmp_path, target=target),
+        means(tmp_path, cache=Cache(cache, tmp_path, anew=False)),
+        LAYOUT,
+        Path("/c"),
+        {"nvcc": "/x"},
     )
     assert control["seed"] is seed
     assert control["launcher"] == ([str(cache)] if cache else [])

@@ -11,10 +11,16 @@ from retread import records
 from retread.arch import Arch
 from retread.audit import report as audit_report
 from retread.audit.report import Check
+from retread.build import pipeline
 from retread.elf import facts as elf_facts
 from retread.elf.facts import LibraryFacts, Module
+from retread.lanes import container, source
+from retread.recipe.model import Build, Container, Recipe, Target
+from retread.recipe.toolchain import Part, Toolchain
 from retread.records import Record
 from retread.source import records as source_records
+from retread.source import trees
+from retread.toolkit import layout
 from retread.wheel import facts as wheel_facts
 from retread.wheel import statement as wheel_statement
 
@@ -57,3 +63,33 @@ def test_facts_survive_json() -> None:
 def test_an_unknown_field_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="unknown field `more`"):
         msgspec.json.decode(b'{"check":"a","subject":"b","ok":true,"detail":"","more":1}', type=Check)
+
+
+def test_all_but_keeps_what_nobody_excepted() -> None:
+    check = Check(check="record", subject="x.whl", ok=True, detail="long")
+    assert records.all_but(check, {"detail": "people read it"}) == {
+        "check": "record",
+        "subject": "x.whl",
+        "ok": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("record", "excepted"),
+    [
+        (Recipe, trees.NOT_OF_SOURCE),
+        (Recipe, source.NOT_OF_RECIPE),
+        (Target, source.NOT_OF_TARGET),
+        (Build, source.NOT_OF_BUILD),
+        (Container, container.NOT_OF_CONTAINER),
+        (Recipe, pipeline.NOT_OF_WHEEL),
+        (Target, pipeline.NOT_OF_TARGET),
+        (Part, layout.NOT_OF_PIECE),
+        (Toolchain, layout.NOT_OF_TOOLKIT),
+    ],
+)
+def test_an_exception_is_a_field_that_is_there_and_has_a_reason(
+    record: type[Record], excepted: dict[str, str]
+) -> None:
+    assert excepted.keys() <= set(record.__struct_fields__)
+    assert all(excepted.values())

@@ -12,9 +12,9 @@ from retread.arch import Arch
 from retread.cli import matrix as cli_matrix
 from retread.errors import PlanError
 from retread.recipe import matrix
+from retread.recipe.lane import Lane
 from retread.recipe.matrix import Matrix
 from retread.recipe.model import Base, Build, Container, Pin, Recipe, Sdist, Submodule, Target
-from retread.recipe.plan import Lane
 from retread.recipe.series import Change, ChangeKind, Patch
 from retread.recipe.trial import Smoke, Trial
 from retread.records import Sha256
@@ -67,7 +67,14 @@ def made(*changed: str, runners: Sequence[str] = ()) -> Matrix:
         ("scripts/smoke/demo.py", BOTH),
         ("scripts/smoke/beside.py", BOTH),
         ("scripts/bench/overlay.py", []),
-        ("src/retread/errors.py", ALL),
+        ("src/retread/wheel/zipwriter.py", ALL),
+        ("src/retread/doors/store.py", ALL),
+        ("src/retread/strict.py", ALL),
+        ("src/retread/smoke/runtime/program.py", ALL),
+        ("src/retread/cli/main.py", []),
+        ("src/retread/index/pages/human.py", []),
+        ("src/retread/doors/console.py", []),
+        ("src/retread/errors.py", []),
         ("pyproject.toml", ALL),
         ("README.md", []),
         ("docs/guides/recipes.md", []),
@@ -146,7 +153,7 @@ def test_a_native_patch_moves_the_job_to_the_source_lane_or_says_why_there_is_no
 
 
 def test_a_gpu_has_a_job_where_a_runner_has_it_and_else_is_told() -> None:
-    found = made("src/retread/a.py", runners=["9.0", "10.0"])
+    found = made("src/retread/wheel/a.py", runners=["9.0", "10.0"])
     [trial] = found.trials.include
     assert (trial.name, trial.wheel, trial.labels) == (
         "demo-1.2-cu128-py3.9-cc9.0",
@@ -157,11 +164,11 @@ def test_a_gpu_has_a_job_where_a_runner_has_it_and_else_is_told() -> None:
     text = cli_matrix.table(found, [Arch("9.0"), Arch("10.0")])
     assert "\nUnproven on a GPU (runners have 9.0, 10.0):\n\n- demo-1.2-cu128-py3.9 on 12.0" in text
     assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
-    assert "there is no GPU runner" in cli_matrix.table(made("src/retread/a.py"), [])
+    assert "there is no GPU runner" in cli_matrix.table(made("src/retread/wheel/a.py"), [])
 
 
 def test_names_are_fit_for_jobs_and_artifacts() -> None:
-    found = made("src/retread/a.py", runners=["9.0"])
+    found = made("src/retread/wheel/a.py", runners=["9.0"])
     names = [*(one.name for one in found.include), *(one.name for one in found.trials.include)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names)

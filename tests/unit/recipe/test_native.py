@@ -150,8 +150,8 @@ def test_the_recipe_s_variables_with_every_placeholder() -> None:
         "FLAGS": "-I{cuda-home}/include -I{site-packages}/nv -DX={version}",
         "PLAIN": "1",
     }
-    target = replace(TARGET, build=Build(python=">=3.10", requires=(), environment=said))
-    found = native.environment(RECIPE, target, cuda_home="/c{version}", site_packages="/s")
+    build = Build(python=">=3.10", requires=(), environment=said)
+    found = native.environment(RECIPE, TARGET, build, cuda_home="/c{version}", site_packages="/s")
     assert found == {
         "VERSION": "1.2",
         "ARCHS": "8.0 9.0a 12.0",

@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from retread.errors import PlanError
-from retread.recipe import plan
+from retread.recipe import native, plan
+from retread.recipe.lane import Bases, Compile, Contained, Lane
 from retread.recipe.model import Base, Build, Container, Pin, Recipe, Sdist, Target
-from retread.recipe.plan import Lane
 from retread.recipe.series import Change, ChangeKind, Patch
 from retread.records import Sha256
 
@@ -21,6 +21,7 @@ TARGET = Target(
     ptx=(),
     base=(Base(file="demo-1.2-py3-none-any.whl", sha256=DIGEST),),
 )
+BUILD = Build(python=">=3.10", requires=())
 RECIPE = Recipe(
     name="demo-1.2",
     project="demo",
@@ -32,8 +33,8 @@ RECIPE = Recipe(
     targets={
         "cu128": TARGET,
         "cu130": replace(TARGET, cuda="13.0", base=()),
-        "cu140": replace(TARGET, cuda="14.0", build=Build(python=">=3.10", requires=())),
-        "cu141": replace(TARGET, cuda="14.1", base=(), build=Build(python=">=3.10", requires=())),
+        "cu140": replace(TARGET, cuda="14.0", build=BUILD),
+        "cu141": replace(TARGET, cuda="14.1", base=(), build=BUILD),
     },
 )
 
@@ -77,11 +78,16 @@ def test_python_patches_take_the_overlay(forced: Lane | None) -> None:
     assert plan.choose_lane(RECIPE, "cu128", patches, forced) == (
         Lane.OVERLAY,
         "none of the 2 patch(es) touches a native input, and a base wheel is pinned",
+        Bases(TARGET.base),
     )
 
 
 def test_an_empty_series_takes_the_overlay() -> None:
-    assert plan.choose_lane(RECIPE, "cu128", [], None) == (Lane.OVERLAY, "the series is empty")
+    assert plan.choose_lane(RECIPE, "cu128", [], None) == (
+        Lane.OVERLAY,
+        "the series is empty",
+        Bases(TARGET.base),
+    )
 
 
 NATIVE = (
@@ -96,9 +102,10 @@ OBSTACLES = (
 
 def test_without_a_build_a_native_input_stops_it_and_everything_is_named() -> None:
     assert refusal("cu128", *NATIVE) == [
-        "demo-1.2 cu128: the overlay lane is not allowed, and there is no targets.cu128.build for the source lane",
+        "demo-1.2 cu128: the overlay lane is not allowed, and the source lane is not possible",
         f"  - {OBSTACLES[0]}",
         f"  - {OBSTACLES[1]}",
+        "  - targets.cu128.build: missing; the recipe does not say how to compile it",
         "  next: an overlay takes over compiled code, so a patch on a native input needs the source lane",
     ]
 
@@ -114,24 +121,33 @@ def test_an_overlay_that_is_forced_is_refused_whether_there_is_a_build_or_not(ta
 
 
 def test_with_a_build_a_native_input_is_compiled_and_the_reason_names_everything() -> None:
-    assert plan.choose_lane(RECIPE, "cu140", NATIVE, None) == (Lane.SOURCE, "; ".join(OBSTACLES))
+    assert plan.choose_lane(RECIPE, "cu140", NATIVE, None) == (
+        Lane.SOURCE,
+        "; ".join(OBSTACLES),
+        Compile(BUILD),
+    )
 
 
 def test_with_a_build_and_a_base_wheel_python_patches_take_the_overlay() -> None:
-    lane, _ = plan.choose_lane(RECIPE, "cu140", [patch("0001-a.patch", "demo/x.py")], None)
-    assert lane is Lane.OVERLAY
+    chosen = plan.choose_lane(RECIPE, "cu140", [patch("0001-a.patch", "demo/x.py")], None)
+    assert chosen.lane is Lane.OVERLAY
 
 
 def test_without_a_base_wheel_it_is_compiled() -> None:
     assert plan.choose_lane(RECIPE, "cu141", [], None) == (
         Lane.SOURCE,
         "targets.cu141.base: no base wheel is pinned",
+        Compile(BUILD),
     )
 
 
 @pytest.mark.parametrize("patches", [(), (patch("0001-a.patch", "demo/x.py"),), NATIVE])
 def test_the_source_lane_can_be_asked_for(patches: tuple[Patch, ...]) -> None:
-    assert plan.choose_lane(RECIPE, "cu140", patches, Lane.SOURCE) == (Lane.SOURCE, "it was asked for")
+    assert plan.choose_lane(RECIPE, "cu140", patches, Lane.SOURCE) == (
+        Lane.SOURCE,
+        "it was asked for",
+        Compile(BUILD),
+    )
 
 
 def test_the_source_lane_needs_a_build() -> None:
@@ -142,21 +158,21 @@ def test_the_source_lane_needs_a_build() -> None:
 
 
 def test_code_outside_the_globs_is_a_native_input_by_its_suffix() -> None:
-    assert plan.overlay_obstacles(RECIPE, "cu128", [patch("0001-a.patch", "demo/new/k.cuh")]) == [
+    assert list(native.touched(patch("0001-a.patch", "demo/new/k.cuh"), RECIPE)) == [
         "0001-a.patch touches demo/new/k.cuh, a native input (*.cuh)"
     ]
 
 
 @pytest.mark.parametrize("kind", list(ChangeKind))
 def test_adding_and_deleting_native_inputs_count_too(kind: ChangeKind) -> None:
-    assert plan.overlay_obstacles(RECIPE, "cu128", [patch("0001-a.patch", "demo/csrc/n.h", kind=kind)]) == [
+    assert list(native.touched(patch("0001-a.patch", "demo/csrc/n.h", kind=kind), RECIPE)) == [
         "0001-a.patch touches demo/csrc/n.h, a native input (demo/csrc/**)"
     ]
 
 
 def test_a_copy_says_what_to_patch_instead() -> None:
-    patches = [patch("0001-a.patch", "demo/_flash/layers/rotary.py", "demo/_flashy/x.py")]
-    assert plan.overlay_obstacles(RECIPE, "cu128", patches) == [
+    copied = patch("0001-a.patch", "demo/_flash/layers/rotary.py", "demo/_flashy/x.py")
+    assert list(native.touched(copied, RECIPE)) == [
         "0001-a.patch touches demo/_flash/layers/rotary.py, a copy of third_party/flash/flash: patch that"
     ]
 
@@ -178,7 +194,11 @@ def test_the_container_lane_needs_a_build_and_an_image() -> None:
     asked = Container(image=f"example.org/i@sha256:{DIGEST}", platform="manylinux_2_28", pythons=("3.12",))
     target = replace(RECIPE.targets["cu140"], container=asked)
     recipe = replace(RECIPE, targets={"cu140": target})
-    assert plan.choose_lane(recipe, "cu140", [mended], Lane.CONTAINER) == (Lane.CONTAINER, "it was asked for")
+    assert plan.choose_lane(recipe, "cu140", [mended], Lane.CONTAINER) == (
+        Lane.CONTAINER,
+        "it was asked for",
+        Contained(BUILD, asked),
+    )
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 DIGEST = "retread-sha256"
 """The metadata of an object that holds the SHA-256 of its bytes, as they were uploaded."""
 _PART = 5 << 20
+"""Bytes of a part of a large object: the least that S3 takes for any but the last.
+
+It bounds what memory holds of an object. Not measured against larger ones."""
 _QUICK, _LONG = timedelta(seconds=20), timedelta(seconds=60)
 _JSON = {"simple": "application/vnd.pypi.simple.v1+json"}
 _TYPES = {

@@ -1,0 +1,124 @@
+"""Where a lane compiles: with whose Python and compiler, in what sandbox, and what may stand of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from retread.audit import manylinux
+from retread.compile.sandbox import Namespaces, Sandbox
+from retread.doors.machine import Machine
+from retread.elf.facts import LibraryFacts
+from retread.environment import host
+from retread.environment.host import Compiler, Python
+from retread.recipe.lane import Lane
+from retread.recipe.model import Build
+from retread.recipe.plan import Step
+
+
+class Place(Protocol):
+    """Where a tree is compiled."""
+
+    lane: Lane
+    stand_ins: tuple[str, ...]
+    """Programs of ``compile.inside`` that run in the build."""
+    room: str
+    """What its rooms' names end with."""
+    whole: bool
+    """Whether the whole series is in the tree that is compiled, or its native changes alone."""
+
+    @property
+    def manner(self) -> tuple[object, ...]:
+        """What of the place decides what comes out; known without compiling."""
+
+    @property
+    def python(self) -> Python:
+        """The interpreter that the wheel is built for; PlanError when there is none."""
+
+    @property
+    def compiler(self) -> Compiler:
+        """The C++ compiler."""
+
+    @property
+    def fits(self) -> tuple[object, ...]:
+        """What, beside the lock, decides a build environment that works there."""
+
+    @property
+    def image(self) -> str:
+        """Name and digest of the image that it is in, or nothing."""
+
+    def install(self, lock: Path, into: Path, cache: Path) -> None:
+        """Make the build environment of a lock in the folder ``into``; FetchError when a file cannot be had."""
+
+    def sandbox(self, room: Path, scratch: Path) -> Sandbox:
+        """Return where the build in ``room`` runs; ``scratch`` is there for as long."""
+
+    def check(self, wheel: Path, scratch: Path) -> None:
+        """Raise AuditError for a wheel that was compiled and may not stand; ``scratch`` is for what that takes."""
+
+    def platform(self, libraries: Iterable[LibraryFacts]) -> str:
+        """Return the platform tag for a wheel with these libraries; empty keeps the one it has."""
+
+    def steps(self) -> tuple[Step, ...]:
+        """Return what a build does to have the place; unless all is done, nobody can say what was compiled there."""
+
+
+class HostPlace:
+    """The machine that retread runs on: its own Python and compiler, in namespaces where the kernel gives them."""
+
+    lane = Lane.SOURCE
+    stand_ins: tuple[str, ...] = ("compiler.py", "enter.sh", "host.sh")
+    room = ""
+    whole = False
+    image = ""
+
+    def __init__(self, machine: Machine, build: Build, python: str | None) -> None:
+        self._machine = machine
+        self._build = build
+        self._asked = python
+
+    @property
+    def manner(self) -> tuple[object, ...]:
+        """Its tools, each by the digest that tells it from every other."""
+        return self.compiler.digest, self.python.digest
+
+    @functools.cached_property
+    def python(self) -> Python:
+        """The interpreter asked for, or one of the range that the recipe builds for."""
+        return host.python(self._build.python, self._asked, self._machine.environment)
+
+    @functools.cached_property
+    def compiler(self) -> Compiler:
+        """The host's C++ compiler."""
+        return host.compiler(self._machine.environment)
+
+    @property
+    def fits(self) -> tuple[object, ...]:
+        """The interpreter."""
+        return (self.python,)
+
+    def install(self, lock: Path, into: Path, cache: Path) -> None:
+        """Make an environment of the interpreter's own."""
+        from retread.doors.net import settings
+        from retread.environment import venv
+
+        environment = self._machine.environment
+        using = settings.settings(environment)
+        venv.install(lock, self.python.executable, into, cache=cache, settings=using, environment=environment)
+
+    def sandbox(self, room: Path, scratch: Path) -> Sandbox:
+        """Return namespaces, which need nothing of either folder."""
+        return Namespaces(self.python, self.compiler)
+
+    def check(self, wheel: Path, scratch: Path) -> None:
+        """Let every wheel stand."""
+
+    def platform(self, libraries: Iterable[LibraryFacts]) -> str:
+        """Return the oldest manylinux that offers every symbol version that the libraries ask for."""
+        return manylinux.platform_tag(libraries)
+
+    def steps(self) -> tuple[Step, ...]:
+        """Return nothing: the machine is there."""
+        return ()

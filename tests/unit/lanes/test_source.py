@@ -1,0 +1,71 @@
+"""What voids a compile: every field of what is compiled, but those that are excepted by name and with the reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fields import BUILD, DIGEST, RECIPE, TARGET, fields, grown, loaded, machine, other
+from retread.environment.host import Compiler, Python
+from retread.lanes import source
+from retread.lanes.lane import Goal, Wish
+from retread.lanes.place import HostPlace
+from retread.lanes.source import Compiled
+from retread.recipe.workspace import Loaded
+from retread.source.trees import Trees
+from retread.toolkit.layout import Toolkit
+
+HERE: dict[str, Any] = {
+    "toolkit": Toolkit(Path("/kit"), "13.0", "nvcc 13.0", DIGEST, "pinned parts"),
+    "python": Python(executable="/p", prefix="/", version="3.12.1", number="3.12", digest=DIGEST),
+    "compiler": Compiler(c="/c", cxx="/x", version="g++ 13", digest=DIGEST),
+    "lock": b"build==1.3",
+}
+
+
+def setting(found: Loaded, **tools: Any) -> str:
+    goal = Goal(Trees(found, machine(Path("/nowhere"))), "cu130")
+    build = goal.target.build
+    assert build
+    place = HostPlace(goal.machine, build, None)
+    made = Compiled(goal, build, place, Wish())
+    for one in (made, place):
+        one.__dict__.update(HERE | tools)
+    return made.setting
+
+
+def test_a_field_that_is_added_voids_what_was_compiled() -> None:
+    settings = [
+        setting(loaded()),
+        setting(loaded(build=grown(BUILD))),
+        setting(loaded(target=grown(TARGET))),
+        setting(loaded(grown(RECIPE))),
+    ]
+    assert len(set(settings)) == 4
+
+
+@pytest.mark.parametrize("field", fields(BUILD))
+def test_a_build_s_field_decides_or_is_excepted(field: str) -> None:
+    same = setting(loaded(build=other(BUILD, field))) == setting(loaded())
+    assert same == (field in source.NOT_OF_BUILD)
+
+
+@pytest.mark.parametrize("field", [one for one in fields(TARGET) if one != "build"])
+def test_a_target_s_field_decides_or_is_excepted(field: str) -> None:
+    same = setting(loaded(target=other(TARGET, field))) == setting(loaded())
+    assert same == (field in source.NOT_OF_TARGET)
+
+
+@pytest.mark.parametrize("field", fields(RECIPE))
+def test_a_recipe_s_field_decides_or_is_excepted(field: str) -> None:
+    same = setting(loaded(other(RECIPE, field))) == setting(loaded())
+    assert same == (field in source.NOT_OF_RECIPE)
+
+
+def test_a_tool_and_the_lock_decide() -> None:
+    changed = [setting(loaded(), lock=b"build==1.4")]
+    changed += [setting(loaded(), toolkit=HERE["toolkit"]._replace(digest="b"))]
+    changed += [setting(loaded(), **{one: other(HERE[one], "digest")}) for one in ("python", "compiler")]
+    assert len({setting(loaded()), *changed}) == 5
