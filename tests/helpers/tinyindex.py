@@ -114,9 +114,10 @@ def make_wheel(
     tag: str = "py3-none-any",
     code: str = "",
     said: Callable[[Statement], Statement] | None = lambda one: one,
+    told: Callable[[Statement], bytes] = msgspec.json.encode,
     changes: Mapping[str, bytes] = {},
 ) -> Path:
-    """Write a small wheel and return its path; without ``said`` it has no statement."""
+    """Write a small wheel and return its path; without ``said`` it has no statement, ``told`` puts it into bytes."""
     stem = f"{project.replace('-', '_')}-{version}"
     info = f"{stem}.dist-info"
     files = {
@@ -127,7 +128,7 @@ def make_wheel(
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: {tag}\n".encode(),
     }
     if said:
-        files[f"{info}/retread.json"] = msgspec.json.encode(said(statement(project, version, patches)))
+        files[f"{info}/retread.json"] = told(said(statement(project, version, patches)))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stem}-{tag}.whl"
     path.write_bytes(zip_bytes({**files, f"{info}/RECORD": record(files, info), **changes}))
@@ -151,7 +152,8 @@ def prove(
     made = reading.sealed(made, runs)
     wheel.with_name(f"{wheel.name}.smoke-{'-'.join(levels)}.json").write_bytes(reading.write(made))
     said = statement(project, version, ("a",))
-    built = statements.provenance(wheel.name, made.sha256, said, builder="builder", finished=NOW)
+    told = digest("retread.json")
+    built = statements.provenance(wheel.name, made.sha256, said, told, builder="builder", finished=NOW)
     _sign(wheel, "provenance", built, keys.builder)
     for one in made.runs:
         _sign(wheel, f"test-{one.level}", statements.test_result(made, one, tester="tester"), keys.tester)

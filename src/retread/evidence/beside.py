@@ -32,8 +32,12 @@ class Evidence(Record, frozen=True, kw_only=True):
 
 def keep(report: SmokeReport, wheel: Path) -> Path:
     """Put a report beside its wheel, in the place of the last one of the same levels and GPU; return where."""
+    return _put(wheel, report, reports.write(report))
+
+
+def _put(wheel: Path, report: SmokeReport, data: bytes) -> Path:
     place = wheel.with_name(reports.file_name(report))
-    fs.write(place, reports.write(report))
+    fs.write(place, data)
     return place
 
 
@@ -42,7 +46,8 @@ def attach(path: Path, out: Path) -> Path:
 
     EvidenceError for a report that was edited, or is of another wheel.
     """
-    report = reports.parse(path.read_bytes(), name=path.name)
+    data = path.read_bytes()
+    report = reports.parse(data, name=path.name)
     reports.demand_whole(report, name=path.name)
     wheel = out / report.wheel
     if not wheel.is_file():
@@ -50,7 +55,7 @@ def attach(path: Path, out: Path) -> Path:
             f"there is no {wheel}, of which {path.name} is a report", hint="name its folder: --out"
         )
     reports.demand_of(report, str(wheel), fs.sha256(wheel), name=path.name)
-    return keep(report, wheel)
+    return _put(wheel, report, data)  # as it is: an older one, written again, would not bear its digest
 
 
 def evidence(wheel: Path) -> Evidence:

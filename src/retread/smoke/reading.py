@@ -40,11 +40,20 @@ def parse(data: bytes, *, name: str) -> SmokeReport:
 
 
 def _is_whole(report: SmokeReport, table: Mapping[str, Any]) -> bool:
-    """Say whether a report bears the digest of what it says, and still does when it is written again."""
+    """Say whether a report bears the digest of what it says, and was read as it says it."""
     try:
-        return digest(table) == report.digest == digest(json.loads(write(report)))
+        return digest(table) == report.digest == digest(_within(table, json.loads(write(report))))
     except UnicodeEncodeError:  # half of a character
         return False
+
+
+def _within(said: Any, written: Any) -> Any:
+    """Return what was written again without what was not said: fields that came after an older report."""
+    if isinstance(said, dict) and isinstance(written, dict):
+        return {key: _within(value, written[key]) for key, value in said.items() if key in written}
+    if isinstance(said, list) and isinstance(written, list):
+        return [_within(*both) for both in zip(said, written, strict=True)]
+    return written
 
 
 def write(report: SmokeReport) -> bytes:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from retread.doors import durable
@@ -127,6 +128,17 @@ def test_a_line_that_was_not_finished_is_written_again(index: Index, monkeypatch
         pass
     assert [one.number for one in index.history()] == [1, 2]
     assert names(index.hidden) == ["history.jsonl", "lock"]
+
+
+def test_an_action_that_another_retread_decided_is_finished_and_noted_once(index: Index) -> None:
+    commit(index, 1, {"index.html": b"one"})
+    for _ in range(2):  # killed before the history was written, and after
+        decided = msgspec.to_builtins(action(2))
+        journal = {"gone": [], "action": dict(reversed(decided.items()))}
+        index.journal.write_bytes(msgspec.json.format(msgspec.json.encode(journal)))
+        with index.writing():
+            assert not index.journal.exists()
+        assert [one.number for one in index.history()] == [1, 2]
 
 
 def test_what_a_killed_change_left_is_removed(index: Index) -> None:

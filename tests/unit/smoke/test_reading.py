@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import older
 import reports as samples
 from reports import case, failed, on_gpu, run, skipped, surroundings
 from retread.audit.report import AuditReport, Check
@@ -53,6 +54,16 @@ def test_a_report_is_read_as_it_was_written() -> None:
 def test_a_table_that_python_wrote_bears_the_same_digest() -> None:
     table = json.loads(WRITTEN)
     assert digest(table) == table["digest"] == SAMPLE.digest
+
+
+def test_a_report_from_before_its_newest_fields_bears_its_digest() -> None:
+    table = older.before(samples.sample())
+    assert not table.keys() & {"only"}
+    assert not table["runs"][0].keys() & {"unable"}
+    data = json.dumps({**table, "digest": digest(table)}).encode()
+    found = reading.parse(data, name="r.json")
+    assert (found.digest, found.only, len(found.runs)) == (digest(table), "*", len(SAMPLE.runs))
+    assert "was edited" in refused(data.replace(b"NVIDIA H200", b"NVIDIA B200")).message
 
 
 @pytest.mark.parametrize(
