@@ -12,7 +12,6 @@ from msgspec import structs
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from retread import records
 from retread.arch import Arch
 from retread.doors import durable
 from retread.errors import GateError, PublishError, RetreadError
@@ -219,13 +218,13 @@ def _examine(
     found: dict[str, Candidate] = {}
     faults = [] if wheels else [Fault("no wheel was named")]
     for wheel in wheels:
+        if not wheel.exists():
+            faults.append(Fault(f"{wheel}: there is no such file"))
+            continue
         try:
             with tempfile.TemporaryDirectory(dir=scratch) as folder:
                 one = candidate.read(wheel, Path(folder))
             revisions.parse(one.hosted.version)
-        except FileNotFoundError:
-            faults.append(Fault(f"{wheel}: there is no such file"))
-            continue
         except RetreadError as error:
             faults += [Fault(text) for text in _told(wheel.name, error)]
             continue
@@ -271,7 +270,7 @@ def _proof(one: Candidate, policy: Policy | None, wants: Callable[[Statement], W
         one.hosted.sha256,
         capabilities=asked.capabilities,
         triton=asked.triton,
-        envelopes=candidate.envelopes(one),
+        envelopes=one.beside.envelopes,
     )
 
 
@@ -311,16 +310,11 @@ def _list(index: Index, judged: _Judged, unproven: str, base: str, now: int) -> 
 def _bring(change: Change, one: Candidate, hosted: Hosted) -> None:
     """Put a wheel, its metadata, its evidence and the binding of its name below ``next``."""
     home = place(hosted.file, hosted.sha256)
-    there = change.index.next / home
-    copied = durable.take(one.wheel, there)
-    same = copied == hosted.sha256 if copied else candidate.fingerprint(there) == one.fingerprint
-    change.file(f"{home}{METADATA}", one.metadata)
-    for name, digest in one.evidence.items():
-        data = one.wheel.with_name(name).read_bytes()
-        change.file(place(name, hosted.sha256), data)
-        same = same and records.digest(data) == digest
-    if not same:
+    if durable.take(one.wheel, change.index.next / home) != hosted.sha256:
         raise PublishError(f"{one.wheel} was written while it was read", hint="publish it again")
+    change.file(f"{home}{METADATA}", one.metadata)
+    for name, data in one.beside.files.items():
+        change.file(place(name, hosted.sha256), data)
     change.file(indexdir.binding(hosted.file), hosted.sha256.encode())
 
 

@@ -192,7 +192,7 @@ def _admitted(here: _Here, one: Hosted, found: Candidate) -> Hosted | tuple[str,
             found.hosted.sha256,
             capabilities=(),
             triton=(),
-            envelopes=candidate.envelopes(found),
+            envelopes=found.beside.envelopes,
         )
     except RetreadError as error:
         return error.faults or (error.message,)

@@ -43,27 +43,32 @@ def examine(path: Path, scratch: Path, known: Known | None = None) -> tuple[Whee
 
     WheelError, ElfError or FatbinError for a wheel that is not sound.
     """
-    known = known or Known()
     with Wheel(path) as wheel:
-        verified = wheel.verify(known.members)
-        raw = {member.name: member.raw_sha256 for member in verified.members}
-        libraries = {
-            entry.name: known.libraries.get(raw[entry.name]) or read_library(wheel, entry, scratch)
-            for entry in wheel.files
-            if is_library(entry.name)
-        }
-        facts = WheelFacts(
-            file=path.name,
-            sha256=verified.sha256,
-            size=verified.size,
-            project=wheel.name.project,
-            version=wheel.name.version,
-            tags=tuple(sorted(wheel.name.tag_set)),
-            requires=_requirements(wheel),
-            members=len(verified.members),
-            libraries=libraries,
-            statement=_statement(wheel),
-        )
+        return look(wheel, scratch, known)
+
+
+def look(wheel: Wheel, scratch: Path, known: Known | None = None) -> tuple[WheelFacts, Verified]:
+    """Check and read an open wheel as ``examine`` does."""
+    known = known or Known()
+    verified = wheel.verify(known.members)
+    raw = {member.name: member.raw_sha256 for member in verified.members}
+    libraries = {
+        entry.name: known.libraries.get(raw[entry.name]) or read_library(wheel, entry, scratch)
+        for entry in wheel.files
+        if is_library(entry.name)
+    }
+    facts = WheelFacts(
+        file=wheel.path.name,
+        sha256=verified.sha256,
+        size=verified.size,
+        project=wheel.name.project,
+        version=wheel.name.version,
+        tags=tuple(sorted(wheel.name.tag_set)),
+        requires=_requirements(wheel),
+        members=len(verified.members),
+        libraries=libraries,
+        statement=_statement(wheel),
+    )
     return facts, verified
 
 

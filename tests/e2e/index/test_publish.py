@@ -14,13 +14,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import structs
 
+from retread.audit.report import AuditReport
 from retread.errors import GateError, PublishError, RetreadError, StoreError
-from retread.index import actions
+from retread.evidence import gate
+from retread.index import actions, candidate, listing
 from retread.index.actions import Wants
 from retread.index.folder import Index
+from retread.records import Sha256
+from retread.wheel import ziparchive
 from tinycuda import sha256
 from tinyindex import BASE, NOW, Shelf, make_keys, prove, tree
 
@@ -440,6 +445,78 @@ def test_a_wheel_that_is_written_while_it_is_read_is_refused(
 
     monkeypatch.setattr(Index, "_recover", late)
     assert "was written while it was read" in refused(shelf, wheel)
+
+
+def test_what_is_listed_of_the_evidence_is_what_was_judged(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = shelf.wheel()
+    wheel.with_name(f"{wheel.name}.audit.json").write_bytes(_audit(wheel))
+    judged = {path.name: path.read_bytes() for path in wheel.parent.glob("*.json")}
+    demand, recover = gate.demand, Index._recover
+
+    def spoil(what: bytes) -> None:
+        for name in judged:
+            wheel.with_name(name).write_bytes(what)
+
+    def judging(*arguments: Any, **more: Any) -> Any:
+        spoil(b"while it is judged")
+        return demand(*arguments, **more)
+
+    def changed(self: Index) -> None:
+        recover(self)
+        spoil(b"before it is listed")
+
+    monkeypatch.setattr(gate, "demand", judging)
+    monkeypatch.setattr(Index, "_recover", changed)
+    [hosted] = shelf.publish(wheel).listed
+    monkeypatch.undo()
+    home = (shelf.root / listing.place(hosted.file, hosted.sha256)).parent
+    assert {path.name: path.read_bytes() for path in home.glob("*.json")} == judged
+    assert set(hosted.sidecars) == set(judged)
+    assert shelf.check().faults == ()
+
+
+def test_the_wheel_and_each_file_beside_it_are_opened_once_to_be_judged(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = shelf.wheel()
+    opened: list[str] = []
+
+    def noted(door: Any) -> Any:
+        def through(path: Path) -> Any:
+            opened.append(path.name)
+            return door(path)
+
+        return through
+
+    monkeypatch.setattr(ziparchive, "_open", noted(ziparchive._open))
+    monkeypatch.setattr(Path, "read_bytes", noted(Path.read_bytes))
+    candidate.read(wheel, shelf.scratch)
+    assert sorted(opened) == sorted(path.name for path in wheel.parent.iterdir())
+
+
+def _audit(wheel: Path) -> bytes:
+    """Return an audit's report, as no retread writes it but anybody may."""
+    report = AuditReport(
+        schema=1,
+        wheel=wheel.name,
+        sha256=Sha256(sha256(wheel.read_bytes())),
+        size=1,
+        target="demo-1 cu128",
+        ok=True,
+        checks=(),
+    )
+    return msgspec.json.encode(dict(reversed(msgspec.to_builtins(report).items())))
+
+
+def test_a_report_of_other_bytes_tells_nothing_on_the_page(shelf: Shelf) -> None:
+    wheel = shelf.wheel(code="x = 1\n")
+    wheel.unlink()
+    wheel = shelf.wheel(prove_it=False)
+    [hosted] = shelf.publish(wheel, unproven="the lab is closed").listed
+    assert (hosted.tried, hosted.triton) == ((), ())
+    assert shelf.check().faults == ()
 
 
 def test_a_second_publisher_waits_and_says_so(shelf: Shelf) -> None:

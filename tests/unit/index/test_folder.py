@@ -209,7 +209,7 @@ def test_records_and_bindings_are_read_back(index: Index) -> None:
 def test_a_wheel_is_linked_or_copied_and_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "x.whl"
     source.write_bytes(b"wheel")
-    assert durable.take(source, tmp_path / "a" / "x.whl") is None
+    assert durable.take(source, tmp_path / "a" / "x.whl") == sha256(b"wheel")
     assert (tmp_path / "a" / "x.whl").samefile(source)
     change = durable.change
 
