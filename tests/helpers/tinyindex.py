@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from reports import case, report, run, surroundings
+from reports import case, on_gpu, report, run, surroundings
 from retread.evidence import keyfiles, signing, statements
 from retread.evidence.beside import ENVELOPE
 from retread.evidence.gate import Policy
@@ -141,10 +141,8 @@ def prove(
     """Put the evidence of a wheel beside it: reports, a builder's statement, test results; return the wheel."""
     bare = surroundings(torch="", triton="", packages={})
     cases = [case("demo/one"), case("demo/two")]
-    runs = [
-        run(*cases, level=Level(one), surroundings=bare if one == "static" else surroundings())
-        for one in levels
-    ]
+    around = {"static": bare, "jit": surroundings(), "gpu": on_gpu()}
+    runs = [run(*cases, level=Level(one), surroundings=around[one]) for one in levels]
     project, version = wheel.name.split("-")[:2]
     made = report(
         *runs, wheel=wheel.name, sha256=Sha256(sha256(wheel.read_bytes())), project=project, version=version

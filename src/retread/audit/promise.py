@@ -5,7 +5,7 @@ from __future__ import annotations
 from packaging.utils import canonicalize_name
 
 from retread.recipe.model import Recipe, Target
-from retread.wheel.statement import Exempt, Promise
+from retread.wheel.statement import Exempt, Promise, Proof
 
 
 def promise(recipe: Recipe, target: Target, version: str) -> Promise:
@@ -24,4 +24,11 @@ def promise(recipe: Recipe, target: Target, version: str) -> Promise:
         requires=target.requires,
         run_path=dict(target.run_path),
         note=target.note,
+        proof=proof(target),
     )
+
+
+def proof(target: Target) -> Proof:
+    """Return what a target's wheels have to be proven by."""
+    trial = target.smoke
+    return Proof(gpu=trial.gpu, triton=trial.triton) if trial else Proof(gpu=(), triton=())

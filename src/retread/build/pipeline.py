@@ -17,6 +17,7 @@ import msgspec
 
 from retread import version
 from retread.arch import Arch
+from retread.audit.promise import proof
 from retread.audit.report import AuditReport
 from retread.build import sbom, statement
 from retread.build.cubins import assembler, assembly
@@ -78,8 +79,11 @@ class Job:
     @functools.cached_property
     def wheel_key(self) -> str:
         """Key of the finished wheel."""
-        target = msgspec.structs.replace(self.target, smoke=None)  # how it is tried changes no byte
-        made_of = (self.recipe.name, self.name, target, self.toolchain, zipwriter.DEFLATE, sbom.writer())
+        target = msgspec.structs.replace(
+            self.target, smoke=None
+        )  # of how it is tried, it tells by what it is proven
+        told = (self.recipe.name, self.name, target, proof(self.target))
+        made_of = (*told, self.toolchain, zipwriter.DEFLATE, sbom.writer())
         return digest("wheel", code_digest(), self.origin.key, self.trees.patched_key, made_of)
 
     def library_key(self, member: str, architectures: tuple[Arch, ...]) -> str:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from retread.doors.machine import Machine
     from retread.evidence.gate import Policy
     from retread.evidence.signing import Key
-    from retread.index.actions import Published, Wants
+    from retread.index.actions import Published
     from retread.index.bucket.mirror import Need
     from retread.index.folder import Action
-    from retread.wheel.statement import Statement
+    from retread.wheel.statement import Proof, Statement
 
 T = TypeVar("T")
 POLICY = "index-policy.toml"
@@ -110,13 +110,13 @@ def publish(options: argparse.Namespace) -> int:
     return 0
 
 
-def _wants(options: argparse.Namespace) -> Callable[[Statement], Wants]:
-    """Return what asks the recipe that made a wheel which GPUs and Tritons it has to be proven under."""
+def _wants(options: argparse.Namespace) -> Callable[[Statement], Proof]:
+    """Return what asks a recipe by what its wheels are proven; those of an older retread do not say it themselves."""
+    from retread.audit.promise import proof
     from retread.errors import GateError, UsageError
-    from retread.index.actions import Wants
     from retread.recipe import workspace
 
-    def wants(said: Statement) -> Wants:
+    def wants(said: Statement) -> Proof:
         try:
             targets = workspace.load(session.root(options), said.recipe).recipe.targets
         except UsageError as error:
@@ -127,8 +127,7 @@ def _wants(options: argparse.Namespace) -> Callable[[Statement], Wants]:
             raise GateError(
                 f"nothing says what it has to be tried on: {said.recipe} has no target {said.target}"
             )
-        trial = targets[said.target].smoke
-        return Wants(trial.gpu, trial.triton) if trial else Wants()
+        return proof(targets[said.target])
 
     return wants
 

@@ -12,7 +12,6 @@ from msgspec import structs
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from retread.arch import Arch
 from retread.doors import durable
 from retread.errors import GateError, PublishError, RetreadError
 from retread.evidence import gate
@@ -28,16 +27,9 @@ from retread.index.listing import METADATA, Hosted, Project, place
 from retread.index.revisions import Ledger
 from retread.records import Record
 from retread.wheel import metadata
-from retread.wheel.statement import Statement
+from retread.wheel.statement import Proof, Statement
 
 Say = Callable[[str], None]
-
-
-class Wants(NamedTuple):
-    """Which test results a wheel needs beside static and jit."""
-
-    capabilities: tuple[Arch, ...] = ()
-    triton: tuple[str, ...] = ()
 
 
 class Fault(NamedTuple):
@@ -62,7 +54,7 @@ def publish(
     wheels: Sequence[Path],
     *,
     policy: Policy | None,
-    wants: Callable[[Statement], Wants] = lambda _: Wants(),
+    wants: Callable[[Statement], Proof] = lambda _: candidate.NOTHING,
     unproven: str = "",
     base: str,
     now: int,
@@ -71,6 +63,7 @@ def publish(
 ) -> Published:
     """List wheels with their evidence: all of them, or none when one is refused.
 
+    A wheel says itself what it has to be proven by; ``wants`` is asked for one of a retread that did not say it yet.
     ``unproven`` is the reason for which wheels without evidence are let in, ``now`` is in seconds since 1970.
     GateError when evidence is all that lacks, else PublishError, each with every fault of every wheel.
     """
@@ -210,7 +203,7 @@ class _Judged:
 def _examine(
     wheels: Sequence[Path],
     policy: Policy | None,
-    wants: Callable[[Statement], Wants],
+    wants: Callable[[Statement], Proof],
     unproven: str,
     scratch: Path,
 ) -> tuple[list[Candidate], list[Fault]]:
@@ -237,7 +230,7 @@ def _examine(
 
 
 def _admitted(
-    one: Candidate, policy: Policy | None, wants: Callable[[Statement], Wants], unproven: str
+    one: Candidate, policy: Policy | None, wants: Callable[[Statement], Proof], unproven: str
 ) -> tuple[Candidate, list[Fault]]:
     """Return a wheel with what its evidence proves of it, or as unproven, and what stands against listing it."""
     hosted, lacking = one.hosted, [f"{one.hosted.file}: {doubt}" for doubt in one.doubts]
@@ -259,16 +252,16 @@ def _admitted(
     return one._replace(hosted=structs.replace(one.hosted, unproven=reason)), []
 
 
-def _proof(one: Candidate, policy: Policy | None, wants: Callable[[Statement], Wants]) -> Admission:
+def _proof(one: Candidate, policy: Policy | None, wants: Callable[[Statement], Proof]) -> Admission:
     """Return what proves a wheel; GateError with all that lacks."""
     if policy is None:
         raise GateError("no policy says whose evidence counts", hint="name one, or give a reason")
-    asked = wants(one.statement) if one.statement else Wants()
+    asked = one.proof or (wants(one.statement) if one.statement else candidate.NOTHING)
     return gate.demand(
         policy,
         one.hosted.file,
         one.hosted.sha256,
-        capabilities=asked.capabilities,
+        capabilities=asked.gpu,
         triton=asked.triton,
         envelopes=one.beside.envelopes,
     )

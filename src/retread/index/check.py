@@ -185,13 +185,14 @@ def _admitted(here: _Here, one: Hosted, found: Candidate) -> Hosted | tuple[str,
         return found.hosted
     if here.policy is None:
         return structs.replace(found.hosted, tried=one.tried, triton=one.triton)
+    asked = found.proof or candidate.NOTHING  # its recipe is asked when it is published, and nobody later
     try:
         admission = gate.demand(
             here.policy,
             found.hosted.file,
             found.hosted.sha256,
-            capabilities=(),
-            triton=(),
+            capabilities=asked.gpu,
+            triton=asked.triton,
             envelopes=found.beside.envelopes,
         )
     except RetreadError as error:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import Version
 
 from retread import arch
 from retread.elf import library
@@ -17,7 +18,7 @@ from retread.errors import WheelError
 from retread.records import Sha256
 from retread.wheel import metadata
 from retread.wheel.facts import WheelFacts
-from retread.wheel.statement import Statement
+from retread.wheel.statement import Proof, Statement
 from retread.wheel.wheelfile import Verified, Wheel
 from retread.wheel.ziparchive import Entry
 from retread.wheel.zipwriter import Member
@@ -110,9 +111,12 @@ def _statement(wheel: Wheel) -> Statement | None:
         for text in (f"torch{promise.torch}", *promise.requires):
             Requirement(text)
         listed = [(one.architectures, one.ptx) for one in promise.exempt]
-        for architectures in chain((promise.architectures, promise.ptx), *listed):
+        proof = promise.proof or Proof(gpu=(), triton=())
+        for text in proof.triton:
+            Version(text)
+        for architectures in chain((promise.architectures, promise.ptx, proof.gpu), *listed):
             for one in architectures:
                 arch.parse(one)
-    except ValueError as error:  # InvalidRequirement and DecodeError are ValueErrors
+    except ValueError as error:  # so are InvalidRequirement, InvalidVersion and DecodeError
         raise WheelError(f"{wheel.path.name}: {name} is not retread's: {error}") from None
     return found

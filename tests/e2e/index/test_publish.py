@@ -18,16 +18,19 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from retread.arch import Arch
 from retread.audit.report import AuditReport
 from retread.errors import GateError, PublishError, RetreadError, StoreError
 from retread.evidence import gate
 from retread.index import actions, candidate, listing
-from retread.index.actions import Wants
 from retread.index.folder import Index
 from retread.records import Sha256
 from retread.wheel import ziparchive
+from retread.wheel.statement import Proof, Statement
 from tinycuda import sha256
 from tinyindex import BASE, NOW, Shelf, make_keys, prove, tree
+
+NINE = Proof(gpu=(Arch("9.0"),), triton=("3.5.1",))
 
 
 @pytest.fixture
@@ -201,10 +204,38 @@ def test_evidence_is_demanded(shelf: Shelf) -> None:
     assert "no builder states how it was built" in told
     assert "no static test result" in told
     prove(wheel, shelf.keys)
-    told = refused(shelf, wheel, kind=GateError, wants=lambda _: Wants(capabilities=("9.0",)))  # type: ignore[arg-type]
+    told = refused(shelf, wheel, kind=GateError, wants=lambda _: NINE)
     assert "no gpu test result of a GPU of capability 9.0" in told
     assert "no policy says whose evidence counts" in refused(shelf, wheel, kind=GateError, policy=None)
     shelf.publish(wheel)
+
+
+def promising(proof: Proof) -> Any:
+    def said(one: Statement) -> Statement:
+        return structs.replace(one, promise=structs.replace(one.promise, proof=proof))
+
+    return said
+
+
+def test_a_wheel_says_itself_what_it_has_to_be_proven_by(shelf: Shelf) -> None:
+    def nobody(_: Statement) -> Proof:
+        raise AssertionError("the recipe is asked")
+
+    wheel = shelf.wheel(said=promising(NINE))
+    told = refused(shelf, wheel, kind=GateError, wants=nobody)
+    assert "no gpu test result of a GPU of capability 9.0" in told
+    prove(wheel, shelf.keys, levels=("static", "jit", "gpu"))
+    shelf.publish(wheel, wants=nobody)
+    assert shelf.check().faults == ()
+    home = next(shelf.root.glob("files/*/*"))
+    (home / f"{wheel.name}.test-gpu.dsse.json").unlink()
+    faults = shelf.check().faults
+    assert any("no gpu test result of a GPU of capability 9.0" in fault for fault in faults), faults
+
+
+@pytest.mark.parametrize("proof", [Proof(gpu=(), triton=("newest",)), Proof(gpu=(Arch("nine"),), triton=())])
+def test_a_wheel_that_demands_what_nothing_can_be_is_not_sound(shelf: Shelf, proof: Proof) -> None:
+    assert "retread.json is not retread's: " in refused(shelf, shelf.wheel(said=promising(proof)))
 
 
 def test_evidence_of_other_bytes_or_edited_is_no_evidence(shelf: Shelf) -> None:

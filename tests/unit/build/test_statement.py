@@ -5,11 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+import older
 from retread.arch import Arch
+from retread.audit.promise import promise
 from retread.build import statement
 from retread.recipe.model import Base, Pin, Recipe, Sdist, Target
+from retread.recipe.trial import Trial
 from retread.records import Sha256
-from retread.wheel.statement import CompileStatement, FileStatement, Statement
+from retread.wheel.statement import CompileStatement, FileStatement, Proof, Statement
 
 DIGEST = Sha256(64 * "a")
 RECIPE = Recipe(
@@ -53,3 +56,17 @@ def test_one_origin_is_told_and_the_other_is_not(base: FileStatement | CompileSt
     assert (found.base, found.compiled) == ((base, None) if lane == "overlay" else (None, base))
     assert (found.lane, found.version, found.promise.project) == (lane, "1.2+cu130.1", "demo")
     assert msgspec.json.decode(msgspec.json.encode(found), type=Statement) == found
+
+
+def test_it_tells_by_what_the_wheel_has_to_be_proven() -> None:
+    assert said(OFFICIAL, "overlay").promise.proof == Proof(gpu=(), triton=())
+    trial = Trial(torch="2.11.0", triton=("3.6.0", "3.7.1"), gpu=(Arch("9.0"),))
+    target = msgspec.structs.replace(RECIPE.targets["cu130"], smoke=trial)
+    assert promise(RECIPE, target, "1.2+cu130.1").proof == Proof(
+        gpu=(Arch("9.0"),), triton=("3.6.0", "3.7.1")
+    )
+
+
+def test_a_statement_from_before_that_is_read() -> None:
+    found = msgspec.json.decode(older.written(said(OFFICIAL, "overlay")), type=Statement)
+    assert found.promise.proof is None
