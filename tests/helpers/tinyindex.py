@@ -18,7 +18,8 @@ from retread.evidence.beside import ENVELOPE
 from retread.evidence.gate import Policy
 from retread.evidence.signing import Key
 from retread.index import actions
-from retread.index.actions import Published
+from retread.index.actions import Published, Session
+from retread.index.admission import Terms
 from retread.index.check import Checked
 from retread.index.folder import Action
 from retread.records import Sha256
@@ -180,16 +181,24 @@ class Shelf:
         made = make_wheel(self.folder / "dist", *arguments, **changes)
         return prove(made, self.keys) if prove_it else made
 
-    def publish(self, *wheels: Path, **changes: Any) -> Published:
-        """Publish wheels, a minute after the last action."""
+    def session(self, **changes: Any) -> Session:
+        """Return a session a minute after the last one."""
         self.now += 60
-        fields = {"policy": self.keys.policy, "base": BASE, "now": self.now, "scratch": self.scratch}
-        return actions.publish(self.root, wheels, **{**fields, "say": self.said.append, **changes})
+        return Session(**{"root": self.root, "now": self.now, "say": self.said.append, **changes})
+
+    def terms(self, **changes: Any) -> Terms:
+        """Return the terms of the keys' policy."""
+        return Terms(**{"policy": self.keys.policy, **changes})
+
+    def publish(self, *wheels: Path, **changes: Any) -> Published:
+        """Publish wheels, a minute after the last action; changes are of the session or of the terms."""
+        mine = {name: value for name, value in changes.items() if name in Session._fields}
+        terms = self.terms(**{name: value for name, value in changes.items() if name in Terms._fields})
+        return actions.publish(self.session(**{"base": BASE, **mine}), wheels, terms, self.scratch)
 
     def act(self, function: Callable[..., Action], *arguments: Any, **changes: Any) -> Action:
         """Yank, remove or roll back, a minute after the last action."""
-        self.now += 60
-        return function(self.root, *arguments, **{"now": self.now, "say": self.said.append, **changes})
+        return function(self.session(**changes), *arguments)
 
     def check(self) -> Checked:
         """Check every promise."""

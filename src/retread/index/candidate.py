@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
@@ -17,11 +17,8 @@ from retread.records import digest
 from retread.smoke.tally import tried, tritons
 from retread.wheel import contents
 from retread.wheel.facts import WheelFacts
-from retread.wheel.statement import Proof, Statement
+from retread.wheel.statement import Statement
 from retread.wheel.wheelfile import Wheel
-
-NOTHING: Final = Proof(gpu=(), triton=())
-"""Static and jit are all that is asked."""
 
 
 class Candidate(NamedTuple):
@@ -36,11 +33,6 @@ class Candidate(NamedTuple):
     """Its evidence as it was judged: these bytes are listed, whatever becomes of the files."""
     doubts: tuple[str, ...]
     """What speaks against it in its own evidence."""
-
-    @property
-    def proof(self) -> Proof | None:
-        """What it says that it has to be proven by, if it says so."""
-        return self.statement.promise.proof if self.statement else None
 
 
 def read(wheel: Path, scratch: Path) -> Candidate:

@@ -16,10 +16,10 @@ from urllib.parse import unquote
 from msgspec import structs
 
 from retread.errors import RetreadError
-from retread.evidence import gate
 from retread.evidence.gate import Policy
 from retread.index import candidate, revisions
 from retread.index import folder as indexdir
+from retread.index.admission import demand
 from retread.index.candidate import Candidate
 from retread.index.folder import HIDDEN, SIMPLE, Action, Index
 from retread.index.listing import FILES, METADATA, Hosted, Project, place
@@ -185,16 +185,10 @@ def _admitted(here: _Here, one: Hosted, found: Candidate) -> Hosted | tuple[str,
         return found.hosted
     if here.policy is None:
         return structs.replace(found.hosted, tried=one.tried, triton=one.triton)
-    asked = found.proof or candidate.NOTHING  # its recipe is asked when it is published, and nobody later
     try:
-        admission = gate.demand(
-            here.policy,
-            found.hosted.file,
-            found.hosted.sha256,
-            capabilities=asked.gpu,
-            triton=asked.triton,
-            envelopes=found.beside.envelopes,
-        )
+        admission = demand(
+            found, here.policy
+        )  # its recipe was asked when it was published, and is nowhere here
     except RetreadError as error:
         return error.faults or (error.message,)
     return structs.replace(found.hosted, tried=admission.tried, triton=admission.triton)

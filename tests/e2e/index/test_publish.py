@@ -569,12 +569,13 @@ def test_a_second_publisher_waits_and_says_so(shelf: Shelf) -> None:
 PUBLISH = """
 import sys
 from pathlib import Path
-from retread.index import actions as publishing
+from retread.index.actions import Session, publish
+from retread.index.admission import Terms
 wheel = Path(sys.argv[2])
 scratch = wheel.parent / f"scratch-{wheel.name}"
 scratch.mkdir()
-publishing.publish(Path(sys.argv[1]), [wheel], policy=None, unproven="a test", base="https://wheels.example",
-                   now=1763805600, scratch=scratch, say=print)
+session = Session(Path(sys.argv[1]), 1763805600, print, "https://wheels.example")
+publish(session, [wheel], Terms(None, "a test"), scratch)
 """
 
 

@@ -19,7 +19,7 @@ from retread.evidence.signing import Key
 from retread.records import Sha256
 from retread.smoke.report import Level, Run
 from retread.smoke.tally import Tried
-from retread.wheel.statement import FileStatement, Promise, Statement
+from retread.wheel.statement import FileStatement, Promise, Proof, Statement
 
 WHEEL = "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl"
 DIGEST = 64 * "a"
@@ -98,8 +98,7 @@ def ask(
         policy,
         WHEEL,
         DIGEST,
-        capabilities=[Arch(one) for one in capabilities],
-        triton=triton,
+        proof=Proof(gpu=tuple(Arch(one) for one in capabilities), triton=tuple(triton)),
         envelopes=envelopes,
     )
 
