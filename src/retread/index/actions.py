@@ -13,17 +13,18 @@ from packaging.utils import canonicalize_name
 from retread.doors import durable
 from retread.errors import PublishError
 from retread.evidence.gate import Policy
-from retread.index import admission, revisions
+from retread.index import admission, layout, revisions
 from retread.index import check as soundness
-from retread.index import folder as indexdir
 from retread.index.admission import Fault, Terms
 from retread.index.candidate import Candidate
 from retread.index.change import Change, find, later
 from retread.index.check import Checked
 from retread.index.folder import Action, Index
-from retread.index.listing import METADATA, Hosted, Project, place
+from retread.index.layout import METADATA, place
+from retread.index.listing import Hosted, Project
 from retread.index.revisions import Ledger
 from retread.records import Record
+from retread.version import release
 from retread.wheel import metadata
 
 Say = Callable[[str], None]
@@ -162,7 +163,7 @@ class _Judged:
             hint = "raise the revision in the recipe and build again"
             yield Fault(f"{hosted.file}: this name is bound to other bytes for ever (sha256 {bound}): {hint}")
             return
-        channel = revisions.parse(hosted.version).channel
+        channel = hosted.channel
         if bound and self._is_listed(channel, hosted):
             self.known.append(hosted.file)
             return
@@ -181,7 +182,7 @@ class _Judged:
     def new(self, channel: str, name: str) -> Iterator[Hosted]:
         """Yield what is accepted of a project."""
         for one in self.listed:
-            if (revisions.parse(one.version).channel, one.project) == (channel, name):
+            if (one.channel, one.project) == (channel, name):
                 yield one
 
     def _is_listed(self, channel: str, hosted: Hosted) -> bool:
@@ -194,7 +195,7 @@ def _list(change: Change, judged: _Judged, unproven: str) -> Action:
     for one, hosted in zip(judged.accepted, judged.listed, strict=True):
         _bring(change, one, hosted)
     for (channel, name), ledger in judged.ledgers.items():
-        change.record(indexdir.ledger(channel, name), ledger)
+        change.record(layout.ledger(channel, name), ledger)
         old = change.index.project(channel, name)
         files = (*(old.files if old else ()), *judged.new(channel, name))
         change.project(Project(channel=channel, name=name, files=files))
@@ -210,7 +211,7 @@ def _bring(change: Change, one: Candidate, hosted: Hosted) -> None:
     change.file(f"{home}{METADATA}", one.metadata)
     for name, data in one.beside.files.items():
         change.file(place(name, hosted.sha256), data)
-    change.file(indexdir.binding(hosted.file), hosted.sha256.encode())
+    change.file(layout.binding(hosted.file), hosted.sha256.encode())
 
 
 def _mark(session: Session, project: str, version: str, reason: str, *, yanked: bool) -> Action:
@@ -240,7 +241,7 @@ def _held(session: Session) -> Iterator[Index]:
 def _find(index: Index, project: str, version: str) -> tuple[Project, tuple[Hosted, ...]]:
     """Return a project of the index and those of its wheels that are of a version; PublishError without any."""
     name, normal = canonicalize_name(project), metadata.normal_version(version)
-    channel = revisions.parse(normal).channel
+    channel = release(normal).channel
     found = find(index.project(channel, name), normal, name)
     return _known(index, channel, name), found
 

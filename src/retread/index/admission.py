@@ -13,8 +13,9 @@ from packaging.version import Version
 from retread.errors import GateError, PublishError, RetreadError
 from retread.evidence import gate
 from retread.evidence.gate import Admission, Policy
-from retread.index import candidate, revisions
+from retread.index import candidate
 from retread.index.candidate import Candidate
+from retread.version import release
 from retread.wheel.statement import Proof, Statement
 
 NOTHING: Final = Proof(gpu=(), triton=())
@@ -86,7 +87,7 @@ def _read(wheel: Path, scratch: Path) -> Candidate:
         raise PublishError(f"{wheel}: there is no such file")
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         one = candidate.read(wheel, Path(folder))
-    revisions.parse(one.hosted.version)
+    release(one.hosted.version)  # or it belongs to no channel
     return one
 
 

@@ -17,12 +17,12 @@ from msgspec import structs
 
 from retread.errors import RetreadError
 from retread.evidence.gate import Policy
-from retread.index import candidate, revisions
-from retread.index import folder as indexdir
+from retread.index import candidate, layout
 from retread.index.admission import demand
 from retread.index.candidate import Candidate
-from retread.index.folder import HIDDEN, SIMPLE, Action, Index
-from retread.index.listing import FILES, METADATA, Hosted, Project, place
+from retread.index.folder import Action, Index
+from retread.index.layout import FILES, HIDDEN, METADATA, SIMPLE, place
+from retread.index.listing import Hosted, Project
 from retread.index.pages import every
 from retread.records import Record
 
@@ -87,16 +87,16 @@ def _history(done: tuple[Action, ...]) -> Iterator[str]:
 def _project(here: _Here, channel: str, name: str, project: Project) -> Iterator[str]:
     where = f"{channel}/{name}"
     number = max((one.number for one in here.done if where in one.projects), default=0)
-    shot = indexdir.snapshot(number, channel, name)
-    yield from _link(here.place, indexdir.pages(channel, name), shot)
-    yield from _link(here.place, indexdir.state(channel, name), f"{shot}.json")
+    shot = layout.snapshot(number, channel, name)
+    yield from _link(here.place, layout.pages(channel, name), shot)
+    yield from _link(here.place, layout.state(channel, name), f"{shot}.json")
     if (project.channel, project.name) != (channel, name):
         yield f"{where}: its model is of {project.channel}/{project.name}"
     if not number:
         yield f"{where}: no action wrote it"
         return
     made = every.project(project, base=here.done[number - 1].base)
-    yield from _same(here.place.root, indexdir.pages(channel, name), made)
+    yield from _same(here.place.root, layout.pages(channel, name), made)
     yield from _addresses(here.place.root, f"{channel}/{SIMPLE}/{name}")
     ledger = here.place.ledger(channel, name)
     for one in project.files:
@@ -149,7 +149,7 @@ def _wheel(here: _Here, project: Project, one: Hosted) -> Iterator[str]:
     try:
         with tempfile.TemporaryDirectory(dir=here.scratch) as folder:
             found = candidate.read(wheel, Path(folder))
-        channel = revisions.parse(found.hosted.version).channel
+        channel = found.hosted.channel
         sidecar = wheel.with_name(f"{one.file}{METADATA}").read_bytes()
     except RetreadError as error:
         yield f"{error.message}{': ' if error.faults else ''}{'; '.join(error.faults)}"

@@ -21,7 +21,8 @@ from urllib.parse import quote, unquote
 from packaging.utils import canonicalize_name
 
 from retread.errors import PublishError, UsageError
-from retread.index.folder import CHANNEL, PAGES, SIMPLE, Index
+from retread.index.folder import Index
+from retread.index.layout import CHANNEL, PAGES, SIMPLE
 
 JSON: Final = "application/vnd.pypi.simple.v1+json"
 HTML: Final = "application/vnd.pypi.simple.v1+html"

@@ -551,7 +551,9 @@ def test_whoever_lost_the_lock_cannot_decide_what_another_decided_already(
     box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even one that believes in its lock: of each action there is one object, which is made once."""
-    box.times = Times(lifetime=120, margin=2, patience=30)  # or it would renew its lock meanwhile, and not believe
+    box.times = Times(
+        lifetime=120, margin=2, patience=30
+    )  # or it would renew its lock meanwhile, and not believe
     box.publish(box.wheel())
     other = Box(tmp_path / "other", box.keys, box.address)
     slow, quick = box.wheel("slow"), other.wheel("quick")

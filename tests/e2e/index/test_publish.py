@@ -22,7 +22,7 @@ from retread.arch import Arch
 from retread.audit.report import AuditReport
 from retread.errors import GateError, PublishError, RetreadError, StoreError
 from retread.evidence import gate
-from retread.index import actions, candidate, listing
+from retread.index import actions, candidate, layout
 from retread.index.folder import Index
 from retread.records import Sha256
 from retread.wheel import ziparchive
@@ -502,7 +502,7 @@ def test_what_is_listed_of_the_evidence_is_what_was_judged(
     monkeypatch.setattr(Index, "_recover", changed)
     [hosted] = shelf.publish(wheel).listed
     monkeypatch.undo()
-    home = (shelf.root / listing.place(hosted.file, hosted.sha256)).parent
+    home = (shelf.root / layout.place(hosted.file, hosted.sha256)).parent
     assert {path.name: path.read_bytes() for path in home.glob("*.json")} == judged
     assert set(hosted.sidecars) == set(judged)
     assert shelf.check().faults == ()

@@ -12,7 +12,7 @@ import pytest
 
 from retread.doors import durable
 from retread.errors import PublishError, StoreError
-from retread.index import folder
+from retread.index import layout
 from retread.index.change import later
 from retread.index.folder import Action, Index, Touched
 from retread.index.revisions import EMPTY, Ledger
@@ -197,9 +197,9 @@ def test_records_and_bindings_are_read_back(index: Index) -> None:
     assert index.bound("x.whl") == ""
     assert index.project("cu128", "demo") is None
     with index.writing():
-        durable.write(index.next / folder.binding("x.whl"), b"abc")
+        durable.write(index.next / layout.binding("x.whl"), b"abc")
         durable.write(
-            index.next / folder.ledger("cu128", "demo"), b'{"latest":"2025","versions":{"1+cu128.1":null}}'
+            index.next / layout.ledger("cu128", "demo"), b'{"latest":"2025","versions":{"1+cu128.1":null}}'
         )
         index.commit(action(1))
     assert index.ledger("cu128", "demo") == ledger

@@ -31,7 +31,7 @@ from retread.index.bucket.mirror import Decided, Need
 from retread.index.bucket.storage import DIGEST, Bucket
 from retread.index.check import Checked
 from retread.index.folder import Action, Index
-from retread.index.listing import place
+from retread.index.layout import place
 
 T = TypeVar("T")
 Say = Callable[[str], None]

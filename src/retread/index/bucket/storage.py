@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from retread.errors import PublishError, StoreError, ToolError
-from retread.index.listing import FILES
+from retread.index.layout import FILES
 
 if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
