@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NewType
+from typing import NewType, TypeVar
 
 import msgspec
 
+T = TypeVar("T")
 Sha256 = NewType("Sha256", str)
 """64 lower-case hexadecimal digits."""
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every record: immutable, and strict when it is read from outside."""
+
+
+def narrowed(value: object, kind: type[T]) -> T:
+    """Return a record, or a tuple of records, as one of a kind that has some of its fields."""
+    return msgspec.convert(value, kind, from_attributes=True)
 
 
 def digest(data: bytes) -> Sha256:

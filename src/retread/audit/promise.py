@@ -5,6 +5,7 @@ from __future__ import annotations
 from packaging.utils import canonicalize_name
 
 from retread.recipe.model import Recipe, Target
+from retread.records import narrowed
 from retread.wheel.statement import Exempt, Promise, Proof
 
 
@@ -17,10 +18,7 @@ def promise(recipe: Recipe, target: Target, version: str) -> Promise:
         torch=target.torch,
         architectures=target.architectures,
         ptx=target.ptx,
-        exempt=tuple(
-            Exempt(library=one.library, architectures=one.architectures, ptx=one.ptx, reason=one.reason)
-            for one in target.exempt
-        ),
+        exempt=narrowed(target.exempt, tuple[Exempt, ...]),
         requires=target.requires,
         run_path=dict(target.run_path),
         note=target.note,

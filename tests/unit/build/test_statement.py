@@ -9,7 +9,8 @@ import older
 from retread.arch import Arch
 from retread.audit.promise import promise
 from retread.build import statement
-from retread.recipe.model import Base, Pin, Recipe, Sdist, Target
+from retread.recipe.model import Base, Exemption, Pin, Recipe, Sdist, Submodule, Target
+from retread.recipe.series import Patch
 from retread.recipe.trial import Trial
 from retread.records import Sha256
 from retread.wheel.statement import CompileStatement, FileStatement, Proof, Statement
@@ -65,6 +66,30 @@ def test_it_tells_by_what_the_wheel_has_to_be_proven() -> None:
     assert promise(RECIPE, target, "1.2+cu130.1").proof == Proof(
         gpu=(Arch("9.0"),), triton=("3.6.0", "3.7.1")
     )
+
+
+def test_what_the_recipe_and_the_series_say_is_told_as_they_say_it() -> None:
+    part = Submodule(path="third/part", repository="https://example.org/part", commit=40 * "1")
+    exempt = Exemption(library="demo/_C.so", architectures=(Arch("9.0a"),), reason="only Hopper has it")
+    target = msgspec.structs.replace(RECIPE.targets["cu130"], exempt=(exempt,))
+    pin = msgspec.structs.replace(RECIPE.pin, submodules=(part,))
+    patch = Patch(
+        name="0001-mend.patch", sha256=DIGEST, subject="Mend", breaks="b", affects="a", upstream="u", drop_when="d",
+        changes=(), crlf=True,
+    )  # fmt: skip
+    found = statement.statement(
+        msgspec.structs.replace(RECIPE, pin=pin, targets={"cu130": target}), "cu130", OFFICIAL, [patch],
+        version="1.2+cu130.1", lane="overlay", time=7, toolchain=None, libraries={},
+    )  # fmt: skip
+    assert [msgspec.to_builtins(one) for one in (*found.submodules, *found.promise.exempt, *found.series)] == [
+        {"path": "third/part", "repository": "https://example.org/part", "commit": 40 * "1"},
+        {"library": "demo/_C.so", "architectures": ("9.0a",), "ptx": (), "reason": "only Hopper has it"},
+        {
+            "name": "0001-mend.patch", "sha256": DIGEST, "subject": "Mend", "breaks": "b", "affects": "a",
+            "upstream": "u", "drop_when": "d",
+        },
+    ]  # fmt: skip
+    assert found.sdist == FileStatement(file="demo-1.2.tar.gz", sha256=DIGEST)
 
 
 def test_a_statement_from_before_that_is_read() -> None:
