@@ -20,7 +20,7 @@ from retread.evidence.signing import Key
 from retread.index import actions
 from retread.index.actions import Published, Session
 from retread.index.admission import Terms
-from retread.index.check import Checked
+from retread.index.check import Checked, check
 from retread.index.folder import Action
 from retread.records import Sha256
 from retread.smoke import reading
@@ -202,7 +202,7 @@ class Shelf:
 
     def check(self) -> Checked:
         """Check every promise."""
-        return actions.check(self.root, self.scratch, self.keys.policy)
+        return check(self.root, self.scratch, self.keys.policy)
 
     def page(self, project: str = "demo", channel: str = "cu128") -> Any:
         """Return the JSON page of a project."""

@@ -212,15 +212,15 @@ def _print_actions(options: argparse.Namespace, done: list[Action]) -> None:
 def index_check(options: argparse.Namespace) -> int:
     """Verify every promise of an index from its bytes; PublishError with each that is broken."""
     from retread.errors import PublishError
-    from retread.index import actions
     from retread.index.bucket import remote, storage
+    from retread.index.check import check
 
     machine, policy = session.machine(options), _policy(options)
     with machine.store.scratch() as scratch, machine.console.step(f"check {options.index}") as step:
         if storage.is_bucket(options.index):
             found = remote.check(remote.Visit(options.index, scratch, machine.console.say), policy)
         else:
-            found = actions.check(Path(options.index), scratch, policy)
+            found = check(Path(options.index), scratch, policy)
         step.detail = f"{found.projects} projects, {found.files} files"
     if options.json:
         session.print_json(found)

@@ -19,8 +19,6 @@ from retread.smoke.report import SmokeReport
 
 AUDIT = ".audit.json"
 COMPILE = ".compile.json"
-SMOKE = ".smoke-"
-"""A report's name goes on with level, Triton or GPU, and ends with ``.json``."""
 ENVELOPE = ".dsse.json"
 
 
@@ -36,12 +34,6 @@ class Evidence(Record, frozen=True, kw_only=True):
 def keep(report: SmokeReport, wheel: Path) -> Path:
     """Put a report beside its wheel, in the place of the last one of the same levels and GPU; return where."""
     return _put(wheel, report, reports.write(report))
-
-
-def _put(wheel: Path, report: SmokeReport, data: bytes) -> Path:
-    place = wheel.with_name(reports.file_name(report))
-    fs.write(place, data)
-    return place
 
 
 def attach(path: Path, out: Path) -> Path:
@@ -106,6 +98,12 @@ def evidence(wheel: Path) -> Evidence:
     return Evidence(wheel=wheel.name, sha256=sha256, audit=found.audit, reports=tuple(found.reports.values()))
 
 
+def _put(wheel: Path, report: SmokeReport, data: bytes) -> Path:
+    place = wheel.with_name(reports.file_name(report))
+    fs.write(place, data)
+    return place
+
+
 def _files(wheel: Path) -> Iterator[tuple[str, bytes]]:
     """Yield name and bytes of the evidence in a wheel's folder, sorted; what is gone meanwhile is not there."""
     names = [name for name in os.listdir(wheel.parent) if name.startswith(f"{wheel.name}.")]  # noqa: PTH208
@@ -116,7 +114,11 @@ def _files(wheel: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _is_report(wheel: Path, name: str) -> bool:
-    return name.startswith(f"{wheel.name}{SMOKE}") and name.endswith(".json") and not name.endswith(ENVELOPE)
+    return (
+        name.startswith(f"{wheel.name}{reports.BESIDE}")
+        and name.endswith(".json")
+        and not name.endswith(ENVELOPE)
+    )
 
 
 def _audit(path: Path, data: bytes | None, sha256: Sha256) -> AuditReport | None:

@@ -12,13 +12,10 @@ from packaging.utils import canonicalize_name
 
 from retread.doors import durable
 from retread.errors import PublishError
-from retread.evidence.gate import Policy
 from retread.index import admission, layout, revisions
-from retread.index import check as soundness
 from retread.index.admission import Fault, Terms
 from retread.index.candidate import Candidate
 from retread.index.change import Change, find, later
-from retread.index.check import Checked
 from retread.index.folder import Action, Index
 from retread.index.layout import METADATA, place
 from retread.index.listing import Hosted, Project
@@ -40,9 +37,9 @@ class Session(NamedTuple):
     base: str = ""
     """The address of the index as consumers write it; empty for that which its pages named last."""
 
-    def change(self, place: Index) -> Change:
+    def change(self, index: Index) -> Change:
         """Return a change of the index, which is held."""
-        return Change(place, base=self.base, now=self.now)
+        return Change(index, base=self.base, now=self.now)
 
 
 class Published(Record, frozen=True, kw_only=True):
@@ -62,19 +59,19 @@ def publish(session: Session, wheels: Sequence[Path], terms: Terms, scratch: Pat
     """
     if terms.unproven:
         admission.demand_reason(terms.unproven)
-    place = Index(session.root, session.say)
+    index = Index(session.root, session.say)
     candidates, faults = admission.examine(wheels, terms, scratch)
-    if faults and not place.exists:
+    if faults and not index.exists:
         raise admission.refusal(faults, len(wheels))  # and no folder is made
-    with place.writing():
-        judged = _Judged(place, session.now)
+    with index.writing():
+        judged = _Judged(index, session.now)
         for one in candidates:
             faults += judged.add(one)
         if faults:
             raise admission.refusal(faults, len(wheels))
         for file in judged.known:
             session.say(f"{file}: listed already, with the same bytes")
-        action = _list(session.change(place), judged, terms.unproven) if judged.accepted else None
+        action = _list(session.change(index), judged, terms.unproven) if judged.accepted else None
     return Published(action=action, listed=tuple(judged.listed), known=tuple(judged.known))
 
 
@@ -91,9 +88,9 @@ def unyank(session: Session, project: str, version: str, reason: str = "") -> Ac
 def remove(session: Session, project: str, version: str, reason: str) -> Action:
     """Take the wheels of a version off the pages, then delete them; their names stay bound to their bytes."""
     admission.demand_reason(reason)
-    with _held(session) as place:
-        old, found = _find(place, project, version)
-        change = session.change(place)
+    with _held(session) as index:
+        old, found = _find(index, project, version)
+        change = session.change(index)
         change.project(structs.replace(old, files=tuple(one for one in old.files if one not in found)))
         return change.commit("remove", reason, found, drop=True)
 
@@ -103,15 +100,15 @@ def rollback(session: Session, number: int) -> Action:
 
     What was removed stays removed, and what was bound stays bound. PublishError when nothing would change.
     """
-    with _held(session) as place:
-        done = tuple(place.history())
+    with _held(session) as index:
+        done = tuple(index.history())
         if not 0 <= number < len(done):
             raise PublishError(
                 f"there is no going back to action {number}",
                 hint=f"name one from 0 to {len(done) - 1}; see 'retread index history'",
             )
-        change, files = session.change(place), []
-        for then, current in _undone(place, done, number):
+        change, files = session.change(index), []
+        for then, current in _undone(index, done, number):
             change.project(then)
             files += [
                 one for one in (*then.files, *current.files) if (one in then.files) != (one in current.files)
@@ -123,24 +120,19 @@ def rollback(session: Session, number: int) -> Action:
 
 def refresh(session: Session) -> Action:
     """Make every page anew, for another address or by a newer retread."""
-    with _held(session) as place:
-        change = session.change(place)
-        for channel in place.channels():
-            for name in place.names(channel):
-                change.project(_known(place, channel, name))
+    with _held(session) as index:
+        change = session.change(index)
+        for channel in index.channels():
+            for name in index.names(channel):
+                change.project(_known(index, channel, name))
         return change.commit("refresh", "", ())
 
 
-def history(index: Path) -> tuple[Action, ...]:
+def history(root: Path) -> tuple[Action, ...]:
     """Return what was ever done to an index, the first action first."""
-    place = Index(index)
-    with place.reading():
-        return tuple(place.history())
-
-
-def check(index: Path, scratch: Path, policy: Policy | None = None) -> Checked:
-    """Return every promise that an index breaks, each of them tested on the bytes; ``scratch`` is an empty folder."""
-    return soundness.check(Index(index), scratch, policy)
+    index = Index(root)
+    with index.reading():
+        return tuple(index.history())
 
 
 class _Judged:
@@ -215,15 +207,15 @@ def _bring(change: Change, one: Candidate, hosted: Hosted) -> None:
 
 
 def _mark(session: Session, project: str, version: str, reason: str, *, yanked: bool) -> Action:
-    with _held(session) as place:
-        old, found = _find(place, project, version)
+    with _held(session) as index:
+        old, found = _find(index, project, version)
         mark = reason if yanked else None
         changed = tuple(one for one in found if one.yanked != mark)
         if not changed:
             state = "yanked already, for this reason" if yanked else "not yanked"
             raise PublishError(f"{old.name} {version} is {state}")
         files = tuple(structs.replace(one, yanked=mark) if one in changed else one for one in old.files)
-        change = session.change(place)
+        change = session.change(index)
         change.project(structs.replace(old, files=files))
         return change.commit("yank" if yanked else "unyank", reason, changed)
 
@@ -231,11 +223,11 @@ def _mark(session: Session, project: str, version: str, reason: str, *, yanked: 
 @contextmanager
 def _held(session: Session) -> Iterator[Index]:
     """Hold an index that is there."""
-    place = Index(session.root, session.say)
-    if not place.exists and not place.journal.exists():
-        raise PublishError(f"{place.root} holds no index", hint="'retread publish' makes one")
-    with place.writing():
-        yield place
+    index = Index(session.root, session.say)
+    if not index.exists and not index.journal.exists():
+        raise PublishError(f"{index.root} holds no index", hint="'retread publish' makes one")
+    with index.writing():
+        yield index
 
 
 def _find(index: Index, project: str, version: str) -> tuple[Project, tuple[Hosted, ...]]:

@@ -48,8 +48,12 @@ class _Here(NamedTuple):
     scratch: Path
 
 
-def check(index: Index, scratch: Path, policy: Policy | None = None) -> Checked:
-    """Return what is wrong with an index; writers are kept out meanwhile. PublishError where there is none."""
+def check(root: Path, scratch: Path, policy: Policy | None = None) -> Checked:
+    """Return every promise that an index breaks, each of them tested on the bytes; ``scratch`` is an empty folder.
+
+    Writers are kept out meanwhile. PublishError where there is no index.
+    """
+    index = Index(root)
     with index.reading():
         here = _Here(index, tuple(index.history()), policy, scratch)
         faults = [*_leftovers(index), *_history(here.done)]

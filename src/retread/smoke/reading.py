@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,6 +14,9 @@ from retread.canonical import digest
 from retread.errors import EvidenceError, SmokeError
 from retread.records import Sha256
 from retread.smoke.report import SCHEMA, Case, Fault, Outcome, Run, SmokeReport
+
+BESIDE: Final = ".smoke-"
+"""What stands between a wheel's name and what ran, in the name of a report beside it."""
 
 
 def parse(data: bytes, *, name: str) -> SmokeReport:
@@ -112,7 +115,7 @@ def file_name(report: SmokeReport) -> str:
         "".join(letter if letter.isalnum() else "-" for letter in name.lower())
         for name in dict.fromkeys(gpus)
     ]
-    return f"{report.wheel}.smoke-{'-'.join(words)}.json"
+    return f"{report.wheel}{BESIDE}{'-'.join(words)}.json"
 
 
 def demand_whole(report: SmokeReport, *, name: str) -> None:

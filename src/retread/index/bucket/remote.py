@@ -24,12 +24,12 @@ import msgspec
 from retread.doors import durable, fs
 from retread.errors import PublishError, RetreadError, StoreError
 from retread.evidence.gate import Policy
-from retread.index import actions
 from retread.index.bucket import mirror
 from retread.index.bucket.lease import Lease, Times
 from retread.index.bucket.mirror import Decided, Need
 from retread.index.bucket.storage import DIGEST, Bucket
 from retread.index.check import Checked
+from retread.index.check import check as check_folder
 from retread.index.folder import Action, Index
 from retread.index.layout import place
 
@@ -110,7 +110,7 @@ def _checked(bucket: Bucket, scratch: Path, policy: Policy | None, say: Say) -> 
     if mirror.position(bucket) != before:
         return None
     with _renamed(folder, bucket.address):
-        found = actions.check(folder, room, policy)
+        found = check_folder(folder, room, policy)
     return msgspec.structs.replace(found, faults=(*faults, *found.faults))
 
 
