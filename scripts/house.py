@@ -44,7 +44,7 @@ PURE: Final = (
     "smoke.details", "smoke.junit", "smoke.page", "smoke.reading", "smoke.report", "smoke.table", "smoke.tally",
     "evidence.gate", "evidence.signing", "evidence.statements",
     "build.sbom", "build.statement",
-    "index.listing", "index.pages", "index.revisions", "index.revocations",
+    "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
     "upstream.issue", "upstream.outlook", "upstream.table",
     "cli.show",
 )  # fmt: skip

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from retread.index import actions
+from retread.index.admission import Terms
 from retread.index.change import Change
 from retread.index.folder import Index
 from retread.index.listing import Hosted, Project
@@ -134,16 +135,8 @@ def _publishes(folder: Path, sizes: tuple[int, ...]) -> dict[int, list[float]]:
 def _published(root: Path, wheel: Path) -> float:
     with tempfile.TemporaryDirectory() as scratch:
         clock = time.perf_counter()
-        actions.publish(
-            root,
-            [wheel],
-            policy=None,
-            unproven="a benchmark",
-            base=BASE,
-            now=NOW,
-            scratch=Path(scratch),
-            say=lambda _: None,
-        )
+        session = actions.Session(root, NOW, lambda _: None, BASE)
+        actions.publish(session, [wheel], Terms(None, "a benchmark"), Path(scratch))
         return time.perf_counter() - clock
 
 

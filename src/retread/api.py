@@ -121,6 +121,7 @@ def verify(envelopes: Iterable[StrPath], policy: StrPath) -> Admission:
     >>> found.sha256 == hashlib.sha256(wheel.read_bytes()).hexdigest()
     """
     from retread.evidence import gate, signing, statements
+    from retread.wheel.statement import Proof
 
     rules = session.existing(Path(policy))
     trusted = gate.parse_policy(rules.read_bytes(), name=rules.name)
@@ -131,7 +132,7 @@ def verify(envelopes: Iterable[StrPath], policy: StrPath) -> Admission:
     name = min(signed)
     payload, _, _ = signing.verify(signed[name], (*trusted.builders, *trusted.testers), name=name)
     said = statements.parse(payload, name=name)
-    return gate.demand(trusted, said.wheel, said.sha256, capabilities=(), triton=(), envelopes=signed)
+    return gate.demand(trusted, said.wheel, said.sha256, proof=Proof(gpu=(), triton=()), envelopes=signed)
 
 
 @contextmanager

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import NewType
+from typing import NewType, TypeVar
 
 import msgspec
 
+T = TypeVar("T")
 Sha256 = NewType("Sha256", str)
 """64 lower-case hexadecimal digits."""
 
@@ -22,6 +23,11 @@ def all_but(record: msgspec.Struct, excepted: Mapping[str, str]) -> dict[str, ob
     So a field that is added decides, until somebody says why it does not.
     """
     return {name: value for name, value in msgspec.structs.asdict(record).items() if name not in excepted}
+
+
+def narrowed(value: object, kind: type[T]) -> T:
+    """Return a record, or a tuple of records, as one of a kind that has some of its fields."""
+    return msgspec.convert(value, kind, from_attributes=True)
 
 
 def digest(data: bytes) -> Sha256:

@@ -1,16 +1,57 @@
-"""Versions of patched wheels: ``<upstream>+cu128.<revision>``. Pure.
+"""Versions of patched wheels: ``<upstream>+cu128.<revision>``, and channels, which are called after CUDA. Pure.
 
 The revision is an integer segment of its own, so that ``+cu128.10`` sorts after ``+cu128.9`` (PEP 440).
 """
 
 from __future__ import annotations
 
+import re
+from typing import Final, NamedTuple
+
 from packaging.version import Version
+
+from retread.errors import PublishError
 
 __version__ = "0.1.0"
 """retread's own version."""
 
+CHANNEL: Final = "cu[0-9]+"
+"""What the name of a channel is like, as a pattern."""
+_LOCAL: Final = re.compile(rf"({CHANNEL})\.([0-9]+)")
+_CUDA: Final = re.compile("cu([0-9]+)([0-9])")
+
+
+class Release(NamedTuple):
+    """A version of ours, in parts: ``0.0.35+cu128.2``."""
+
+    upstream: str
+    channel: str
+    revision: int
+
+
+def channel(cuda: str) -> str:
+    """Return the channel of a CUDA release: cu128 of 12.8."""
+    return f"cu{cuda.replace('.', '')}"
+
+
+def cuda(channel: str) -> str:
+    """Return the CUDA release of a channel: 12.8 of cu128; empty for another kind of name."""
+    match = _CUDA.fullmatch(channel)
+    return f"{match[1]}.{match[2]}" if match else ""
+
 
 def patched(upstream: str, cuda: str, revision: int) -> str:
     """Return the version of a wheel patched from ``upstream`` for ``cuda``: ("0.0.35", "12.8", 1) -> 0.0.35+cu128.1."""
-    return str(Version(f"{upstream}+cu{cuda.replace('.', '')}.{revision}"))
+    return str(Version(f"{upstream}+{channel(cuda)}.{revision}"))
+
+
+def release(version: str) -> Release:
+    """Return the parts of a version; PublishError for one that belongs to no channel."""
+    found = Version(version)
+    match = _LOCAL.fullmatch(found.local or "")
+    if not match:
+        raise PublishError(
+            f"version {version} belongs to no channel: it is not like 1.2+cu128.1",
+            hint="give the wheel a local version of CUDA and revision; 'retread build' does",
+        )
+    return Release(found.public, match[1], int(match[2]))

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from reports import case, report, run, surroundings
+from reports import case, on_gpu, report, run, surroundings
 from retread.evidence import keyfiles, signing, statements
 from retread.evidence.beside import ENVELOPE
 from retread.evidence.gate import Policy
 from retread.evidence.signing import Key
 from retread.index import actions
-from retread.index.actions import Published
-from retread.index.check import Checked
+from retread.index.actions import Published, Session
+from retread.index.admission import Terms
+from retread.index.check import Checked, check
 from retread.index.folder import Action
 from retread.records import Sha256
 from retread.smoke import reading
@@ -114,9 +115,10 @@ def make_wheel(
     tag: str = "py3-none-any",
     code: str = "",
     said: Callable[[Statement], Statement] | None = lambda one: one,
+    told: Callable[[Statement], bytes] = msgspec.json.encode,
     changes: Mapping[str, bytes] = {},
 ) -> Path:
-    """Write a small wheel and return its path; without ``said`` it has no statement."""
+    """Write a small wheel and return its path; without ``said`` it has no statement, ``told`` puts it into bytes."""
     stem = f"{project.replace('-', '_')}-{version}"
     info = f"{stem}.dist-info"
     files = {
@@ -127,7 +129,7 @@ def make_wheel(
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: {tag}\n".encode(),
     }
     if said:
-        files[f"{info}/retread.json"] = msgspec.json.encode(said(statement(project, version, patches)))
+        files[f"{info}/retread.json"] = told(said(statement(project, version, patches)))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stem}-{tag}.whl"
     path.write_bytes(zip_bytes({**files, f"{info}/RECORD": record(files, info), **changes}))
@@ -140,10 +142,8 @@ def prove(
     """Put the evidence of a wheel beside it: reports, a builder's statement, test results; return the wheel."""
     bare = surroundings(torch="", triton="", packages={})
     cases = [case("demo/one"), case("demo/two")]
-    runs = [
-        run(*cases, level=Level(one), surroundings=bare if one == "static" else surroundings())
-        for one in levels
-    ]
+    around = {"static": bare, "jit": surroundings(), "gpu": on_gpu()}
+    runs = [run(*cases, level=Level(one), surroundings=around[one]) for one in levels]
     project, version = wheel.name.split("-")[:2]
     made = report(
         *runs, wheel=wheel.name, sha256=Sha256(sha256(wheel.read_bytes())), project=project, version=version
@@ -151,7 +151,8 @@ def prove(
     made = reading.sealed(made, runs)
     wheel.with_name(f"{wheel.name}.smoke-{'-'.join(levels)}.json").write_bytes(reading.write(made))
     said = statement(project, version, ("a",))
-    built = statements.provenance(wheel.name, made.sha256, said, builder="builder", finished=NOW)
+    told = digest("retread.json")
+    built = statements.provenance(wheel.name, made.sha256, said, told, builder="builder", finished=NOW)
     _sign(wheel, "provenance", built, keys.builder)
     for one in made.runs:
         _sign(wheel, f"test-{one.level}", statements.test_result(made, one, tester="tester"), keys.tester)
@@ -180,20 +181,28 @@ class Shelf:
         made = make_wheel(self.folder / "dist", *arguments, **changes)
         return prove(made, self.keys) if prove_it else made
 
-    def publish(self, *wheels: Path, **changes: Any) -> Published:
-        """Publish wheels, a minute after the last action."""
+    def session(self, **changes: Any) -> Session:
+        """Return a session a minute after the last one."""
         self.now += 60
-        fields = {"policy": self.keys.policy, "base": BASE, "now": self.now, "scratch": self.scratch}
-        return actions.publish(self.root, wheels, **{**fields, "say": self.said.append, **changes})
+        return Session(**{"root": self.root, "now": self.now, "say": self.said.append, **changes})
+
+    def terms(self, **changes: Any) -> Terms:
+        """Return the terms of the keys' policy."""
+        return Terms(**{"policy": self.keys.policy, **changes})
+
+    def publish(self, *wheels: Path, **changes: Any) -> Published:
+        """Publish wheels, a minute after the last action; changes are of the session or of the terms."""
+        mine = {name: value for name, value in changes.items() if name in Session._fields}
+        terms = self.terms(**{name: value for name, value in changes.items() if name in Terms._fields})
+        return actions.publish(self.session(**{"base": BASE, **mine}), wheels, terms, self.scratch)
 
     def act(self, function: Callable[..., Action], *arguments: Any, **changes: Any) -> Action:
         """Yank, remove or roll back, a minute after the last action."""
-        self.now += 60
-        return function(self.root, *arguments, **{"now": self.now, "say": self.said.append, **changes})
+        return function(self.session(**changes), *arguments)
 
     def check(self) -> Checked:
         """Check every promise."""
-        return actions.check(self.root, self.scratch, self.keys.policy)
+        return check(self.root, self.scratch, self.keys.policy)
 
     def page(self, project: str = "demo", channel: str = "cu128") -> Any:
         """Return the JSON page of a project."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from packaging.utils import canonicalize_name
 
 from retread.recipe.model import Recipe, Target
-from retread.wheel.statement import Exempt, Promise
+from retread.records import narrowed
+from retread.wheel.statement import Exempt, Promise, Proof
 
 
 def promise(recipe: Recipe, target: Target, version: str) -> Promise:
@@ -17,11 +18,15 @@ def promise(recipe: Recipe, target: Target, version: str) -> Promise:
         torch=target.torch,
         architectures=target.architectures,
         ptx=target.ptx,
-        exempt=tuple(
-            Exempt(library=one.library, architectures=one.architectures, ptx=one.ptx, reason=one.reason)
-            for one in target.exempt
-        ),
+        exempt=narrowed(target.exempt, tuple[Exempt, ...]),
         requires=target.requires,
         run_path=dict(target.run_path),
         note=target.note,
+        proof=proof(target),
     )
+
+
+def proof(target: Target) -> Proof:
+    """Return what a target's wheels have to be proven by."""
+    trial = target.smoke
+    return Proof(gpu=trial.gpu, triton=trial.triton) if trial else Proof(gpu=(), triton=())

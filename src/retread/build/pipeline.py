@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from retread.audit.promise import proof
 from retread.audit.report import AuditReport
 from retread.build import sbom, statement
 from retread.build.cubins import assembler, assembly
@@ -64,7 +65,7 @@ NOT_OF_WHEEL: Final = {
     "smoke": "how a wheel is tried changes no byte of it",
 }
 """Fields of a recipe that change nothing of a finished wheel -> why."""
-NOT_OF_TARGET: Final = {"smoke": NOT_OF_WHEEL["smoke"]}
+NOT_OF_TARGET: Final = {"smoke": "of how it is tried, a wheel tells by what it is proven, which is in the key"}
 """Fields of a target that change nothing of its finished wheels -> why."""
 
 
@@ -81,7 +82,8 @@ class Job:
     def wheel_key(self) -> str:
         """Key of the finished wheel."""
         recipe, target = all_but(self.goal.recipe, NOT_OF_WHEEL), all_but(self.goal.target, NOT_OF_TARGET)
-        made_of = (recipe, self.goal.name, target, self.goal.toolchain, zipwriter.DEFLATE, sbom.writer())
+        told = (recipe, self.goal.name, target, proof(self.goal.target))
+        made_of = (*told, self.goal.toolchain, zipwriter.DEFLATE, sbom.writer())
         return digest("wheel", code_digest(), self.origin.key, self.goal.trees.patched_key, made_of)
 
     def library_key(self, request: Request) -> str:

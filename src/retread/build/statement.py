@@ -10,6 +10,7 @@ from retread.elf.facts import LibraryFacts
 from retread.recipe.model import Recipe
 from retread.recipe.series import Patch
 from retread.recipe.toolchain import Toolchain
+from retread.records import narrowed
 from retread.version import __version__
 from retread.wheel.statement import (
     CompileStatement,
@@ -45,15 +46,12 @@ def statement(
         lane=lane,
         repository=recipe.pin.repository,
         commit=recipe.pin.commit,
-        submodules=tuple(
-            SubmoduleStatement(path=one.path, repository=one.repository, commit=one.commit)
-            for one in recipe.pin.submodules
-        ),
+        submodules=narrowed(recipe.pin.submodules, tuple[SubmoduleStatement, ...]),
         commit_time=time,
-        sdist=FileStatement(file=recipe.sdist.file, sha256=recipe.sdist.sha256),
+        sdist=narrowed(recipe.sdist, FileStatement),
         base=base if isinstance(base, FileStatement) else None,
         compiled=base if isinstance(base, CompileStatement) else None,
-        series=tuple(map(_patch, patches)),
+        series=narrowed(tuple(patches), tuple[PatchStatement, ...]),
         toolchain=toolchain,
         libraries=dict(libraries),
         promise=promise(recipe, recipe.targets[target], version),
@@ -72,7 +70,3 @@ def toolchain(tool: Toolchain, ptxas: str, reproduced: Sequence[bool | None]) ->
     return ToolchainStatement(
         name=tool.name, cuda=tool.cuda, ptxas=ptxas, reproduced=all(tried) if tried else None
     )
-
-
-def _patch(patch: Patch) -> PatchStatement:
-    return PatchStatement(**{field: getattr(patch, field) for field in PatchStatement.__struct_fields__})

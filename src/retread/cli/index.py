@@ -13,11 +13,10 @@ from retread.cli.options import Options, add_address, add_command, add_common, a
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
-    from retread.doors.machine import Machine
-    from retread.index.actions import Published, Wants
+    from retread.index.actions import Published, Session
     from retread.index.bucket.mirror import Need
     from retread.index.folder import Action
-    from retread.wheel.statement import Statement
+    from retread.wheel.statement import Proof, Statement
 
 T = TypeVar("T")
 TRYING = "http://127.0.0.1:8000"
@@ -120,26 +119,17 @@ def _action(actions: Groups, name: str, text: str) -> argparse.ArgumentParser:
 def publish(options: PublishOptions) -> int:
     """List wheels in an index, all or none; stdout is the files that are listed."""
     from retread.index import actions
+    from retread.index.admission import Terms
     from retread.index.bucket import mirror
 
-    machine = session.machine(options)
     wheels = [session.existing(wheel) for wheel in options.wheel]
-    policy = session.policy(options, options.policy)
+    terms = Terms(session.policy(options, options.policy), options.allow_unproven or "", _wants(options))
 
-    def act(folder: Path, scratch: Path) -> Published:
-        return actions.publish(
-            folder,
-            wheels,
-            policy=policy,
-            wants=_wants(options),
-            unproven=options.allow_unproven or "",
-            base=options.base or _base(folder),
-            now=int(time.time()),
-            scratch=scratch,
-            say=machine.console.say,
-        )
+    def act(here: Session, scratch: Path) -> Published:
+        here = here._replace(base=here.base or _base(here.root))
+        return actions.publish(here, wheels, terms, scratch)
 
-    done = _acting(options, machine, mirror.of_wheels(wheels), act)
+    done = _acting(options, mirror.of_wheels(wheels), act)
     if options.json:
         session.print_json(done)
     elif done.listed:
@@ -147,13 +137,13 @@ def publish(options: PublishOptions) -> int:
     return 0
 
 
-def _wants(options: Options) -> Callable[[Statement], Wants]:
-    """Return what asks the recipe that made a wheel which GPUs and Tritons it has to be proven under."""
+def _wants(options: Options) -> Callable[[Statement], Proof]:
+    """Return what asks a recipe by what its wheels are proven; those of an older retread do not say it themselves."""
+    from retread.audit.promise import proof
     from retread.errors import GateError, UsageError
-    from retread.index.actions import Wants
     from retread.recipe import workspace
 
-    def wants(said: Statement) -> Wants:
+    def wants(said: Statement) -> Proof:
         try:
             targets = workspace.load(session.root(options), said.recipe).recipe.targets
         except UsageError as error:
@@ -164,8 +154,7 @@ def _wants(options: Options) -> Callable[[Statement], Wants]:
             raise GateError(
                 f"nothing says what it has to be tried on: {said.recipe} has no target {said.target}"
             )
-        trial = targets[said.target].smoke
-        return Wants(trial.gpu, trial.triton) if trial else Wants()
+        return proof(targets[said.target])
 
     return wants
 
@@ -178,62 +167,45 @@ def _base(folder: Path) -> str:
     return last.base if last and last.base else TRYING
 
 
-def _acting(options: IndexOptions, machine: Machine, need: Need, act: Callable[[Path, Path], T]) -> T:
+def _acting(options: PublishOptions | ChangeOptions, need: Need, act: Callable[[Session, Path], T]) -> T:
     """Run an action on an index: a folder as it is, a bucket by the part that the action needs."""
+    from retread.index import actions
     from retread.index.bucket import remote, storage
 
+    machine = session.machine(options)
+    here = actions.Session(
+        Path(options.index), int(time.time()), machine.console.say, base=options.base or ""
+    )
     with machine.store.scratch() as scratch:
-        (scratch / "room").mkdir()
-        if storage.is_bucket(options.index):
-            return remote.act(
-                options.index,
-                need,
-                lambda folder: act(folder, scratch / "room"),
-                scratch=scratch,
-                say=machine.console.say,
-            )
-        return act(Path(options.index), scratch / "room")
+        room = scratch / "room"
+        room.mkdir()
+        if not storage.is_bucket(options.index):
+            return act(here, room)
+        visit = remote.Visit(options.index, scratch, here.say)
+        return remote.act(visit, need, lambda folder: act(here._replace(root=folder), room))
 
 
 def index_change(options: ChangeOptions) -> int:
     """Yank, unyank or remove a version, go back to an action, or make every page anew; stdout says what was done."""
+    need, change = _change(options)
+    _print_actions(options, [_acting(options, need, lambda here, _: change(here))])
+    return 0
+
+
+def _change(options: ChangeOptions) -> tuple[Need, Callable[[Session], Action]]:
+    """Return what the change that was asked for reads of an index, and the change."""
     from retread.index import actions
     from retread.index.bucket import mirror
 
-    machine, now, base = session.machine(options), int(time.time()), options.base or ""
-    say = machine.console.say
-
-    def act(folder: Path, _scratch: Path) -> Action:
-        match options.action:
-            case "rollback":
-                return actions.rollback(folder, options.number, now=now, base=base, say=say)
-            case "refresh":
-                return actions.refresh(folder, now=now, base=base, say=say)
-            case "unyank":
-                return actions.unyank(
-                    folder,
-                    options.project,
-                    options.release,
-                    options.reason or "",
-                    now=now,
-                    base=base,
-                    say=say,
-                )
-            case _:
-                change = actions.yank if options.action == "yank" else actions.remove
-                return change(
-                    folder, options.project, options.release, options.reason, now=now, base=base, say=say
-                )
-
     match options.action:
         case "rollback":
-            need = mirror.back_to(options.number)
+            return mirror.back_to(options.number), lambda here: actions.rollback(here, options.number)
         case "refresh":
-            need = mirror.EVERYTHING
-        case _:
-            need = mirror.of_version(options.project, options.release)
-    _print_actions(options, [_acting(options, machine, need, act)])
-    return 0
+            return mirror.EVERYTHING, actions.refresh
+    change = {"yank": actions.yank, "unyank": actions.unyank, "remove": actions.remove}[options.action]
+    project, version, reason = options.project, options.release, options.reason or ""
+    need = mirror.of_version(project, version)
+    return need, lambda here: change(here, project, version, reason)
 
 
 def index_history(options: IndexOptions) -> int:
@@ -261,15 +233,15 @@ def _print_actions(options: Options, done: list[Action]) -> None:
 def index_check(options: CheckOptions) -> int:
     """Verify every promise of an index from its bytes; PublishError with each that is broken."""
     from retread.errors import PublishError
-    from retread.index import actions
     from retread.index.bucket import remote, storage
+    from retread.index.check import check
 
     machine, policy = session.machine(options), session.policy(options, options.policy)
     with machine.store.scratch() as scratch, machine.console.step(f"check {options.index}") as step:
         if storage.is_bucket(options.index):
-            found = remote.check(options.index, scratch, policy, say=machine.console.say)
+            found = remote.check(remote.Visit(options.index, scratch, machine.console.say), policy)
         else:
-            found = actions.check(Path(options.index), scratch, policy)
+            found = check(Path(options.index), scratch, policy)
         step.detail = f"{found.projects} projects, {found.files} files"
     if options.json:
         session.print_json(found)

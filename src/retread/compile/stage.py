@@ -250,8 +250,9 @@ def _work(order: Order, means: Means, layout: Layout, control: Path) -> Work:
 _WINDOW = 64
 """Compilers that may wait for leave at a time; the longest of them goes first.
 
-Only what waits can be put in order, so it is more than the units of the shipped recipes (13: docs/guides/container.md). One
-that waits holds 6 MB of its own (measured: the stand-in's imports under Python 3.11), 64 of them less than 400 MB.
+Only what waits can be put in order, so it is more than the units of the shipped recipes (13:
+docs/guides/container.md). One that waits holds 6 MB of its own (measured: the stand-in's imports under Python 3.11), 64
+of them less than 400 MB.
 """
 
 

@@ -82,12 +82,12 @@ def append(path: Path, data: bytes, *, after: int) -> None:
     sync(path.parent)
 
 
-def take(source: Path, path: Path) -> Sha256 | None:
-    """Make ``path`` the same file as ``source``, read-only: a hard link, else a copy, whose SHA-256 is returned."""
+def take(source: Path, path: Path) -> Sha256:
+    """Make ``path`` the same file as ``source``, read-only: a hard link, else a copy; return its SHA-256."""
     folder(path.parent)
-    copied = None
     try:
         change(os.link, os.path.realpath(source), path)
+        copied = None
     except OSError as error:
         if error.errno in _FULL:
             raise
@@ -96,7 +96,7 @@ def take(source: Path, path: Path) -> Sha256 | None:
         with suppress(PermissionError):  # a link to somebody else's file
             change(os.chmod, path, 0o444)
     sync(path)
-    return copied
+    return copied or fs.sha256(path)
 
 
 def point(path: Path, target: str) -> None:

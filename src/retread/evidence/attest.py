@@ -15,12 +15,13 @@ from retread.wheel import contents
 
 def provenance(wheel: Path, key: Path, *, finished: int, scratch: Path) -> dict[Path, bytes]:
     """Sign how a wheel was built, as its own retread.json says; return the envelope and its place beside the wheel."""
-    facts, _ = contents.examine(wheel, scratch)
+    facts, verified = contents.examine(wheel, scratch)
     if facts.statement is None:
         raise EvidenceError(f"{wheel.name} holds no {contents.STATEMENT}: nothing says how it was built")
     builder = keyfiles.load(key)
+    told = verified.digest_of(f"{verified.dist_info}/{contents.STATEMENT}")
     payload = statements.provenance(
-        facts.file, facts.sha256, facts.statement, builder=builder.name, finished=finished
+        facts.file, facts.sha256, facts.statement, told, builder=builder.name, finished=finished
     )
     return {_place(wheel, "provenance"): signing.sign(payload, statements.PAYLOAD_TYPE, builder)}
 

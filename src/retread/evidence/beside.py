@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,8 +19,6 @@ from retread.smoke.report import SmokeReport
 
 AUDIT = ".audit.json"
 COMPILE = ".compile.json"
-SMOKE = ".smoke-"
-"""A report's name goes on with level, Triton or GPU, and ends with ``.json``."""
 ENVELOPE = ".dsse.json"
 
 
@@ -28,13 +29,6 @@ class Evidence(Record, frozen=True, kw_only=True):
     sha256: Sha256
     audit: AuditReport | None
     reports: tuple[SmokeReport, ...]
-
-
-def keep(report: SmokeReport, data: bytes, wheel: Path) -> Path:
-    """Put a report, as ``data`` holds it, beside its wheel in the place of the last one of the same levels and GPU."""
-    place = wheel.with_name(reports.file_name(report))
-    fs.write(place, data)
-    return place
 
 
 def attach(path: Path, out: Path) -> Path:
@@ -51,44 +45,86 @@ def attach(path: Path, out: Path) -> Path:
             f"there is no {wheel}, of which {path.name} is a report", hint="name its folder: --out"
         )
     reports.demand_of(report, str(wheel), fs.sha256(wheel), name=path.name)
-    return keep(report, data, wheel)
+    return keep(report, data, wheel)  # as it is: an older one, written again, would not bear its digest
+
+
+class Sidecars(NamedTuple):
+    """What lies beside a wheel as its evidence, every file of it read once."""
+
+    files: dict[str, bytes]
+    """Audit, smoke reports and envelopes by name, sorted: what is judged, hashed and copied is this."""
+    audit: AuditReport | None
+    reports: dict[str, SmokeReport]
+    """By name."""
+    faults: tuple[EvidenceError, ...]
+    """What is said to be evidence of this wheel and is not; it is in none of the two above."""
+
+    @property
+    def envelopes(self) -> dict[str, bytes]:
+        """The signed statements, by name."""
+        return {name: data for name, data in self.files.items() if name.endswith(ENVELOPE)}
+
+
+def read(wheel: Path, sha256: Sha256) -> Sidecars:
+    """Read what lies beside the wheel that has this digest; EvidenceError for a report that is none or was edited."""
+    files = dict(_files(wheel))
+    audit, faults = None, []
+    try:
+        audit = _audit(wheel.with_name(f"{wheel.name}{AUDIT}"), files.get(f"{wheel.name}{AUDIT}"), sha256)
+    except EvidenceError as error:
+        faults.append(error)
+    found = {}
+    for name in (name for name in files if _is_report(wheel, name)):
+        report = reports.parse(files[name], name=name)
+        try:
+            reports.demand_of(report, str(wheel), sha256, name=name)
+            found[name] = report
+        except EvidenceError as error:
+            faults.append(error)
+    return Sidecars(files, audit, found, tuple(faults))
 
 
 def evidence(wheel: Path) -> Evidence:
     """Return all that lies beside a wheel as its evidence; EvidenceError for what is of another wheel."""
     sha256 = fs.sha256(wheel)
-    audit, beside = None, wheel.with_name(wheel.name + AUDIT)
-    if beside.is_file():
-        audit = _audit(beside)
-        if audit.sha256 != sha256:
-            raise EvidenceError(
-                f"{beside} is the audit of another wheel", hint="audit this one, or build it again"
-            )
-    found = []
-    for path in (path for path in names(wheel) if is_report(wheel, path.name)):
-        report = reports.parse(path.read_bytes(), name=path.name)
-        reports.demand_of(report, str(wheel), sha256, name=path.name)
-        found.append(report)
-    return Evidence(wheel=wheel.name, sha256=sha256, audit=audit, reports=tuple(found))
+    found = read(wheel, sha256)
+    for fault in found.faults:
+        raise fault
+    return Evidence(wheel=wheel.name, sha256=sha256, audit=found.audit, reports=tuple(found.reports.values()))
 
 
-def _audit(path: Path) -> AuditReport:
+def keep(report: SmokeReport, data: bytes, wheel: Path) -> Path:
+    """Put a report, as ``data`` holds it, beside its wheel in the place of the last one of the same levels and GPU."""
+    place = wheel.with_name(reports.file_name(report))
+    fs.write(place, data)
+    return place
+
+
+def _files(wheel: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield name and bytes of the evidence in a wheel's folder, sorted; what is gone meanwhile is not there."""
+    names = [name for name in os.listdir(wheel.parent) if name.startswith(f"{wheel.name}.")]  # noqa: PTH208
+    for name in sorted(names):
+        if name.endswith((ENVELOPE, AUDIT)) or _is_report(wheel, name):
+            with suppress(FileNotFoundError):
+                yield name, wheel.with_name(name).read_bytes()
+
+
+def _is_report(wheel: Path, name: str) -> bool:
+    return (
+        name.startswith(f"{wheel.name}{reports.BESIDE}")
+        and name.endswith(".json")
+        and not name.endswith(ENVELOPE)
+    )
+
+
+def _audit(path: Path, data: bytes | None, sha256: Sha256) -> AuditReport | None:
+    if data is None:
+        return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=AuditReport)
+        audit = msgspec.json.decode(data, type=AuditReport)
     except msgspec.DecodeError as error:
         raise EvidenceError(f"{path} is not an audit's report: {error}") from None
-
-
-ENVELOPE = ".dsse.json"
-
-
-def names(wheel: Path) -> list[Path]:
-    """Return the evidence in a wheel's folder, sorted."""
-    names = [name for name in os.listdir(wheel.parent) if name.startswith(f"{wheel.name}.")]  # noqa: PTH208
-    kinds = (ENVELOPE, AUDIT)
-    return [wheel.parent / name for name in sorted(names) if name.endswith(kinds) or is_report(wheel, name)]
-
-
-def is_report(wheel: Path, name: str) -> bool:
-    """Say whether a name is that of a smoke report of the wheel."""
-    return name.startswith(f"{wheel.name}{SMOKE}") and name.endswith(".json") and not name.endswith(ENVELOPE)
+    if audit.sha256 != sha256:
+        hint = "audit this one, or build it again"
+        raise EvidenceError(f"{path} is the audit of another wheel", hint=hint)
+    return audit

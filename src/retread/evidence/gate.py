@@ -23,6 +23,7 @@ from retread.fields import Table
 from retread.records import Record
 from retread.smoke.report import Level
 from retread.smoke.tally import Tried, Verdict, counts, where
+from retread.wheel.statement import Proof
 
 PROVE = "retread attest {wheel} --builder KEY"
 """The command that signs what a builder states; the next one, what a tester found."""
@@ -149,14 +150,13 @@ def demand(
     wheel: str,
     sha256: str,
     *,
-    capabilities: Sequence[Arch],
-    triton: Sequence[str],
+    proof: Proof,
     envelopes: Mapping[str, bytes],
 ) -> Admission:
     """Return why the wheel may be listed; GateError with all that is lacking, and which command gives it.
 
-    Demanded are a builder's statement and a tester's results: static, jit (under every version of ``triton``), and gpu
-    on each of ``capabilities``. ``envelopes`` are by file name, and each must be sound: what is served is believed.
+    Demanded are a builder's statement and a tester's results: static, jit, and what ``proof`` names. ``envelopes`` are
+    by file name, and each must be sound: what is served is believed.
     """
     named = [("builder", key) for key in policy.builders] + [("tester", key) for key in policy.testers]
     faults = list(_doubles(named))
@@ -166,7 +166,7 @@ def demand(
             heard.append(_hear(policy, wheel, sha256, name, envelopes[name]))
         except GateError as error:
             faults.append(_told(error))
-    faults += _lacking(wheel, heard, capabilities, triton)
+    faults += _lacking(wheel, heard, proof)
     if faults:
         raise GateError(
             f"{wheel} is not proven as the policy demands",
@@ -228,9 +228,7 @@ def _told(error: GateError) -> str:
     return "; ".join((error.message, *error.faults)) + (f" (next: {error.hint})" if error.hint else "")
 
 
-def _lacking(
-    wheel: str, heard: Sequence[_Heard], capabilities: Sequence[Arch], triton: Sequence[str]
-) -> Iterator[str]:
+def _lacking(wheel: str, heard: Sequence[_Heard], proof: Proof) -> Iterator[str]:
     """Yield what is not there, and every test that failed where the wheel promised that it would not."""
     tests = [one.said for one in heard if one.said.kind is Kind.TEST]
     if len(tests) == len(heard):
@@ -246,12 +244,12 @@ def _lacking(
     there = [one.said for one in heard if one.said.kind is Kind.TEST and one.proves]
     levels = {said.level for said in there}
     for level in (Level.STATIC, Level.JIT):
-        if level not in levels and not (level is Level.JIT and triton):
+        if level not in levels and not (level is Level.JIT and proof.triton):
             yield f"no {level} test result: {_command(wheel, level)}{_aside(tests, level)}"
-    for version in dict.fromkeys(triton):
+    for version in dict.fromkeys(proof.triton):
         if not any(said.level == Level.JIT and _is_release(said.triton, version) for said in there):
             yield f"no jit test result under Triton {version}: {_command(wheel, Level.JIT)}{_aside(tests, Level.JIT)}"
-    for one in dict.fromkeys(capabilities):
+    for one in dict.fromkeys(proof.gpu):
         if not any(said.level == Level.GPU and _is_capability(said.capability, one) for said in there):
             where = f"no gpu test result of a GPU of capability {'.'.join(map(str, arch.parts(one)[:2]))}"
             yield f"{where}: {_command(wheel, Level.GPU)}{_aside(tests, Level.GPU)}"

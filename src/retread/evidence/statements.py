@@ -6,7 +6,6 @@ nothing that was not asked for. Formats: in-toto Statement v1, SLSA provenance v
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -211,8 +210,13 @@ class Attested(Record, frozen=True, kw_only=True):
     report: str = ""
 
 
-def provenance(wheel: str, sha256: str, said: Statement, *, builder: str, finished: int) -> bytes:
-    """Return the statement that ``builder`` made this wheel as ``said``; ``finished`` is in seconds since 1970."""
+def provenance(
+    wheel: str, sha256: str, said: Statement, told: Sha256, *, builder: str, finished: int
+) -> bytes:
+    """Return the statement that ``builder`` made this wheel as ``said``; ``finished`` is in seconds since 1970.
+
+    ``told`` is the digest of ``retread.json`` as it lies in the wheel: written again, it may get other bytes.
+    """
     definition = Definition(
         build_type=BUILD_TYPE,
         external_parameters=External(recipe=said.recipe, target=said.target, lane=said.lane),
@@ -227,7 +231,7 @@ def provenance(wheel: str, sha256: str, said: Statement, *, builder: str, finish
     details = Details(
         builder=Builder(id=f"{BUILDER}{builder}", version={"retread": __version__}),
         metadata=Times(finished_on=_time(finished)),
-        byproducts=(_statement_file(said),),
+        byproducts=(_statement_file(told),),
     )
     statement = Built(
         type=STATEMENT,
@@ -373,9 +377,7 @@ def _source(path: str, repository: str, commit: str) -> Material:
     return Material(name=path, uri=f"git+{repository}@{commit}", digest={"gitCommit": commit})
 
 
-def _statement_file(said: Statement) -> Material:
-    """Return retread.json with the digest that it has in the wheel."""
-    digest = hashlib.sha256(msgspec.json.format(msgspec.json.encode(said)) + b"\n").hexdigest()
+def _statement_file(digest: Sha256) -> Material:
     return Material(name="retread.json", media_type="application/json", digest={"sha256": digest})
 
 

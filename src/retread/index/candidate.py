@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
 from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
 
-from retread.audit.report import AuditReport
 from retread.elf import facts as elf_facts
-from retread.errors import RetreadError
-from retread.evidence.beside import AUDIT, ENVELOPE, is_report, names
+from retread.evidence import beside
+from retread.evidence.beside import Sidecars
 from retread.index.listing import Hosted
-from retread.records import Sha256, digest
+from retread.records import digest
 from retread.smoke import reading
-from retread.smoke.report import SmokeReport
 from retread.smoke.tally import tried, tritons
 from retread.wheel import contents
 from retread.wheel.facts import WheelFacts
@@ -25,34 +22,18 @@ from retread.wheel.statement import Statement
 from retread.wheel.wheelfile import Wheel
 
 
-class Fingerprint(NamedTuple):
-    """Which file it is, and whether it was written since."""
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-
-
 class Candidate(NamedTuple):
     """A wheel that was read and is sound, with what lies beside it."""
 
     wheel: Path
-    fingerprint: Fingerprint
     hosted: Hosted
     """``uploaded`` is empty yet."""
     statement: Statement | None
     metadata: bytes
-    evidence: Mapping[str, Sha256]
-    """Sidecar -> its digest."""
+    beside: Sidecars
+    """Its evidence as it was judged: these bytes are listed, whatever becomes of the files."""
     doubts: tuple[str, ...]
     """What speaks against it in its own evidence."""
-
-
-def fingerprint(path: Path) -> Fingerprint:
-    """Return which file a path is, by what the disk says of it."""
-    found = path.stat()
-    return Fingerprint(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def read(wheel: Path, scratch: Path) -> Candidate:
@@ -60,28 +41,19 @@ def read(wheel: Path, scratch: Path) -> Candidate:
 
     WheelError and the like for a wheel that is not sound, EvidenceError for a report that is none or was edited.
     """
-    before = fingerprint(wheel)
-    facts, _ = contents.examine(wheel, scratch)
     with Wheel(wheel) as opened:
-        metadata = opened.archive.read(f"{opened.dist_info}/METADATA")
-    found = {path.name: path.read_bytes() for path in names(wheel)}
-    told = {name: reading.parse(data, name=name) for name, data in found.items() if is_report(wheel, name)}
-    doubts = [*_doubts(wheel, facts, found), *_report_doubts(facts, told)]
-    hosted = _hosted(facts, metadata, list(told.values()), tuple(found))
-    digests = {name: digest(data) for name, data in found.items()}
-    return Candidate(wheel, before, hosted, facts.statement, metadata, digests, tuple(doubts))
+        facts, _ = contents.look(opened, scratch)
+        metadata = opened.metadata.encode()
+    found = beside.read(wheel, facts.sha256)
+    doubts = [*_doubts(facts), *_evidence_doubts(found)]
+    hosted = _hosted(facts, metadata, found)
+    return Candidate(wheel, hosted, facts.statement, metadata, found, tuple(doubts))
 
 
-def envelopes(candidate: Candidate) -> dict[str, bytes]:
-    """Return the signed statements that lie beside a wheel."""
-    folder = candidate.wheel.parent
-    return {name: (folder / name).read_bytes() for name in candidate.evidence if name.endswith(ENVELOPE)}
-
-
-def _hosted(facts: WheelFacts, metadata: bytes, told: list[SmokeReport], sidecars: tuple[str, ...]) -> Hosted:
+def _hosted(facts: WheelFacts, metadata: bytes, found: Sidecars) -> Hosted:
     said = facts.statement
     fields, _ = parse_email(metadata)
-    runs = [run for report in told for run in report.runs if run.cases]
+    runs = [run for report in found.reports.values() for run in report.runs if run.cases]
     return Hosted(
         file=facts.file,
         sha256=facts.sha256,
@@ -93,7 +65,7 @@ def _hosted(facts: WheelFacts, metadata: bytes, told: list[SmokeReport], sidecar
         metadata_sha256=digest(metadata),
         yanked=None,
         unproven="",
-        sidecars=sidecars,
+        sidecars=tuple(found.files),
         cuda=said.promise.cuda if said else "",
         torch=said.promise.torch if said else "",
         triton=tritons(runs),
@@ -105,29 +77,17 @@ def _hosted(facts: WheelFacts, metadata: bytes, told: list[SmokeReport], sidecar
     )
 
 
-def _doubts(wheel: Path, facts: WheelFacts, found: Mapping[str, bytes]) -> Iterator[str]:
+def _doubts(facts: WheelFacts) -> Iterator[str]:
     said = facts.statement
     if said is None:
         yield "it has no statement (retread.json): retread did not make it"
     elif (canonicalize_name(said.project), said.version) != (facts.project, facts.version):
         yield f"its statement is of {said.project} {said.version}"
-    if data := found.get(f"{wheel.name}{AUDIT}"):
-        try:
-            audit = msgspec.json.decode(data, type=AuditReport)
-        except msgspec.DecodeError as error:
-            yield f"{wheel.name}{AUDIT} is not an audit's report: {error}"
-            return
-        if audit.sha256 != facts.sha256:
-            yield f"{wheel.name}{AUDIT} is of another wheel: 'retread audit' it again"
-        elif not audit.ok:
-            yield "its audit failed"
 
 
-def _report_doubts(facts: WheelFacts, told: Mapping[str, SmokeReport]) -> Iterator[str]:
-    for name, report in told.items():
-        try:
-            reading.demand_of(report, facts.file, facts.sha256, name=name)
-        except RetreadError as error:
-            yield f"{error.message}: {error.hint}"
-        else:
-            yield from (f"{name} {doubt}" for doubt in reading.doubts(report))
+def _evidence_doubts(found: Sidecars) -> Iterator[str]:
+    yield from (f"{fault.message}: {fault.hint}" if fault.hint else fault.message for fault in found.faults)
+    if found.audit and not found.audit.ok:
+        yield "its audit failed"
+    for name, report in found.reports.items():
+        yield from (f"{name} {doubt}" for doubt in reading.doubts(report))

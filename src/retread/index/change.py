@@ -9,9 +9,10 @@ import msgspec
 
 from retread.doors import durable
 from retread.errors import PublishError
-from retread.index import folder as indexdir
-from retread.index.folder import SIMPLE, Action, Index, Touched
-from retread.index.listing import Hosted, Project, place
+from retread.index import folder, layout
+from retread.index.folder import Action, Index, Touched
+from retread.index.layout import HIDDEN, SIMPLE, place
+from retread.index.listing import Hosted, Project
 from retread.index.pages import every
 from retread.records import Record
 
@@ -43,13 +44,13 @@ class Change:
         channel, name = project.channel, project.name
         new = not self.index.owns(channel, name)
         self._written[channel, name] = new
-        shot = indexdir.snapshot(self.number, channel, name)
+        shot = layout.snapshot(self.number, channel, name)
         self.record(f"{shot}.json", project)
         for file, data in every.project(project, base=self.base).items():
             self.file(f"{shot}/{file}", data)
-        durable.point(self.index.next / indexdir.pages(channel, name), f"../../{shot}")
-        short = shot.removeprefix(f"{indexdir.HIDDEN}/")
-        durable.point(self.index.next / indexdir.state(channel, name), f"../../{short}.json")
+        durable.point(self.index.next / layout.pages(channel, name), f"../../{shot}")
+        short = shot.removeprefix(f"{HIDDEN}/")
+        durable.point(self.index.next / layout.state(channel, name), f"../../{short}.json")
 
     def commit(self, action: str, reason: str, files: Sequence[Hosted], *, drop: bool = False) -> Action:
         """Write the lists and make all of it the index; with ``drop`` the files' bytes go."""
@@ -118,12 +119,12 @@ class Change:
         return found
 
     def _staged(self, channel: str, name: str) -> Project | None:
-        shot = indexdir.snapshot(self.number, channel, name)
-        return indexdir.read(self.index.next / f"{shot}.json", Project)
+        shot = layout.snapshot(self.number, channel, name)
+        return folder.read(self.index.next / f"{shot}.json", Project)
 
-    def _pages(self, folder: str, made: Mapping[str, bytes]) -> None:
+    def _pages(self, where: str, made: Mapping[str, bytes]) -> None:
         for file, data in made.items():
-            self.file(f"{folder}{file}", data)
+            self.file(f"{where}{file}", data)
 
 
 def later(now: int, last: str) -> str:

@@ -16,13 +16,13 @@ from urllib.parse import unquote
 from msgspec import structs
 
 from retread.errors import RetreadError
-from retread.evidence import gate
 from retread.evidence.gate import Policy
-from retread.index import candidate, revisions
-from retread.index import folder as indexdir
+from retread.index import candidate, layout
+from retread.index.admission import demand
 from retread.index.candidate import Candidate
-from retread.index.folder import HIDDEN, SIMPLE, Action, Index
-from retread.index.listing import FILES, METADATA, Hosted, Project, place
+from retread.index.folder import Action, Index
+from retread.index.layout import FILES, HIDDEN, METADATA, SIMPLE, place
+from retread.index.listing import Hosted, Project
 from retread.index.pages import every
 from retread.records import Record
 
@@ -48,8 +48,12 @@ class _Here(NamedTuple):
     scratch: Path
 
 
-def check(index: Index, scratch: Path, policy: Policy | None = None) -> Checked:
-    """Return what is wrong with an index; writers are kept out meanwhile. PublishError where there is none."""
+def check(root: Path, scratch: Path, policy: Policy | None = None) -> Checked:
+    """Return every promise that an index breaks, each of them tested on the bytes; ``scratch`` is an empty folder.
+
+    Writers are kept out meanwhile. PublishError where there is no index.
+    """
+    index = Index(root)
     with index.reading():
         here = _Here(index, tuple(index.history()), policy, scratch)
         faults = [*_leftovers(index), *_history(here.done)]
@@ -87,16 +91,16 @@ def _history(done: tuple[Action, ...]) -> Iterator[str]:
 def _project(here: _Here, channel: str, name: str, project: Project) -> Iterator[str]:
     where = f"{channel}/{name}"
     number = max((one.number for one in here.done if where in one.projects), default=0)
-    shot = indexdir.snapshot(number, channel, name)
-    yield from _link(here.place, indexdir.pages(channel, name), shot)
-    yield from _link(here.place, indexdir.state(channel, name), f"{shot}.json")
+    shot = layout.snapshot(number, channel, name)
+    yield from _link(here.place, layout.pages(channel, name), shot)
+    yield from _link(here.place, layout.state(channel, name), f"{shot}.json")
     if (project.channel, project.name) != (channel, name):
         yield f"{where}: its model is of {project.channel}/{project.name}"
     if not number:
         yield f"{where}: no action wrote it"
         return
     made = every.project(project, base=here.done[number - 1].base)
-    yield from _same(here.place.root, indexdir.pages(channel, name), made)
+    yield from _same(here.place.root, layout.pages(channel, name), made)
     yield from _addresses(here.place.root, f"{channel}/{SIMPLE}/{name}")
     ledger = here.place.ledger(channel, name)
     for one in project.files:
@@ -149,7 +153,7 @@ def _wheel(here: _Here, project: Project, one: Hosted) -> Iterator[str]:
     try:
         with tempfile.TemporaryDirectory(dir=here.scratch) as folder:
             found = candidate.read(wheel, Path(folder))
-        channel = revisions.parse(found.hosted.version).channel
+        channel = found.hosted.channel
         sidecar = wheel.with_name(f"{one.file}{METADATA}").read_bytes()
     except RetreadError as error:
         yield f"{error.message}{': ' if error.faults else ''}{'; '.join(error.faults)}"
@@ -186,14 +190,9 @@ def _admitted(here: _Here, one: Hosted, found: Candidate) -> Hosted | tuple[str,
     if here.policy is None:
         return structs.replace(found.hosted, tried=one.tried, triton=one.triton)
     try:
-        admission = gate.demand(
-            here.policy,
-            found.hosted.file,
-            found.hosted.sha256,
-            capabilities=(),
-            triton=(),
-            envelopes=candidate.envelopes(found),
-        )
+        admission = demand(
+            found, here.policy
+        )  # its recipe was asked when it was published, and is nowhere here
     except RetreadError as error:
         return error.faults or (error.message,)
     return structs.replace(found.hosted, tried=admission.tried, triton=admission.triton)

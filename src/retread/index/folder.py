@@ -8,9 +8,7 @@ before lists, which the next writer goes on with if this one is killed. So reade
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -20,15 +18,13 @@ import msgspec
 
 from retread.doors import durable
 from retread.errors import PublishError, StoreError
-from retread.index.listing import FILES, Project
+from retread.index import layout
+from retread.index.layout import CHANNEL, FILES, HIDDEN
+from retread.index.listing import Project
 from retread.index.revisions import EMPTY, Ledger
 from retread.records import Record, Sha256
 
 R = TypeVar("R", bound=Record)
-HIDDEN = ".retread"
-SIMPLE = "simple"
-PAGES = ("index.html", "index.json", "page.html")
-CHANNEL = re.compile(r"cu\d+")
 _HINT = "see what 'retread index check' says, and put the folder back from a copy"
 _BLOCK = 1 << 16
 
@@ -93,24 +89,24 @@ class Index:
 
     def owns(self, channel: str, name: str) -> bool:
         """Say whether a channel owns a name."""
-        return os.path.lexists(self.root / state(channel, name))
+        return os.path.lexists(self.root / layout.state(channel, name))
 
     def project(self, channel: str, name: str) -> Project | None:
         """Return what a channel lists of a project; None for a name that it does not own."""
-        return read(self.root / state(channel, name), Project)
+        return read(self.root / layout.state(channel, name), Project)
 
     def at(self, number: int, channel: str, name: str) -> Project | None:
         """Return what action ``number`` made of a project."""
-        return read(self.root / f"{snapshot(number, channel, name)}.json", Project)
+        return read(self.root / f"{layout.snapshot(number, channel, name)}.json", Project)
 
     def ledger(self, channel: str, name: str) -> Ledger:
         """Return what a channel ever published of a project."""
-        return read(self.root / ledger(channel, name), Ledger) or EMPTY
+        return read(self.root / layout.ledger(channel, name), Ledger) or EMPTY
 
     def bound(self, file: str) -> str:
         """Return the SHA-256 that a file name is bound to for ever, or nothing."""
         try:
-            return (self.root / binding(file)).read_text("ascii")
+            return (self.root / layout.binding(file)).read_text("ascii")
         except FileNotFoundError:
             return ""
 
@@ -262,31 +258,6 @@ class Index:
             raise _in_the_way(path)
         if os.path.lexists(path) and not path.is_dir():
             raise _in_the_way(path)
-
-
-def state(channel: str, name: str) -> str:
-    """Return where the index says what a channel lists of a project: a link into a snapshot."""
-    return f"{HIDDEN}/state/{channel}/{name}.json"
-
-
-def ledger(channel: str, name: str) -> str:
-    """Return where the index notes which revisions a channel ever published of a project."""
-    return f"{HIDDEN}/revisions/{channel}/{name}.json"
-
-
-def snapshot(number: int, channel: str, name: str) -> str:
-    """Return where the pages lie that action ``number`` made of a project; beside them, with .json, their model."""
-    return f"{HIDDEN}/snapshots/{number}/{channel}/{name}"
-
-
-def pages(channel: str, name: str) -> str:
-    """Return where readers find a project: a link to a snapshot's pages."""
-    return f"{channel}/{SIMPLE}/{name}"
-
-
-def binding(file: str) -> str:
-    """Return where the index notes what a file name is bound to."""
-    return f"{HIDDEN}/names/{hashlib.sha256(file.encode()).hexdigest()[:2]}/{file}"
 
 
 def read(path: Path, kind: type[R]) -> R | None:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from retread.arch import Arch
 from retread.records import Record, Sha256
 from retread.smoke.tally import Tried
+from retread.version import release
 from retread.wheel.statement import PatchStatement
-
-METADATA = ".metadata"
-FILES = "files"
-"""The folder of an index below which every wheel lies, as ``files/<2 digits>/<sha256>/<name>``."""
 
 
 class Hosted(Record, frozen=True, kw_only=True):
@@ -44,6 +41,11 @@ class Hosted(Record, frozen=True, kw_only=True):
     patches: tuple[PatchStatement, ...]
     tried: tuple[Tried, ...]
 
+    @property
+    def channel(self) -> str:
+        """The channel of its version; PublishError for one that belongs to none."""
+        return release(self.version).channel
+
 
 class Project(Record, frozen=True, kw_only=True):
     """A name that a channel owns, with its files; without files its page is empty, so that nothing falls through."""
@@ -53,8 +55,3 @@ class Project(Record, frozen=True, kw_only=True):
     name: str
     """Normalised."""
     files: tuple[Hosted, ...]
-
-
-def place(file: str, sha256: str) -> str:
-    """Return where a file lies below the index: its name under its digest."""
-    return f"{FILES}/{sha256[:2]}/{sha256}/{file}"

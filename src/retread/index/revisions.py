@@ -6,26 +6,12 @@ would make people install again for nothing. What was published once is bound fo
 
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
-
 from msgspec import structs
-from packaging.version import Version
 
 from retread.arch import Arch
-from retread.errors import PublishError
 from retread.records import Record, Sha256
+from retread.version import Release, release
 from retread.wheel.statement import Statement
-
-_LOCAL = re.compile(r"(cu\d+)\.(\d+)")
-
-
-class Release(NamedTuple):
-    """A version of ours, in parts: ``0.0.35+cu128.2``."""
-
-    upstream: str
-    channel: str
-    revision: int
 
 
 class PatchSet(Record, frozen=True, kw_only=True):
@@ -49,18 +35,6 @@ class Ledger(Record, frozen=True, kw_only=True):
 EMPTY = Ledger(latest="", versions={})
 
 
-def parse(version: str) -> Release:
-    """Return the parts of a version; PublishError for one that belongs to no channel."""
-    found = Version(version)
-    match = _LOCAL.fullmatch(found.local or "")
-    if not match:
-        raise PublishError(
-            f"version {version} belongs to no channel: it is not like 1.2+cu128.1",
-            hint="give the wheel a local version of CUDA and revision; 'retread build' does",
-        )
-    return Release(found.public, match[1], int(match[2]))
-
-
 def patch_set(said: Statement | None) -> PatchSet | None:
     """Return what a wheel says it was made of."""
     if said is None:
@@ -75,9 +49,9 @@ def patch_set(said: Statement | None) -> PatchSet | None:
 
 def fault(ledger: Ledger, version: str, patches: PatchSet | None) -> str:
     """Say why ``version`` cannot be published of ``patches``, or return nothing."""
-    new = parse(version)
+    new = release(version)
     peers = {
-        old.revision: ledger.versions[name] for name in ledger.versions if _is_peer(old := parse(name), new)
+        old.revision: ledger.versions[name] for name in ledger.versions if _is_peer(old := release(name), new)
     }
     if not peers:
         return ""

@@ -21,10 +21,10 @@ from urllib.parse import quote, unquote
 from packaging.utils import canonicalize_name
 
 from retread.errors import PublishError, UsageError
-from retread.index.folder import CHANNEL, PAGES, SIMPLE, Index
+from retread.index.folder import Index
+from retread.index.headers import FOR_EVER, HTML, JSON, told
+from retread.index.layout import CHANNEL, PAGES, SIMPLE
 
-JSON: Final = "application/vnd.pypi.simple.v1+json"
-HTML: Final = "application/vnd.pypi.simple.v1+html"
 TEXT: Final = "text/html"
 OFFERED: Final = (JSON, HTML, TEXT)
 """The types of an installer's page, the best first (PEP 691)."""
@@ -33,16 +33,9 @@ _LATEST: Final = {
     "application/vnd.pypi.simple.latest+json": JSON,
     "application/vnd.pypi.simple.latest+html": HTML,
 }
-_TYPES: Final = {
-    ".html": "text/html; charset=utf-8",
-    ".json": "application/json",
-    ".metadata": "text/plain; charset=utf-8",
-}
 _QUALITY: Final = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.IGNORECASE)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
-_CHECKED: Final = "max-age=0"
-_FOR_EVER: Final = "public, max-age=31536000, immutable"
 _BLOCK: Final = 1 << 18
 
 
@@ -52,6 +45,8 @@ class Found(NamedTuple):
     path: Path
     kind: str = ""
     """Its content type; empty when the client takes none of those on offer."""
+    keep: str = ""
+    """How long it may be kept."""
     tag: str = ""
     """The ETag of a file whose bytes never change; others are hashed."""
     elsewhere: str = ""
@@ -131,9 +126,9 @@ def find(root: Path, address: str, accept: str) -> Found | None:
         return None
     match parts:
         case ["files", start, digest, name] if name and _DIGEST.fullmatch(digest) and digest[:2] == start:
-            return _file(root.joinpath(*parts), digest)
+            return _file(root, path.removeprefix("/"), digest)
         case [*channel, "" | "index.html"] if all(map(CHANNEL.fullmatch, channel[:1])) and len(channel) < 2:
-            return Found(root.joinpath(*channel, "index.html"), _kind("index.html"))
+            return _page(root, *channel, "index.html")
         case [channel] if CHANNEL.fullmatch(channel):
             return _redirect(root, channel)
         case [channel, "simple", *rest] if CHANNEL.fullmatch(channel) and len(rest) <= 2:
@@ -148,24 +143,21 @@ def _simple(root: Path, home: str, rest: list[str], accept: str) -> Found | None
         return _redirect(root, home, *rest)
     if name and canonicalize_name(name[0]) != name[0]:
         return _redirect(root, home, name[0])
-    folder = root.joinpath(home, *name)
     if file:
-        return (
-            Found(folder / file, JSON if file.endswith(".json") else _kind(file)) if file in PAGES else None
-        )
+        return _page(root, home, *name, file) if file in PAGES else None
     kind = negotiate(accept)
-    page = folder / ("index.json" if kind == JSON else "index.html")
-    return Found(page, _kind("index.html") if kind == TEXT else kind, varies=True)
+    page = _page(root, home, *name, "index.json" if kind == JSON else "index.html")
+    return page._replace(kind=page.kind if kind == TEXT else kind, varies=True)
 
 
-def _file(path: Path, digest: str) -> Found:
+def _page(root: Path, *parts: str) -> Found:
+    return Found(root.joinpath(*parts), *told("/".join(parts)))
+
+
+def _file(root: Path, name: str, digest: str) -> Found:
     """Return a wheel or what lies beside it; evidence may be replaced, the wheel and its metadata never."""
-    for_ever = path.suffix in {".whl", ".metadata"}
-    return Found(path, _kind(path.name), tag=f'"{digest}{path.suffix}"' if for_ever else "")
-
-
-def _kind(file: str) -> str:
-    return _TYPES.get(Path(file).suffix, "application/octet-stream")
+    found = _page(root, name)
+    return found._replace(tag=f'"{digest}{found.path.suffix}"') if found.keep == FOR_EVER else found
 
 
 def _redirect(root: Path, *parts: str) -> Found:
@@ -239,7 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, found: Found, stream: BufferedReader) -> None:
         tag = found.tag or f'"{hashlib.file_digest(stream, "sha256").hexdigest()}"'
-        kept = {"ETag": tag, "Cache-Control": _FOR_EVER if found.tag else _CHECKED}
+        kept = {"ETag": tag, "Cache-Control": found.keep}
         if found.varies:
             kept["Vary"] = "Accept"
         if _matches(self.headers.get("If-None-Match", ""), tag):

@@ -18,6 +18,7 @@ from retread.errors import RecipeError
 from retread.recipe import trial
 from retread.recipe.model import Build, Container, Pin, Recipe, Target
 from retread.strict import count, toml
+from retread.version import channel
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
 PLACEHOLDERS: Final = ("version", "architectures", "torch-architectures", "cuda-home", "site-packages")
@@ -112,7 +113,7 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
         yield from _container_faults(target.container, target.build)
     if target.smoke is not None:
         yield from trial.faults(target.smoke, target.torch)
-    expected = "cu" + target.cuda.replace(".", "")
+    expected = channel(target.cuda)
     if key != expected:
         yield f"cuda: {target.cuda} belongs to a target named {expected!r}"
     yield from _architecture_faults("architectures", target.architectures, target.cuda)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -18,6 +18,9 @@ from retread.smoke.report import SCHEMA, Case, Fault, Outcome, Run, SmokeReport
 from retread.smoke.tally import Verdict, tally, whole
 
 _SHOWN = 20
+
+BESIDE: Final = ".smoke-"
+"""What stands between a wheel's name and what ran, in the name of a report beside it."""
 
 
 def parse(data: bytes, *, name: str) -> SmokeReport:
@@ -146,7 +149,7 @@ def file_name(report: SmokeReport) -> str:
         "".join(letter if letter.isalnum() else "-" for letter in name.lower())
         for name in dict.fromkeys(gpus)
     ]
-    return f"{report.wheel}.smoke-{'-'.join(words)}.json"
+    return f"{report.wheel}{BESIDE}{'-'.join(words)}.json"
 
 
 def demand_whole(report: SmokeReport, *, name: str) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import Version
 
 from retread import arch
 from retread.elf import library
@@ -17,7 +18,7 @@ from retread.errors import WheelError
 from retread.records import Sha256
 from retread.wheel import metadata
 from retread.wheel.facts import WheelFacts
-from retread.wheel.statement import Statement
+from retread.wheel.statement import Proof, Statement
 from retread.wheel.wheelfile import Verified, Wheel
 from retread.wheel.ziparchive import Entry
 from retread.wheel.zipwriter import Member
@@ -43,27 +44,32 @@ def examine(path: Path, scratch: Path, known: Known | None = None) -> tuple[Whee
 
     WheelError, ElfError or FatbinError for a wheel that is not sound.
     """
-    known = known or Known()
     with Wheel(path) as wheel:
-        verified = wheel.verify(known.members)
-        raw = {member.name: member.raw_sha256 for member in verified.members}
-        libraries = {
-            entry.name: known.libraries.get(raw[entry.name]) or read_library(wheel, entry, scratch)
-            for entry in wheel.files
-            if is_library(entry.name)
-        }
-        facts = WheelFacts(
-            file=path.name,
-            sha256=verified.sha256,
-            size=verified.size,
-            project=wheel.name.project,
-            version=wheel.name.version,
-            tags=tuple(sorted(wheel.name.tag_set)),
-            requires=_requirements(wheel),
-            members=len(verified.members),
-            libraries=libraries,
-            statement=_statement(wheel),
-        )
+        return look(wheel, scratch, known)
+
+
+def look(wheel: Wheel, scratch: Path, known: Known | None = None) -> tuple[WheelFacts, Verified]:
+    """Check and read an open wheel as ``examine`` does."""
+    known = known or Known()
+    verified = wheel.verify(known.members)
+    raw = {member.name: member.raw_sha256 for member in verified.members}
+    libraries = {
+        entry.name: known.libraries.get(raw[entry.name]) or read_library(wheel, entry, scratch)
+        for entry in wheel.files
+        if is_library(entry.name)
+    }
+    facts = WheelFacts(
+        file=wheel.path.name,
+        sha256=verified.sha256,
+        size=verified.size,
+        project=wheel.name.project,
+        version=wheel.name.version,
+        tags=tuple(sorted(wheel.name.tag_set)),
+        requires=_requirements(wheel),
+        members=len(verified.members),
+        libraries=libraries,
+        statement=_statement(wheel),
+    )
     return facts, verified
 
 
@@ -105,9 +111,12 @@ def _statement(wheel: Wheel) -> Statement | None:
         for text in (f"torch{promise.torch}", *promise.requires):
             Requirement(text)
         listed = [(one.architectures, one.ptx) for one in promise.exempt]
-        for architectures in chain((promise.architectures, promise.ptx), *listed):
+        proof = promise.proof or Proof(gpu=(), triton=())
+        for text in proof.triton:
+            Version(text)
+        for architectures in chain((promise.architectures, promise.ptx, proof.gpu), *listed):
             for one in architectures:
                 arch.parse(one)
-    except ValueError as error:  # InvalidRequirement and DecodeError are ValueErrors
+    except ValueError as error:  # so are InvalidRequirement, InvalidVersion and DecodeError
         raise WheelError(f"{wheel.path.name}: {name} is not retread's: {error}") from None
     return found

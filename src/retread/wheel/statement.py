@@ -15,6 +15,15 @@ class Exempt(Record, frozen=True, kw_only=True):
     reason: str
 
 
+class Proof(Record, frozen=True, kw_only=True):
+    """What has to pass before the wheel counts as proven, beside the static level and the jit level."""
+
+    gpu: tuple[Arch, ...]
+    """Capabilities of the GPUs on which the gpu level has to pass."""
+    triton: tuple[str, ...]
+    """Versions under which the jit level has to pass; under any when there are none."""
+
+
 class Promise(Record, frozen=True, kw_only=True):
     """What a target promises of its wheels; the audit holds the wheel to it."""
 
@@ -28,6 +37,8 @@ class Promise(Record, frozen=True, kw_only=True):
     requires: tuple[str, ...]
     run_path: dict[str, tuple[str, ...]]
     note: str
+    proof: Proof | None = None
+    """What the wheel has to be proven by; None in a wheel of a retread that did not say it yet."""
 
 
 class PatchStatement(Record, frozen=True, kw_only=True):

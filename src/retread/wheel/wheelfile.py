@@ -34,6 +34,10 @@ class Verified(Record, frozen=True, kw_only=True):
     members: tuple[Member, ...]
     """In the order of the archive, RECORD included, folders left out."""
 
+    def digest_of(self, name: str) -> Sha256:
+        """Return the SHA-256 of what a member holds, which must be there."""
+        return next(one.sha256 for one in self.members if one.name == name)
+
 
 class Wheel:
     """An open wheel whose structure and names have been checked; ``verify`` checks what it holds.

@@ -73,6 +73,21 @@ def test_a_change_of_the_target_repeats_seal_and_audit_only(project: Project) ->
     assert _steps(project.build()) == ["seal the", "audit the"]
 
 
+def test_how_it_is_tried_changes_no_byte_but_by_what_it_is_proven_does(project: Project) -> None:
+    project.build()
+    untried = project.built.read_bytes()
+    project.write_recipe(project.recipe_text + '\n[targets.cu128.smoke]\ntorch = "2.10.0"\n')
+    assert project.build().err.startswith("unchanged: ")  # what is not proven by more than static and jit
+    project.edit_recipe('torch = "2.10.0"\n', 'torch = "2.10.1"\ngpu = ["9.0"]\ntriton = ["3.6.0"]\n')
+    assert _steps(project.build()) == ["seal the", "audit the"]
+    proven = project.built.read_bytes()
+    assert proven != untried
+    project.edit_recipe('torch = "2.10.1"', 'torch = "2.10.0"')
+    assert project.build().err.startswith("unchanged: ")
+    shown = json.loads(project.run("inspect", str(project.built), "--json").out)["statement"]["promise"]
+    assert shown["proof"] == {"gpu": ["9.0"], "triton": ["3.6.0"]}
+
+
 def test_a_change_of_the_source_repeats_all_that_rests_on_it(project: Project) -> None:
     project.build()
     project.edit_recipe("written by setuptools", "made by setuptools")

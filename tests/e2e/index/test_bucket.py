@@ -23,10 +23,11 @@ from retread.errors import PublishError, RetreadError, StoreError
 from retread.index import actions
 from retread.index.bucket import mirror, remote
 from retread.index.bucket.lease import Lease, Times
-from retread.index.bucket.mirror import EVERYTHING, Need
+from retread.index.bucket.mirror import EVERYTHING
+from retread.index.bucket.remote import Visit
 from retread.index.bucket.storage import Bucket, headers
 from tinycuda import sha256
-from tinyindex import BASE, Shelf, make_keys
+from tinyindex import Shelf, make_keys
 
 obstore = pytest.importorskip("obstore")
 moto = pytest.importorskip("moto.server")
@@ -155,29 +156,29 @@ class Box(Shelf):
         self.times = QUICK
 
     def publish(self, *wheels: Path, **changes: Any) -> Any:
-        self.now += 60
-        fields = {"policy": self.keys.policy, "base": BASE, "now": self.now, "scratch": self.scratch}
-        fields = {**fields, "say": self.said.append, **changes}
-        return self._run(mirror.of_wheels(wheels), lambda root: actions.publish(root, wheels, **fields))
+        def run(folder: Path) -> Any:
+            return super(Box, self).publish(*wheels, root=folder, **changes)
+
+        return remote.act(self.visit(), mirror.of_wheels(wheels), run)
 
     def act(self, function: Callable[..., Any], *arguments: Any, **changes: Any) -> Any:
-        self.now += 60
         if function is actions.refresh:
             need = EVERYTHING
         elif function is actions.rollback:
             need = mirror.back_to(arguments[0])
         else:
             need = mirror.of_version(*arguments[:2])
-        fields = {"now": self.now, "say": self.said.append, **changes}
-        return self._run(need, lambda root: function(root, *arguments, **fields))
 
-    def _run(self, need: Need, run: Callable[[Path], Any]) -> Any:
-        return remote.act(
-            self.address, need, run, scratch=self.scratch, say=self.said.append, times=self.times
-        )
+        def run(folder: Path) -> Any:
+            return super(Box, self).act(function, *arguments, root=folder, **changes)
+
+        return remote.act(self.visit(), need, run)
+
+    def visit(self) -> Visit:
+        return Visit(self.address, self.scratch, self.said.append, self.times)
 
     def check(self) -> Any:
-        return remote.check(self.address, self.scratch, self.keys.policy, say=self.said.append)
+        return remote.check(self.visit(), self.keys.policy)
 
     def page(self, project: str = "demo", channel: str = "cu128") -> Any:
         return json.loads(self.objects()[f"{channel}/simple/{project}/index.json"])
@@ -550,6 +551,9 @@ def test_whoever_lost_the_lock_cannot_decide_what_another_decided_already(
     box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even one that believes in its lock: of each action there is one object, which is made once."""
+    box.times = Times(
+        lifetime=120, margin=2, patience=30
+    )  # or it would renew its lock meanwhile, and not believe
     box.publish(box.wheel())
     other = Box(tmp_path / "other", box.keys, box.address)
     slow, quick = box.wheel("slow"), other.wheel("quick")

@@ -13,22 +13,26 @@ import socket
 import stat
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 from msgspec import structs
 from msgspec.structs import replace
 
+import older
 from reports import case, failed, on_gpu, report, run, skipped, surroundings
 from retread.cli import main
 from retread.evidence import signing
-from retread.index import actions
+from retread.index import actions, revoke
 from retread.records import Sha256
 from retread.smoke import reading
 from retread.smoke.report import Level, Run
+from retread.wheel.statement import CompileStatement
 from tinycuda import Result, names, sha256
 from tinyindex import BASE, RECIPE, Keys, make_keys, make_wheel, tree
 
@@ -227,6 +231,24 @@ def test_envelopes_lie_beside_the_wheel_and_each_report_keeps_its_own(desk: Desk
     assert names(desk.folder / "dist") == beside
     shown = desk.run("attest", wheel, "--tester", "keys/tester.key", "--json")
     assert json.loads(shown.out) == [f"dist/{name}" for name in made[1:]]
+
+
+def test_a_signed_build_names_the_statement_as_it_lies_in_the_wheel(desk: Desk) -> None:
+    compiled = CompileStatement(
+        native_digest="n", toolkit="nvcc 13.0", toolkit_digest="t", toolkit_origin="system", compiler="g++",
+        python="3.12", lock="l", requires=(), environment={},
+    )  # fmt: skip
+    for told in (older.written, msgspec.json.encode):  # by a retread before the last fields; in another form
+        wheel = desk.wheel(said=lambda one: structs.replace(one, compiled=compiled, base=None), told=told)
+        desk.run("attest", wheel, "--builder", "keys/builder.key")
+        with zipfile.ZipFile(desk.folder / wheel) as archive:
+            inside = archive.read("demo-1.2+cu128.1.dist-info/retread.json")
+        assert (b"image" in inside) is (told is not older.written)
+        envelope = json.loads((desk.folder / f"{wheel}.provenance.dsse.json").read_bytes())
+        signed = json.loads(base64.b64decode(envelope["payload"]))
+        [named] = signed["predicate"]["runDetails"]["byproducts"]
+        assert (named["name"], named["digest"]) == ("retread.json", {"sha256": sha256(inside)})
+        (desk.folder / wheel).unlink()
 
 
 def test_what_nobody_can_sign_for_is_refused(desk: Desk) -> None:
@@ -581,6 +603,21 @@ def test_a_list_grows_and_says_each_thing_once(locked: Desk) -> None:
     (locked.folder / "requirements.txt").write_text("demo==9\n")
     found = locked.run("audit-lock", "requirements.txt", *POLICY, code=21)
     assert "revoked: demo 9 (by name and version, no sha256 is stated): all of it; go" in found.out
+
+
+def test_a_list_that_another_retread_wrote_counts_by_its_own_bytes_and_grows(
+    locked: Desk, keys: Keys
+) -> None:
+    locked.run(*REVOKE, *BUILDER)
+    place = locked.index / "revoked.dsse.json"
+    held = json.loads(base64.b64decode(json.loads(place.read_bytes())["payload"]))
+    payload = json.dumps(dict(reversed(held.items()))).encode()
+    place.write_bytes(signing.sign(payload, revoke.PAYLOAD_TYPE, keys.builder))
+    assert SAID in locked.run("audit-lock", "requirements.txt", *POLICY, code=21).out
+    assert "is revoked already" in locked.refused(20, *REVOKE, *BUILDER)
+    locked.run("index", "revoke", "index", "Demo", "--reason", "all of it", "--advice", "go", *BUILDER)
+    envelope = json.loads(place.read_bytes())
+    assert len(json.loads(base64.b64decode(envelope["payload"]))["entries"]) == 2
 
 
 def test_one_file_is_revoked_by_its_digest(locked: Desk) -> None:

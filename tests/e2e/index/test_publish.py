@@ -14,15 +14,23 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import structs
 
+from retread.arch import Arch
+from retread.audit.report import AuditReport
 from retread.errors import GateError, PublishError, RetreadError, StoreError
-from retread.index import actions
-from retread.index.actions import Wants
+from retread.evidence import gate
+from retread.index import actions, candidate, layout
 from retread.index.folder import Index
+from retread.records import Sha256
+from retread.wheel import ziparchive
+from retread.wheel.statement import Proof, Statement
 from tinycuda import sha256
 from tinyindex import BASE, NOW, Shelf, make_keys, prove, tree
+
+NINE = Proof(gpu=(Arch("9.0"),), triton=("3.5.1",))
 
 
 @pytest.fixture
@@ -196,10 +204,38 @@ def test_evidence_is_demanded(shelf: Shelf) -> None:
     assert "no builder states how it was built" in told
     assert "no static test result" in told
     prove(wheel, shelf.keys)
-    told = refused(shelf, wheel, kind=GateError, wants=lambda _: Wants(capabilities=("9.0",)))  # type: ignore[arg-type]
+    told = refused(shelf, wheel, kind=GateError, wants=lambda _: NINE)
     assert "no gpu test result of a GPU of capability 9.0" in told
     assert "no policy says whose evidence counts" in refused(shelf, wheel, kind=GateError, policy=None)
     shelf.publish(wheel)
+
+
+def promising(proof: Proof) -> Any:
+    def said(one: Statement) -> Statement:
+        return structs.replace(one, promise=structs.replace(one.promise, proof=proof))
+
+    return said
+
+
+def test_a_wheel_says_itself_what_it_has_to_be_proven_by(shelf: Shelf) -> None:
+    def nobody(_: Statement) -> Proof:
+        raise AssertionError("the recipe is asked")
+
+    wheel = shelf.wheel(said=promising(NINE))
+    told = refused(shelf, wheel, kind=GateError, wants=nobody)
+    assert "no gpu test result of a GPU of capability 9.0" in told
+    prove(wheel, shelf.keys, levels=("static", "jit", "gpu"))
+    shelf.publish(wheel, wants=nobody)
+    assert shelf.check().faults == ()
+    home = next(shelf.root.glob("files/*/*"))
+    (home / f"{wheel.name}.test-gpu.dsse.json").unlink()
+    faults = shelf.check().faults
+    assert any("no gpu test result of a GPU of capability 9.0" in fault for fault in faults), faults
+
+
+@pytest.mark.parametrize("proof", [Proof(gpu=(), triton=("newest",)), Proof(gpu=(Arch("nine"),), triton=())])
+def test_a_wheel_that_demands_what_nothing_can_be_is_not_sound(shelf: Shelf, proof: Proof) -> None:
+    assert "retread.json is not retread's: " in refused(shelf, shelf.wheel(said=promising(proof)))
 
 
 def test_evidence_of_other_bytes_or_edited_is_no_evidence(shelf: Shelf) -> None:
@@ -442,6 +478,78 @@ def test_a_wheel_that_is_written_while_it_is_read_is_refused(
     assert "was written while it was read" in refused(shelf, wheel)
 
 
+def test_what_is_listed_of_the_evidence_is_what_was_judged(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = shelf.wheel()
+    wheel.with_name(f"{wheel.name}.audit.json").write_bytes(_audit(wheel))
+    judged = {path.name: path.read_bytes() for path in wheel.parent.glob("*.json")}
+    demand, recover = gate.demand, Index._recover
+
+    def spoil(what: bytes) -> None:
+        for name in judged:
+            wheel.with_name(name).write_bytes(what)
+
+    def judging(*arguments: Any, **more: Any) -> Any:
+        spoil(b"while it is judged")
+        return demand(*arguments, **more)
+
+    def changed(self: Index) -> None:
+        recover(self)
+        spoil(b"before it is listed")
+
+    monkeypatch.setattr(gate, "demand", judging)
+    monkeypatch.setattr(Index, "_recover", changed)
+    [hosted] = shelf.publish(wheel).listed
+    monkeypatch.undo()
+    home = (shelf.root / layout.place(hosted.file, hosted.sha256)).parent
+    assert {path.name: path.read_bytes() for path in home.glob("*.json")} == judged
+    assert set(hosted.sidecars) == set(judged)
+    assert shelf.check().faults == ()
+
+
+def test_the_wheel_and_each_file_beside_it_are_opened_once_to_be_judged(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = shelf.wheel()
+    opened: list[str] = []
+
+    def noted(door: Any) -> Any:
+        def through(path: Path) -> Any:
+            opened.append(path.name)
+            return door(path)
+
+        return through
+
+    monkeypatch.setattr(ziparchive, "_open", noted(ziparchive._open))
+    monkeypatch.setattr(Path, "read_bytes", noted(Path.read_bytes))
+    candidate.read(wheel, shelf.scratch)
+    assert sorted(opened) == sorted(path.name for path in wheel.parent.iterdir())
+
+
+def _audit(wheel: Path) -> bytes:
+    """Return an audit's report, as no retread writes it but anybody may."""
+    report = AuditReport(
+        schema=1,
+        wheel=wheel.name,
+        sha256=Sha256(sha256(wheel.read_bytes())),
+        size=1,
+        target="demo-1 cu128",
+        ok=True,
+        checks=(),
+    )
+    return msgspec.json.encode(dict(reversed(msgspec.to_builtins(report).items())))
+
+
+def test_a_report_of_other_bytes_tells_nothing_on_the_page(shelf: Shelf) -> None:
+    wheel = shelf.wheel(code="x = 1\n")
+    wheel.unlink()
+    wheel = shelf.wheel(prove_it=False)
+    [hosted] = shelf.publish(wheel, unproven="the lab is closed").listed
+    assert (hosted.tried, hosted.triton) == ((), ())
+    assert shelf.check().faults == ()
+
+
 def test_a_second_publisher_waits_and_says_so(shelf: Shelf) -> None:
     shelf.publish(shelf.wheel())
     other = shelf.wheel("other")
@@ -461,12 +569,13 @@ def test_a_second_publisher_waits_and_says_so(shelf: Shelf) -> None:
 PUBLISH = """
 import sys
 from pathlib import Path
-from retread.index import actions as publishing
+from retread.index.actions import Session, publish
+from retread.index.admission import Terms
 wheel = Path(sys.argv[2])
 scratch = wheel.parent / f"scratch-{wheel.name}"
 scratch.mkdir()
-publishing.publish(Path(sys.argv[1]), [wheel], policy=None, unproven="a test", base="https://wheels.example",
-                   now=1763805600, scratch=scratch, say=print)
+session = Session(Path(sys.argv[1]), 1763805600, print, "https://wheels.example")
+publish(session, [wheel], Terms(None, "a test"), scratch)
 """
 
 

@@ -17,6 +17,7 @@ import pytest
 import webservers
 from retread.errors import PublishError, UsageError
 from retread.index import actions, serve
+from retread.index.headers import CHECKED, FOR_EVER
 from tinyindex import Shelf, make_keys
 
 JSON = "application/vnd.pypi.simple.v1+json"
@@ -127,7 +128,7 @@ def test_a_page_comes_in_the_type_that_is_asked_for(
 
 def test_a_page_is_asked_for_anew_and_costs_little_when_it_is_the_same(site: Site) -> None:
     answer = site.ask(DEMO, Accept=PIP)
-    assert answer.headers["cache-control"] == "max-age=0"
+    assert answer.headers["cache-control"] == CHECKED
     again = site.ask(DEMO, Accept=PIP, If_None_Match=answer.headers["etag"])
     assert (again.status, again.body) == (304, b"")
     assert again.headers["etag"] == answer.headers["etag"]
@@ -145,7 +146,7 @@ def test_a_wheel_is_the_wheel_and_stays_in_caches(site: Site) -> None:
     assert answer.status == 200
     assert hashlib.sha256(answer.body).hexdigest() == site.file().split("/")[3]
     assert answer.headers["content-type"] == "application/octet-stream"
-    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["cache-control"] == FOR_EVER
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert "content-encoding" not in answer.headers
     assert site.ask(site.file(), If_None_Match=answer.headers["etag"]).status == 304
@@ -162,7 +163,7 @@ def test_what_lies_beside_the_wheel_is_served(site: Site) -> None:
     assert (answer.status, answer.body) == (200, site.bytes(".provenance.dsse.json"))
     assert (answer.headers["content-type"], answer.headers["cache-control"]) == (
         "application/json",
-        "max-age=0",
+        CHECKED,
     )
 
 
@@ -227,7 +228,7 @@ def test_pages_by_the_names_of_their_files(site: Site, path: str, file: str, kin
     answer = site.ask(path, Accept="*/*")
     assert (answer.status, answer.headers["content-type"]) == (200, kind)
     assert answer.body == (site.root / file).read_bytes()
-    assert answer.headers["cache-control"] == "max-age=0"
+    assert answer.headers["cache-control"] == CHECKED
 
 
 @pytest.mark.parametrize(

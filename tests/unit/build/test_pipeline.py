@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from fields import RECIPE, TARGET, fields, grown, loaded, machine, other
 from retread.arch import Arch
@@ -14,9 +15,17 @@ from retread.build import pipeline
 from retread.build.graft import Request
 from retread.build.pipeline import Job
 from retread.lanes.lane import Goal
+from retread.recipe.trial import Runtime, Trial
 from retread.recipe.workspace import Loaded
+from retread.records import Sha256
 from retread.source.trees import Trees
+from retread.wheel.statement import Proof
 
+TRIAL = Trial(torch="2.8.0")
+DIFFERENT: dict[str, Any] = {
+    "torch": "2.9.0", "triton": ("3.4.0",), "gpu": (Arch("9.0"),), "expect": {"kernels": ("k",)},
+    "runtime": (Runtime(package="p", file="p.whl", sha256=Sha256(64 * "a")),),
+}  # fmt: skip
 REQUEST = Request(member="demo/_C.so", architectures=(Arch("10.0"),), run_path=None)
 
 
@@ -38,10 +47,18 @@ def test_a_recipe_s_field_decides_or_is_excepted(field: str) -> None:
     assert same == (field in pipeline.NOT_OF_WHEEL)
 
 
-@pytest.mark.parametrize("field", fields(TARGET))
+@pytest.mark.parametrize("field", [field for field in fields(TARGET) if field != "smoke"])
 def test_a_target_s_field_decides_or_is_excepted(field: str) -> None:
     same = job(loaded(target=other(TARGET, field))).wheel_key == job(loaded()).wheel_key
     assert same == (field in pipeline.NOT_OF_TARGET)
+
+
+@pytest.mark.parametrize("field", fields(TRIAL))
+def test_of_how_it_is_tried_a_wheel_tells_by_what_it_is_proven(field: str) -> None:
+    """The promise in it names GPUs and Tritons; the rest changes no byte of it."""
+    trials = (TRIAL, structs.replace(TRIAL, **{field: DIFFERENT[field]}))
+    keys = {job(loaded(target=structs.replace(TARGET, smoke=trial))).wheel_key for trial in trials}
+    assert (len(keys) == 2) == (field in Proof.__struct_fields__)
 
 
 def test_all_that_is_asked_of_a_library_decides_it() -> None:

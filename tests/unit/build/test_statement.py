@@ -5,11 +5,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+import older
 from retread.arch import Arch
+from retread.audit.promise import promise
 from retread.build import statement
-from retread.recipe.model import Base, Pin, Recipe, Sdist, Target
+from retread.recipe.model import Base, Exemption, Pin, Recipe, Sdist, Submodule, Target
+from retread.recipe.series import Patch
+from retread.recipe.trial import Trial
 from retread.records import Sha256
-from retread.wheel.statement import CompileStatement, FileStatement, Statement
+from retread.wheel.statement import CompileStatement, FileStatement, Proof, Statement
 
 DIGEST = Sha256(64 * "a")
 RECIPE = Recipe(
@@ -53,3 +57,41 @@ def test_one_origin_is_told_and_the_other_is_not(base: FileStatement | CompileSt
     assert (found.base, found.compiled) == ((base, None) if lane == "overlay" else (None, base))
     assert (found.lane, found.version, found.promise.project) == (lane, "1.2+cu130.1", "demo")
     assert msgspec.json.decode(msgspec.json.encode(found), type=Statement) == found
+
+
+def test_it_tells_by_what_the_wheel_has_to_be_proven() -> None:
+    assert said(OFFICIAL, "overlay").promise.proof == Proof(gpu=(), triton=())
+    trial = Trial(torch="2.11.0", triton=("3.6.0", "3.7.1"), gpu=(Arch("9.0"),))
+    target = msgspec.structs.replace(RECIPE.targets["cu130"], smoke=trial)
+    assert promise(RECIPE, target, "1.2+cu130.1").proof == Proof(
+        gpu=(Arch("9.0"),), triton=("3.6.0", "3.7.1")
+    )
+
+
+def test_what_the_recipe_and_the_series_say_is_told_as_they_say_it() -> None:
+    part = Submodule(path="third/part", repository="https://example.org/part", commit=40 * "1")
+    exempt = Exemption(library="demo/_C.so", architectures=(Arch("9.0a"),), reason="only Hopper has it")
+    target = msgspec.structs.replace(RECIPE.targets["cu130"], exempt=(exempt,))
+    pin = msgspec.structs.replace(RECIPE.pin, submodules=(part,))
+    patch = Patch(
+        name="0001-mend.patch", sha256=DIGEST, subject="Mend", breaks="b", affects="a", upstream="u", drop_when="d",
+        changes=(), crlf=True,
+    )  # fmt: skip
+    found = statement.statement(
+        msgspec.structs.replace(RECIPE, pin=pin, targets={"cu130": target}), "cu130", OFFICIAL, [patch],
+        version="1.2+cu130.1", lane="overlay", time=7, toolchain=None, libraries={},
+    )  # fmt: skip
+    assert [msgspec.to_builtins(one) for one in (*found.submodules, *found.promise.exempt, *found.series)] == [
+        {"path": "third/part", "repository": "https://example.org/part", "commit": 40 * "1"},
+        {"library": "demo/_C.so", "architectures": ("9.0a",), "ptx": (), "reason": "only Hopper has it"},
+        {
+            "name": "0001-mend.patch", "sha256": DIGEST, "subject": "Mend", "breaks": "b", "affects": "a",
+            "upstream": "u", "drop_when": "d",
+        },
+    ]  # fmt: skip
+    assert found.sdist == FileStatement(file="demo-1.2.tar.gz", sha256=DIGEST)
+
+
+def test_a_statement_from_before_that_is_read() -> None:
+    found = msgspec.json.decode(older.written(said(OFFICIAL, "overlay")), type=Statement)
+    assert found.promise.proof is None

@@ -19,7 +19,7 @@ from retread.evidence.signing import Key
 from retread.records import Sha256
 from retread.smoke.report import Level, Run
 from retread.smoke.tally import Tried
-from retread.wheel.statement import FileStatement, Promise, Statement
+from retread.wheel.statement import FileStatement, Promise, Proof, Statement
 
 WHEEL = "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl"
 DIGEST = 64 * "a"
@@ -61,7 +61,9 @@ def gpu(capability: str = "9.0", **changes: Any) -> Run:
 
 
 def proof(key: Key = CI, *, wheel: str = WHEEL, sha256: str = DIGEST, builder: str = "") -> bytes:
-    made = statements.provenance(wheel, sha256, SAID, builder=builder or key.name, finished=1)
+    made = statements.provenance(
+        wheel, sha256, SAID, Sha256(64 * "e"), builder=builder or key.name, finished=1
+    )
     return signing.sign(made, statements.PAYLOAD_TYPE, key)
 
 
@@ -96,8 +98,7 @@ def ask(
         policy,
         WHEEL,
         DIGEST,
-        capabilities=[Arch(one) for one in capabilities],
-        triton=triton,
+        proof=Proof(gpu=tuple(Arch(one) for one in capabilities), triton=tuple(triton)),
         envelopes=envelopes,
     )
 
@@ -235,14 +236,16 @@ def test_the_same_bytes_under_another_name_are_another_wheel() -> None:
 
 
 def test_what_was_signed_as_something_else_is_no_statement() -> None:
-    made = statements.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=1)
+    made = statements.provenance(WHEEL, DIGEST, SAID, Sha256(64 * "e"), builder="ci", finished=1)
     first, second = lacking({**FULL, "p": signing.sign(made, "application/vnd.retread.revocations+json", CI)})
     assert first.startswith("p was signed as 'application/vnd.retread.revocations+json'")
     assert second.startswith("no builder states")
 
 
 def test_a_signed_payload_that_is_no_statement_is_told_with_its_faults() -> None:
-    broken = json.loads(statements.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=1))
+    broken = json.loads(
+        statements.provenance(WHEEL, DIGEST, SAID, Sha256(64 * "e"), builder="ci", finished=1)
+    )
     del broken["predicate"]["runDetails"]
     envelope = signing.sign(json.dumps(broken).encode(), statements.PAYLOAD_TYPE, CI)
     first, _ = lacking({**FULL, "p": envelope})
@@ -279,14 +282,14 @@ def test_a_result_outside_of_the_promise_neither_proves_nor_refuses() -> None:
 
 
 def test_two_builders_may_sign_one_statement_and_both_vouch() -> None:
-    made = statements.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=1)
+    made = statements.provenance(WHEEL, DIGEST, SAID, Sha256(64 * "e"), builder="ci", finished=1)
     envelope = both(*(signing.sign(made, statements.PAYLOAD_TYPE, key) for key in (CI, SECOND)))
     admission = ask({**FULL, "p": envelope})
     assert [one.key for one in admission.vouchers if one.kind == "provenance"] == ["ci", "second"]
 
 
 def test_a_tester_that_signs_beside_the_builder_does_not_become_one() -> None:
-    made = statements.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=1)
+    made = statements.provenance(WHEEL, DIGEST, SAID, Sha256(64 * "e"), builder="ci", finished=1)
     envelope = both(*(signing.sign(made, statements.PAYLOAD_TYPE, key) for key in (LAB, CI, STRANGER)))
     admission = ask({**FULL, "p": envelope})
     assert [one.key for one in admission.vouchers if one.kind == "provenance"] == ["ci"]
@@ -335,7 +338,9 @@ def test_the_order_of_the_files_does_not_matter() -> None:
 
 
 def test_a_wrong_clock_does_not_matter() -> None:
-    made = statements.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=253_402_300_799)
+    made = statements.provenance(
+        WHEEL, DIGEST, SAID, Sha256(64 * "e"), builder="ci", finished=253_402_300_799
+    )
     early = run(case("wheel/record"), level=Level.STATIC, started=0)
     assert ask(
         {**FULL, "p": signing.sign(made, statements.PAYLOAD_TYPE, CI), "static": found(early)}

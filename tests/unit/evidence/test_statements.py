@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -32,6 +30,8 @@ from retread.wheel.statement import (
 WHEEL = "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl"
 DIGEST = Sha256(64 * "a")
 FINISHED = 1_763_805_600
+INSIDE = Sha256(64 * "e")
+"""Of retread.json, as it lies in the wheel."""
 SAMPLE = sample()
 STATIC, JIT, OLDER, GPU = SAMPLE.runs
 
@@ -79,7 +79,7 @@ COMPILED = CompileStatement(
 
 
 def built(said: Statement = SAID) -> bytes:
-    return statements.provenance(WHEEL, DIGEST, said, builder="ci", finished=FINISHED)
+    return statements.provenance(WHEEL, DIGEST, said, INSIDE, builder="ci", finished=FINISHED)
 
 
 def result_of(one: Run) -> bytes:
@@ -127,12 +127,11 @@ def test_a_build_tells_who_when_and_the_digest_of_what_the_wheel_says_of_itself(
     details = json.loads(built())["predicate"]["runDetails"]
     assert details["builder"]["id"] == "urn:retread:builder:ci"
     assert details["metadata"] == {"finishedOn": "2025-11-22T10:00:00Z"}
-    inside = msgspec.json.format(msgspec.json.encode(SAID)) + b"\n"  # as the wheel holds it
     assert details["byproducts"] == [
         {
             "name": "retread.json",
             "mediaType": "application/json",
-            "digest": {"sha256": hashlib.sha256(inside).hexdigest()},
+            "digest": {"sha256": INSIDE},
         }
     ]
 
@@ -320,7 +319,7 @@ def test_every_fault_is_told_at_once() -> None:
 def test_no_time_decides_anything() -> None:
     for moment in (0, 4_102_444_800, 253_402_300_799):
         assert statements.parse(
-            statements.provenance(WHEEL, DIGEST, SAID, builder="ci", finished=moment), name="p"
+            statements.provenance(WHEEL, DIGEST, SAID, INSIDE, builder="ci", finished=moment), name="p"
         ).ok
         early = report(run(case("x/y"), started=moment))
         assert statements.parse(statements.test_result(early, early.runs[0], tester="lab"), name="t").ok

@@ -7,6 +7,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from retread import version
+from retread.errors import PublishError
 
 
 def test_version_names_upstream_cuda_and_revision() -> None:
@@ -38,3 +39,24 @@ def test_retreads_own_version_is_one() -> None:
 def test_what_is_no_version_is_refused() -> None:
     with pytest.raises(InvalidVersion):
         version.patched("0.0.35+local", "12.8", 1)
+
+
+def test_a_version_of_ours_is_taken_apart_as_it_was_put_together() -> None:
+    for upstream, cuda, revision in (
+        ("0.0.35", "12.8", 2),
+        ("0.0.29.post3", "13.0", 12),
+        ("1!2.0rc1", "9.2", 1),
+    ):
+        found = version.release(version.patched(upstream, cuda, revision))
+        assert found == (upstream, version.channel(cuda), revision)
+        assert version.cuda(found.channel) == cuda
+
+
+@pytest.mark.parametrize("other", ["1.2", "1.2+cpu", "1.2+cu128", "1.2+cu128.1.2", "1.2+rocm6.1"])
+def test_a_version_of_no_channel_is_refused_with_an_example(other: str) -> None:
+    with pytest.raises(PublishError, match=r"belongs to no channel: it is not like 1\.2\+cu128\.1"):
+        version.release(other)
+
+
+def test_a_folder_of_another_name_is_of_no_cuda() -> None:
+    assert [version.cuda(name) for name in ("cpu", "cu", "cu8", "")] == ["", "", "", ""]

@@ -7,11 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from retread.doors import durable
 from retread.errors import PublishError, StoreError
-from retread.index import folder
+from retread.index import layout
 from retread.index.change import later
 from retread.index.folder import Action, Index, Touched
 from retread.index.revisions import EMPTY, Ledger
@@ -129,6 +130,17 @@ def test_a_line_that_was_not_finished_is_written_again(index: Index, monkeypatch
     assert names(index.hidden) == ["history.jsonl", "lock"]
 
 
+def test_an_action_that_another_retread_decided_is_finished_and_noted_once(index: Index) -> None:
+    commit(index, 1, {"index.html": b"one"})
+    for _ in range(2):  # killed before the history was written, and after
+        decided = msgspec.to_builtins(action(2))
+        journal = {"gone": [], "action": dict(reversed(decided.items()))}
+        index.journal.write_bytes(msgspec.json.format(msgspec.json.encode(journal)))
+        with index.writing():
+            assert not index.journal.exists()
+        assert [one.number for one in index.history()] == [1, 2]
+
+
 def test_what_a_killed_change_left_is_removed(index: Index) -> None:
     commit(index, 1, {})
     (index.next / "files").mkdir(parents=True)
@@ -185,9 +197,9 @@ def test_records_and_bindings_are_read_back(index: Index) -> None:
     assert index.bound("x.whl") == ""
     assert index.project("cu128", "demo") is None
     with index.writing():
-        durable.write(index.next / folder.binding("x.whl"), b"abc")
+        durable.write(index.next / layout.binding("x.whl"), b"abc")
         durable.write(
-            index.next / folder.ledger("cu128", "demo"), b'{"latest":"2025","versions":{"1+cu128.1":null}}'
+            index.next / layout.ledger("cu128", "demo"), b'{"latest":"2025","versions":{"1+cu128.1":null}}'
         )
         index.commit(action(1))
     assert index.ledger("cu128", "demo") == ledger
@@ -197,7 +209,7 @@ def test_records_and_bindings_are_read_back(index: Index) -> None:
 def test_a_wheel_is_linked_or_copied_and_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "x.whl"
     source.write_bytes(b"wheel")
-    assert durable.take(source, tmp_path / "a" / "x.whl") is None
+    assert durable.take(source, tmp_path / "a" / "x.whl") == sha256(b"wheel")
     assert (tmp_path / "a" / "x.whl").samefile(source)
     change = durable.change
 

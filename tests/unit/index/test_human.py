@@ -19,7 +19,8 @@ from msgspec.structs import replace
 
 from listings import PATCHES, TRIED, hosted, project
 from retread.arch import Arch
-from retread.index.listing import Hosted, Project, place
+from retread.index.layout import place
+from retread.index.listing import Hosted, Project
 from retread.index.pages.human import channel_page, front_page, project_page
 from retread.records import Sha256
 from retread.smoke.tally import Tried

@@ -16,7 +16,8 @@ from pypi_simple import DistributionPackage, ProjectPage, RepositoryPage
 from pypi_simple.enums import ProjectStatus
 
 from listings import hosted, project
-from retread.index.listing import Hosted, Project, place
+from retread.index.layout import place
+from retread.index.listing import Hosted, Project
 from retread.index.pages.simple import address, root_html, root_json, simple_html, simple_json
 
 BASE = "https://wheels.example/cu128/simple/demo/"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from msgspec.structs import replace
 
+import older
 import reports as samples
 from reports import case, failed, on_gpu, run, skipped, surroundings
 from retread.audit.report import AuditReport, Check
@@ -77,6 +78,16 @@ def test_a_report_from_before_a_field_was_added_can_be_read(name: str) -> None:
     found = reading.parse(before.encode(), name="r.json")
     assert (found.digest, len(found.runs)) == (digest(table), len(SAMPLE.runs))
     assert "was edited" in refused(before.replace("NVIDIA H200", "NVIDIA B200").encode()).message
+
+
+def test_a_report_from_before_its_newest_fields_bears_its_digest() -> None:
+    table = older.before(samples.sample())
+    assert not table.keys() & {"only"}
+    assert not table["runs"][0].keys() & {"unable"}
+    data = json.dumps({**table, "digest": digest(table)}).encode()
+    found = reading.parse(data, name="r.json")
+    assert (found.digest, found.only, len(found.runs)) == (digest(table), "*", len(SAMPLE.runs))
+    assert "was edited" in refused(data.replace(b"NVIDIA H200", b"NVIDIA B200")).message
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,15 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from retread import units
 from retread.doors import fs
 from retread.errors import PublishError
-from retread.index import folder as indexdir
-from retread.index import revisions
+from retread.index import layout
 from retread.index.bucket.lease import LOCK
 from retread.index.bucket.storage import DIGEST, Bucket, Facts, Object, headers
-from retread.index.folder import HIDDEN, PAGES, SIMPLE, Action
-from retread.index.listing import FILES, Project, place
+from retread.index.folder import Action
+from retread.index.layout import FILES, HIDDEN, PAGES, SIMPLE, place
+from retread.index.listing import Project
 from retread.index.pages.every import CHANNEL_LIMIT
 from retread.records import Record
+from retread.version import CHANNEL, release
 from retread.wheel import metadata
 
 A = TypeVar("A")
@@ -32,14 +33,14 @@ STAGED = f"{HIDDEN}/staged"
 _FILES_AT_ONCE = 8
 _ACTIONS = f"{HIDDEN}/actions"
 _HISTORY = f"{HIDDEN}/history.jsonl"
-_STATE = re.compile(rf"{re.escape(HIDDEN)}/state/(cu\d+)/([^/]+)\.json")
-_LINK = re.compile(r"\.\./\.\./snapshots/(\d+)/(cu\d+)/([^/]+)\.json")
-_SHOT = re.compile(rf"{re.escape(HIDDEN)}/snapshots/\d+/(cu\d+)/([^/]+)/([^/]+)")
-_PAGE = re.compile(rf"(cu\d+)/{SIMPLE}/([^/]+)/({'|'.join(map(re.escape, PAGES))})")
-_LISTS = re.compile(rf"index\.html|cu\d+/index\.html|cu\d+/{SIMPLE}/index\.(html|json)")
+_STATE = re.compile(rf"{re.escape(HIDDEN)}/state/({CHANNEL})/([^/]+)\.json")
+_LINK = re.compile(rf"\.\./\.\./snapshots/(\d+)/({CHANNEL})/([^/]+)\.json")
+_SHOT = re.compile(rf"{re.escape(HIDDEN)}/snapshots/\d+/({CHANNEL})/([^/]+)/([^/]+)")
+_PAGE = re.compile(rf"({CHANNEL})/{SIMPLE}/([^/]+)/({'|'.join(map(re.escape, PAGES))})")
+_LISTS = re.compile(rf"index\.html|{CHANNEL}/index\.html|{CHANNEL}/{SIMPLE}/index\.(html|json)")
 _OWN = re.compile(
     rf"{FILES}/[0-9a-f]{{2}}/[0-9a-f]{{64}}/[^/]+|{re.escape(HIDDEN)}/"
-    r"(names/[0-9a-f]{2}/[^/]+|revisions/cu\d+/[^/]+\.json|snapshots/\d+/cu\d+/[^/]+\.json)"
+    rf"(names/[0-9a-f]{{2}}/[^/]+|revisions/{CHANNEL}/[^/]+\.json|snapshots/\d+/{CHANNEL}/[^/]+\.json)"
 )
 
 
@@ -65,7 +66,7 @@ def of_wheels(wheels: Sequence[Path]) -> Need:
 
 def of_version(project: str, version: str) -> Need:
     """Return what yanking, unyanking or removing a version reads."""
-    channel = revisions.parse(metadata.normal_version(version)).channel
+    channel = release(metadata.normal_version(version)).channel
     return Need(projects=((channel, canonicalize_name(project)),))
 
 
@@ -117,7 +118,7 @@ def number(name: str) -> int:
 def image(relative: str) -> str:
     """Return the object that a file or link of the folder is; nothing for one that has none."""
     if found := _SHOT.fullmatch(relative):
-        return f"{indexdir.pages(found[1], found[2])}/{found[3]}"
+        return f"{layout.pages(found[1], found[2])}/{found[3]}"
     is_link = relative.count("/") == 2 and relative.split("/")[1] == SIMPLE and not _LISTS.fullmatch(relative)
     return "" if is_link or relative in {_HISTORY, LOCK} else relative
 
@@ -195,8 +196,8 @@ def pull(bucket: Bucket, need: Need, folder: Path) -> Action | None:
         projects |= {*back}
     shown = _shown(owned, need, projects)
     each(part.bring, sorted({*shown, *(projects & {*owned})}))
-    each(part.keep, [indexdir.ledger(*one) for one in sorted(projects)])
-    each(part.keep, [indexdir.binding(file) for file in need.files])
+    each(part.keep, [layout.ledger(*one) for one in sorted(projects)])
+    each(part.keep, [layout.binding(file) for file in need.files])
     each(part.note, [f"{channel}/index.html" for channel in sorted({channel for channel, _ in owned})])
     each(part.bring_back, [(shot, *one) for one, shot in back.items() if shot])
     return last[-1]
@@ -224,7 +225,7 @@ class _Part:
 
     def shot(self, channel: str, name: str) -> int:
         """Return which action made the pages of a project; 0 where there are none."""
-        state = indexdir.state(channel, name)
+        state = layout.state(channel, name)
         if (data := self._bucket.read(state)) is None:
             return 0
         match = _LINK.fullmatch(data.decode("utf-8", "replace"))
@@ -234,7 +235,7 @@ class _Part:
 
     def model(self, shot: int, channel: str, name: str) -> Project:
         """Return what an action made of a project."""
-        where = f"{indexdir.snapshot(shot, channel, name)}.json"
+        where = f"{layout.snapshot(shot, channel, name)}.json"
         found = _record(self._bucket, where, Project)
         if found is None:
             raise PublishError(f"{self._bucket.address}/{where} is missing", hint="put it back from a copy")
@@ -243,7 +244,7 @@ class _Part:
     def bring(self, one: tuple[str, str]) -> None:
         """Put the current model of a project into the folder."""
         if shot := self.shot(*one):
-            self._link(indexdir.state(*one), f"../../snapshots/{shot}/{one[0]}/{one[1]}.json")
+            self._link(layout.state(*one), f"../../snapshots/{shot}/{one[0]}/{one[1]}.json")
             self._model(shot, *one)
 
     def bring_back(self, one: tuple[int, str, str]) -> None:
@@ -269,13 +270,13 @@ class _Part:
 
     def _model(self, shot: int, channel: str, name: str) -> Project:
         found = self.model(shot, channel, name)
-        self.put(f"{indexdir.snapshot(shot, channel, name)}.json", msgspec.json.encode(found))
+        self.put(f"{layout.snapshot(shot, channel, name)}.json", msgspec.json.encode(found))
         return found
 
     def lead(self, channel: str, name: str, shot: int) -> None:
         """Make the links of a project."""
-        self._link(indexdir.state(channel, name), f"../../snapshots/{shot}/{channel}/{name}.json")
-        self._link(indexdir.pages(channel, name), f"../../{indexdir.snapshot(shot, channel, name)}")
+        self._link(layout.state(channel, name), f"../../snapshots/{shot}/{channel}/{name}.json")
+        self._link(layout.pages(channel, name), f"../../{layout.snapshot(shot, channel, name)}")
 
     def _link(self, name: str, target: str) -> None:
         path = self._folder / name
@@ -356,7 +357,7 @@ def _fetched(
         return
     if page and (page[1], page[2]) in shots:
         shot = shots[page[1], page[2]]
-        where = f"{indexdir.snapshot(shot, page[1], page[2])}/{page[3]}"
+        where = f"{layout.snapshot(shot, page[1], page[2])}/{page[3]}"
     elif page or not (_LISTS.fullmatch(one.name) or _OWN.fullmatch(one.name)) or ".." in one.name.split("/"):
         if one.name.startswith((f"{HIDDEN}/", f"{FILES}/", "cu")):
             yield f"{one.name} is not the index's"
@@ -397,6 +398,6 @@ def _project(file: str) -> tuple[str, str] | None:
     """Return channel and project of a wheel's name; None for one that cannot be listed."""
     try:
         name, version, *_ = parse_wheel_filename(file)
-        return revisions.parse(str(version)).channel, name
+        return release(str(version)).channel, name
     except (InvalidWheelFilename, PublishError):
         return None

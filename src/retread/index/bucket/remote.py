@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import msgspec
@@ -24,14 +24,14 @@ import msgspec
 from retread.doors import durable, fs
 from retread.errors import PublishError, RetreadError, StoreError
 from retread.evidence.gate import Policy
-from retread.index import actions
 from retread.index.bucket import mirror
 from retread.index.bucket.lease import Lease, Times
 from retread.index.bucket.mirror import Decided, Need
 from retread.index.bucket.storage import DIGEST, Bucket
 from retread.index.check import Checked
+from retread.index.check import check as check_folder
 from retread.index.folder import Action, Index
-from retread.index.listing import place
+from retread.index.layout import place
 
 T = TypeVar("T")
 Say = Callable[[str], None]
@@ -40,27 +40,29 @@ _AT_ONCE = 4
 """Files that are uploaded at once, each in parts of a few megabytes."""
 
 
-def act(
-    address: str,
-    need: Need,
-    run: Callable[[Path], T],
-    *,
-    scratch: Path,
-    say: Say,
-    times: Times = Times(),  # noqa: B008 - a constant
-) -> T:
-    """Run an action of ``publishing`` against a bucket: ``run`` gets a folder, of which ``need`` says what is read.
+class Visit(NamedTuple):
+    """A command's work on a bucket."""
+
+    address: str
+    scratch: Path
+    """An empty folder."""
+    say: Say
+    times: Times = Times()
+
+
+def act(visit: Visit, need: Need, run: Callable[[Path], T]) -> T:
+    """Run an action of ``actions`` against a bucket: ``run`` gets a folder, of which ``need`` says what is read.
 
     StoreError when the storage refuses, PublishError when somebody else holds the index or it is not sound.
     """
-    bucket = Bucket(address)
-    lease = Lease(bucket, say, times)
+    bucket = Bucket(visit.address)
+    lease = Lease(bucket, visit.say, visit.times)
     with (
         lease.held(),
-        durable.disk_errors(scratch),
-        tempfile.TemporaryDirectory(dir=scratch) as name,
+        durable.disk_errors(visit.scratch),
+        tempfile.TemporaryDirectory(dir=visit.scratch) as name,
     ):
-        remote, folder = _Remote(bucket, lease, Path(name), say), Path(name) / "index"
+        remote, folder = _Remote(bucket, lease, Path(name), visit.say), Path(name) / "index"
         remote.recover()
         last = mirror.pull(bucket, need, folder)
         before = mirror.stamps(folder)
@@ -82,26 +84,34 @@ def history(address: str) -> tuple[Action, ...]:
     return found
 
 
-def check(address: str, scratch: Path, policy: Policy | None = None, *, say: Say) -> Checked:
-    """Return every promise that an index breaks; all of it is downloaded into ``scratch``, an empty folder.
+def check(visit: Visit, policy: Policy | None = None) -> Checked:
+    """Return every promise that an index breaks; all of it is downloaded.
 
     It is begun again when the index changes meanwhile. PublishError where there is none.
     """
-    bucket = Bucket(address)
+    bucket = Bucket(visit.address)
     for _ in range(3):
-        with durable.disk_errors(scratch), tempfile.TemporaryDirectory(dir=scratch) as name:
-            folder, room = Path(name) / "index", Path(name) / "room"
-            room.mkdir()
-            before = mirror.position(bucket)
-            if not before.actions:
-                raise mirror.absent(bucket)
-            faults = mirror.whole(bucket, folder, say)
-            if mirror.position(bucket) == before:
-                with _renamed(folder, bucket.address):
-                    found = actions.check(folder, room, policy)
-                return msgspec.structs.replace(found, faults=(*faults, *found.faults))
-        say(f"{bucket.address} has changed: looking again")
+        with durable.disk_errors(visit.scratch), tempfile.TemporaryDirectory(dir=visit.scratch) as name:
+            found = _checked(bucket, Path(name), policy, visit.say)
+        if found:
+            return found
+        visit.say(f"{bucket.address} has changed: looking again")
     raise PublishError(f"{bucket.address} changes all the time", hint="do it again when nobody publishes")
+
+
+def _checked(bucket: Bucket, scratch: Path, policy: Policy | None, say: Say) -> Checked | None:
+    """Return what is wrong with an index; None when it changed while it was read."""
+    folder, room = scratch / "index", scratch / "room"
+    room.mkdir()
+    before = mirror.position(bucket)
+    if not before.actions:
+        raise mirror.absent(bucket)
+    faults = mirror.whole(bucket, folder, say)
+    if mirror.position(bucket) != before:
+        return None
+    with _renamed(folder, bucket.address):
+        found = check_folder(folder, room, policy)
+    return msgspec.structs.replace(found, faults=(*faults, *found.faults))
 
 
 class _Remote:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from retread.errors import PublishError, StoreError, ToolError
-from retread.index.listing import FILES
+from retread.index.headers import told
 
 if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
@@ -25,12 +25,6 @@ _PART = 5 << 20
 
 It bounds what memory holds of an object. Not measured against larger ones."""
 _QUICK, _LONG = timedelta(seconds=20), timedelta(seconds=60)
-_JSON = {"simple": "application/vnd.pypi.simple.v1+json"}
-_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".json": "application/json",
-    ".metadata": "text/plain; charset=utf-8",
-}
 _STATUS = re.compile(r"status code: (\d{3})|<Code>(\w{1,60})</Code>")
 _NO_KEY = ("169.254.169.254", "metadata.google.internal", "169.254.170.2")
 
@@ -62,15 +56,9 @@ def is_bucket(address: str) -> bool:
 
 
 def headers(name: str) -> dict[str, str]:
-    """Return what readers must be told of an object: its type, and how long they may keep it."""
-    suffix = os.path.splitext(name)[1]  # noqa: PTH122 - a key, not a path
-    kind = _TYPES.get(suffix, "application/octet-stream")
-    hidden, file = name.startswith(".retread/"), name.startswith(f"{FILES}/")
-    if suffix == ".json" and "/simple/" in name and not (hidden or file):
-        kind = _JSON["simple"]
-    bound = file and suffix in {".whl", ".metadata"}  # evidence may change when a wheel is published again
-    keep = "no-store" if hidden else "max-age=31536000, immutable" if bound else "max-age=0, must-revalidate"
-    return {"Content-Type": kind, "Cache-Control": keep}
+    """Return what readers must be told of an object, as its attributes."""
+    found = told(name)
+    return {"Content-Type": found.kind, "Cache-Control": found.keep}
 
 
 class Bucket:

@@ -25,6 +25,7 @@ from retread.index.listing import Hosted, Project
 from retread.index.pages import simple
 from retread.smoke.tally import Verdict, counts
 from retread.text import markup
+from retread.version import cuda
 from retread.wheel.statement import PatchStatement
 
 _DEVICES: Final = tuple(sorted((one for one in arch.FIRST_CUDA if not arch.parts(one)[2]), key=arch.sort_key))
@@ -141,7 +142,7 @@ def channel_page(channel: str, projects: Sequence[Project], *, base: str) -> byt
 def front_page(channels: Sequence[str], *, base: str) -> bytes:
     """Return the page of the whole index: its channels, the newest CUDA first."""
     ordered = sorted(set(channels), key=_natural, reverse=True)
-    return _render("front.html", channels=[(one, _cuda(one), _simple(one, base)) for one in ordered])
+    return _render("front.html", channels=[(one, cuda(one), _simple(one, base)) for one in ordered])
 
 
 def _render(template: str, **view: Any) -> bytes:
@@ -161,12 +162,6 @@ def _moment(uploaded: str) -> str:
 
 def _simple(channel: str, base: str) -> str:
     return f"{base.rstrip('/')}/{channel}/simple/"
-
-
-def _cuda(channel: str) -> str:
-    """Return the CUDA version of a channel's name, 12.8 of cu128; empty for another kind of name."""
-    match = re.fullmatch(r"cu([0-9]+)([0-9])", channel)
-    return f"{match[1]}.{match[2]}" if match else ""
 
 
 def _natural(text: str) -> tuple[list[tuple[int, str]], str]:

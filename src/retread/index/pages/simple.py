@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from packaging.version import Version
 
-from retread.index.listing import Hosted, Project, place
+from retread.index.layout import place
+from retread.index.listing import Hosted, Project
 
 API_VERSION: Final = "1.4"
 """Of the simple repository API: the first one with a project status."""

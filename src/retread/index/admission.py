@@ -1,0 +1,130 @@
+"""Which wheels may be listed: each is read, judged by its evidence, and let in, as proven or for a reason."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from msgspec import structs
+from packaging.version import Version
+
+from retread.errors import GateError, PublishError, RetreadError
+from retread.evidence import gate
+from retread.evidence.gate import Admission, Policy
+from retread.index import candidate
+from retread.index.candidate import Candidate
+from retread.version import release
+from retread.wheel.statement import Proof, Statement
+
+NOTHING: Final = Proof(gpu=(), triton=())
+"""Static and jit are all that is asked."""
+
+
+class Terms(NamedTuple):
+    """On what terms wheels are let in."""
+
+    policy: Policy | None
+    """Whose word counts; without one no wheel is proven."""
+    unproven: str = ""
+    """The reason for which wheels without evidence are let in all the same."""
+    wants: Callable[[Statement], Proof] = lambda _: NOTHING
+    """What is demanded of a wheel of a retread that did not say it yet; every other says it itself."""
+
+
+class Fault(NamedTuple):
+    """Why a wheel is refused; ``gate`` when it lacks evidence and nothing else."""
+
+    text: str
+    gate: bool = False
+
+
+def examine(wheels: Sequence[Path], terms: Terms, scratch: Path) -> tuple[list[Candidate], list[Fault]]:
+    """Return the wheels that are sound, by version, as they are admitted, and what stands against the others."""
+    found: dict[str, Candidate] = {}
+    faults = [] if wheels else [Fault("no wheel was named")]
+    for wheel in wheels:
+        try:
+            one = _read(wheel, scratch)
+        except RetreadError as error:
+            faults += [Fault(text) for text in _told(wheel.name, error)]
+            continue
+        one, lacking = _admitted(one, terms)
+        faults += lacking
+        other = found.setdefault(wheel.name, one)
+        if other.hosted.sha256 != one.hosted.sha256:
+            faults.append(Fault(f"{wheel.name} is named twice, with other bytes: {other.wheel} and {wheel}"))
+    return sorted(found.values(), key=lambda one: (one.hosted.project, Version(one.hosted.version))), faults
+
+
+def demand(
+    one: Candidate, policy: Policy, wants: Callable[[Statement], Proof] = lambda _: NOTHING
+) -> Admission:
+    """Return what proves a wheel; GateError with all that lacks of what it says itself, or ``wants`` of it."""
+    said, hosted = one.statement, one.hosted
+    asked = said.promise.proof or wants(said) if said else NOTHING
+    return gate.demand(policy, hosted.file, hosted.sha256, proof=asked, envelopes=one.beside.envelopes)
+
+
+def refusal(faults: Sequence[Fault], wheels: int) -> RetreadError:
+    """Return the error for wheels of which some have faults."""
+    kind = GateError if all(fault.gate for fault in faults) else PublishError
+    what = "the wheel is refused" if wheels == 1 else f"of {wheels} wheels none is listed"
+    hint = "'retread publish --allow-unproven REASON' lists it all the same" if kind is GateError else ""
+    return kind(what, faults=[fault.text for fault in faults], hint=hint)
+
+
+def demand_reason(text: str) -> str:
+    """Return a reason that fits on a line of a page; PublishError for another."""
+    if not text.strip() or not text.isprintable() or len(text) > 500:
+        raise PublishError("a reason is one line of text", hint="say why, in up to 500 characters")
+    return text
+
+
+def _read(wheel: Path, scratch: Path) -> Candidate:
+    if not wheel.exists():
+        raise PublishError(f"{wheel}: there is no such file")
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        one = candidate.read(wheel, Path(folder))
+    release(one.hosted.version)  # or it belongs to no channel
+    return one
+
+
+def _admitted(one: Candidate, terms: Terms) -> tuple[Candidate, list[Fault]]:
+    """Return a wheel with what its evidence proves of it, or as unproven, and what stands against listing it."""
+    hosted, lacking = one.hosted, [f"{one.hosted.file}: {doubt}" for doubt in one.doubts]
+    try:
+        found = _proof(one, terms)
+        hosted = structs.replace(hosted, tried=found.tried, triton=found.triton)
+    except GateError as error:
+        lacking += _told(hosted.file, error)
+    if not lacking:
+        return one._replace(hosted=hosted), []
+    if not terms.unproven:
+        return one, [Fault(text, gate=True) for text in lacking]
+    return _unproven(one, terms)
+
+
+def _proof(one: Candidate, terms: Terms) -> Admission:
+    if terms.policy is None:
+        raise GateError("no policy says whose evidence counts", hint="name one, or give a reason")
+    return demand(one, terms.policy, terms.wants)
+
+
+def _unproven(one: Candidate, terms: Terms) -> tuple[Candidate, list[Fault]]:
+    """Return a wheel as one that is let in for a reason, or why the policy keeps it out."""
+    hosted, reason = one.hosted, terms.unproven
+    if terms.policy:
+        try:
+            reason = gate.admit_unproven(terms.policy, hosted.file, hosted.sha256, reason).unproven
+        except GateError as error:
+            return one, [Fault(text) for text in _told(hosted.file, error)]
+    return one._replace(hosted=structs.replace(hosted, unproven=reason)), []
+
+
+def _told(name: str, error: RetreadError) -> list[str]:
+    """Return an error as lines, each of which names the wheel."""
+    message = error.message if name in error.message else f"{name}: {error.message}"
+    lines = [f"{name}: {fault}" for fault in error.faults] or [message]
+    return [f"{line}: {error.hint}" if error.hint and line == lines[-1] else line for line in lines]
