@@ -35,7 +35,7 @@ PURE: Final = (
     "doors.net.offers",
     "lockfile",
     "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.layout",
-    "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof", "recipe.reading",
+    "recipe.files", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof", "recipe.reading",
     "recipe.series", "recipe.toolchain", "recipe.trial",
     "wheel.facts", "wheel.metadata", "wheel.statement",
     "source.records",
