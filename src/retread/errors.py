@@ -6,7 +6,10 @@ Libraries raise, only the command line exits. A message says what is wrong and w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_SHOWN: Final = 20
+"""Faults of one refusal that are listed: a screen holds them with the message above them still in sight."""
 
 
 class RetreadError(Exception):
@@ -32,6 +35,12 @@ class RetreadError(Exception):
         if self.hint:
             lines.append(f"  next: {self.hint}")
         return "\n".join(lines)
+
+
+def first(faults: Sequence[str]) -> list[str]:
+    """Return the first 20 faults, and how many more there are."""
+    more = len(faults) - _SHOWN
+    return [*faults[:_SHOWN], *([f"... and {more} more"] if more > 0 else [])]
 
 
 class UsageError(RetreadError):

@@ -65,7 +65,9 @@ NOT_OF_WHEEL: Final = {
     "smoke": "how a wheel is tried changes no byte of it",
 }
 """Fields of a recipe that change nothing of a finished wheel -> why."""
-NOT_OF_TARGET: Final = {"smoke": "of how it is tried, a wheel tells by what it is proven, which is in the key"}
+NOT_OF_TARGET: Final = {
+    "smoke": "of how it is tried, a wheel tells by what it is proven, which is in the key"
+}
 """Fields of a target that change nothing of its finished wheels -> why."""
 
 

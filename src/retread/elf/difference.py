@@ -7,28 +7,24 @@ one; whatever else is loaded, and every part of a cubin that is not known, count
 
 from __future__ import annotations
 
-import io
-import mmap
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from enum import StrEnum
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from retread import arch
-from retread.elf import fatbin, library
+from retread.elf import edit, fatbin, image, library
 from retread.elf.fatbin import Entry, FatBinary
+from retread.elf.image import Image, Section, Symbol
 from retread.errors import ElfError
 
 _T = TypeVar("_T")
 _LISTED: Final = 20
 _BLOCK: Final = 4096
 _FATBIN: Final = ".nv_fatbin"
-_ALLOC, _EXECUTABLE = 2, 4
-_EHDR, _PHDR, _SHDR = 64, 56, 64
 _DESCRIBES: Final = (
     ".comment", ".debug", ".zdebug", ".gnu_debug", ".gdb_index", ".symtab", ".strtab", ".shstrtab", ".nv_debug",
     ".rel.debug", ".rela.debug", ".rel.nv_debug", ".rela.nv_debug",
@@ -37,8 +33,9 @@ _DESCRIBES: Final = (
 """How sections begin that no loader, driver or processor looks at, as long as they are not loaded."""
 _OBEYED_NOTES: Final = (".note.gnu.property", ".note.ABI-tag")
 """Notes by which the loader acts; all others describe, loaded or not."""
-_EMPTY: Final = ("SHT_NOBITS", "SHT_NULL")
-_PLACES: Final = ("e_phoff", "e_phnum", "e_shoff", "e_shnum", "e_shstrndx")
+_PLACES: Final = (5, 6, 10, 12, 13)
+"""Fields of the ELF header that say where tables stand: e_phoff, e_shoff, e_phnum, e_shnum, e_shstrndx."""
+_PT_LOAD_OR_NOTE: Final = (image.PT_LOAD, image.PT_NOTE)
 _KINDS: Final = {fatbin.Kind.ELF: "machine code", fatbin.Kind.PTX: "PTX", fatbin.Kind.OTHER: "other code"}
 _MADE_UP: Final = re.compile(rb"\d*_(?:INTERNAL|GLOBAL__N_)_[0-9a-f]{8}_(\d+_\w+?)_[0-9a-f]{8}(?:_\d+)?")
 """What nvcc calls things that are local to a source file: by hashes of its path, and by the number of the process."""
@@ -83,7 +80,7 @@ class _Section(NamedTuple):
     """A section: what its header says, without its place in the file, and its bytes."""
 
     name: str
-    type: str | int
+    type: int
     flags: int
     address: int
     size: int
@@ -93,39 +90,37 @@ class _Section(NamedTuple):
     @property
     def describes(self) -> bool:
         """Whether it is known that nothing acts by it."""
-        if self.type == "SHT_NOTE" and self.name.startswith(".note."):
+        if self.type == image.SHT_NOTE and self.name.startswith(".note."):
             return self.name not in _OBEYED_NOTES
-        return not self.flags & _ALLOC and self.name.startswith(_DESCRIBES)
+        return not self.flags & image.SHF_ALLOC and self.name.startswith(_DESCRIBES)
+
+    @property
+    def executable(self) -> bool:
+        """Whether it holds code."""
+        return bool(self.flags & image.SHF_EXECINSTR)
 
 
 class _Elf:
-    """An ELF file: of a library or of a cubin."""
+    """An ELF file, of a library or of a cubin, by the names of its sections."""
 
-    def __init__(self, stream: Any, data: memoryview) -> None:
-        from elftools.elf.elffile import ELFFile
-
-        self.file = ELFFile(stream)
-        self.data = data
+    def __init__(self, read: Image) -> None:
+        self.image = read
         self.sections: dict[str, _Section] = {}
         """By name without what is made up; the second of a name is ``name (2)``. In the order of the file."""
         self.names: list[str] = []
         """Keys of ``sections`` by index."""
         seen: Counter[str] = Counter()
-        for section in self.file.iter_sections():
+        for section in read.sections:
             plain = _plain(section.name.encode()).decode()
             seen[plain] += 1
             key = plain + (f" ({seen[plain]})" if seen[plain] > 1 else "")
             self.names.append(key)
-            self.sections[key] = self._section(section.name, section.header)
+            self.sections[key] = self._section(section)
 
-    def _section(self, name: str, header: Any) -> _Section:
-        start, size = header["sh_offset"], header["sh_size"]
-        in_file = 0 if header["sh_type"] in _EMPTY else size
-        data = self.data[start : start + in_file]
-        if len(data) != in_file:
-            raise ElfError(f"section {name} leaves the file")
-        rest = tuple(header[field] for field in ("sh_link", "sh_info", "sh_addralign", "sh_entsize"))
-        return _Section(name, header["sh_type"], header["sh_flags"], header["sh_addr"], size, rest, data)
+    def _section(self, one: Section) -> _Section:
+        rest = (one.link, one.info, one.align, one.entsize)
+        data = image.contents(self.image, one)
+        return _Section(one.name, one.type, one.flags, one.addr, one.size, rest, data)
 
     def head(self, *, loaded: bool) -> tuple[object, ...]:
         """Return what the header and the program headers say, but for places in the file.
@@ -133,47 +128,46 @@ class _Elf:
         With ``loaded``, sizes of segments that are loaded are left out: a library's bytes are compared themselves,
         and it may end in fat binaries that are packed differently.
         """
-        skipped = {"PT_LOAD", "PT_NOTE"} if loaded else set()
-        header = tuple(value for name, value in self.file.header.items() if name not in _PLACES)
+        skipped = _PT_LOAD_OR_NOTE if loaded else ()
+        header = tuple(value for index, value in enumerate(self.image.header) if index not in _PLACES)
         segments = tuple(
             (
-                *(one[name] for name in ("p_type", "p_flags", "p_vaddr", "p_align")),
-                *((0, 0) if one["p_type"] in skipped else (one["p_filesz"], one["p_memsz"])),
+                *(one.type, one.flags, one.vaddr, one.align),
+                *((0, 0) if one.type in skipped else (one.filesz, one.memsz)),
             )
-            for one in self.file.iter_segments()
+            for one in self.image.segments
         )
         return header, segments
 
-    def symbols(self) -> list[Any]:
+    def symbols(self) -> list[Symbol]:
         """Return the symbols, those of the loader when the others were stripped."""
-        table: Any
-        for name in (".symtab", ".dynsym"):
-            table = self.file.get_section_by_name(name)
+        for wanted in (image.SHT_SYMTAB, image.SHT_DYNSYM):
+            table = next((one for one in self.image.sections if one.type == wanted), None)
             if table is not None:
-                return list(table.iter_symbols())
+                return list(image.symbols(self.image, table))
         return []
 
     def between(self) -> list[tuple[int, bytes]]:
         """Return (address, bytes) of everything but zeros that is loaded and stands in no section or table."""
-        header = self.file.header
+        read = self.image
         taken = [
-            (0, _EHDR),
-            (header["e_phoff"], _PHDR * header["e_phnum"]),
-            (header["e_shoff"], _SHDR * header["e_shnum"]),
+            (0, image.EHDR.size),
+            (read.phoff, image.PHDR.size * len(read.segments)),
+            (read.shoff, image.SHDR.size * len(read.sections)),
         ]
         taken += [
-            (one["sh_offset"], one["sh_size"])
-            for key, one in zip(self.names, self.file.iter_sections(), strict=True)
-            if self.sections[key].data and (one["sh_flags"] & _ALLOC or not self.sections[key].describes)
+            (one.offset, one.size)
+            for key, one in zip(self.names, read.sections, strict=True)
+            if self.sections[key].data and (one.allocated or not self.sections[key].describes)
         ]
         found = []
-        for segment in self.file.iter_segments("PT_LOAD"):
-            start, end = segment["p_offset"], segment["p_offset"] + segment["p_filesz"]
+        for segment in read.loads:
+            start, end = segment.offset, segment.offset + segment.filesz
             for a, b in _gaps(start, end, taken):
-                data = bytes(self.data[a:b]).rstrip(b"\0")
+                data = bytes(read.data[a:b]).rstrip(b"\0")
                 left = data.lstrip(b"\0")
                 if left:
-                    found.append((segment["p_vaddr"] + a - start + len(data) - len(left), left))
+                    found.append((segment.vaddr + a - start + len(data) - len(left), left))
         return found
 
 
@@ -182,14 +176,10 @@ def compare(first: Path, second: Path) -> list[Finding]:
 
     Raises ElfError or FatbinError for what cannot be read as a shared object with fat binaries.
     """
-    modules, others = (
-        library.fat_binaries(first),
-        library.fat_binaries(second),
-    )  # refuses whatever is not sound
-    with _strictly(first.name):
-        one, two = _open(first), _open(second)
-        names = _Names()
-        found = [*_sections(one, two, names), *_symbols(one, two, names)]
+    left, right = library.load(first), library.load(second)
+    modules, others = edit.fat_binaries(left), edit.fat_binaries(right)
+    one, two, names = _Elf(left), _Elf(right), _Names()
+    found = [*_sections(one, two, names), *_symbols(one, two, names)]
     found += [Finding(Part.CUBIN, detail, runs) for detail, runs in _modules(modules, others, names)]
     # Everything that is loaded was compared; what is left is where things stand in the file.
     return found or [Finding(Part.SECTION, "places in the file", False)]
@@ -220,23 +210,6 @@ def first_difference(one: Sequence[object], two: Sequence[object]) -> int:
         if a != b:
             return start + next(at for at, (x, y) in enumerate(zip_longest(a, b)) if x != y)
     return -1
-
-
-@contextmanager
-def _strictly(where: str) -> Iterator[None]:
-    """Turn whatever pyelftools raises for a corrupt file into an ElfError."""
-    from elftools.common.exceptions import ELFError
-
-    try:
-        yield
-    except (ELFError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ElfError(f"{where}: cannot be read: {error}") from error
-
-
-def _open(path: Path) -> _Elf:
-    with path.open("rb") as file:
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return _Elf(mapped, memoryview(mapped))
 
 
 def _plain(data: bytes) -> bytes:
@@ -281,14 +254,14 @@ def _unequal(one: _Elf, two: _Elf, names: _Names, without: str = "") -> Iterator
         elif _renamed(a, b, names):
             if not same:
                 yield f"{name} (names that nvcc made up)", False
-        elif not same or not a.flags & _EXECUTABLE:
+        elif not same or not a.executable:
             yield f"{name} ({_how(a, b)})", True
 
 
 def _renamed(a: _Section, b: _Section, names: _Names) -> bool:
     """Say whether the contents of two sections that hold no code differ in made-up names alone."""
     same_header = a._replace(name="", data=b.data) == b._replace(name="")
-    return same_header and not a.flags & _EXECUTABLE and names.same(bytes(a.data), bytes(b.data))
+    return same_header and not a.executable and names.same(bytes(a.data), bytes(b.data))
 
 
 def _how(a: _Section, b: _Section) -> str:
@@ -327,15 +300,16 @@ def _bodies(one: _Elf, wanted: set[str]) -> dict[str, dict[str, bytes]]:
     found: dict[str, dict[str, bytes]] = {}
     seen: Counter[str] = Counter()
     for symbol in one.symbols():
-        index, size = symbol["st_shndx"], symbol["st_size"]
-        if not isinstance(index, int) or not size or symbol["st_info"]["type"] in {"STT_SECTION", "STT_FILE"}:
+        if not symbol.size or symbol.type in (image.STT_SECTION, image.STT_FILE):
             continue
-        section = one.names[index] if index < len(one.names) else ""
+        section = one.names[symbol.section] if 0 < symbol.section < len(one.names) else ""
         if section in wanted:
             seen[symbol.name] += 1
             label = symbol.name + (f" ({seen[symbol.name]})" if seen[symbol.name] > 1 else "")
-            start = symbol["st_value"] - one.sections[section].address
-            found.setdefault(section, {})[label] = bytes(one.sections[section].data[start : start + size])
+            start = symbol.value - one.sections[section].address
+            found.setdefault(section, {})[label] = bytes(
+                one.sections[section].data[start : start + symbol.size]
+            )
     return found
 
 
@@ -413,15 +387,12 @@ def _ptx_lines(data: bytes) -> list[tuple[int, bytes]]:
 def _cubin(one: bytes, two: bytes, names: _Names) -> Iterator[tuple[str, bool]]:
     """Yield which sections of two cubins differ: first those that run, then those that describe."""
     try:
-        with _strictly("cubin"):
-            left, right = (_Elf(io.BytesIO(data), memoryview(data)) for data in (one, two))
-            found = list(_unequal(left, right, names))
-            found += (
-                [("ELF header or program headers", True)]
-                if left.head(loaded=False) != right.head(loaded=False)
-                else []
-            )
-            found += [] if _same_symbols(left, right, names) else [("symbols", True)]
+        left, right = (_Elf(image.tables(data, where="cubin")) for data in (one, two))
+        found = list(_unequal(left, right, names))
+        if left.head(loaded=False) != right.head(loaded=False):
+            found.append(("ELF header or program headers", True))
+        if not _same_symbols(left, right, names):
+            found.append(("symbols", True))
     except ElfError:
         yield sizes(len(one), len(two)), True
         return
@@ -439,8 +410,8 @@ def _same_symbols(one: _Elf, two: _Elf, names: _Names) -> bool:
         (section.name, two.sections[key].name) for key, section in one.sections.items() if key in two.sections
     ]
     for a, b in zip(left, right, strict=False):
-        if any(a[field] != b[field] for field in ("st_info", "st_other", "st_shndx", "st_value", "st_size")):
+        if a[1:] != b[1:]:
             return False
-        if a["st_info"]["bind"] != "STB_LOCAL" or _plain(a.name.encode()) == _plain(b.name.encode()):
+        if a.binding != image.STB_LOCAL or _plain(a.name.encode()) == _plain(b.name.encode()):
             pairs.append((a.name, b.name))
     return len(left) == len(right) and all(names.same(a.encode(), b.encode()) for a, b in pairs)

@@ -6,7 +6,7 @@
   such sections whose every reference is known. ``strip`` and ``objcopy`` put these tables there, so must we.
 - A segment that ends the library with ``.nv_fatbin`` (ours, from an earlier edit) is written anew, not added to.
 
-``elflayout`` turns these decisions into the bytes of the new file.
+``layout`` turns these decisions into the bytes of the new file.
 """
 
 from __future__ import annotations

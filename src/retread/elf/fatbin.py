@@ -19,8 +19,9 @@ import zstandard
 
 from retread import arch as archs
 from retread.arch import Arch
+from retread.elf import image as elf
 from retread.elf.facts import Module
-from retread.errors import FatbinError
+from retread.errors import ElfError, FatbinError
 from retread.records import Record
 
 _MAGIC: Final = 0xBA55ED50
@@ -45,6 +46,7 @@ _MAX_IMAGE: Final = 1 << 30
 """No image may claim to be larger than this once unpacked; the largest seen has 27 MB."""
 _COMPAT_SINCE: Final = 100
 """From sm_100 on ``fatbinary`` copies a cubin's ``.nv.compat`` into the entry; for sm_90a it does not."""
+_COMPAT: Final = ".nv.compat"
 _EM_CUDA: Final = 190
 
 
@@ -320,26 +322,13 @@ def _read_cubin(cubin: bytes, wanted: Arch, where: str) -> tuple[int, bytes]:
     ELF flags: CUDA 12's ABI 7 keeps the architecture's number in bits 0-7, ABI 8 (and sm_100 on) in bits 8-23.
     """
     broken = f"{where}: what should be the cubin for {archs.sm(wanted)}"
-    if len(cubin) < 64 or cubin[:6] != b"\x7fELF\x02\x01":
-        raise FatbinError(f"{broken} is no 64-bit ELF file")
-    machine, flags = struct.unpack_from("<H28xI", cubin, 18)
-    number = flags & 0xFF if cubin[8] < 8 else flags >> 8 & 0xFFFF
-    if machine != _EM_CUDA or number != archs.number(wanted):
-        raise FatbinError(f"{broken} is for machine {machine}, sm_{number}")
     try:
-        return cubin[8], _cubin_section(cubin, b".nv.compat")
-    except (struct.error, IndexError) as error:
-        raise FatbinError(f"{broken} is corrupt: {error}") from error
-
-
-def _cubin_section(cubin: bytes, name: bytes) -> bytes:
-    """Return the bytes of a cubin's section, empty if it has none."""
-    (table,) = struct.unpack_from("<Q", cubin, 40)
-    count, names = struct.unpack_from("<HH", cubin, 60)
-    sections = [struct.unpack_from("<I20xQQ", cubin, table + 64 * index) for index in range(count)]
-    strings = sections[names][1] if sections else 0
-    for label, offset, size in sections:
-        start = strings + label
-        if cubin[start : start + len(name) + 1] == name + b"\0":
-            return cubin[offset : offset + size]
-    return b""
+        tables = elf.tables(cubin, where=broken)
+        found = elf.named(tables, _COMPAT)
+    except ElfError as error:
+        raise FatbinError(str(error)) from error
+    flags, abi = tables.flags, cubin[8]
+    number = flags & 0xFF if abi < 8 else flags >> 8 & 0xFFFF
+    if tables.machine != _EM_CUDA or number != archs.number(wanted):
+        raise FatbinError(f"{broken} is for machine {tables.machine}, sm_{number}")
+    return abi, bytes(elf.contents(tables, found)) if found else b""

@@ -1,4 +1,4 @@
-"""The tables of a 64-bit little-endian ELF shared object, read strictly from its bytes; pure.
+"""The tables of a 64-bit little-endian ELF file, read strictly from its bytes; pure.
 
 Every offset that a table gives is checked here, once, so that nobody who uses an ``Image`` can run out of the file.
 Source: System V ABI, chapters 4 and 5; elf.h of glibc 2.36 for the GNU extensions.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from retread.errors import ElfError
 from retread.records import Record
@@ -21,14 +21,17 @@ SYM: Final = struct.Struct("<IBBHQQ")
 RELA: Final = struct.Struct("<QQq")
 
 PT_LOAD, PT_DYNAMIC, PT_NOTE, PT_PHDR, PT_GNU_PROPERTY = 1, 2, 4, 6, 0x6474E553
-SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_HASH, SHT_NOTE, SHT_NOBITS, SHT_REL = 2, 3, 4, 5, 7, 8, 9
+SHT_NULL, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_HASH, SHT_NOTE, SHT_NOBITS, SHT_REL = 0, 2, 3, 4, 5, 7, 8, 9
 SHT_DYNSYM, SHT_RELR, SHT_GNU_HASH, SHT_VERDEF, SHT_VERNEED, SHT_VERSYM = (
     11, 19, 0x6FFFFFF6, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF,
 )  # fmt: skip
-SHF_ALLOC: Final = 2
+SHF_ALLOC, SHF_EXECINSTR = 2, 4
+STB_LOCAL, STB_WEAK = 0, 2
+STT_SECTION, STT_FILE = 3, 4
 DT_NULL, DT_NEEDED, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ, DT_RPATH, DT_RUNPATH = 0, 1, 4, 5, 6, 10, 15, 29
 DT_GNU_HASH, DT_VERSYM, DT_VERDEF, DT_VERNEED = 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFE
 
+_ET_DYN: Final = 3
 MACHINES: Final = {62: "x86_64", 183: "aarch64"}
 RELATIVE: Final = {62: 8, 183: 1027}
 """The relocation that adds the load address: R_X86_64_RELATIVE, R_AARCH64_RELATIVE."""
@@ -68,7 +71,7 @@ class Section(Record, frozen=True, kw_only=True):
     @property
     def in_file(self) -> int:
         """Bytes that it takes in the file."""
-        return 0 if self.type == SHT_NOBITS else self.size
+        return 0 if self.type in (SHT_NULL, SHT_NOBITS) else self.size
 
     @property
     def allocated(self) -> bool:
@@ -76,8 +79,21 @@ class Section(Record, frozen=True, kw_only=True):
         return bool(self.flags & SHF_ALLOC)
 
 
+class Symbol(NamedTuple):
+    """An entry of a symbol table."""
+
+    name: str
+    binding: int
+    type: int
+    other: int
+    section: int
+    """Index of the section that it is in; 0 for one that others define, from 0xff00 on none."""
+    value: int
+    size: int
+
+
 class Image(Record, frozen=True, kw_only=True):
-    """A shared object's bytes and tables."""
+    """An ELF file's bytes and tables."""
 
     where: str
     data: memoryview
@@ -90,6 +106,11 @@ class Image(Record, frozen=True, kw_only=True):
     sections: tuple[Section, ...]
 
     @property
+    def flags(self) -> int:
+        """The processor's own flags: in a cubin, among other things, the architecture."""
+        return int(self.header[7])
+
+    @property
     def loads(self) -> tuple[Segment, ...]:
         """The segments that become memory, by address."""
         return tuple(segment for segment in self.segments if segment.type == PT_LOAD)
@@ -97,31 +118,24 @@ class Image(Record, frozen=True, kw_only=True):
 
 def parse(data: bytes | memoryview, *, where: str) -> Image:
     """Return the tables of a shared object. Raises ElfError when it is another kind of file, or corrupt."""
-    view = memoryview(data).toreadonly().cast("B")
-    if len(view) < EHDR.size or bytes(view[:4]) != b"\x7fELF":
-        raise ElfError(f"{where}: no ELF file")
-    if bytes(view[4:6]) != b"\x02\x01":
-        raise ElfError(f"{where}: not a 64-bit little-endian ELF file")
-    header = EHDR.unpack_from(view)
-    _, kind, machine, _, _, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, names = header
-    if kind != 3 or machine not in MACHINES:
+    view, header = _header(data, where)
+    _, kind, machine, *_, phnum, _, shnum, _ = header
+    if kind != _ET_DYN or machine not in MACHINES:
         raise ElfError(f"{where}: no x86-64 or aarch64 shared object (type {kind}, machine {machine})")
-    if phentsize != PHDR.size or shentsize != SHDR.size or not 0 < phnum < 0xFFFF or not 0 <= names < shnum:
-        raise ElfError(f"{where}: without section headers or program headers, or with too many")
-    segments = tuple(
-        Segment(
-            type=fields[0], flags=fields[1], offset=fields[2], vaddr=fields[3],
-            paddr=fields[4], filesz=fields[5], memsz=fields[6], align=fields[7],
-        )
-        for fields in PHDR.iter_unpack(cut(view, phoff, phnum * PHDR.size, where, "program headers"))
-    )  # fmt: skip
-    sections = _sections(view, shoff, shnum, names, where)
-    image = Image(
-        where=where, data=view, machine=machine, header=header, phoff=phoff, shoff=shoff,
-        segments=segments, sections=sections,
-    )  # fmt: skip
+    if not phnum or not shnum:
+        raise ElfError(f"{where}: without section headers or program headers")
+    image = _tables(view, header, where)
     _check(image)
     return image
+
+
+def tables(data: bytes | memoryview, *, where: str) -> Image:
+    """Return the tables of any 64-bit little-endian ELF file, a cubin for example: in bounds, not more is promised.
+
+    Raises ElfError when it is none, or when a table or a section leaves the file.
+    """
+    view, header = _header(data, where)
+    return _tables(view, header, where)
 
 
 def cut(view: memoryview, offset: int, size: int, where: str, what: str) -> memoryview:
@@ -151,6 +165,15 @@ def records(image: Image, section: Section, layout: struct.Struct) -> Iterator[t
     return layout.iter_unpack(contents(image, section))
 
 
+def symbols(image: Image, section: Section) -> Iterator[Symbol]:
+    """Yield the entries of a symbol table, the empty first one too. Raises ElfError when a name is none."""
+    if section.link >= len(image.sections):
+        raise ElfError(f"{image.where}: section {section.name} refers to a section that is not there")
+    table = bytes(contents(image, image.sections[section.link]))
+    for at, info, other, index, value, size in records(image, section, SYM):
+        yield Symbol(string(table, at, image), info >> 4, info & 0xF, other, index, value, size)
+
+
 def dynamic(image: Image) -> tuple[Segment | None, tuple[tuple[int, int], ...]]:
     """Return the dynamic segment and its (tag, value) pairs up to the first DT_NULL; (None, ()) without one."""
     segment = next((one for one in image.segments if one.type == PT_DYNAMIC), None)
@@ -174,11 +197,7 @@ def file_offset(image: Image, address: int, size: int) -> int:
 
 def string(table: bytes | memoryview, at: int, image: Image) -> str:
     """Return the string at an offset of a string table. Raises ElfError when it leaves the table."""
-    raw = bytes(table)
-    end = raw.find(b"\0", at)
-    if at >= len(raw) or end < 0:
-        raise ElfError(f"{image.where}: a name leaves its string table")
-    return raw[at:end].decode("utf-8", "backslashreplace")
+    return _string(bytes(table), at, image.where)
 
 
 def relative(image: Image) -> Iterator[tuple[int, int, int]]:
@@ -217,13 +236,45 @@ def _relr(image: Image, section: Section) -> Iterator[int]:
         base += 63 * 8
 
 
+def _header(data: bytes | memoryview, where: str) -> tuple[memoryview, tuple[Any, ...]]:
+    """Return a file's bytes and the fields of its ELF header. Raises ElfError when it is no ELF file of our kind."""
+    view = memoryview(data).toreadonly().cast("B")
+    if len(view) < EHDR.size or bytes(view[:4]) != b"\x7fELF":
+        raise ElfError(f"{where}: no ELF file")
+    if bytes(view[4:6]) != b"\x02\x01":
+        raise ElfError(f"{where}: not a 64-bit little-endian ELF file")
+    return view, EHDR.unpack_from(view)
+
+
+def _tables(view: memoryview, header: tuple[Any, ...], where: str) -> Image:
+    """Return the tables that an ELF header gives."""
+    _, _, machine, _, _, phoff, shoff, _, _, phentsize, phnum, shentsize, shnum, names = header
+    if (
+        (phnum and phentsize != PHDR.size)
+        or (shnum and (shentsize != SHDR.size or names >= shnum))
+        or phnum == 0xFFFF
+    ):
+        raise ElfError(f"{where}: section headers or program headers of another format, or too many")
+    segments = tuple(
+        Segment(
+            type=fields[0], flags=fields[1], offset=fields[2], vaddr=fields[3],
+            paddr=fields[4], filesz=fields[5], memsz=fields[6], align=fields[7],
+        )
+        for fields in PHDR.iter_unpack(cut(view, phoff, phnum * PHDR.size, where, "program headers"))
+    )  # fmt: skip
+    return Image(
+        where=where, data=view, machine=machine, header=header, phoff=phoff, shoff=shoff,
+        segments=segments, sections=_sections(view, shoff, shnum, names, where) if shnum else (),
+    )  # fmt: skip
+
+
 def _sections(view: memoryview, shoff: int, shnum: int, names: int, where: str) -> tuple[Section, ...]:
     """Return the section headers with their names."""
     raw = list(SHDR.iter_unpack(cut(view, shoff, shnum * SHDR.size, where, "section headers")))
     table = bytes(cut(view, raw[names][4], raw[names][5], where, "section names"))
     found: list[Section] = []
     for index, fields in enumerate(raw):
-        name = table[fields[0] : table.find(b"\0", fields[0])].decode("utf-8", "backslashreplace")
+        name = _string(table, fields[0], where)
         section = Section(
             index=index, name=name, name_at=fields[0], type=fields[1], flags=fields[2], addr=fields[3],
             offset=fields[4], size=fields[5], link=fields[6], info=fields[7], align=fields[8], entsize=fields[9],
@@ -232,6 +283,13 @@ def _sections(view: memoryview, shoff: int, shnum: int, names: int, where: str) 
             cut(view, section.offset, section.in_file, where, f"section {index} ({name})")
         found.append(section)
     return tuple(found)
+
+
+def _string(table: bytes, at: int, where: str) -> str:
+    end = table.find(b"\0", at)
+    if at >= len(table) or end < 0:
+        raise ElfError(f"{where}: a name leaves its string table")
+    return table[at:end].decode("utf-8", "backslashreplace")
 
 
 def _check(image: Image) -> None:

@@ -1,6 +1,6 @@
 """Shared objects on disk: what one holds, and a copy of it with other fat binaries or another run path.
 
-``elfimage`` reads the tables, ``elfedit`` decides what must change, ``elflayout`` writes it; here are the files.
+``image`` reads the tables, ``edit`` decides what must change, ``layout`` writes it; here are the files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 
 from retread.elf import edit as elfedit
 from retread.elf import fatbin, layout
-from retread.elf import image as elfimage
+from retread.elf import image as ei
 from retread.elf.facts import LibraryFacts
 from retread.elf.image import Image
 from retread.errors import ElfError
@@ -22,7 +22,6 @@ from retread.errors import ElfError
 _BLOCK: Final = 1 << 20
 _VERNEED: Final = struct.Struct("<HHIII")
 _VERNAUX: Final = struct.Struct("<IHHII")
-_WEAK: Final = 2
 
 
 def read(path: Path) -> LibraryFacts:
@@ -30,12 +29,12 @@ def read(path: Path) -> LibraryFacts:
 
     Raises ElfError when it is no x86-64 or aarch64 shared object, FatbinError when its fat binaries are corrupt.
     """
-    image = _open(path)
-    _, pairs = elfimage.dynamic(image)
+    image = load(path)
+    _, pairs = ei.dynamic(image)
     strings = _dynamic_strings(image, pairs)
-    needed = [elfimage.string(strings, value, image) for tag, value in pairs if tag == elfimage.DT_NEEDED]
+    needed = [ei.string(strings, value, image) for tag, value in pairs if tag == ei.DT_NEEDED]
     return LibraryFacts(
-        machine=elfimage.MACHINES[image.machine],
+        machine=ei.MACHINES[image.machine],
         needed=tuple(needed),
         run_path=elfedit.run_path(image, pairs, strings),
         versions=tuple(sorted(_versions(image))),
@@ -44,12 +43,22 @@ def read(path: Path) -> LibraryFacts:
     )
 
 
+def load(path: Path) -> Image:
+    """Return the tables of the shared object at ``path``, its bytes mapped and not read. Raises ElfError."""
+    try:
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise ElfError(f"{path}: cannot be read: {error}") from error
+    return ei.parse(memoryview(mapped), where=str(path))
+
+
 def fat_binaries(path: Path) -> tuple[fatbin.FatBinary, ...]:
     """Return the fat binaries of the shared object at ``path``; their bytes are read when they are used.
 
     Raises ElfError and FatbinError as ``read`` does.
     """
-    return elfedit.fat_binaries(_open(path))
+    return elfedit.fat_binaries(load(path))
 
 
 def edit(
@@ -65,7 +74,7 @@ def edit(
     Everything else stays byte for byte; the same input gives the same output. The file appears whole or not at all.
     Raises ElfError when the library cannot be edited safely, FatbinError when a fat binary is corrupt.
     """
-    change = elfedit.plan(_open(source), fatbins=fatbins or {}, wanted_path=run_path)
+    change = elfedit.plan(load(source), fatbins=fatbins or {}, wanted_path=run_path)
     pieces = layout.pieces(change)
     partial = destination.with_name(f".{destination.name}.partial")
     try:
@@ -76,16 +85,6 @@ def edit(
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-
-
-def _open(path: Path) -> Image:
-    """Return the tables of the file at ``path``, its bytes mapped and not read."""
-    try:
-        with path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
-        raise ElfError(f"{path}: cannot be read: {error}") from error
-    return elfimage.parse(memoryview(mapped), where=str(path))
 
 
 def _write(pieces: Iterable[layout.Piece], old: BinaryIO, new: BinaryIO) -> None:
@@ -107,10 +106,10 @@ def _write(pieces: Iterable[layout.Piece], old: BinaryIO, new: BinaryIO) -> None
 def _dynamic_strings(image: Image, pairs: Sequence[tuple[int, int]]) -> bytes:
     """Return the string table of the dynamic section; empty without one."""
     tags = dict(pairs)
-    if elfimage.DT_STRTAB not in tags:
+    if ei.DT_STRTAB not in tags:
         return b""
-    size = tags.get(elfimage.DT_STRSZ, 0)
-    at = elfimage.file_offset(image, tags[elfimage.DT_STRTAB], size)
+    size = tags.get(ei.DT_STRSZ, 0)
+    at = ei.file_offset(image, tags[ei.DT_STRTAB], size)
     return bytes(image.data[at : at + size])
 
 
@@ -118,11 +117,11 @@ def _undefined(image: Image) -> set[str]:
     """Return the names of the dynamic symbols that others must define."""
     names: set[str] = set()
     for section in image.sections:
-        if section.type == elfimage.SHT_DYNSYM:
-            table = bytes(elfimage.contents(image, image.sections[section.link]))
-            for name, info, _, shndx, _, _ in elfimage.records(image, section, elfimage.SYM):
-                if name and not shndx and info >> 4 != _WEAK:
-                    names.add(elfimage.string(table, name, image))
+        if section.type == ei.SHT_DYNSYM:
+            table = bytes(ei.contents(image, image.sections[section.link]))
+            for name, info, _, shndx, _, _ in ei.records(image, section, ei.SYM):
+                if name and not shndx and info >> 4 != ei.STB_WEAK:
+                    names.add(ei.string(table, name, image))
     return names
 
 
@@ -130,12 +129,12 @@ def _versions(image: Image) -> set[str]:
     """Return the symbol versions that it asks of others. Source: Linux Standard Base, "Symbol Versioning"."""
     names: set[str] = set()
     for section in image.sections:
-        if section.type != elfimage.SHT_VERNEED:
+        if section.type != ei.SHT_VERNEED:
             continue
-        data = elfimage.contents(image, section)
-        table = bytes(elfimage.contents(image, image.sections[section.link]))
+        data = ei.contents(image, section)
+        table = bytes(ei.contents(image, image.sections[section.link]))
         try:
-            names.update(elfimage.string(table, at, image) for at in _version_names(data, section.info))
+            names.update(ei.string(table, at, image) for at in _version_names(data, section.info))
         except struct.error as error:
             raise ElfError(f"{image.where}: {section.name} is corrupt: {error}") from error
     return names

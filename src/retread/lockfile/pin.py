@@ -28,6 +28,15 @@ class Locked(Record, frozen=True, kw_only=True):
     """The index, or the file's own address, without user and password; empty where the lock does not say it."""
 
 
+def decoded(data: bytes) -> str:
+    """Return a lock file's text; ValueError, with the line, when it is not UTF-8."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(f"line {line}: not UTF-8") from None
+
+
 def digests(stated: Iterable[str]) -> tuple[Sha256, ...]:
     """Return the SHA-256 among ``algorithm:digits``, each once; ValueError for one that is none."""
     found: dict[Sha256, None] = {}

@@ -16,12 +16,13 @@ from enum import StrEnum
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
+from packaging.pylock import Pylock, PylockValidationError
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from retread.errors import UsageError
+from retread.errors import UsageError, first
 from retread.lockfile import requirements
-from retread.lockfile.pin import Locked, digests, file_name, plain, spelled
+from retread.lockfile.pin import Locked, decoded, digests, file_name, plain, spelled
 
 
 class Installed(NamedTuple):
@@ -45,7 +46,6 @@ class Kind(StrEnum):
 
 _PYLOCK = re.compile(r"pylock\.([^.]+\.)?toml")
 _ENTRY = re.compile(r"packages\[(\d+)\]")
-_SHOWN = 20
 _FOLDERS = {"editable", "virtual", "directory"}
 """What lies in a folder is the user's own, not a file of an index."""
 
@@ -56,7 +56,7 @@ def read(data: bytes, *, name: str) -> tuple[Locked, ...]:
     ``name`` is the file's; it and the content say which kind it is. UsageError for a file of no kind that is known, and
     for one that is damaged, does not pin what it asks for, or is of a format newer than retread.
     """
-    text = _decoded(data, name)
+    text = _text(data, name)
     kind = _kind(name.replace("\\", "/").rpartition("/")[2], text)
     if kind is None:
         raise UsageError(f"{name} is no lock file that retread knows", hint=f"it reads {', '.join(Kind)}")
@@ -134,15 +134,12 @@ def _kind_by_content(text: str) -> Kind | None:
     return Kind.UV if {"version", "requires-python", "package"} <= set(table) else None
 
 
-def _decoded(data: bytes, name: str) -> str:
+def _text(data: bytes, name: str) -> str:
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise UsageError(
-            f"{name}, line {line}: not UTF-8",
-            hint=f"retread reads {', '.join(Kind)}, as their tools write them",
-        ) from None
+        return decoded(data)
+    except ValueError as error:
+        hint = f"retread reads {', '.join(Kind)}, as their tools write them"
+        raise UsageError(f"{name}, {error}", hint=hint) from None
 
 
 # TOML: uv.lock, pylock.toml, poetry.lock.
@@ -196,10 +193,6 @@ def _pylock(table: dict[str, Any], text: str, name: str) -> tuple[Locked, ...]:
     if not str(table.get("lock-version")).startswith("1."):
         _refuse(name, Kind.PYLOCK, [f"lock-version: expected 1.0, got {table.get('lock-version')!r}"])
     found = _packages(table, "packages", Kind.PYLOCK, text, name)
-    try:
-        from packaging.pylock import Pylock, PylockValidationError
-    except ImportError:  # packaging before 26
-        return found
     try:
         Pylock.from_dict(table)
     except PylockValidationError as error:
@@ -301,10 +294,9 @@ def _first_line(error: Exception) -> str:
 
 
 def _refuse(name: str, kind: Kind, faults: Sequence[str]) -> NoReturn:
-    more = [f"... and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
     hint = (
         f"lock it with hashes: uv pip compile --generate-hashes; retread reads {', '.join(Kind)}"
         if kind is Kind.REQUIREMENTS
         else "make it anew with the tool that wrote it"
     )
-    raise UsageError(f"{name} cannot be read as {kind}", faults=[*faults[:_SHOWN], *more], hint=hint)
+    raise UsageError(f"{name} cannot be read as {kind}", faults=first(faults), hint=hint)

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
-from retread.errors import RecipeError
-from retread.lockfile.pin import Locked, digests, file_name, plain, spelled
+from retread.errors import RecipeError, first
+from retread.lockfile.pin import Locked, decoded, digests, file_name, plain, spelled
 
 _PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*===?", re.MULTILINE)
 _DIRECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*@")
@@ -23,8 +23,9 @@ _PLACE = re.compile(r"\.|[^\s;]*[/\\]|[^\s;]+\.(whl|zip|tar\.gz)($|[\s;#])")
 _COMMENT = re.compile(r"(^|\s+)#.*")
 _MAIN_INDEX = {"-i", "--index-url"}
 _MORE = {"-r", "--requirement"}
-_VALUED = _MAIN_INDEX | _MORE | {
-    "--extra-index-url", "-c", "--constraint", "-e", "--editable", "-f", "--find-links", "--no-binary",
+_FOLDER = {"-e", "--editable"}
+_VALUED = _MAIN_INDEX | _MORE | _FOLDER | {
+    "--extra-index-url", "-c", "--constraint", "-f", "--find-links", "--no-binary",
     "--only-binary", "--trusted-host", "--use-feature", "--uploaded-prior-to", "--config-settings",
     "--global-option", "--hash",
 }  # fmt: skip
@@ -34,6 +35,22 @@ _BARE = {"--no-index", "--pre", "--prefer-binary", "--require-hashes"}
 class _Option(NamedTuple):
     name: str
     value: str
+
+
+class _Line(NamedTuple):
+    number: int
+    text: str
+    """What is asked for, without options."""
+    pin: Locked | None
+    """None for a folder of the user's own, editable or not."""
+
+
+class _Fault(NamedTuple):
+    number: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"line {self.number}: {self.text}"
 
 
 def pins_something(text: str) -> bool:
@@ -47,17 +64,26 @@ def read(text: str) -> tuple[list[Locked], list[str]]:
     A line that is not pinned, an option that is not known and a line that asks for another file are faults: they may
     bring in what this file does not say.
     """
-    found, faults, options = [], [], list[_Option]()
+    lines, options, faults = _parsed(text)
+    source = _only_index(options)
+    pins = [one.pin for one in lines if one.pin is not None]
+    return [msgspec.structs.replace(one, source=one.source or source) for one in pins], [*map(str, faults)]
+
+
+def _parsed(text: str) -> tuple[list[_Line], list[_Option], list[_Fault]]:
+    """Return what the lines ask for, the options that stand alone, and every fault."""
+    lines, options, faults = [], list[_Option](), []
     for number, line in _logical_lines(text):
         try:
             if line.startswith("-"):
-                options += _options(line)
-            elif (one := _requirement(line)) is not None:
-                found.append(one)
+                said = _options(line)
+                options += said
+                lines += [_Line(number, one.value, None) for one in said if one.name in _FOLDER]
+            else:
+                lines.append(_Line(number, *_requirement(line)))
         except ValueError as error:
-            faults.append(f"line {number}: {str(error).partition(chr(10))[0]}")
-    source = _only_index(options)
-    return [msgspec.structs.replace(one, source=one.source or source) for one in found], faults
+            faults.append(_Fault(number, str(error).partition("\n")[0]))
+    return lines, options, faults
 
 
 def _only_index(options: Sequence[_Option]) -> str:
@@ -102,20 +128,20 @@ def _options(line: str) -> list[_Option]:
     return found
 
 
-def _requirement(line: str) -> Locked | None:
+def _requirement(line: str) -> tuple[str, Locked | None]:
+    """Return what a line asks for and what it pins; ValueError for one that pins nothing."""
     asked_for, *rest = re.split(r"\s+(?=-)", line, maxsplit=1)
     stated = [option.value for option in _options(" ".join(rest)) if option.name == "--hash"]
     if not _DIRECT.match(asked_for) and _PLACE.match(asked_for):
-        return _file_at(asked_for.partition(" ")[0], stated)
+        return asked_for, _file_at(asked_for.partition(" ")[0], stated)
     asked = Requirement(asked_for)
     if asked.url:
-        return _file_at(asked.url, stated, asked.name)
+        return asked_for, _file_at(asked.url, stated, asked.name)
     pins = [one.version for one in asked.specifier if one.operator in {"==", "==="}]
-    if not pins or pins[0].endswith(".*"):
+    if len(pins) != 1 or pins[0].endswith(".*"):
         raise ValueError(f"{asked_for} is not pinned with ==")
-    return Locked(
-        project=str(canonicalize_name(asked.name)), version=spelled(pins[0]), sha256s=digests(stated)
-    )
+    project = str(canonicalize_name(asked.name))
+    return asked_for, Locked(project=project, version=spelled(pins[0]), sha256s=digests(stated))
 
 
 def _file_at(address: str, stated: Sequence[str], project: str = "") -> Locked | None:
@@ -138,35 +164,26 @@ def _file_at(address: str, stated: Sequence[str], project: str = "") -> Locked |
 
 def check_lock(lock: bytes, requires: Sequence[str], *, name: str) -> None:
     """Raise RecipeError unless the lock pins every requirement, each by hash, at a version that it allows."""
-    pinned: dict[str, list[str]] = {}
-    faults = []
-    for text, hashes in _entries(lock.decode("utf-8", "replace")):
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            faults.append(f"{text}: not a requirement")
-            continue
-        exact = [one.version for one in requirement.specifier if one.operator == "=="]
-        if len(exact) != 1 or not hashes:
-            faults.append(f"{requirement}: not pinned by version and hash")
-        pinned.setdefault(canonicalize_name(requirement.name), []).extend(exact)
+    try:
+        lines, _, found = _parsed(decoded(lock))
+    except ValueError as error:
+        raise _no_lock(name, [str(error)]) from None
+    loose = [one for one in lines if one.pin is None or not (one.pin.version and one.pin.sha256s)]
+    found += [_Fault(one.number, f"{one.text} is not pinned by version and sha256") for one in loose]
+    faults = [*map(str, sorted(found))]
     for text in requires:
-        requirement = Requirement(text)
-        versions = pinned.get(canonicalize_name(requirement.name), [])
-        if not any(requirement.specifier.contains(version, prereleases=True) for version in versions):
+        wanted = Requirement(text)
+        project = str(canonicalize_name(wanted.name))
+        versions = [one.pin.version for one in lines if one.pin is not None and one.pin.project == project]
+        if not any(wanted.specifier.contains(version, prereleases=True) for version in versions):
             faults.append(f"{text}: the lock has {', '.join(versions) or 'nothing of it'}")
     if faults:
-        raise RecipeError(
-            f"recipes/locks/{name}.txt is not a lock of what the recipe requires",
-            faults=faults,
-            hint="make it anew: retread recipe lock",
-        )
+        raise _no_lock(name, faults)
 
 
-def _entries(text: str) -> Iterator[tuple[str, int]]:
-    """Yield (requirement, number of its hashes) of a requirements file as uv writes it."""
-    for block in text.replace("\\\n", " ").splitlines():
-        line = block.partition(" #")[0].strip()
-        if line and not line.startswith(("#", "-")):
-            wanted, *hashes = line.split("--hash=")
-            yield wanted.strip(), len(hashes)
+def _no_lock(name: str, faults: Sequence[str]) -> RecipeError:
+    return RecipeError(
+        f"recipes/locks/{name}.txt is not a lock of what the recipe requires",
+        faults=first(faults),
+        hint="make it anew: retread recipe lock",
+    )

@@ -7,7 +7,7 @@ from typing import Final
 
 from retread.arch import Arch
 from retread.code import DECIDING
-from retread.recipe import plan
+from retread.recipe import files, plan
 from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe
 from retread.recipe.series import Patch
@@ -93,35 +93,14 @@ def matrix(
     )
 
 
-def inputs(recipe: Recipe, target: str) -> tuple[str, ...]:
-    """Return what a target's wheels are made of and tried with: files, and folders, which end with a slash."""
-    pinned = [(recipe.pin.repository, recipe.pin.commit)]
-    pinned += [(one.repository, one.commit) for one in recipe.pin.submodules]
-    toolchain = recipe.targets[target].toolchain
-    return (
-        f"recipes/{recipe.name}.toml",
-        f"patches/{recipe.project}/{recipe.version}/",
-        f"recipes/locks/{recipe.name}-{target}.txt",
-        *([f"recipes/toolchains/{toolchain}.toml"] if toolchain else []),
-        *(f"recipes/commits/{_repository(address)}-{commit[:12]}.tree" for address, commit in pinned),
-        *dict.fromkeys(f"{suite.rpartition('/')[0]}/".lstrip("/") or suite for suite in recipe.smoke.suites),
-        *EVERYTHING,
-    )
-
-
 def touched(changed: Sequence[str], recipe: Recipe, target: str) -> list[str]:
     """Return those of the ``changed`` paths that a target's wheels are made of or tried with."""
-    made_of = inputs(recipe, target)
+    made_of = (*files.inputs(recipe, target), *EVERYTHING)
     return [path for path in changed if any(_is_in(path, one) for one in made_of)]
 
 
 def _is_in(path: str, one: str) -> bool:
     return path.startswith(one) if one.endswith("/") else path == one
-
-
-def _repository(address: str) -> str:
-    """Return a repository's name, as the proofs of its commits are called."""
-    return address.rstrip("/").rpartition("/")[2].removesuffix(".git")
 
 
 def _entries(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from retread.errors import RecipeError, SourceError, UsageError
-from retread.recipe import proof, reading, series
-from retread.recipe import toolchain as recipe_toolchain
+from retread.recipe import files, proof, reading, series, toolchain
 from retread.recipe.model import Recipe
 from retread.recipe.proof import Proof
 from retread.recipe.series import Patch
@@ -46,7 +45,7 @@ class Loaded(NamedTuple):
 def find_root(start: Path) -> Path:
     """Return the nearest folder, from ``start`` upwards, that holds recipes/."""
     for folder in (start, *start.parents):
-        if (folder / "recipes").is_dir():
+        if (folder / files.RECIPES).is_dir():
             return folder
     raise UsageError(
         f"there is no folder recipes/ in {start} or above", hint="go to a clone of retread, or use --root"
@@ -55,12 +54,12 @@ def find_root(start: Path) -> Path:
 
 def recipes(root: Path) -> list[str]:
     """Return the names of all recipes."""
-    return sorted(path.stem for path in (root / "recipes").glob("*.toml"))
+    return sorted(path.stem for path in (root / files.RECIPES).glob("*.toml"))
 
 
 def load(root: Path, name: str) -> Loaded:
     """Read the recipe ``name`` (or a path to it), its series, proofs and toolchains."""
-    path = Path(name) if name.endswith(".toml") else root / "recipes" / f"{name}.toml"
+    path = Path(name) if name.endswith(".toml") else root / files.recipe_file(name)
     if not path.is_file():
         known = recipes(root)
         raise UsageError(
@@ -68,14 +67,14 @@ def load(root: Path, name: str) -> Loaded:
             hint=f"recipes here: {', '.join(known) or 'none'}",
         )
     found = reading.parse_recipe(path.read_bytes(), name=path.stem)
-    folder = root / "patches" / found.project / found.version
-    files = {item.name: item.read_bytes() for item in sorted(folder.glob("*")) if item.is_file()}
-    patches = series.parse_series(files, where=f"{folder.relative_to(root)}")
+    folder = root / files.series(found)
+    beside = {item.name: item.read_bytes() for item in sorted(folder.glob("*")) if item.is_file()}
+    patches = series.parse_series(beside, where=files.series(found))
     return Loaded(
         root=root,
         recipe=found,
         patches=patches,
-        files=files,
+        files=beside,
         proofs=_proofs(root, found),
         toolchains=_toolchains(root, found),
         locks=_locks(root, found),
@@ -84,42 +83,37 @@ def load(root: Path, name: str) -> Loaded:
 
 def lock_path(root: Path, recipe: str, target: str) -> Path:
     """Return where the lock of a target's build environment lies."""
-    return root / "recipes" / "locks" / f"{recipe}-{target}.txt"
+    return root / files.lock(recipe, target)
 
 
 def _locks(root: Path, found: Recipe) -> dict[str, bytes]:
-    paths = {target: lock_path(root, found.name, target) for target in found.targets}
-    return {target: path.read_bytes() for target, path in paths.items() if path.is_file()}
+    return _existing(root, ((target, files.lock(found.name, target)) for target in found.targets))
 
 
 def _proofs(root: Path, found: Recipe) -> dict[str, bytes]:
-    pins = [(found.pin.repository, found.pin.commit)]
-    pins += [(submodule.repository, submodule.commit) for submodule in found.pin.submodules]
-    proofs = {}
-    for repository, commit in pins:
-        path = proof_path(root, repository, commit)
-        if path.is_file():
-            proofs[commit] = path.read_bytes()
-    return proofs
+    return _existing(root, files.proofs(found))
+
+
+def _existing(root: Path, paths: Iterable[tuple[str, str]]) -> dict[str, bytes]:
+    return {key: (root / path).read_bytes() for key, path in paths if (root / path).is_file()}
 
 
 def proof_path(root: Path, repository: str, commit: str) -> Path:
     """Return where the proof of a repository's commit is kept."""
-    name = repository.rstrip("/").rpartition("/")[2].removesuffix(".git")
-    return root / "recipes" / "commits" / f"{name}-{commit[:12]}.tree"
+    return root / files.proof(repository, commit)
 
 
 def load_toolchain(root: Path, name: str) -> Toolchain:
     """Read ``recipes/toolchains/<name>.toml``."""
-    path = root / "recipes" / "toolchains" / f"{name}.toml"
+    path = root / files.toolchain(name)
     if not path.is_file():
         raise RecipeError(f"there is no toolchain {name!r}{near_miss(name, toolchains(root))}")
-    return recipe_toolchain.parse_toolchain(path.read_bytes(), name=name)
+    return toolchain.parse_toolchain(path.read_bytes(), name=name)
 
 
 def toolchains(root: Path) -> list[str]:
     """Return the names of all toolchains."""
-    return sorted(path.stem for path in (root / "recipes" / "toolchains").glob("*.toml"))
+    return sorted(path.stem for path in (root / files.TOOLCHAINS).glob("*.toml"))
 
 
 def _toolchains(root: Path, found: Recipe) -> dict[str, Toolchain]:
@@ -127,12 +121,11 @@ def _toolchains(root: Path, found: Recipe) -> dict[str, Toolchain]:
     for key, target in found.targets.items():
         if not target.toolchain or target.toolchain in loaded:
             continue
-        toolchain = load_toolchain(root, target.toolchain)
-        if toolchain.cuda != target.cuda:
+        read = load_toolchain(root, target.toolchain)
+        if read.cuda != target.cuda:
             raise RecipeError(
-                f"{found.name}: targets.{key} is for CUDA {target.cuda}, "
-                f"toolchain {toolchain.name} is {toolchain.cuda}",
+                f"{found.name}: targets.{key} is for CUDA {target.cuda}, toolchain {read.name} is {read.cuda}",
                 hint="code is assembled with exactly the CUDA release that the target names",
             )
-        loaded[target.toolchain] = toolchain
+        loaded[target.toolchain] = read
     return loaded

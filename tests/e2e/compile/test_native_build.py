@@ -226,6 +226,14 @@ def test_a_lock_that_is_missing_or_old(work: Project) -> None:
     lock.write_text(text)
     work.edit_recipe('requires = ["build>=1.3", ', 'requires = ["build>=99", "ninja", ')
     refused(work, 3, "build>=99: the lock has 1.", "ninja: the lock has nothing of it", "retread recipe lock")
+    lock.write_text(f"{text}-r more.txt\nninja==1.13.0\n")
+    last = text.count("\n") + 2
+    refused(
+        work,
+        3,
+        f"line {last - 1}: what more.txt asks for is not in this file",
+        f"line {last}: ninja==1.13.0 is not pinned by version and sha256",
+    )
 
 
 def test_a_lock_is_made(work: Project) -> None:

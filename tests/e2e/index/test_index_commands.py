@@ -709,6 +709,11 @@ def test_a_lock_that_cannot_be_read_is_refused(locked: Desk) -> None:
     assert "nothing is installed in keys" in locked.refused(2, "audit-lock", "keys", *POLICY)
     (locked.folder / "requirements.txt").write_text("demo>=1\nnumpy==2\n")
     assert "demo>=1 is not pinned with ==" in locked.refused(2, "audit-lock", "requirements.txt", *POLICY)
+    (locked.folder / "pylock.toml").write_text(
+        'lock-version = "1.0"\n[[packages]]\nname = "demo"\nversion = "1"\n'
+    )
+    told = locked.refused(2, "audit-lock", "pylock.toml", *POLICY)
+    assert "pylock.toml cannot be read as pylock.toml\n  - Missing required value in 'created-by'" in told
     (locked.folder / "venv/lib/python3.12/site-packages/half-1.dist-info").mkdir()
     told = locked.refused(2, "audit-lock", "venv", *POLICY)
     assert "does not say what it is: its METADATA is missing or damaged" in told

@@ -172,8 +172,3 @@ def test_names_are_fit_for_jobs_and_artifacts() -> None:
     names = [*(one.name for one in found.include), *(one.name for one in found.trials.include)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names)
-
-
-def test_inputs_name_a_folder_of_suites_once() -> None:
-    recipe: Recipe = replace(DEMO, smoke=Smoke(suites=("a/x.py", "a/y.py", "top.py")))
-    assert [one for one in matrix.inputs(recipe, "cu128") if one in {"a/", "top.py", "/"}] == ["a/", "top.py"]
