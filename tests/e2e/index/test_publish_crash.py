@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import pytest
 
 from retread.doors import durable
+from retread.errors import RetreadError
 from retread.index import actions
 from tinyindex import Shelf, make_keys
 
@@ -198,7 +199,7 @@ def test_a_disk_that_fills_up_after_the_decision_is_told_and_finished_later(
 
     with monkeypatch.context() as patch:
         patch.setattr(durable, "change", full)
-        with pytest.raises(actions.RetreadError, match="is decided: the next change finishes it"):
+        with pytest.raises(RetreadError, match="is decided: the next change finishes it"):
             ACTIONS["publish"](shelf)
     assert any("was interrupted" in fault for fault in shelf.check().faults)
     shelf.act(actions.yank, "demo", "1.2+cu128.1", "wrong results")
