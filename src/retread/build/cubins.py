@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 def assembler(machine: Machine, toolchain: Toolchain) -> Assembler:
     """Return the toolchain's ptxas for this machine, ready to run."""
-    from retread.toolkit import ptxas as stage
+    from retread.toolkit import ptxas
 
     part = part_for(toolchain, platform.machine())
     environment = tool_environment(machine)
 
     def build(into: Path) -> None:
         wheel = download(machine, part.package, part.file, part.sha256)
-        stage.install(toolchain, part, wheel, into, environment)
+        ptxas.install(toolchain, part, wheel, into, environment)
 
     entry = machine.store.make(Kind.TOOLCHAINS, digest("toolchain", code_digest(), toolchain, part), build)
-    return stage.load(entry, toolchain, part, environment)
+    return ptxas.load(entry, toolchain, part, environment)
 
 
 def assembly(machine: Machine, tool: Assembler) -> Assembly:

@@ -26,9 +26,7 @@ from retread.recipe import workspace
 from retread.recipe.plan import choose_target
 from retread.recipe.trial import Trial
 from retread.recipe.workspace import Loaded
-from retread.smoke import kit
-from retread.smoke import launch as stage
-from retread.smoke import reading as reports
+from retread.smoke import kit, launch, reading
 from retread.smoke.launch import Options
 from retread.smoke.report import Level, Run, SmokeReport
 from retread.units import size
@@ -111,14 +109,14 @@ def run(machine: Machine, tried: Subject, request: Request, scratch: Path) -> Sm
     """Try a wheel on every level that is asked for and return one report."""
     path = scratch / "kit.pyz"
     make_kit(machine, tried, path)
-    report = reports.joined(list(_parts(machine, tried, request, path)))
+    report = reading.joined(list(_parts(machine, tried, request, path)))
     if Level.STATIC not in (request.levels or EVERY) or request.only != "*":
         return report
     clock = time.monotonic()
     audit = auditing.judge(tried.facts, promise=tried.promise, target=tried.target)
     seconds = time.monotonic() - clock
-    runs = [reports.audited(one, audit, seconds) if one.level is Level.STATIC else one for one in report.runs]
-    return reports.sealed(report, runs)
+    runs = [reading.audited(one, audit, seconds) if one.level is Level.STATIC else one for one in report.runs]
+    return reading.sealed(report, runs)
 
 
 def _parts(machine: Machine, tried: Subject, request: Request, path: Path) -> Iterator[SmokeReport]:
@@ -127,9 +125,9 @@ def _parts(machine: Machine, tried: Subject, request: Request, path: Path) -> It
     options = request.options(*request.levels)
     if request.host:
         python = request.python or "python3"
-        yield stage.run_there(path, request.host, python, options, environment=here, heard=heard)
+        yield launch.run_there(path, request.host, python, options, environment=here, heard=heard)
     elif request.python:
-        yield stage.run(path, request.python, options, environment=here, heard=heard)
+        yield launch.run(path, request.python, options, environment=here, heard=heard)
     else:
         yield from _here(machine, tried, request, path)
 
@@ -148,7 +146,7 @@ def _here(machine: Machine, tried: Subject, request: Request, path: Path) -> Ite
 
     def run(options: Options, torch: str) -> SmokeReport:
         venv = _environment(machine, python, torch, *_others(tried))
-        return stage.run(
+        return launch.run(
             path, venv / "bin" / "python", options, environment=machine.environment, heard=machine.console.say
         )
 

@@ -62,9 +62,9 @@ def inquire(machine: Machine, toolchain: Toolchain) -> tuple[list[PartReport], l
     found = [_ask(machine, toolchain, part) for part in parts]
     reasons = [f"{one.component}: {one.obstacle}" for one in found if one.obstacle]
     if any(one.obstacle and part.path for part, one in zip(parts, found, strict=True)):
-        from retread.toolkit import layout as stage
+        from retread.toolkit import layout
 
-        system, others = stage.find_system(toolchain.cuda, machine.environment, tool_environment(machine))
+        system, others = layout.find_system(toolchain.cuda, machine.environment, tool_environment(machine))
         return found, [] if system else [*reasons, *others]
     return found, reasons
 
@@ -77,13 +77,14 @@ def obstacles(machine: Machine, toolchain: Toolchain) -> list[str]:
 def _ask(machine: Machine, toolchain: Toolchain, part: Part) -> PartReport:
     if machine.store.get(Kind.DOWNLOADS, part.sha256):
         return part_report(part, "store")
-    from retread.doors.net import asking, catalogue, settings
-    from retread.doors.net import download as net
+    from retread.doors.net import asking, catalogue, download, settings
 
     using = settings.settings(machine.environment)
     if part.path:
         base = mirror(machine, toolchain)
-        return part_report(part, net.where(base, part.path), net.absence(base, part.path, using=using))
+        return part_report(
+            part, download.where(base, part.path), download.absence(base, part.path, using=using)
+        )
     wanted = asking.Wanted(part.package, part.file, part.sha256)
     return part_report(part, "package index", catalogue.index_absence(wanted, using=using))
 

@@ -32,10 +32,10 @@ def toolkit(machine: Machine, toolchain: Toolchain) -> Toolkit:
 
     The system's is taken only when a part that no package index has cannot be fetched. PlanError when there is none.
     """
-    from retread.toolkit import layout as stage
+    from retread.toolkit import layout
 
     parts = toolkit_parts(toolchain, platform.machine())
-    key = stage.parts_digest(toolchain, parts)
+    key = layout.parts_digest(toolchain, parts)
     if not machine.store.get(Kind.TOOLKITS, key):
         try:
             for part in parts:
@@ -47,19 +47,19 @@ def toolkit(machine: Machine, toolchain: Toolchain) -> Toolkit:
     def build(into: Path) -> None:
         archives = [(part, fetch_part(machine, toolchain, part)) for part in parts]
         with machine.console.step(f"lay out CUDA {toolchain.cuda}") as step:
-            stage.lay_out(toolchain, archives, into, tool_environment(machine))
+            layout.lay_out(toolchain, archives, into, tool_environment(machine))
             step.detail = f"{len(parts)} parts"
 
-    return stage.load(machine.store.make(Kind.TOOLKITS, key, build), toolchain, parts)
+    return layout.load(machine.store.make(Kind.TOOLKITS, key, build), toolchain, parts)
 
 
 def stored_toolkit(machine: Machine, toolchain: Toolchain) -> Toolkit | None:
     """Return the toolkit made of pinned parts if the store has it; PlanError when this machine has no parts."""
-    from retread.toolkit import layout as stage
+    from retread.toolkit import layout
 
     parts = toolkit_parts(toolchain, platform.machine())
-    entry = machine.store.get(Kind.TOOLKITS, stage.parts_digest(toolchain, parts))
-    return stage.load(entry, toolchain, parts) if entry else None
+    entry = machine.store.get(Kind.TOOLKITS, layout.parts_digest(toolchain, parts))
+    return layout.load(entry, toolchain, parts) if entry else None
 
 
 def fetch_part(machine: Machine, toolchain: Toolchain, part: Part) -> Path:
@@ -94,9 +94,9 @@ def ways(toolchain: Toolchain) -> str:
 
 
 def _system_toolkit(machine: Machine, toolchain: Toolchain, error: FetchError) -> Toolkit:
-    from retread.toolkit import layout as stage
+    from retread.toolkit import layout
 
-    found, reasons = stage.find_system(toolchain.cuda, machine.environment, tool_environment(machine))
+    found, reasons = layout.find_system(toolchain.cuda, machine.environment, tool_environment(machine))
     if found is None:
         raise PlanError(
             f"toolchain {toolchain.name}: this machine cannot have CUDA {toolchain.cuda}",
@@ -109,12 +109,12 @@ def _system_toolkit(machine: Machine, toolchain: Toolchain, error: FetchError) -
 
 def try_toolkit(machine: Machine, found: Toolkit) -> tuple[Arch, ...]:
     """Compile a small kernel for those architectures of ``TRIED`` that the release knows; ToolError when one fails."""
-    from retread.toolkit import layout as stage
+    from retread.toolkit import layout
 
     release = tuple(int(part) for part in found.cuda.split("."))
     tried = tuple(one for one in TRIED if arch.FIRST_CUDA[one] <= release)
     for one in tried:
         with machine.store.scratch() as scratch, machine.console.step(f"compile for {one}"):
             user = {"PATH": machine.environment.get("PATH", os.defpath), "TMPDIR": str(scratch)}
-            stage.compile_for(found, one, scratch, tool_environment(machine) | user)
+            layout.compile_for(found, one, scratch, tool_environment(machine) | user)
     return tried
