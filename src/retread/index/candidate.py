@@ -9,7 +9,7 @@ from typing import NamedTuple
 from packaging.metadata import parse_email
 from packaging.utils import canonicalize_name
 
-from retread.elf import facts as elf_facts
+from retread.elf.facts import common
 from retread.evidence import beside
 from retread.evidence.beside import Sidecars
 from retread.index.listing import Hosted
@@ -71,7 +71,7 @@ def _hosted(facts: WheelFacts, metadata: bytes, found: Sidecars) -> Hosted:
         triton=tritons(runs),
         lane=said.lane if said else "",
         commit=said.commit if said else "",
-        libraries={name: elf_facts.common(one)[0] for name, one in facts.libraries.items() if one.modules},
+        libraries={name: common(one)[0] for name, one in facts.libraries.items() if one.modules},
         patches=said.series if said else (),
         tried=tuple(map(tried, runs)),
     )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from retread.smoke import details
-from retread.smoke import tally as smoke_tally
 from retread.smoke.details import Error, Group, Speed
 from retread.smoke.report import Case, Run, SmokeReport
-from retread.smoke.tally import Tally, Verdict
+from retread.smoke.tally import Tally, Verdict, fate, headline, tally, whole
 from retread.text import charts, markup
 from retread.text.charts import Bar, Dot
 from retread.text.markup import utc
@@ -66,8 +65,8 @@ def page(report: SmokeReport) -> str:
         "smoke.html",
         _FILTERS,
         report=report,
-        headline=smoke_tally.headline(report),
-        verdict=smoke_tally.whole(report).verdict,
+        headline=headline(report),
+        verdict=whole(report).verdict,
         views=views,
         untouched=details.untouched(report),
         untouched_words=details.untouched_words(report),
@@ -79,11 +78,11 @@ def _view(run: Run, anchor: str, project: str) -> View:
     return View(
         run=run,
         anchor=anchor,
-        fate=smoke_tally.fate(run),
-        tally=smoke_tally.tally(run.cases),
+        fate=fate(run),
+        tally=tally(run.cases),
         around=_around(run),
         failures=[Failure(case, details.facts(case, run.level)) for case in details.failures(run)],
-        suites=[Suite(name, smoke_tally.tally(cases), cases) for name, cases in details.suites(run).items()],
+        suites=[Suite(name, tally(cases), cases) for name, cases in details.suites(run).items()],
         skipped=details.skipped(run),
         notes=details.notes(run),
         odd=[one for one in errors if one.ratio is None],

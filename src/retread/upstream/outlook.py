@@ -18,8 +18,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from retread.arch import Arch
-from retread.elf import facts as elf_facts
-from retread.elf.facts import LibraryFacts
+from retread.elf.facts import LibraryFacts, coverage
 from retread.errors import PlanError, RetreadError
 from retread.recipe import plan
 from retread.recipe.lane import Lane
@@ -234,7 +233,7 @@ def _code_lacks(target: Target, wheel: WheelFacts) -> Iterator[str]:
 
 
 def _lacking(facts: LibraryFacts, architectures: Sequence[Arch]) -> list[Arch]:
-    return [one for one in architectures if elf_facts.coverage(facts, one) != "native"]
+    return [one for one in architectures if coverage(facts, one) != "native"]
 
 
 def _cuda(facts: LibraryFacts) -> list[str]:
