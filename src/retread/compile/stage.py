@@ -74,7 +74,7 @@ class Means(NamedTuple):
 
 
 class UnitReport(Record, frozen=True, kw_only=True):
-    """One compiled unit and what it cost, as the evidence's schema has it."""
+    """One compiled unit: wall seconds, and bytes of memory at its peak."""
 
     name: str
     tool: str
