@@ -66,9 +66,15 @@ def modules() -> dict[str, ast.Module]:
     return found
 
 
+@functools.cache
+def nodes(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """Return all nodes of a module; walking one takes as long as parsing it."""
+    return tuple(ast.walk(tree))
+
+
 def imports(tree: ast.AST) -> Iterator[str]:
     """Yield the full name of everything that is imported, inside functions and for types alone too."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -97,6 +103,7 @@ def is_in(module: str, names: tuple[str, ...] | dict[str, tuple[str, ...]]) -> b
     return any(module == name or module.startswith(f"{name}.") for name in names)
 
 
+@functools.cache
 def uses() -> dict[str, set[str]]:
     """Return module -> the modules of ours that it imports."""
     found: dict[str, set[str]] = {}

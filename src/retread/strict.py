@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import enum
+import functools
 import tomllib
 from collections.abc import Iterable, Mapping
 from types import UnionType
@@ -74,7 +75,7 @@ def _check_record(record: type[msgspec.Struct], data: Any, path: str, faults: li
     if not isinstance(data, Mapping):
         faults.append(f"{path or 'top level'}: expected a table, got {_name(data)}")
         return
-    fields = {field.encode_name: field for field in msgspec.structs.fields(record)}
+    fields = _fields(record)
     for key, value in data.items():
         if key in fields:
             _check(fields[key].type, value, _join(path, key), faults)
@@ -82,6 +83,12 @@ def _check_record(record: type[msgspec.Struct], data: Any, path: str, faults: li
             faults.append(f"{_join(path, key)}: unknown key{near_miss(str(key), fields)}")
     missing = [name for name, field in fields.items() if field.required and name not in data]
     faults.extend(f"{_join(path, name)}: missing" for name in missing)
+
+
+@functools.cache
+def _fields(record: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    """Return a record's fields by key; msgspec evaluates the annotations anew for every asking."""
+    return {field.encode_name: field for field in msgspec.structs.fields(record)}
 
 
 def _check_leaf(kind: Any, data: Any, path: str, faults: list[str]) -> None:

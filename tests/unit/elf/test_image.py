@@ -7,7 +7,6 @@ import struct
 from pathlib import Path
 
 import pytest
-from elftools.elf.elffile import ELFFile
 
 from retread.elf import image
 from retread.errors import ElfError
@@ -26,6 +25,8 @@ def patched(at: int, layout: str, value: int) -> bytes:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_another_reader_finds_the_same(path: Path) -> None:
+    from elftools.elf.elffile import ELFFile
+
     data = path.read_bytes()
     read, other = image.tables(data, where=path.name), ELFFile(io.BytesIO(data))
     assert (read.machine, read.flags) == (struct.unpack_from("<H", data, 18)[0], other["e_flags"])

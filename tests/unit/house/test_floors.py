@@ -106,7 +106,7 @@ def test_the_rule_itself_finds_what_it_should(module: str, code: str, told: list
 def test_pure_modules_call_nothing_that_touches_the_world() -> None:
     found = []
     for module, tree in modules().items():
-        calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        calls = [node.func for node in house.nodes(tree) if isinstance(node, ast.Call)]
         names = {call.attr if isinstance(call, ast.Attribute) else ast.unparse(call) for call in calls}
         found += [f"{module} calls {name}" for name in names & DISK_CALLS if is_in(module, PURE)]
     assert found == []
@@ -139,7 +139,7 @@ def test_functions_stay_short() -> None:
     lines = {
         f"{module}.{node.name}": body_lines(node)
         for module, tree in modules().items()
-        for node in ast.walk(tree)
+        for node in house.nodes(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     assert {name: count for name, count in lines.items() if count > FUNCTION_LINES} == {}

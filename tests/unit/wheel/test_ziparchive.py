@@ -103,13 +103,17 @@ def read_all(path: Path, limits: Limits | None = None) -> dict[str, bytes]:
         return {entry.name: b"".join(archive.chunks(entry)) for entry in archive.entries}
 
 
-def refusal(folder: Path, data: bytes, limits: Limits | None = None) -> str:
+def refusal(folder: Path, data: bytes, limits: Limits | None = None, case: str = "") -> str:
     path = save(folder, data)
-    with pytest.raises(WheelError) as caught:
+    try:
         read_all(path, limits)
-    assert caught.value.message.startswith("demo-1.0-py3-none-any.whl: ")
-    assert caught.value.hint
-    return caught.value.message.removeprefix("demo-1.0-py3-none-any.whl: ")
+    except WheelError as error:
+        caught = error
+    else:
+        pytest.fail(f"{case or 'it'} was read")
+    assert caught.message.startswith("demo-1.0-py3-none-any.whl: "), case
+    assert caught.hint, case
+    return caught.message.removeprefix("demo-1.0-py3-none-any.whl: ")
 
 
 LINK = (stat.S_IFLNK | 0o777) << 16
@@ -222,10 +226,9 @@ BAD: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_refuses(tmp_path: Path, case: str) -> None:
-    data, fault = BAD[case]
-    assert fault in refusal(tmp_path, data)
+def test_refuses(tmp_path: Path) -> None:
+    found = {case: refusal(tmp_path, data, case=case) for case, (data, _) in BAD.items()}
+    assert {case: told for case, told in found.items() if BAD[case][1] not in told} == {}
 
 
 def test_zip64_records_that_disagree_are_refused(tmp_path: Path) -> None:
