@@ -10,9 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retread.errors import StoreError
 from retread.records import Sha256
+
+if TYPE_CHECKING:
+    from tarfile import TarInfo
 
 CHUNK = 1 << 20
 _KNOWN = {
@@ -98,3 +102,14 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def catch(member: TarInfo, into: Path) -> None:
+    """Raise tarfile.FilterError for a member that Python's own rules for data would not unpack into a folder.
+
+    A second net below the rules of whoever unpacks; a Python before 3.11.4 has none.
+    """
+    import tarfile
+
+    if hasattr(tarfile, "data_filter"):
+        tarfile.data_filter(member, str(into))

@@ -56,7 +56,7 @@ def from_sdist(recipe: Recipe, sdist: Path, proofs: Mapping[str, Proof], into: P
     found: dict[str, str] = {}
     faults: list[str] = []
     allowed: list[UnprovenFile] = []
-    for path, data, executable in _members(sdist):
+    for path, data, executable in _members(sdist, into / TREE):
         found[path] = blob_id(data)
         fault = _fault(recipe, expected, path, found[path])
         reason = _allowed(recipe, path) if fault else ""
@@ -78,7 +78,7 @@ def from_sdist(recipe: Recipe, sdist: Path, proofs: Mapping[str, Proof], into: P
 def from_unproven(sdist: Path, into: Path) -> None:
     """Unpack an ``sdist`` into ``into`` of which no commit is known; every file of the tree counts as unproven."""
     found: dict[str, str] = {}
-    for path, data, executable in _members(sdist):
+    for path, data, executable in _members(sdist, into / TREE):
         try:
             _put(into / TREE / path, data, executable)
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
@@ -123,13 +123,14 @@ def _allowed(recipe: Recipe, path: str) -> str:
     return next((item.reason for item in recipe.sdist.unproven if matches(path, item.paths)), "")
 
 
-def _members(sdist: Path) -> Iterator[tuple[str, bytes, bool]]:
+def _members(sdist: Path, into: Path) -> Iterator[tuple[str, bytes, bool]]:
     """Yield (path without the top folder, content, executable) of every file; refuse what unpacks elsewhere."""
     total, seen = 0, set()
     try:
         with tarfile.open(sdist) as archive:
             for member in archive:
                 path = _plain(sdist, member)
+                fs.catch(member, into)
                 if path is None:
                     continue
                 if path in seen:

@@ -163,6 +163,7 @@ def _unpack_archive(part: Part, archive: Path, into: Path) -> None:
             for member in tar:
                 name = member.name.removeprefix("./")
                 _check_member(part, member, name)
+                fs.catch(member, into)
                 if member.isdir() or not name.startswith(f"{part.folder}/"):
                     continue
                 path = into / name.removeprefix(f"{part.folder}/")
