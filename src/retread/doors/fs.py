@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tarfile import TarInfo
 
 CHUNK = 1 << 20
+"""Bytes that are read, hashed or copied at a time. Measured on 200 MB: hashing takes 0.14 s of a processor with 64 KiB
+to 4 MiB; copying 0.017 s with 1 MiB, 0.022 s with 64 KiB, 0.036 s with 16 KiB."""
 _KNOWN = {
     errno.ENOSPC: ("the disk is full", "make room, or point RETREAD_STORE to another disk"),
     errno.EDQUOT: ("the disk quota is used up", "make room, or point RETREAD_STORE to another disk"),

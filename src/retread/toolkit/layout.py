@@ -33,6 +33,7 @@ _LAYOUT = 1
 """To be raised when the same parts give another tree."""
 _PROGRAMS = ("bin", "nvvm/bin")
 _MAX_TOTAL = 8 << 30
+"""Bytes of one part: room for a whole CUDA toolkit, none for an archive that was made to fill a disk."""
 _KERNEL = """\
 #include <cuda_fp16.h>
 __global__ void twice(__half *x) { x[threadIdx.x] = __hadd(x[threadIdx.x], x[threadIdx.x]); }
