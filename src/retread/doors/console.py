@@ -16,6 +16,7 @@ from typing import TextIO
 from retread.units import size
 
 _QUIET_SECONDS = 60
+"""Where nothing can be drawn over, how far a step is gets a line this often: a compile of an hour has 60."""
 
 
 class Step:

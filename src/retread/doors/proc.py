@@ -17,8 +17,9 @@ from typing import IO, NamedTuple
 from retread.errors import ToolError
 
 _TAIL = 12
+"""Last lines of a program that failed: an error of a compiler with its notes, and still the message in sight."""
 _PATIENCE = 20.0
-"""Seconds for a program that was asked to end."""
+"""Seconds for a program that was asked to end to put its things away; then it is killed."""
 _live: set[subprocess.Popen[str]] = set()
 _stopping = threading.Event()
 

@@ -28,6 +28,7 @@ from retread.records import Record
 _STAMP = "stamp.json"
 _FORMAT = 1
 _GIVEN_UP_DAYS = 30
+"""Unfinished downloads and rooms of a failed build are kept this long, to be resumed or looked into after a holiday."""
 _WORK = "work"
 
 

@@ -24,6 +24,8 @@ from retread.errors import ElfError
 _T = TypeVar("_T")
 _LISTED: Final = 20
 _BLOCK: Final = 4096
+"""Elements that are compared at once before one is looked for. Measured on 20 MB that differ at their end: 0.006 s,
+with 64 Ki 0.014 s, with 256 0.013 s."""
 _FATBIN: Final = ".nv_fatbin"
 _DESCRIBES: Final = (
     ".comment", ".debug", ".zdebug", ".gnu_debug", ".gdb_index", ".symtab", ".strtab", ".shstrtab", ".nv_debug",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from retread.doors import fs
 from retread.elf import edit as elfedit
 from retread.elf import fatbin, layout
 from retread.elf import image as ei
@@ -19,7 +20,6 @@ from retread.elf.facts import LibraryFacts
 from retread.elf.image import Image
 from retread.errors import ElfError
 
-_BLOCK: Final = 1 << 20
 _VERNEED: Final = struct.Struct("<HHIII")
 _VERNAUX: Final = struct.Struct("<IHHII")
 
@@ -96,7 +96,7 @@ def _write(pieces: Iterable[layout.Piece], old: BinaryIO, new: BinaryIO) -> None
         old.seek(piece.start)
         left = len(piece)
         while left:
-            block = old.read(min(left, _BLOCK))
+            block = old.read(min(left, fs.CHUNK))
             if not block:
                 raise ElfError(f"{old.name}: became shorter while it was read")
             new.write(block)

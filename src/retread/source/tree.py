@@ -25,6 +25,8 @@ MANIFEST = "manifest.json"
 TREE = "tree"
 _MAX_FILE = 256 << 20
 _MAX_TOTAL = 4 << 30
+"""Bytes of one file, which is held in memory, and of all: about a hundred times the largest release that a recipe
+ships (3 and 39 MB)."""
 _GIT_PLACES = {
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -56,7 +58,7 @@ def from_sdist(recipe: Recipe, sdist: Path, proofs: Mapping[str, Proof], into: P
     found: dict[str, str] = {}
     faults: list[str] = []
     allowed: list[UnprovenFile] = []
-    for path, data, executable in _members(sdist):
+    for path, data, executable in _members(sdist, into / TREE):
         found[path] = blob_id(data)
         fault = _fault(recipe, expected, path, found[path])
         reason = _allowed(recipe, path) if fault else ""
@@ -78,7 +80,7 @@ def from_sdist(recipe: Recipe, sdist: Path, proofs: Mapping[str, Proof], into: P
 def from_unproven(sdist: Path, into: Path) -> None:
     """Unpack an ``sdist`` into ``into`` of which no commit is known; every file of the tree counts as unproven."""
     found: dict[str, str] = {}
-    for path, data, executable in _members(sdist):
+    for path, data, executable in _members(sdist, into / TREE):
         try:
             _put(into / TREE / path, data, executable)
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
@@ -125,16 +127,17 @@ def _allowed(recipe: Recipe, path: str) -> str:
 
 def paths(sdist: Path) -> set[str]:
     """Return the path of every file in a source archive, without its one folder; SourceError as of ``from_sdist``."""
-    return {path for path, _, _ in _members(sdist)}
+    return {path for path, _, _ in _members(sdist, sdist.parent)}
 
 
-def _members(sdist: Path) -> Iterator[tuple[str, bytes, bool]]:
+def _members(sdist: Path, into: Path) -> Iterator[tuple[str, bytes, bool]]:
     """Yield (path without the top folder, content, executable) of every file; refuse what unpacks elsewhere."""
     total, seen = 0, set()
     try:
         with tarfile.open(sdist) as archive:
             for member in archive:
                 path = _plain(sdist, member)
+                fs.catch(member, into)
                 if path is None:
                     continue
                 if path in seen:

@@ -53,24 +53,24 @@ class Trees:
     @functools.cached_property
     def source(self) -> SourceTree:
         """The pinned tree, proven; looked up once, since thousands of files are taken from it."""
-        from retread.source import tree as source
+        from retread.source import tree
 
         def build(into: Path) -> None:
             if self.use_git:
-                source.from_git(
+                tree.from_git(
                     self.recipe, into, environment=self.machine.environment, say=self.machine.console.say
                 )
                 return
             pinned = self.recipe.sdist
             sdist = download(self.machine, self.recipe.project, pinned.file, pinned.sha256)
             with self.machine.console.step("prove the source") as step:
-                source.from_sdist(self.recipe, sdist, self.loaded.parsed_proofs(), into)
-                manifest = source.load(into).manifest
+                tree.from_sdist(self.recipe, sdist, self.loaded.parsed_proofs(), into)
+                manifest = tree.load(into).manifest
                 proven = len(manifest.files) - len(manifest.unproven)
                 named = len(manifest.unproven)
                 step.detail = f"{proven} files are {self.recipe.pin.commit[:12]}'s, {named} allowed by name"
 
-        return source.load(self.machine.store.make(Kind.TREES, self.source_key, build))
+        return tree.load(self.machine.store.make(Kind.TREES, self.source_key, build))
 
     @functools.cached_property
     def patched(self) -> PatchedTree:

@@ -33,6 +33,7 @@ _LAYOUT = 1
 """To be raised when the same parts give another tree."""
 _PROGRAMS = ("bin", "nvvm/bin")
 _MAX_TOTAL = 8 << 30
+"""Bytes of one part: room for a whole CUDA toolkit, none for an archive that was made to fill a disk."""
 _KERNEL = """\
 #include <cuda_fp16.h>
 __global__ void twice(__half *x) { x[threadIdx.x] = __hadd(x[threadIdx.x], x[threadIdx.x]); }
@@ -181,6 +182,7 @@ def _unpack_archive(part: Part, archive: Path, into: Path) -> None:
             for member in tar:
                 name = member.name.removeprefix("./")
                 _check_member(part, member, name)
+                fs.catch(member, into)
                 if member.isdir() or not name.startswith(f"{part.folder}/"):
                     continue
                 path = into / name.removeprefix(f"{part.folder}/")

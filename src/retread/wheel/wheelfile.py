@@ -15,8 +15,9 @@ from typing import Final
 from retread.errors import WheelError
 from retread.records import Record, Sha256
 from retread.wheel import metadata
+from retread.wheel.hashing import BackgroundHash
 from retread.wheel.metadata import SIGNATURES, WheelName
-from retread.wheel.ziparchive import Archive, BackgroundHash, Entry, Limits
+from retread.wheel.ziparchive import Archive, Entry, Limits
 from retread.wheel.zipwriter import Copied, Member, NewBytes, NewDeflated, Source
 
 _MAX_FAULTS: Final = 20

@@ -16,15 +16,14 @@ import os
 import stat
 import struct
 import zlib
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from retread.errors import WheelError
 from retread.records import Record, Sha256
+from retread.wheel.hashing import BackgroundHash
 from retread.wheel.metadata import name_clash, name_fault
 
 STORED: Final = 0
@@ -104,44 +103,6 @@ class _Central(NamedTuple):
 def refuse(path: Path, fault: str, member: str = "", hint: str = _HINT) -> WheelError:
     """Return the error that names the wheel, the member, the fault and what to do next."""
     return WheelError(f"{path.name}: {f'member {member!r}: ' if member else ''}{fault}", hint=hint)
-
-
-class BackgroundHash:
-    """A SHA-256 that another thread computes, so that one pass over a file can do more with each chunk."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="retread-sha256")
-        self._running: deque[Future[None]] = deque()
-        self._small: list[bytes] = []
-        self._held = 0
-
-    def __enter__(self) -> BackgroundHash:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def update(self, data: bytes) -> None:
-        """Take ``data`` in; at most five chunks are held at a time."""
-        self._small.append(data)
-        self._held += len(data)
-        if self._held >= CHUNK // 4:
-            self._send()
-
-    def _send(self) -> None:
-        data = self._small[0] if len(self._small) == 1 else b"".join(self._small)
-        self._small, self._held = [], 0
-        self._running.append(self._pool.submit(self._hash.update, data))
-        if len(self._running) > 4:
-            self._running.popleft().result()
-
-    def digest(self) -> Sha256:
-        """Return the hash of all that was taken in."""
-        self._send()
-        while self._running:
-            self._running.popleft().result()
-        return Sha256(self._hash.hexdigest())
 
 
 class Archive:

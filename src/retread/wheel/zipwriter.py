@@ -26,8 +26,9 @@ from msgspec import structs
 from retread.doors import fs
 from retread.records import Record, Sha256
 from retread.wheel import ziparchive
+from retread.wheel.hashing import BackgroundHash
 from retread.wheel.metadata import name_clash, name_fault
-from retread.wheel.ziparchive import CHUNK, DEFLATED, STORED, Archive, BackgroundHash
+from retread.wheel.ziparchive import CHUNK, DEFLATED, STORED, Archive
 
 LEVEL: Final = 6
 DEFLATE: Final = f"zlib {zlib.ZLIB_RUNTIME_VERSION} level {LEVEL}"

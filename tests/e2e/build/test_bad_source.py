@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from retread.doors.store import Kind
+from retread.source import tree as source
 from tinycuda import FILES, INNER, SDIST, Project, make_sdist
 
 TOP = "tinycuda-1.0"
@@ -54,6 +55,14 @@ def test_a_member_that_is_no_plain_file_is_refused(project: Project, name: str, 
 def test_a_truncated_archive_is_refused(project: Project, keep: int) -> None:
     project.publish(sdist=make_sdist(project.upstream.sdist)[:keep])
     project.fails(4, f"{SDIST} cannot be read as a source archive", room=Kind.TREES)
+
+
+def test_what_slips_through_our_own_rules_falls_into_python_s(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "_plain", lambda sdist, member: member.name)
+    project.publish_sdist(lambda files: files.update({f"{TOP}/../../evil": b""}))
+    project.fails(4, SDIST, "cannot be read as a source archive", "outside the destination", room=Kind.TREES)
 
 
 def test_an_archive_that_was_packed_truncated_is_refused(project: Project) -> None:

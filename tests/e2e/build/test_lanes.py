@@ -59,7 +59,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: Project) -> Pa
 
     monkeypatch.setitem(LANES, Lane("toy"), Way("toylane", find, compiles=False, unasked=False))
     monkeypatch.setitem(LANES, Lane.OVERLAY, LANES[Lane.OVERLAY]._replace(for_others=Lane("toy")))
-    monkeypatch.setattr(main, "parser", main.parser.__wrapped__)  # type: ignore[attr-defined]
+    monkeypatch.setattr(main, "parser", main.parser.args[0])  # type: ignore[attr-defined]  # not the one made before
     del project.index.files["tinycuda"][WHEEL]
     return tmp_path / "wheels"
 

@@ -198,6 +198,19 @@ def test_links_that_leave_only_together_are_refused(pieces: Pieces) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "member",
+    [link(f"{TOP}/../../evil", "", tarfile.REGTYPE), link(f"{TOP}/evil", "../../..")],
+    ids=["file", "link"],
+)
+def test_what_slips_through_our_own_rules_falls_into_python_s(
+    pieces: Pieces, member: tarfile.TarInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "_check_member", lambda part, member, name: None)
+    assert "outside the destination" in pieces.archive(nvcc([member])).refused()
+    assert not (pieces.folder / "evil").exists()
+
+
 def test_nothing_is_written_through_a_link(pieces: Pieces, tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     through = [link(f"{TOP}/way", "bin"), link(f"{TOP}/way/nvcc", "", tarfile.REGTYPE)]

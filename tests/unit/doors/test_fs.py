@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -123,6 +124,19 @@ def test_place_copies_across_disks_and_knows_its_copy(
 def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 3_000_000)
     assert fs.sha256(tmp_path / "file") == hashlib.sha256(b"x" * 3_000_000).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "target"),
+    [("../evil", tarfile.REGTYPE, ""), ("a", tarfile.SYMTYPE, "../evil"), ("a", tarfile.CHRTYPE, ""),
+     ("a", tarfile.SYMTYPE, "/etc/passwd")],
+)  # fmt: skip
+def test_what_python_would_not_unpack_is_caught(tmp_path: Path, name: str, kind: bytes, target: str) -> None:
+    fs.catch(tarfile.TarInfo("folder/file"), tmp_path)
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, target
+    with pytest.raises(tarfile.TarError):
+        fs.catch(member, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retread.errors import WheelError
-from retread.wheel.ziparchive import CHUNK, Archive, BackgroundHash, Limits
+from retread.wheel.ziparchive import CHUNK, Archive, Limits
 
 CONTENT = b"print('a tyre')\n" * 20
 
@@ -338,15 +338,6 @@ def test_scan_hashes_file_and_members_whatever_their_order(tmp_path: Path) -> No
     assert whole == hashlib.sha256(path.read_bytes()).hexdigest()
     names = ("big", "pkg/a.py", "none")
     assert raw == {name: hashlib.sha256(one.data).hexdigest() for name, one in zip(names, parts, strict=True)}
-
-
-def test_background_hash_is_the_hash() -> None:
-    data = os.urandom(CHUNK)
-    with BackgroundHash() as hashed:
-        for _ in range(7):
-            hashed.update(data)
-            hashed.update(b"small")
-        assert hashed.digest() == hashlib.sha256((data + b"small") * 7).hexdigest()
 
 
 def _base() -> bytes:
