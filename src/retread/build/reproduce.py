@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from retread.build.pipeline import build, jobs
 from retread.doors.machine import Machine
 from retread.doors.store import Kind
-from retread.errors import AuditError, PlanError, UsageError
+from retread.errors import AuditError, PlanError, UsageError, first
 from retread.lanes.lane import Wish
 from retread.recipe import workspace
 from retread.recipe.lane import Lane
@@ -63,6 +63,8 @@ def demand_same(found: Comparison) -> None:
     if found.tier is Tier.DIFFERENT:
         raise AuditError(
             f"{found.first.file}: what is made today can behave differently",
-            faults=[f"{one.member}: {one.kind}: {one.detail}" for one in found.differences if one.runs][:20],
+            faults=first(
+                [f"{one.member}: {one.kind}: {one.detail}" for one in found.differences if one.runs]
+            ),
             hint="build with the recipe, series, tools and retread that retread.json in the wheel names",
         )

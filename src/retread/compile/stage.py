@@ -26,7 +26,7 @@ from retread.compile.sandbox import Cache, Sandbox, Work
 from retread.compile.schedule import Budget, Cost
 from retread.doors import fs, proc
 from retread.environment.host import Compiler, Python
-from retread.errors import CompileError, RecipeError, StoreError
+from retread.errors import CompileError, RecipeError, StoreError, first
 from retread.recipe import native
 from retread.recipe.model import Build, Recipe, Target
 from retread.records import Record, Sha256
@@ -311,7 +311,7 @@ def demand_covered(recipe: Recipe, files: Mapping[str, str], read: Iterable[str]
     if missing:
         raise RecipeError(
             f"{recipe.name}: native-inputs leaves out {len(missing)} file(s) that the build compiles or runs",
-            faults=missing[:20] + ([f"and {len(missing) - 20} more"] if len(missing) > 20 else []),
+            faults=first(missing),
             hint="add them: a patch on one would be served with stale code",
         )
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from retread import strict
-from retread.errors import EvidenceError, GateError
+from retread.errors import EvidenceError, GateError, first
 from retread.fields import Digest, Text
 from retread.records import Record, Sha256
 from retread.smoke import details
@@ -280,7 +280,7 @@ def parse(payload: bytes, *, name: str) -> Attested:
     if found is None or faults:
         raise GateError(
             f"{name} is no statement as retread writes it",
-            faults=faults[:20],
+            faults=first(faults),
             hint="have it made again; one of a newer retread needs a newer retread to read it",
         )
     return _attested(found)

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from retread.doors.store import Kind
-from retread.errors import BaseError
+from retread.errors import BaseError, first
 from retread.lanes.lane import Origin, ProvenBase
 from retread.recipe.native import matches
 from retread.recipe.proof import blob_id
@@ -21,7 +21,6 @@ from retread.wheel import contents
 from retread.wheel.wheelfile import Wheel
 
 _FACTS = "base.json"
-_SHOWN = 20
 
 
 def prove(wheel: Path, source: SourceTree, into: Path, *, version: str, generated: tuple[str, ...]) -> None:
@@ -36,10 +35,9 @@ def prove(wheel: Path, source: SourceTree, into: Path, *, version: str, generate
     if facts.version != version:
         faults.insert(0, f"its version is {facts.version}, the recipe's {version}")
     if faults:
-        more = [f"and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
         raise BaseError(
             f"{wheel.name} does not come from {source.manifest.commit[:12]}: {len(faults)} fault(s)",
-            faults=faults[:_SHOWN] + more,
+            faults=first(faults),
             hint="pin the wheel of this very commit, or name files that its build wrote under 'generated'",
         )
     base = ProvenBase(verified=verified, libraries=facts.libraries, proven=proven, generated=tuple(made))

@@ -11,13 +11,11 @@ import msgspec
 from retread import strict
 from retread.audit.report import AuditReport
 from retread.canonical import digest
-from retread.errors import EvidenceError, SmokeError
+from retread.errors import EvidenceError, SmokeError, first
 from retread.records import Sha256
 from retread.smoke import details
 from retread.smoke.report import SCHEMA, Case, Fault, Outcome, Run, SmokeReport
 from retread.smoke.tally import Verdict, tally, whole
-
-_SHOWN = 20
 
 BESIDE: Final = ".smoke-"
 """What stands between a wheel's name and what ran, in the name of a report beside it."""
@@ -37,7 +35,7 @@ def parse(data: bytes, *, name: str) -> SmokeReport:
         )
     report, faults = strict.read(SmokeReport, table)
     if report is None:
-        raise EvidenceError(f"{name} is not a smoke report of schema {SCHEMA}", faults=faults[:_SHOWN])
+        raise EvidenceError(f"{name} is not a smoke report of schema {SCHEMA}", faults=first(faults))
     if not _is_whole(report, table):
         raise EvidenceError(
             f"{name} was edited or damaged: its digest is not that of what it says",
@@ -101,21 +99,16 @@ def demand(report: SmokeReport) -> None:
         failed = [f"{case.id}: {case.reason}" for run in report.runs for case in details.failures(run)]
         raise SmokeError(
             f"{report.wheel}: {found.failed} of {sum(found)} cases failed",
-            faults=_first(failed),
+            faults=first(failed),
             hint="the report has each one's stack; --only ID runs one of them alone",
         )
     if found.verdict is Verdict.NOTHING:
         can = "a machine that has what is lacking can try it: --ssh HOST, or 'retread kit'"
         raise SmokeError(
             f"{report.wheel}: {Verdict.NOTHING}",
-            faults=_first([f"{details.label(run)}: {details.reasons(run)}" for run in report.runs]),
+            faults=first([f"{details.label(run)}: {details.reasons(run)}" for run in report.runs]),
             hint=can if report.only == "*" else "name other cases, or take away --only",
         )
-
-
-def _first(faults: Sequence[str]) -> list[str]:
-    more = [f"... and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
-    return [*faults[:_SHOWN], *more]
 
 
 def idle(report: SmokeReport) -> list[Run]:

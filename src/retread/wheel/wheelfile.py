@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from retread.errors import WheelError
+from retread.errors import WheelError, first
 from retread.records import Record, Sha256
 from retread.wheel import metadata
 from retread.wheel.hashing import BackgroundHash
@@ -20,7 +20,6 @@ from retread.wheel.metadata import SIGNATURES, WheelName
 from retread.wheel.ziparchive import Archive, Entry, Limits
 from retread.wheel.zipwriter import Copied, Member, NewBytes, NewDeflated, Source
 
-_MAX_FAULTS: Final = 20
 _TEXT_LIMIT: Final = 16 << 20
 
 
@@ -104,10 +103,10 @@ class Wheel:
         facts = {one.name: (one.sha256, one.size) for one in members}
         faults = metadata.check_record(self.text("RECORD"), f"{self.dist_info}/RECORD", facts)
         if faults:
-            more = len(faults) - _MAX_FAULTS
-            shown = faults[:_MAX_FAULTS] + ([f"and {more} more"] if more > 0 else [])
             hint = "it was changed after it was built, or built wrongly: fetch it again or take another"
-            raise WheelError(f"{self.path.name}: RECORD does not describe the wheel", hint=hint, faults=shown)
+            raise WheelError(
+                f"{self.path.name}: RECORD does not describe the wheel", hint=hint, faults=first(faults)
+            )
         return Verified(
             file_name=self.path.name,
             sha256=sha256,

@@ -257,7 +257,7 @@ def test_code_made_of_what_no_native_input_names_is_refused() -> None:
     ]
     with pytest.raises(RecipeError) as caught:
         stage.demand_covered(RECIPE, files, files)
-    assert (len(caught.value.faults), caught.value.faults[-1]) == (21, "and 5 more")
+    assert (len(caught.value.faults), caught.value.faults[-1]) == (21, "... and 5 more")
 
 
 STATS = (

@@ -206,7 +206,7 @@ def test_many_faults_are_cut_short(tmp_path: Path) -> None:
     with Wheel(path) as wheel, pytest.raises(WheelError) as caught:
         wheel.verify()
     assert len(caught.value.faults) == 21
-    assert caught.value.faults[-1] == "and 10 more"
+    assert caught.value.faults[-1] == "... and 10 more"
 
 
 def test_patched_wheel_verifies_and_keeps_the_rest(tmp_path: Path) -> None:
