@@ -74,10 +74,10 @@ BOTH = {
     ("-DA(x,y)=x",): ["-DA(x,y)=x"], ("-D", "A"): ["-DA"], ("--define-macro", "A"): ["-DA"], ("-UA",): ["-UA"],
     ("--undefine-macro=A",): ["-UA"], ("-std=c++17",): ["-std=c++17"], ("--std", "c++20"): ["-std=c++20"],
     ("-w",): ["-w"],
-    ("-Xcompiler", "-fPIC,-Wall"): ["-fPIC", "-Wall"], ("--compiler-options", "''-fno-x''"): ["'-fno-x'"],
-    ("--compiler-options", "'-fPIC'"): ["-fPIC"], ("-Xcompiler=-Wl\\,x",): ["-Wl,x"],
+    ("-Xcompiler", "-DA,-UB"): ["-DA", "-UB"], ("-Xcompiler", "-isystem,x", "-Xcompiler=-O2"): ["-isystem", "x"],
+    ("--compiler-options", "'-ffile-prefix-map=/a=/b'"): ["-ffile-prefix-map=/a=/b"],
+    ("-Xcompiler=-DA=1\\,2",): ["-DA=1,2"],
     ("--default-stream=per-thread",): ["-DCUDA_API_PER_THREAD_DEFAULT_STREAM=1"],
-    ("-forward-unknown-to-host-compiler", "-fnew"): ["-fnew"],
 }  # fmt: skip
 
 
@@ -86,6 +86,18 @@ def test_what_reaches_device_and_host(steps, given: tuple[str, ...]) -> None:  #
     found = steps(*given)
     for command in (*found.device, found.host):
         assert [one for one in command if one in BOTH[given]] == BOTH[given]
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["-Xcompiler -fPIC,-O1,-ffast-math", "--compiler-options '-fPIC' -Xcompiler=-O1 -Xcompiler -ffast-math",
+     "-forward-unknown-to-host-compiler -fPIC -Xcompiler -O1 -ffast-math"],
+)  # fmt: skip
+def test_what_is_the_host_compiler_s_does_not_reach_device_code(steps, given: str) -> None:  # type: ignore[no-untyped-def]
+    found = steps(*given.split())
+    wanted = ["-fPIC", "-O1", "-ffast-math"]
+    assert [one for one in found.host if one in wanted] == wanted
+    assert [one for command in found.device for one in command if one in wanted] == []
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # How many words an option takes besides itself.
 FLAG, ONE, LIST = "flag", "one", "list"
 # Where it goes.
-BOTH, HOST, PTXAS, FATBINARY, LINK = "both", "host", "ptxas", "fatbinary", "link"
+BOTH, HOST, COMPILER, PTXAS, FATBINARY, LINK = "both", "host", "compiler", "ptxas", "fatbinary", "link"
 SET, DROP, REFUSE = "set", "drop", "refuse"
 
 _RELOCATABLE = "relocatable device code needs NVIDIA's nvlink, which no public package of this release holds"
@@ -59,7 +59,7 @@ ROWS: dict[str, tuple[str, str, str]] = {
     "fmad": (ONE, SET, "fmad"),
     "lineinfo generate-line-info": (FLAG, SET, "lineinfo=yes"),
     # For other programs.
-    "Xcompiler compiler-options": (LIST, BOTH, "{}"),
+    "Xcompiler compiler-options": (LIST, COMPILER, "{}"),
     "Xptxas ptxas-options": (LIST, PTXAS, "{}"),
     "maxrregcount": (ONE, PTXAS, "--maxrregcount={}"),
     "res-usage resource-usage": (FLAG, PTXAS, "-v"),
@@ -147,13 +147,18 @@ STREAMS: dict[str, tuple[str, ...]] = {
     "per-thread": ("-DCUDA_API_PER_THREAD_DEFAULT_STREAM=1",),
 }
 DEFAULT_ARCH = "sm_52"
+_PREPROCESSOR = re.compile(
+    r"-([DUI]|isystem|include|imacros|std=|ansi|f(file|macro|debug)-prefix-map=)(.*)", re.DOTALL
+)
 
 
 class Plan:
     """What the arguments ask for."""
 
     def __init__(self) -> None:
-        self.words: dict[str, list[str]] = {name: [] for name in (BOTH, HOST, PTXAS, FATBINARY, LINK)}
+        self.words: dict[str, list[str]] = {
+            name: [] for name in (BOTH, HOST, COMPILER, PTXAS, FATBINARY, LINK)
+        }
         self.settings: dict[str, str] = {}
         self.gencode: list[str] = []
         self.sources: list[str] = []
@@ -163,6 +168,21 @@ class Plan:
     def mode(self) -> str:
         """What is made: ``object``, ``ptx`` and so on; a linked file when nothing was said."""
         return self.settings.get("mode", "linked")
+
+    @property
+    def seen_by_device(self) -> list[str]:
+        """The words for the host's compiler that device code is preprocessed with, too.
+
+        The others, like ``-O2`` and ``-ffast-math``, would make other device code of clang than nvcc would.
+        """
+        found: list[str] = []
+        words = iter(self.words[COMPILER])
+        for one in words:
+            if told := _PREPROCESSOR.fullmatch(one):
+                found.append(one)
+                if not told[3] and told[1] in {"D", "U", "I", "isystem", "include", "imacros"}:
+                    found.append(next(words, ""))
+        return found
 
     @property
     def codes(self) -> dict[str, list[str]]:
@@ -228,7 +248,7 @@ def read(arguments: Iterable[str]) -> Plan:
         elif not one.startswith("-"):
             (plan.objects if one.endswith(OBJECTS) else plan.sources).append(one)
         elif "forward" in plan.settings:
-            plan.words[BOTH].append(one)
+            plan.words[COMPILER].append(one)
         else:
             refuse(f"the option {one!r} is not known here; what it should become is not for guessing")
     return plan

@@ -145,9 +145,10 @@ class Work:
     def _host_unit(self, source: str, output: str) -> None:
         """Compile a source without device code as nvcc does: by the host's compiler."""
         how = "-E" if self.plan.mode == "preprocessed" else "-c"
+        given = self.plan.words
+        words = [*given[options.BOTH], *given[options.HOST], *given[options.COMPILER], *self._noting()]
         include = ["-isystem", os.path.join(self.home, "include")]
-        words = [*self.plan.words[options.BOTH], *self.plan.words[options.HOST], *include, *self._noting()]
-        self._run([self.host, how, *words, source, "-o", output])
+        self._run([self.host, how, *words, *include, source, "-o", output])
 
     def _clang(
         self, what: list[str], source: str, output: str, words: list[str], *, cached: bool = False
@@ -158,7 +159,7 @@ class Work:
         command = [
             *launcher, clang, *what, "-x", "cuda", f"--cuda-path={self.home}", *self._headers(), *ALWAYS,
             *(f"-D__CUDACC_VER_{name}__={number}" for name, number in versions),
-            "-U__CUDA_ARCH_LIST__", f"-D__CUDA_ARCH_LIST__={self._arch_list()}",
+            *self._arch_list(),
             *options.STREAMS[self.plan.settings.get("stream", "legacy")],
             *words, *self.plan.words[options.BOTH], f"-fcrash-diagnostics-dir={self._crash(source)}",
             *self._noting(), source, "-o", output,
@@ -185,9 +186,15 @@ class Work:
             refuse(f"the host compiler {self.host} does not answer {option}: {error}")
         return done.stdout.decode().strip()
 
-    def _arch_list(self) -> str:
-        numbers = {int(re.sub(r"\D", "", one)) * 10 for one in self.plan.codes}
-        return ",".join(map(str, sorted(numbers)))
+    def _arch_list(self) -> list[str]:
+        """Return what defines nvcc's list of architectures, which names of CUB and Thrust hold, for every pass alike.
+
+        clang's own is that of one pass. The compile cache counts -D, but for the preprocessor alone it counts what
+        comes of it: another architecture is no reason to compile for all the others again.
+        """
+        numbers = sorted({int(re.sub(r"\D", "", one)) * 10 for one in self.plan.codes})
+        words = ("-U__CUDA_ARCH_LIST__", f"-D__CUDA_ARCH_LIST__={','.join(map(str, numbers))}")
+        return [one for word in words for one in ("-Xpreprocessor", word)]
 
     def _device_words(self) -> list[str]:
         settings = self.plan.settings
@@ -196,10 +203,10 @@ class Work:
             words += options.MATH[name][settings.get(name, value)]
         if "lineinfo" in settings:
             words.append("-gline-directives-only")
-        return [*words, "-O3"]
+        return [*words, "-O3", *self.plan.seen_by_device]
 
     def _host_words(self) -> list[str]:
-        return ["-O3", *self.plan.words[options.HOST]]
+        return ["-O3", *self.plan.words[options.HOST], *self.plan.words[options.COMPILER]]
 
     def _ptxas_words(self) -> list[str]:
         given = self.plan.words[options.PTXAS]
