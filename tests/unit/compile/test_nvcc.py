@@ -112,8 +112,12 @@ def test_what_is_the_host_compiler_s_does_not_reach_device_code(steps, given: st
     ],
 )  # fmt: skip
 def test_what_reaches_ptxas(steps, given: tuple[str, ...], told: list[str]) -> None:  # type: ignore[no-untyped-def]
-    (command,) = steps(*given).ptxas
+    found = steps(*given)
+    (command,) = found.ptxas
     assert [one for one in command if one in told] == told
+    (packing,) = found.of("fatbinary")
+    kept = [one for one in packing if one.startswith("--cmdline")]
+    assert kept == ([] if given == ("-lineinfo",) else [f"--cmdline={' '.join(told)}"])
     assert ("-O3" in command) == ("-O2" not in told), "ptxas takes one level"
 
 

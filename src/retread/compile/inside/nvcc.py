@@ -124,7 +124,10 @@ class Work:
         fat = output if mode == "fatbin" else os.path.join(self.scratch, "unit.fatbin")
         # LZ4, as 12.8's own fatbinary packs; a later one's default is zstd, which older drivers cannot read.
         packing = ["-64", "--create", fat, f"--compress-mode={self.plan.settings.get('compress', 'speed')}"]
-        self._run([self._tool("fatbinary"), *packing, *self.plan.words[options.FATBINARY], *images])
+        given = self.plan.words
+        # What ptxas was told goes with the PTX, for whoever assembles that: a driver, or an overlay.
+        packing += [f"--cmdline={' '.join(given[options.PTXAS])}"] if given[options.PTXAS] else []
+        self._run([self._tool("fatbinary"), *packing, *given[options.FATBINARY], *images])
         if mode != "fatbin":
             inside = ["-Xclang", "-fcuda-include-gpubinary", "-Xclang", fat]
             self._clang(["--cuda-host-only", "-c"], source, output, [*inside, *self._host_words()])
