@@ -22,6 +22,10 @@ Cuda = Annotated[
 FileName = Annotated[
     str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+!-]*$(?!\n)", description="a plain file name")
 ]
+PartName = Annotated[
+    str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+!~-]*$(?!\n)", description="a plain file name")
+]
+"""The same with the tilde that versions of Debian's packages have."""
 Architecture = Annotated[
     Arch,
     msgspec.Meta(

@@ -81,7 +81,8 @@ class Namespaces:
 
     def attempt(self, command: Sequence[str | Path], folders: Iterable[Path]) -> Finished:
         """Run a command as it is."""
-        return proc.run(command, env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"}, check=False)
+        path = f"/usr/bin:/bin:{Path(self._python.executable).parent}"
+        return proc.run(command, env={"PATH": path, "LC_ALL": "C"}, check=False)
 
     def command(self, work: Work) -> tuple[list[str | Path], dict[str, str]]:
         """Return the way into the namespaces and what is built there; the environment is the compile cache's alone."""

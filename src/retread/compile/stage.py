@@ -30,6 +30,7 @@ from retread.errors import CompileError, RecipeError, StoreError, first
 from retread.recipe import native
 from retread.recipe.model import Build, Recipe, Target
 from retread.records import Record, Sha256
+from retread.toolkit import clang
 
 FACTS = "compile.json"
 _SEEDS = (12, 9)
@@ -171,7 +172,8 @@ def _try_tools(order: Order, means: Means) -> None:
     for one, kind in codes:
         name = arch.sm(one).removeprefix("sm_")
         command += ["-gencode", f"arch=compute_{name},code={kind}_{name}"]
-    done = means.sandbox.attempt([*command, "-o", means.room / "try.o"], folders=(means.room, order.toolkit))
+    folders = (means.room, order.toolkit)
+    done = means.sandbox.attempt([*command, "-o", means.room / "try.o"], folders=folders)
     if done.code:
         said = done.stdout + done.stderr
         hint = "a recipe builds for what its target's CUDA knows"
@@ -181,6 +183,10 @@ def _try_tools(order: Order, means: Means) -> None:
             f"{order.recipe.name}: CUDA {target.cuda} and {order.compiler.version} do not compile an empty kernel:"
             f" {_first_error(said)}",
             hint=hint,
+        )
+    if clang.stands_in(order.toolkit):
+        clang.demand(
+            order.toolkit, means.room, lambda command: means.sandbox.attempt(command, folders=folders)
         )
 
 
@@ -208,6 +214,7 @@ def _control(
             **apart,
         },
         "seed": seed,
+        "stepwise": ["nvcc"] if clang.stands_in(order.toolkit) else [],
     }
 
 

@@ -137,6 +137,11 @@ def image(entry: Entry) -> bytes:
     return unpacked
 
 
+def is_lz4(entry: Entry) -> bool:
+    """Say whether an entry is packed as CUDA up to 12.8 packs by default, which every driver of CUDA 12 reads."""
+    return bool(entry.flags & _FLAG_LZ4)
+
+
 def ptx(entry: Entry) -> bytes:
     """Return the PTX text of an entry, without the zeros at its end. Raises FatbinError."""
     if entry.kind is not Kind.PTX:

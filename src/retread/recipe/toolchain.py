@@ -5,17 +5,21 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
 from retread import strict
 from retread.errors import PlanError, RecipeError
-from retread.fields import Cuda, Digest, FileName, Table, Text, is_inside
+from retread.fields import Cuda, Digest, PartName, Table, Text, is_inside
 from retread.strict import count, toml
 
 
 class Part(Table, frozen=True, kw_only=True):
-    """One pinned file of a toolchain, for the machines that it runs on: a wheel, or one of NVIDIA's archives."""
+    """One pinned file of a toolchain, for the machines that it runs on.
+
+    It is a wheel, an archive of NVIDIA's or a package of Debian's.
+    """
 
     component: Text
     """What people call it."""
@@ -24,15 +28,21 @@ class Part(Table, frozen=True, kw_only=True):
     package: str = ""
     """Its project on the package index; or:"""
     path: str = ""
-    """The file's place below the toolchain's ``redistributables``."""
-    file: FileName
-    """The wheel, or the ``.tar.xz``."""
+    """The file's place below the toolchain's ``redistributables``; or:"""
+    deb: str = ""
+    """The file's place in Debian's archive, or in that of its security updates."""
+    file: PartName
+    """The wheel, the ``.tar.xz`` or the ``.deb``."""
     sha256: Digest
     """What its bytes have to be."""
     ptxas: str = ""
     """Path of ptxas inside the part, if this is the part from which overlays take it."""
     folder: str = ""
     """The folder of the part that becomes the toolkit's root; without one it is no piece of the toolkit."""
+    place: str = ""
+    """The folder of the toolkit that ``folder`` becomes instead of the root."""
+    files: tuple[Text, ...] = ()
+    """The only files below ``folder`` that are taken; all of them when none is named."""
 
 
 class Toolchain(Table, frozen=True, kw_only=True):
@@ -50,6 +60,8 @@ class Toolchain(Table, frozen=True, kw_only=True):
     """The parts, for each machine."""
     links: dict[str, str] = msgspec.field(default_factory=dict)
     """Symlinks of the finished tree: path -> target, relative to the link's folder."""
+    compiler: Literal["nvcc", "clang"] = "nvcc"
+    """``clang`` gives the tree a ``bin/nvcc`` of retread's own, which has clang compile."""
 
 
 def parse_toolchain(data: bytes, *, name: str) -> Toolchain:
@@ -107,23 +119,31 @@ def _toolchain_faults(toolchain: Toolchain, name: str) -> Iterator[str]:
 
 
 def _part_faults(toolchain: Toolchain, part: Part) -> Iterator[str]:
-    if bool(part.package) == bool(part.path):
-        given = "both package and path" if part.path else "neither package nor path"
-        yield f": {given}; a part is either on a package index or below redistributables"
-    if part.path:
-        if not toolchain.redistributables:
-            yield ".path: the toolchain has no redistributables, below which it could lie"
-        if not is_inside(part.path):
-            yield f".path: {part.path!r} leaves the redistributables"
-        if part.path.rpartition("/")[2] != part.file:
-            yield f".file: is {part.file!r}, the path ends with {part.path.rpartition('/')[2]!r}"
-    ending = ".tar.xz" if part.path else ".whl"
+    origins = {"package": part.package, "path": part.path, "deb": part.deb}
+    given = [key for key, value in origins.items() if value]
+    if len(given) != 1:
+        has = f"both {' and '.join(given)}" if given else "neither package nor path nor deb"
+        yield f": {has}; a part is on a package index, below redistributables or in Debian's archive"
+    yield from _place_faults(toolchain, part)
+    ending = ".tar.xz" if part.path else ".deb" if part.deb else ".whl"
     if not part.file.endswith(ending):
         yield f".file: {part.file!r} does not end with {ending}"
-    if part.ptxas and part.path:
-        yield ".ptxas: it is taken out of a wheel; a part with a path is none"
-    for key, value in (("ptxas", part.ptxas), ("folder", part.folder)):
+    if part.ptxas and (part.path or part.deb):
+        yield ".ptxas: it is taken out of a wheel; a part with a path or a deb is none"
+    for key, value in (("ptxas", part.ptxas), ("folder", part.folder), ("place", part.place)):
         if value and not is_inside(value):
             yield f".{key}: {value!r} leaves the part"
     if not part.ptxas and not part.folder:
         yield ": neither folder nor ptxas; the part would serve nothing"
+    if not part.folder and (part.place or part.files):
+        yield ".folder: is missing, and place and files speak of it"
+
+
+def _place_faults(toolchain: Toolchain, part: Part) -> Iterator[str]:
+    if part.path and not toolchain.redistributables:
+        yield ".path: the toolchain has no redistributables, below which it could lie"
+    for key, value, whole in (("path", part.path, "redistributables"), ("deb", part.deb, "archive")):
+        if value and not is_inside(value):
+            yield f".{key}: {value!r} leaves the {whole}"
+        if value and value.rpartition("/")[2] != part.file:
+            yield f".file: is {part.file!r}, the {key} ends with {value.rpartition('/')[2]!r}"

@@ -77,6 +77,10 @@ def obstacles(machine: Machine, toolchain: Toolchain) -> list[str]:
 def _ask(machine: Machine, toolchain: Toolchain, part: Part) -> PartReport:
     if machine.store.get(Kind.DOWNLOADS, part.sha256):
         return part_report(part, "store")
+    if part.deb:
+        from retread.toolkit import debian
+
+        return part_report(part, *debian.inquire(machine, part))
     from retread.doors.net import asking, catalogue, download, settings
 
     using = settings.settings(machine.environment)

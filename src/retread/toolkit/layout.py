@@ -9,7 +9,7 @@ import shutil
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 import msgspec
 
@@ -20,7 +20,7 @@ from retread.elf import library as elf
 from retread.errors import RecipeError, ToolError
 from retread.recipe.toolchain import Part, Toolchain
 from retread.records import Record, all_but
-from retread.toolkit import release
+from retread.toolkit import clang, release
 from retread.wheel.contents import unpack
 from retread.wheel.metadata import name_fault
 from retread.wheel.wheelfile import Wheel
@@ -46,6 +46,7 @@ NOT_OF_PIECE: Final = {
     "machine": "it chooses the part",
     "package": "where it is had from",
     "path": "where it is had from",
+    "deb": "where it is had from",
     "file": "what it is called there",
     "ptxas": "of the part that overlays assemble with, whose key holds the whole part",
 }
@@ -81,7 +82,8 @@ def parts_digest(toolchain: Toolchain, parts: Sequence[Part]) -> str:
     """Return the digest of the toolkit that these parts make; it says nothing of where they are had from."""
     ordered = sorted(parts, key=lambda part: (part.component, part.folder, part.sha256))
     pieces = [all_but(part, NOT_OF_PIECE) for part in ordered]
-    return store.digest("toolkit", _LAYOUT, all_but(toolchain, NOT_OF_TOOLKIT), pieces)
+    ours = [clang.programs_digest()] if toolchain.compiler == "clang" else []
+    return store.digest("toolkit", _LAYOUT, all_but(toolchain, NOT_OF_TOOLKIT), pieces, *ours)
 
 
 def lay_out(
@@ -97,19 +99,24 @@ def lay_out(
     owners: dict[str, Part] = {}
     for part, archive in archives:
         piece = into / "part"
-        piece.mkdir()
-        (_unpack_archive if part.path else _unpack_wheel)(part, archive, piece)
+        (piece / part.place).mkdir(parents=True)
+        _unpack(part, archive, piece / part.place)
         _merge(toolchain, part, piece, tree, owners)
         shutil.rmtree(piece)
     _link(toolchain, tree)
     _check_links(toolchain, tree)
+    version = ""
+    if toolchain.compiler == "clang":
+        version = clang.put(
+            toolchain.name, tree, parts_digest(toolchain, [part for part, _ in archives]), env
+        )
     nvcc = tree / "bin" / "nvcc"
     if not nvcc.is_file():
         raise RecipeError(f"toolchain {toolchain.name}: its parts hold no bin/nvcc")
     found = release.read(nvcc, env)
     if found.cuda != toolchain.cuda:
         raise RecipeError(f"toolchain {toolchain.name}: its nvcc is {found.cuda}, not {toolchain.cuda}")
-    (into / _FACTS).write_bytes(msgspec.json.encode(_Facts(version=found.version)))
+    (into / _FACTS).write_bytes(msgspec.json.encode(_Facts(version=version or found.version)))
 
 
 def load(entry: Path, toolchain: Toolchain, parts: Sequence[Part]) -> Toolkit:
@@ -158,19 +165,35 @@ def compile_for(toolkit: Toolkit, target: Arch, scratch: Path, env: Mapping[str,
         raise ToolError(f"nvcc was asked for {name} and made code for something else")
 
 
+def _unpack(part: Part, archive: Path, into: Path) -> None:
+    """Write what is wanted of a part."""
+    if part.package:
+        _unpack_wheel(part, archive, into)
+    else:
+        from retread.toolkit import debian
+
+        _unpack_archive(part, debian.data(part, archive) if part.deb else archive, into)
+
+
+def _is_wanted(part: Part, name: str) -> bool:
+    """Say whether a member of a part belongs to the toolkit."""
+    inside = name.removeprefix(f"{part.folder}/")
+    return inside != name and (not part.files or inside in part.files)
+
+
 def _unpack_wheel(part: Part, archive: Path, into: Path) -> None:
     """Write what lies in the part's folder of a wheel, every byte of it checked against RECORD."""
     with Wheel(archive) as wheel:
         wheel.verify()
         for entry in wheel.files:
-            if entry.name.startswith(f"{part.folder}/"):
+            if _is_wanted(part, entry.name):
                 path = into / entry.name.removeprefix(f"{part.folder}/")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 unpack(wheel, entry, path)
                 _set_mode(path, into, executable=entry.executable)
 
 
-def _unpack_archive(part: Part, archive: Path, into: Path) -> None:
+def _unpack_archive(part: Part, archive: Path | IO[bytes], into: Path) -> None:
     """Write what lies in the part's folder of a .tar.xz: plain files, folders, and symlinks that stay inside.
 
     Symlinks are made last, so nothing is ever written through one.
@@ -178,12 +201,13 @@ def _unpack_archive(part: Part, archive: Path, into: Path) -> None:
     links: list[tuple[Path, str]] = []
     total = 0
     try:
-        with tarfile.open(archive, "r:xz") as tar:
+        with _opened(archive) as tar:
             for member in tar:
                 name = member.name.removeprefix("./")
-                _check_member(part, member, name)
-                fs.catch(member, into)
-                if member.isdir() or not name.startswith(f"{part.folder}/"):
+                if not part.deb or _is_wanted(part, name):  # of a whole system's package, only what is taken
+                    _check_member(part, member, name)
+                    fs.catch(member, into)
+                if member.isdir() or not _is_wanted(part, name):
                     continue
                 path = into / name.removeprefix(f"{part.folder}/")
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -205,6 +229,12 @@ def _unpack_archive(part: Part, archive: Path, into: Path) -> None:
         raise _refusal(part, where, "occurs twice, or lies in what is no folder") from None
     except (tarfile.TarError, EOFError, lzma.LZMAError, ValueError) as error:
         raise RecipeError(f"{part.file} cannot be read as a .tar.xz archive: {error}") from None
+
+
+def _opened(archive: Path | IO[bytes]) -> tarfile.TarFile:
+    if isinstance(archive, Path):
+        return tarfile.open(archive, "r:xz")
+    return tarfile.open(fileobj=archive, mode="r:xz")
 
 
 def _check_member(part: Part, member: tarfile.TarInfo, name: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -30,5 +32,6 @@ def read(program: Path, env: Mapping[str, str]) -> Release:
 
 
 def tool_environment(machine: Machine) -> dict[str, str]:
-    """Return the variables that NVIDIA's programs get: nothing of the user's."""
-    return {"PATH": "/usr/bin:/bin", "TMPDIR": str(machine.store.root), "LC_ALL": "C"}
+    """Return the variables that a toolkit's programs get: nothing of the user's, and the Python that runs retread."""
+    python = os.path.dirname(sys.executable)  # noqa: PTH120 - a link counts
+    return {"PATH": f"/usr/bin:/bin:{python}", "TMPDIR": str(machine.store.root), "LC_ALL": "C"}

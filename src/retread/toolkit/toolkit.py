@@ -64,8 +64,12 @@ def stored_toolkit(machine: Machine, toolchain: Toolchain) -> Toolkit | None:
 
 def fetch_part(machine: Machine, toolchain: Toolchain, part: Part) -> Path:
     """Return a part of a toolchain, downloading it when the store has it not."""
-    if not part.path:
+    if part.package:
         return download(machine, part.package, part.file, part.sha256)
+    if part.deb:
+        from retread.toolkit import debian
+
+        return debian.fetch(machine, part)
 
     def fetch(partial: Path, using: Settings, progress: Progress) -> None:
         from retread.doors.net import asking
@@ -108,8 +112,12 @@ def _system_toolkit(machine: Machine, toolchain: Toolchain, error: FetchError) -
 
 
 def try_toolkit(machine: Machine, found: Toolkit) -> tuple[Arch, ...]:
-    """Compile a small kernel for those architectures of ``TRIED`` that the release knows; ToolError when one fails."""
-    from retread.toolkit import layout
+    """Compile a small kernel for those architectures of ``TRIED`` that the release knows; ToolError when one fails.
+
+    Where clang is the compiler, its code is held to what nvcc would make.
+    """
+    from retread.doors import proc
+    from retread.toolkit import clang, layout
 
     release = tuple(int(part) for part in found.cuda.split("."))
     tried = tuple(one for one in TRIED if arch.FIRST_CUDA[one] <= release)
@@ -117,4 +125,8 @@ def try_toolkit(machine: Machine, found: Toolkit) -> tuple[Arch, ...]:
         with machine.store.scratch() as scratch, machine.console.step(f"compile for {one}"):
             user = {"PATH": machine.environment.get("PATH", os.defpath), "TMPDIR": str(scratch)}
             layout.compile_for(found, one, scratch, tool_environment(machine) | user)
+    if clang.stands_in(found.root):
+        with machine.store.scratch() as scratch, machine.console.step("hold clang's code to nvcc's"):
+            env = tool_environment(machine) | {"TMPDIR": str(scratch)}
+            clang.demand(found.root, scratch, lambda command: proc.run(command, env=env, check=False))
     return tried

@@ -182,6 +182,16 @@ def test_the_cache_runs_the_real_compiler(bench: Bench, server: Jobserver) -> No
     assert len(server.compiled) == 1
 
 
+def test_a_compiler_of_steps_is_told_of_the_cache(bench: Bench, server: Jobserver) -> None:
+    bench.script("nvcc", f'echo "$RETREAD_CUDA_LAUNCHER" >{bench.root}/told; {SOUND}')
+    bench.control |= {"launcher": ["/a b/sccache"], "stepwise": ["nvcc"]}
+    assert bench.run("nvcc", "-c", "a.cu", "-o", "a.o").returncode == 0
+    assert (bench.root / "told").read_text() == "'/a b/sccache'\n"
+    bench.control["launcher"] = []
+    assert bench.run("nvcc", "-c", "a.cu", "-o", "a.o").returncode == 0
+    assert (bench.root / "told").read_text() == "\n"
+
+
 # The depfile.
 
 

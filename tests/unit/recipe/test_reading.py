@@ -130,8 +130,11 @@ def test_the_lock_of_every_shipped_build_pins_what_it_requires(path: Path) -> No
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_shipped_toolchains_parse(path: Path, machine: str) -> None:
     found = parse_toolchain(path.read_bytes(), name=path.stem)
+    if found.compiler == "clang" and machine != "x86_64":
+        return  # torch has no wheels of CUDA 12.8 for other machines
     assert part_for(found, machine).machine == machine
-    assert {"nvcc", "cudart", "cccl"} <= {part.component for part in toolkit_parts(found, machine)}
+    parts = {part.component for part in toolkit_parts(found, machine)}
+    assert {found.compiler, "cudart", "cccl"} <= parts
 
 
 def test_there_is_something_shipped() -> None:
@@ -513,6 +516,7 @@ sha256 = "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"
 folder = "nvcc-archive"
 """
 WHOLE = TOOLCHAIN.replace("[[part]]", 'redistributables = "https://host/redist/"\n[[part]]') + PART
+ORIGINS = "; a part is on a package index, below redistributables or in Debian's archive"
 LINKS = '[links]\nlib64 = "lib"\n"lib/a.so" = "../nvvm/b.so"\n'
 
 
@@ -527,9 +531,9 @@ def test_a_toolkit_is_made_of_the_parts_with_a_folder() -> None:
     ("changes", "told"),
     [
         ([('path = "cuda_nvcc', 'package = "nvcc"\npath = "cuda_nvcc')],
-         ["part[1]: both package and path; a part is either on a package index or below redistributables"]),
+         [f"part[1]: both package and path{ORIGINS}"]),
         ([('package = "nvcc"\n', "")],
-         ["part[0]: neither package nor path; a part is either on a package index or below redistributables"]),
+         [f"part[0]: neither package nor path nor deb{ORIGINS}"]),
         ([('redistributables = "https://host/redist/"\n', "")],
          ["part[1].path: the toolchain has no redistributables, below which it could lie"]),
         ([('path = "cuda_nvcc/', 'path = "../cuda_nvcc/')],
@@ -543,7 +547,7 @@ def test_a_toolkit_is_made_of_the_parts_with_a_folder() -> None:
         ([('folder = "nvcc-archive"', 'folder = "."')], ["part[1].folder: '.' leaves the part"]),
         ([('ptxas = "bin/ptxas"', 'ptxas = "/bin/ptxas"')], ["part[0].ptxas: '/bin/ptxas' leaves the part"]),
         ([('folder = "nvcc-archive"', 'ptxas = "bin/ptxas"')],
-         ["part[1].ptxas: it is taken out of a wheel; a part with a path is none",
+         ["part[1].ptxas: it is taken out of a wheel; a part with a path or a deb is none",
           "part[1].ptxas: part[0] has ptxas for x86_64 already"]),
         ([('ptxas = "bin/ptxas"\n', "")], ["part[0]: neither folder nor ptxas; the part would serve nothing"]),
         ([('[links]', PART + '[links]')], ["part[2].file: 'nvcc-archive.tar.xz' is part[1] already"]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -60,7 +61,12 @@ def main() -> int:
         "depfile": os.path.abspath(depfile),
     }
     arguments = _arguments(tool, given, output, control)
-    return _compile([*control["launcher"], real, *arguments], unit, output, control)
+    launcher = control["launcher"]
+    if tool in control.get(
+        "stepwise", ()
+    ):  # the cache cannot stand before such a compiler, but before its steps
+        os.environ["RETREAD_CUDA_LAUNCHER"], launcher = " ".join(map(shlex.quote, launcher)), []
+    return _compile([*launcher, real, *arguments], unit, output, control)
 
 
 def _value(arguments: list[str], option: str) -> str | None:

@@ -1,0 +1,251 @@
+"""The source lane where clang compiles: CUDA 12.8 of public packages alone, the real clang, ptxas and compile cache."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loopback import Index
+from nativecuda import ADD, FILES, LOCK, RECIPE, ROOT, SCALE, SETUP, native
+from retread.doors import proc
+from retread.doors.store import Kind
+from retread.elf import fatbin
+from retread.errors import ToolError
+from retread.toolkit import clang
+from tinycuda import Project, Result, Upstream, diff, names
+
+pytestmark = [pytest.mark.network, pytest.mark.slow]
+NAME = "cuda-12.8-clang22"
+PTX = '"-gencode=arch=compute_100,code=compute_100", '
+"""What the project's own setup.py does not ask for."""
+WITH_PTX = SETUP.replace('"-Xcompiler", "-fPIC", ', f'"-Xcompiler", "-fPIC", {PTX}')
+
+
+@pytest.fixture
+def work(
+    make_project: Callable[[str], Project],
+    native_upstream: Upstream,
+    index: Index,
+    shared_store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Project:
+    monkeypatch.setenv("RETREAD_STORE", str(shared_store))
+    monkeypatch.delenv("PIP_INDEX_URL")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", index.url)
+    return with_clang(make_project("project"), native_upstream)
+
+
+def with_clang(project: Project, upstream: Upstream) -> Project:
+    """Turn a project into one whose only target is compiled by clang, with PTX."""
+    native(project, upstream)
+    assert "cu130" in RECIPE
+    recipes = project.root / "recipes"
+    shutil.copy(ROOT / "recipes" / "toolchains" / f"{NAME}.toml", recipes / "toolchains")
+    shutil.copy(LOCK, recipes / "locks" / "tiny-1.0-cu128.txt")
+    text = (
+        project.recipe_text.replace("cuda-13.0", NAME).replace("cu130", "cu128").replace('"13.0"', '"12.8"')
+    )
+    project.write_recipe(text.replace("ptx = []", 'ptx = ["10.0"]'))
+    project.series(diff("setup.py", SETUP, WITH_PTX))
+    return project
+
+
+def patched(project: Project, **changes: str) -> None:
+    """Give the project a series of these changes, by the names of its files' last parts, and PTX."""
+    found = [diff("setup.py", SETUP, changes.pop("setup", WITH_PTX))]
+    paths = {"add": "csrc/add.cu", "scale": "csrc/scale.cu"}
+    found += [diff(paths[name], FILES[paths[name]], text) for name, text in changes.items()]
+    project.series(*found)
+
+
+def good(project: Project, *arguments: str) -> Path:
+    result = project.build(*arguments)
+    assert result.code == 0, result.err
+    return project.root / result.wheel
+
+
+def evidence(wheel: Path) -> dict[str, Any]:
+    return dict(json.loads(wheel.with_name(f"{wheel.name}.compile.json").read_bytes()))
+
+
+def member(wheel: Path, name: str) -> bytes:
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.read(next(one for one in archive.namelist() if one.endswith(name)))
+
+
+def refused(project: Project, *words: str) -> Result:
+    """Build, and check that it does not compile, the message, and that nothing half-made is left."""
+    before = (sorted(project.entries(Kind.COMPILED)), project.leftovers())
+    result = project.build()
+    assert result.code == 15, result.err
+    for word in words:
+        assert word in result.err, (word, result.err)
+    assert (sorted(project.entries(Kind.COMPILED)), project.leftovers()) == before
+    return result
+
+
+def log(result: Result) -> str:
+    """Return the log that a failure names."""
+    return Path(result.err.rpartition("the whole log is ")[2].strip()).read_text()
+
+
+# What is made.
+
+
+def test_a_wheel_with_code_of_clang_s(work: Project) -> None:
+    wheel = good(work)
+    assert wheel.name.startswith("tinycuda-1.0+cu128.1-py3-none-manylinux_2_")
+    facts = json.loads(work.run("inspect", str(wheel), "--json").out)
+    assert facts["libraries"]["tinycuda/_C.so"]["modules"] == [
+        {"index": number, "sass": ["9.0", "10.0"], "ptx": ["10.0"]} for number in (0, 1)
+    ]
+    said = json.loads(member(wheel, "retread.json"))
+    assert said["compiled"]["toolkit"] == (
+        "Debian clang 22.1.8 (1~deb13u5), ptxas 12.8.93, fatbinary 13.0.88, no nvcc"
+    )
+    found = evidence(wheel)
+    assert {one["name"] for one in found["units"]} == {"csrc/add.cu", "csrc/scale.cu", "csrc/host.cpp"}
+    assert all(one["memory"] > 0 for one in found["units"] if one["tool"] == "nvcc")
+    assert {"csrc/add.cu", "include/common.h", "include/table.txt"} <= set(found["read"])
+    assert any(path.endswith("stdc-predef.h") for path in found["outside"])
+    assert work.run("audit", str(wheel)).code == 0
+
+
+def test_the_same_inputs_give_the_same_bytes_elsewhere(  # noqa: PLR0917 - fixtures
+    work: Project, make_project: Callable[[str], Project], native_upstream: Upstream,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared_store: Path,
+) -> None:  # fmt: skip
+    lines = WITH_PTX.replace(PTX, f'{PTX}"-lineinfo", ')
+    patched(work, setup=lines)
+    first = good(work).read_bytes()
+    other = tmp_path / "another" / "store"
+    for kind in (Kind.TOOLKITS, Kind.DOWNLOADS):
+        shutil.copytree(shared_store / kind, other / kind, symlinks=True)
+    monkeypatch.setenv("RETREAD_STORE", str(other))
+    monkeypatch.setenv("CPLUS_INCLUDE_PATH", "/nowhere")
+    again = with_clang(make_project("again"), native_upstream)
+    patched(again, setup=lines)
+    wheel = good(again, "--jobs", "1", "--no-cache")
+    assert wheel.read_bytes() == first, "nor do line numbers or the cache make a difference"
+    result = again.run("reproduce", str(wheel))
+    assert (result.code, result.out.split(":")[0]) == (0, "identical"), result.err
+
+
+def test_another_architecture_compiles_that_one_only(work: Project) -> None:
+    patched(work, add=ADD.replace("+ BIAS", "+ 7 * BIAS"), scale=SCALE.replace("+ BIAS", "+ 7 * BIAS"))
+    good(work)
+    work.edit_recipe('architectures = ["9.0", "10.0"]', 'architectures = ["9.0", "10.0", "12.0"]')
+    found = evidence(good(work))["cache"]
+    assert (found["hits"] >= 4, found["misses"] >= 2) == (True, True), found
+
+
+def test_a_header_of_one_architecture_alone_is_not_lost(work: Project) -> None:
+    """No pass but that of 10.0 sees it; the cache must not serve what was made of the old one."""
+    text = '#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 1000\n#include "only.h"\n#else\n#define EXTRA 0\n#endif\n'
+    add = ADD.replace("__global__", f"{text}__global__", 1).replace("+ BIAS", "+ BIAS + EXTRA")
+    kernels = []
+    for value in (3, 4):
+        header = diff("include/only.h", "", f"#define EXTRA {value}\n")
+        work.series(diff("setup.py", SETUP, WITH_PTX), diff("csrc/add.cu", ADD, add), header)
+        wheel = good(work)
+        assert "include/only.h" in evidence(wheel)["read"]
+        kernels.append(ptx(wheel))
+    assert kernels[0] != kernels[1]
+
+
+def ptx(wheel: Path) -> set[bytes]:
+    """Return the PTX of every module."""
+    library = wheel.with_name("library.so")
+    library.write_bytes(member(wheel, "_C.so"))
+    section = wheel.with_name("section")
+    command = ["objcopy", "-O", "binary", "--only-section=.nv_fatbin", library, section]
+    subprocess.run(command, check=True)
+    entries = [entry for one in fatbin.parse(section.read_bytes(), where="x") for entry in one.entries]
+    return {fatbin.ptx(entry) for entry in entries if entry.kind is fatbin.Kind.PTX}
+
+
+# What does not compile.
+
+
+def test_a_compile_error_names_unit_and_first_error(work: Project) -> None:
+    patched(work, add=ADD.replace("+ BIAS", "+ UNKNOWN"))
+    result = refused(work, "csrc/add.cu does not compile: ", "error: use of undeclared identifier 'UNKNOWN'")
+    assert "depends on" not in result.err
+
+
+def test_code_for_nvcc_alone_names_unit_and_macro(work: Project) -> None:
+    patched(work, add=ADD + "#ifndef __NVCC__\n#error wants NVIDIA's compiler\n#endif\n")
+    refused(
+        work,
+        "csrc/add.cu does not compile: ",
+        "error: wants NVIDIA's compiler (depends on __NVCC__: '#ifndef __NVCC__' in line 4; ",
+        "clang, which compiles here, defines __clang__ and none of nvcc's own macros)",
+    )
+
+
+def test_relocatable_device_code_is_refused_by_name(work: Project) -> None:
+    patched(work, setup=WITH_PTX.replace(PTX, f'{PTX}"-rdc=true", '))
+    refused(work, "-rdc=true: relocatable device code needs NVIDIA's nvlink")
+
+
+def test_a_crash_of_clang_leaves_what_it_takes_to_see_it_again(work: Project) -> None:
+    patched(work, add=ADD + "#pragma clang __debug crash\n")
+    said = log(refused(work, "csrc/add.cu does not compile"))
+    (told,) = {line for line in said.splitlines() if "holds what it takes to see it again" in line}
+    folder = Path(told.partition("clang crashed; ")[2].partition(" holds")[0])
+    room = next(path for path in (work.store / "work").iterdir() if path.name.startswith("tiny-1.0-cu128"))
+    kept = room / "source" / folder
+    assert {path.suffix for path in kept.iterdir()} >= {".cu", ".sh"}, names(kept)
+
+
+# Whether the checks find what they are there for.
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("", ""),
+        ("--prec-sqrt=false", "'without fast math a square root and a quotient are rounded correctly': no sqrt.rn.f32"),
+        ("--prec-div=true", "'with --use_fast_math they are approximate': no div.approx.ftz.f32"),
+        ("-O0", "'device code is optimised whatever -O says': no st.global, __local_depot is there, bra is there"),
+        ("-UCUTLASS_GRID_CONSTANT -DCUTLASS_GRID_CONSTANT=",
+         "'a __grid_constant__ parameter stays out of local memory': __local_depot is there"),
+        ("--compress-mode=size", "'PTX is packed as CUDA 12.8 packs it': it is not, flags 0x8011"),
+        ("--no-such-option", "does not compile a small kernel: nvcc (clang in its place): the option"),
+    ],
+)  # fmt: skip
+def test_a_compiler_that_is_otherwise_is_found(
+    work: Project, tmp_path: Path, options: str, words: str
+) -> None:
+    got = work.run("toolchain", "get", NAME)
+    assert got.code == 0, got.err
+    root = tmp_path / "toolkit"
+    (root / "bin").mkdir(parents=True)
+    program = root / "bin" / "nvcc"
+    program.write_text(f'#!/bin/sh\nexec {got.out.strip()}/bin/nvcc "$@" {options}\n')
+    program.chmod(0o755)
+    worse = {}
+    if options == "-O0":  # no option of nvcc's makes it so
+        before = tmp_path / "before"
+        before.write_text(
+            '#!/bin/sh\nfor one; do shift; [ "$one" = -O3 ] && one=-O0; set -- "$@" "$one"; done\nexec "$@"\n'
+        )
+        before.chmod(0o755)
+        worse = {"RETREAD_CUDA_LAUNCHER": str(before)}
+
+    def run(command: Any) -> proc.Finished:
+        return proc.run(command, env={"PATH": "/usr/bin:/bin", **worse}, check=False)
+
+    if not words:
+        return clang.demand(root, tmp_path, run)
+    with pytest.raises(ToolError) as caught:
+        clang.demand(root, tmp_path, run)
+    assert words in str(caught.value)
+    return None
