@@ -82,6 +82,21 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield from (f"{above}{node.module or ''}.{alias.name}" for alias in node.names)
 
 
+def needed(tree: ast.AST) -> set[str]:
+    """Return the full name of everything that is imported when the module is run: not for types alone."""
+    typing = {
+        inside
+        for node in nodes(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for one in node.body
+        for inside in ast.walk(one)
+    }
+    found = [
+        node for node in nodes(tree) if isinstance(node, ast.Import | ast.ImportFrom) and node not in typing
+    ]
+    return {name for node in found for name in imports(node)}
+
+
 def own(imported: str) -> str | None:
     """Return the name of the module of ours that ``imported`` is, or is in; None for another package's."""
     if imported != "retread" and not imported.startswith("retread."):

@@ -140,13 +140,13 @@ def publish(options: PublishOptions) -> int:
 def _wants(options: Options) -> Callable[[Statement], Proof]:
     """Return what asks a recipe by what its wheels are proven; those of an older retread do not say it themselves."""
     from retread.audit.promise import proof
-    from retread.errors import GateError, UsageError
+    from retread.errors import GateError, RetreadError
     from retread.recipe import workspace
 
     def wants(said: Statement) -> Proof:
         try:
             targets = workspace.load(session.root(options), said.recipe).recipe.targets
-        except UsageError as error:
+        except RetreadError as error:  # its own fault: what the others lack is told as well
             raise GateError(
                 f"nothing says what it has to be tried on: {error.message}", hint=error.hint
             ) from None

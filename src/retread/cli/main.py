@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import msgspec
 
 from retread.cli.options import add_command, handle, typed
-from retread.errors import INTERRUPTED, RetreadError, exit_codes
+from retread.errors import INTERRUPTED, RetreadError, StoreError, exit_codes
 
 NOUNS = (
     "build", "matrix", "patch", "wheel", "smoke", "attest", "index", "revoke", "serve", "watch", "store",
@@ -83,28 +83,45 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every expected failure is one message on stderr."""
     top = parser()
     options = top.parse_args(arguments)
-    if options.version:
-        from retread.version import __version__
-
-        print(f"retread {__version__}")
-        return 0
-    if not options.command:
+    if not options.command and not options.version:
         top.print_help(sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if sys.stdout is None:  # closed by who started this: what is printed goes nowhere
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     try:
-        code = typed(options)
+        code = typed(options) if options.command else _version()
         sys.stdout.flush()
-        return code
     except RetreadError as error:
         _complain(f"retread: {error.kind}: {error}")
-        return error.exit_code
+        code = error.exit_code
     except KeyboardInterrupt:
         _complain("retread: interrupted; what was finished is kept, the same command goes on from there")
-        return INTERRUPTED
+        code = INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
+        _hush()
+        code = _BROKEN_PIPE
+    except (
+        OSError
+    ) as error:  # the doors tell theirs; what is left is the output, or a folder that is no place for files
+        if error.filename is None:
+            _hush()
+        where = error.filename or "standard output"
+        _complain(f"retread: {StoreError.kind}: cannot write {where}: {error.strerror or error}")
+        code = StoreError.exit_code
+    return code
+
+
+def _version() -> int:
+    from retread.version import __version__
+
+    print(f"retread {__version__}")
+    return 0
+
+
+def _hush() -> None:
+    """Let what is still to be printed go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(text: str) -> None:

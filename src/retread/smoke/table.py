@@ -24,7 +24,7 @@ from retread.smoke.details import (
     untouched_words,
 )
 from retread.smoke.report import Case, Level, Run, SmokeReport
-from retread.smoke.tally import fate, headline, tally
+from retread.smoke.tally import Verdict, fate, headline, tally
 from retread.text.tables import columns, cut, plain, wrapped
 
 
@@ -55,6 +55,8 @@ def _run(run: Run, project: str) -> Iterator[str]:
     if run.unable:
         yield from wrapped(f"could not run here: {run.unable}", "  ", "    ")
         return
+    if tally(run.cases).verdict is Verdict.NOTHING:
+        yield f"  {Verdict.NOTHING}"
     yield from columns(
         ("suite", "passed", "failed", "skipped"),
         [(name, *map(str, tally(cases))) for name, cases in suites(run).items()],

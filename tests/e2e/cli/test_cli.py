@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -295,3 +297,25 @@ def test_a_binary_file_cannot_be_edited(project: Project) -> None:
         project.recipe_text + '\n[[targets.cu128.edit]]\nfile = "tinycuda/_C.so"\nfind = "a"\nreplace = "b"\n'
     )
     project.fails(3, "edit: tinycuda/_C.so", "is not a text")
+
+
+@pytest.mark.parametrize(
+    ("redirected", "code", "told"),
+    [
+        (">/dev/full", 13, "retread: store: cannot write standard output: No space left on device\n"),
+        (">&-", 0, ""),
+        ("| true", 0, ""),
+    ],
+    ids=["full", "closed", "unread"],
+)
+@pytest.mark.parametrize("command", ["--version", "recipe list", "store list"])
+def test_an_output_that_takes_nothing(command: str, redirected: str, code: int, told: str) -> None:
+    line = f"{sys.executable} -m retread {command} {redirected}"
+    done = subprocess.run(["sh", "-c", line], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, told)
+
+
+def test_a_folder_that_takes_no_files_is_a_message(project: Project) -> None:
+    result = project.run("key", "new", "anna", "--folder", "/proc")
+    assert result.code == 13
+    assert re.fullmatch(r"retread: store: cannot write /proc/\S+: No such file or directory\n", result.err)

@@ -94,6 +94,7 @@ def clone(large_folder: Path) -> Clone:
 def wheel(clone: Clone) -> Path:
     """Make the wheel; the machine dies in the middle, and the job is run again."""
     clone.change(TRITONS, 'triton = ["3.6.0"]')  # each takes a minute
+    clone.change('gpu = ["9.0"]', "gpu = []")  # there is no GPU here, and the wheel says by what it is proven
     first = subprocess.Popen(
         ["make", "wheel"], cwd=clone.root, env=clone.environment, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
@@ -134,7 +135,6 @@ def secrets(clone: Clone) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def address(clone: Clone, report: Path, secrets: dict[str, str]) -> Iterator[str]:
     """Release what was made, and serve the index."""
-    clone.change('gpu = ["9.0"]', "gpu = []")  # there is no GPU here
     clone.make("release", **secrets)
     served = subprocess.Popen(
         [clone.retread, "serve", secrets["RETREAD_INDEX"], "--port", "0", "--quiet"],

@@ -316,6 +316,9 @@ def test_the_recipe_is_found_by_root_and_without_it_nothing_is_proven(desk: Desk
     line = ("publish", wheel, "--index", "index", "--policy", "policy.toml")
     told = desk.refused(19, *line, "--root", "elsewhere")
     assert f"{WHEEL}: nothing says what it has to be tried on: there is no recipe 'demo-1'" in told
+    (desk.folder / "elsewhere/recipes/demo-1.toml").write_text("no TOML")
+    told = desk.refused(19, *line, "--root", "elsewhere")
+    assert f"{WHEEL}: nothing says what it has to be tried on: demo-1.toml is not TOML" in told
     told = desk.refused(19, *line, "--root", ".")
     assert "no gpu test result of a GPU of capability 9.0" in told
     text = TRIED.replace('gpu = ["9.0"]', "gpu = []").replace(', "3.6.0"', "")
