@@ -46,7 +46,7 @@ class ImagePlace:
     """
 
     lane = Lane.CONTAINER
-    stand_ins: tuple[str, ...] = ("compiler.py", "host.sh", "container.sh")
+    programs: tuple[str, ...] = ("compile/container.py", "compile/inside/container.sh")
     room = "-container"
     whole = True
 

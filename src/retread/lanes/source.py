@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from retread.code import COMPILING
 from retread.compile.measures import Measures
-from retread.doors.machine import code_digest
+from retread.doors.machine import code_digest, essence_digest
 from retread.doors.store import Kind, digest
 from retread.environment import host
 from retread.errors import RecipeError
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 _SHARE: Final = 0.9
 """Of the memory that is free, what all compilers together may use: the rest is for the build's Python, the linker and
 retread itself, which ask for no leave. Not measured."""
-_FORMAT = 1
-"""To be raised when the same tree and setting give other objects."""
 NOT_OF_RECIPE: Final = {
     "name": "it names folders and is in messages",
     "summary": "people read it",
@@ -143,18 +141,19 @@ class Compiled:
 
     @functools.cached_property
     def setting(self) -> str:
-        """Digest of everything but the tree that decides what is compiled: tools, environment, variables."""
-        stand_ins = [
-            resources.files("retread.compile.inside").joinpath(name).read_text("utf-8")
-            for name in self.place.stand_ins
-        ]
+        """Digest of everything but the tree that decides what is compiled: code, tools, environment, variables."""
         said = (
             all_but(self.goal.recipe, NOT_OF_RECIPE),
             all_but(self.goal.target, NOT_OF_TARGET),
             all_but(self.build, NOT_OF_BUILD),
         )
         made_with = (self.toolkit.digest, self.lock, self.place.manner)
-        return digest("setting", _FORMAT, stand_ins, *made_with, *said)
+        return digest("setting", self._code, *made_with, *said)
+
+    @property
+    def _code(self) -> str:
+        """Digest of the code that decides what is compiled."""
+        return essence_digest((*COMPILING, *self.place.programs))
 
     @functools.cached_property
     def native_digest(self) -> str:
@@ -248,7 +247,10 @@ class Compiled:
 
     def environment(self) -> Path:
         """Return the folder of the build environment: what uv makes of the lock, every file by hash."""
-        return self.installed(digest("environment", self.lock, *self.place.fits), self.place.install)
+        laid_out = essence_digest(("environment/venv.py",))
+        return self.installed(
+            digest("environment", laid_out, self.lock, *self.place.fits), self.place.install
+        )
 
     def installed(self, key: str, install: Callable[[Path, Path, Path], None]) -> Path:
         """Return an environment from the store, or have it made of a lock, into a folder, with a cache."""

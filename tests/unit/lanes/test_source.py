@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fields import BUILD, DIGEST, RECIPE, TARGET, fields, grown, loaded, machine, other
+from house import SOURCE
+from retread.doors import machine as machines
+from retread.doors.machine import essence_digest
 from retread.environment.host import Compiler, Python
 from retread.lanes import source
 from retread.lanes.lane import Goal, Wish
@@ -25,15 +29,19 @@ HERE: dict[str, Any] = {
 }
 
 
-def setting(found: Loaded, **tools: Any) -> str:
-    goal = Goal(Trees(found, machine(Path("/nowhere"))), "cu130")
+def made(found: Loaded, root: Path = Path("/nowhere"), **tools: Any) -> Compiled:
+    goal = Goal(Trees(found, machine(root)), "cu130")
     build = goal.target.build
     assert build
     place = HostPlace(goal.machine, build, None)
-    made = Compiled(goal, build, place, Wish())
-    for one in (made, place):
+    wheel = Compiled(goal, build, place, Wish())
+    for one in (wheel, place):
         one.__dict__.update(HERE | tools)
-    return made.setting
+    return wheel
+
+
+def setting(found: Loaded, **tools: Any) -> str:
+    return made(found, **tools).setting
 
 
 def test_a_field_that_is_added_voids_what_was_compiled() -> None:
@@ -69,3 +77,32 @@ def test_a_tool_and_the_lock_decide() -> None:
     changed += [setting(loaded(), toolkit=HERE["toolkit"]._replace(digest="b"))]
     changed += [setting(loaded(), **{one: other(HERE[one], "digest")}) for one in ("python", "compiler")]
     assert len({setting(loaded()), *changed}) == 5
+
+
+def test_code_that_decides_a_compile_voids_it_and_prose_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "retread"
+    shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(machines, "__file__", str(copy / "doors" / "machine.py"))
+
+    def after(path: str, old: str, new: str) -> str:
+        essence_digest.cache_clear()
+        text = (copy / path).read_text("utf-8")
+        assert old in text
+        (copy / path).write_text(text.replace(old, new, 1), "utf-8")
+        return setting(loaded())
+
+    first = after("compile/stage.py", '"""', '"""')
+    assert after("compile/stage.py", '"""Stage', '"""The stage') == first
+    assert after("compile/stage.py", "# What came out.", "# What came out of it.") == first
+    assert after("compile/inside/enter.sh", "# Enter", "# Go into") == first
+    assert after("compile/jobserver.py", "_LOW = 0.04", "_LOW = 0.05") == first
+    assert after("compile/inside/container.sh", "set -euf", "set -eu") == first  # of another place
+    environment = after("compile/stage.py", '"PYTHONHASHSEED": "0"', '"PYTHONHASHSEED": "1"')
+    script = after("compile/inside/enter.sh", "mode=755", "mode=700")
+    assert (
+        len({first, environment, script, after("compile/inside/trace.py", "import", "import io\nimport")})
+        == 4
+    )
+    essence_digest.cache_clear()
