@@ -25,7 +25,7 @@ from retread.smoke import kit
 from retread.wheel import contents
 
 NOT_OF_CONTAINER: Final = {
-    "image": "a name; the image that was found has a digest",
+    "image": "a name, which the finished wheel states; the image that was found has a digest",
     "pythons": "each has a wheel of its own, whose interpreter is in the setting",
     "test_requires": "the lock pins what they ask for, and is held to it",
 }
