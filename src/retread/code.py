@@ -12,6 +12,16 @@ DECIDING: Final = (
 )  # fmt: skip
 """Files, and folders, which end with a slash, below retread's own. What they import decides, too, but for:"""
 NOT_DECIDING: Final = {
+    "build.reproduce": "it has a wheel made by the others, and says how far two agree",
+    "compile.jobserver": "it says when a unit is compiled, not what of it comes out",
+    "compile.measures": "they say when a unit is compiled",
+    "compile.schedule": "it says when a unit is compiled",
+    "elf.difference": "it compares libraries that are made",
+    "lockfile.readers": "they read what users have installed, which is audited",
+    "recipe.matrix": "it says which wheels are made, not what is in them",
+    "toolkit.inquiry": "it says what is there of a toolkit; the target that is chosen by it is in the keys",
+    "wheel.comparison": "it compares wheels that are made",
+    "wheel.table": "it writes for people",
     "errors": "it says what went wrong",
     "units": "it writes numbers for people",
     "doors.console": "it talks",
@@ -19,4 +29,72 @@ NOT_DECIDING: Final = {
     "evidence.beside": "it names files beside a wheel",
     "smoke.kit": "it tries a wheel that is made, and changes none",
 }
-"""Modules that deciding ones import -> why they decide nothing all the same."""
+"""Modules that lie in deciding folders, or that deciding modules import -> why they decide nothing all the same."""
+
+
+def decides(path: str) -> bool:
+    """Say whether a file below retread's own folder (``wheel/metadata.py``) is part of the keys."""
+    listed = any(path.startswith(one) if one.endswith("/") else path == one for one in DECIDING)
+    return listed and path.removesuffix(".py").replace("/", ".") not in NOT_DECIDING
+
+
+COMPILING: Final = (
+    "compile/inside/compiler.py", "compile/inside/host.sh", "compile/inside/trace.py",
+    "compile/room.py", "compile/sandbox.py", "compile/stage.py",
+    "environment/venv.py", "recipe/native.py",
+)  # fmt: skip
+"""Files that decide what comes out of a compile, wherever it runs; what a place adds is in its ``programs``."""
+NOT_COMPILING: Final = {
+    "arch": "it spells the architectures of a trial before the compile",
+    "compile.jobserver": NOT_DECIDING["compile.jobserver"],
+    "compile.schedule": NOT_DECIDING["compile.schedule"],
+    "doors.machine": "what it brings is held to a sha256 that the lock pins",
+    "doors.net": NOT_DECIDING["doors.net"],
+    "doors.store": "it keeps what it is given",
+    "doors.fs": "it copies, removes and digests files",
+    "doors.proc": "it starts what it is told, with the variables that it is told",
+    "environment.host": "the tools that it finds are in the setting by their digests",
+    "errors": NOT_DECIDING["errors"],
+    "recipe.model": "what a recipe says is in the setting, field by field",
+    "recipe.proof": "the ids that it gives to files are in the key",
+    "recipe.series": "what a series makes of the tree is in the key, file by file",
+    "records": "it says what a record is; those that decide are in the setting",
+    "toolkit.clang": "its programs are in the toolkit's digest; the rest refuses a toolkit, or takes it as it is",
+}
+"""Modules that those import -> why they change nothing of what is compiled."""
+
+
+def essence(name: str, text: str) -> str:
+    """Return what a program does, without how it is laid out and what it says to readers.
+
+    Of Python that is its syntax tree without docstrings, written the same by every Python that can read it; of a shell
+    script it is the lines that are neither empty nor a comment.
+    """
+    if name.endswith(".py"):
+        import ast
+
+        return _tree(ast.parse(text))
+    lines = (line.strip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("#"))
+
+
+def _tree(node: object) -> str:
+    """Return a node of a syntax tree as text. Fields that are empty are left out: newer Pythons have more of them."""
+    import ast
+
+    if isinstance(node, list):
+        return f"[{','.join(_tree(one) for one in node if not _is_docstring(one))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    said = (f"{name}={_tree(value)}" for name, value in ast.iter_fields(node) if value not in (None, []))
+    return f"{type(node).__name__}({','.join(said)})"
+
+
+def _is_docstring(node: object) -> bool:
+    import ast
+
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

@@ -9,7 +9,7 @@ import functools
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +17,7 @@ import msgspec
 
 from retread.audit.promise import proof
 from retread.audit.report import AuditReport
-from retread.build import sbom, statement
+from retread.build import statement
 from retread.build.cubins import assembler, assembly
 from retread.doors import fs
 from retread.doors.machine import Machine, code_digest
@@ -71,6 +71,22 @@ NOT_OF_TARGET: Final = {
 """Fields of a target that change nothing of its finished wheels -> why."""
 
 
+_WRITERS: Final = ("cyclonedx-python-lib", "packageurl-python", "msgspec", "installer", "auditwheel")
+"""Packages whose code writes bytes of a wheel: its bill of materials, its JSON, RECORD, and its platform tag."""
+
+
+def writers() -> dict[str, str]:
+    """Return the version of each package that writes bytes of a wheel; nothing for one that is not installed."""
+    return {name: _version(name) for name in _WRITERS}
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:  # auditwheel is there for lanes that compile
+        return ""
+
+
 class Job:
     """One wheel to make: a target of a recipe on one base wheel, which is official or compiled."""
 
@@ -82,10 +98,10 @@ class Job:
 
     @functools.cached_property
     def wheel_key(self) -> str:
-        """Key of the finished wheel."""
+        """Key of the finished wheel; that of the base wheel is part of it, which is made if need be."""
         recipe, target = all_but(self.goal.recipe, NOT_OF_WHEEL), all_but(self.goal.target, NOT_OF_TARGET)
         told = (recipe, self.goal.name, target, proof(self.goal.target))
-        made_of = (*told, self.goal.toolchain, zipwriter.DEFLATE, sbom.writer())
+        made_of = (*told, self.goal.toolchain, zipwriter.DEFLATE, writers())
         return digest("wheel", code_digest(), self.origin.key, self.goal.trees.patched_key, made_of)
 
     def library_key(self, request: Request) -> str:
@@ -153,8 +169,8 @@ class Job:
     # The wheel.
 
     def finished(self) -> Path | None:
-        """Return the finished wheel's store entry, if there is one."""
-        return self.goal.machine.store.use(Kind.WHEELS, self.wheel_key)
+        """Return the finished wheel's store entry, if there is one; nothing is made to know it."""
+        return self.goal.machine.store.use(Kind.WHEELS, self.wheel_key) if self.origin.known() else None
 
     def build(self) -> Path:
         """Return the finished wheel's store entry: sealed, audited, with its evidence."""

@@ -18,13 +18,6 @@ if TYPE_CHECKING:
 _NAMESPACE = uuid.UUID("7d1a0e0c-9f5c-5d55-8a3e-3a1b6f0b8d10")
 
 
-def writer() -> str:
-    """Return the library that writes the bill and its version: another one may write other bytes."""
-    import cyclonedx
-
-    return f"cyclonedx-python-lib {cyclonedx.__version__}"
-
-
 def write(statement: Statement, patches: Mapping[str, bytes]) -> bytes:
     """Return the CycloneDX 1.6 JSON of the wheel that ``statement`` describes; ``patches`` holds their bytes by name.
 

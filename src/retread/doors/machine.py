@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from retread.code import DECIDING
+from retread import code
 from retread.doors.console import Console
-from retread.doors.store import Kind, Store
+from retread.doors.store import Kind, Store, digest
 from retread.records import Sha256
 from retread.units import size
 
@@ -39,10 +39,20 @@ def code_digest() -> str:
 
 
 def _programs(root: Path) -> Iterator[Path]:
-    for one in map(root.joinpath, DECIDING):
+    for one in map(root.joinpath, code.DECIDING):
+        found = one.rglob("*") if one.is_dir() else (one,)
         yield from (
-            (path for path in one.rglob("*") if path.suffix in {".py", ".sh"}) if one.is_dir() else (one,)
+            path
+            for path in found
+            if path.suffix in {".py", ".sh"} and code.decides(path.relative_to(root).as_posix())
         )
+
+
+@functools.cache
+def essence_digest(programs: tuple[str, ...]) -> str:
+    """Return a digest of what some files of retread's own do; comments and docstrings are no part of it."""
+    root = Path(__file__).parents[1]
+    return digest("essence", [(one, code.essence(one, (root / one).read_text("utf-8"))) for one in programs])
 
 
 def download(machine: Machine, project: str, file: str, sha256: Sha256) -> Path:

@@ -25,7 +25,7 @@ from retread.smoke import kit
 from retread.wheel import contents
 
 NOT_OF_CONTAINER: Final = {
-    "image": "a name; the image that was found has a digest",
+    "image": "a name, which the finished wheel states; the image that was found has a digest",
     "pythons": "each has a wheel of its own, whose interpreter is in the setting",
     "test_requires": "the lock pins what they ask for, and is held to it",
 }
@@ -46,7 +46,7 @@ class ImagePlace:
     """
 
     lane = Lane.CONTAINER
-    stand_ins: tuple[str, ...] = ("compiler.py", "host.sh", "container.sh")
+    programs: tuple[str, ...] = ("compile/container.py", "compile/inside/container.sh")
     room = "-container"
     whole = True
 

@@ -90,9 +90,12 @@ class Origin(Protocol):
     def wheel_name(self) -> str:
         """What the finished wheel will be called, as far as it is known."""
 
+    def known(self) -> bool:
+        """Say whether the key can be told without making the base wheel first."""
+
     @property
     def key(self) -> str:
-        """Everything that decides the base wheel's bytes."""
+        """Everything that decides the base wheel's bytes and what is stated of it; it is made if need be."""
 
     def wheel(self) -> Path:
         """Return the base wheel's file, made or fetched if need be."""

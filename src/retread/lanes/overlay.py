@@ -47,6 +47,10 @@ class Official:
         self.base = base
         self.wheel_name = metadata.parse_name(base.file).with_version(goal.version).file_name
 
+    def known(self) -> bool:
+        """Say yes: the wheel is pinned."""
+        return True
+
     @functools.cached_property
     def key(self) -> str:
         """Key of the base wheel's proof: all that the proof is given."""

@@ -22,8 +22,8 @@ class Place(Protocol):
     """Where a tree is compiled."""
 
     lane: Lane
-    stand_ins: tuple[str, ...]
-    """Programs of ``compile.inside`` that run in the build."""
+    programs: tuple[str, ...]
+    """Files of retread's own that decide what comes out of a compile there, and in no other place."""
     room: str
     """What its rooms' names end with."""
     whole: bool
@@ -69,7 +69,7 @@ class HostPlace:
     """The machine that retread runs on: its own Python and compiler, in namespaces where the kernel gives them."""
 
     lane = Lane.SOURCE
-    stand_ins: tuple[str, ...] = ("compiler.py", "enter.sh", "host.sh")
+    programs: tuple[str, ...] = ("compile/inside/enter.sh",)
     room = ""
     whole = False
     image = ""

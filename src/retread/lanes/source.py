@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from retread.code import COMPILING
 from retread.compile.measures import Measures
-from retread.doors.machine import code_digest
+from retread.doors.machine import code_digest, essence_digest
 from retread.doors.store import Kind, digest
 from retread.environment import host
 from retread.errors import RecipeError
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
 _SHARE: Final = 0.9
 """Of the memory that is free, what all compilers together may use: the rest is for the build's Python, the linker and
 retread itself, which ask for no leave. Not measured."""
-_FORMAT = 1
-"""To be raised when the same tree and setting give other objects."""
 NOT_OF_RECIPE: Final = {
     "name": "it names folders and is in messages",
     "summary": "people read it",
@@ -143,18 +141,19 @@ class Compiled:
 
     @functools.cached_property
     def setting(self) -> str:
-        """Digest of everything but the tree that decides what is compiled: tools, environment, variables."""
-        stand_ins = [
-            resources.files("retread.compile.inside").joinpath(name).read_text("utf-8")
-            for name in self.place.stand_ins
-        ]
+        """Digest of everything but the tree that decides what is compiled: code, tools, environment, variables."""
         said = (
             all_but(self.goal.recipe, NOT_OF_RECIPE),
             all_but(self.goal.target, NOT_OF_TARGET),
             all_but(self.build, NOT_OF_BUILD),
         )
         made_with = (self.toolkit.digest, self.lock, self.place.manner)
-        return digest("setting", _FORMAT, stand_ins, *made_with, *said)
+        return digest("setting", self._code, *made_with, *said)
+
+    @property
+    def _code(self) -> str:
+        """Digest of the code that decides what is compiled."""
+        return essence_digest((*COMPILING, *self.place.programs))
 
     @functools.cached_property
     def native_digest(self) -> str:
@@ -168,9 +167,27 @@ class Compiled:
 
     @functools.cached_property
     def key(self) -> str:
-        """Key of the compiled wheel's proof: beside the wheel itself, what the proof is given."""
+        """Key of the compiled wheel's proof: which compile it is, what the proof is given, and what is stated.
+
+        The same inputs may be compiled to other bytes, and headers of the machine are in no key of the compile: so this
+        is known when there is a compile, and not before.
+        """
+        facts = _facts(self.entry)
+        compiled = (self.compiled_key, facts.sha256, facts.outside)
         proved = (self.goal.target.generated, self.goal.recipe.version)
-        return digest("base", code_digest(), self.compiled_key, *proved)
+        named = (self.place.image, self.toolkit.version, self._toolkit_origin)
+        return digest("base", code_digest(), *compiled, *proved, *named)
+
+    def known(self) -> bool:
+        """Say whether there is a compile that is still true."""
+        return self._standing() is not None
+
+    def _standing(self) -> Path | None:
+        """Return the compiled wheel's store entry if it is there and still true; this reads every header."""
+        from retread.compile import stage
+
+        there = self.goal.machine.store.get(Kind.COMPILED, self.compiled_key)
+        return there if there and stage.still_true(_facts(there)) else None
 
     def wheel(self) -> Path:
         """Return the compiled wheel's file."""
@@ -185,8 +202,7 @@ class Compiled:
         from retread.compile import stage
 
         store = self.goal.machine.store
-        there = store.get(Kind.COMPILED, self.compiled_key)
-        if there and not stage.still_true(_facts(there)):
+        if store.get(Kind.COMPILED, self.compiled_key) and not self._standing():
             self.goal.machine.console.say("note: headers of this machine changed since the last compile")
             store.discard(Kind.COMPILED, self.compiled_key)
         entry = store.make(Kind.COMPILED, self.compiled_key, self._compile)
@@ -248,7 +264,10 @@ class Compiled:
 
     def environment(self) -> Path:
         """Return the folder of the build environment: what uv makes of the lock, every file by hash."""
-        return self.installed(digest("environment", self.lock, *self.place.fits), self.place.install)
+        laid_out = essence_digest(("environment/venv.py",))
+        return self.installed(
+            digest("environment", laid_out, self.lock, *self.place.fits), self.place.install
+        )
 
     def installed(self, key: str, install: Callable[[Path, Path, Path], None]) -> Path:
         """Return an environment from the store, or have it made of a lock, into a folder, with a cache."""
@@ -286,13 +305,18 @@ class Compiled:
         manifest = msgspec.structs.replace(source.manifest, files=self.files)
         return proven(self, SourceTree(root=source.root, manifest=manifest))
 
+    @property
+    def _toolkit_origin(self) -> str:
+        """Where the toolkit comes from, without its place on this machine."""
+        return self.toolkit.origin.partition(",")[0]
+
     def stated(self) -> CompileStatement:
         """Return with what it was compiled."""
         return CompileStatement(
             native_digest=self.native_digest,
             toolkit=self.toolkit.version,
             toolkit_digest=self.toolkit.digest,
-            toolkit_origin=self.toolkit.origin.partition(",")[0],
+            toolkit_origin=self._toolkit_origin,
             compiler=self.place.compiler.version,
             python=self.place.python.version,
             lock=hashlib.sha256(self.lock).hexdigest(),
@@ -318,7 +342,9 @@ class Compiled:
         )
         known = all(one.cached for one in before) and store.get(Kind.PATCHED, self.goal.trees.patched_key)
         why = f"native digest {self.native_digest[:12]}" if known else "changes with native inputs and tools"
-        made = store.get(Kind.COMPILED, self.compiled_key) if known else None
+        made = self._standing() if known else None
+        if known and not made and store.get(Kind.COMPILED, self.compiled_key):
+            why = "headers of this machine changed"
         before.append(step("compile", self.lock_name, made, why))
         proof = store.get(Kind.BASES, self.key) if made else None
         return Steps(

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from retread import code
 from retread.arch import Arch
-from retread.code import DECIDING
 from retread.recipe import files, plan
 from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe
 from retread.recipe.series import Patch
 from retread.records import Record
 
-EVERYTHING: Final = (*(f"src/retread/{one}" for one in (*DECIDING, "smoke/")), "pyproject.toml")
-"""retread's own code that is part of the keys, and what wheels are tried with."""
+EVERYTHING: Final = ("src/retread/smoke/", "pyproject.toml")
+"""What every wheel is tried with, and what retread stands on; its own code that is part of the keys comes to it."""
+_OWN: Final = "src/retread/"
 ALL: Final = "everything was asked for"
 
 
@@ -96,7 +97,11 @@ def matrix(
 def touched(changed: Sequence[str], recipe: Recipe, target: str) -> list[str]:
     """Return those of the ``changed`` paths that a target's wheels are made of or tried with."""
     made_of = (*files.inputs(recipe, target), *EVERYTHING)
-    return [path for path in changed if any(_is_in(path, one) for one in made_of)]
+    return [path for path in changed if _is_own(path) or any(_is_in(path, one) for one in made_of)]
+
+
+def _is_own(path: str) -> bool:
+    return path.startswith(_OWN) and code.decides(path.removeprefix(_OWN))
 
 
 def _is_in(path: str, one: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,10 +30,10 @@ DIFFERENT: dict[str, Any] = {
 REQUEST = Request(member="demo/_C.so", architectures=(Arch("10.0"),), run_path=None)
 
 
-def job(found: Loaded) -> Job:
+def job(found: Loaded, *, key: str = "base", known: bool = True) -> Job:
     made = Trees(found, machine(Path("/nowhere")))
     made.__dict__["patched_key"] = "patched"
-    origin: Any = SimpleNamespace(key="base", goal=Goal(made, "cu130"))
+    origin: Any = SimpleNamespace(key=key, known=lambda: known, goal=Goal(made, "cu130"))
     return Job(origin, "it was asked for")
 
 
@@ -65,3 +66,27 @@ def test_all_that_is_asked_of_a_library_decides_it() -> None:
     keys = {job(loaded()).library_key(other(REQUEST, field)) for field in fields(REQUEST)}
     keys |= {job(loaded()).library_key(one) for one in (REQUEST, grown(REQUEST))}
     assert len(keys) == len(fields(REQUEST)) + 2
+
+
+@pytest.mark.parametrize(
+    "package", ["cyclonedx-python-lib", "packageurl-python", "msgspec", "installer", "auditwheel"]
+)
+def test_another_version_of_what_writes_bytes_voids_the_wheel(
+    package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, there = job(loaded()).wheel_key, metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "0" if name == package else there(name))
+    assert job(loaded()).wheel_key != before
+
+
+def test_a_package_that_only_some_lanes_need_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", none)
+    assert set(pipeline.writers().values()) == {""}
+
+
+def test_a_base_wheel_that_has_yet_to_be_made_has_no_finished_wheel() -> None:
+    assert job(loaded(), known=False).finished() is None
+    assert job(loaded(), key="other").wheel_key != job(loaded()).wheel_key

@@ -96,3 +96,14 @@ def test_there_is_a_wheel_for_each_python_or_for_the_one_asked_for(
     own = Contained(BUILD, replace(CONTAINER, pythons=("3.12", "3.13")))
     found = lane.origins(goal, own, Wish(python=asked, image="many"))
     assert len(found) == number
+
+
+def test_another_patchelf_decides(goal: Goal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """auditwheel edits libraries with it; it may come from the system, where no package tells its version."""
+    here(goal)
+    manners = []
+    for said in ("one", "two"):
+        (tmp_path / said).write_text(said)
+        monkeypatch.setattr("retread.doors.proc.find", lambda program, *, why, file=said: tmp_path / file)
+        manners.append(place(goal).manner)
+    assert manners[0] != manners[1]

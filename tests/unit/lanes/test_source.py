@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from fields import BUILD, DIGEST, RECIPE, TARGET, fields, grown, loaded, machine, other
+from house import SOURCE
+from retread.compile import stage
+from retread.doors import fs
+from retread.doors import machine as machines
+from retread.doors.machine import essence_digest
+from retread.doors.store import Kind
 from retread.environment.host import Compiler, Python
 from retread.lanes import source
 from retread.lanes.lane import Goal, Wish
@@ -25,15 +34,19 @@ HERE: dict[str, Any] = {
 }
 
 
-def setting(found: Loaded, **tools: Any) -> str:
-    goal = Goal(Trees(found, machine(Path("/nowhere"))), "cu130")
+def made(found: Loaded, root: Path = Path("/nowhere"), **tools: Any) -> Compiled:
+    goal = Goal(Trees(found, machine(root)), "cu130")
     build = goal.target.build
     assert build
     place = HostPlace(goal.machine, build, None)
-    made = Compiled(goal, build, place, Wish())
-    for one in (made, place):
+    wheel = Compiled(goal, build, place, Wish())
+    for one in (wheel, place):
         one.__dict__.update(HERE | tools)
-    return made.setting
+    return wheel
+
+
+def setting(found: Loaded, **tools: Any) -> str:
+    return made(found, **tools).setting
 
 
 def test_a_field_that_is_added_voids_what_was_compiled() -> None:
@@ -69,3 +82,116 @@ def test_a_tool_and_the_lock_decide() -> None:
     changed += [setting(loaded(), toolkit=HERE["toolkit"]._replace(digest="b"))]
     changed += [setting(loaded(), **{one: other(HERE[one], "digest")}) for one in ("python", "compiler")]
     assert len({setting(loaded()), *changed}) == 5
+
+
+def test_code_that_decides_a_compile_voids_it_and_prose_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "retread"
+    shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(machines, "__file__", str(copy / "doors" / "machine.py"))
+
+    def after(path: str, old: str, new: str) -> str:
+        essence_digest.cache_clear()
+        text = (copy / path).read_text("utf-8")
+        assert old in text
+        (copy / path).write_text(text.replace(old, new, 1), "utf-8")
+        return setting(loaded())
+
+    first = after("compile/stage.py", '"""', '"""')
+    assert after("compile/stage.py", '"""Stage', '"""The stage') == first
+    assert after("compile/stage.py", "# What came out.", "# What came out of it.") == first
+    assert after("compile/inside/enter.sh", "# Enter", "# Go into") == first
+    assert after("compile/jobserver.py", "_LOW = 0.04", "_LOW = 0.05") == first
+    assert after("compile/inside/container.sh", "set -euf", "set -eu") == first  # of another place
+    environment = after("compile/stage.py", '"PYTHONHASHSEED": "0"', '"PYTHONHASHSEED": "1"')
+    script = after("compile/inside/enter.sh", "mode=755", "mode=700")
+    assert (
+        len({first, environment, script, after("compile/inside/trace.py", "import", "import io\nimport")})
+        == 4
+    )
+    essence_digest.cache_clear()
+
+
+# Which compile a base wheel is.
+
+
+def compiled(root: Path, wheel: bytes, header: Path, **tools: Any) -> Compiled:
+    """Return a wheel that is compiled by writing its bytes, from one header of this machine."""
+    found = made(loaded(), root, **tools)
+
+    def compile_it(into: Path) -> None:
+        (into / "demo.whl").write_bytes(wheel)
+        facts = stage.CompileFacts(
+            schema=1, wheel="demo.whl", sha256=fs.sha256(into / "demo.whl"), native_digest="n", units=(), compiled=0,
+            seconds=1, peak=1, jobs=1, network=False, fixed=True, cache=None, read=(),
+            outside={str(header): fs.sha256(header)},
+        )  # fmt: skip
+        (into / stage.FACTS).write_bytes(msgspec.json.encode(facts))
+
+    found.__dict__.update(compiled_key="c0", files={}, _compile=compile_it)
+    return found
+
+
+@pytest.fixture
+def header(tmp_path: Path) -> Path:
+    path = tmp_path / "stdio.h"
+    path.write_text("old")
+    return path
+
+
+def test_the_key_is_known_when_there_is_a_compile_that_is_still_true(tmp_path: Path, header: Path) -> None:
+    first = compiled(tmp_path, b"one", header)
+    assert not first.known()
+    key = first.key
+    assert first.known()
+    again = compiled(tmp_path, b"two", header)
+    assert again.known()
+    assert again.key == key  # nothing is compiled again
+    header.write_text("new")
+    stale = compiled(tmp_path, b"one", header)
+    assert not stale.known()
+    assert stale.key != key
+    assert stale.known()
+
+
+def test_a_compile_that_is_made_again_to_other_bytes_has_another_key(tmp_path: Path, header: Path) -> None:
+    first = compiled(tmp_path, b"one", header)
+    key = first.key
+    first.goal.machine.store.discard(Kind.COMPILED, "c0")
+    assert compiled(tmp_path, b"two", header).key != key
+    first.goal.machine.store.discard(Kind.COMPILED, "c0")
+    assert compiled(tmp_path, b"one", header).key == key
+
+
+def test_what_a_wheel_states_of_its_tools_is_in_the_key(tmp_path: Path, header: Path) -> None:
+    keys = {compiled(tmp_path, b"one", header).key}
+    for other_kit in (
+        HERE["toolkit"]._replace(version="nvcc 13.1"),
+        HERE["toolkit"]._replace(origin="system, /usr"),
+    ):
+        keys.add(compiled(tmp_path, b"one", header, toolkit=other_kit).key)
+    named = compiled(tmp_path, b"one", header)
+    named.place.__dict__["image"] = "many abc"
+    assert len(keys | {named.key}) == 4
+
+
+def test_a_changed_header_is_a_compile_to_do_in_the_plan(tmp_path: Path, header: Path) -> None:
+    def steps() -> list[tuple[str, bool, str]]:
+        found = compiled(tmp_path, b"one", header)
+        found.goal.trees.__dict__["patched_key"] = "c0"
+        found.__dict__["native_digest"] = "n"
+        found.goal.machine.store.make(Kind.PATCHED, "c0", lambda into: None)
+        told = found.steps()
+        return [(one.stage, one.cached, one.reason) for one in (told.before[-1], told.base)]
+
+    stored = HERE["toolkit"]
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(source, "stored_toolkit", lambda machine, toolchain: stored)
+        patching.setattr(Compiled, "_toolchain", SimpleNamespace(name="cuda-13.0"))
+        key = compiled(tmp_path, b"one", header).key
+        compiled(tmp_path, b"one", header).goal.machine.store.make(Kind.BASES, key, lambda into: None)
+        assert [cached for _, cached, _ in steps()] == [True, True]
+        header.write_text("new")
+        assert [cached for _, cached, _ in steps()] == [False, False]
+        assert steps()[0][2] == "headers of this machine changed"
