@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -114,6 +115,15 @@ def test_shipped_recipes_parse_and_fit_the_schema(editor: Editor, path: Path) ->
             toolchain = ROOT / "recipes" / "toolchains" / f"{target.toolchain}.toml"
             assert parse_toolchain(toolchain.read_bytes(), name=toolchain.stem).cuda == target.cuda
     editor.validate(tomllib.loads(path.read_text("utf-8")))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_copied_submodule_s_modules_have_their_reason_in_the_table_of_imports(path: Path) -> None:
+    """A submodule imports itself under its own name, which the wheel has under another."""
+    found = parse_recipe(path.read_bytes(), name=path.stem)
+    for copy in found.sdist.copies:
+        module = f"{copy.replace('/', '.')}.anything"
+        assert any(fnmatchcase(module, glob) for glob in found.smoke.imports), module
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
