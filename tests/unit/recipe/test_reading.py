@@ -149,6 +149,19 @@ def test_there_is_something_shipped() -> None:
     assert TOOLCHAINS
 
 
+def test_a_requirement_of_another_torch_than_the_target_s_is_told() -> None:
+    def told(torch: str) -> str:
+        text = GOOD.replace('requires = ["torch>=2.10", "numpy"]', f"requires = [{torch!r}]", 1)
+        with pytest.raises(RecipeError) as caught:
+            parse_recipe(text.encode(), name="demo-1.2")
+        return " ".join(caught.value.faults)
+
+    said = "targets.cu128.requires[0]: 'Torch>=2.11' is another torch than the target's, '>=2.10'"
+    assert told("Torch>=2.11") == said
+    same = GOOD.replace('"torch>=2.10", "numpy"', '"torch >= 2.10", "torch[opt]>=3"', 1)
+    assert parse_recipe(same.encode(), name="demo-1.2")
+
+
 def test_a_good_recipe_is_read_whole() -> None:
     found = parse_recipe(GOOD.encode(), name="demo-1.2")
     target = found.targets["cu128"]
