@@ -111,7 +111,13 @@ class Job:
         if self.goal.toolchain is None:
             raise PlanError(
                 f"{self.goal.title}: the base wheel lacks architectures, and no toolchain is named",
-                hint=f"name one for CUDA {self.goal.target.cuda} under targets.{self.goal.name}.toolchain",
+                faults=[
+                    f"{one.member} lacks {' '.join(one.architectures)}"
+                    for one in self.library_requests(self.origin.proven())
+                    if one.architectures
+                ],
+                hint=f"name one for CUDA {self.goal.target.cuda} under targets.{self.goal.name}.toolchain, or, where a "
+                f"library is to stay as it is, that library under targets.{self.goal.name}.exempt",
             )
         return assembler(self.goal.machine, self.goal.toolchain)
 
