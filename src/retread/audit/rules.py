@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 
 from retread import arch
 from retread.arch import Arch
+from retread.audit import providers
 from retread.audit.manylinux import glibc, glibc_limit
 from retread.audit.report import Check
 from retread.elf.facts import LibraryFacts, common
@@ -29,6 +30,7 @@ def audit(
             check="record", subject=wheel.file, ok=True, detail=f"{wheel.members} members, every hash right"
         ),
         *_generic(wheel),
+        *providers.checks(wheel, promise),
     ]
     if promise:
         checks += _identity(wheel, promise)
