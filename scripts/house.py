@@ -40,7 +40,7 @@ PURE: Final = (
     "recipe.series", "recipe.toolchain", "recipe.trial",
     "wheel.facts", "wheel.metadata", "wheel.statement", "wheel.table",
     "source.records",
-    "audit.manylinux", "audit.promise", "audit.report", "audit.rules",
+    "audit.manylinux", "audit.promise", "audit.providers", "audit.report", "audit.rules",
     "compile.schedule",
     "smoke.details", "smoke.junit", "smoke.page", "smoke.reading", "smoke.report", "smoke.table", "smoke.tally",
     "evidence.gate", "evidence.signing", "evidence.statements",

@@ -22,6 +22,7 @@ CONTAINER = Container(image="example.org/i@sha256:0", platform="manylinux_2_28",
 TARGET = Target(
     cuda="13.0", torch=">=2.11", revision=1, architectures=(Arch("9.0"),), ptx=(Arch("9.0"),), build=BUILD,
     base=(Base(file="demo-1.2-py3-none-any.whl", sha256=DIGEST),), container=CONTAINER, toolchain="cuda-13.0",
+    generated=("demo/**.so",),
 )  # fmt: skip
 RECIPE = Recipe(
     name="demo-1.2", project="demo", version="1.2", summary="A demonstration",

@@ -52,7 +52,7 @@ class Tag(bdist_wheel):
 
 sources = ["csrc/add.cu", "csrc/scale.cu", "csrc/host.cpp"]
 setup(
-    name="tinycuda", version=os.environ["TINY_VERSION"], packages=["tinycuda"], install_requires=["torch>=2.8"],
+    name="tinycuda", version=os.environ["TINY_VERSION"], packages=["tinycuda"], install_requires=["torch>=2.11"],
     ext_modules=[Extension("tinycuda._C", sources)], cmdclass={"build_ext": Nvcc, "bdist_wheel": Tag}, zip_safe=False,
 )
 """
@@ -107,7 +107,7 @@ reason = "written by setuptools"
 
 [targets.cu130]
 cuda = "13.0"
-torch = ">=2.8"
+torch = ">=2.11"
 revision = 1
 architectures = ["9.0", "10.0"]
 ptx = []

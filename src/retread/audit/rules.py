@@ -10,6 +10,7 @@ from packaging.utils import canonicalize_name
 
 from retread import arch
 from retread.arch import Arch
+from retread.audit import providers
 from retread.audit.manylinux import glibc, glibc_limit
 from retread.audit.report import Check
 from retread.elf.facts import LibraryFacts, common
@@ -29,6 +30,7 @@ def audit(
             check="record", subject=wheel.file, ok=True, detail=f"{wheel.members} members, every hash right"
         ),
         *_generic(wheel),
+        *providers.checks(wheel, promise),
     ]
     if promise:
         checks += _identity(wheel, promise)
@@ -42,7 +44,7 @@ def audit(
     if base is not None:
         for name, facts in wheel.libraries.items():
             checks += _against_base(name, facts, base.get(name))
-        checks += [_missing("base", name) for name in base if name not in wheel.libraries]
+        checks += [_missing("base", name, wheel.libraries) for name in base if name not in wheel.libraries]
     return tuple(checks)
 
 
@@ -161,16 +163,17 @@ def _named(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
     """Check that every library that the promise names is there."""
     for item in promise.exempt:
         if item.library not in wheel.libraries:
-            yield _missing("exempt", item.library)
+            yield _missing("exempt", item.library, wheel.libraries)
     for glob in promise.run_path:
         if not any(fnmatchcase(name, glob) for name in wheel.libraries):
-            yield _missing("run path", glob)
+            yield _missing("run path", glob, wheel.libraries)
     if promise.architectures and not any(facts.modules for facts in wheel.libraries.values()):
         yield Check(check="sass", subject=wheel.file, ok=False, detail="no library has GPU code")
 
 
-def _missing(check: str, name: str) -> Check:
-    return Check(check=check, subject=name, ok=False, detail="no such library in the wheel")
+def _missing(check: str, name: str, there: Iterable[str]) -> Check:
+    detail = f"no such library in the wheel, which has {', '.join(sorted(there)) or 'none'}"
+    return Check(check=check, subject=name, ok=False, detail=detail)
 
 
 def _against_base(name: str, facts: LibraryFacts, base: LibraryFacts | None) -> Iterator[Check]:

@@ -127,7 +127,13 @@ class Job:
         if self.goal.toolchain is None:
             raise PlanError(
                 f"{self.goal.title}: the base wheel lacks architectures, and no toolchain is named",
-                hint=f"name one for CUDA {self.goal.target.cuda} under targets.{self.goal.name}.toolchain",
+                faults=[
+                    f"{one.member} lacks {' '.join(one.architectures)}"
+                    for one in self.library_requests(self.origin.proven())
+                    if one.architectures
+                ],
+                hint=f"name one for CUDA {self.goal.target.cuda} under targets.{self.goal.name}.toolchain, or, where a "
+                f"library is to stay as it is, that library under targets.{self.goal.name}.exempt",
             )
         return assembler(self.goal.machine, self.goal.toolchain)
 
@@ -331,7 +337,7 @@ def jobs(
 ) -> list[Job]:
     """Return one job for every wheel of the target, each with its lane and why; PlanError when no lane will do.
 
-    When no target is named, the recipe's first that this machine can build is taken.
+    When no target is named, the recipe's first that this machine can build is taken, unless the series is in its way.
     """
     name = plan.choose_target(loaded.recipe, target) if target else _possible_target(loaded, machine, lane)
     chosen = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
@@ -341,25 +347,30 @@ def jobs(
 
 
 def _possible_target(loaded: Loaded, machine: Machine, lane: Lane | None) -> str:
-    """Return the first target that this machine can build, and say why it is not the recipe's first."""
-    passed: list[str] = []
-    for name, target in loaded.recipe.targets.items():
+    """Return the first target that recipe and machine can make, and say why it is not the recipe's first.
+
+    PlanError where the series is what stands in the way: it never moves a build to another target.
+    """
+    recipe, passed = loaded.recipe, list[tuple[str, str]]()
+    for name, target in recipe.targets.items():
+        plan.demand_unmoved(recipe, name, loaded.patches, lane)
         try:
-            chosen = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
+            chosen = plan.choose_lane(recipe, name, loaded.patches, lane)
         except PlanError as error:
-            said = error.message.removeprefix(f"{loaded.recipe.name} {name}: ")
-            passed.append(f"{name}: {said}" + "".join(f"; {fault}" for fault in error.faults))
+            said = error.message.removeprefix(f"{recipe.name} {name}: ")
+            why = f"{name}: {said}" + "".join(f"; {fault}" for fault in error.faults)
+            passed.append((f"the recipe does not make {name} by the {lane} lane", why))
             continue
         needed = LANES[chosen.lane].compiles
         found = obstacles(machine, loaded.toolchains[target.toolchain]) if needed else []
         if not found:
             if passed:
-                machine.console.say(f"note: building {name}, since this machine cannot build {passed[0]}")
+                machine.console.say(f"note: building {name}, since {passed[0][0]}")
             return name
-        passed.append(f"{name}: {found[0]}")
+        passed.append((f"this machine cannot build {name}: {found[0]}", f"{name}: {found[0]}"))
     raise PlanError(
-        f"{loaded.recipe.name}: no target can be built here",
-        faults=passed,
+        f"{recipe.name}: no target can be built here",
+        faults=[why for _, why in passed],
         hint="'retread toolchain check' says what is missing; --target and --lane choose",
     )
 

@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import msgspec
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from retread.build import sbom
 from retread.errors import BaseError, PlanError, RecipeError
 from retread.recipe.model import Target
 from retread.recipe.series import ChangeKind
 from retread.source.records import PatchedTree
+from retread.version import channel
 from retread.wheel import metadata
 from retread.wheel.contents import STATEMENT
 from retread.wheel.statement import Statement
@@ -129,12 +132,17 @@ def _text(wheel: Wheel, member: str) -> str:
 
 
 def _metadata(wheel: Wheel, target: Target, version: str) -> str:
+    """Return METADATA with the version and the target's requirements; BaseError if it asks for another torch."""
     text = metadata.set_version(wheel.metadata, version)
-    torch = f"torch{target.torch}"
-    if not target.requires and torch not in {one.replace(" ", "") for one in metadata.requirements(text)}:
-        raise BaseError(
-            f"{wheel.path.name} requires another torch than the target's {torch}", hint="say it in 'requires'"
-        )
     for requirement in target.requires:
         text = metadata.set_requirement(text, requirement)
+    torch = f"torch{target.torch}"
+    if [Requirement(one) for one in metadata.rivals(text, torch)] != [Requirement(torch)]:
+        said = [Requirement(one) for one in metadata.requirements(text)]
+        others = [repr(str(one)) for one in said if canonicalize_name(one.name) == "torch"]
+        raise BaseError(
+            f"{wheel.path.name} requires another torch than the target's {torch!r}: "
+            f"its METADATA says {' and '.join(others) or 'nothing of it'}",
+            hint=f"correct targets.{channel(target.cuda)}.torch, or say {torch!r} in its 'requires' to replace that",
+        )
     return text

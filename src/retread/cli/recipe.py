@@ -80,16 +80,16 @@ def add(groups: Groups) -> None:
 
 
 def recipe_list(options: Options) -> int:
-    """Show recipes and their targets."""
+    """Show recipes and their targets: for which torch, Python and GPUs, and by which lane they are made."""
+    from retread.cli import show
     from retread.recipe import workspace
 
     root = session.root(options)
-    loaded = [workspace.load(root, name).recipe for name in workspace.recipes(root)]
+    loaded = [workspace.load(root, name) for name in workspace.recipes(root)]
     if options.json:
-        session.print_json(loaded)
-        return 0
-    for recipe in loaded:
-        print(f"{recipe.name:<24} {', '.join(recipe.targets):<14} {recipe.summary}")
+        session.print_json([one.recipe for one in loaded])
+    else:
+        print(show.recipes(loaded))
     return 0
 
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from packaging.utils import parse_wheel_filename
 
 from retread.arch import Arch
 from retread.audit.report import AuditReport
 from retread.elf.facts import DEVICES, LibraryFacts, coverage
-from retread.recipe.plan import Plan
+from retread.errors import PlanError
+from retread.recipe.model import Target
+from retread.recipe.plan import Plan, choose_lane
 from retread.source.records import Applied
-from retread.text.tables import aligned
+from retread.text.tables import aligned, columns, plain
 from retread.units import size
 from retread.wheel.facts import WheelFacts
 
 if TYPE_CHECKING:
     from retread.doors.store import Entry
+    from retread.recipe.workspace import Loaded
     from retread.toolkit.inquiry import ToolchainReport
     from retread.wheel.comparison import Comparison
 
@@ -130,3 +137,38 @@ def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, no
     rows.append(("all", f"{len(entries)} entries", size(total)))
     recent = sum(entry.used > now - 86400 for entry in entries)
     return "\n".join([f"{root}  ({recent} used in the last day)", *aligned(rows)])
+
+
+def recipes(loaded: Sequence[Loaded]) -> str:
+    """Return recipes with their summaries, and of each target for whom it is and how it is made."""
+    heads = ("target", "torch", "Python", "GPUs", "lane")
+    rows = [
+        (name, target.torch, " ".join(_pythons(target)), " ".join(target.architectures), _lane(one, name))
+        for one in loaded
+        for name, target in one.recipe.targets.items()
+    ]
+    lines = columns(heads, rows, text=range(len(heads)))
+    found = [next(lines, "")]
+    for one in loaded:
+        found += [f"{one.recipe.name}  {one.recipe.summary}", *islice(lines, len(one.recipe.targets))]
+    return plain(found)
+
+
+def _lane(loaded: Loaded, target: str) -> str:
+    """Return the lane that a build of the target takes, or that the series closes every one."""
+    try:
+        return choose_lane(loaded.recipe, target, loaded.patches, None).lane
+    except PlanError:
+        return "none: closed by the series"
+
+
+def _pythons(target: Target) -> Iterator[str]:
+    """Yield the Pythons of a target: those of its base wheels, or the range for which it can be compiled."""
+    if not target.base and target.build:
+        yield target.build.python
+    for base in target.base:
+        for tag in sorted(parse_wheel_filename(base.file)[3], key=str):
+            number = re.fullmatch(r"(?:cp|py)3(\d*)", tag.interpreter)
+            exact = tag.abi not in {"abi3", "none"}
+            minor = f".{number[1]}" if number and number[1] else ""
+            yield (f"3{minor}" if exact else f">=3{minor}") if number else tag.interpreter

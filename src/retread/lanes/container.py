@@ -17,7 +17,7 @@ from retread.elf.facts import LibraryFacts
 from retread.environment.host import Compiler, Python
 from retread.errors import AuditError
 from retread.lanes.lane import Goal, Origin, Wish
-from retread.lanes.source import Compiled
+from retread.lanes.source import Compiled, demand_sound
 from retread.recipe.lane import Contained, Lane
 from retread.recipe.plan import Step
 from retread.records import all_but
@@ -34,6 +34,7 @@ NOT_OF_CONTAINER: Final = {
 
 def origins(goal: Goal, own: Contained, wish: Wish) -> list[Origin]:
     """Return a wheel for the Python asked for, or for each that the recipe names."""
+    demand_sound(goal)
     image = wish.image or own.container.image
     pythons = [wish.python] if wish.python else own.pythons()
     return [Compiled(goal, own.build, ImagePlace(goal, own, image, python), wish) for python in pythons]

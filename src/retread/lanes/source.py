@@ -16,6 +16,7 @@ from retread.doors.machine import code_digest, essence_digest
 from retread.doors.store import Kind, digest
 from retread.environment import host
 from retread.errors import RecipeError
+from retread.lanes import early
 from retread.lanes.base import proven
 from retread.lanes.lane import Goal, Origin, Steps, Wish
 from retread.lanes.place import HostPlace, Place
@@ -78,7 +79,22 @@ NOT_OF_BUILD: Final = {
 
 def origins(goal: Goal, own: Compile, wish: Wish) -> list[Origin]:
     """Return one wheel, for the Python asked for or one of the recipe's range."""
+    demand_sound(goal)
     return [Compiled(goal, own.build, HostPlace(goal.machine, own.build, wish.python), wish)]
+
+
+def demand_sound(goal: Goal) -> None:
+    """Raise RecipeError with all that the recipe says which no wheel that is compiled can hold."""
+    _demand(goal, list(early.of_recipe(goal.recipe, goal.name)))
+
+
+def _demand(goal: Goal, faults: list[str]) -> None:
+    if faults:
+        raise RecipeError(
+            f"{goal.title}: nothing is compiled, since the wheel would not be what the recipe says",
+            faults=faults,
+            hint="correct the recipe, or the patch",
+        )
 
 
 class Compiled:
@@ -109,7 +125,8 @@ class Compiled:
                 f"there is no recipes/locks/{self.lock_name}.txt",
                 hint=f"make it: retread recipe lock {self.goal.recipe.name}",
             )
-        requirements.check_lock(found, locked(self.goal.target), name=self.lock_name)
+        versions = requirements.check_lock(found, locked(self.goal.target), name=self.lock_name)
+        _demand(self.goal, list(early.of_lock(self.goal.target, self.goal.name, versions)))
         return found
 
     @functools.cached_property
@@ -205,6 +222,9 @@ class Compiled:
         if store.get(Kind.COMPILED, self.compiled_key) and not self._standing():
             self.goal.machine.console.say("note: headers of this machine changed since the last compile")
             store.discard(Kind.COMPILED, self.compiled_key)
+        changed = [one.path for one in self.goal.trees.patched.changes]
+        told = early.of_tree(self.goal.recipe, self.goal.name, self.files, changed, self._text)
+        _demand(self.goal, list(told))
         entry = store.make(Kind.COMPILED, self.compiled_key, self._compile)
         stage.demand_covered(self.goal.recipe, self.files, _facts(entry).read)
         return entry
@@ -288,6 +308,9 @@ class Compiled:
         if not file.is_file() or blob_id(file.read_bytes()) != self.files[path]:
             file = pristine(trees.source, path)
         return file
+
+    def _text(self, path: str) -> str:
+        return self._file(path).read_text("utf-8", "replace")
 
     def _tell(self, facts: CompileFacts) -> None:
         """Say what a user wants to know after a long compile."""

@@ -162,8 +162,11 @@ def _file_at(address: str, stated: Sequence[str], project: str = "") -> Locked |
     )
 
 
-def check_lock(lock: bytes, requires: Sequence[str], *, name: str) -> None:
-    """Raise RecipeError unless the lock pins every requirement, each by hash, at a version that it allows."""
+def check_lock(lock: bytes, requires: Sequence[str], *, name: str) -> dict[str, str]:
+    """Return project -> version of a lock that pins every requirement, each by hash, at a version that it allows.
+
+    RecipeError with every fault of one that does not. Of a project that has several versions the first is returned.
+    """
     try:
         lines, _, found = _parsed(decoded(lock))
     except ValueError as error:
@@ -179,6 +182,8 @@ def check_lock(lock: bytes, requires: Sequence[str], *, name: str) -> None:
             faults.append(f"{text}: the lock has {', '.join(versions) or 'nothing of it'}")
     if faults:
         raise _no_lock(name, faults)
+    pins = [one.pin for one in lines if one.pin is not None]
+    return {one.project: one.version for one in reversed(pins)}
 
 
 def _no_lock(name: str, faults: Sequence[str]) -> RecipeError:

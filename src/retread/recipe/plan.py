@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.tags import compatible_tags, cpython_tags
@@ -77,7 +77,7 @@ def choose_lane(recipe: Recipe, target: str, patches: Sequence[Patch], forced: L
 
     PlanError names every patch or field that stands in the way.
     """
-    lanes = [forced] if forced else [lane for lane, way in LANES.items() if way.unasked]
+    lanes = _tried(forced)
     refused: list[str] = []
     obstacles: list[str] = []
     for lane in lanes:
@@ -90,6 +90,46 @@ def choose_lane(recipe: Recipe, target: str, patches: Sequence[Patch], forced: L
     raise PlanError(
         f"{recipe.name} {target}: {', and '.join(refused)}", faults=obstacles, hint=LANES[lanes[0]].hint
     )
+
+
+def _tried(forced: Lane | None) -> list[Lane]:
+    return [forced] if forced else [lane for lane, way in LANES.items() if way.unasked]
+
+
+def offers(recipe: Recipe, target: str, forced: Lane | None) -> Lane | None:
+    """Return the cheapest lane, or the one that is forced, by which the recipe makes a target, whatever its series."""
+    return next((one for one in _tried(forced) if LANES[one].find(recipe, target, ()).own is not None), None)
+
+
+def demand_unmoved(recipe: Recipe, target: str, patches: Sequence[Patch], forced: Lane | None) -> None:
+    """Raise PlanError when the series closes the lane of a target that nobody named.
+
+    Another target would be another CUDA and torch, another lane a compile of hours: that is the user's to choose, and
+    the message says with which switch, and what each would do.
+    """
+    lane = offers(recipe, target, forced)
+    found = LANES[lane].find(recipe, target, patches) if lane else None
+    if lane is None or found is None or found.own is not None:
+        return
+    ways = [way for name in recipe.targets for way in _ways(recipe, name, patches)]
+    none = "no target of the recipe can be made with this series: give one a [build] table,"
+    said = f"choose: {'; '.join(ways)};" if ways else none
+    raise PlanError(
+        f"{recipe.name} {target}: the series closes the {lane} lane, and no target is named",
+        faults=found.obstacles,
+        hint=f"{said} or drop what is named here from series",
+    )
+
+
+def _ways(recipe: Recipe, name: str, patches: Sequence[Patch]) -> Iterator[str]:
+    """Yield each way to make a target with this series: the switches, and what they do."""
+    target = recipe.targets[name]
+    possible = [lane for lane, way in LANES.items() if way.find(recipe, name, patches).own is not None]
+    unasked = next((lane for lane in possible if LANES[lane].unasked), None)
+    for lane in possible:
+        switches = f"--target {name}" if lane is unasked else f"--target {name} --lane {lane}"
+        does = "compiles it" if LANES[lane].compiles else "takes over compiled code"
+        yield f"'{switches}' {does} for CUDA {target.cuda} and torch {target.torch} ({lane} lane)"
 
 
 def for_others(recipe: Recipe, target: str, patches: Sequence[Patch]) -> Chosen:

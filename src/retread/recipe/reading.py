@@ -132,7 +132,21 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
         SpecifierSet(target.torch)
     except InvalidSpecifier:
         yield f"torch: {target.torch!r} is not a version range like '>=2.10' or '==2.6.0'"
+    else:
+        yield from _torch_faults(target)
     yield from _requirement_faults("requires", target.requires)
+
+
+def _torch_faults(target: Target) -> Iterator[str]:
+    """Yield each requirement that asks for another torch than the target: the wheel could hold one of the two only."""
+    wanted = Requirement(f"torch{target.torch}")
+    for index, text in enumerate(target.requires):
+        try:
+            one = Requirement(text)
+        except InvalidRequirement:
+            continue  # told elsewhere
+        if canonicalize_name(one.name) == "torch" and not one.extras and not one.marker and one != wanted:
+            yield f"requires[{index}]: {text!r} is another torch than the target's, {target.torch!r}"
 
 
 def _requirement_faults(field: str, values: tuple[str, ...]) -> Iterator[str]:

@@ -6,9 +6,13 @@ unidiff reads the diffs; this module holds the rules of the house. The series fi
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from email.parser import HeaderParser
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -43,6 +47,10 @@ UPSTREAM: Final = re.compile(
     r"(not reported|reported as \S+|fixed in \S+ \([0-9a-f]{7,40}\))(;.*)?", re.DOTALL
 )
 _SEPARATOR: Final = "\n---\n"
+_WINDOWS: Final = re.compile(rb"\A[^\n]*\r\n|^diff --git [^\n]*\r\n", re.MULTILINE)
+"""A line of the patch itself, not of the source, that ends with CR LF."""
+_FIELD: Final = re.compile(r"^([A-Za-z][A-Za-z-]*):[ \t]*(.*(?:\n[ \t]+.*)*)", re.MULTILINE)
+_MODE: Final = re.compile(r"^(?:old mode (?P<old>\d+)\nnew mode|new file mode) (?P<new>\d+)$", re.MULTILINE)
 _LINK: Final = re.compile(r"^(?:(?:new|old|deleted)(?: file)? mode|index \S+) 1[26]0000$", re.MULTILINE)
 _COPY: Final = re.compile(r"^copy from ", re.MULTILINE)
 
@@ -101,10 +109,14 @@ def _names(text: str, faults: list[str]) -> list[str]:
 
 def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
     """Return the patch, or None after adding what is wrong with it to ``faults``."""
-    found: list[str] = []
-    head, separator, body = data.decode("utf-8", "surrogateescape").partition(_SEPARATOR)
-    header = HeaderParser().parsestr(head.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
-    found.extend(_header_faults(header.items(), bool(separator)))
+    found = list(_byte_faults(data))
+    plain = data.removeprefix(codecs.BOM_UTF8)
+    plain = plain.replace(b"\r\n", b"\n") if _WINDOWS.search(data) else plain
+    if not plain.endswith(b"\n"):  # told above; what else is wrong is told with it
+        plain += b"\n"
+    head, separator, body = plain.decode("utf-8", "surrogateescape").partition(_SEPARATOR)
+    items = _fields(head.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+    found.extend(_header_faults(items, bool(separator)))
     diff = _diff(body, found)
     for file in diff:
         found.extend(_file_faults(file))
@@ -113,11 +125,11 @@ def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
     faults.extend(f"{name}: {fault}" for fault in found)
     if found:
         return None
-    fields = {field: " ".join(str(header[field]).split()) for field in FIELDS}
+    fields = {field: " ".join(value.split()) for field, value in items}
     return Patch(
         name=name,
         sha256=Sha256(hashlib.sha256(data).hexdigest()),
-        subject=fields["Subject"],
+        subject=_subject(fields["Subject"]),
         breaks=fields["Breaks"],
         affects=fields["Affects"],
         upstream=fields["Upstream"],
@@ -125,6 +137,35 @@ def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
         changes=tuple(change for file in diff for change in _changes(file)),
         crlf=any(line.value.endswith("\r\n") for file in diff for hunk in file for line in hunk),
     )
+
+
+def _byte_faults(data: bytes) -> Iterator[str]:
+    """Yield what an editor, a mailer or a checkout did to the file: no parser of diffs could say it."""
+    if data.startswith(codecs.BOM_UTF8):
+        yield "begins with a byte order mark: save it as UTF-8 without one"
+    if _WINDOWS.search(data):
+        yield (
+            "lines of its own end with CR LF, as an editor or git's autocrlf leaves them: save it with LF; "
+            "only a diff's lines of a source with CR LF keep it"
+        )
+    if not data.endswith(b"\n"):
+        yield "does not end with a newline, so its last line may be cut: add one, or copy the patch anew"
+
+
+def _fields(head: str) -> list[tuple[str, str]]:
+    """Return the header's fields, and after them those of the message below, where git format-patch leaves them."""
+    header = HeaderParser().parsestr(head)
+    items = [(name, str(value)) for name, value in header.items()]
+    there = {name for name, _ in items}
+    return items + [found for found in _FIELD.findall(str(header.get_payload())) if found[0] not in there]
+
+
+def _subject(value: str) -> str:
+    """Return the subject without what git format-patch adds: ``[PATCH 1/2]``, and encoded words."""
+    if "=?" in value:
+        with suppress(HeaderParseError, LookupError, ValueError):  # it only looks encoded
+            value = str(make_header(decode_header(value)))
+    return re.sub(r"^\[PATCH[^]]*\]\s*", "", value)
 
 
 def _header_faults(items: Sequence[tuple[str, str]], separated: bool) -> Iterator[str]:
@@ -164,12 +205,19 @@ def _file_faults(file: PatchedFile) -> Iterator[str]:
         yield f"{file.path}: a binary blob; patches hold text"
     if _LINK.search(_info(file)):
         yield f"{file.path}: makes a symbolic link or a submodule"
+    elif (mode := _MODE.search(_info(file))) and (mode["old"] or mode["new"] == "100755"):
+        yield (
+            f"{file.path}: changes the file's mode ({mode['old'] or 'none'} to {mode['new']}), and only content is "
+            "patched: leave the mode out"
+        )
     for path, prefix in ((file.source_file, "a/"), (file.target_file, "b/")):
         if path == "/dev/null":
             continue
         plain = path.removeprefix(prefix)
         pure = PurePosixPath(plain)
-        if pure.is_absolute() or "\\" in plain or path.startswith('"') or not plain.isprintable():
+        if path.startswith('"'):
+            yield f"{path}: git quoted this name; make the patch with 'git -c core.quotePath=false'"
+        elif pure.is_absolute() or "\\" in plain or not plain.isprintable():
             yield f"{_printable(path)}: not a plain relative path"
         elif ".." in pure.parts or ".git" in pure.parts:
             yield f"{path}: leaves the source tree"

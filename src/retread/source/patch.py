@@ -110,7 +110,7 @@ def _try(git: _Git, source: SourceTree, patch: Patch, file: Path, work: Path) ->
     done = git.apply(file)
     if done.code == 0:
         untouched = [path for path, blob in before.items() if blob == _blob(work / path)]
-        if untouched:
+        if len(untouched) == len(before):  # the source of a copy stays as it was
             raise ToolError(f"git apply says that {patch.name} went in, but {untouched[0]} is as it was")
         moved = re.findall(r"Hunk #\d+ succeeded at \d+ \(offset -?\d+ lines?\)", done.stderr)
         verdict = Verdict.OFFSET if moved else Verdict.APPLIES

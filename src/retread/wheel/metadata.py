@@ -204,9 +204,14 @@ def set_requirement(text: str, requirement: str) -> str:
     The same thing is the same project with the same extras and the same marker: ``torch>=2.9`` replaces
     ``torch==2.8`` but neither ``torch[opt]`` nor ``torch; extra == "dev"``.
     """
+    there = rivals(text, requirement)
+    return _replace(text, "Requires-Dist", [requirement], [one in there for one in requirements(text)])
+
+
+def rivals(text: str, requirement: str) -> tuple[str, ...]:
+    """Return the Requires-Dist entries of a METADATA text for the same thing as ``requirement``, as written."""
     wanted = _requirement_key(requirement)
-    old = [_requirement_key(one) == wanted for one in requirements(text)]
-    return _replace(text, "Requires-Dist", [requirement], old)
+    return tuple(one for one in requirements(text) if _requirement_key(one) == wanted)
 
 
 def parse_wheel_file(text: str) -> tuple[frozenset[str], str]:

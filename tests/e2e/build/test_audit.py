@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from retread.audit import audit
 from retread.audit.report import AuditReport, Check
 from retread.errors import AuditError
 from retread.records import Sha256
-from tinycuda import BUILT, INFO, LIBRARY, METADATA, WHEEL, Project, make_wheel, wheel_files
+from tinycuda import BUILT, INFO, LIBRARY, METADATA, WHEEL, Project, make_wheel, skip_without, wheel_files
 
 
 @pytest.fixture
@@ -105,3 +106,51 @@ def test_demand_raises_with_every_fault_and_no_other() -> None:
     with pytest.raises(AuditError) as caught:
         audit.demand(report)
     assert caught.value.faults == ("bad: s: d", "worse: s: d")
+
+
+@pytest.fixture
+def linked(project: Project, tmp_path: Path) -> Project:
+    """Give the base wheel a second library, which needs libcudart.so.12."""
+    skip_without("gcc")
+    source = tmp_path / "empty.c"
+    source.write_text("int nothing;\n")
+    gcc = ["gcc", "-shared", "-fPIC", "-nostdlib", source]
+    runtime, library = tmp_path / "libcudart.so", tmp_path / "_D.so"
+    subprocess.run([*gcc, "-Wl,-soname,libcudart.so.12", "-o", runtime], check=True)
+    subprocess.run([*gcc, "-Wl,--no-as-needed", runtime, "-o", library], check=True)
+    project.publish_wheel(lambda files: files.update({"tinycuda/_D.so": library.read_bytes()}))
+    return project
+
+
+@pytest.mark.parametrize("requires", ["", 'requires = ["numpy"]', 'requires = ["nvidia-cuda-runtime-cu12"]'])
+def test_a_library_that_nobody_provides_is_no_wheel(linked: Project, requires: str) -> None:
+    linked.edit_recipe("revision = 1\n", f"revision = 1\n{requires}\n")
+    linked.fails(
+        12,
+        f"audit: {BUILT} does not hold what tiny-1.0 cu128 promises\n"
+        "  - providers: tinycuda/_D.so: nothing provides libcudart.so.12 (torch 2.11.0 is for CUDA 13)\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("torch", "more", "told"),
+    [
+        ("==2.9.1", "", "torch: libcudart.so.12"),
+        (
+            ">=2.8",
+            'requires = ["nvidia-cuda-runtime-cu12>=12.8"]\n[targets.cu128.run-path]\n'
+            '"tinycuda/_D.so" = ["$ORIGIN/../nvidia/cuda_runtime/lib"]',
+            "nvidia-cuda-runtime-cu12 by run path: libcudart.so.12",
+        ),
+    ],
+    ids=["torch", "package"],
+)
+def test_who_provides_a_library_is_in_the_evidence(linked: Project, torch: str, more: str, told: str) -> None:
+    more = more or f'requires = ["torch{torch}"]'
+    linked.edit_recipe('torch = ">=2.8"', f'torch = "{torch}"')
+    linked.edit_recipe('generated = ["tinycuda/version.py", "tinycuda/**.so"]\n', 'generated = ["tinycuda/version.py", '
+                       f'"tinycuda/**.so"]\n{more}\n')  # fmt: skip
+    assert linked.build().code == 0
+    checks = json.loads(Path(f"{linked.built}.audit.json").read_text())["checks"]
+    found = {one["subject"]: one["detail"] for one in checks if one["check"] == "providers"}
+    assert found == {LIBRARY: "the system: libc.so.6", "tinycuda/_D.so": told}

@@ -106,7 +106,7 @@ def test_an_archive_that_is_no_plain_wheel_is_refused_everywhere(project: Projec
         (
             METADATA.replace("torch>=2.8", "torch==2.6"),
             8,
-            "requires another torch than the target's torch>=2.8",
+            "requires another torch than the target's 'torch>=2.8': its METADATA says 'torch==2.6'",
         ),
         ("Name: tinycuda\n", 9, "METADATA states Metadata-Version 0 times"),
     ],

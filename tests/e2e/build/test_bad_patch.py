@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import pytest
 
@@ -93,3 +94,37 @@ def test_when_the_second_patch_fails_nothing_is_kept_and_a_mended_one_succeeds(p
     assert project.build().code == 0
     assert _changes(project) == {OPS: ChangeKind.MODIFY}
     assert (_job(project).goal.trees.patched.root / OPS).read_text() == ops(VALUE_3=30, VALUE_20=2)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda data: data.replace(b"\n", b"\r\n"), "0001-change.patch: lines of its own end with CR LF"),
+        (lambda data: data[:-1], "0001-change.patch: does not end with a newline"),
+        (
+            lambda data: (
+                data.partition(b"diff --git")[0]
+                + f"diff --git a/{OPS} b/{OPS}\nold mode 100644\nnew mode 100755\n".encode()
+            ),
+            f"0001-change.patch: {OPS}: changes the file's mode (100644 to 100755)",
+        ),
+    ],
+    ids=["crlf", "cut", "mode"],
+)
+def test_a_spoilt_file_is_told_as_that_before_anything_is_fetched(
+    project: Project, spoil: Callable[[bytes], bytes], words: str
+) -> None:
+    path = project.root / "patches" / "tinycuda" / "1.0" / "0001-change.patch"
+    path.write_bytes(spoil(path.read_bytes()))
+    result = project.fails(5, "the series breaks 1 rule(s)", words)
+    assert "not a unified diff" not in result.err
+    assert project.index.log == []
+
+
+def test_a_copy_goes_in(project: Project) -> None:
+    """Its source stays as it is, which is no sign of a patch that git passed over."""
+    project.series(
+        f"diff --git a/{OPS} b/tinycuda/more.py\nsimilarity index 100%\ncopy from {OPS}\ncopy to tinycuda/more.py\n"
+    )
+    assert project.build().code == 0
+    assert _changes(project) == {"tinycuda/more.py": ChangeKind.ADD}

@@ -104,6 +104,49 @@ def test_a_requirement_of_the_target_replaces_the_base_s(project: Project) -> No
 
 
 @pytest.mark.parametrize(
+    ("metadata", "recipe"),
+    [("<3,>=2.3", ">=2.3,<3"), (">=2.3,<3", "<3, >=2.3"), (" (>=2.3,<3)", ">=2.3,<3"), ("==2.8", "==2.8.0")],
+)
+def test_a_range_of_torch_is_the_same_however_it_is_written(
+    project: Project, metadata: str, recipe: str
+) -> None:
+    torch = f"torch{metadata}\n".encode()
+    project.publish_wheel(
+        lambda files: files.update(
+            {f"{INFO}/METADATA": files[f"{INFO}/METADATA"].replace(b"torch>=2.8\n", torch)}
+        )
+    )
+    project.edit_recipe('torch = ">=2.8"', f'torch = "{recipe}"')
+    assert torch in _built(project)[f"{NEW_INFO}/METADATA"]
+
+
+@pytest.mark.parametrize("requires", ["", 'requires = ["other>=1"]'])
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ("torch>=2.8", "'torch>=2.8'"),
+        ("numpy", "nothing of it"),
+        ("Torch==2.7.1; python_version < '3.10'", "'Torch==2.7.1; python_version < \"3.10\"'"),
+        ("torch>=2.9\nRequires-Dist: torch<3", "'torch>=2.9' and 'torch<3'"),
+    ],
+)
+def test_another_torch_is_refused_and_both_are_quoted(
+    project: Project, metadata: str, said: str, requires: str
+) -> None:
+    project.publish_wheel(
+        lambda files: files.update(
+            {f"{INFO}/METADATA": files[f"{INFO}/METADATA"].replace(b"torch>=2.8", metadata.encode())}
+        )
+    )
+    project.edit_recipe('torch = ">=2.8"', f'torch = ">=2.9"\n{requires}')
+    project.fails(
+        8,
+        f"base: {WHEEL} requires another torch than the target's 'torch>=2.9': its METADATA says {said}\n",
+        "correct targets.cu128.torch, or say 'torch>=2.9' in its 'requires' to replace that",
+    )
+
+
+@pytest.mark.parametrize(
     ("old", "new", "words"),
     [
         ("""find = '"1.0"'""", "find = '2.0'", "'2.0' stands 0 times in tinycuda/version.py"),

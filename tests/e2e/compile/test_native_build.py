@@ -218,6 +218,23 @@ def test_globs_that_leave_out_what_is_compiled_in(work: Project) -> None:
     )
 
 
+def test_what_the_wheel_could_not_be_is_told_before_anything_is_compiled(work: Project) -> None:
+    work.edit_recipe('TINY_VERSION = "{version}"', 'TINY_VERSION = "{version}"\nBUILD_VERSION = "9.9"')
+    work.edit_recipe('generated = ["tinycuda/**.so"]', 'generated = ["tinycuda/version.py"]')
+    told = ("recipe: tiny-1.0 cu130: nothing is compiled", "BUILD_VERSION: '9.9' is not the recipe's version, 1.0",
+            "targets.cu130.generated: no glob names a library")  # fmt: skip
+    result = refused(work, 3, *told)
+    assert "ok" not in result.err
+    assert all(one in work.run("plan", "tiny-1.0").err for one in told)
+
+
+def test_an_edit_that_does_not_fit_the_source_is_told_before_the_compile(work: Project) -> None:
+    edit = '[[targets.cu130.edit]]\nfile = "tinycuda/ops.py"\nfind = "NONE"\nreplace = ""\n\n[targets.cu130.build]\n'
+    work.edit_recipe("[targets.cu130.build]\n", edit)
+    result = refused(work, 3, "targets.cu130.edit[0]: 'NONE' stands 0 times in tinycuda/ops.py, not once")
+    assert "compile tiny-1.0" not in result.err
+
+
 def test_a_lock_that_is_missing_or_old(work: Project) -> None:
     lock = work.root / "recipes" / "locks" / "tiny-1.0-cu130.txt"
     text = lock.read_text()

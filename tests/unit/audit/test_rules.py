@@ -26,7 +26,7 @@ def archs(text: str) -> tuple[Arch, ...]:
 def library(modules: int = 18, sass: str = "8.0 9.0a 10.0", ptx: str = "8.0", **facts: Any) -> LibraryFacts:
     found = LibraryFacts(
         machine="x86_64",
-        needed=("libc.so.6", "libcudart.so.12"),
+        needed=("libc.so.6", "libcuda.so.1"),
         run_path=("$ORIGIN/../nvidia",),
         versions=("CXXABI_1.3", "GLIBC_2.2.5", "GLIBC_2.9", "GLIBC_2.14", "GLIBCXX_3.4.30"),
         undefined=("cudaLaunchKernel", "memcpy"),
@@ -90,6 +90,7 @@ def test_a_sound_wheel_holds_and_says_what_was_looked_at() -> None:
         ("record", wheel().file, "79 members, every hash right"),
         ("machine", LIB, "x86_64, tags manylinux_2_28_x86_64"),
         ("glibc", LIB, "needs glibc 2.14, the tag allows 2.28"),
+        ("providers", LIB, "the system: libc.so.6; NVIDIA's driver: libcuda.so.1"),
         ("version", "demo 1.2+cu128.1", "is the wheel's"),
         ("requires", "torch>=2.10", "in METADATA"),
         ("sass", LIB, "8.0 9.0a 10.0 in 18 of 18 modules"),
@@ -102,7 +103,7 @@ def test_a_sound_wheel_holds_and_says_what_was_looked_at() -> None:
 
 
 def test_any_wheel_without_a_promise_gets_the_general_checks() -> None:
-    assert [one.check for one in rules.audit(wheel(), None)] == ["record", "machine", "glibc"]
+    assert [one.check for one in rules.audit(wheel(), None)] == ["record", "machine", "glibc", "providers"]
 
 
 # Architectures.
@@ -166,7 +167,7 @@ def test_an_exempt_library_is_held_to_what_its_exemption_says() -> None:
 
 def test_an_exempt_library_that_is_not_there() -> None:
     assert failed(rules.audit(wheel(), promise(exempt=(EXEMPT,)))) == [
-        ("exempt", FA3, "no such library in the wheel")
+        ("exempt", FA3, f"no such library in the wheel, which has {LIB}")
     ]
 
 
@@ -216,7 +217,11 @@ def test_the_oldest_glibc_of_the_tags_counts(tags: list[str], needs: str, fault:
 
 
 def test_no_tag_no_limit() -> None:
-    assert [one.check for one in rules.audit(wheel("cp39-abi3-linux_x86_64"), None)] == ["record", "machine"]
+    assert [one.check for one in rules.audit(wheel("cp39-abi3-linux_x86_64"), None)] == [
+        "record",
+        "machine",
+        "providers",
+    ]
 
 
 def test_a_library_without_glibc_runs_on_any() -> None:
@@ -275,7 +280,7 @@ def test_run_paths() -> None:
 
 def test_a_run_path_for_no_library() -> None:
     assert failed(rules.audit(wheel(), promise(run_path={"demo/*_x.so": ("$ORIGIN",)}))) == [
-        ("run path", "demo/*_x.so", "no such library in the wheel")
+        ("run path", "demo/*_x.so", f"no such library in the wheel, which has {LIB}")
     ]
 
 
@@ -291,18 +296,23 @@ def test_new_symbols_and_libraries_against_the_base() -> None:
     base = {LIB: library(undefined=("memcpy",), needed=("libc.so.6",))}
     assert failed(rules.audit(wheel(), promise(), base)) == [
         ("undefined symbols", LIB, "new: cudaLaunchKernel"),
-        ("needed libraries", LIB, "new: libcudart.so.12"),
+        ("needed libraries", LIB, "new: libcuda.so.1"),
     ]
     assert failed(rules.audit(wheel(), promise())) == []
 
 
 def test_fewer_symbols_than_the_base_are_fine() -> None:
     base = {
-        LIB: library(
-            undefined=("a", "cudaLaunchKernel", "memcpy"), needed=("a", "libc.so.6", "libcudart.so.12")
-        )
+        LIB: library(undefined=("a", "cudaLaunchKernel", "memcpy"), needed=("a", "libc.so.6", "libcuda.so.1"))
     }
     assert failed(rules.audit(wheel(), promise(), base)) == []
+
+
+def test_a_library_that_nobody_provides_fails_whatever_else_the_target_requires() -> None:
+    bare = wheel(libraries={LIB: library(needed=("libcudart.so.12",))}, requires=("torch>=2.10", "numpy"))
+    fault = ("providers", LIB, "nothing provides libcudart.so.12 (torch 2.11.0 is for CUDA 13)")
+    assert failed(rules.audit(bare, promise())) == [fault]
+    assert failed(rules.audit(bare, promise(requires=("numpy",)))) == [fault]
 
 
 def test_a_library_more_or_less_than_the_base() -> None:
@@ -310,7 +320,9 @@ def test_a_library_more_or_less_than_the_base() -> None:
         ("base", LIB, "the base wheel has no such library")
     ]
     base = {LIB: library(), FA3: library()}
-    assert failed(rules.audit(wheel(), promise(), base)) == [("base", FA3, "no such library in the wheel")]
+    assert failed(rules.audit(wheel(), promise(), base)) == [
+        ("base", FA3, f"no such library in the wheel, which has {LIB}")
+    ]
 
 
 def test_a_wheel_of_another_version_or_project_fails() -> None:

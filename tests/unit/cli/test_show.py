@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from retread.cli import show
 from retread.doors.store import Entry, Kind
 from retread.elf import facts
 from retread.elf.facts import LibraryFacts, Module
+from retread.recipe import workspace
 from retread.recipe.lane import Lane
 from retread.recipe.plan import Plan, Step
+from retread.recipe.series import Change, ChangeKind
 from retread.records import Sha256
 from retread.source.records import Applied, Verdict
 from retread.wheel.comparison import Comparison, Difference, Side, Tier, What
@@ -272,3 +275,27 @@ def test_a_comparison_says_what_matters_first() -> None:
 def test_nothing_ends_in_spaces(text: str) -> None:
     assert [line for line in text.split("\n") if line != line.rstrip()] == []
     assert not text.endswith("\n")
+
+
+def test_recipes_say_for_whom_each_target_is_and_how_it_is_made() -> None:
+    """The first is the table's head; a recipe's targets stand below its summary."""
+    root = Path(__file__).parents[3]
+    found = show.recipes([workspace.load(root, f"xformers-{one}") for one in ("0.0.29.post3", "0.0.35")])
+    lines = [re.sub(r"  +", "  ", line) for line in found.splitlines()]
+    assert lines[0] == "  target  torch  Python  GPUs  lane"
+    assert lines[1].startswith("xformers-0.0.29.post3  xFormers 0.0.29.post3: ")
+    assert lines[2:5] == [
+        "  cu128  ==2.8.0  >=3.9,<3.14  8.0 9.0 10.0 12.0  source",
+        "  cu130  ==2.11.0  >=3.10,<3.15  9.0 10.0 12.0  source",
+        "  cu124  ==2.6.0  3.9 3.10 3.11 3.12  6.0 7.0 7.5 8.0 9.0a  overlay",
+    ]
+    assert lines[6] == "  cu128  >=2.10  >=3.9  7.5 8.0 9.0a 10.0 12.0  overlay"
+
+
+def test_a_target_that_the_series_closes_is_shown_as_that() -> None:
+    loaded = workspace.load(Path(__file__).parents[3], "xformers-0.0.35")
+    change = Change(path="xformers/csrc/x.cu", kind=ChangeKind.MODIFY)
+    closed = loaded._replace(patches=(replace(loaded.patches[0], changes=(change,)),))
+    lines = show.recipes([closed]).splitlines()
+    assert lines[2].endswith("  none: closed by the series")
+    assert lines[3].endswith("  source")

@@ -214,3 +214,48 @@ def test_the_container_lane_needs_a_build_and_an_image() -> None:
 )
 def test_which_python_a_base_wheel_serves(wheel: str, python: str, serves: bool) -> None:
     assert plan.serves(wheel, python) is serves
+
+
+def unmoved(*patches: Patch, target: str = "cu128", forced: Lane | None = None) -> list[str]:
+    with pytest.raises(PlanError) as caught:
+        plan.demand_unmoved(RECIPE, target, patches, forced)
+    return str(caught.value).splitlines()
+
+
+CAP = patch("0007-cap.patch", "demo/csrc/cap.cu")
+
+
+@pytest.mark.parametrize("forced", [None, Lane.OVERLAY])
+def test_a_series_does_not_move_a_build_to_another_target(forced: Lane | None) -> None:
+    assert unmoved(CAP, forced=forced) == [
+        "demo-1.2 cu128: the series closes the overlay lane, and no target is named",
+        "  - 0007-cap.patch touches demo/csrc/cap.cu, a native input (demo/csrc/**)",
+        "  next: choose: '--target cu140' compiles it for CUDA 14.0 and torch >=2.10 (source lane); "
+        "'--target cu141' compiles it for CUDA 14.1 and torch >=2.10 (source lane); "
+        "or drop what is named here from series",
+    ]
+
+
+def test_nor_to_another_lane_of_the_same_target() -> None:
+    """A build of seconds does not become one of hours unasked."""
+    (said, _, choose) = unmoved(CAP, target="cu140")
+    assert said == "demo-1.2 cu140: the series closes the overlay lane, and no target is named"
+    assert "'--target cu140' compiles it for CUDA 14.0" in choose
+
+
+def test_what_the_series_does_not_close_is_left_to_the_machine() -> None:
+    plan.demand_unmoved(RECIPE, "cu128", [patch("0001-a.patch", "demo/x.py")], None)
+    plan.demand_unmoved(RECIPE, "cu141", [CAP], None)
+    plan.demand_unmoved(RECIPE, "cu128", [CAP], Lane.SOURCE)
+    assert plan.offers(RECIPE, "cu128", Lane.SOURCE) is None
+    assert plan.offers(RECIPE, "cu140", None) is Lane.OVERLAY
+
+
+def test_without_another_way_the_patch_is_what_is_left() -> None:
+    alone = replace(RECIPE, targets={"cu128": TARGET})
+    with pytest.raises(PlanError) as caught:
+        plan.demand_unmoved(alone, "cu128", [CAP], None)
+    assert caught.value.hint == (
+        "no target of the recipe can be made with this series: give one a [build] table, or drop what is named here "
+        "from series"
+    )

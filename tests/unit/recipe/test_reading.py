@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -117,6 +118,15 @@ def test_shipped_recipes_parse_and_fit_the_schema(editor: Editor, path: Path) ->
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_a_copied_submodule_s_modules_have_their_reason_in_the_table_of_imports(path: Path) -> None:
+    """A submodule imports itself under its own name, which the wheel has under another."""
+    found = parse_recipe(path.read_bytes(), name=path.stem)
+    for copy in found.sdist.copies:
+        module = f"{copy.replace('/', '.')}.anything"
+        assert any(fnmatchcase(module, glob) for glob in found.smoke.imports), module
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_the_lock_of_every_shipped_build_pins_what_it_requires(path: Path) -> None:
     loaded = workspace.load(ROOT, path.stem)
     assert len(loaded.locks) == sum(said.build is not None for said in loaded.recipe.targets.values())
@@ -140,6 +150,19 @@ def test_shipped_toolchains_parse(path: Path, machine: str) -> None:
 def test_there_is_something_shipped() -> None:
     assert len(RECIPES) >= 6
     assert TOOLCHAINS
+
+
+def test_a_requirement_of_another_torch_than_the_target_s_is_told() -> None:
+    def told(torch: str) -> str:
+        text = GOOD.replace('requires = ["torch>=2.10", "numpy"]', f"requires = [{torch!r}]", 1)
+        with pytest.raises(RecipeError) as caught:
+            parse_recipe(text.encode(), name="demo-1.2")
+        return " ".join(caught.value.faults)
+
+    said = "targets.cu128.requires[0]: 'Torch>=2.11' is another torch than the target's, '>=2.10'"
+    assert told("Torch>=2.11") == said
+    same = GOOD.replace('"torch>=2.10", "numpy"', '"torch >= 2.10", "torch[opt]>=3"', 1)
+    assert parse_recipe(same.encode(), name="demo-1.2")
 
 
 def test_a_good_recipe_is_read_whole() -> None:

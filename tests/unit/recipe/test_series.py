@@ -194,7 +194,7 @@ def test_no_separator() -> None:
         ("just words\n", "touches no file"),
         (DIFF.replace(" three\n", ""), "not a unified diff: Hunk is shorter than expected"),
         (DIFF.replace("-two", "*two"), "not a unified diff: Hunk diff line expected: *two"),
-        (DIFF.removesuffix("\n"), "not a unified diff: Hunk is shorter than expected"),
+        (DIFF.removesuffix("\n"), "does not end with a newline, so its last line may be cut: add one"),
         ("@@ -1 +1 @@\n-a\n+b\n", "not a unified diff: Unexpected hunk found: @@ -1 +1 @@"),
     ],
 )
@@ -233,7 +233,11 @@ def test_paths_stay_in_the_tree(path: str) -> None:
         ("a/x", "x", ["x: expected a path that starts with 'b/'"]),
         ("x", "b/x", ["x: expected a path that starts with 'a/'"]),
         ("a/x\x07", "b/x", ["'a/x\\x07': not a plain relative path"]),
-        ('"a/x\\ty"', "b/x", ['"a/x\\ty": not a plain relative path']),
+        (
+            '"a/x\\ty"',
+            "b/x",
+            ["\"a/x\\ty\": git quoted this name; make the patch with 'git -c core.quotePath=false'"],
+        ),
     ],
 )
 def test_paths_are_plain(source: str, target: str, told: list[str]) -> None:
@@ -305,6 +309,32 @@ def test_all_faults_of_all_patches_come_at_once() -> None:
     ]
 
 
+CUT = "does not end with a newline, so its last line may be cut: add one, or copy the patch anew"
+WINDOWS = (
+    "lines of its own end with CR LF, as an editor or git's autocrlf leaves them: save it with LF; "
+    "only a diff's lines of a source with CR LF keep it"
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (patch().replace(b"\n", b"\r\n"), [WINDOWS]),
+        (HEADER.encode() + b"---\n" + DIFF.encode().replace(b"\n", b"\r\n"), [WINDOWS]),
+        (patch().removesuffix(b"\n"), [CUT]),
+        (b"\xef\xbb\xbf" + patch(), ["begins with a byte order mark: save it as UTF-8 without one"]),
+        (patch().replace(b"\n", b"\r\n").removesuffix(b"\r\n"), [WINDOWS, CUT]),
+        (
+            patch(header=HEADER.replace("Affects", "Effects")).removesuffix(b"\n"),
+            [CUT, "header: Affects is missing (did you mean 'Effects'?)"],
+        ),
+    ],
+    ids=["crlf", "crlf diff", "cut", "mark", "crlf and cut", "cut and more"],
+)
+def test_what_an_editor_did_to_a_patch_is_told_as_that(data: bytes, told: list[str]) -> None:
+    assert faults_of(data) == told
+
+
 def test_line_ends() -> None:
     data = patch(DIFF.replace("two\n", "two\r\n"))
     assert parsed(data).crlf
@@ -330,7 +360,7 @@ def git(root: Path, *arguments: str) -> str:
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
 
-def test_adding_deleting_renaming_and_modes(repository: Path) -> None:
+def test_adding_deleting_and_renaming(repository: Path) -> None:
     demo = repository / "demo"
     git(repository, "write-tree")
     before = git(repository, "write-tree").strip()
@@ -339,7 +369,7 @@ def test_adding_deleting_renaming_and_modes(repository: Path) -> None:
     (demo / "kept.py").write_text("another\n" + "line\n" * 9)
     (demo / "added file.py").write_text("text\n")
     (demo / "empty.py").touch()
-    (demo / "run.sh").chmod(0o755)
+    (demo / "run.sh").write_text("another\n" + "line\n" * 9)
     git(repository, "add", "-A")
     diff = git(repository, "diff", "--cached", "-M", before)
     assert sorted(changes(diff)) == [
@@ -351,6 +381,71 @@ def test_adding_deleting_renaming_and_modes(repository: Path) -> None:
         ("demo/old.py", "delete"),
         ("demo/run.sh", "modify"),
     ]
+
+
+@pytest.mark.parametrize("also", [False, True], ids=["alone", "with content"])
+def test_a_mode_is_no_content(repository: Path, also: bool) -> None:
+    before = git(repository, "write-tree").strip()
+    script = repository / "demo" / "run.sh"
+    script.chmod(0o755)
+    script.write_text(script.read_text() + "more\n" * also)
+    (repository / "demo" / "new.sh").write_text("text\n")
+    (repository / "demo" / "new.sh").chmod(0o755)
+    git(repository, "add", "-A")
+    says = "and only content is patched: leave the mode out"
+    assert faults_of(patch(git(repository, "diff", "--cached", before))) == [
+        f"demo/new.sh: changes the file's mode (none to 100755), {says}",
+        f"demo/run.sh: changes the file's mode (100644 to 100755), {says}",
+    ]
+
+
+def committed(repository: Path, message: str) -> bytes:
+    """Commit a change with this message and return what ``git format-patch`` makes of it."""
+    who = ("-c", "user.name=Jörg", "-c", "user.email=j@example.org")
+    git(repository, *who, "commit", "-q", "-m", "first")
+    (repository / "demo" / "kept.py").write_text("another\n" + "line\n" * 9)
+    git(repository, *who, "commit", "-q", "-a", "-m", message)
+    return git(repository, "format-patch", "--stdout", "-1").encode()
+
+
+FIELDS = """\
+Breaks: everything, and that
+ over two lines
+Affects: all GPUs
+Upstream: reported as #12
+Drop-when: it is fixed
+"""
+
+
+@pytest.mark.parametrize(
+    "message",
+    [f"Do the thing\n\n{FIELDS}\nWhy this is so.\n", f"Do the thing\n\nWhy this is so.\n\n{FIELDS}"],
+    ids=["first", "trailers"],
+)
+def test_what_git_format_patch_writes_is_taken(repository: Path, message: str) -> None:
+    data = committed(repository, message)
+    assert data.startswith(b"From ")
+    assert b"\n-- \n" in data
+    found = parsed(data)
+    assert (found.subject, found.breaks) == ("Do the thing", "everything, and that over two lines")
+    assert (found.affects, found.upstream) == ("all GPUs", "reported as #12")
+    assert found.drop_when == "it is fixed"
+    assert found.changes == (Change(path="demo/kept.py", kind=ChangeKind.MODIFY),)
+
+
+def test_a_subject_that_a_mail_encodes_is_read(repository: Path) -> None:
+    assert parsed(committed(repository, f"Größe lesen\n\n{FIELDS}")).subject == "Größe lesen"
+
+
+def test_a_message_without_the_fields_still_lacks_them(repository: Path) -> None:
+    assert faults_of(committed(repository, "Do the thing\n\nAffect: all\n"))[:2] == [
+        "header: Breaks is missing",
+        "header: Affects is missing (did you mean 'Affect'?)",
+    ]
+
+
+def test_a_field_of_the_header_is_not_taken_from_the_prose() -> None:
+    assert parsed(patch(header=f"{HEADER}Affects: nobody, some say.\n")).affects == "all GPUs"
 
 
 def test_a_copy_leaves_its_source(repository: Path) -> None:
