@@ -141,20 +141,26 @@ def _wants(options: Options) -> Callable[[Statement], Proof]:
     """Return what asks a recipe by what its wheels are proven; those of an older retread do not say it themselves."""
     from retread.audit.promise import proof
     from retread.errors import GateError, UsageError
+    from retread.evidence import agreement
     from retread.recipe import workspace
 
     def wants(said: Statement) -> Proof:
         try:
-            targets = workspace.load(session.root(options), said.recipe).recipe.targets
+            recipe = workspace.load(session.root(options), said.recipe).recipe
         except UsageError as error:
             raise GateError(
                 f"nothing says what it has to be tried on: {error.message}", hint=error.hint
             ) from None
-        if said.target not in targets:
+        if said.target not in recipe.targets:
             raise GateError(
                 f"nothing says what it has to be tried on: {said.recipe} has no target {said.target}"
             )
-        return proof(targets[said.target])
+        ours = agreement.of_recipe(f"recipe {recipe.name}", recipe.project, recipe.version)
+        if wrong := [
+            *agreement.faults((*agreement.of_version(agreement.STATEMENT, said.project, said.version), *ours))
+        ]:
+            raise GateError(f"recipe {recipe.name} is not of this wheel", faults=wrong)
+        return proof(recipe.targets[said.target])
 
     return wants
 

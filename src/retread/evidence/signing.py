@@ -114,6 +114,11 @@ def verify(envelope: bytes, keys: Sequence[Key], *, name: str) -> tuple[bytes, s
     return payload, said.payload_type, tuple(found)
 
 
+def payload(envelope: bytes, *, name: str) -> bytes:
+    """Return what an envelope holds, whoever signed it; GateError when it is none."""
+    return _opened(envelope, name)[0]
+
+
 def encoded(payload: bytes, payload_type: str) -> bytes:
     """Return what is signed: DSSE's pre-authentication encoding, which binds the type to the payload."""
     kind = payload_type.encode()

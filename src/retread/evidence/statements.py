@@ -208,6 +208,8 @@ class Attested(Record, frozen=True, kw_only=True):
     skipped: int = 0
     failures: tuple[str, ...] = ()
     report: str = ""
+    made: Provenance | None = None
+    """All that a builder says; None of a test."""
 
 
 def provenance(
@@ -217,7 +219,23 @@ def provenance(
 
     ``told`` is the digest of ``retread.json`` as it lies in the wheel: written again, it may get other bytes.
     """
-    definition = Definition(
+    details = Details(
+        builder=Builder(id=f"{BUILDER}{builder}", version={"retread": __version__}),
+        metadata=Times(finished_on=_time(finished)),
+        byproducts=(_statement_file(told),),
+    )
+    statement = Built(
+        type=STATEMENT,
+        subject=_subject(wheel, sha256),
+        predicate_type=PROVENANCE,
+        predicate=Provenance(build_definition=definition(said), run_details=details),
+    )
+    return msgspec.json.encode(statement, order="deterministic")
+
+
+def definition(said: Statement) -> Definition:
+    """Return what was built and from what, as ``retread.json`` says it."""
+    return Definition(
         build_type=BUILD_TYPE,
         external_parameters=External(recipe=said.recipe, target=said.target, lane=said.lane),
         internal_parameters=Internal(
@@ -228,18 +246,6 @@ def provenance(
         ),
         resolved_dependencies=tuple(_materials(said)),
     )
-    details = Details(
-        builder=Builder(id=f"{BUILDER}{builder}", version={"retread": __version__}),
-        metadata=Times(finished_on=_time(finished)),
-        byproducts=(_statement_file(told),),
-    )
-    statement = Built(
-        type=STATEMENT,
-        subject=_subject(wheel, sha256),
-        predicate_type=PROVENANCE,
-        predicate=Provenance(build_definition=definition, run_details=details),
-    )
-    return msgspec.json.encode(statement, order="deterministic")
 
 
 def test_result(report: SmokeReport, run: Run, *, tester: str) -> bytes:
@@ -323,7 +329,7 @@ def _attested(said: Built | Tested) -> Attested:
     wheel, sha256 = said.subject[0].name, said.subject[0].digest.sha256
     if isinstance(said, Built):
         by = said.predicate.run_details.builder.id.removeprefix(BUILDER)
-        return Attested(wheel=wheel, sha256=sha256, kind=Kind.PROVENANCE, by=by, ok=True)
+        return Attested(wheel=wheel, sha256=sha256, kind=Kind.PROVENANCE, by=by, ok=True, made=said.predicate)
     found = said.predicate.configuration[0].annotations
     same = set(Conditions.__struct_fields__) & set(Attested.__struct_fields__)
     return Attested(

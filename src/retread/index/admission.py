@@ -64,7 +64,9 @@ def demand(
     """Return what proves a wheel; GateError with all that lacks of what it says itself, or ``wants`` of it."""
     said, hosted = one.statement, one.hosted
     asked = said.promise.proof or wants(said) if said else NOTHING
-    return gate.demand(policy, hosted.file, hosted.sha256, proof=asked, envelopes=one.beside.envelopes)
+    return gate.demand(
+        policy, hosted.file, hosted.sha256, proof=asked, envelopes=one.beside.envelopes, told=one.told
+    )
 
 
 def refusal(faults: Sequence[Fault], wheels: int) -> RetreadError:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from packaging.metadata import parse_email
-from packaging.utils import canonicalize_name
 
 from retread.elf.facts import common
-from retread.evidence import beside
+from retread.evidence import agreement, beside
+from retread.evidence.agreement import Told
 from retread.evidence.beside import Sidecars
 from retread.index.listing import Hosted
 from retread.records import digest
@@ -19,7 +19,7 @@ from retread.smoke.tally import tried, tritons
 from retread.wheel import contents
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import Statement
-from retread.wheel.wheelfile import Wheel
+from retread.wheel.wheelfile import Verified, Wheel
 
 
 class Candidate(NamedTuple):
@@ -34,6 +34,8 @@ class Candidate(NamedTuple):
     """Its evidence as it was judged: these bytes are listed, whatever becomes of the files."""
     doubts: tuple[str, ...]
     """What speaks against it in its own evidence."""
+    told: tuple[Told, ...]
+    """What ``retread.json`` and the smoke reports say, to be held against its name and its envelopes."""
 
 
 def read(wheel: Path, scratch: Path) -> Candidate:
@@ -42,12 +44,14 @@ def read(wheel: Path, scratch: Path) -> Candidate:
     WheelError and the like for a wheel that is not sound, EvidenceError for a report that is none or was edited.
     """
     with Wheel(wheel) as opened:
-        facts, _ = contents.look(opened, scratch)
+        facts, verified = contents.look(opened, scratch)
         metadata = opened.metadata.encode()
     found = beside.read(wheel, facts.sha256)
     doubts = [*_doubts(facts), *_evidence_doubts(found)]
     hosted = _hosted(facts, metadata, found)
-    return Candidate(wheel, hosted, facts.statement, metadata, found, tuple(doubts))
+    return Candidate(
+        wheel, hosted, facts.statement, metadata, found, tuple(doubts), tuple(_told(facts, verified, found))
+    )
 
 
 def _hosted(facts: WheelFacts, metadata: bytes, found: Sidecars) -> Hosted:
@@ -78,11 +82,16 @@ def _hosted(facts: WheelFacts, metadata: bytes, found: Sidecars) -> Hosted:
 
 
 def _doubts(facts: WheelFacts) -> Iterator[str]:
-    said = facts.statement
-    if said is None:
+    if facts.statement is None:
         yield "it has no statement (retread.json): retread did not make it"
-    elif (canonicalize_name(said.project), said.version) != (facts.project, facts.version):
-        yield f"its statement is of {said.project} {said.version}"
+
+
+def _told(facts: WheelFacts, verified: Verified, found: Sidecars) -> Iterator[Told]:
+    if facts.statement:
+        digest = verified.digest_of(f"{verified.dist_info}/{contents.STATEMENT}")
+        yield from agreement.of_statement(facts.statement, digest)
+    for name, report in found.reports.items():
+        yield from agreement.of_report(name, report)
 
 
 def _evidence_doubts(found: Sidecars) -> Iterator[str]:

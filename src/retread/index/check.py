@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from msgspec import structs
 
 from retread.errors import RetreadError
+from retread.evidence import gate
 from retread.evidence.gate import Policy
 from retread.index import candidate, layout
 from retread.index.admission import demand
@@ -188,7 +189,8 @@ def _admitted(here: _Here, one: Hosted, found: Candidate) -> Hosted | tuple[str,
     if one.unproven:
         return found.hosted
     if here.policy is None:
-        return structs.replace(found.hosted, tried=one.tried, triton=one.triton)
+        wrong = tuple(gate.contradictions(found.hosted.file, found.told, found.beside.envelopes))
+        return wrong or structs.replace(found.hosted, tried=one.tried, triton=one.triton)
     try:
         admission = demand(
             found, here.policy

@@ -34,7 +34,7 @@ from retread.smoke import reading
 from retread.smoke.report import Level, Run
 from retread.wheel.statement import CompileStatement
 from tinycuda import Result, names, sha256
-from tinyindex import BASE, RECIPE, Keys, make_keys, make_wheel, tree
+from tinyindex import BASE, RECIPE, Keys, make_keys, make_wheel, statement_of, tree
 
 WHEEL = "demo-1.2+cu128.1-py3-none-any.whl"
 SECOND = "demo-1.2+cu128.2-py3-none-any.whl"
@@ -61,6 +61,11 @@ class Desk:
         (folder / "recipes" / "demo-1.toml").write_text(TRIED)
         (folder / "patches" / "demo" / "1.2").mkdir(parents=True)
         (folder / "patches" / "demo" / "1.2" / "series").write_text("")
+
+    def recipe(self, project: str) -> None:
+        """Write a recipe of another project: demo's, under its name."""
+        (self.folder / "recipes" / f"{project}-1.toml").write_text(TRIED.replace("demo", project))
+        shutil.copytree(self.folder / "patches" / "demo", self.folder / "patches" / project)
 
     def policy(self, listed: dict[str, signing.Key], first: str = "", file: str = "policy.toml") -> None:
         """Write a policy: role -> key."""
@@ -109,9 +114,14 @@ class Desk:
         path = self.folder / wheel
         project, version = path.name.split("-")[:2]
         digest = Sha256(sha256(path.read_bytes()))
+        said = json.loads(statement_of(path) or "{}")
         made = reading.sealed(
-            report(*runs, wheel=path.name, sha256=digest, project=project, version=version), runs
-        )
+            report(
+                *runs, wheel=path.name, sha256=digest, project=project, version=version,
+                recipe=said.get("recipe", ""), target=said.get("target", ""),
+            ),
+            runs,
+        )  # fmt: skip
         beside = f"{path.name}.smoke-{name}.json" if name else reading.file_name(made)
         path.with_name(beside).write_bytes(reading.write(made))
 
@@ -398,6 +408,25 @@ def test_a_run_in_which_nothing_ran_is_neither_signed_nor_let_in(desk: Desk) -> 
     desk.publish(wheel)
 
 
+def test_a_wheel_is_not_proven_by_the_weaker_demands_of_another_recipe(desk: Desk) -> None:
+    """A builder's key alone must not lower what a tester has to show."""
+    easy = TRIED.replace('version = "1.2"', 'version = "1.1"').replace('["3.5.1", "3.6.0"]', "[]")
+    easy = easy.replace('gpu = ["9.0"]\n', "").replace("demo-1.2", "demo-1.1").replace('"demo-1"', '"easy"')
+    (desk.folder / "recipes" / "easy.toml").write_text(easy)
+    (desk.folder / "patches" / "demo" / "1.1").mkdir()
+    (desk.folder / "patches" / "demo" / "1.1" / "series").write_text("")
+    wheel = desk.wheel(said=lambda one: structs.replace(one, recipe="easy"))
+    desk.tried(wheel, ran("static"), ran("jit"))
+    desk.attest(wheel)
+    told = desk.refused(19, "publish", wheel, "--index", "index", "--policy", "policy.toml")
+    assert f"{WHEEL}: upstream version: retread.json says 1.2, recipe easy says 1.1" in told
+    shutil.rmtree(desk.folder / "dist")
+    wheel = desk.wheel(said=lambda one: structs.replace(one, recipe="demo-1.1.post3", target="cu124"))
+    desk.prove(wheel)
+    told = desk.refused(19, "publish", wheel, "--index", "index", "--policy", "policy.toml")
+    assert "there is no recipe 'demo-1.1.post3'" in told
+
+
 def test_a_failed_test_and_an_altered_envelope_refuse_the_wheel(desk: Desk) -> None:
     wheel = desk.prove(desk.wheel())
     bad = run(case("demo/one"), failed("demo/two"), surroundings=on_gpu())
@@ -406,7 +435,8 @@ def test_a_failed_test_and_an_altered_envelope_refuse_the_wheel(desk: Desk) -> N
     policy = ("--index", "index", "--policy", "policy.toml")
     told = desk.refused(19, "publish", wheel, *policy)
     assert "gpu (NVIDIA H200, 9.0): 1 failed, 1 passed: demo/two: mend it, then retread smoke" in told
-    other = desk.prove(desk.wheel("other", said=lambda one: structs.replace(one, recipe="demo-1")))
+    desk.recipe("other")
+    other = desk.prove(desk.wheel("other"))
     path = desk.folder / f"{other}.provenance.dsse.json"
     right = json.loads(path.read_bytes())
     payload = base64.b64decode(right["payload"]).replace(b"overlay", b"source!")

@@ -25,10 +25,11 @@ from retread.evidence import gate
 from retread.index import actions, candidate, layout
 from retread.index.folder import Index
 from retread.records import Sha256
+from retread.smoke import reading
 from retread.wheel import ziparchive
-from retread.wheel.statement import Proof, Statement
+from retread.wheel.statement import FileStatement, Proof, Statement, SubmoduleStatement, ToolchainStatement
 from tinycuda import sha256
-from tinyindex import BASE, NOW, Shelf, make_keys, prove, tree
+from tinyindex import BASE, NOW, Shelf, digest, make_keys, prove, tree
 
 NINE = Proof(gpu=(Arch("9.0"),), triton=("3.5.1",))
 
@@ -253,6 +254,96 @@ def test_evidence_of_other_bytes_or_edited_is_no_evidence(shelf: Shelf) -> None:
     told = refused(shelf, wheel, kind=GateError)
     assert "is a report of another" in told
     assert "is about another wheel" in told
+
+
+ELSEWHERE: list[tuple[str, dict[str, Any], str]] = [
+    ("recipe", {"recipe": "demo-0"}, "upstream version: the file name says 1.2, {it}: recipe demo-0 says 0"),
+    ("recipe", {"recipe": "their-demo"}, "recipe: retread.json says demo-1, {it} says their-demo"),
+    ("target", {"target": "cu124"}, "channel: the file name says cu128, {it}: target cu124 says cu124"),
+    ("lane", {"lane": "source"}, "lane: retread.json says overlay, {it} says source"),
+    ("commit", {"commit": 40 * "d"}, f"commit: retread.json says {40 * 'c'}, {{it}} says {40 * 'd'}"),
+    ("series", {"series": ()},
+     "sources: retread.json says a.patch, demo.tar.gz, demo.whl, the commit, {it} says demo.tar.gz"),
+    ("base", {"base": FileStatement(file="demo.whl", sha256=Sha256(64 * "9"))},
+     f"source demo.whl: retread.json says {digest('base')}, {{it}} says {64 * '9'}"),
+    ("toolchain", {"toolchain": ToolchainStatement(name="x", cuda="12.8", ptxas="y", reproduced=None)},
+     "toolchain: retread.json says nothing, {it} says there"),
+    ("submodules", {"submodules": (SubmoduleStatement(path="lib", repository="https://a.example", commit=40 * "e"),)},
+     "{it} says a.patch, demo.tar.gz, demo.whl, lib, the commit"),
+    ("tool", {"tool": "retread 9"}, "tool: retread.json says retread 0.1.0, {it} says retread 9"),
+]  # fmt: skip
+"""What a builder signed and the wheel does not say -> what is told of it; ``it`` is the envelope."""
+
+
+@pytest.mark.parametrize(("_", "changes", "words"), ELSEWHERE, ids=[one[0] for one in ELSEWHERE])
+def test_what_a_builder_signed_is_what_the_wheel_says(
+    shelf: Shelf, _: str, changes: dict[str, Any], words: str
+) -> None:
+    def signed(one: Statement) -> Statement:
+        return structs.replace(one, **changes)
+
+    wheel = shelf.wheel(prove_it=False)
+    prove(wheel, shelf.keys, signed=signed)
+    told = refused(shelf, wheel, kind=GateError)
+    assert words.format(it=f"{wheel.name}.provenance.dsse.json") in told
+    shelf.publish(prove(wheel, shelf.keys))
+    home = next(shelf.root.glob("files/*/*"))
+    home.chmod(0o755)
+    prove(home / wheel.name, shelf.keys, signed=signed)  # who has only the builder's key and the disk
+    for policy in (shelf.keys.policy, None):
+        assert any(
+            words.format(it=f"{wheel.name}.provenance.dsse.json") in one for one in shelf.check(policy).faults
+        )
+
+
+def test_a_builder_signed_the_very_file_that_says_it(shelf: Shelf) -> None:
+    wheel = prove(shelf.wheel(prove_it=False), shelf.keys, inside=digest("another retread.json"))
+    told = refused(shelf, wheel, kind=GateError)
+    assert "digest of retread.json: the wheel says " in told
+    assert f"{wheel.name}.provenance.dsse.json says {digest('another retread.json')}" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"project": "other"}, "project: the file name says demo, retread.json says other"),
+        ({"version": "1.3+cu128.1"}, "version: the file name says 1.2+cu128.1, retread.json says 1.3+cu128.1"),
+        ({"recipe": "demo-1.1.post3"},
+         "upstream version: the file name says 1.2, retread.json: recipe demo-1.1.post3 says 1.1.post3"),
+        ({"target": "cu130"}, "channel: the file name says cu128, retread.json: target cu130 says cu130"),
+    ],
+)  # fmt: skip
+def test_a_wheel_says_of_itself_what_its_name_says(shelf: Shelf, changes: dict[str, Any], words: str) -> None:
+    assert words in refused(
+        shelf, shelf.wheel(said=lambda one: structs.replace(one, **changes)), kind=GateError
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"version": "1.1+cu128.1"},
+         "version: the file name says 1.2+cu128.1, retread.json (promise) says 1.1+cu128.1"),
+        ({"cuda": "12.4"}, "channel: the file name says cu128, retread.json (promise): CUDA 12.4 says cu124"),
+    ],
+)  # fmt: skip
+def test_a_promise_is_that_of_the_wheel(shelf: Shelf, changes: dict[str, Any], words: str) -> None:
+    def said(one: Statement) -> Statement:
+        return structs.replace(one, promise=structs.replace(one.promise, **changes))
+
+    assert words in refused(shelf, shelf.wheel(said=said), kind=GateError)
+
+
+@pytest.mark.parametrize("changes", [{"recipe": "easy"}, {"target": "cu124"}, {"version": "1.1+cu128.1"}])
+def test_a_smoke_report_is_of_the_recipe_target_and_version_of_its_wheel(
+    shelf: Shelf, changes: dict[str, str]
+) -> None:
+    wheel = shelf.wheel()
+    path = next(wheel.parent.glob("*.smoke-*.json"))
+    report = reading.parse(path.read_bytes(), name="x")
+    path.write_bytes(reading.write(reading.sealed(structs.replace(report, **changes), report.runs)))
+    told = refused(shelf, wheel, kind=GateError)
+    assert f"{path.name} says {next(iter(changes.values()))}" in told
 
 
 def test_a_wheel_without_evidence_comes_in_for_a_reason_that_is_shown(shelf: Shelf) -> None:
