@@ -115,6 +115,7 @@ def make_wheel(
     *,
     patches: tuple[str, ...] = ("a",),
     tag: str = "py3-none-any",
+    build: str = "",
     code: str = "",
     said: Callable[[Statement], Statement] | None = lambda one: one,
     told: Callable[[Statement], bytes] = msgspec.json.encode,
@@ -128,7 +129,10 @@ def make_wheel(
         f"{info}/METADATA": (
             f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\nRequires-Python: >=3.9\n\nTiny.\n"
         ).encode(),
-        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: {tag}\n".encode(),
+        f"{info}/WHEEL": (
+            f"Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: {tag}\n"
+            + (f"Build: {build}\n" if build else "")
+        ).encode(),
     }
     if said:
         files[f"{info}/retread.json"] = told(said(statement(project, version, patches)))

@@ -49,7 +49,7 @@ def faults(told: Iterable[Told]) -> Iterator[str]:
 
 
 def of_name(file: str) -> Iterator[Told]:
-    """Yield what the file name of a wheel tells; METADATA, WHEEL and .dist-info say the same of a wheel that is sound."""
+    """Yield what the file name of a wheel tells; METADATA, WHEEL and .dist-info of a sound wheel say the same."""
     name = metadata.parse_name(file)
     yield Told("wheel", FILE, file)
     yield from of_version(FILE, name.project, name.version)

@@ -150,6 +150,11 @@ class _Judged:
     def add(self, one: Candidate) -> Iterator[Fault]:
         """Take a wheel in, or yield why it cannot be."""
         hosted = one.hosted
+        if other := self._spelled(hosted.file):
+            yield Fault(
+                f"{hosted.file}: {other} is the same wheel, its tags in another order: publish it as that"
+            )
+            return
         bound = self._index.bound(hosted.file)
         if bound not in {"", hosted.sha256}:
             hint = "raise the revision in the recipe and build again"
@@ -176,6 +181,12 @@ class _Judged:
         for one in self.listed:
             if (one.channel, one.project) == (channel, name):
                 yield one
+
+    def _spelled(self, file: str) -> str:
+        """Return another name of the same wheel that was ever listed, or is now; nothing when there is none."""
+        taken = {other.hosted.file for other in self.accepted}
+        others = [one for one in metadata.parse_name(file).spellings if one != file]
+        return next((one for one in others if one in taken or self._index.bound(one)), "")
 
     def _is_listed(self, channel: str, hosted: Hosted) -> bool:
         project = self._index.project(channel, hosted.project)

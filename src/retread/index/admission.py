@@ -16,6 +16,7 @@ from retread.evidence.gate import Admission, Policy
 from retread.index import candidate
 from retread.index.candidate import Candidate
 from retread.version import release
+from retread.wheel import metadata
 from retread.wheel.statement import Proof, Statement
 
 NOTHING: Final = Proof(gpu=(), triton=())
@@ -90,7 +91,24 @@ def _read(wheel: Path, scratch: Path) -> Candidate:
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         one = candidate.read(wheel, Path(folder))
     release(one.hosted.version)  # or it belongs to no channel
+    _demand_normal(one.hosted.file)
     return one
+
+
+def _demand_normal(file: str) -> None:
+    """Raise PublishError for a name that has another spelling: each would be another file of one version."""
+    name = metadata.parse_name(file)
+    if not name.normal.isascii():
+        raise PublishError(f"{file}: its name holds what is no letter or digit of a project's name (PEP 503)")
+    if name.build:
+        raise PublishError(
+            f"{file}: it has the build tag {name.build.removesuffix('-')}; its normal name is {name.normal}",
+            hint="raise the revision in the recipe: +cu128.2 follows +cu128.1",
+        )
+    if file != name.spellings[0]:
+        raise PublishError(
+            f"{file}: its name is not spelled normally: {name.normal}", hint="build it again under that name"
+        )
 
 
 def _admitted(one: Candidate, terms: Terms) -> tuple[Candidate, list[Fault]]:

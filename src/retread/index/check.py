@@ -26,6 +26,7 @@ from retread.index.layout import FILES, HIDDEN, METADATA, SIMPLE, place
 from retread.index.listing import Hosted, Project
 from retread.index.pages import every
 from retread.records import Record
+from retread.wheel import metadata
 
 _HREF = re.compile(r'href="([^"#]+)')
 _KNOWN = {"history.jsonl", "lock", "names", "revisions", "snapshots", "state"}
@@ -68,7 +69,7 @@ def check(root: Path, scratch: Path, policy: Policy | None = None) -> Checked:
                 faults += _project(here, channel, name, project)
                 files += len(project.files)
                 size += sum(one.size for one in project.files)
-        faults += [*_lists(here, names), *_bindings(here), *_strays(here)]
+        faults += [*_lists(here, names), *_bindings(here), *_doubles(here), *_strays(here)]
     return Checked(actions=len(here.done), projects=projects, files=files, size=size, faults=tuple(faults))
 
 
@@ -231,6 +232,18 @@ def _bindings(here: _Here) -> Iterator[str]:
     for file, sha256 in sorted({(one.file, one.sha256) for action in published for one in action.files}):
         if here.place.bound(file) != sha256:
             yield f"{file} was published with sha256 {sha256}, but is not bound to it"
+
+
+def _doubles(here: _Here) -> Iterator[str]:
+    """Yield each wheel that is listed under two names: resolvers take either, and only one was tried."""
+    seen: dict[tuple[str, str, frozenset[str]], str] = {}
+    for channel in here.place.channels():
+        for name in here.place.names(channel):
+            for one in project.files if (project := here.place.project(channel, name)) else ():
+                parts = metadata.parse_name(one.file)
+                first = seen.setdefault((parts.project, parts.version, parts.tag_set), one.file)
+                if first != one.file:
+                    yield f"{channel}/{name}: {first} and {one.file} are one wheel by two names"
 
 
 def _strays(here: _Here) -> Iterator[str]:

@@ -29,7 +29,7 @@ from retread.smoke import reading
 from retread.wheel import ziparchive
 from retread.wheel.statement import FileStatement, Proof, Statement, SubmoduleStatement, ToolchainStatement
 from tinycuda import sha256
-from tinyindex import BASE, NOW, Shelf, digest, make_keys, prove, tree
+from tinyindex import BASE, NOW, Shelf, digest, make_keys, make_wheel, prove, tree
 
 NINE = Proof(gpu=(Arch("9.0"),), triton=("3.5.1",))
 
@@ -158,6 +158,62 @@ def test_a_name_is_never_used_for_other_bytes_not_even_after_removal(shelf: Shel
     shelf.publish(prove(wheel, shelf.keys))  # the very same bytes may come back
     assert shelf.listed() == ["1.2+cu128.1", "1.2+cu128.2"]
     assert shelf.check().faults == ()
+
+
+SPELLINGS = [
+    ("demo-1.2+cu128.1-1-py3-none-any.whl", "it has the build tag 1; its normal name is {normal}"),
+    ("Demo-1.2+cu128.1-py3-none-any.whl", "its name is not spelled normally: {normal}"),
+    ("demo-1.2+CU128.1-py3-none-any.whl", "its name is not spelled normally: {normal}"),
+    ("demo-1.2+cu128_1-py3-none-any.whl", "its name is not spelled normally: {normal}"),
+    ("demo-v1.2+cu128.1-py3-none-any.whl", "its name is not spelled normally: {normal}"),
+    ("demo-1.2+cu128.01-py3-none-any.whl", "its name is not spelled normally: {normal}"),
+    ("demo-01.2+cu128.1-py3-none-any.whl", "its name is not spelled normally: {normal}"),
+    ("demo-1.2+cu128.1-py3.py3-none-any.whl", "its name is not spelled normally: {normal}"),
+]
+
+
+@pytest.mark.parametrize(("file", "words"), SPELLINGS, ids=[file for file, _ in SPELLINGS])
+def test_a_version_is_not_published_again_by_another_spelling(shelf: Shelf, file: str, words: str) -> None:
+    first = shelf.wheel()
+    shelf.publish(first)
+    build = "1" if file.count("-") == 5 else ""
+    made = make_wheel(shelf.folder / "again", "demo", "1.2+cu128.1", code="x = 1\n", build=build)
+    wheel = prove(made.rename(made.with_name(file)), shelf.keys)
+    assert f"{file}: {words.format(normal=first.name)}" in refused(shelf, wheel)
+    assert f"{file}: {words.format(normal=first.name)}" in refused(shelf, wheel, unproven="please")
+
+
+def test_the_order_of_tags_makes_no_other_wheel(shelf: Shelf) -> None:
+    first = shelf.wheel(tag="py2.py3-none-any")
+    other = shelf.wheel(tag="py3.py2-none-any", code="x = 1\n")
+    told = f"{other.name}: {first.name} is the same wheel, its tags in another order: publish it as that"
+    assert told in refused(shelf, first, other)
+    shelf.publish(first)
+    assert told in refused(shelf, other)
+    shelf.act(actions.remove, "demo", "1.2+cu128.1", "it leaks")
+    assert told in refused(shelf, other)
+    assert shelf.check().faults == ()
+    many = shelf.wheel(tag="py3.py31.py32.py33.py34.py35.py36.py37-none-any")
+    assert "has too many tags in one part of its name" in refused(shelf, many)
+
+
+@pytest.mark.parametrize("name", ["z02-version-5000-digits", "z03-tag-explosion"])
+def test_a_wheel_that_says_too_much_of_itself_is_refused_at_once(shelf: Shelf, name: str) -> None:
+    tags = "-".join(3 * [".".join(f"a{one}" for one in range(300))])
+    said = {
+        "z02-version-5000-digits": {
+            "METADATA": f"Metadata-Version: 2.1\nName: demo\nVersion: {5000 * '9'}\n"
+        },
+        "z03-tag-explosion": {"WHEEL": f"Wheel-Version: 1.0\nTag: {tags}"},
+    }[name]
+    info = "demo-1.2+cu128.1.dist-info"
+    wheel = shelf.wheel(
+        prove_it=False, changes={f"{info}/{file}": f"{text}\n\n".encode() for file, text in said.items()}
+    )
+    told = refused(shelf, wheel)
+    assert f"{wheel.name}: " in told
+    assert "is not a version (PEP 440)" in told or "are more than 4,096" in told
+    assert len(told) < 1000
 
 
 @pytest.mark.parametrize(
