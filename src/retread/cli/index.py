@@ -173,15 +173,40 @@ def _base(folder: Path) -> str:
     return last.base if last and last.base else TRYING
 
 
+def _address(text: str | None) -> str:
+    """Return the address that was given, or nothing; UsageError for one that must not stand on a page."""
+    from urllib.parse import urlsplit
+
+    from retread.errors import UsageError
+
+    if text is None:
+        return ""
+    try:
+        found = urlsplit(text)
+        _ = found.port  # ValueError for one that is none
+        is_address = found.scheme in {"http", "https"} and bool(found.hostname)
+    except ValueError:
+        is_address = False
+    if not is_address or not text.isascii() or not text.isprintable() or set(text) & set(" \"'<>\\`"):
+        raise UsageError(
+            f"--base: {text!r} is not the address of an index", hint="give one like https://wheels.example"
+        )
+    if "@" in found.netloc or found.query or found.fragment:
+        raise UsageError(
+            "--base: pages name the address, so it has no user, password, '?' or '#'",
+            hint="consumers keep their password in .netrc or a keyring",
+        )
+    return text
+
+
 def _acting(options: PublishOptions | ChangeOptions, need: Need, act: Callable[[Session, Path], T]) -> T:
     """Run an action on an index: a folder as it is, a bucket by the part that the action needs."""
     from retread.index import actions
     from retread.index.bucket import remote, storage
 
+    base = _address(options.base)
     machine = session.machine(options)
-    here = actions.Session(
-        Path(options.index), int(time.time()), machine.console.say, base=options.base or ""
-    )
+    here = actions.Session(Path(options.index), int(time.time()), machine.console.say, base=base)
     with machine.store.scratch() as scratch:
         room = scratch / "room"
         room.mkdir()

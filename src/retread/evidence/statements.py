@@ -16,6 +16,7 @@ import msgspec
 
 from retread import strict
 from retread.errors import EvidenceError, GateError
+from retread.evidence import signing
 from retread.fields import Digest, Text
 from retread.records import Record, Sha256
 from retread.smoke import details
@@ -346,22 +347,12 @@ def _attested(said: Built | Tested) -> Attested:
 def _table(payload: bytes, name: str) -> dict[str, Any]:
     try:
         msgspec.json.decode(payload)  # refuses what is no Unicode and no JSON, which json lets through
-        table = json.loads(payload, object_pairs_hook=_without_doubles)
+        table = json.loads(payload, object_pairs_hook=signing.without_doubles)
     except (ValueError, RecursionError) as error:
         raise GateError(f"{name} holds no statement: {error}", hint="have it made again") from None
     if not isinstance(table, dict):
         raise GateError(f"{name} holds no statement: it is no JSON object", hint="have it made again")
     return table
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the table of these pairs; of two values under one key, readers would take one or the other."""
-    seen: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in seen:
-            raise ValueError(f"{key!r} is there twice")
-        seen[key] = value
-    return seen
 
 
 def _subject(wheel: str, sha256: str) -> tuple[Subject]:

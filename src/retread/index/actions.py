@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,18 +61,19 @@ def publish(session: Session, wheels: Sequence[Path], terms: Terms, scratch: Pat
     if terms.unproven:
         admission.demand_reason(terms.unproven)
     index = Index(session.root, session.say)
-    candidates, faults = admission.examine(wheels, terms, scratch)
-    if faults and not index.exists:
-        raise admission.refusal(faults, len(wheels))  # and no folder is made
-    with index.writing():
-        judged = _Judged(index, session.now)
-        for one in candidates:
-            faults += judged.add(one)
-        if faults:
-            raise admission.refusal(faults, len(wheels))
-        for file in judged.known:
-            session.say(f"{file}: listed already, with the same bytes")
-        action = _list(session.change(index), judged, terms.unproven) if judged.accepted else None
+    with tempfile.TemporaryDirectory(dir=scratch) as room:
+        candidates, faults = admission.examine(wheels, terms, Path(room))
+        if faults and not index.exists:
+            raise admission.refusal(faults, len(wheels))  # and no folder is made
+        with index.writing():
+            judged = _Judged(index, session.now)
+            for one in candidates:
+                faults += judged.add(one)
+            if faults:
+                raise admission.refusal(faults, len(wheels))
+            for file in judged.known:
+                session.say(f"{file}: listed already, with the same bytes")
+            action = _list(session.change(index), judged, terms.unproven) if judged.accepted else None
     return Published(action=action, listed=tuple(judged.listed), known=tuple(judged.known))
 
 
@@ -209,7 +211,7 @@ def _list(change: Change, judged: _Judged, unproven: str) -> Action:
 def _bring(change: Change, one: Candidate, hosted: Hosted) -> None:
     """Put a wheel, its metadata, its evidence and the binding of its name below ``next``."""
     home = place(hosted.file, hosted.sha256)
-    if durable.take(one.wheel, change.index.next / home) != hosted.sha256:
+    if durable.take(one.taken, change.index.next / home) != hosted.sha256:
         raise PublishError(f"{one.wheel} was written while it was read", hint="publish it again")
     change.file(f"{home}{METADATA}", one.metadata)
     for name, data in one.beside.files.items():

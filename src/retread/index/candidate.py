@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from packaging.metadata import parse_email
 
+from retread.doors import fs
 from retread.elf.facts import common
+from retread.errors import PublishError
 from retread.evidence import agreement, beside
 from retread.evidence.agreement import Told
 from retread.evidence.beside import Sidecars
@@ -26,6 +30,8 @@ class Candidate(NamedTuple):
     """A wheel that was read and is sound, with what lies beside it."""
 
     wheel: Path
+    taken: Path
+    """Where the bytes lie that were judged."""
     hosted: Hosted
     """``uploaded`` is empty yet."""
     statement: Statement | None
@@ -38,19 +44,47 @@ class Candidate(NamedTuple):
     """What ``retread.json`` and the smoke reports say, to be held against its name and its envelopes."""
 
 
-def read(wheel: Path, scratch: Path) -> Candidate:
+def taken(wheel: Path, room: Path) -> Path:
+    """Return a copy of a wheel in the folder ``room``, to which nobody else writes while it is judged and listed.
+
+    PublishError for what cannot be read or is no plain file, StoreError for a full disk.
+    """
+    path = room / wheel.name
+    try:
+        stream = fs.plain(wheel)
+    except OSError as error:
+        raise PublishError(f"{wheel} cannot be read: {error.strerror}") from None
+    if stream is None:
+        raise PublishError(f"{wheel} is no plain file")
+    with stream, fs.disk_errors(path), path.open("xb") as copy:
+        shutil.copyfileobj(stream, copy, fs.CHUNK)
+        told = os.fstat(stream.fileno())
+        os.utime(copy.fileno(), ns=(told.st_atime_ns, told.st_mtime_ns))
+    return path
+
+
+def read(wheel: Path, scratch: Path, copy: Path | None = None) -> Candidate:
     """Check every byte of a wheel and read its evidence; ``scratch`` is an empty folder for large members.
+
+    ``copy`` is where its bytes were taken to; the evidence lies beside ``wheel``.
 
     WheelError and the like for a wheel that is not sound, EvidenceError for a report that is none or was edited.
     """
-    with Wheel(wheel) as opened:
+    with Wheel(copy or wheel) as opened:
         facts, verified = contents.look(opened, scratch)
         metadata = opened.metadata.encode()
     found = beside.read(wheel, facts.sha256)
     doubts = [*_doubts(facts), *_evidence_doubts(found)]
     hosted = _hosted(facts, metadata, found)
     return Candidate(
-        wheel, hosted, facts.statement, metadata, found, tuple(doubts), tuple(_told(facts, verified, found))
+        wheel=wheel,
+        taken=copy or wheel,
+        hosted=hosted,
+        statement=facts.statement,
+        metadata=metadata,
+        beside=found,
+        doubts=tuple(doubts),
+        told=tuple(_told(facts, verified, found)),
     )
 
 

@@ -427,6 +427,28 @@ def test_a_wheel_is_not_proven_by_the_weaker_demands_of_another_recipe(desk: Des
     assert "there is no recipe 'demo-1.1.post3'" in told
 
 
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("", "'' is not the address of an index"),
+        ("javascript:alert(1)", "'javascript:alert(1)' is not the address of an index"),
+        ("https://a.example/\nx", "is not the address of an index"),
+        ("https://a.example/ x", "is not the address of an index"),
+        ('https://a.example/">', "is not the address of an index"),
+        ("https:///x", "is not the address of an index"),
+        ("https://a.example:port", "is not the address of an index"),
+        ("https://user:geheim@a.example", "so it has no user, password"),
+        ("https://a.example/?token=geheim", "so it has no user, password"),
+    ],
+)
+def test_an_address_that_must_not_stand_on_a_page_is_refused(desk: Desk, base: str, words: str) -> None:
+    wheel = desk.prove(desk.wheel())
+    told = desk.refused(2, "publish", wheel, "--index", "index", "--policy", "policy.toml", "--base", base)
+    assert words in told
+    assert "geheim" not in told
+    assert words in desk.refused(2, "index", "refresh", "index", "--base", base)
+
+
 def test_a_failed_test_and_an_altered_envelope_refuse_the_wheel(desk: Desk) -> None:
     wheel = desk.prove(desk.wheel())
     bad = run(case("demo/one"), failed("demo/two"), surroundings=on_gpu())

@@ -20,6 +20,7 @@ from msgspec import structs
 
 from retread.arch import Arch
 from retread.audit.report import AuditReport
+from retread.doors import fs
 from retread.errors import GateError, PublishError, RetreadError, StoreError
 from retread.evidence import gate
 from retread.index import actions, candidate, layout
@@ -402,6 +403,80 @@ def test_a_smoke_report_is_of_the_recipe_target_and_version_of_its_wheel(
     assert f"{path.name} says {next(iter(changes.values()))}" in told
 
 
+def test_who_writes_to_a_listed_wheel_in_its_old_folder_changes_nothing_of_the_index(shelf: Shelf) -> None:
+    wheel = shelf.wheel()
+    right, times = wheel.read_bytes(), wheel.stat()
+    shelf.publish(wheel)
+    before = shelf.tree()
+    with wheel.open("r+b") as stream:  # in place, as whoever holds another link to it could
+        stream.write(b"evil")
+    os.utime(wheel, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert wheel.stat().st_size == len(right)
+    assert shelf.tree() == before
+    assert shelf.check().faults == ()
+    assert next(shelf.root.glob(f"files/*/*/{wheel.name}")).read_bytes() == right
+    assert list(shelf.scratch.iterdir()) == []
+
+
+def test_a_wheel_that_is_written_while_it_is_judged_is_listed_as_it_was_judged(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = shelf.wheel()
+    right, judge = wheel.read_bytes(), gate.demand
+
+    def meanwhile(*arguments: Any, **named: Any) -> Any:
+        with wheel.open("r+b") as stream:
+            stream.write(b"evil")
+        return judge(*arguments, **named)
+
+    monkeypatch.setattr(gate, "demand", meanwhile)
+    shelf.publish(wheel)
+    assert next(shelf.root.glob(f"files/*/*/{wheel.name}")).read_bytes() == right
+    assert shelf.check().faults == ()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (os.mkfifo, "is evidence by its name, but no plain file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is evidence by its name, but no plain file"),
+        (lambda path: path.mkdir(), "is evidence by its name, but no plain file"),
+        (
+            lambda path: (path.touch(), os.truncate(path, 17 << 20)),
+            "is larger than any evidence: over 16 MiB",
+        ),
+    ],
+    ids=["pipe", "device", "folder", "large"],
+)
+@pytest.mark.parametrize("ending", [".x.dsse.json", ".audit.json", ".smoke-gpu.json"])
+def test_what_lies_beside_a_wheel_is_a_plain_file_of_a_sensible_size(
+    shelf: Shelf, ending: str, make: Any, words: str
+) -> None:
+    wheel = shelf.wheel()
+    path = wheel.with_name(f"{wheel.name}{ending}")
+    make(path)
+    assert f"{path} {words}" in refused(shelf, wheel)
+    assert f"{path} {words}" in refused(shelf, wheel, unproven="please")
+    assert list(shelf.scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [b".a\nb.dsse.json", b".\xff.dsse.json", b".\x1b[2J.audit.json"])
+def test_what_lies_beside_a_wheel_has_a_name_that_can_be_listed(shelf: Shelf, name: bytes) -> None:
+    wheel = shelf.wheel()
+    path = os.fsencode(wheel) + name
+    with open(path, "wb"):  # noqa: PTH123 - a name that is no text
+        pass
+    told = refused(shelf, wheel)
+    assert f"{os.fsdecode(os.path.basename(path))!a} is no name of evidence" in told  # noqa: PTH119
+    assert told.isprintable() or set(told) - {"\n"} <= set(map(chr, range(32, 127)))
+
+
+def test_a_wheel_that_is_no_plain_file_is_refused(shelf: Shelf) -> None:
+    wheel = shelf.folder / "demo-1.2+cu128.1-py3-none-any.whl"
+    os.mkfifo(wheel)
+    assert f"{wheel} is no plain file" in refused(shelf, wheel)
+
+
 def test_a_wheel_without_evidence_comes_in_for_a_reason_that_is_shown(shelf: Shelf) -> None:
     wheel = shelf.wheel(prove_it=False, said=None)
     assert "it has no statement" in refused(shelf, wheel, kind=GateError)
@@ -611,15 +686,14 @@ def test_a_folder_that_may_not_be_written_is_named(shelf: Shelf, monkeypatch: py
     assert shelf.tree() == before
 
 
-def test_a_wheel_that_is_written_while_it_is_read_is_refused(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_that_is_not_what_was_judged_is_refused(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = shelf.wheel()
     recover = Index._recover
 
     def late(self: Index) -> None:
         recover(self)
-        wheel.write_bytes(wheel.read_bytes() + b"more")
+        [copy] = shelf.scratch.rglob(wheel.name)
+        copy.write_bytes(copy.read_bytes() + b"more")
 
     monkeypatch.setattr(Index, "_recover", late)
     assert "was written while it was read" in refused(shelf, wheel)
@@ -669,7 +743,7 @@ def test_the_wheel_and_each_file_beside_it_are_opened_once_to_be_judged(
         return through
 
     monkeypatch.setattr(ziparchive, "_open", noted(ziparchive._open))
-    monkeypatch.setattr(Path, "read_bytes", noted(Path.read_bytes))
+    monkeypatch.setattr(fs, "plain", noted(fs.plain))
     candidate.read(wheel, shelf.scratch)
     assert sorted(opened) == sorted(path.name for path in wheel.parent.iterdir())
 
