@@ -43,7 +43,9 @@ def add(groups: Groups) -> None:
         "file", type=Path, help="uv.lock, pylock.toml, poetry.lock, requirements, or a venv's folder"
     )
     command.add_argument("--index", required=True, help="the index's folder")
-    command.add_argument("--strict", action="store_true", help="a yank is an error, too")
+    command.add_argument(
+        "--strict", action="store_true", help="a yank is an error, too, and what could not be compared"
+    )
     add_policy(command)
     add_common(command, audit_lock, AuditLockOptions)
 
@@ -87,12 +89,17 @@ def audit_lock(options: AuditLockOptions) -> int:
         machine.console.say(
             "note: no policy says whose list counts, so its signature was not checked (--policy)"
         )
+    locked, unchecked = revocations.compared(locked, known.files, revoke.hashed(Path(options.index)))
     findings = revocations.check(locked, known.revocations, known.files)
+    if unchecked and not options.strict:
+        machine.console.say(f"note: not compared, {len(unchecked)} of {len(locked)}: {'; '.join(unchecked)}")
     if options.json:
         session.print_json(findings)
     else:
+        rest = f", {len(unchecked)} not compared" if unchecked else ""
         print(
-            "\n".join(map(revocations.tell, findings)) or f"{len(locked)} locked, nothing revoked or yanked"
+            "\n".join(map(revocations.tell, findings))
+            or f"{len(locked)} locked, nothing revoked or yanked{rest}"
         )
-    revocations.demand(findings, strict=options.strict)
+    revocations.demand(findings, strict=options.strict, unchecked=unchecked)
     return 0

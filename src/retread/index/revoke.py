@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
@@ -15,6 +18,7 @@ from retread.doors import durable
 from retread.errors import GateError, PublishError, UsageError
 from retread.evidence import keyfiles, signing
 from retread.evidence.gate import Policy
+from retread.index import layout
 from retread.index import revocations as revocation
 from retread.index.folder import Index
 from retread.index.listing import Hosted
@@ -101,6 +105,23 @@ def of_folder(index: Path, policy: Policy | None) -> Known:
     else:
         revocations = _signed(path.read_bytes(), policy.builders)
     return Known(revocations, verified, tuple(found))
+
+
+def hashed(index: Path) -> Callable[[Hosted, str], str]:
+    """Return what gives the digest of a file of the index by an algorithm, each read once."""
+
+    @functools.cache
+    def digest(file: str, sha256: str, algorithm: str) -> str:
+        path = index / layout.place(file, sha256)
+        try:
+            with path.open("rb") as stream:
+                return hashlib.file_digest(stream, algorithm).hexdigest()
+        except OSError as error:
+            raise PublishError(
+                f"{path} cannot be read: {error.strerror}", hint="see 'retread index check'"
+            ) from None
+
+    return lambda one, algorithm: digest(one.file, one.sha256, algorithm)
 
 
 def locked(path: Path) -> tuple[Locked, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
 import json
 import os
@@ -625,7 +626,9 @@ SAID = "wrong on 12.0; use .2"
 def test_what_is_revoked_is_found_in_a_lock_and_in_an_environment(locked: Desk) -> None:
     clean = locked.run("audit-lock", "requirements.txt", "--index", "index")
     assert (clean.out, clean.err) == ("2 locked, nothing revoked or yanked\n", "")
-    assert locked.run("audit-lock", "venv", *POLICY).out == "1 locked, nothing revoked or yanked\n"
+    bare = locked.run("audit-lock", "venv", *POLICY)
+    assert bare.out == "1 locked, nothing revoked or yanked, 1 not compared\n"
+    assert "note: not compared, 1 of 1: demo 1.2+cu128.1: the lock states no digest of it" in bare.err
     assert locked.run(*REVOKE, *BUILDER).out == "index/revoked.dsse.json\n"
     found = locked.run("audit-lock", "requirements.txt", *POLICY, code=21)
     line = f"revoked: demo 1.2+cu128.1 (sha256 {locked.digest(f'dist/{WHEEL}')}): {SAID}"
@@ -698,6 +701,59 @@ def test_bytes_that_the_index_never_had_are_an_error(locked: Desk) -> None:
     (locked.folder / "requirements.txt").write_text(f"demo==1.2+cu128.1 --hash=sha256:{64 * 'e'}\n")
     found = locked.run("audit-lock", "requirements.txt", *POLICY, code=21)
     assert found.out.startswith(f"unknown-bytes: demo 1.2+cu128.1 (sha256 {64 * 'e'}): ")
+
+
+UV = """version = 1
+revision = 3
+requires-python = ">=3.12"
+
+[[package]]
+name = "demo"
+version = "1.2+cu128.1"
+source = {{ registry = "https://wheels.example/cu128/simple" }}
+{sdist}wheels = [
+    {{ url = "https://wheels.example/files/e7/x/demo-1.2%2Bcu128.1-py3-none-any.whl"{hash} }},
+]
+"""
+
+
+@pytest.mark.parametrize("algorithm", ["sha384", "sha512"])
+def test_a_lock_that_states_another_digest_is_compared_by_it(locked: Desk, algorithm: str) -> None:
+    right = hashlib.new(algorithm, (locked.folder / "dist" / WHEEL).read_bytes()).hexdigest()
+    lock, line = locked.folder / "uv.lock", ("audit-lock", "uv.lock", *POLICY, "--strict")
+    lock.write_text(UV.format(sdist="", hash=f', hash = "{algorithm}:{right}"'))
+    assert locked.run(*line).out == "1 locked, nothing revoked or yanked\n"
+    lock.write_text(UV.format(sdist="", hash=f', hash = "{algorithm}:{len(right) * "0"}"'))
+    told = locked.run("audit-lock", "uv.lock", *POLICY, code=21).out
+    assert told.startswith("unknown-bytes: demo 1.2+cu128.1 (")
+    assert f"with other bytes than {algorithm}:{len(right) * '0'}; do not install it" in told
+    lock.write_text(UV.format(sdist="", hash=f', hash = "{algorithm}:00"'))
+    assert f"'00' is not a {algorithm}" in locked.refused(2, *line)
+    digest = locked.digest(f"dist/{WHEEL}")
+    locked.run(*REVOKE, "--sha256", digest, *BUILDER)
+    lock.write_text(UV.format(sdist="", hash=f', hash = "{algorithm}:{right}"'))
+    assert f"revoked: demo 1.2+cu128.1 (sha256 {digest}" in locked.run(*line, code=21).out
+
+
+@pytest.mark.parametrize("stated", ["", ', hash = "md5:d41d8cd98f00b204e9800998ecf8427e"'])
+def test_what_could_not_be_compared_is_counted_and_named(locked: Desk, stated: str) -> None:
+    (locked.folder / "uv.lock").write_text(UV.format(sdist="", hash=stated))
+    found = locked.run("audit-lock", "uv.lock", *POLICY)
+    assert found.out == "1 locked, nothing revoked or yanked, 1 not compared\n"
+    told = f"demo 1.2+cu128.1 ({WHEEL}): the lock states no digest of it"
+    assert found.err == f"note: not compared, 1 of 1: {told}\n"
+    found = locked.run("audit-lock", "uv.lock", *POLICY, "--strict", code=21)
+    assert "revoked: 1 of what is locked could not be compared with the index" in found.err
+    assert f"  - {told}" in found.err
+
+
+def test_the_digest_of_a_source_archive_is_not_that_of_the_wheel(locked: Desk) -> None:
+    sdist = f'sdist = {{ url = "https://index.example/demo-1.2.tar.gz", hash = "sha256:{64 * "0"}" }}\n'
+    (locked.folder / "uv.lock").write_text(UV.format(sdist=sdist, hash=""))
+    locked.run(*REVOKE, "--sha256", locked.digest(f"dist/{WHEEL}"), *BUILDER)
+    found = locked.run("audit-lock", "uv.lock", *POLICY, code=21)
+    assert "revoked: demo 1.2+cu128.1 (by name and version, no sha256 is stated, from " in found.out
+    assert f"note: not compared, 1 of 1: demo 1.2+cu128.1 ({WHEEL})" in found.err
 
 
 def test_a_yank_is_a_warning_and_an_error_for_the_strict(locked: Desk) -> None:
