@@ -71,7 +71,7 @@ def add(groups: Groups) -> None:
     add_common(command, publish, PublishOptions)
 
     actions = add_command(
-        groups, "index", "a private index: check, history, yank, remove, rollback, revoke"
+        groups, "index", "a private index: check, history, yank, remove, rollback, revoke, renew"
     ).add_subparsers(dest="action", metavar="ACTION", required=True)
     _add_versions(actions)
     _add_states(actions)
@@ -272,7 +272,7 @@ def index_check(options: CheckOptions) -> int:
         if storage.is_bucket(options.index):
             found = remote.check(remote.Visit(options.index, scratch, machine.console.say), policy)
         else:
-            found = check(Path(options.index), scratch, policy)
+            found = check(Path(options.index), scratch, policy, int(time.time()))
         step.detail = f"{found.projects} projects, {found.files} files"
     if options.json:
         session.print_json(found)

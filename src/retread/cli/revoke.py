@@ -25,6 +25,13 @@ class RevokeOptions(Options, frozen=True, kw_only=True):
     key: Path
 
 
+class RenewOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``index renew``."""
+
+    index: str
+    key: Path
+
+
 class AuditLockOptions(Options, frozen=True, kw_only=True):
     """What is typed after ``audit-lock``."""
 
@@ -51,7 +58,7 @@ def add(groups: Groups) -> None:
 
 
 def add_action(actions: Groups) -> None:
-    """Add what an index can do: revoke."""
+    """Add what an index can do: revoke, renew."""
     command = add_command(actions, "revoke", "put a version on the signed list of what must not be used")
     command.add_argument("index", help="a folder")
     command.add_argument("project")
@@ -61,6 +68,18 @@ def add_action(actions: Groups) -> None:
     command.add_argument("--advice", required=True, help="what to use instead")
     command.add_argument("--key", type=Path, required=True, help="a builder's key of the policy")
     add_common(command, index_revoke, RevokeOptions, json=False)
+    command = add_command(actions, "renew", "sign the list again, so that it is not too old for a policy")
+    command.add_argument("index", help="a folder")
+    command.add_argument("--key", type=Path, required=True, help="a builder's key of the policy")
+    add_common(command, index_renew, RenewOptions, json=False)
+
+
+def index_renew(options: RenewOptions) -> int:
+    """Sign the list again, as it is, with the next serial number and today's date; stdout is the list's path."""
+    from retread.index import revoke
+
+    print(revoke.renew(Path(options.index), options.key, now=int(time.time())))
+    return 0
 
 
 def index_revoke(options: RevokeOptions) -> int:
@@ -84,7 +103,8 @@ def audit_lock(options: AuditLockOptions) -> int:
 
     machine = session.machine(options)
     locked = revoke.locked(options.file)
-    known = revoke.of_folder(Path(options.index), session.policy(options, options.policy))
+    policy = session.policy(options, options.policy)
+    known = revoke.of_folder(Path(options.index), policy, int(time.time()))
     if not known.verified:
         machine.console.say(
             "note: no policy says whose list counts, so its signature was not checked (--policy)"

@@ -21,7 +21,7 @@ from retread.evidence import agreement, signing, statements
 from retread.evidence.agreement import Told
 from retread.evidence.signing import Key
 from retread.evidence.statements import Attested, Kind
-from retread.fields import Table
+from retread.fields import Positive, Table
 from retread.records import Record
 from retread.smoke.report import Level
 from retread.smoke.tally import Tried, Verdict, counts, where
@@ -59,6 +59,8 @@ class PolicyFile(Table, frozen=True, kw_only=True):
     """Whose word counts on what its tests found."""
     allow_unproven: bool = True
     """Whether ``--allow-unproven REASON`` lets a wheel in without evidence."""
+    list_days: Positive | None = None
+    """How many days ago the revocation list may have been signed; without it any time ago, or never."""
 
 
 class Policy(NamedTuple):
@@ -67,6 +69,7 @@ class Policy(NamedTuple):
     builders: tuple[Key, ...]
     testers: tuple[Key, ...]
     allow_unproven: bool = True
+    list_days: int | None = None
 
 
 class Voucher(Record, frozen=True, kw_only=True):
@@ -123,7 +126,7 @@ def parse_policy(data: bytes, *, name: str) -> Policy:
             faults=faults,
             hint="'retread key list' prints each key as the policy wants it",
         )
-    return Policy(roles["builder"], roles["tester"], file.allow_unproven)
+    return Policy(roles["builder"], roles["tester"], file.allow_unproven, file.list_days)
 
 
 def _keys(role: str, listed: Sequence[Trusted], faults: list[str]) -> Iterator[Key]:

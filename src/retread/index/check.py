@@ -18,7 +18,7 @@ from msgspec import structs
 from retread.errors import RetreadError
 from retread.evidence import gate
 from retread.evidence.gate import Policy
-from retread.index import candidate, layout
+from retread.index import candidate, layout, revoke
 from retread.index.admission import demand
 from retread.index.candidate import Candidate
 from retread.index.folder import Action, Index
@@ -50,9 +50,10 @@ class _Here(NamedTuple):
     scratch: Path
 
 
-def check(root: Path, scratch: Path, policy: Policy | None = None) -> Checked:
+def check(root: Path, scratch: Path, policy: Policy | None = None, now: int | None = None) -> Checked:
     """Return every promise that an index breaks, each of them tested on the bytes; ``scratch`` is an empty folder.
 
+    ``now``, in seconds since 1970, is what the policy's age of the revocation list is held against.
     Writers are kept out meanwhile. PublishError where there is no index.
     """
     index = Index(root)
@@ -70,6 +71,7 @@ def check(root: Path, scratch: Path, policy: Policy | None = None) -> Checked:
                 files += len(project.files)
                 size += sum(one.size for one in project.files)
         faults += [*_lists(here, names), *_bindings(here), *_doubles(here), *_strays(here)]
+        faults += _revocations(here, now)
     return Checked(actions=len(here.done), projects=projects, files=files, size=size, faults=tuple(faults))
 
 
@@ -232,6 +234,13 @@ def _bindings(here: _Here) -> Iterator[str]:
     for file, sha256 in sorted({(one.file, one.sha256) for action in published for one in action.files}):
         if here.place.bound(file) != sha256:
             yield f"{file} was published with sha256 {sha256}, but is not bound to it"
+
+
+def _revocations(here: _Here, now: int | None) -> Iterator[str]:
+    try:
+        revoke.current(here.place, here.policy, now)
+    except RetreadError as error:
+        yield f"{error.message}{': ' if error.faults else ''}{'; '.join(error.faults)}"
 
 
 def _doubles(here: _Here) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
@@ -23,6 +24,7 @@ from retread.lockfile.pin import Locked
 from retread.records import Record, Sha256
 
 SCHEMA = 1
+_DAY = 86_400
 Moment = Annotated[
     str,
     msgspec.Meta(
@@ -163,6 +165,22 @@ def add(revocations: Revocations, entry: Entry) -> Revocations:
             entries=(*revocations.entries, entry),
         )
     )
+
+
+def renewed(revocations: Revocations, issued: str) -> Revocations:
+    """Return the same list with the next serial number, issued now."""
+    return msgspec.structs.replace(revocations, serial=revocations.serial + 1, issued=issued)
+
+
+def demand_fresh(revocations: Revocations, days: int, now: int) -> None:
+    """Raise PublishError for a list that was issued more than ``days`` before ``now``, in seconds since 1970."""
+    age = now - datetime.fromisoformat(revocations.issued).timestamp()
+    if age > days * _DAY:
+        raise PublishError(
+            f"the revocation list was issued at {revocations.issued}, {int(age // _DAY)} days ago; "
+            f"the policy allows {days}",
+            hint="sign it again: 'retread index renew DIR --key KEY'",
+        )
 
 
 def write(revocations: Revocations) -> bytes:

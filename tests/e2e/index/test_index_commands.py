@@ -14,6 +14,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -776,6 +777,9 @@ def test_a_list_that_no_builder_signed_is_refused(locked: Desk) -> None:
     told = locked.refused(19, *REVOKE[:4], *REVOKE[5:], *BUILDER)  # nobody signs what another wrote
     assert "revoked.dsse.json is signed by no key that is known here" in told
     place.unlink()
+    assert "revoked.dsse.json is gone" in locked.refused(20, *REVOKE, *BUILDER)
+    locked.run("index", "renew", "index", *BUILDER)
+    assert "(an empty list, for there was none)" in locked.run("index", "history", "index").out
     locked.run(*REVOKE, *BUILDER)
     right = json.loads(place.read_bytes())
     payload = base64.b64decode(right["payload"]).replace(b"wrong on 12.0", b"right on 12.0")
@@ -787,6 +791,59 @@ def test_a_list_that_no_builder_signed_is_refused(locked: Desk) -> None:
         place.write_text(text)
         for policy in (POLICY, POLICY[:2]):
             assert "no DSSE envelope" in locked.refused(19, "audit-lock", "venv", *policy)
+
+
+def test_a_list_that_is_gone_or_older_than_the_last_one_is_noticed(locked: Desk) -> None:
+    place = locked.index / "revoked.dsse.json"
+    locked.run(*REVOKE, *BUILDER)
+    first = place.read_bytes()
+    locked.run("index", "revoke", "index", "Demo", "--reason", "all of it", "--advice", "go", *BUILDER)
+    last = place.read_bytes()
+    told = locked.run("index", "history", "index").out.splitlines()
+    assert [line.split(maxsplit=2)[2].strip() for line in told[-2:]] == [
+        "revoke      (demo 1.2+cu128.1: wrong on 12.0)",
+        "revoke      (demo: all of it)",
+    ]
+    checks = (("audit-lock", "requirements.txt"), ("audit-lock", "venv"))
+    for text, words in (
+        (first, "revoked.dsse.json has serial number 2 of "),
+        (None, "revoked.dsse.json is gone: the history knows one with serial number 3"),
+    ):
+        place.unlink() if text is None else place.write_bytes(text)
+        for line in checks:
+            for policy in (POLICY, POLICY[:2]):
+                assert words in locked.refused(20, *line, *policy)
+        for policy in (POLICY[2:], ()):
+            assert words in locked.refused(20, "index", "check", "index", *policy)
+        assert words in locked.refused(20, *REVOKE, *BUILDER)
+    place.write_bytes(b"garbage")
+    assert "revoked.dsse.json is no DSSE envelope" in locked.refused(20, "index", "check", "index")
+    assert "no DSSE envelope" in locked.refused(19, "audit-lock", "venv", *POLICY)
+    place.write_bytes(last)
+    locked.run("index", "check", "index", *POLICY[2:])
+    locked.run("audit-lock", "venv", *POLICY, code=21)
+    assert locked.run("index", "rollback", "index", "1", code=20).err.startswith(
+        "retread: index: nothing changed"
+    )
+
+
+def test_a_policy_may_demand_a_list_and_that_it_is_fresh(
+    locked: Desk, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked.policy(keys._asdict(), "list-days = 30\n")
+    line = ("audit-lock", "requirements.txt", *POLICY)
+    assert "there is no revoked.dsse.json, and the policy demands one" in locked.refused(20, *line)
+    assert "the policy demands one" in locked.refused(20, "index", "check", "index", *POLICY[2:])
+    assert locked.run("index", "renew", "index", *BUILDER).out == "index/revoked.dsse.json\n"
+    assert locked.run(*line).out == "2 locked, nothing revoked or yanked\n"
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 31 * 86_400)
+    assert "31 days ago; the policy allows 30" in locked.refused(20, *line)
+    assert "31 days ago; the policy allows 30" in locked.refused(20, "index", "check", "index", *POLICY[2:])
+    locked.run("index", "renew", "index", *BUILDER)
+    locked.run(*line)
+    locked.policy(keys._asdict(), "list-days = 0\n")
+    assert "list-days: expected `int` >= 1" in locked.refused(19, *line)
 
 
 def test_an_envelope_of_something_else_is_no_list(locked: Desk, keys: Keys) -> None:
