@@ -43,7 +43,7 @@ PURE: Final = (
     "audit.manylinux", "audit.promise", "audit.providers", "audit.report", "audit.rules",
     "compile.schedule",
     "smoke.details", "smoke.junit", "smoke.page", "smoke.reading", "smoke.report", "smoke.table", "smoke.tally",
-    "evidence.gate", "evidence.signing", "evidence.statements",
+    "evidence.agreement", "evidence.gate", "evidence.signing", "evidence.statements",
     "build.sbom", "build.statement",
     "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
     "upstream.issue", "upstream.outlook", "upstream.table",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -97,7 +98,8 @@ def statement(project: str, version: str, patches: tuple[str, ...], **changes: A
         for one in patches
     )  # fmt: skip
     fields = {
-        "schema": 1, "tool": "retread 0.1.0", "recipe": f"{project}-1", "target": channel, "project": project,
+        "schema": 1, "tool": "retread 0.1.0", "recipe": f"{project}-{version.partition('.')[0]}",
+        "target": channel, "project": project,
         "version": version, "lane": "overlay", "repository": "https://example.org/demo", "commit": COMMIT,
         "submodules": (), "commit_time": NOW, "sdist": FileStatement(file="demo.tar.gz", sha256=digest("sdist")),
         "base": FileStatement(file="demo.whl", sha256=digest("base")), "compiled": None, "series": series,
@@ -113,6 +115,7 @@ def make_wheel(
     *,
     patches: tuple[str, ...] = ("a",),
     tag: str = "py3-none-any",
+    build: str = "",
     code: str = "",
     said: Callable[[Statement], Statement] | None = lambda one: one,
     told: Callable[[Statement], bytes] = msgspec.json.encode,
@@ -126,7 +129,10 @@ def make_wheel(
         f"{info}/METADATA": (
             f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\nRequires-Python: >=3.9\n\nTiny.\n"
         ).encode(),
-        f"{info}/WHEEL": f"Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: {tag}\n".encode(),
+        f"{info}/WHEEL": (
+            f"Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: {tag}\n"
+            + (f"Build: {build}\n" if build else "")
+        ).encode(),
     }
     if said:
         files[f"{info}/retread.json"] = told(said(statement(project, version, patches)))
@@ -137,26 +143,47 @@ def make_wheel(
 
 
 def prove(
-    wheel: Path, keys: Keys, *, levels: tuple[str, ...] = ("static", "jit"), failed: bool = False
+    wheel: Path,
+    keys: Keys,
+    *,
+    levels: tuple[str, ...] = ("static", "jit"),
+    failed: bool = False,
+    signed: Callable[[Statement], Statement] = lambda one: one,
+    inside: Sha256 | None = None,
 ) -> Path:
-    """Put the evidence of a wheel beside it: reports, a builder's statement, test results; return the wheel."""
+    """Put the evidence of a wheel beside it: reports, a builder's statement, test results; return the wheel.
+
+    ``signed`` changes what the builder signs, and what the tester believes, of what the wheel says,
+    ``inside`` the digest of ``retread.json`` that is signed.
+    """
     bare = surroundings(torch="", triton="", packages={})
     cases = [case("demo/one"), case("demo/two")]
     around = {"static": bare, "jit": surroundings(), "gpu": on_gpu()}
     runs = [run(*cases, level=Level(one), surroundings=around[one]) for one in levels]
     project, version = wheel.name.split("-")[:2]
+    data = statement_of(wheel)
+    said = msgspec.json.decode(data, type=Statement) if data else statement(project, version, ("a",))
+    said = signed(said)
     made = report(
-        *runs, wheel=wheel.name, sha256=Sha256(sha256(wheel.read_bytes())), project=project, version=version
-    )
+        *runs, wheel=wheel.name, sha256=Sha256(sha256(wheel.read_bytes())), project=project, version=version,
+        recipe=said.recipe, target=said.target,
+    )  # fmt: skip
     made = reading.sealed(made, runs)
     wheel.with_name(f"{wheel.name}.smoke-{'-'.join(levels)}.json").write_bytes(reading.write(made))
-    said = statement(project, version, ("a",))
-    told = digest("retread.json")
-    built = statements.provenance(wheel.name, made.sha256, said, told, builder="builder", finished=NOW)
+    built = statements.provenance(
+        wheel.name, made.sha256, said, inside or Sha256(sha256(data)), builder="builder", finished=NOW
+    )
     _sign(wheel, "provenance", built, keys.builder)
     for one in made.runs:
         _sign(wheel, f"test-{one.level}", statements.test_result(made, one, tester="tester"), keys.tester)
     return wheel
+
+
+def statement_of(wheel: Path) -> bytes:
+    """Return a wheel's ``retread.json``, or nothing."""
+    with zipfile.ZipFile(wheel) as archive:
+        found = [name for name in archive.namelist() if name.endswith(".dist-info/retread.json")]
+        return archive.read(found[0]) if found else b""
 
 
 def _sign(wheel: Path, kind: str, payload: bytes, key: Key) -> None:
@@ -200,9 +227,9 @@ class Shelf:
         """Yank, remove or roll back, a minute after the last action."""
         return function(self.session(**changes), *arguments)
 
-    def check(self) -> Checked:
-        """Check every promise."""
-        return check(self.root, self.scratch, self.keys.policy)
+    def check(self, *policy: Policy | None) -> Checked:
+        """Check every promise, under the keys' policy or the one that is given."""
+        return check(self.root, self.scratch, *(policy or (self.keys.policy,)))
 
     def page(self, project: str = "demo", channel: str = "cu128") -> Any:
         """Return the JSON page of a project."""

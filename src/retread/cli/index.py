@@ -71,7 +71,7 @@ def add(groups: Groups) -> None:
     add_common(command, publish, PublishOptions)
 
     actions = add_command(
-        groups, "index", "a private index: check, history, yank, remove, rollback, revoke"
+        groups, "index", "a private index: check, history, yank, remove, rollback, revoke, renew"
     ).add_subparsers(dest="action", metavar="ACTION", required=True)
     _add_versions(actions)
     _add_states(actions)
@@ -141,20 +141,26 @@ def _wants(options: Options) -> Callable[[Statement], Proof]:
     """Return what asks a recipe by what its wheels are proven; those of an older retread do not say it themselves."""
     from retread.audit.promise import proof
     from retread.errors import GateError, RetreadError
+    from retread.evidence import agreement
     from retread.recipe import workspace
 
     def wants(said: Statement) -> Proof:
         try:
-            targets = workspace.load(session.root(options), said.recipe).recipe.targets
+            recipe = workspace.load(session.root(options), said.recipe).recipe
         except RetreadError as error:  # its own fault: what the others lack is told as well
             raise GateError(
                 f"nothing says what it has to be tried on: {error.message}", hint=error.hint
             ) from None
-        if said.target not in targets:
+        if said.target not in recipe.targets:
             raise GateError(
                 f"nothing says what it has to be tried on: {said.recipe} has no target {said.target}"
             )
-        return proof(targets[said.target])
+        ours = agreement.of_recipe(f"recipe {recipe.name}", recipe.project, recipe.version)
+        if wrong := [
+            *agreement.faults((*agreement.of_version(agreement.STATEMENT, said.project, said.version), *ours))
+        ]:
+            raise GateError(f"recipe {recipe.name} is not of this wheel", faults=wrong)
+        return proof(recipe.targets[said.target])
 
     return wants
 
@@ -167,15 +173,40 @@ def _base(folder: Path) -> str:
     return last.base if last and last.base else TRYING
 
 
+def _address(text: str | None) -> str:
+    """Return the address that was given, or nothing; UsageError for one that must not stand on a page."""
+    from urllib.parse import urlsplit
+
+    from retread.errors import UsageError
+
+    if text is None:
+        return ""
+    try:
+        found = urlsplit(text)
+        _ = found.port  # ValueError for one that is none
+        is_address = found.scheme in {"http", "https"} and bool(found.hostname)
+    except ValueError:
+        is_address = False
+    if not is_address or not text.isascii() or not text.isprintable() or set(text) & set(" \"'<>\\`"):
+        raise UsageError(
+            f"--base: {text!r} is not the address of an index", hint="give one like https://wheels.example"
+        )
+    if "@" in found.netloc or found.query or found.fragment:
+        raise UsageError(
+            "--base: pages name the address, so it has no user, password, '?' or '#'",
+            hint="consumers keep their password in .netrc or a keyring",
+        )
+    return text
+
+
 def _acting(options: PublishOptions | ChangeOptions, need: Need, act: Callable[[Session, Path], T]) -> T:
     """Run an action on an index: a folder as it is, a bucket by the part that the action needs."""
     from retread.index import actions
     from retread.index.bucket import remote, storage
 
+    base = _address(options.base)
     machine = session.machine(options)
-    here = actions.Session(
-        Path(options.index), int(time.time()), machine.console.say, base=options.base or ""
-    )
+    here = actions.Session(Path(options.index), int(time.time()), machine.console.say, base=base)
     with machine.store.scratch() as scratch:
         room = scratch / "room"
         room.mkdir()
@@ -241,7 +272,7 @@ def index_check(options: CheckOptions) -> int:
         if storage.is_bucket(options.index):
             found = remote.check(remote.Visit(options.index, scratch, machine.console.say), policy)
         else:
-            found = check(Path(options.index), scratch, policy)
+            found = check(Path(options.index), scratch, policy, int(time.time()))
         step.detail = f"{found.projects} projects, {found.files} files"
     if options.json:
         session.print_json(found)

@@ -25,6 +25,13 @@ class RevokeOptions(Options, frozen=True, kw_only=True):
     key: Path
 
 
+class RenewOptions(Options, frozen=True, kw_only=True):
+    """What is typed after ``index renew``."""
+
+    index: str
+    key: Path
+
+
 class AuditLockOptions(Options, frozen=True, kw_only=True):
     """What is typed after ``audit-lock``."""
 
@@ -43,13 +50,15 @@ def add(groups: Groups) -> None:
         "file", type=Path, help="uv.lock, pylock.toml, poetry.lock, requirements, or a venv's folder"
     )
     command.add_argument("--index", required=True, help="the index's folder")
-    command.add_argument("--strict", action="store_true", help="a yank is an error, too")
+    command.add_argument(
+        "--strict", action="store_true", help="a yank is an error, too, and what could not be compared"
+    )
     add_policy(command)
     add_common(command, audit_lock, AuditLockOptions)
 
 
 def add_action(actions: Groups) -> None:
-    """Add what an index can do: revoke."""
+    """Add what an index can do: revoke, renew."""
     command = add_command(actions, "revoke", "put a version on the signed list of what must not be used")
     command.add_argument("index", help="a folder")
     command.add_argument("project")
@@ -59,6 +68,18 @@ def add_action(actions: Groups) -> None:
     command.add_argument("--advice", required=True, help="what to use instead")
     command.add_argument("--key", type=Path, required=True, help="a builder's key of the policy")
     add_common(command, index_revoke, RevokeOptions, json=False)
+    command = add_command(actions, "renew", "sign the list again, so that it is not too old for a policy")
+    command.add_argument("index", help="a folder")
+    command.add_argument("--key", type=Path, required=True, help="a builder's key of the policy")
+    add_common(command, index_renew, RenewOptions, json=False)
+
+
+def index_renew(options: RenewOptions) -> int:
+    """Sign the list again, as it is, with the next serial number and today's date; stdout is the list's path."""
+    from retread.index import revoke
+
+    print(revoke.renew(Path(options.index), options.key, now=int(time.time())))
+    return 0
 
 
 def index_revoke(options: RevokeOptions) -> int:
@@ -82,17 +103,23 @@ def audit_lock(options: AuditLockOptions) -> int:
 
     machine = session.machine(options)
     locked = revoke.locked(options.file)
-    known = revoke.of_folder(Path(options.index), session.policy(options, options.policy))
+    policy = session.policy(options, options.policy)
+    known = revoke.of_folder(Path(options.index), policy, int(time.time()))
     if not known.verified:
         machine.console.say(
             "note: no policy says whose list counts, so its signature was not checked (--policy)"
         )
+    locked, unchecked = revocations.compared(locked, known.files, revoke.hashed(Path(options.index)))
     findings = revocations.check(locked, known.revocations, known.files)
+    if unchecked and not options.strict:
+        machine.console.say(f"note: not compared, {len(unchecked)} of {len(locked)}: {'; '.join(unchecked)}")
     if options.json:
         session.print_json(findings)
     else:
+        rest = f", {len(unchecked)} not compared" if unchecked else ""
         print(
-            "\n".join(map(revocations.tell, findings)) or f"{len(locked)} locked, nothing revoked or yanked"
+            "\n".join(map(revocations.tell, findings))
+            or f"{len(locked)} locked, nothing revoked or yanked{rest}"
         )
-    revocations.demand(findings, strict=options.strict)
+    revocations.demand(findings, strict=options.strict, unchecked=unchecked)
     return 0

@@ -20,6 +20,8 @@ from retread.smoke.report import SmokeReport
 AUDIT = ".audit.json"
 COMPILE = ".compile.json"
 ENVELOPE = ".dsse.json"
+_LIMIT = 16 << 20
+_ASIDE = "take it away: what lies beside a wheel is listed with it"
 
 
 class Evidence(Record, frozen=True, kw_only=True):
@@ -101,12 +103,31 @@ def keep(report: SmokeReport, data: bytes, wheel: Path) -> Path:
 
 
 def _files(wheel: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield name and bytes of the evidence in a wheel's folder, sorted; what is gone meanwhile is not there."""
+    """Yield name and bytes of the evidence in a wheel's folder, sorted; what is gone meanwhile is not there.
+
+    EvidenceError for what no evidence is called, and for what is no plain file or too large for one.
+    """
     names = [name for name in os.listdir(wheel.parent) if name.startswith(f"{wheel.name}.")]  # noqa: PTH208
     for name in sorted(names):
         if name.endswith((ENVELOPE, AUDIT)) or _is_report(wheel, name):
+            if not name.isprintable():  # half of a character is not, either
+                raise EvidenceError(f"{name!a} is no name of evidence", hint=_ASIDE)
             with suppress(FileNotFoundError):
-                yield name, wheel.with_name(name).read_bytes()
+                yield name, _content(wheel.with_name(name))
+
+
+def _content(path: Path) -> bytes:
+    try:
+        stream = fs.plain(path)
+    except PermissionError:
+        raise EvidenceError(f"{path} may not be read", hint="make it readable, or take it away") from None
+    if stream is None:
+        raise EvidenceError(f"{path} is evidence by its name, but no plain file", hint=_ASIDE)
+    with stream:
+        data = stream.read(_LIMIT + 1)
+    if len(data) > _LIMIT:
+        raise EvidenceError(f"{path} is larger than any evidence: over {_LIMIT >> 20} MiB", hint=_ASIDE)
+    return data
 
 
 def _is_report(wheel: Path, name: str) -> bool:

@@ -7,7 +7,8 @@ does not expire, and a time that it tells decides nothing.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -15,11 +16,12 @@ from packaging.version import InvalidVersion, Version
 
 from retread import arch, strict
 from retread.arch import Arch
-from retread.errors import GateError
-from retread.evidence import signing, statements
+from retread.errors import GateError, WheelError
+from retread.evidence import agreement, signing, statements
+from retread.evidence.agreement import Told
 from retread.evidence.signing import Key
 from retread.evidence.statements import Attested, Kind
-from retread.fields import Table
+from retread.fields import Positive, Table
 from retread.records import Record
 from retread.smoke.report import Level
 from retread.smoke.tally import Tried, Verdict, counts, where
@@ -57,6 +59,8 @@ class PolicyFile(Table, frozen=True, kw_only=True):
     """Whose word counts on what its tests found."""
     allow_unproven: bool = True
     """Whether ``--allow-unproven REASON`` lets a wheel in without evidence."""
+    list_days: Positive | None = None
+    """How many days ago the revocation list may have been signed; without it any time ago, or never."""
 
 
 class Policy(NamedTuple):
@@ -65,6 +69,7 @@ class Policy(NamedTuple):
     builders: tuple[Key, ...]
     testers: tuple[Key, ...]
     allow_unproven: bool = True
+    list_days: int | None = None
 
 
 class Voucher(Record, frozen=True, kw_only=True):
@@ -121,7 +126,7 @@ def parse_policy(data: bytes, *, name: str) -> Policy:
             faults=faults,
             hint="'retread key list' prints each key as the policy wants it",
         )
-    return Policy(roles["builder"], roles["tester"], file.allow_unproven)
+    return Policy(roles["builder"], roles["tester"], file.allow_unproven, file.list_days)
 
 
 def _keys(role: str, listed: Sequence[Trusted], faults: list[str]) -> Iterator[Key]:
@@ -152,11 +157,13 @@ def demand(
     *,
     proof: Proof,
     envelopes: Mapping[str, bytes],
+    told: Iterable[Told] = (),
 ) -> Admission:
     """Return why the wheel may be listed; GateError with all that is lacking, and which command gives it.
 
     Demanded are a builder's statement and a tester's results: static, jit, and what ``proof`` names. ``envelopes`` are
-    by file name, and each must be sound: what is served is believed.
+    by file name, and each must be sound: what is served is believed. ``told`` is what the wheel and its reports say,
+    which must be what the envelopes and the wheel's name say.
     """
     named = [("builder", key) for key in policy.builders] + [("tester", key) for key in policy.testers]
     faults = list(_doubles(named))
@@ -166,6 +173,7 @@ def demand(
             heard.append(_hear(policy, wheel, sha256, name, envelopes[name]))
         except GateError as error:
             faults.append(_told(error))
+    faults += disagreements(wheel, told, {one.envelope: one.said for one in heard})
     faults += _lacking(wheel, heard, proof)
     if faults:
         raise GateError(
@@ -174,6 +182,28 @@ def demand(
             hint="put the evidence beside the wheel; or --allow-unproven REASON, which every reader will see",
         )
     return _admission(wheel, sha256, heard)
+
+
+def disagreements(wheel: str, told: Iterable[Told], said: Mapping[str, Attested]) -> Iterator[str]:
+    """Yield what is told in two places and not the same: of the wheel's name, of ``told``, and of its envelopes."""
+    try:
+        name = tuple(agreement.of_name(wheel))
+    except WheelError as error:
+        yield error.message
+        return
+    built = [agreement.of_provenance(name, wheel, one.made) for name, one in sorted(said.items()) if one.made]
+    yield from agreement.faults(chain(name, told, *built))
+
+
+def contradictions(wheel: str, told: Iterable[Told], envelopes: Mapping[str, bytes]) -> Iterator[str]:
+    """Yield what envelopes state, whoever signed them, that the wheel and its reports do not; no policy is asked."""
+    said = {}
+    for name in sorted(envelopes):
+        try:
+            said[name] = statements.parse(signing.payload(envelopes[name], name=name), name=name)
+        except GateError as error:
+            yield _told(error)
+    yield from disagreements(wheel, told, said)
 
 
 def admit_unproven(policy: Policy, wheel: str, sha256: str, reason: str) -> Admission:

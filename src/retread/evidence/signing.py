@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -114,6 +115,11 @@ def verify(envelope: bytes, keys: Sequence[Key], *, name: str) -> tuple[bytes, s
     return payload, said.payload_type, tuple(found)
 
 
+def payload(envelope: bytes, *, name: str) -> bytes:
+    """Return what an envelope holds, whoever signed it; GateError when it is none."""
+    return _opened(envelope, name)[0]
+
+
 def encoded(payload: bytes, payload_type: str) -> bytes:
     """Return what is signed: DSSE's pre-authentication encoding, which binds the type to the payload."""
     kind = payload_type.encode()
@@ -122,6 +128,9 @@ def encoded(payload: bytes, payload_type: str) -> bytes:
 
 def _opened(envelope: bytes, name: str) -> tuple[bytes, _Envelope]:
     try:
+        json.loads(
+            envelope, object_pairs_hook=without_doubles
+        )  # of two payloads readers would take one or the other
         said = msgspec.json.decode(envelope, type=_Envelope)
         payload = _bytes(said.payload)
         for one in said.signatures:
@@ -133,6 +142,16 @@ def _opened(envelope: bytes, name: str) -> tuple[bytes, _Envelope]:
     if not said.signatures:
         raise GateError(f"{name} is not signed at all", hint="sign it with the key of a builder or a tester")
     return payload, said
+
+
+def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the JSON table of these pairs; ValueError for a key that is there twice, of which readers take either."""
+    seen: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in seen:
+            raise ValueError(f"{key!r} is there twice")
+        seen[key] = value
+    return seen
 
 
 def _is_signed(message: bytes, signature: str, key: Key, name: str) -> bool:

@@ -16,6 +16,7 @@ import msgspec
 
 from retread import strict
 from retread.errors import EvidenceError, GateError, first
+from retread.evidence import signing
 from retread.fields import Digest, Text
 from retread.records import Record, Sha256
 from retread.smoke import details
@@ -208,6 +209,8 @@ class Attested(Record, frozen=True, kw_only=True):
     skipped: int = 0
     failures: tuple[str, ...] = ()
     report: str = ""
+    made: Provenance | None = None
+    """All that a builder says; None of a test."""
 
 
 def provenance(
@@ -217,7 +220,23 @@ def provenance(
 
     ``told`` is the digest of ``retread.json`` as it lies in the wheel: written again, it may get other bytes.
     """
-    definition = Definition(
+    details = Details(
+        builder=Builder(id=f"{BUILDER}{builder}", version={"retread": __version__}),
+        metadata=Times(finished_on=_time(finished)),
+        byproducts=(_statement_file(told),),
+    )
+    statement = Built(
+        type=STATEMENT,
+        subject=_subject(wheel, sha256),
+        predicate_type=PROVENANCE,
+        predicate=Provenance(build_definition=definition(said), run_details=details),
+    )
+    return msgspec.json.encode(statement, order="deterministic")
+
+
+def definition(said: Statement) -> Definition:
+    """Return what was built and from what, as ``retread.json`` says it."""
+    return Definition(
         build_type=BUILD_TYPE,
         external_parameters=External(recipe=said.recipe, target=said.target, lane=said.lane),
         internal_parameters=Internal(
@@ -228,18 +247,6 @@ def provenance(
         ),
         resolved_dependencies=tuple(_materials(said)),
     )
-    details = Details(
-        builder=Builder(id=f"{BUILDER}{builder}", version={"retread": __version__}),
-        metadata=Times(finished_on=_time(finished)),
-        byproducts=(_statement_file(told),),
-    )
-    statement = Built(
-        type=STATEMENT,
-        subject=_subject(wheel, sha256),
-        predicate_type=PROVENANCE,
-        predicate=Provenance(build_definition=definition, run_details=details),
-    )
-    return msgspec.json.encode(statement, order="deterministic")
 
 
 def test_result(report: SmokeReport, run: Run, *, tester: str) -> bytes:
@@ -323,7 +330,7 @@ def _attested(said: Built | Tested) -> Attested:
     wheel, sha256 = said.subject[0].name, said.subject[0].digest.sha256
     if isinstance(said, Built):
         by = said.predicate.run_details.builder.id.removeprefix(BUILDER)
-        return Attested(wheel=wheel, sha256=sha256, kind=Kind.PROVENANCE, by=by, ok=True)
+        return Attested(wheel=wheel, sha256=sha256, kind=Kind.PROVENANCE, by=by, ok=True, made=said.predicate)
     found = said.predicate.configuration[0].annotations
     same = set(Conditions.__struct_fields__) & set(Attested.__struct_fields__)
     return Attested(
@@ -340,22 +347,12 @@ def _attested(said: Built | Tested) -> Attested:
 def _table(payload: bytes, name: str) -> dict[str, Any]:
     try:
         msgspec.json.decode(payload)  # refuses what is no Unicode and no JSON, which json lets through
-        table = json.loads(payload, object_pairs_hook=_without_doubles)
+        table = json.loads(payload, object_pairs_hook=signing.without_doubles)
     except (ValueError, RecursionError) as error:
         raise GateError(f"{name} holds no statement: {error}", hint="have it made again") from None
     if not isinstance(table, dict):
         raise GateError(f"{name} holds no statement: it is no JSON object", hint="have it made again")
     return table
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the table of these pairs; of two values under one key, readers would take one or the other."""
-    seen: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in seen:
-            raise ValueError(f"{key!r} is there twice")
-        seen[key] = value
-    return seen
 
 
 def _subject(wheel: str, sha256: str) -> tuple[Subject]:

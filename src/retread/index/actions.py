@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,18 +61,19 @@ def publish(session: Session, wheels: Sequence[Path], terms: Terms, scratch: Pat
     if terms.unproven:
         admission.demand_reason(terms.unproven)
     index = Index(session.root, session.say)
-    candidates, faults = admission.examine(wheels, terms, scratch)
-    if faults and not index.exists:
-        raise admission.refusal(faults, len(wheels))  # and no folder is made
-    with index.writing():
-        judged = _Judged(index, session.now)
-        for one in candidates:
-            faults += judged.add(one)
-        if faults:
-            raise admission.refusal(faults, len(wheels))
-        for file in judged.known:
-            session.say(f"{file}: listed already, with the same bytes")
-        action = _list(session.change(index), judged, terms.unproven) if judged.accepted else None
+    with tempfile.TemporaryDirectory(dir=scratch) as room:
+        candidates, faults = admission.examine(wheels, terms, Path(room))
+        if faults and not index.exists:
+            raise admission.refusal(faults, len(wheels))  # and no folder is made
+        with index.writing():
+            judged = _Judged(index, session.now)
+            for one in candidates:
+                faults += judged.add(one)
+            if faults:
+                raise admission.refusal(faults, len(wheels))
+            for file in judged.known:
+                session.say(f"{file}: listed already, with the same bytes")
+            action = _list(session.change(index), judged, terms.unproven) if judged.accepted else None
     return Published(action=action, listed=tuple(judged.listed), known=tuple(judged.known))
 
 
@@ -150,6 +152,11 @@ class _Judged:
     def add(self, one: Candidate) -> Iterator[Fault]:
         """Take a wheel in, or yield why it cannot be."""
         hosted = one.hosted
+        if other := self._spelled(hosted.file):
+            yield Fault(
+                f"{hosted.file}: {other} is the same wheel, its tags in another order: publish it as that"
+            )
+            return
         bound = self._index.bound(hosted.file)
         if bound not in {"", hosted.sha256}:
             hint = "raise the revision in the recipe and build again"
@@ -177,6 +184,12 @@ class _Judged:
             if (one.channel, one.project) == (channel, name):
                 yield one
 
+    def _spelled(self, file: str) -> str:
+        """Return another name of the same wheel that was ever listed, or is now; nothing when there is none."""
+        taken = {other.hosted.file for other in self.accepted}
+        others = [one for one in metadata.parse_name(file).spellings if one != file]
+        return next((one for one in others if one in taken or self._index.bound(one)), "")
+
     def _is_listed(self, channel: str, hosted: Hosted) -> bool:
         project = self._index.project(channel, hosted.project)
         return any(one.file == hosted.file for one in project.files) if project else False
@@ -198,7 +211,7 @@ def _list(change: Change, judged: _Judged, unproven: str) -> Action:
 def _bring(change: Change, one: Candidate, hosted: Hosted) -> None:
     """Put a wheel, its metadata, its evidence and the binding of its name below ``next``."""
     home = place(hosted.file, hosted.sha256)
-    if durable.take(one.wheel, change.index.next / home) != hosted.sha256:
+    if durable.take(one.taken, change.index.next / home) != hosted.sha256:
         raise PublishError(f"{one.wheel} was written while it was read", hint="publish it again")
     change.file(f"{home}{METADATA}", one.metadata)
     for name, data in one.beside.files.items():

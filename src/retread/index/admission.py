@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Final, NamedTuple
 from msgspec import structs
 from packaging.version import Version
 
-from retread.errors import GateError, PublishError, RetreadError
+from retread.errors import GateError, PublishError, RetreadError, StoreError
 from retread.evidence import gate
 from retread.evidence.gate import Admission, Policy
 from retread.index import candidate
 from retread.index.candidate import Candidate
 from retread.version import release
+from retread.wheel import metadata
 from retread.wheel.statement import Proof, Statement
 
+_PLAIN: Final = re.compile(r"[a-z0-9][a-z0-9._+!-]*\.whl")
 NOTHING: Final = Proof(gpu=(), triton=())
 """Static and jit are all that is asked."""
 
@@ -41,12 +44,17 @@ class Fault(NamedTuple):
 
 
 def examine(wheels: Sequence[Path], terms: Terms, scratch: Path) -> tuple[list[Candidate], list[Fault]]:
-    """Return the wheels that are sound, by version, as they are admitted, and what stands against the others."""
+    """Return the wheels that are sound, by version, as they are admitted, and what stands against the others.
+
+    Their bytes lie in ``scratch`` until they are listed: who writes to the files meanwhile changes nothing.
+    """
     found: dict[str, Candidate] = {}
     faults = [] if wheels else [Fault("no wheel was named")]
     for wheel in wheels:
         try:
             one = _read(wheel, scratch)
+        except StoreError:
+            raise  # the disk's fault, not the wheel's
         except RetreadError as error:
             faults += [Fault(text) for text in _told(wheel.name, error)]
             continue
@@ -64,7 +72,9 @@ def demand(
     """Return what proves a wheel; GateError with all that lacks of what it says itself, or ``wants`` of it."""
     said, hosted = one.statement, one.hosted
     asked = said.promise.proof or wants(said) if said else NOTHING
-    return gate.demand(policy, hosted.file, hosted.sha256, proof=asked, envelopes=one.beside.envelopes)
+    return gate.demand(
+        policy, hosted.file, hosted.sha256, proof=asked, envelopes=one.beside.envelopes, told=one.told
+    )
 
 
 def refusal(faults: Sequence[Fault], wheels: int) -> RetreadError:
@@ -85,10 +95,28 @@ def demand_reason(text: str) -> str:
 def _read(wheel: Path, scratch: Path) -> Candidate:
     if not wheel.exists():
         raise PublishError(f"{wheel}: there is no such file")
+    room = Path(tempfile.mkdtemp(dir=scratch))
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        one = candidate.read(wheel, Path(folder))
+        one = candidate.read(wheel, Path(folder), candidate.taken(wheel, room))
     release(one.hosted.version)  # or it belongs to no channel
+    _demand_normal(one.hosted.file)
     return one
+
+
+def _demand_normal(file: str) -> None:
+    """Raise PublishError for a name that has another spelling: each would be another file of one version."""
+    name = metadata.parse_name(file)
+    if not _PLAIN.fullmatch(name.normal):
+        raise PublishError(f"{file!a}: its name holds what no wheel's name may hold")
+    if name.build:
+        raise PublishError(
+            f"{file}: it has the build tag {name.build.removesuffix('-')}; its normal name is {name.normal}",
+            hint="raise the revision in the recipe: +cu128.2 follows +cu128.1",
+        )
+    if file != name.spellings[0]:
+        raise PublishError(
+            f"{file}: its name is not spelled normally: {name.normal}", hint="build it again under that name"
+        )
 
 
 def _admitted(one: Candidate, terms: Terms) -> tuple[Candidate, list[Fault]]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from packaging.metadata import parse_email
-from packaging.utils import canonicalize_name
 
+from retread.doors import fs
 from retread.elf.facts import common
-from retread.evidence import beside
+from retread.errors import PublishError
+from retread.evidence import agreement, beside
+from retread.evidence.agreement import Told
 from retread.evidence.beside import Sidecars
 from retread.index.listing import Hosted
 from retread.records import digest
@@ -19,13 +23,15 @@ from retread.smoke.tally import tried, tritons
 from retread.wheel import contents
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import Statement
-from retread.wheel.wheelfile import Wheel
+from retread.wheel.wheelfile import Verified, Wheel
 
 
 class Candidate(NamedTuple):
     """A wheel that was read and is sound, with what lies beside it."""
 
     wheel: Path
+    taken: Path
+    """Where the bytes lie that were judged."""
     hosted: Hosted
     """``uploaded`` is empty yet."""
     statement: Statement | None
@@ -34,20 +40,52 @@ class Candidate(NamedTuple):
     """Its evidence as it was judged: these bytes are listed, whatever becomes of the files."""
     doubts: tuple[str, ...]
     """What speaks against it in its own evidence."""
+    told: tuple[Told, ...]
+    """What ``retread.json`` and the smoke reports say, to be held against its name and its envelopes."""
 
 
-def read(wheel: Path, scratch: Path) -> Candidate:
+def taken(wheel: Path, room: Path) -> Path:
+    """Return a copy of a wheel in the folder ``room``, to which nobody else writes while it is judged and listed.
+
+    PublishError for what cannot be read or is no plain file, StoreError for a full disk.
+    """
+    path = room / wheel.name
+    try:
+        stream = fs.plain(wheel)
+    except OSError as error:
+        raise PublishError(f"{wheel} cannot be read: {error.strerror}") from None
+    if stream is None:
+        raise PublishError(f"{wheel} is no plain file")
+    with stream, fs.disk_errors(path), path.open("xb") as copy:
+        shutil.copyfileobj(stream, copy, fs.CHUNK)
+        told = os.fstat(stream.fileno())
+        os.utime(copy.fileno(), ns=(told.st_atime_ns, told.st_mtime_ns))
+    return path
+
+
+def read(wheel: Path, scratch: Path, copy: Path | None = None) -> Candidate:
     """Check every byte of a wheel and read its evidence; ``scratch`` is an empty folder for large members.
+
+    ``copy`` is where its bytes were taken to; the evidence lies beside ``wheel``.
 
     WheelError and the like for a wheel that is not sound, EvidenceError for a report that is none or was edited.
     """
-    with Wheel(wheel) as opened:
-        facts, _ = contents.look(opened, scratch)
+    with Wheel(copy or wheel) as opened:
+        facts, verified = contents.look(opened, scratch)
         metadata = opened.metadata.encode()
     found = beside.read(wheel, facts.sha256)
     doubts = [*_doubts(facts), *_evidence_doubts(found)]
     hosted = _hosted(facts, metadata, found)
-    return Candidate(wheel, hosted, facts.statement, metadata, found, tuple(doubts))
+    return Candidate(
+        wheel=wheel,
+        taken=copy or wheel,
+        hosted=hosted,
+        statement=facts.statement,
+        metadata=metadata,
+        beside=found,
+        doubts=tuple(doubts),
+        told=tuple(_told(facts, verified, found)),
+    )
 
 
 def _hosted(facts: WheelFacts, metadata: bytes, found: Sidecars) -> Hosted:
@@ -78,11 +116,16 @@ def _hosted(facts: WheelFacts, metadata: bytes, found: Sidecars) -> Hosted:
 
 
 def _doubts(facts: WheelFacts) -> Iterator[str]:
-    said = facts.statement
-    if said is None:
+    if facts.statement is None:
         yield "it has no statement (retread.json): retread did not make it"
-    elif (canonicalize_name(said.project), said.version) != (facts.project, facts.version):
-        yield f"its statement is of {said.project} {said.version}"
+
+
+def _told(facts: WheelFacts, verified: Verified, found: Sidecars) -> Iterator[Told]:
+    if facts.statement:
+        digest = verified.digest_of(f"{verified.dist_info}/{contents.STATEMENT}")
+        yield from agreement.of_statement(facts.statement, digest)
+    for name, report in found.reports.items():
+        yield from agreement.of_report(name, report)
 
 
 def _evidence_doubts(found: Sidecars) -> Iterator[str]:

@@ -52,8 +52,13 @@ class Change:
         short = shot.removeprefix(f"{HIDDEN}/")
         durable.point(self.index.next / layout.state(channel, name), f"../../{short}.json")
 
-    def commit(self, action: str, reason: str, files: Sequence[Hosted], *, drop: bool = False) -> Action:
-        """Write the lists and make all of it the index; with ``drop`` the files' bytes go."""
+    def commit(
+        self, action: str, reason: str, files: Sequence[Hosted], *, drop: bool = False, serial: int = 0
+    ) -> Action:
+        """Write the lists and make all of it the index; with ``drop`` the files' bytes go.
+
+        ``serial`` is that of the revocation list among it.
+        """
         for project in tuple(self._empty()):
             self.project(project)
         channels = tuple(self._lists(always=action != "publish"))
@@ -68,6 +73,7 @@ class Change:
             files=tuple(dict.fromkeys(Touched(file=one.file, sha256=one.sha256) for one in files)),
             projects=tuple(sorted(f"{channel}/{name}" for channel, name in self._written)),
             channels=channels,
+            serial=serial,
         )
         gone = sorted({place(one.file, one.sha256).rpartition("/")[0] for one in files}) if drop else ()
         self.index.commit(made, gone)

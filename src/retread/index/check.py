@@ -16,8 +16,9 @@ from urllib.parse import unquote
 from msgspec import structs
 
 from retread.errors import RetreadError
+from retread.evidence import gate
 from retread.evidence.gate import Policy
-from retread.index import candidate, layout
+from retread.index import candidate, layout, revoke
 from retread.index.admission import demand
 from retread.index.candidate import Candidate
 from retread.index.folder import Action, Index
@@ -25,6 +26,7 @@ from retread.index.layout import FILES, HIDDEN, METADATA, SIMPLE, place
 from retread.index.listing import Hosted, Project
 from retread.index.pages import every
 from retread.records import Record
+from retread.wheel import metadata
 
 _HREF = re.compile(r'href="([^"#]+)')
 _KNOWN = {"history.jsonl", "lock", "names", "revisions", "snapshots", "state"}
@@ -48,9 +50,10 @@ class _Here(NamedTuple):
     scratch: Path
 
 
-def check(root: Path, scratch: Path, policy: Policy | None = None) -> Checked:
+def check(root: Path, scratch: Path, policy: Policy | None = None, now: int | None = None) -> Checked:
     """Return every promise that an index breaks, each of them tested on the bytes; ``scratch`` is an empty folder.
 
+    ``now``, in seconds since 1970, is what the policy's age of the revocation list is held against.
     Writers are kept out meanwhile. PublishError where there is no index.
     """
     index = Index(root)
@@ -67,7 +70,8 @@ def check(root: Path, scratch: Path, policy: Policy | None = None) -> Checked:
                 faults += _project(here, channel, name, project)
                 files += len(project.files)
                 size += sum(one.size for one in project.files)
-        faults += [*_lists(here, names), *_bindings(here), *_strays(here)]
+        faults += [*_lists(here, names), *_bindings(here), *_doubles(here), *_strays(here)]
+        faults += _revocations(here, now)
     return Checked(actions=len(here.done), projects=projects, files=files, size=size, faults=tuple(faults))
 
 
@@ -188,7 +192,8 @@ def _admitted(here: _Here, one: Hosted, found: Candidate) -> Hosted | tuple[str,
     if one.unproven:
         return found.hosted
     if here.policy is None:
-        return structs.replace(found.hosted, tried=one.tried, triton=one.triton)
+        wrong = tuple(gate.contradictions(found.hosted.file, found.told, found.beside.envelopes))
+        return wrong or structs.replace(found.hosted, tried=one.tried, triton=one.triton)
     try:
         admission = demand(
             found, here.policy
@@ -229,6 +234,25 @@ def _bindings(here: _Here) -> Iterator[str]:
     for file, sha256 in sorted({(one.file, one.sha256) for action in published for one in action.files}):
         if here.place.bound(file) != sha256:
             yield f"{file} was published with sha256 {sha256}, but is not bound to it"
+
+
+def _revocations(here: _Here, now: int | None) -> Iterator[str]:
+    try:
+        revoke.current(here.place, here.policy, now)
+    except RetreadError as error:
+        yield f"{error.message}{': ' if error.faults else ''}{'; '.join(error.faults)}"
+
+
+def _doubles(here: _Here) -> Iterator[str]:
+    """Yield each wheel that is listed under two names: resolvers take either, and only one was tried."""
+    seen: dict[tuple[str, str, frozenset[str]], str] = {}
+    for channel in here.place.channels():
+        for name in here.place.names(channel):
+            for one in project.files if (project := here.place.project(channel, name)) else ():
+                parts = metadata.parse_name(one.file)
+                first = seen.setdefault((parts.project, parts.version, parts.tag_set), one.file)
+                if first != one.file:
+                    yield f"{channel}/{name}: {first} and {one.file} are one wheel by two names"
 
 
 def _strays(here: _Here) -> Iterator[str]:

@@ -36,14 +36,14 @@ class Touched(Record, frozen=True, kw_only=True):
     sha256: Sha256
 
 
-class Action(Record, frozen=True, kw_only=True):
+class Action(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One change of an index, a line of its history."""
 
     number: int
     time: str
     """UTC, as PEP 700 writes it."""
     action: str
-    """``publish``, ``yank``, ``unyank``, ``remove``, ``rollback`` or ``refresh``."""
+    """``publish``, ``yank``, ``unyank``, ``remove``, ``rollback``, ``refresh``, ``revoke`` or ``renew``."""
     reason: str
     base: str
     """The address of the index as consumers write it, which the pages of this action name."""
@@ -52,6 +52,8 @@ class Action(Record, frozen=True, kw_only=True):
     """``cu128/demo`` for each page that was written."""
     channels: tuple[str, ...]
     """Those whose own pages were written."""
+    serial: int = 0
+    """Serial number of the revocation list that was put into the index; 0 of an action that put none."""
 
 
 class _Journal(Record, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
@@ -23,6 +24,7 @@ from retread.lockfile.pin import Locked
 from retread.records import Record, Sha256
 
 SCHEMA = 1
+_DAY = 86_400
 Moment = Annotated[
     str,
     msgspec.Meta(
@@ -165,6 +167,22 @@ def add(revocations: Revocations, entry: Entry) -> Revocations:
     )
 
 
+def renewed(revocations: Revocations, issued: str) -> Revocations:
+    """Return the same list with the next serial number, issued now."""
+    return msgspec.structs.replace(revocations, serial=revocations.serial + 1, issued=issued)
+
+
+def demand_fresh(revocations: Revocations, days: int, now: int) -> None:
+    """Raise PublishError for a list that was issued more than ``days`` before ``now``, in seconds since 1970."""
+    age = now - datetime.fromisoformat(revocations.issued).timestamp()
+    if age > days * _DAY:
+        raise PublishError(
+            f"the revocation list was issued at {revocations.issued}, {int(age // _DAY)} days ago; "
+            f"the policy allows {days}",
+            hint="sign it again: 'retread index renew DIR --key KEY'",
+        )
+
+
 def write(revocations: Revocations) -> bytes:
     """Return the list as a file holds it: the same bytes for the same list, however it came about."""
     return msgspec.json.format(msgspec.json.encode(_canonical(revocations))) + b"\n"
@@ -271,16 +289,45 @@ class _Index(Generic[T]):
     def matching(self, one: Locked) -> list[tuple[T, tuple[Sha256, ...]]]:
         """Return (item, digests that are meant): what has a digest of ``one``, otherwise what has its name.
 
-        Where both state digests, names do not count: another file of the same version is another file.
+        Where both state digests, names do not count: another file of the same version is another file. A file without
+        a digest may be any file of its name, whatever digests other files of the lock have, as its source archive.
         """
         hits = [(item, (digest,)) for digest in one.sha256s for item in self._by_digest.get(digest, ())]
-        if hits:
+        loose = bool(one.bare) or not (one.sha256s or one.others)
+        if hits and not loose:
             return [*hits]
-        return [(item, one.sha256s) for item in self.named(one) if item.sha256 is None or not one.sha256s]
+        known = {id(item) for item, _ in hits}
+        named = [item for item in self.named(one) if id(item) not in known]
+        by_name = [(item, () if loose else one.sha256s) for item in named if item.sha256 is None or loose]
+        return [*hits, *by_name]
+
+
+def compared(
+    locked: Sequence[Locked], ours: Iterable[T], hashed: Callable[[T, str], str]
+) -> tuple[tuple[Locked, ...], tuple[str, ...]]:
+    """Return what is locked with the SHA-256 of files that its other digests mean, and what could not be compared.
+
+    ``hashed`` gives the digest of a file of the index by an algorithm. Told as not compared is what the index has by
+    name and version, and of which the lock states no digest that proves a file.
+    """
+    known, found, unchecked = _Index(ours), [], []
+    for one in locked:
+        named, meant, strange = known.named(one), dict.fromkeys(one.sha256s), dict.fromkeys(one.others)
+        for stated in one.others:
+            algorithm, _, digits = stated.partition(":")
+            same = [item.sha256 for item in named if item.sha256 and hashed(item, algorithm) == digits]
+            if same:
+                meant.update(dict.fromkeys(same))
+                del strange[stated]
+        found.append(msgspec.structs.replace(one, sha256s=tuple(meant), others=tuple(strange)))
+        if named and (one.bare or not (one.sha256s or one.others)):
+            files = f" ({', '.join(filter(None, one.bare))})" if any(one.bare) else ""
+            unchecked.append(f"{_shown(one.project, one.version)}{files}: the lock states no digest of it")
+    return tuple(found), tuple(unchecked)
 
 
 def check(locked: Sequence[Locked], revocations: Revocations, ours: Iterable[Ours]) -> tuple[Finding, ...]:
-    """Return what is wrong with what is locked, in its order.
+    """Return what is wrong with what is locked, in its order, after it was ``compared``.
 
     ``ours`` are files of the index, as many as are known, yanked or not: the yanked ones are told, and those of the
     same name and version show whether the bytes that are locked are ours. What is revoked is not told as yanked, too.
@@ -317,9 +364,10 @@ def _advice(listed: Ours) -> tuple[str, str]:
 def _strangers(one: Locked, named: Sequence[Ours], bad: set[Sha256 | None]) -> list[Finding]:
     known = {listed.sha256 for listed in named} | bad
     strange = tuple(digest for digest in one.sha256s if digest not in known)
-    if not named or not strange:
+    if not named or not (strange or one.others):
         return []
     why = "the index has a file of this name and version, with other bytes"
+    why += f" than {', '.join(one.others)}" if one.others else ""
     advice = (
         "do not install it; find out where it comes from, and lock again with the index as the only source"
     )
@@ -345,9 +393,18 @@ def _name(project: str, version: str | None) -> _Name:
 # The verdict.
 
 
-def demand(findings: Sequence[Finding], *, strict: bool = False) -> None:
-    """Raise RevokedError with every finding when one of them is an error; a yank is one only when ``strict``."""
+def demand(findings: Sequence[Finding], *, strict: bool = False, unchecked: Sequence[str] = ()) -> None:
+    """Raise RevokedError with every finding when one of them is an error.
+
+    A yank, and what is ``unchecked``, is one only when ``strict``.
+    """
     errors = [one for one in findings if strict or one.kind is not Kind.YANKED]
+    if strict and unchecked:
+        raise RevokedError(
+            f"{len(unchecked)} of what is locked could not be compared with the index",
+            faults=[*map(tell, findings), *unchecked],
+            hint="lock with sha256 digests: uv lock, or uv pip compile --generate-hashes",
+        )
     if errors:
         raise RevokedError(
             f"{len(errors)} of what is locked must not be used",

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import functools
+import hashlib
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec import structs
 from packaging.utils import canonicalize_name
 
-from retread.doors import durable
 from retread.errors import GateError, PublishError, UsageError
 from retread.evidence import keyfiles, signing
 from retread.evidence.gate import Policy
+from retread.index import layout
 from retread.index import revocations as revocation
+from retread.index.change import Change
 from retread.index.folder import Index
 from retread.index.listing import Hosted
 from retread.index.revocations import Entry, Revocations
@@ -52,14 +56,11 @@ class Known(NamedTuple):
 def revoke(index: Path, wanted: Wanted, key: Path, *, now: int) -> Path:
     """Add an entry to an index's list and sign it; the serial number grows. Return the list's path.
 
-    PublishError for an index that is none, or for what is revoked already; GateError for a list that the key's owner
-    did not sign.
+    PublishError for an index that is none, for what is revoked already, and for a list that is gone or older than the
+    history knows; GateError for a list that the key's owner did not sign.
     """
-    place, signer = Index(index), keyfiles.load(key)
-    if not place.exists:
-        raise PublishError(f"there is no index in {index}", hint="publish into it first")
-    moment = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     version = metadata.normal_version(wanted.version) if wanted.version else None
+    moment = _moment(now)
     entry = Entry(
         project=canonicalize_name(wanted.project),
         version=version,
@@ -69,38 +70,129 @@ def revoke(index: Path, wanted: Wanted, key: Path, *, now: int) -> Path:
         advice=wanted.advice,
         since=moment,
     )
-    path = index / LIST
+    reason = f"{entry.project} {version or ''}".strip() + f": {entry.reason}"
+    return _signed_anew(index, key, now, ("revoke", reason), lambda old: revocation.add(old, entry))
+
+
+def renew(index: Path, key: Path, *, now: int) -> Path:
+    """Sign an index's list again, as it is, with the next serial number and today's date. Return its path.
+
+    Where the list is gone an empty one is begun, which the history tells.
+    """
+    moment, told = _moment(now), ("renew", "")
+    if not (index / LIST).is_file():
+        told = ("renew", "an empty list, for there was none")
+    return _signed_anew(index, key, now, told, lambda old: revocation.renewed(old, moment))
+
+
+def _moment(now: int) -> str:
+    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _signed_anew(
+    index: Path, key: Path, now: int, told: tuple[str, str], change: Callable[[Revocations], Revocations]
+) -> Path:
+    """Put a changed list into an index, by an action that remembers its serial number."""
+    place, signer = Index(index), keyfiles.load(key)
+    if not place.exists:
+        raise PublishError(f"there is no index in {index}", hint="publish into it first")
     with place.writing():
-        old = _signed(path.read_bytes(), [signer]) if path.is_file() else revocation.begin(moment)
-        new = revocation.newer(old, revocation.add(old, entry))
-        with durable.disk_errors(path):
-            durable.replace(path, signing.sign(revocation.write(new), PAYLOAD_TYPE, signer))
-    return path
+        data, serial = _there(place)
+        if data:
+            old = _known(_signed(data, [signer]), serial)
+        elif serial and told[0] == "revoke":
+            raise _gone(serial)
+        else:
+            old = structs.replace(revocation.begin(_moment(now)), serial=max(serial, 1))
+        new = revocation.newer(old, change(old))
+        action = Change(place, base="", now=now)
+        action.file(LIST, signing.sign(revocation.write(new), PAYLOAD_TYPE, signer))
+        action.commit(*told, (), serial=new.serial)
+    return index / LIST
 
 
-def of_folder(index: Path, policy: Policy | None) -> Known:
-    """Return what an index on disk says: its list, held against the policy's builders, and every file that it lists."""
+def current(place: Index, policy: Policy | None, now: int | None) -> Revocations | None:
+    """Return the list of an index that is held, or None where there never was one and nobody demands one.
+
+    PublishError for a list that is gone, older than the history knows, or older than the policy allows; GateError for
+    one that no builder of the policy signed. Without a policy any signature will do, without ``now`` any age.
+    """
+    data, serial = _there(place)
+    days = policy.list_days if policy and now is not None else None
+    if not data and serial:
+        raise _gone(serial)
+    if not data and days is not None:
+        hint = "sign one: 'retread index renew DIR --key KEY'"
+        raise PublishError(f"there is no {LIST}, and the policy demands one", hint=hint)
+    if not data:
+        return None
+    found = _known(_signed(data, policy.builders) if policy else _unsigned(data), serial)
+    if days is not None and now is not None:
+        revocation.demand_fresh(found, days, now)
+    return found
+
+
+def _there(place: Index) -> tuple[bytes, int]:
+    """Return the list's bytes, nothing where there is none, and the last serial number that the history knows."""
+    serial = max((action.serial for action in place.history()), default=0)
+    path = place.root / LIST
+    return path.read_bytes() if path.is_file() else b"", serial
+
+
+def _gone(serial: int) -> PublishError:
+    return PublishError(
+        f"{LIST} is gone: the history knows one with serial number {serial}",
+        hint="put it back from a copy; 'retread index renew DIR --key KEY' begins an empty one",
+    )
+
+
+def _known(found: Revocations, serial: int) -> Revocations:
+    if found.serial < serial:
+        raise PublishError(
+            f"{LIST} has serial number {found.serial} of {found.issued}, and the history knows number {serial}",
+            hint="someone put an old list back: find out who, and put the last one back from a copy",
+        )
+    return found
+
+
+def of_folder(index: Path, policy: Policy | None, now: int | None = None) -> Known:
+    """Return what an index on disk says: its list, held against the policy's builders, and every file that it lists.
+
+    ``now``, in seconds since 1970, is what the policy's age of a list is held against.
+    """
     place = Index(index)
     if not place.exists:
         raise PublishError(
             f"there is no index in {index}", hint="name the folder that 'retread publish' wrote"
         )
-    path, verified = index / LIST, True
     with place.reading():
-        found = [
+        files = tuple(
             one
             for channel in place.channels()
             for name in place.names(channel)
             if (project := place.project(channel, name))
             for one in project.files
-        ]
-    if not path.is_file():
-        revocations = revocation.begin("1970-01-01T00:00:00Z")
-    elif policy is None:
-        revocations, verified = _unsigned(path.read_bytes()), False
-    else:
-        revocations = _signed(path.read_bytes(), policy.builders)
-    return Known(revocations, verified, tuple(found))
+        )
+        found = current(place, policy, now)
+    verified = policy is not None or found is None
+    return Known(found or revocation.begin("1970-01-01T00:00:00Z"), verified, files)
+
+
+def hashed(index: Path) -> Callable[[Hosted, str], str]:
+    """Return what gives the digest of a file of the index by an algorithm, each read once."""
+
+    @functools.cache
+    def digest(file: str, sha256: str, algorithm: str) -> str:
+        path = index / layout.place(file, sha256)
+        try:
+            with path.open("rb") as stream:
+                return hashlib.file_digest(stream, algorithm).hexdigest()
+        except OSError as error:
+            raise PublishError(
+                f"{path} cannot be read: {error.strerror}", hint="see 'retread index check'"
+            ) from None
+
+    return lambda one, algorithm: digest(one.file, one.sha256, algorithm)
 
 
 def locked(path: Path) -> tuple[Locked, ...]:
@@ -142,10 +234,4 @@ def _signed(envelope: bytes, keys: tuple[signing.Key, ...] | list[signing.Key]) 
 
 
 def _unsigned(envelope: bytes) -> Revocations:
-    import base64
-
-    try:
-        payload = base64.b64decode(json.loads(envelope)["payload"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise GateError(f"{LIST} is no DSSE envelope: {error}") from None
-    return revocation.parse(payload, name=LIST)
+    return revocation.parse(signing.payload(envelope, name=LIST), name=LIST)

@@ -11,6 +11,8 @@ from packaging.version import InvalidVersion, Version
 from retread.records import Record, Sha256
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_OTHERS = {"sha384": 96, "sha512": 128}
+"""Digests that prove a file as SHA-256 does -> how many digits they have; MD5 and SHA-1 can be forged."""
 
 
 class Locked(Record, frozen=True, kw_only=True):
@@ -22,6 +24,10 @@ class Locked(Record, frozen=True, kw_only=True):
     """Normalised; empty where the file does not say it, as of a Git checkout."""
     sha256s: tuple[Sha256, ...] = ()
     """Of every file that the lock allows; empty when it names none."""
+    others: tuple[str, ...] = ()
+    """Other digests that prove a file, as ``sha512:digits``."""
+    bare: tuple[str, ...] = ()
+    """Names of files of which the lock states no digest that proves anything."""
     files: tuple[str, ...] = ()
     """Names of these files, where the lock says them; not always as many as ``sha256s``."""
     source: str = ""
@@ -46,6 +52,18 @@ def digests(stated: Iterable[str]) -> tuple[Sha256, ...]:
             if not _SHA256.fullmatch(digits):
                 raise ValueError(f"{digits!r} is not a sha256")
             found[Sha256(digits)] = None
+    return tuple(found)
+
+
+def others(stated: Iterable[str]) -> tuple[str, ...]:
+    """Return the SHA-384 and SHA-512 among ``algorithm:digits``, each once; ValueError for one that is none."""
+    found: dict[str, None] = {}
+    for one in map(str.lower, stated):
+        algorithm, _, digits = one.partition(":")
+        if algorithm in _OTHERS:
+            if not re.fullmatch(f"[0-9a-f]{{{_OTHERS[algorithm]}}}", digits):
+                raise ValueError(f"{digits!r} is not a {algorithm}")
+            found[one] = None
     return tuple(found)
 
 

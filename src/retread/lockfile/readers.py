@@ -22,7 +22,7 @@ from packaging.version import Version
 
 from retread.errors import UsageError, first
 from retread.lockfile import requirements
-from retread.lockfile.pin import Locked, decoded, digests, file_name, plain, spelled
+from retread.lockfile.pin import Locked, decoded, digests, file_name, others, plain, spelled
 
 
 class Installed(NamedTuple):
@@ -95,13 +95,15 @@ def _installed(row: Installed) -> Locked | None:
         archive = origin.archive_info or {}
         hashes = archive.get("hashes") or {}
         old = str(archive.get("hash", "")).replace("=", ":", 1)
-        sha256s = digests([old, *(f"{name}:{value}" for name, value in hashes.items())])
+        stated = [old, *(f"{name}:{value}" for name, value in hashes.items())]
+        sha256s, more = digests(stated), others(stated)
     except (ValueError, AttributeError) as error:
         raise UsageError(f"{project}: its direct_url.json is damaged: {error}") from None
     return Locked(
         project=project,
         version=spelled(row.version),
         sha256s=sha256s,
+        others=more,
         files=(file_name(origin.url),) if origin.archive_info is not None else (),
         source=plain(origin.url),
     )
@@ -240,10 +242,13 @@ def _locked(package: _Package) -> Locked | None:
     if not package.version and not direct:
         raise ValueError("version: missing")
     files = [*package.wheels, *package.files, *filter(None, (package.sdist, package.archive))]
+    stated = [one for file in files for one in file.stated()]
     return Locked(
         project=str(canonicalize_name(package.name, validate=True)),
         version=str(Version(package.version)) if package.version else "",
-        sha256s=digests(stated for file in files for stated in file.stated()),
+        sha256s=digests(stated),
+        others=others(stated),
+        bare=tuple(file.named() for file in files if not (digests(file.stated()) or others(file.stated()))),
         files=tuple(filter(None, (file.named() for file in files))),
         source=plain(_address(package)),
     )

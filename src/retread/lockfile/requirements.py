@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
 from retread.errors import RecipeError, first
-from retread.lockfile.pin import Locked, decoded, digests, file_name, plain, spelled
+from retread.lockfile.pin import Locked, decoded, digests, file_name, others, plain, spelled
 
 _PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*===?", re.MULTILINE)
 _DIRECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*@")
@@ -141,7 +141,9 @@ def _requirement(line: str) -> tuple[str, Locked | None]:
     if len(pins) != 1 or pins[0].endswith(".*"):
         raise ValueError(f"{asked_for} is not pinned with ==")
     project = str(canonicalize_name(asked.name))
-    return asked_for, Locked(project=project, version=spelled(pins[0]), sha256s=digests(stated))
+    return asked_for, Locked(
+        project=project, version=spelled(pins[0]), sha256s=digests(stated), others=others(stated)
+    )
 
 
 def _file_at(address: str, stated: Sequence[str], project: str = "") -> Locked | None:
@@ -152,11 +154,12 @@ def _file_at(address: str, stated: Sequence[str], project: str = "") -> Locked |
         project, version = project or parsed[0], str(parsed[1])
     if not project:
         return None
-    in_address = re.findall(r"[#&]sha256=([^&]*)", address)
+    in_address = re.findall(r"[#&](sha256|sha384|sha512)=([^&]*)", address)
     return Locked(
         project=str(canonicalize_name(project)),
         version=version,
-        sha256s=digests([*stated, *(f"sha256:{one}" for one in in_address)]),
+        sha256s=digests([*stated, *(f"{name}:{one}" for name, one in in_address)]),
+        others=others([*stated, *(f"{name}:{one}" for name, one in in_address)]),
         files=(file,) if version else (),
         source=plain(address),
     )

@@ -12,6 +12,8 @@ import base64
 import binascii
 import csv
 import io
+import itertools
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import structs
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from retread.errors import WheelError
 from retread.records import Record, Sha256
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FIELD: Final = re.compile(r"([!-9;-~]+):[ \t]*")
+_MAX_TAGS: Final = 4096
+_MAX_SPELLINGS: Final = 120
+"""Of five tags in one part of a name."""
 SIGNATURES: Final = ("RECORD.jws", "RECORD.p7s")
 """Files of .dist-info that RECORD need not list; they sign RECORD, so that no edit outlives them."""
 
@@ -64,6 +69,31 @@ class WheelName(Record, frozen=True, kw_only=True):
     def tag_set(self) -> frozenset[str]:
         """Every single tag: ``cp39-abi3-manylinux_2_17_x86_64``, ``cp39-abi3-manylinux2014_x86_64``."""
         return expand_tags(self.tags)
+
+    @property
+    def normal(self) -> str:
+        """The file name in its normal spelling, without a build tag; tags are each once, in the order that they have.
+
+        Installers compare versions and projects by what they mean: two spellings are one wheel.
+        """
+        tags = "-".join(".".join(dict.fromkeys(part.split("."))) for part in self.tags.lower().split("-"))
+        return f"{self.project.replace('-', '_')}-{self.version}-{tags}.whl"
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """Every file name that means the same wheel as ``normal``: the tags in every order; the normal one is first.
+
+        WheelError when there are more than 120.
+        """
+        stem, *parts = self.normal.removesuffix(".whl").rsplit("-", 3)
+        each = [part.split(".") for part in parts]
+        if math.prod(math.factorial(len(part)) for part in each) > _MAX_SPELLINGS:
+            raise WheelError(
+                f"{self.file_name}: has too many tags in one part of its name",
+                hint="name the oldest platform that it runs on, and no other",
+            )
+        orders = itertools.product(*map(itertools.permutations, each))
+        return tuple(f"{stem}-{'-'.join(map('.'.join, order))}.whl" for order in orders)
 
     def with_version(self, version: str) -> WheelName:
         """Return the name for another version, spelled as specified; WheelError if it is none."""
@@ -102,8 +132,13 @@ def parse_name(file_name: str) -> WheelName:
 
 
 def expand_tags(tags: str) -> frozenset[str]:
-    """Return every single tag of a compressed set: ``py2.py3-none-any`` is py2-none-any and py3-none-any."""
+    """Return every single tag of a compressed set: ``py2.py3-none-any`` is py2-none-any and py3-none-any.
+
+    WheelError for a set of more than 4,096.
+    """
     pythons, abis, platforms = (part.split(".") for part in tags.split("-"))
+    if len(pythons) * len(abis) * len(platforms) > _MAX_TAGS:
+        raise _malformed(f"the tags {tags[:60]}... are more than {_MAX_TAGS:,}")
     return frozenset(f"{a}-{b}-{c}" for a in pythons for b in abis for c in platforms)
 
 
@@ -111,9 +146,10 @@ def normal_version(version: str) -> str:
     """Return the normal form of a version; raise WheelError if it is none."""
     try:
         return str(Version(version))
-    except InvalidVersion as error:
+    except ValueError as error:  # so is InvalidVersion, and a number of thousands of digits
         hint = "write one like 0.0.35+cu128.1"
-        raise WheelError(f"{version!r} is not a version (PEP 440)", hint=hint) from error
+        told = repr(version) if len(version) <= 60 else f"{version[:60]!r}..."
+        raise WheelError(f"{told} is not a version (PEP 440)", hint=hint) from error
 
 
 def name_fault(name: str) -> str:

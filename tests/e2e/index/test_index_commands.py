@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
 import json
 import os
@@ -13,6 +14,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +36,7 @@ from retread.smoke import reading
 from retread.smoke.report import Level, Run
 from retread.wheel.statement import CompileStatement
 from tinycuda import Result, names, sha256
-from tinyindex import BASE, RECIPE, Keys, make_keys, make_wheel, tree
+from tinyindex import BASE, RECIPE, Keys, make_keys, make_wheel, statement_of, tree
 
 WHEEL = "demo-1.2+cu128.1-py3-none-any.whl"
 SECOND = "demo-1.2+cu128.2-py3-none-any.whl"
@@ -61,6 +63,11 @@ class Desk:
         (folder / "recipes" / "demo-1.toml").write_text(TRIED)
         (folder / "patches" / "demo" / "1.2").mkdir(parents=True)
         (folder / "patches" / "demo" / "1.2" / "series").write_text("")
+
+    def recipe(self, project: str) -> None:
+        """Write a recipe of another project: demo's, under its name."""
+        (self.folder / "recipes" / f"{project}-1.toml").write_text(TRIED.replace("demo", project))
+        shutil.copytree(self.folder / "patches" / "demo", self.folder / "patches" / project)
 
     def policy(self, listed: dict[str, signing.Key], first: str = "", file: str = "policy.toml") -> None:
         """Write a policy: role -> key."""
@@ -109,9 +116,14 @@ class Desk:
         path = self.folder / wheel
         project, version = path.name.split("-")[:2]
         digest = Sha256(sha256(path.read_bytes()))
+        said = json.loads(statement_of(path) or "{}")
         made = reading.sealed(
-            report(*runs, wheel=path.name, sha256=digest, project=project, version=version), runs
-        )
+            report(
+                *runs, wheel=path.name, sha256=digest, project=project, version=version,
+                recipe=said.get("recipe", ""), target=said.get("target", ""),
+            ),
+            runs,
+        )  # fmt: skip
         beside = f"{path.name}.smoke-{name}.json" if name else reading.file_name(made)
         path.with_name(beside).write_bytes(reading.write(made))
 
@@ -401,6 +413,47 @@ def test_a_run_in_which_nothing_ran_is_neither_signed_nor_let_in(desk: Desk) -> 
     desk.publish(wheel)
 
 
+def test_a_wheel_is_not_proven_by_the_weaker_demands_of_another_recipe(desk: Desk) -> None:
+    """A builder's key alone must not lower what a tester has to show."""
+    easy = TRIED.replace('version = "1.2"', 'version = "1.1"').replace('["3.5.1", "3.6.0"]', "[]")
+    easy = easy.replace('gpu = ["9.0"]\n', "").replace("demo-1.2", "demo-1.1").replace('"demo-1"', '"easy"')
+    (desk.folder / "recipes" / "easy.toml").write_text(easy)
+    (desk.folder / "patches" / "demo" / "1.1").mkdir()
+    (desk.folder / "patches" / "demo" / "1.1" / "series").write_text("")
+    wheel = desk.wheel(said=lambda one: structs.replace(one, recipe="easy"))
+    desk.tried(wheel, ran("static"), ran("jit"))
+    desk.attest(wheel)
+    told = desk.refused(19, "publish", wheel, "--index", "index", "--policy", "policy.toml")
+    assert f"{WHEEL}: upstream version: retread.json says 1.2, recipe easy says 1.1" in told
+    shutil.rmtree(desk.folder / "dist")
+    wheel = desk.wheel(said=lambda one: structs.replace(one, recipe="demo-1.1.post3", target="cu124"))
+    desk.prove(wheel)
+    told = desk.refused(19, "publish", wheel, "--index", "index", "--policy", "policy.toml")
+    assert "there is no recipe 'demo-1.1.post3'" in told
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        ("", "'' is not the address of an index"),
+        ("javascript:alert(1)", "'javascript:alert(1)' is not the address of an index"),
+        ("https://a.example/\nx", "is not the address of an index"),
+        ("https://a.example/ x", "is not the address of an index"),
+        ('https://a.example/">', "is not the address of an index"),
+        ("https:///x", "is not the address of an index"),
+        ("https://a.example:port", "is not the address of an index"),
+        ("https://user:geheim@a.example", "so it has no user, password"),
+        ("https://a.example/?token=geheim", "so it has no user, password"),
+    ],
+)
+def test_an_address_that_must_not_stand_on_a_page_is_refused(desk: Desk, base: str, words: str) -> None:
+    wheel = desk.prove(desk.wheel())
+    told = desk.refused(2, "publish", wheel, "--index", "index", "--policy", "policy.toml", "--base", base)
+    assert words in told
+    assert "geheim" not in told
+    assert words in desk.refused(2, "index", "refresh", "index", "--base", base)
+
+
 def test_a_failed_test_and_an_altered_envelope_refuse_the_wheel(desk: Desk) -> None:
     wheel = desk.prove(desk.wheel())
     bad = run(case("demo/one"), failed("demo/two"), surroundings=on_gpu())
@@ -409,7 +462,8 @@ def test_a_failed_test_and_an_altered_envelope_refuse_the_wheel(desk: Desk) -> N
     policy = ("--index", "index", "--policy", "policy.toml")
     told = desk.refused(19, "publish", wheel, *policy)
     assert "gpu (NVIDIA H200, 9.0): 1 failed, 1 passed: demo/two: mend it, then retread smoke" in told
-    other = desk.prove(desk.wheel("other", said=lambda one: structs.replace(one, recipe="demo-1")))
+    desk.recipe("other")
+    other = desk.prove(desk.wheel("other"))
     path = desk.folder / f"{other}.provenance.dsse.json"
     right = json.loads(path.read_bytes())
     payload = base64.b64decode(right["payload"]).replace(b"overlay", b"source!")
@@ -576,7 +630,9 @@ SAID = "wrong on 12.0; use .2"
 def test_what_is_revoked_is_found_in_a_lock_and_in_an_environment(locked: Desk) -> None:
     clean = locked.run("audit-lock", "requirements.txt", "--index", "index")
     assert (clean.out, clean.err) == ("2 locked, nothing revoked or yanked\n", "")
-    assert locked.run("audit-lock", "venv", *POLICY).out == "1 locked, nothing revoked or yanked\n"
+    bare = locked.run("audit-lock", "venv", *POLICY)
+    assert bare.out == "1 locked, nothing revoked or yanked, 1 not compared\n"
+    assert "note: not compared, 1 of 1: demo 1.2+cu128.1: the lock states no digest of it" in bare.err
     assert locked.run(*REVOKE, *BUILDER).out == "index/revoked.dsse.json\n"
     found = locked.run("audit-lock", "requirements.txt", *POLICY, code=21)
     line = f"revoked: demo 1.2+cu128.1 (sha256 {locked.digest(f'dist/{WHEEL}')}): {SAID}"
@@ -651,6 +707,59 @@ def test_bytes_that_the_index_never_had_are_an_error(locked: Desk) -> None:
     assert found.out.startswith(f"unknown-bytes: demo 1.2+cu128.1 (sha256 {64 * 'e'}): ")
 
 
+UV = """version = 1
+revision = 3
+requires-python = ">=3.12"
+
+[[package]]
+name = "demo"
+version = "1.2+cu128.1"
+source = {{ registry = "https://wheels.example/cu128/simple" }}
+{sdist}wheels = [
+    {{ url = "https://wheels.example/files/e7/x/demo-1.2%2Bcu128.1-py3-none-any.whl"{hash} }},
+]
+"""
+
+
+@pytest.mark.parametrize("algorithm", ["sha384", "sha512"])
+def test_a_lock_that_states_another_digest_is_compared_by_it(locked: Desk, algorithm: str) -> None:
+    right = hashlib.new(algorithm, (locked.folder / "dist" / WHEEL).read_bytes()).hexdigest()
+    lock, line = locked.folder / "uv.lock", ("audit-lock", "uv.lock", *POLICY, "--strict")
+    lock.write_text(UV.format(sdist="", hash=f', hash = "{algorithm}:{right}"'))
+    assert locked.run(*line).out == "1 locked, nothing revoked or yanked\n"
+    lock.write_text(UV.format(sdist="", hash=f', hash = "{algorithm}:{len(right) * "0"}"'))
+    told = locked.run("audit-lock", "uv.lock", *POLICY, code=21).out
+    assert told.startswith("unknown-bytes: demo 1.2+cu128.1 (")
+    assert f"with other bytes than {algorithm}:{len(right) * '0'}; do not install it" in told
+    lock.write_text(UV.format(sdist="", hash=f', hash = "{algorithm}:00"'))
+    assert f"'00' is not a {algorithm}" in locked.refused(2, *line)
+    digest = locked.digest(f"dist/{WHEEL}")
+    locked.run(*REVOKE, "--sha256", digest, *BUILDER)
+    lock.write_text(UV.format(sdist="", hash=f', hash = "{algorithm}:{right}"'))
+    assert f"revoked: demo 1.2+cu128.1 (sha256 {digest}" in locked.run(*line, code=21).out
+
+
+@pytest.mark.parametrize("stated", ["", ', hash = "md5:d41d8cd98f00b204e9800998ecf8427e"'])
+def test_what_could_not_be_compared_is_counted_and_named(locked: Desk, stated: str) -> None:
+    (locked.folder / "uv.lock").write_text(UV.format(sdist="", hash=stated))
+    found = locked.run("audit-lock", "uv.lock", *POLICY)
+    assert found.out == "1 locked, nothing revoked or yanked, 1 not compared\n"
+    told = f"demo 1.2+cu128.1 ({WHEEL}): the lock states no digest of it"
+    assert found.err == f"note: not compared, 1 of 1: {told}\n"
+    found = locked.run("audit-lock", "uv.lock", *POLICY, "--strict", code=21)
+    assert "revoked: 1 of what is locked could not be compared with the index" in found.err
+    assert f"  - {told}" in found.err
+
+
+def test_the_digest_of_a_source_archive_is_not_that_of_the_wheel(locked: Desk) -> None:
+    sdist = f'sdist = {{ url = "https://index.example/demo-1.2.tar.gz", hash = "sha256:{64 * "0"}" }}\n'
+    (locked.folder / "uv.lock").write_text(UV.format(sdist=sdist, hash=""))
+    locked.run(*REVOKE, "--sha256", locked.digest(f"dist/{WHEEL}"), *BUILDER)
+    found = locked.run("audit-lock", "uv.lock", *POLICY, code=21)
+    assert "revoked: demo 1.2+cu128.1 (by name and version, no sha256 is stated, from " in found.out
+    assert f"note: not compared, 1 of 1: demo 1.2+cu128.1 ({WHEEL})" in found.err
+
+
 def test_a_yank_is_a_warning_and_an_error_for_the_strict(locked: Desk) -> None:
     locked.run("index", "yank", "index", "demo", "1.2+cu128.1", "--reason", "slow")
     found = locked.run("audit-lock", "requirements.txt", "--index", "index")
@@ -671,6 +780,9 @@ def test_a_list_that_no_builder_signed_is_refused(locked: Desk) -> None:
     told = locked.refused(19, *REVOKE[:4], *REVOKE[5:], *BUILDER)  # nobody signs what another wrote
     assert "revoked.dsse.json is signed by no key that is known here" in told
     place.unlink()
+    assert "revoked.dsse.json is gone" in locked.refused(20, *REVOKE, *BUILDER)
+    locked.run("index", "renew", "index", *BUILDER)
+    assert "(an empty list, for there was none)" in locked.run("index", "history", "index").out
     locked.run(*REVOKE, *BUILDER)
     right = json.loads(place.read_bytes())
     payload = base64.b64decode(right["payload"]).replace(b"wrong on 12.0", b"right on 12.0")
@@ -682,6 +794,58 @@ def test_a_list_that_no_builder_signed_is_refused(locked: Desk) -> None:
         place.write_text(text)
         for policy in (POLICY, POLICY[:2]):
             assert "no DSSE envelope" in locked.refused(19, "audit-lock", "venv", *policy)
+
+
+def test_a_list_that_is_gone_or_older_than_the_last_one_is_noticed(locked: Desk) -> None:
+    place = locked.index / "revoked.dsse.json"
+    locked.run(*REVOKE, *BUILDER)
+    first = place.read_bytes()
+    locked.run("index", "revoke", "index", "Demo", "--reason", "all of it", "--advice", "go", *BUILDER)
+    last = place.read_bytes()
+    told = locked.run("index", "history", "index").out.splitlines()
+    assert [line.split(maxsplit=2)[2].strip() for line in told[-2:]] == [
+        "revoke      (demo 1.2+cu128.1: wrong on 12.0)",
+        "revoke      (demo: all of it)",
+    ]
+    checks = (("audit-lock", "requirements.txt"), ("audit-lock", "venv"))
+    for text, words in (
+        (first, "revoked.dsse.json has serial number 2 of "),
+        (None, "revoked.dsse.json is gone: the history knows one with serial number 3"),
+    ):
+        place.unlink() if text is None else place.write_bytes(text)
+        for line in checks:
+            for policy in (POLICY, POLICY[:2]):
+                assert words in locked.refused(20, *line, *policy)
+        for policy in (POLICY[2:], ()):
+            assert words in locked.refused(20, "index", "check", "index", *policy)
+        assert words in locked.refused(20, *REVOKE, *BUILDER)
+    place.write_bytes(b"garbage")
+    assert "revoked.dsse.json is no DSSE envelope" in locked.refused(20, "index", "check", "index")
+    assert "no DSSE envelope" in locked.refused(19, "audit-lock", "venv", *POLICY)
+    place.write_bytes(last)
+    locked.run("index", "check", "index", *POLICY[2:])
+    locked.run("audit-lock", "venv", *POLICY, code=21)
+    locked.run("index", "rollback", "index", "1")
+    assert place.read_bytes() == last  # what must not be used stays so
+
+
+def test_a_policy_may_demand_a_list_and_that_it_is_fresh(
+    locked: Desk, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked.policy(keys._asdict(), "list-days = 30\n")
+    line = ("audit-lock", "requirements.txt", *POLICY)
+    assert "there is no revoked.dsse.json, and the policy demands one" in locked.refused(20, *line)
+    assert "the policy demands one" in locked.refused(20, "index", "check", "index", *POLICY[2:])
+    assert locked.run("index", "renew", "index", *BUILDER).out == "index/revoked.dsse.json\n"
+    assert locked.run(*line).out == "2 locked, nothing revoked or yanked\n"
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 31 * 86_400)
+    assert "31 days ago; the policy allows 30" in locked.refused(20, *line)
+    assert "31 days ago; the policy allows 30" in locked.refused(20, "index", "check", "index", *POLICY[2:])
+    locked.run("index", "renew", "index", *BUILDER)
+    locked.run(*line)
+    locked.policy(keys._asdict(), "list-days = 0\n")
+    assert "list-days: expected `int` >= 1" in locked.refused(19, *line)
 
 
 def test_an_envelope_of_something_else_is_no_list(locked: Desk, keys: Keys) -> None:

@@ -20,15 +20,17 @@ from msgspec import structs
 
 from retread.arch import Arch
 from retread.audit.report import AuditReport
+from retread.doors import fs
 from retread.errors import GateError, PublishError, RetreadError, StoreError
 from retread.evidence import gate
 from retread.index import actions, candidate, layout
 from retread.index.folder import Index
 from retread.records import Sha256
+from retread.smoke import reading
 from retread.wheel import ziparchive
-from retread.wheel.statement import Proof, Statement
+from retread.wheel.statement import FileStatement, Proof, Statement, SubmoduleStatement, ToolchainStatement
 from tinycuda import sha256
-from tinyindex import BASE, NOW, Shelf, make_keys, prove, tree
+from tinyindex import BASE, NOW, Shelf, digest, make_keys, make_wheel, prove, tree
 
 NINE = Proof(gpu=(Arch("9.0"),), triton=("3.5.1",))
 
@@ -159,6 +161,62 @@ def test_a_name_is_never_used_for_other_bytes_not_even_after_removal(shelf: Shel
     assert shelf.check().faults == ()
 
 
+SPELLINGS = [
+    ("demo-1.2+cu128.1-1-py3-none-any.whl", "it has the build tag 1; its normal name is {normal}"),
+    ("Demo-1.2+cu128.1-py3-none-any.whl", "its name is not spelled normally: {normal}"),
+    ("demo-1.2+CU128.1-py3-none-any.whl", "its name is not spelled normally: {normal}"),
+    ("demo-1.2+cu128_1-py3-none-any.whl", "its name is not spelled normally: {normal}"),
+    ("demo-v1.2+cu128.1-py3-none-any.whl", "its name is not spelled normally: {normal}"),
+    ("demo-1.2+cu128.01-py3-none-any.whl", "its name is not spelled normally: {normal}"),
+    ("demo-01.2+cu128.1-py3-none-any.whl", "its name is not spelled normally: {normal}"),
+    ("demo-1.2+cu128.1-py3.py3-none-any.whl", "its name is not spelled normally: {normal}"),
+]
+
+
+@pytest.mark.parametrize(("file", "words"), SPELLINGS, ids=[file for file, _ in SPELLINGS])
+def test_a_version_is_not_published_again_by_another_spelling(shelf: Shelf, file: str, words: str) -> None:
+    first = shelf.wheel()
+    shelf.publish(first)
+    build = "1" if file.count("-") == 5 else ""
+    made = make_wheel(shelf.folder / "again", "demo", "1.2+cu128.1", code="x = 1\n", build=build)
+    wheel = prove(made.rename(made.with_name(file)), shelf.keys)
+    assert f"{file}: {words.format(normal=first.name)}" in refused(shelf, wheel)
+    assert f"{file}: {words.format(normal=first.name)}" in refused(shelf, wheel, unproven="please")
+
+
+def test_the_order_of_tags_makes_no_other_wheel(shelf: Shelf) -> None:
+    first = shelf.wheel(tag="py2.py3-none-any")
+    other = shelf.wheel(tag="py3.py2-none-any", code="x = 1\n")
+    told = f"{other.name}: {first.name} is the same wheel, its tags in another order: publish it as that"
+    assert told in refused(shelf, first, other)
+    shelf.publish(first)
+    assert told in refused(shelf, other)
+    shelf.act(actions.remove, "demo", "1.2+cu128.1", "it leaks")
+    assert told in refused(shelf, other)
+    assert shelf.check().faults == ()
+    many = shelf.wheel(tag="py3.py31.py32.py33.py34.py35.py36.py37-none-any")
+    assert "has too many tags in one part of its name" in refused(shelf, many)
+
+
+@pytest.mark.parametrize("name", ["z02-version-5000-digits", "z03-tag-explosion"])
+def test_a_wheel_that_says_too_much_of_itself_is_refused_at_once(shelf: Shelf, name: str) -> None:
+    tags = "-".join(3 * [".".join(f"a{one}" for one in range(300))])
+    said = {
+        "z02-version-5000-digits": {
+            "METADATA": f"Metadata-Version: 2.1\nName: demo\nVersion: {5000 * '9'}\n"
+        },
+        "z03-tag-explosion": {"WHEEL": f"Wheel-Version: 1.0\nTag: {tags}"},
+    }[name]
+    info = "demo-1.2+cu128.1.dist-info"
+    wheel = shelf.wheel(
+        prove_it=False, changes={f"{info}/{file}": f"{text}\n\n".encode() for file, text in said.items()}
+    )
+    told = refused(shelf, wheel)
+    assert f"{wheel.name}: " in told
+    assert "is not a version (PEP 440)" in told or "are more than 4,096" in told
+    assert len(told) < 1000
+
+
 @pytest.mark.parametrize(
     ("version", "patches", "words"),
     [
@@ -253,6 +311,170 @@ def test_evidence_of_other_bytes_or_edited_is_no_evidence(shelf: Shelf) -> None:
     told = refused(shelf, wheel, kind=GateError)
     assert "is a report of another" in told
     assert "is about another wheel" in told
+
+
+ELSEWHERE: list[tuple[str, dict[str, Any], str]] = [
+    ("recipe", {"recipe": "demo-0"}, "upstream version: the file name says 1.2, {it}: recipe demo-0 says 0"),
+    ("recipe", {"recipe": "their-demo"}, "recipe: retread.json says demo-1, {it} says their-demo"),
+    ("target", {"target": "cu124"}, "channel: the file name says cu128, {it}: target cu124 says cu124"),
+    ("lane", {"lane": "source"}, "lane: retread.json says overlay, {it} says source"),
+    ("commit", {"commit": 40 * "d"}, f"commit: retread.json says {40 * 'c'}, {{it}} says {40 * 'd'}"),
+    ("series", {"series": ()},
+     "sources: retread.json says a.patch, demo.tar.gz, demo.whl, the commit, {it} says demo.tar.gz"),
+    ("base", {"base": FileStatement(file="demo.whl", sha256=Sha256(64 * "9"))},
+     f"source demo.whl: retread.json says {digest('base')}, {{it}} says {64 * '9'}"),
+    ("toolchain", {"toolchain": ToolchainStatement(name="x", cuda="12.8", ptxas="y", reproduced=None)},
+     "toolchain: retread.json says nothing, {it} says there"),
+    ("submodules", {"submodules": (SubmoduleStatement(path="lib", repository="https://a.example", commit=40 * "e"),)},
+     "{it} says a.patch, demo.tar.gz, demo.whl, lib, the commit"),
+    ("tool", {"tool": "retread 9"}, "tool: retread.json says retread 0.1.0, {it} says retread 9"),
+]  # fmt: skip
+"""What a builder signed and the wheel does not say -> what is told of it; ``it`` is the envelope."""
+
+
+@pytest.mark.parametrize(("_", "changes", "words"), ELSEWHERE, ids=[one[0] for one in ELSEWHERE])
+def test_what_a_builder_signed_is_what_the_wheel_says(
+    shelf: Shelf, _: str, changes: dict[str, Any], words: str
+) -> None:
+    def signed(one: Statement) -> Statement:
+        return structs.replace(one, **changes)
+
+    wheel = shelf.wheel(prove_it=False)
+    prove(wheel, shelf.keys, signed=signed)
+    told = refused(shelf, wheel, kind=GateError)
+    assert words.format(it=f"{wheel.name}.provenance.dsse.json") in told
+    shelf.publish(prove(wheel, shelf.keys))
+    home = next(shelf.root.glob("files/*/*"))
+    home.chmod(0o755)
+    prove(home / wheel.name, shelf.keys, signed=signed)  # who has only the builder's key and the disk
+    for policy in (shelf.keys.policy, None):
+        assert any(
+            words.format(it=f"{wheel.name}.provenance.dsse.json") in one for one in shelf.check(policy).faults
+        )
+
+
+def test_a_builder_signed_the_very_file_that_says_it(shelf: Shelf) -> None:
+    wheel = prove(shelf.wheel(prove_it=False), shelf.keys, inside=digest("another retread.json"))
+    told = refused(shelf, wheel, kind=GateError)
+    assert "digest of retread.json: the wheel says " in told
+    assert f"{wheel.name}.provenance.dsse.json says {digest('another retread.json')}" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"project": "other"}, "project: the file name says demo, retread.json says other"),
+        ({"version": "1.3+cu128.1"}, "version: the file name says 1.2+cu128.1, retread.json says 1.3+cu128.1"),
+        ({"recipe": "demo-1.1.post3"},
+         "upstream version: the file name says 1.2, retread.json: recipe demo-1.1.post3 says 1.1.post3"),
+        ({"target": "cu130"}, "channel: the file name says cu128, retread.json: target cu130 says cu130"),
+    ],
+)  # fmt: skip
+def test_a_wheel_says_of_itself_what_its_name_says(shelf: Shelf, changes: dict[str, Any], words: str) -> None:
+    assert words in refused(
+        shelf, shelf.wheel(said=lambda one: structs.replace(one, **changes)), kind=GateError
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"version": "1.1+cu128.1"},
+         "version: the file name says 1.2+cu128.1, retread.json (promise) says 1.1+cu128.1"),
+        ({"cuda": "12.4"}, "channel: the file name says cu128, retread.json (promise): CUDA 12.4 says cu124"),
+    ],
+)  # fmt: skip
+def test_a_promise_is_that_of_the_wheel(shelf: Shelf, changes: dict[str, Any], words: str) -> None:
+    def said(one: Statement) -> Statement:
+        return structs.replace(one, promise=structs.replace(one.promise, **changes))
+
+    assert words in refused(shelf, shelf.wheel(said=said), kind=GateError)
+
+
+@pytest.mark.parametrize("changes", [{"recipe": "easy"}, {"target": "cu124"}, {"version": "1.1+cu128.1"}])
+def test_a_smoke_report_is_of_the_recipe_target_and_version_of_its_wheel(
+    shelf: Shelf, changes: dict[str, str]
+) -> None:
+    wheel = shelf.wheel()
+    path = next(wheel.parent.glob("*.smoke-*.json"))
+    report = reading.parse(path.read_bytes(), name="x")
+    path.write_bytes(reading.write(reading.sealed(structs.replace(report, **changes), report.runs)))
+    told = refused(shelf, wheel, kind=GateError)
+    assert f"{path.name} says {next(iter(changes.values()))}" in told
+
+
+def test_who_writes_to_a_listed_wheel_in_its_old_folder_changes_nothing_of_the_index(shelf: Shelf) -> None:
+    wheel = shelf.wheel()
+    right, times = wheel.read_bytes(), wheel.stat()
+    shelf.publish(wheel)
+    before = shelf.tree()
+    with wheel.open("r+b") as stream:  # in place, as whoever holds another link to it could
+        stream.write(b"evil")
+    os.utime(wheel, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert wheel.stat().st_size == len(right)
+    assert shelf.tree() == before
+    assert shelf.check().faults == ()
+    assert next(shelf.root.glob(f"files/*/*/{wheel.name}")).read_bytes() == right
+    assert list(shelf.scratch.iterdir()) == []
+
+
+def test_a_wheel_that_is_written_while_it_is_judged_is_listed_as_it_was_judged(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = shelf.wheel()
+    right, judge = wheel.read_bytes(), gate.demand
+
+    def meanwhile(*arguments: Any, **named: Any) -> Any:
+        with wheel.open("r+b") as stream:
+            stream.write(b"evil")
+        return judge(*arguments, **named)
+
+    monkeypatch.setattr(gate, "demand", meanwhile)
+    shelf.publish(wheel)
+    assert next(shelf.root.glob(f"files/*/*/{wheel.name}")).read_bytes() == right
+    assert shelf.check().faults == ()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (os.mkfifo, "is evidence by its name, but no plain file"),
+        (lambda path: path.symlink_to("/dev/zero"), "is evidence by its name, but no plain file"),
+        (lambda path: path.mkdir(), "is evidence by its name, but no plain file"),
+        (
+            lambda path: (path.touch(), os.truncate(path, 17 << 20)),
+            "is larger than any evidence: over 16 MiB",
+        ),
+    ],
+    ids=["pipe", "device", "folder", "large"],
+)
+@pytest.mark.parametrize("ending", [".x.dsse.json", ".audit.json", ".smoke-gpu.json"])
+def test_what_lies_beside_a_wheel_is_a_plain_file_of_a_sensible_size(
+    shelf: Shelf, ending: str, make: Any, words: str
+) -> None:
+    wheel = shelf.wheel()
+    path = wheel.with_name(f"{wheel.name}{ending}")
+    make(path)
+    assert f"{path} {words}" in refused(shelf, wheel)
+    assert f"{path} {words}" in refused(shelf, wheel, unproven="please")
+    assert list(shelf.scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [b".a\nb.dsse.json", b".\xff.dsse.json", b".\x1b[2J.audit.json"])
+def test_what_lies_beside_a_wheel_has_a_name_that_can_be_listed(shelf: Shelf, name: bytes) -> None:
+    wheel = shelf.wheel()
+    path = os.fsencode(wheel) + name
+    with open(path, "wb"):  # noqa: PTH123 - a name that is no text
+        pass
+    told = refused(shelf, wheel)
+    assert f"{os.fsdecode(os.path.basename(path))!a} is no name of evidence" in told  # noqa: PTH119
+    assert told.isprintable() or set(told) - {"\n"} <= set(map(chr, range(32, 127)))
+
+
+def test_a_wheel_that_is_no_plain_file_is_refused(shelf: Shelf) -> None:
+    wheel = shelf.folder / "demo-1.2+cu128.1-py3-none-any.whl"
+    os.mkfifo(wheel)
+    assert f"{wheel} is no plain file" in refused(shelf, wheel)
 
 
 def test_a_wheel_without_evidence_comes_in_for_a_reason_that_is_shown(shelf: Shelf) -> None:
@@ -464,15 +686,14 @@ def test_a_folder_that_may_not_be_written_is_named(shelf: Shelf, monkeypatch: py
     assert shelf.tree() == before
 
 
-def test_a_wheel_that_is_written_while_it_is_read_is_refused(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_that_is_not_what_was_judged_is_refused(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = shelf.wheel()
     recover = Index._recover
 
     def late(self: Index) -> None:
         recover(self)
-        wheel.write_bytes(wheel.read_bytes() + b"more")
+        [copy] = shelf.scratch.rglob(wheel.name)
+        copy.write_bytes(copy.read_bytes() + b"more")
 
     monkeypatch.setattr(Index, "_recover", late)
     assert "was written while it was read" in refused(shelf, wheel)
@@ -522,7 +743,7 @@ def test_the_wheel_and_each_file_beside_it_are_opened_once_to_be_judged(
         return through
 
     monkeypatch.setattr(ziparchive, "_open", noted(ziparchive._open))
-    monkeypatch.setattr(Path, "read_bytes", noted(Path.read_bytes))
+    monkeypatch.setattr(fs, "plain", noted(fs.plain))
     candidate.read(wheel, shelf.scratch)
     assert sorted(opened) == sorted(path.name for path in wheel.parent.iterdir())
 

@@ -341,3 +341,14 @@ def test_a_point_of_small_order_is_refused_in_every_spelling() -> None:
 def test_keys_differ_and_their_ids_are_digests() -> None:
     assert len({key.id for key in (ANNA, BERT, CARLA)}) == 3
     assert all(re.fullmatch("[0-9a-f]{64}", key.id) for key in (ANNA, BERT, CARLA))
+
+
+@pytest.mark.parametrize("key", ["payload", "payloadType", "signatures"])
+def test_an_envelope_that_says_something_twice_is_refused(key: str) -> None:
+    """Readers take the first or the last of two values, and would judge two statements."""
+    value = json.dumps(json.loads(ENVELOPE)[key]).encode()
+    doubled = ENVELOPE.replace(b"{", b'{"%b":%b,' % (key.encode(), value), 1)
+    with pytest.raises(GateError, match=f"'{key}' is there twice"):
+        signing.verify(doubled, [ANNA], name="e")
+    with pytest.raises(GateError, match=f"'{key}' is there twice"):
+        signing.payload(doubled, name="e")

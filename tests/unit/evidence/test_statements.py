@@ -93,9 +93,12 @@ def altered(payload: bytes, change: Callable[[dict[str, Any]], object]) -> bytes
 
 
 def test_a_build_is_read_back() -> None:
-    assert statements.parse(built(), name="p") == Attested(
-        wheel=WHEEL, sha256=DIGEST, kind=Kind.PROVENANCE, by="ci", ok=True
+    found = statements.parse(built(), name="p")
+    assert found == Attested(
+        wheel=WHEEL, sha256=DIGEST, kind=Kind.PROVENANCE, by="ci", ok=True, made=found.made
     )
+    assert found.made
+    assert found.made.build_definition == statements.definition(SAID)
 
 
 def test_the_same_build_gives_the_same_bytes() -> None:

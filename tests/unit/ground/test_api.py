@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 import house
 import retread
@@ -189,6 +190,15 @@ def test_what_is_lacking_is_told(proven: tuple[Path, Path], gone: str, told: str
     wheel, policy = proven
     for envelope in wheel.parent.glob(f"*{gone}.dsse.json"):
         envelope.unlink()
+    with pytest.raises(errors.GateError, match=told):
+        retread.verify(wheel.parent.glob("*.dsse.json"), policy)
+
+
+def test_a_builder_who_signed_another_recipe_is_refused(proven: tuple[Path, Path], tmp_path: Path) -> None:
+    wheel, policy = proven
+    keys = tinyindex.make_keys(tmp_path / "keys")
+    tinyindex.prove(wheel, keys, signed=lambda one: structs.replace(one, target="cu124"))
+    told = r"channel: the file name says cu128, .*\.json: target cu124 says cu124"
     with pytest.raises(errors.GateError, match=told):
         retread.verify(wheel.parent.glob("*.dsse.json"), policy)
 

@@ -224,7 +224,7 @@ def test_sources_of_poetry() -> None:
         ("demo===1.0", "demo", "1.0", ()),
         ("demo>=1,==1.5", "demo", "1.5", ()),
         ("demo==1.0 ; python_version < '3.13' and extra == 'x'  # why", "demo", "1.0", ()),
-        (f"demo==1.0 --hash=sha256:{X86} --hash sha512:00", "demo", "1.0", (X86,)),
+        (f"demo==1.0 --hash=sha256:{X86} --hash sha512:{128 * '0'}", "demo", "1.0", (X86,)),
         (f"demo==1.0 \\\n  --hash=sha256:{X86} \\\n  --hash=sha256:{ARM}", "demo", "1.0", (X86, ARM)),
         (f"demo==1.0 --hash=sha256:{X86.upper()}", "demo", "1.0", (X86,)),
         (f"demo @ https://a.example/demo-1.0%2Bcu128.1-py3-none-any.whl#sha256={X86}", "demo", "1.0+cu128.1", (X86,)),

@@ -14,7 +14,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 from retread import units
 from retread.doors import fs
-from retread.errors import PublishError
+from retread.errors import PublishError, WheelError
 from retread.index import layout
 from retread.index.bucket.lease import LOCK
 from retread.index.bucket.storage import DIGEST, Bucket, Facts, Object, headers
@@ -61,7 +61,8 @@ class Need(NamedTuple):
 def of_wheels(wheels: Sequence[Path]) -> Need:
     """Return what publishing wheels reads."""
     projects = {found for wheel in wheels if (found := _project(wheel.name))}
-    return Need(tuple(sorted({wheel.name for wheel in wheels})), tuple(sorted(projects)), new=True)
+    names = {name for wheel in wheels for name in _spellings(wheel.name)}
+    return Need(tuple(sorted(names)), tuple(sorted(projects)), new=True)
 
 
 def of_version(project: str, version: str) -> Need:
@@ -392,6 +393,14 @@ def _record(bucket: Bucket, name: str, kind: type[R]) -> R | None:
         raise PublishError(
             f"{bucket.address}/{name} is damaged: {error}", hint="put it back from a copy"
         ) from None
+
+
+def _spellings(file: str) -> tuple[str, ...]:
+    """Return every name of the same wheel; the name alone for one that cannot be listed."""
+    try:
+        return (file, *metadata.parse_name(file).spellings)
+    except WheelError:
+        return (file,)
 
 
 def _project(file: str) -> tuple[str, str] | None:
