@@ -14,6 +14,8 @@ from retread.recipe.model import Recipe
 from retread.recipe.series import Patch
 from tinycuda import BUILT, WHEEL, Project, make_wheel, wheel_files
 
+_PARSER = main.parser
+"""The module's own: all tests share one that is made once, which knows no lane more."""
 MODULE = """\
 from retread.lanes.overlay import Official
 from retread.recipe.lane import Lane
@@ -59,7 +61,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, project: Project) -> Pa
 
     monkeypatch.setitem(LANES, Lane("toy"), Way("toylane", find, compiles=False, unasked=False))
     monkeypatch.setitem(LANES, Lane.OVERLAY, LANES[Lane.OVERLAY]._replace(for_others=Lane("toy")))
-    monkeypatch.setattr(main, "parser", main.parser.__wrapped__)  # type: ignore[attr-defined]
+    monkeypatch.setattr(main, "parser", _PARSER)
     del project.index.files["tinycuda"][WHEEL]
     return tmp_path / "wheels"
 
