@@ -233,8 +233,8 @@ class Compiled:
         from retread.doors import proc
 
         goal, machine, store = self.goal, self.goal.machine, self.goal.machine.store
-        changed = [one.path for one in goal.trees.patched.changes]
-        _demand(goal, list(early.of_tree(goal.recipe, goal.name, self.files, changed, self._text)))
+        touched = [one.path for one in goal.trees.patched.changes]
+        _demand(goal, list(early.of_tree(goal.recipe, goal.name, self.files, touched, self._text)))
         environment = self.environment()
         jobs = self.wish.jobs or host.cores()
         budget = Budget(jobs, self.wish.memory or int(jobserver.memory()[1] * _SHARE))

@@ -18,6 +18,7 @@ revision = 1
 architectures = ["9.0"]
 ptx = []
 toolchain = "cuda-13.0"
+generated = ["tinycuda/**.so"]
 
 [targets.cu130.build]
 python = ">=3.9"
