@@ -386,7 +386,8 @@ def build(job: Job, out: Path) -> Built:
             entry = job.build()
     report = msgspec.json.decode((entry / _AUDIT).read_bytes(), type=AuditReport)
     destination = out / report.wheel
-    if destination.exists() and not fs.is_same(entry / report.wheel, destination):
+    moved_in = destination.exists() and not fs.is_same(entry / report.wheel, destination)
+    if moved_in and fs.sha256(destination) != report.sha256:
         machine.console.say(
             f"note: {destination} held other bytes; raise targets.{goal.name}.revision if they were published"
         )
