@@ -24,6 +24,7 @@ from retread.recipe import plan
 from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe, Target
 from retread.recipe.series import ChangeKind, Patch
+from retread.recipe.trial import Trial
 from retread.records import Record, Sha256
 from retread.smoke import details, tally
 from retread.smoke.report import SmokeReport
@@ -257,11 +258,9 @@ def overlay_target(recipe: Recipe, patches: Sequence[Patch]) -> str:
     raise PlanError(f"{recipe.name}: the overlay lane makes no target", faults=faults)
 
 
-def retried(recipe: Recipe, name: str, *, torch: str, triton: str) -> Recipe:
-    """Return the recipe with a target that is tried under another torch and Triton."""
+def retried(recipe: Recipe, name: str, trial: Trial) -> Recipe:
+    """Return the recipe with a target that is tried in another way."""
     target = recipe.targets[name]
-    assert target.smoke is not None
-    trial = msgspec.structs.replace(target.smoke, torch=torch, triton=(triton,))
     changed = msgspec.structs.replace(target, smoke=trial)
     return msgspec.structs.replace(recipe, targets={**recipe.targets, name: changed})
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 from packaging.specifiers import SpecifierSet
 from packaging.tags import sys_tags
 from packaging.version import Version
@@ -19,6 +20,7 @@ from retread.errors import FetchError, PlanError, RetreadError, UsageError
 from retread.recipe import workspace
 from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe
+from retread.recipe.trial import Trial
 from retread.recipe.workspace import Loaded
 from retread.smoke import run
 from retread.smoke.report import Level
@@ -156,7 +158,7 @@ class Watch:
         if not SpecifierSet(target.torch).contains(torch):
             why = f"{name} is for torch {target.torch}, the newest is {torch}"
             return Jit(state=JitState.UNFIT, why=why, torch=torch, triton=triton, target=name)
-        return self._run(loaded, name, torch, triton)
+        return self._run(loaded, name, msgspec.structs.replace(target.smoke, torch=torch, triton=(triton,)))
 
     def _newest(self, project: str) -> str:
         found = offers.newest_wheel(self._offers(project), sys_tags())
@@ -164,16 +166,16 @@ class Watch:
             raise FetchError(f"the index has no release of {project} for this machine's Python")
         return found
 
-    def _run(self, loaded: Loaded, name: str, torch: str, triton: str) -> Jit:
+    def _run(self, loaded: Loaded, name: str, trial: Trial) -> Jit:
         job = pipeline.jobs(loaded, name, self.machine, lane=Lane.OVERLAY)[0]
         with self.machine.store.scratch() as scratch:
             built = Path(pipeline.build(job, scratch / "dist").path)
             (scratch / "read").mkdir()
             tried = run.subject(self.root, built, None, None, scratch / "read")
-            under = outlook.retried(loaded.recipe, name, torch=torch, triton=triton)
+            under = outlook.retried(loaded.recipe, name, trial)
             tried = tried._replace(loaded=loaded._replace(recipe=under))
             report = run.run(self.machine, tried, run.Request(levels=(Level.JIT,)), scratch)
-        return outlook.jit(report, torch=torch, triton=triton)
+        return outlook.jit(report, torch=trial.torch, triton=trial.triton[0])
 
 
 def demand(failures: Sequence[tuple[str, RetreadError]]) -> None:

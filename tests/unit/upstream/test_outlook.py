@@ -163,7 +163,7 @@ def test_the_first_target_of_the_overlay_lane_is_tried_under_other_versions() ->
     compiled = replace(TARGET, base=())
     recipe = replace(RECIPE, targets={"cu130": compiled, "cu128": TARGET})
     assert outlook.overlay_target(recipe, ()) == "cu128"
-    again = outlook.retried(recipe, "cu128", torch="2.16.0", triton="3.10.0").targets
+    again = outlook.retried(recipe, "cu128", Trial(torch="2.16.0", triton=("3.10.0",))).targets
     assert again["cu128"].smoke == replace(TARGET.smoke, torch="2.16.0", triton=("3.10.0",))  # type: ignore[type-var]
     assert again["cu130"] is compiled
     with pytest.raises(PlanError) as caught:
