@@ -21,7 +21,7 @@ from retread.evidence import agreement, signing, statements
 from retread.evidence.agreement import Told
 from retread.evidence.signing import Key
 from retread.evidence.statements import Attested, Kind
-from retread.fields import Positive, Table
+from retread.fields import Architecture, Positive, Table, Text
 from retread.records import Record
 from retread.smoke.report import Level
 from retread.smoke.tally import Tried, Verdict, counts, where
@@ -61,6 +61,10 @@ class PolicyFile(Table, frozen=True, kw_only=True):
     """Whether ``--allow-unproven REASON`` lets a wheel in without evidence."""
     list_days: Positive | None = None
     """How many days ago the revocation list may have been signed; without it any time ago, or never."""
+    gpu: tuple[Architecture, ...] = ()
+    """Capabilities of GPUs on which every wheel has to pass, whatever it says of itself."""
+    triton: tuple[Text, ...] = ()
+    """Versions of Triton under which every wheel has to pass, whatever it says of itself."""
 
 
 class Policy(NamedTuple):
@@ -70,6 +74,8 @@ class Policy(NamedTuple):
     testers: tuple[Key, ...]
     allow_unproven: bool = True
     list_days: int | None = None
+    floor: Proof = Proof(gpu=(), triton=())
+    """What every wheel has to be proven by: its own record is its builder's word, and a tester's work is not his."""
 
 
 class Voucher(Record, frozen=True, kw_only=True):
@@ -126,7 +132,8 @@ def parse_policy(data: bytes, *, name: str) -> Policy:
             faults=faults,
             hint="'retread key list' prints each key as the policy wants it",
         )
-    return Policy(roles["builder"], roles["tester"], file.allow_unproven, file.list_days)
+    floor = Proof(gpu=file.gpu, triton=file.triton)
+    return Policy(roles["builder"], roles["tester"], file.allow_unproven, file.list_days, floor)
 
 
 def _keys(role: str, listed: Sequence[Trusted], faults: list[str]) -> Iterator[Key]:
@@ -161,9 +168,9 @@ def demand(
 ) -> Admission:
     """Return why the wheel may be listed; GateError with all that is lacking, and which command gives it.
 
-    Demanded are a builder's statement and a tester's results: static, jit, and what ``proof`` names. ``envelopes`` are
-    by file name, and each must be sound: what is served is believed. ``told`` is what the wheel and its reports say,
-    which must be what the envelopes and the wheel's name say.
+    Demanded are a builder's statement and a tester's results: static, jit, and what ``proof`` or the policy names.
+    ``envelopes`` are by file name, and each must be sound: what is served is believed. ``told`` is what the wheel and
+    its reports say, which must be what the envelopes and the wheel's name say.
     """
     named = [("builder", key) for key in policy.builders] + [("tester", key) for key in policy.testers]
     faults = list(_doubles(named))
@@ -174,7 +181,7 @@ def demand(
         except GateError as error:
             faults.append(_told(error))
     faults += disagreements(wheel, told, {one.envelope: one.said for one in heard})
-    faults += _lacking(wheel, heard, proof)
+    faults += _lacking(wheel, heard, _both(policy.floor, proof))
     if faults:
         raise GateError(
             f"{wheel} is not proven as the policy demands",
@@ -256,6 +263,12 @@ def _entitled(policy: Policy, said: Attested, ids: Sequence[str], name: str) -> 
 
 def _told(error: GateError) -> str:
     return "; ".join((error.message, *error.faults)) + (f" (next: {error.hint})" if error.hint else "")
+
+
+def _both(one: Proof, other: Proof) -> Proof:
+    """Return what is as much as both."""
+    gpu, triton = (*one.gpu, *other.gpu), (*one.triton, *other.triton)
+    return Proof(gpu=tuple(dict.fromkeys(gpu)), triton=tuple(dict.fromkeys(triton)))
 
 
 def _lacking(wheel: str, heard: Sequence[_Heard], proof: Proof) -> Iterator[str]:

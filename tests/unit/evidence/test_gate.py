@@ -376,6 +376,20 @@ def test_a_policy_may_forbid_the_unproven() -> None:
         gate.admit_unproven(policy, WHEEL, DIGEST, "in a hurry")
 
 
+def test_no_wheel_asks_less_of_itself_than_the_policy_does() -> None:
+    keys = entry("builder", CI) + entry("tester", LAB)
+    assert ask(FULL, read('gpu = ["9.0"]\n' + keys)) == ask(FULL)
+    with pytest.raises(GateError) as caught:
+        ask(FULL, read('gpu = ["9.0", "12.0"]\ntriton = ["3.9.0"]\n' + keys))
+    assert [fault.partition(": ")[0] for fault in caught.value.faults] == [
+        "no jit test result under Triton 3.9.0",
+        "no gpu test result of a GPU of capability 12.0",
+    ]
+    with pytest.raises(GateError) as caught:
+        read('gpu = ["9.9"]\ntriton = [""]\n' + keys)
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == ["gpu[0]", "triton[0]"]
+
+
 def test_the_unproven_come_in_with_a_reason_and_not_without() -> None:
     admission = gate.admit_unproven(POLICY, WHEEL, DIGEST, " the B200\nis away ")
     assert (admission.unproven, admission.vouchers, admission.tried) == ("the B200 is away", (), ())
