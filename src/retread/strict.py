@@ -11,6 +11,7 @@ import enum
 import functools
 import tomllib
 from collections.abc import Iterable, Mapping
+from json import loads as decode
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -140,6 +141,20 @@ def toml(data: bytes, name: str) -> dict[str, Any]:
         return tomllib.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:  # TOML and UTF-8 errors, and numbers that are too long
         raise RecipeError(f"{name}.toml is not TOML: {error}") from None
+
+
+def json(data: bytes) -> Any:
+    """Return what JSON holds; ValueError when it is none, or a key stands twice in a table: readers take either."""
+    return decode(data, object_pairs_hook=_table)
+
+
+def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in seen:
+            raise ValueError(f"{key!r} is there twice")
+        seen[key] = value
+    return seen
 
 
 def count(faults: list[str]) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from retread import strict
 from retread.audit.report import AuditReport
 from retread.doors import fs
 from retread.errors import EvidenceError, UsageError
@@ -142,8 +143,9 @@ def _audit(path: Path, data: bytes | None, sha256: Sha256) -> AuditReport | None
     if data is None:
         return None
     try:
+        strict.json(data)
         audit = msgspec.json.decode(data, type=AuditReport)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # so is msgspec's DecodeError
         raise EvidenceError(f"{path} is not an audit's report: {error}") from None
     if audit.sha256 != sha256:
         hint = "audit this one, or build it again"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from retread import strict
 from retread.errors import GateError
 from retread.records import Record
 
@@ -128,9 +128,7 @@ def encoded(payload: bytes, payload_type: str) -> bytes:
 
 def _opened(envelope: bytes, name: str) -> tuple[bytes, _Envelope]:
     try:
-        json.loads(
-            envelope, object_pairs_hook=without_doubles
-        )  # of two payloads readers would take one or the other
+        strict.json(envelope)  # of two payloads readers would take one or the other
         said = msgspec.json.decode(envelope, type=_Envelope)
         payload = _bytes(said.payload)
         for one in said.signatures:
@@ -142,16 +140,6 @@ def _opened(envelope: bytes, name: str) -> tuple[bytes, _Envelope]:
     if not said.signatures:
         raise GateError(f"{name} is not signed at all", hint="sign it with the key of a builder or a tester")
     return payload, said
-
-
-def without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the JSON table of these pairs; ValueError for a key that is there twice, of which readers take either."""
-    seen: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in seen:
-            raise ValueError(f"{key!r} is there twice")
-        seen[key] = value
-    return seen
 
 
 def _is_signed(message: bytes, signature: str, key: Key, name: str) -> bool:

@@ -6,7 +6,6 @@ nothing that was not asked for. Formats: in-toto Statement v1, SLSA provenance v
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -16,7 +15,6 @@ import msgspec
 
 from retread import strict
 from retread.errors import EvidenceError, GateError, first
-from retread.evidence import signing
 from retread.fields import Digest, Text
 from retread.records import Record, Sha256
 from retread.smoke import details
@@ -347,7 +345,7 @@ def _attested(said: Built | Tested) -> Attested:
 def _table(payload: bytes, name: str) -> dict[str, Any]:
     try:
         msgspec.json.decode(payload)  # refuses what is no Unicode and no JSON, which json lets through
-        table = json.loads(payload, object_pairs_hook=signing.without_doubles)
+        table = strict.json(payload)
     except (ValueError, RecursionError) as error:
         raise GateError(f"{name} holds no statement: {error}", hint="have it made again") from None
     if not isinstance(table, dict):

@@ -6,7 +6,6 @@ to go. It is signed by whoever publishes it; who may sign is not decided here.
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -125,7 +124,7 @@ def begin(issued: str) -> Revocations:
 def parse(payload: bytes, *, name: str) -> Revocations:
     """Return the list in ``payload``; PublishError for one that is damaged, or is newer than retread."""
     try:
-        table: Any = json.loads(payload)
+        table: Any = strict.json(payload)
         schema = table["schema"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PublishError(f"{name} is not a revocation list: {type(error).__name__}: {error}") from None

@@ -24,7 +24,7 @@ BESIDE: Final = ".smoke-"
 def parse(data: bytes, *, name: str) -> SmokeReport:
     """Return the report in ``data``; EvidenceError for one that is none, is newer than retread, or was edited."""
     try:
-        table: Any = json.loads(data)
+        table: Any = strict.json(data)
         schema = table["schema"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise EvidenceError(f"{name} is not a smoke report: {type(error).__name__}: {error}") from None

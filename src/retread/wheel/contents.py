@@ -11,7 +11,7 @@ import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
-from retread import arch
+from retread import arch, strict
 from retread.elf import library
 from retread.elf.facts import LibraryFacts
 from retread.errors import WheelError
@@ -106,7 +106,9 @@ def _statement(wheel: Wheel) -> Statement | None:
     if name not in wheel.archive.by_name:
         return None
     try:
-        found = msgspec.json.decode(wheel.archive.read(name), type=Statement)
+        data = wheel.archive.read(name)
+        strict.json(data)
+        found = msgspec.json.decode(data, type=Statement)
         promise = found.promise
         for text in (f"torch{promise.torch}", *promise.requires):
             Requirement(text)
@@ -117,6 +119,6 @@ def _statement(wheel: Wheel) -> Statement | None:
         for architectures in chain((promise.architectures, promise.ptx, proof.gpu), *listed):
             for one in architectures:
                 arch.parse(one)
-    except ValueError as error:  # so are InvalidRequirement, InvalidVersion and DecodeError
+    except (ValueError, RecursionError) as error:  # so are InvalidRequirement, InvalidVersion and DecodeError
         raise WheelError(f"{wheel.path.name}: {name} is not retread's: {error}") from None
     return found

@@ -97,6 +97,11 @@ def test_names_and_versions_are_normalised() -> None:
     assert (one.project, one.version) == ("tyre-demo", VERSION)
 
 
+def test_a_key_that_is_there_twice_is_refused() -> None:
+    with pytest.raises(PublishError, match="is not a revocation list: ValueError: 'serial' is there twice"):
+        revocation.parse(b'{"schema": 1, "serial": 2, "serial": 1}', name="r.json")
+
+
 def test_nothing_is_revoked_twice() -> None:
     first = revoked(entry())
     with pytest.raises(

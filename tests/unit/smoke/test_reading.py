@@ -47,6 +47,13 @@ def refused(data: bytes) -> EvidenceError:
 # Reading.
 
 
+def test_a_key_that_is_there_twice_is_refused() -> None:
+    """Of two values readers take one or the other."""
+    twice = WRITTEN.replace(b'"ok": ', b'"ok": true,\n  "ok": ', 1)
+    assert twice != WRITTEN
+    assert "is not a smoke report: ValueError: 'ok' is there twice" in refused(twice).message
+
+
 def test_a_report_is_read_as_it_was_written() -> None:
     assert reading.parse(WRITTEN, name="r.json") == SAMPLE
     assert WRITTEN.endswith(b"}\n")

@@ -73,3 +73,6 @@ def test_a_statement_that_is_not_retread_s_is_refused(tmp_path: Path, scratch: P
     wheel = _wheel(tmp_path, **{f"{INFO}/retread.json": b'{"schema": 1}'})
     with pytest.raises(WheelError, match=r"retread\.json is not retread's"):
         contents.examine(wheel, scratch)
+    twice = _wheel(tmp_path, **{f"{INFO}/retread.json": b'{"schema": 1, "tool": "a", "tool": "b"}'})
+    with pytest.raises(WheelError, match=r"retread\.json is not retread's: 'tool' is there twice"):
+        contents.examine(twice, scratch)
