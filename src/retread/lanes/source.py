@@ -222,9 +222,17 @@ class Compiled:
         if store.get(Kind.COMPILED, self.compiled_key) and not self._standing():
             self.goal.machine.console.say("note: headers of this machine changed since the last compile")
             store.discard(Kind.COMPILED, self.compiled_key)
+        self._demand_possible()
         entry = store.make(Kind.COMPILED, self.compiled_key, self._compile)
         stage.demand_covered(self.goal.recipe, self.files, _facts(entry).read)
         return entry
+
+    def _demand_possible(self) -> None:
+        """Refuse what no compile of this tree can give, before one."""
+        touched = [one.path for one in self.goal.trees.patched.changes]
+        _demand(
+            self.goal, list(early.of_tree(self.goal.recipe, self.goal.name, self.files, touched, self._text))
+        )
 
     def _compile(self, into: Path) -> None:
         from retread.compile import jobserver, stage
@@ -233,8 +241,6 @@ class Compiled:
         from retread.doors import proc
 
         goal, machine, store = self.goal, self.goal.machine, self.goal.machine.store
-        touched = [one.path for one in goal.trees.patched.changes]
-        _demand(goal, list(early.of_tree(goal.recipe, goal.name, self.files, touched, self._text)))
         environment = self.environment()
         jobs = self.wish.jobs or host.cores()
         budget = Budget(jobs, self.wish.memory or int(jobserver.memory()[1] * _SHARE))

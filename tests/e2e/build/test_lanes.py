@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,6 +72,9 @@ def _add_member(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Lane, "_member_names_", [*Lane._member_names_, "TOY"])
     monkeypatch.setitem(Lane._member_map_, "TOY", member)
     monkeypatch.setitem(Lane._value2member_map_, "toy", member)
+    # msgspec keeps the members that were there when a record was first read: records with a lane are made anew.
+    monkeypatch.delattr(Lane, "__msgspec_cache__", raising=False)
+    monkeypatch.delitem(sys.modules, "retread.cli.build", raising=False)
 
 
 def test_a_lane_is_a_module_and_a_row(project: Project, toy: Path) -> None:

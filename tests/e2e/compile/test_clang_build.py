@@ -42,6 +42,13 @@ def work(
     return with_clang(make_project("project"), native_upstream)
 
 
+RUN_PATH = """
+[targets.cu128.run-path]
+"tinycuda/_C.so" = ["$ORIGIN/../nvidia/cuda_runtime/lib"]
+"""
+"""torch from 2.11 on is for CUDA 13: the runtime of 12.8 comes from a wheel of its own."""
+
+
 def with_clang(project: Project, upstream: Upstream) -> Project:
     """Turn a project into one whose only target is compiled by clang, with PTX."""
     native(project, upstream)
@@ -52,7 +59,8 @@ def with_clang(project: Project, upstream: Upstream) -> Project:
     text = (
         project.recipe_text.replace("cuda-13.0", NAME).replace("cu130", "cu128").replace('"13.0"', '"12.8"')
     )
-    project.write_recipe(text.replace("ptx = []", 'ptx = ["10.0"]'))
+    text = text.replace("ptx = []", 'ptx = ["10.0"]\nrequires = ["nvidia-cuda-runtime-cu12>=12.8"]')
+    project.write_recipe(f"{text}\n{RUN_PATH}")
     project.series(diff("setup.py", SETUP, WITH_PTX))
     return project
 

@@ -34,10 +34,10 @@ CONTAINER = f"""
 image = "example.org/manylinux_2_36@sha256:{"0" * 64}"
 platform = "manylinux_2_36"
 pythons = ["{PYTHON}"]
-test-requires = ["torch==2.9.1"]
+test-requires = ["torch==2.11.0"]
 
 [targets.cu130.smoke]
-torch = "2.9.1"
+torch = "2.11.0"
 
 [smoke]
 suites = ["scripts/suite.py"]
@@ -87,7 +87,7 @@ def work(  # noqa: PLR0917 - fixtures
         monkeypatch.setenv(name, value)
     project = make_project("project")
     native(project, native_upstream)
-    name, wheel = faketorch.wheel(faketorch.files())
+    name, wheel = faketorch.wheel(faketorch.files("2.11.0"))
     index.files["torch"] = {name: wheel}
     project.write_recipe(project.recipe_text + CONTAINER)
     (project.root / "scripts").mkdir()

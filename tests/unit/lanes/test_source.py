@@ -23,6 +23,7 @@ from retread.lanes.lane import Goal, Wish
 from retread.lanes.place import HostPlace
 from retread.lanes.source import Compiled
 from retread.recipe.workspace import Loaded
+from retread.source.records import PatchedTree
 from retread.source.trees import Trees
 from retread.toolkit.layout import Toolkit
 
@@ -130,6 +131,8 @@ def compiled(root: Path, wheel: bytes, header: Path, **tools: Any) -> Compiled:
         (into / stage.FACTS).write_bytes(msgspec.json.encode(facts))
 
     found.__dict__.update(compiled_key="c0", files={}, _compile=compile_it)
+    root.mkdir(exist_ok=True)
+    found.goal.trees.__dict__["patched"] = PatchedTree(root=root, changes=(), applied=())
     return found
 
 
