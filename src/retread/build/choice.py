@@ -76,10 +76,10 @@ def _tools(loaded: Loaded, name: str, lane: Lane, machine: Machine, wish: Wish) 
     for one in known:
         found = obstacles(machine, one)
         if not found:
-            reason = f"compiled by {one.compiler}, since {reasons[0]}" if reasons else ""
-            if reason:
-                machine.console.say(f"note: {one.name} compiles, since {reasons[0]}")
-            return _Tools(one.name, one.compiler, reason)
+            if not reasons:
+                return _Tools(one.name, one.compiler)
+            machine.console.say(f"note: {one.name} compiles, since {reasons[0]}")
+            return _Tools(one.name, one.compiler, f"{reasons[0].partition(' (')[0]}: {one.compiler} compiles")
         reasons.append(f"this machine cannot have {one.name} ({found[0]})")
     raise PlanError(
         f"{loaded.recipe.name} {name}: this machine can have none of its toolchains",

@@ -30,7 +30,7 @@ NEEDED: Final = (
 _CLANG: Final = """\
 #!/bin/sh
 # clang is built for a newer C library than this machine's may be: it runs on the one that lies beside it, and starts
-# itself through this script. Parts: {digest}
+# itself through this script. The compile cache knows it by this script alone; the parts that it is of: {digest}
 here=${{0%/*}}/..
 case ${{1-}} in
 -cc1*) ;;
@@ -101,7 +101,7 @@ def programs_digest() -> str:
 
 
 def put(name: str, tree: Path, digest: str, env: Mapping[str, str]) -> str:
-    """Put the programs into a tree whose parts are together, and return what it is called.
+    """Put the programs into a tree whose parts, of this digest, are together, and return what it is called.
 
     RecipeError when something is missing, or when clang does not run on the C library that came with it.
     """

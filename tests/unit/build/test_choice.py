@@ -63,7 +63,7 @@ def test_the_fallback_is_taken_where_it_cannot_and_all_say_so(
     version, tool, patches, reason = chosen(two(), tmp_path)
     assert (version, tool) == ("1.2+cu130.clang.1", "cuda-13.0-clang22")
     assert patches == ["0001-a.patch", "0002-b.patch"]
-    assert reason.endswith(f"compiled by clang, since this machine cannot have cuda-13.0 ({NO})")
+    assert reason.endswith("this machine cannot have cuda-13.0: clang compiles")
     assert (
         f"note: cuda-13.0-clang22 compiles, since this machine cannot have cuda-13.0 ({NO})"
         in capsys.readouterr().err
@@ -87,7 +87,7 @@ def test_one_is_asked_for(name: str, version: str, tmp_path: Path, monkeypatch: 
 
 
 def test_one_is_asked_for_that_the_target_has_not(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="is not compiled with 'cuda-13.0-clang2'") as caught:
+    with pytest.raises(PlanError, match=r"is not compiled with 'cuda-13\.0-clang2'") as caught:
         chosen(two(), tmp_path, wish=Wish(toolchain="cuda-13.0-clang2"))
     assert "(did you mean 'cuda-13.0-clang22'?)" in caught.value.message
     assert caught.value.hint == "its toolchains are cuda-13.0, cuda-13.0-clang22"
