@@ -34,9 +34,9 @@ ALWAYS = (
     "--no-default-config",
 )  # fmt: skip
 DEVICE = (
-    # nvcc unrolls a loop of which it knows a bound alone, as PyTorch's over the dimensions of a tensor (at most 25), and
+    # nvcc unrolls a loop of which it knows a bound alone, as PyTorch's over a tensor's dimensions (at most 25), and
     # inlines what is in it. Otherwise clang keeps a kernel's parameters in local memory, to index them: 1264 bytes of
-    # stack a thread in xFormers' SwiGLU, none with these (of 8, 16, 32 and of 225, 1000, 5000 the first that give none).
+    # stack a thread in xFormers' SwiGLU, none with these (of 8, 16, 32 and 225, 1000, 5000 the first that give none).
     "-mllvm", "-unroll-max-upperbound=32", "-mllvm", "-inline-threshold=5000",
 )  # fmt: skip
 """What device code is compiled with, whatever is asked for."""
