@@ -12,9 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-import msgspec
-
-from retread.cli.options import add_command, handle, typed
+from retread.cli.options import Record, add_command, handle, typed
 from retread.errors import INTERRUPTED, RetreadError, StoreError, exit_codes
 
 NOUNS = (
@@ -34,15 +32,31 @@ _BROKEN_PIPE = 141
 """What a shell says of a program that ended because nobody read on; no error."""
 
 
-class CompletionOptions(msgspec.Struct, frozen=True, kw_only=True):
+class CompletionOptions(Record):
     """What is typed after ``completion``."""
 
     shell: str
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser, of the command line or of one command, that itself refuses what it does not know.
+
+    argparse would hand it up, and the message would show the usage of the whole instead of the command's.
+    """
+
+    def parse_known_args(  # type: ignore[override]  # nobody here parses into an object of his own
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse arguments; whatever is left over is an error."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    top: argparse.ArgumentParser = _Parser(
         prog="retread",
         description="Patched CUDA wheels, proven: a pinned commit and a patch series in, a wheel out.",
         epilog=_EPILOG.format(codes=_exit_codes()),
