@@ -18,7 +18,6 @@ import msgspec
 from retread.audit.promise import proof
 from retread.audit.report import AuditReport
 from retread.build import statement
-from retread.build.cubins import assembler, assembly
 from retread.doors import fs
 from retread.doors.machine import Machine, code_digest
 from retread.doors.store import Kind, digest
@@ -33,7 +32,6 @@ from retread.recipe.workspace import Loaded
 from retread.records import Record, Sha256, all_but
 from retread.source.records import PatchedTree
 from retread.source.trees import Trees
-from retread.toolkit.inquiry import obstacles
 from retread.units import size
 from retread.wheel import zipwriter
 from retread.wheel.statement import Statement
@@ -41,6 +39,7 @@ from retread.wheel.statement import Statement
 if TYPE_CHECKING:
     from retread.build.graft import Grafted, Request
     from retread.lanes.lane import ProvenBase
+    from retread.recipe.toolchain import Toolchain
     from retread.toolkit.ptxas import Assembler
     from retread.wheel.contents import Known
 
@@ -124,6 +123,8 @@ class Job:
 
     def assembler(self) -> Assembler:
         """Return the target's own ptxas, ready to run; PlanError when the target names no toolchain."""
+        from retread.build.cubins import assembler
+
         if self.goal.toolchain is None:
             raise PlanError(
                 f"{self.goal.title}: the base wheel lacks architectures, and no toolchain is named",
@@ -152,6 +153,7 @@ class Job:
     def library(self, request: Request) -> tuple[Grafted, Path]:
         """Return one finished library and the file of its deflated bytes."""
         from retread.build import graft
+        from retread.build.cubins import assembly
         from retread.wheel.wheelfile import Wheel
 
         def build(into: Path) -> None:
@@ -361,8 +363,9 @@ def _possible_target(loaded: Loaded, machine: Machine, lane: Lane | None) -> str
             why = f"{name}: {said}" + "".join(f"; {fault}" for fault in error.faults)
             passed.append((f"the recipe does not make {name} by the {lane} lane", why))
             continue
-        needed = LANES[chosen.lane].compiles
-        found = obstacles(machine, loaded.toolchains[target.toolchain]) if needed else []
+        found = (
+            _obstacles(machine, loaded.toolchains[target.toolchain]) if LANES[chosen.lane].compiles else []
+        )
         if not found:
             if passed:
                 machine.console.say(f"note: building {name}, since {passed[0][0]}")
@@ -373,6 +376,13 @@ def _possible_target(loaded: Loaded, machine: Machine, lane: Lane | None) -> str
         faults=[why for _, why in passed],
         hint="'retread toolchain check' says what is missing; --target and --lane choose",
     )
+
+
+def _obstacles(machine: Machine, toolchain: Toolchain) -> list[str]:
+    """Return why this machine cannot have a toolkit."""
+    from retread.toolkit.inquiry import obstacles
+
+    return obstacles(machine, toolchain)
 
 
 def build(job: Job, out: Path) -> Built:
@@ -386,12 +396,10 @@ def build(job: Job, out: Path) -> Built:
             entry = job.build()
     report = msgspec.json.decode((entry / _AUDIT).read_bytes(), type=AuditReport)
     destination = out / report.wheel
-    moved_in = destination.exists() and not fs.is_same(entry / report.wheel, destination)
-    if moved_in and fs.sha256(destination) != report.sha256:
+    if fs.place(entry / report.wheel, destination):
         machine.console.say(
             f"note: {destination} held other bytes; raise targets.{goal.name}.revision if they were published"
         )
-    fs.place(entry / report.wheel, destination)
     for evidence, beside in ((_AUDIT, AUDIT), (_COMPILE, COMPILE)):
         if (entry / evidence).exists():
             fs.place(entry / evidence, destination.with_name(f"{report.wheel}{beside}"))

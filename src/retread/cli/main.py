@@ -15,11 +15,22 @@ from collections.abc import Sequence
 from retread.cli.options import Record, add_command, handle, typed
 from retread.errors import INTERRUPTED, RetreadError, StoreError, exit_codes
 
-NOUNS = (
-    "build", "matrix", "patch", "wheel", "smoke", "attest", "index", "revoke", "serve", "watch", "store",
-    "toolchain", "recipe",
-)  # fmt: skip
-"""Modules of this package whose ``add`` adds commands, in the order in which ``--help`` shows them."""
+NOUNS = {
+    "build": ("build", "plan", "reproduce"),
+    "matrix": ("matrix",),
+    "patch": ("patch",),
+    "wheel": ("inspect", "audit", "graft"),
+    "smoke": ("smoke", "kit", "evidence"),
+    "attest": ("key", "attest"),
+    "index": ("publish", "index"),
+    "revoke": ("audit-lock",),
+    "serve": ("serve",),
+    "watch": ("watch",),
+    "store": ("store",),
+    "toolchain": ("toolchain",),
+    "recipe": ("recipe",),
+}
+"""Modules of this package -> the commands that their ``add`` adds, in the order in which ``--help`` shows them."""
 _EPILOG = """\
 exit codes:
 {codes}
@@ -54,8 +65,8 @@ class _Parser(argparse.ArgumentParser):
         return found, rest
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """Return the parser of the whole command line, or, of one that begins with this command, what reads that."""
     top: argparse.ArgumentParser = _Parser(
         prog="retread",
         description="Patched CUDA wheels, proven: a pinned commit and a patch series in, a wheel out.",
@@ -64,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     groups = top.add_subparsers(dest="command", metavar="COMMAND")
-    for noun in NOUNS:
+    for noun in [noun for noun, commands in NOUNS.items() if command in commands] or NOUNS:
         importlib.import_module(f"retread.cli.{noun}").add(groups)
     completion = add_command(groups, "completion", "print a completion script for a shell")
     completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
@@ -95,8 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every expected failure is one message on stderr."""
-    top = parser()
-    options = top.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    top = parser(*words[:1])
+    options = top.parse_args(words)
     if not options.command and not options.version:
         top.print_help(sys.stderr)
         return 2
