@@ -17,7 +17,6 @@ from retread.recipe.toolchain import Toolchain
 from retread.recipe.workspace import Loaded
 from retread.source.trees import Trees
 from retread.strict import near_miss
-from retread.toolkit.inquiry import obstacles
 from retread.version import NVCC
 
 
@@ -74,7 +73,7 @@ def _tools(loaded: Loaded, name: str, lane: Lane, machine: Machine, wish: Wish) 
         return _Tools(known[0].name, known[0].compiler)
     reasons = list[str]()
     for one in known:
-        found = obstacles(machine, one)
+        found = _obstacles(machine, one)
         if not found:
             if not reasons:
                 return _Tools(one.name, one.compiler)
@@ -132,8 +131,15 @@ def _missing(loaded: Loaded, target: Target, machine: Machine) -> list[str]:
     """Return why this machine can have no toolchain of a target; nothing when it can have one."""
     found: list[str] = []
     for name in target.toolchains:
-        here = obstacles(machine, loaded.toolchains[name])
+        here = _obstacles(machine, loaded.toolchains[name])
         if not here:
             return []
         found += here
     return found
+
+
+def _obstacles(machine: Machine, toolchain: Toolchain) -> list[str]:
+    """Return why this machine cannot have a toolkit."""
+    from retread.toolkit.inquiry import obstacles
+
+    return obstacles(machine, toolchain)

@@ -18,7 +18,6 @@ import msgspec
 from retread.audit.promise import proof
 from retread.audit.report import AuditReport
 from retread.build import statement
-from retread.build.cubins import assembler, assembly
 from retread.doors import fs
 from retread.doors.machine import code_digest
 from retread.doors.store import Kind, digest
@@ -119,6 +118,8 @@ class Job:
 
     def assembler(self) -> Assembler:
         """Return the target's own ptxas, ready to run; PlanError when the target names no toolchain."""
+        from retread.build.cubins import assembler
+
         if self.goal.toolchain is None:
             raise PlanError(
                 f"{self.goal.title}: the base wheel lacks architectures, and no toolchain is named",
@@ -147,6 +148,7 @@ class Job:
     def library(self, request: Request) -> tuple[Grafted, Path]:
         """Return one finished library and the file of its deflated bytes."""
         from retread.build import graft
+        from retread.build.cubins import assembly
         from retread.wheel.wheelfile import Wheel
 
         def build(into: Path) -> None:
@@ -332,12 +334,10 @@ def build(job: Job, out: Path) -> Built:
             entry = job.build()
     report = msgspec.json.decode((entry / _AUDIT).read_bytes(), type=AuditReport)
     destination = out / report.wheel
-    moved_in = destination.exists() and not fs.is_same(entry / report.wheel, destination)
-    if moved_in and fs.sha256(destination) != report.sha256:
+    if fs.place(entry / report.wheel, destination):
         machine.console.say(
             f"note: {destination} held other bytes; raise targets.{goal.name}.revision if they were published"
         )
-    fs.place(entry / report.wheel, destination)
     for evidence, beside in ((_AUDIT, AUDIT), (_COMPILE, COMPILE)):
         if (entry / evidence).exists():
             fs.place(entry / evidence, destination.with_name(f"{report.wheel}{beside}"))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from retread.lanes.lane import Wish
 
 
-class CompileOptions(Options, frozen=True, kw_only=True):
+class CompileOptions(Options):
     """What a lane that compiles is told."""
 
     python: str | None
@@ -27,7 +27,7 @@ class CompileOptions(Options, frozen=True, kw_only=True):
     image: str | None
 
 
-class PlanOptions(CompileOptions, frozen=True, kw_only=True):
+class PlanOptions(CompileOptions):
     """What is typed after ``plan``."""
 
     recipe: str | None
@@ -37,7 +37,7 @@ class PlanOptions(CompileOptions, frozen=True, kw_only=True):
     toolchain: str | None
 
 
-class BuildOptions(CompileOptions, frozen=True, kw_only=True):
+class BuildOptions(CompileOptions):
     """What is typed after ``build``."""
 
     recipe: tuple[str, ...]
@@ -49,7 +49,7 @@ class BuildOptions(CompileOptions, frozen=True, kw_only=True):
     out: Path
 
 
-class ReproduceOptions(CompileOptions, frozen=True, kw_only=True):
+class ReproduceOptions(CompileOptions):
     """What is typed after ``reproduce``."""
 
     wheel: Path

@@ -24,7 +24,7 @@ from retread.evidence.signing import Key
 from retread.evidence.statements import Attested, Kind
 from retread.fields import Architecture, Positive, Table, Text
 from retread.records import Record
-from retread.smoke.report import Level
+from retread.smoke.level import Level
 from retread.smoke.tally import Tried, Verdict, counts, where
 from retread.wheel.metadata import parse_name
 from retread.wheel.statement import Proof

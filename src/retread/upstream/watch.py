@@ -23,7 +23,7 @@ from retread.recipe.model import Recipe
 from retread.recipe.trial import Trial
 from retread.recipe.workspace import Loaded
 from retread.smoke import run
-from retread.smoke.report import Level
+from retread.smoke.level import Level
 from retread.source import patch
 from retread.source import tree as source
 from retread.source.records import Applied, SourceTree

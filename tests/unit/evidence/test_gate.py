@@ -19,7 +19,8 @@ from retread.evidence import agreement, gate, keyfiles, signing, statements
 from retread.evidence.gate import Admission, Policy
 from retread.evidence.signing import Key
 from retread.records import Sha256
-from retread.smoke.report import Level, Run
+from retread.smoke.level import Level
+from retread.smoke.report import Run
 from retread.smoke.tally import Tried
 from retread.wheel.statement import DeviceTools, FileStatement, Promise, Proof, Statement
 
