@@ -185,3 +185,28 @@ def make_project(
 def project(make_project: Callable[[str], Project]) -> Project:
     """Return a workspace with a recipe that builds."""
     return make_project("project")
+
+
+@pytest.fixture
+def make_native(
+    make_project: Callable[[str], Project],
+    native_upstream: Upstream,
+    index: Index,
+    shared_store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[str], Project]:
+    """Return what makes a workspace whose code is really compiled: all of a file's in one store, with what they need
+    from the user's own index.
+    """
+    from nativecuda import native
+
+    monkeypatch.setenv("RETREAD_STORE", str(shared_store))
+    monkeypatch.delenv("PIP_INDEX_URL")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", index.url)
+
+    def make(name: str) -> Project:
+        project = make_project(name)
+        native(project, native_upstream)
+        return project
+
+    return make
