@@ -135,10 +135,26 @@ def large_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+@pytest.fixture(scope="session")
+def pinned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a folder for what is no file's own, since digests pin it: gigabytes, got and laid out once."""
+    path = tmp_path_factory.mktemp("pinned")
+    yield path
+    shutil.rmtree(path)
+
+
 @pytest.fixture(scope="module")
-def shared_store(large_folder: Path) -> Path:
-    """Return one store for all tests of a file: toolkit and compile cache serve all of them."""
-    return large_folder / "store"
+def shared_store(large_folder: Path, pinned: Path) -> Path:
+    """Return one store for all tests of a file: compile cache and environment serve all of them.
+
+    Downloads and toolkits are those of other files, too.
+    """
+    store = large_folder / "store"
+    store.mkdir()
+    for kind in ("downloads", "toolkits"):
+        (pinned / kind).mkdir(exist_ok=True)
+        (store / kind).symlink_to(pinned / kind)
+    return store
 
 
 @pytest.fixture(scope="session")

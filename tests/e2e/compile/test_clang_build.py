@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import zipfile
@@ -124,7 +125,7 @@ def test_the_same_inputs_give_the_same_bytes_elsewhere(
     first = good(work).read_bytes()
     other = tmp_path / "another" / "store"
     for kind in (Kind.TOOLKITS, Kind.DOWNLOADS):
-        shutil.copytree(shared_store / kind, other / kind, symlinks=True)
+        shutil.copytree(shared_store / kind, other / kind, symlinks=True, copy_function=os.link)
     monkeypatch.setenv("RETREAD_STORE", str(other))
     monkeypatch.setenv("CPLUS_INCLUDE_PATH", "/nowhere")
     again = with_clang(make_native("again"))

@@ -122,7 +122,7 @@ def test_the_same_inputs_compile_to_the_same_bytes(
     first = good(work)[0].read_bytes()
     other = tmp_path / "another" / "store"
     for kind in (Kind.TOOLKITS, Kind.DOWNLOADS):
-        shutil.copytree(shared_store / kind, other / kind, symlinks=True)
+        shutil.copytree(shared_store / kind, other / kind, symlinks=True, copy_function=os.link)
     monkeypatch.setenv("RETREAD_STORE", str(other))
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "5.0")
     monkeypatch.setenv("CFLAGS", "-O0 -DNO")
