@@ -149,9 +149,18 @@ def shared_store(large_folder: Path, pinned: Path) -> Path:
 
     Downloads and toolkits are those of other files, too.
     """
-    store = large_folder / "store"
+    return _sharing(large_folder / "store", pinned, "downloads", "toolkits")
+
+
+@pytest.fixture(scope="module")
+def shared_cubins(large_folder: Path, pinned: Path) -> Path:
+    """Return a store for a file's tests in which nothing is but cubins: assembling those of a real wheel takes long."""
+    return _sharing(large_folder / "store", pinned, "cubins")
+
+
+def _sharing(store: Path, pinned: Path, *kinds: str) -> Path:
     store.mkdir()
-    for kind in ("downloads", "toolkits"):
+    for kind in kinds:
         (pinned / kind).mkdir(exist_ok=True)
         (store / kind).symlink_to(pinned / kind)
     return store
