@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import zipfile
@@ -12,14 +13,13 @@ from typing import Any
 
 import pytest
 
-from loopback import Index
-from nativecuda import ADD, FILES, LOCK, RECIPE, ROOT, SCALE, SETUP, native
+from nativecuda import ADD, FILES, LOCK, RECIPE, ROOT, SCALE, SETUP
 from retread.doors import proc
 from retread.doors.store import Kind
 from retread.elf import fatbin
 from retread.errors import ToolError
 from retread.toolkit import clang
-from tinycuda import Project, Result, Upstream, diff, names
+from tinycuda import Project, Result, diff, names
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 NAME = "cuda-12.8-clang22"
@@ -35,17 +35,8 @@ WITH_PTX = SETUP.replace('"-Xcompiler", "-fPIC", ', f'"-Xcompiler", "-fPIC", {PT
 
 
 @pytest.fixture
-def work(
-    make_project: Callable[[str], Project],
-    native_upstream: Upstream,
-    index: Index,
-    shared_store: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Project:
-    monkeypatch.setenv("RETREAD_STORE", str(shared_store))
-    monkeypatch.delenv("PIP_INDEX_URL")
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", index.url)
-    return with_clang(make_project("project"), native_upstream)
+def work(make_native: Callable[[str], Project]) -> Project:
+    return with_clang(make_native("project"))
 
 
 RUN_PATH = """
@@ -55,9 +46,8 @@ RUN_PATH = """
 """torch from 2.11 on is for CUDA 13: the runtime of 12.8 comes from a wheel of its own."""
 
 
-def with_clang(project: Project, upstream: Upstream) -> Project:
-    """Turn a project into one whose only target is compiled by clang, with PTX."""
-    native(project, upstream)
+def with_clang(project: Project) -> Project:
+    """Turn a project that is really compiled into one whose only target is compiled by clang, with PTX."""
     assert "cu130" in RECIPE
     recipes = project.root / "recipes"
     shutil.copy(ROOT / "recipes" / "toolchains" / f"{NAME}.toml", recipes / "toolchains")
@@ -169,8 +159,8 @@ def test_clang_is_taken_where_nvcc_cannot_be_had_and_says_so(
     assert "this machine cannot have CUDA 12.8" in asked.err
 
 
-def test_the_same_inputs_give_the_same_bytes_elsewhere(  # noqa: PLR0917 - fixtures
-    work: Project, make_project: Callable[[str], Project], native_upstream: Upstream,
+def test_the_same_inputs_give_the_same_bytes_elsewhere(
+    work: Project, make_native: Callable[[str], Project],
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared_store: Path,
 ) -> None:  # fmt: skip
     lines = WITH_PTX.replace(PTX, f'{PTX}"-lineinfo", ')
@@ -178,10 +168,10 @@ def test_the_same_inputs_give_the_same_bytes_elsewhere(  # noqa: PLR0917 - fixtu
     first = good(work).read_bytes()
     other = tmp_path / "another" / "store"
     for kind in (Kind.TOOLKITS, Kind.DOWNLOADS):
-        shutil.copytree(shared_store / kind, other / kind, symlinks=True)
+        shutil.copytree(shared_store / kind, other / kind, symlinks=True, copy_function=os.link)
     monkeypatch.setenv("RETREAD_STORE", str(other))
     monkeypatch.setenv("CPLUS_INCLUDE_PATH", "/nowhere")
-    again = with_clang(make_project("again"), native_upstream)
+    again = with_clang(make_native("again"))
     patched(again, setup=lines)
     wheel = good(again, "--jobs", "1", "--no-cache")
     assert wheel.read_bytes() == first, "nor do line numbers or the cache make a difference"

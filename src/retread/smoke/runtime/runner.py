@@ -46,19 +46,15 @@ class Suite:
     def cases(self, level: str) -> tuple[list[Table], Table | None]:
         """Return the cases of a level, or one failed case that says why the suite could not tell."""
         command = [sys.executable, self.path, "list"]
-        try:
-            done = subprocess.run(
-                command,
-                env=self.environment,
-                cwd=self.folder,
-                capture_output=True,
-                timeout=START,
-                check=False,
-                **_TEXT,
-            )
-            code, said, talk = done.returncode, done.stdout, done.stderr
-        except subprocess.TimeoutExpired as error:
-            code, said, talk = -signal.SIGKILL, "", f"no list within {error.timeout:.0f} s"
+        pipes: Table = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True}
+        with subprocess.Popen(command, env=self.environment, cwd=self.folder, **pipes, **_TEXT) as process:
+            try:
+                said, talk = process.communicate(timeout=START)
+                code = process.returncode
+            except subprocess.TimeoutExpired:
+                code, said, talk = -signal.SIGKILL, "", f"no list within {START:.0f} s"
+            finally:
+                _kill(process)  # with all that it started, which would go on, and write into the folder
         found = [one for one in map(_table, said.split("\n")) if "case" in one]
         if code:
             return [], self._failed("list", _died(code, talk), 0.0)
