@@ -19,6 +19,7 @@ from retread.doors import proc, store
 from retread.doors.proc import Finished
 from retread.elf import fatbin
 from retread.errors import RecipeError, ToolError
+from retread.wheel.statement import NO_NVCC
 
 FACTS: Final = "bin/nvcc.json"
 """What the program in nvcc's place says of itself; a toolkit without it has NVIDIA's."""
@@ -112,7 +113,7 @@ def put(name: str, tree: Path, digest: str, env: Mapping[str, str]) -> str:
     cuda, packer = (_version(tree / "bin" / one, env) for one in ("ptxas", "fatbinary"))
     facts = {"cuda": cuda, "clang": clang, "fatbinary": packer}
     (tree / FACTS).write_bytes(msgspec.json.encode(facts))
-    return f"{clang}, ptxas {cuda}, fatbinary {packer}, no nvcc"
+    return f"{clang}, ptxas {cuda}, fatbinary {packer}, {NO_NVCC}"
 
 
 def _nvcc() -> bytes:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from retread.arch import Arch
 from retread.records import Record, Sha256
+
+NO_NVCC: Final = "no nvcc"
+"""What a toolkit's version ends with where another compiler stands in nvcc's place."""
 
 
 class Exempt(Record, frozen=True, kw_only=True):
@@ -99,6 +104,11 @@ class CompileStatement(Record, frozen=True, kw_only=True):
     """The recipe's variables as it says them."""
     image: str = ""
     """Name and digest of the image, of a wheel of the container lane."""
+
+    @property
+    def by_nvcc(self) -> bool:
+        """Whether NVIDIA's own compiler made the GPU code."""
+        return not self.toolkit.endswith(NO_NVCC)
 
 
 class LibraryStatement(Record, frozen=True, kw_only=True):
