@@ -10,10 +10,11 @@ from retread.audit.report import AuditReport
 from retread.elf.facts import LibraryFacts
 from retread.elf.kernels import Kernel
 from retread.errors import AuditError
+from retread.version import NVCC
 from retread.wheel import contents
 from retread.wheel.contents import Known
 from retread.wheel.facts import WheelFacts
-from retread.wheel.statement import Promise, Statement
+from retread.wheel.statement import Promise, Statement, compiler_of
 
 
 def audit(
@@ -37,7 +38,7 @@ def audit(
 
 def without_nvcc(said: Statement | None) -> bool:
     """Say whether a wheel was compiled by another compiler than NVIDIA's, by what it says of itself."""
-    return bool(said and said.compiled and not said.compiled.by_nvcc)
+    return bool(said and said.compiled and compiler_of(said.compiled) != NVCC)
 
 
 def judge(

@@ -12,16 +12,25 @@ import signal
 import sys
 from collections.abc import Sequence
 
-import msgspec
-
-from retread.cli.options import add_command, handle, typed
+from retread.cli.options import Record, add_command, handle, typed
 from retread.errors import INTERRUPTED, RetreadError, StoreError, exit_codes
 
-NOUNS = (
-    "build", "matrix", "patch", "wheel", "smoke", "attest", "index", "revoke", "serve", "watch", "store",
-    "toolchain", "recipe",
-)  # fmt: skip
-"""Modules of this package whose ``add`` adds commands, in the order in which ``--help`` shows them."""
+NOUNS = {
+    "build": ("build", "plan", "reproduce"),
+    "matrix": ("matrix",),
+    "patch": ("patch",),
+    "wheel": ("inspect", "audit", "graft"),
+    "smoke": ("smoke", "kit", "evidence"),
+    "attest": ("key", "attest"),
+    "index": ("publish", "index"),
+    "revoke": ("audit-lock",),
+    "serve": ("serve",),
+    "watch": ("watch",),
+    "store": ("store",),
+    "toolchain": ("toolchain",),
+    "recipe": ("recipe",),
+}
+"""Modules of this package -> the commands that their ``add`` adds, in the order in which ``--help`` shows them."""
 _EPILOG = """\
 exit codes:
 {codes}
@@ -34,15 +43,31 @@ _BROKEN_PIPE = 141
 """What a shell says of a program that ended because nobody read on; no error."""
 
 
-class CompletionOptions(msgspec.Struct, frozen=True, kw_only=True):
+class CompletionOptions(Record):
     """What is typed after ``completion``."""
 
     shell: str
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
-    top = argparse.ArgumentParser(
+class _Parser(argparse.ArgumentParser):
+    """A parser, of the command line or of one command, that itself refuses what it does not know.
+
+    argparse would hand it up, and the message would show the usage of the whole instead of the command's.
+    """
+
+    def parse_known_args(  # type: ignore[override]  # nobody here parses into an object of his own
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse arguments; whatever is left over is an error."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
+
+
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """Return the parser of the whole command line, or, of one that begins with this command, what reads that."""
+    top: argparse.ArgumentParser = _Parser(
         prog="retread",
         description="Patched CUDA wheels, proven: a pinned commit and a patch series in, a wheel out.",
         epilog=_EPILOG.format(codes=_exit_codes()),
@@ -50,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     groups = top.add_subparsers(dest="command", metavar="COMMAND")
-    for noun in NOUNS:
+    for noun in [noun for noun, commands in NOUNS.items() if command in commands] or NOUNS:
         importlib.import_module(f"retread.cli.{noun}").add(groups)
     completion = add_command(groups, "completion", "print a completion script for a shell")
     completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
@@ -81,8 +106,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every expected failure is one message on stderr."""
-    top = parser()
-    options = top.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    top = parser(*words[:1])
+    options = top.parse_args(words)
     if not options.command and not options.version:
         top.print_help(sys.stderr)
         return 2

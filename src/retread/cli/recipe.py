@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from retread.cli.options import Groups
 
 
-class CheckOptions(Options, frozen=True, kw_only=True):
+class CheckOptions(Options):
     """What is typed after ``recipe check``."""
 
     recipe: tuple[str, ...]
 
 
-class LockOptions(Options, frozen=True, kw_only=True):
+class LockOptions(Options):
     """What is typed after ``recipe lock``."""
 
     recipe: tuple[str, ...]
     target: str | None
 
 
-class ProofOptions(Options, frozen=True, kw_only=True):
+class ProofOptions(Options):
     """What is typed after ``recipe proof``."""
 
     listing: Path
@@ -35,7 +35,7 @@ class ProofOptions(Options, frozen=True, kw_only=True):
     out: Path | None
 
 
-class SchemaOptions(Options, frozen=True, kw_only=True):
+class SchemaOptions(Options):
     """What is typed after ``recipe schema``."""
 
     of: str | None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from retread.elf.kernels import Kernel
 
 
-class InspectOptions(Options, frozen=True, kw_only=True):
+class InspectOptions(Options):
     """What is typed after ``inspect``."""
 
     wheel: tuple[Path, ...]
@@ -23,7 +23,7 @@ class InspectOptions(Options, frozen=True, kw_only=True):
     beside: Path | None
 
 
-class AuditOptions(Options, frozen=True, kw_only=True):
+class AuditOptions(Options):
     """What is typed after ``audit``."""
 
     wheel: Path
@@ -31,7 +31,7 @@ class AuditOptions(Options, frozen=True, kw_only=True):
     target: str | None
 
 
-class GraftOptions(Options, frozen=True, kw_only=True):
+class GraftOptions(Options):
     """What is typed after ``graft``."""
 
     library: Path

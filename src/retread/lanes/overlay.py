@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from retread.doors.machine import code_digest, download
 from retread.doors.store import Kind, digest
 from retread.errors import PlanError
-from retread.lanes.base import proven
 from retread.lanes.lane import Goal, Origin, Steps, Wish
 from retread.recipe import plan
 from retread.recipe.lane import Bases, Lane
@@ -63,6 +62,8 @@ class Official:
 
     def proven(self) -> ProvenBase:
         """Return the base wheel's facts, proven against the pinned source."""
+        from retread.lanes.base import proven
+
         return proven(self, self.goal.trees.source)
 
     def stated(self) -> FileStatement:

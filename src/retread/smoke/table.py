@@ -23,7 +23,8 @@ from retread.smoke.details import (
     untouched,
     untouched_words,
 )
-from retread.smoke.report import Case, Level, Run, SmokeReport
+from retread.smoke.level import Level
+from retread.smoke.report import Case, Run, SmokeReport
 from retread.smoke.tally import Verdict, fate, headline, tally
 from retread.text.tables import columns, cut, plain, wrapped
 
