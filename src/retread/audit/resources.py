@@ -115,9 +115,8 @@ def demand(found: ResourceReport) -> None:
     """Raise AuditError with every kernel that spills and must not, if there is one."""
     faults = [told(row) for row in sorted(found.kernels, key=lambda row: -row.kernel.stack) if is_fault(row)]
     if faults:
-        kernels = f"1 {_KIND}" if len(faults) == 1 else f"{len(faults)} {_KINDS}"
         raise AuditError(
-            f"{found.wheel}: {kernels} and local memory",
+            f"{found.wheel}: {_many(len(faults))} and local memory",
             faults=first(faults),
             hint=HINT,
         )
@@ -137,11 +136,15 @@ def checks(kernels: Mapping[str, Sequence[Kernel]]) -> Iterator[Check]:
     for library, found in kernels.items():
         rows = [Row(library=library, kernel=one, beside=None) for one in found if one.asynchronous]
         faults = [told(one).removeprefix(f"{library}: ") for one in rows if is_fault(one)]
-        detail = f"none of {len(rows)} {_KINDS} takes local memory" if rows else f"there is no {_KIND}"
+        detail = f"{_many(len(rows))}: no local memory" if rows else f"there is no {_KIND}"
         if faults:
             detail = f"{len(faults)} of {len(rows)} {_KINDS} take local memory: " + "; ".join(faults[:3])
         if found:
             yield Check(check=CHECK, subject=library, ok=not faults, detail=detail)
+
+
+def _many(kernels: int) -> str:
+    return f"1 {_KIND}" if kernels == 1 else f"{kernels} {_KINDS}"
 
 
 # Which kernels are the same.
