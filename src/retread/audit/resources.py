@@ -23,7 +23,7 @@ HINT: Final = (
     "'__grid_constant__ const'), a local array is indexed by a loop that is not unrolled, or a register limit "
     "(__launch_bounds__, -maxrregcount) is too low"
 )
-_LOCAL: Final = re.compile(r"(\d+)(_GLOBAL__N_)")
+_LOCAL: Final = re.compile(r"(\d{1,9})(_GLOBAL__N_)")
 """A namespace without a name; nvcc's has a digest of the file behind these words, clang's has not."""
 _STATIC: Final = re.compile(r"(?<=[\w])L(?=\d+[A-Za-z_])")
 """What clang writes before the name of a function that is static, and nvcc does not."""
@@ -31,7 +31,9 @@ _KIND: Final = "kernel with GMMA, tcgen05 or TMA"
 _KINDS: Final = "kernels with GMMA, tcgen05 or TMA"
 _SHOWN: Final = 200
 """Letters of a mangled name in a message: template arguments of some take thousands."""
-_PART: Final = re.compile(r"(?:L?)(\d+)")
+_PART: Final = re.compile(r"L?(\d{1,9})")
+_LONGEST: Final = 4096
+"""Letters of a mangled name that are looked at for the short one, which begins with the first of them."""
 
 
 class Row(Record, frozen=True, kw_only=True):
@@ -125,9 +127,10 @@ def demand(found: ResourceReport) -> None:
 def told(row: Row) -> str:
     """Return what is wrong with a kernel that spills."""
     kernel, others = row.kernel, f", {row.beside.stack} in the other wheel" if row.beside else ""
+    name = "".join(one if one.isprintable() else "?" for one in kernel.name[:_SHOWN])
     return (
         f"{row.library}: {arch.sm(kernel.architecture)}: {kernel.stack} bytes of stack{others},"
-        f" with {' '.join(kernel.asynchronous)}: {short(kernel.name)} ({kernel.name[:_SHOWN]})"
+        f" with {' '.join(kernel.asynchronous)}: {short(name)} ({name})"
     )
 
 
@@ -170,7 +173,7 @@ def short(name: str) -> str:
     >>> short("_ZN7cutlass13device_kernelINS_4gemm4GemmEEEvNT_6ParamsE")
     'cutlass::device_kernel'
     """
-    rest = re.sub(r"^_Z(?:N[rVK]*)?", "", same_name(name))
+    rest = re.sub(r"^_Z(?:N[rVK]*)?", "", same_name(name[:_LONGEST]))
     parts = []
     while found := _PART.match(rest):
         end = found.end() + int(found[1])

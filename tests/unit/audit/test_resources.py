@@ -188,3 +188,13 @@ def test_the_table_of_one_wheel_shows_what_has_local_memory() -> None:
 def test_a_wheel_that_has_none_of_the_kernels_is_said_so() -> None:
     found = usage.text(report(kernel(), others=(kernel("_Z5otherv"),)))
     assert "official.whl has none of these kernels for the same architecture" in found
+
+
+@pytest.mark.parametrize(
+    "name", [f"_ZN{'9' * 5000}_GLOBAL__N_1", f"_ZN{'0' * 9000}", "_ZN3\x1b[2J", "_ZNL", "L1"]
+)
+def test_a_name_that_makes_no_sense_is_a_name_all_the_same(name: str) -> None:
+    [row] = report(kernel(name), others=(kernel(name),)).kernels
+    assert row.beside
+    bad = report(kernel(name, stack=8, telling={"HGMMA": 1}))
+    assert "\x1b" not in usage.text(bad) + resources.told(bad.kernels[0])
