@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from retread.arch import Arch
-from retread.audit import resources
-from retread.audit.report import Check
+from retread.audit import audit, resources
+from retread.audit.report import AuditReport, Check
 from retread.audit.resources import ResourceReport
 from retread.cli import usage
 from retread.elf import kernels
@@ -198,3 +198,28 @@ def test_a_name_that_makes_no_sense_is_a_name_all_the_same(name: str) -> None:
     assert row.beside
     bad = report(kernel(name, stack=8, telling={"HGMMA": 1}))
     assert "\x1b" not in usage.text(bad) + resources.told(bad.kernels[0])
+
+
+@pytest.mark.parametrize(
+    ("others", "hint"), [(True, "have ptxas say more"), (False, "'retread inspect' shows")]
+)
+def test_an_audit_that_fails_for_kernels_alone_says_what_to_try(others: bool, hint: str) -> None:
+    checks = (
+        *resources.checks({LIB: SM90}),
+        Check(check="glibc", subject=LIB, ok=others, detail="is what it is"),
+    )
+    found = AuditReport(
+        schema=1,
+        wheel="demo.whl",
+        sha256=Sha256(64 * "a"),
+        size=1,
+        target="demo cu128",
+        ok=False,
+        checks=checks,
+    )
+    with pytest.raises(AuditError) as caught:
+        audit.demand(found)
+    assert caught.value.faults[0].startswith(
+        f"spills: {LIB}: 1 of 3 kernels with GMMA, tcgen05 or TMA take local"
+    )
+    assert caught.value.hint.startswith(hint)
