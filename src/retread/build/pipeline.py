@@ -212,7 +212,8 @@ class Job:
                 into=into,
             )
             step.detail = size(path.stat().st_size)
-            outside = seal.unreached(wheel, patched, path)
+            uncompiled = [one for one in patched.changes if not self.origin.compiles(one)]
+            outside = seal.unreached(wheel, uncompiled, path)
         if outside:
             self.goal.machine.console.say(
                 f"  note: the wheel holds nothing of {', '.join(outside)}, which the series changes"

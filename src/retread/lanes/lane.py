@@ -13,6 +13,7 @@ from retread.elf.facts import LibraryFacts
 from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe, Target
 from retread.recipe.plan import Step, patched_version
+from retread.recipe.series import Change
 from retread.recipe.toolchain import Toolchain
 from retread.records import Record
 from retread.source.trees import Trees
@@ -96,6 +97,9 @@ class Origin(Protocol):
     @property
     def wheel_name(self) -> str:
         """What the finished wheel will be called, as far as it is known."""
+
+    def compiles(self, change: Change) -> bool:
+        """Say whether a change of the series went into the base wheel's compile, where there was one."""
 
     def known(self) -> bool:
         """Say whether the key can be told without making the base wheel first."""

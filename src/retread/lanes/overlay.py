@@ -16,6 +16,7 @@ from retread.recipe import plan
 from retread.recipe.lane import Bases, Lane
 from retread.recipe.model import Base
 from retread.recipe.plan import step
+from retread.recipe.series import Change
 from retread.recipe.toolchain import part_for
 from retread.wheel import metadata
 from retread.wheel.statement import FileStatement
@@ -45,6 +46,10 @@ class Official:
         self.goal = goal
         self.base = base
         self.wheel_name = metadata.parse_name(base.file).with_version(goal.version).file_name
+
+    def compiles(self, change: Change) -> bool:
+        """Say that it does not: nothing is compiled."""
+        return False
 
     def known(self) -> bool:
         """Say yes: the wheel is pinned."""
