@@ -19,7 +19,7 @@ from retread.doors.store import Kind
 from retread.elf import fatbin
 from retread.errors import ToolError
 from retread.toolkit import clang
-from tinycuda import Project, Result, diff, names
+from tinycuda import Project, Result, diff, names, sha256
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 NAME = "cuda-12.8-clang22"
@@ -67,6 +67,19 @@ def patched(project: Project, **changes: str) -> None:
     paths = {"add": "csrc/add.cu", "scale": "csrc/scale.cu"}
     found += [diff(paths[name], FILES[paths[name]], text) for name, text in changes.items()]
     project.series(*found)
+
+
+SPILLS = """\
+#include "common.h"
+__global__ void add_kernel(float *x, float y) {
+  float some[64];
+  for (int i = 0; i < 64; ++i) some[i] = x[i];
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %1}], [%1];" ::"l"(x), "r"(0));
+  x[0] = some[int(y) & 63] + BIAS;
+}
+extern "C" int add(float *x, float y) { add_kernel<<<1, 32>>>(x, y); return cudaGetLastError(); }
+"""
+"""A kernel with TMA whose array is read at a place that is known at run time alone."""
 
 
 def good(project: Project, *arguments: str) -> Path:
@@ -121,7 +134,17 @@ def test_a_wheel_with_code_of_clang_s(work: Project) -> None:
     assert all(one["memory"] > 0 for one in found["units"] if one["tool"] == "nvcc")
     assert {"csrc/add.cu", "include/common.h", "include/table.txt"} <= set(found["read"])
     assert any(path.endswith("stdc-predef.h") for path in found["outside"])
-    assert work.run("audit", str(wheel)).code == 0
+    audit = work.run("audit", str(wheel))
+    assert audit.code == 0
+    assert "spills" in audit.out
+    assert "there is no kernel with GMMA, tcgen05 or TMA" in audit.out
+    taken = json.loads(wheel.with_name(f"{wheel.name}.resources.json").read_bytes())
+    assert (taken["wheel"], taken["sha256"], taken["ok"]) == (wheel.name, sha256(wheel.read_bytes()), True)
+    assert {(one["kernel"]["name"], one["kernel"]["architecture"]) for one in taken["kernels"]} == {
+        (name, architecture)
+        for name in ("_Z10add_kernelPff", "_Z12scale_kernelIfEvPT_")
+        for architecture in ("9.0", "10.0")
+    }
     shown = work.run("inspect", str(wheel)).out
     assert "device code compiled by Debian clang 22.1.8 (1~deb13u5), in nvcc's place" in shown
     assert "assembled by ptxas 12.8.93, packed by fatbinary 13.0.88; headers of CUDA 12.8" in shown
@@ -157,6 +180,16 @@ def test_clang_is_taken_where_nvcc_cannot_be_had_and_says_so(
     asked = work.run("build", "tiny-1.0", "--toolchain", "cuda-12.8")
     assert asked.code == 6
     assert "this machine cannot have CUDA 12.8" in asked.err
+
+
+def test_a_kernel_with_tma_and_local_memory_is_refused_once_it_is_linked(work: Project) -> None:
+    patched(work, add=SPILLS)
+    result = work.build()
+    assert result.code == 12, result.err
+    assert "tinycuda/_C.so: 2 of 2 kernels with GMMA, tcgen05 or TMA take local memory" in result.err
+    assert "sm_90: 256 bytes of stack, with UTMASTG: add_kernel (_Z10add_kernelPff)" in result.err
+    assert "next: have ptxas say more" in result.err
+    assert not list(work.root.glob("dist/*"))
 
 
 def test_the_same_inputs_give_the_same_bytes_elsewhere(
