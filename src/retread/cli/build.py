@@ -129,7 +129,7 @@ def build(options: BuildOptions) -> int:
             except PlanError as error:
                 if not options.all:
                     raise
-                machine.console.say(f"not built: {error}")
+                machine.console.say(f"note: not built: {error}")
             else:
                 jobs += found
     built = []
@@ -139,7 +139,7 @@ def build(options: BuildOptions) -> int:
         except PlanError as error:  # a toolkit that this machine cannot have is seen here
             if not options.all:
                 raise
-            machine.console.say(f"not built: {error}")
+            machine.console.say(f"note: not built: {error}")
     if options.json:
         session.print_json(built)
     else:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from retread.cli.options import add_command, handle, typed
+from retread.cli.options import COLOURS, add_command, handle, typed
 from retread.errors import INTERRUPTED, RetreadError, StoreError, exit_codes
 
 NOUNS = (
@@ -86,6 +86,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if not options.command and not options.version:
         top.print_help(sys.stderr)
         return 2
+    color = getattr(options, "color", COLOURS[0])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.stdout is None:  # closed by who started this: what is printed goes nowhere
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
@@ -93,10 +94,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = typed(options) if options.command else _version()
         sys.stdout.flush()
     except RetreadError as error:
-        _complain(f"retread: {error.kind}: {error}")
+        _complain(f"retread: {error.kind}: {error}", color)
         code = error.exit_code
     except KeyboardInterrupt:
-        _complain("retread: interrupted; what was finished is kept, the same command goes on from there")
+        _complain(
+            "retread: interrupted; what was finished is kept, the same command goes on from there", color
+        )
         code = INTERRUPTED
     except BrokenPipeError:
         _hush()
@@ -107,7 +110,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if error.filename is None:
             _hush()
         where = error.filename or "standard output"
-        _complain(f"retread: {StoreError.kind}: cannot write {where}: {error.strerror or error}")
+        _complain(f"retread: {StoreError.kind}: cannot write {where}: {error.strerror or error}", color)
         code = StoreError.exit_code
     return code
 
@@ -124,10 +127,11 @@ def _hush() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _complain(text: str) -> None:
+def _complain(text: str, color: str) -> None:
     from retread.doors.console import Console
+    from retread.text.colour import Colour
 
-    Console().fail(text)
+    Console(colour=Colour(color)).fail(text)
 
 
 def _completion(options: CompletionOptions) -> int:

@@ -264,10 +264,13 @@ class Compiled:
             store.scratch() as scratch,
             machine.console.step(f"compile {goal.recipe.name}") as step,
         ):
+            step.phase("preparing")
 
             def changed(state: State) -> None:
-                known = max(state.done + len(state.running) + state.waiting, len(measures.known))
-                step.units(state.done, known, state.left, ", ".join(map(_short, state.running)))
+                asked = len(state.running) + state.waiting
+                known = max(state.done + asked, len(measures.known)) if measures.known else None
+                running = ", ".join(map(_short, state.running))
+                step.units("compiling" if asked else "linking", state.done, known, state.left, running)
 
             means = stage.Means(
                 room=room,
@@ -281,6 +284,7 @@ class Compiled:
             )
             stage.make(order, means, into)
             facts = _facts(into)
+            step.phase("checking")
             self.place.check(into / facts.wheel, scratch)
             costs = {one.name: Cost(seconds=one.seconds, memory=one.memory) for one in facts.units}
             measures.learn(costs, cached=bool(facts.cache and facts.cache["hits"]))

@@ -13,7 +13,8 @@ import msgspec
 import pytest
 
 from house import SOURCE, is_in
-from retread.cli import main
+from retread.cli import main, options
+from retread.text.colour import Colour
 
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -100,3 +101,18 @@ def test_defaults_and_choices_are_of_the_type_that_the_command_gets(name: str) -
             msgspec.convert([choice] if several else choice, fields[dest])
         if not action.required and action.nargs != "*":
             msgspec.convert(action.default, fields[dest])
+
+
+@pytest.mark.parametrize(("asked", "coloured"), [("always", True), ("never", False), ("auto", False)])
+def test_an_error_is_coloured_where_that_is_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, asked: str, coloured: bool
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    assert main.run(["inspect", "no.whl", "--color", asked]) == 2
+    said = "\x1b[1;31mretread: usage:\x1b[0m" if coloured else "retread: usage:"
+    assert capsys.readouterr().err == f"{said} there is no file no.whl\n"
+
+
+def test_colours_are_the_words_that_the_terminal_knows() -> None:
+    assert list(options.COLOURS) == [one.value for one in Colour]

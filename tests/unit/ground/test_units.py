@@ -21,3 +21,11 @@ from retread import units
 )
 def test_size(count: int, text: str) -> None:
     assert units.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0:00"), (7.9, "0:07"), (725, "12:05"), (3_725, "1:02:05"), (90_000, "25:00:00")],
+)
+def test_a_time_is_shown_as_a_clock_shows_it(seconds: float, text: str) -> None:
+    assert units.clock(seconds) == text
