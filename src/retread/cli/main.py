@@ -11,15 +11,15 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-import msgspec
-
-from retread.cli.options import COLOURS, add_command, handle, typed
+from retread.cli import completion
+from retread.cli.options import COLOURS, typed
 from retread.errors import INTERRUPTED, RetreadError, StoreError, exit_codes
 
 NOUNS = (
     "build", "matrix", "patch", "wheel", "smoke", "attest", "index", "revoke", "serve", "watch", "store",
-    "toolchain", "recipe",
+    "toolchain", "recipe", "completion",
 )  # fmt: skip
 """Modules of this package whose ``add`` adds commands, in the order in which ``--help`` shows them."""
 _EPILOG = """\
@@ -34,15 +34,23 @@ _BROKEN_PIPE = 141
 """What a shell says of a program that ended because nobody read on; no error."""
 
 
-class CompletionOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What is typed after ``completion``."""
+class Parser(argparse.ArgumentParser):
+    """A parser that takes a word that nobody knows for a mistyped one."""
 
-    shell: str
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse what is no choice, with the near miss; the whole list only where nothing is near."""
+        if action.choices is None or value in action.choices:
+            return
+        from retread.strict import near_miss
+
+        known = list(map(str, action.choices))
+        meant = near_miss(str(value), known) or f" (choose from {', '.join(known)})"
+        raise argparse.ArgumentError(action, f"invalid choice: {value!r}{meant}")
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="retread",
         description="Patched CUDA wheels, proven: a pinned commit and a patch series in, a wheel out.",
         epilog=_EPILOG.format(codes=_exit_codes()),
@@ -52,9 +60,6 @@ def parser() -> argparse.ArgumentParser:
     groups = top.add_subparsers(dest="command", metavar="COMMAND")
     for noun in NOUNS:
         importlib.import_module(f"retread.cli.{noun}").add(groups)
-    completion = add_command(groups, "completion", "print a completion script for a shell")
-    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
-    handle(completion, _completion, CompletionOptions)
     return top
 
 
@@ -82,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every expected failure is one message on stderr."""
     top = parser()
+    if completion.ASKED in os.environ:
+        completion.answer(top)
     options = top.parse_args(arguments)
     if not options.command and not options.version:
         top.print_help(sys.stderr)
@@ -132,10 +139,3 @@ def _complain(text: str, color: str) -> None:
     from retread.text.colour import Colour
 
     Console(colour=Colour(color)).fail(text)
-
-
-def _completion(options: CompletionOptions) -> int:
-    import shtab
-
-    print(shtab.complete(parser(), options.shell))
-    return 0

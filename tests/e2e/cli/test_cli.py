@@ -64,13 +64,6 @@ def test_the_version_is_printed(project: Project) -> None:
     assert project.run("--version").out == f"retread {__version__}\n"
 
 
-def test_completion_scripts_name_the_commands(project: Project) -> None:
-    for shell in ("bash", "zsh"):
-        result = project.run("completion", shell)
-        assert result.code == 0
-        assert "inspect" in result.out
-
-
 def test_the_last_line_of_a_build_is_the_path(project: Project) -> None:
     result = project.build("--out", "some/where")
     assert result.out.splitlines()[-1] == f"some/where/{BUILT}"
