@@ -68,11 +68,12 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 Completer = Callable[..., Iterable[str]]
+"""What argcomplete calls, by keywords, for the values that may stand at a place."""
 
 
 def _completer(action: argparse.Action) -> Completer:
     """Return what offers values for an option or argument: by its name, else files where it takes a path."""
-    found = _OFFERED.get(action.dest, _files if action.type is Path else _nothing)
+    found: Completer = _OFFERED.get(action.dest, _files if action.type is Path else _nothing)
 
     def offer(**known: Any) -> list[str]:
         try:
