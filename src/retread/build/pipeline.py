@@ -406,8 +406,8 @@ def build(job: Job, out: Path) -> Built:
     if entry is None:
         machine.store.tidy()
         with machine.console.fold(goal.title):
-            machine.console.say(f"  {job.origin.wheel_name}")
-            machine.console.say(f"  for {plan.purpose(goal.target, job.origin.python)}")
+            for line in (job.origin.wheel_name, *plan.purpose(goal.target, job.origin.python)):
+                machine.console.say(f"  {line}")
             entry = job.build()
     report = msgspec.json.decode((entry / _AUDIT).read_bytes(), type=AuditReport)
     destination = out / report.wheel

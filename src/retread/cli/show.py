@@ -11,7 +11,7 @@ from retread.arch import Arch
 from retread.audit.report import AuditReport
 from retread.elf.facts import DEVICES, LibraryFacts, coverage
 from retread.errors import PlanError
-from retread.recipe.plan import Forecast, Plan, choose_lane, pythons
+from retread.recipe.plan import Forecast, Plan, choose_lane, purpose, pythons
 from retread.source.records import Applied
 from retread.text.tables import aligned, columns, middle, plain, wrapped
 from retread.units import about, size
@@ -31,9 +31,6 @@ _SUBJECT: Final = 48
 
 def plan(found: Plan) -> str:
     """Return a plan as a table."""
-    gpus = " ".join(found.architectures) + (
-        f", newer ones from PTX {' '.join(found.ptx)}" if found.ptx else ""
-    )
     rows = [
         (step.stage, "in store" if step.cached else "to do", middle(step.subject, _SUBJECT), step.reason)
         for step in found.steps
@@ -41,7 +38,7 @@ def plan(found: Plan) -> str:
     return "\n".join(
         [
             f"{found.recipe} {found.target} -> {found.wheel}",
-            f"for torch {found.torch}, Python {found.python}, GPUs {gpus}",
+            *purpose(found, found.python),
             f"lane: {found.lane} ({found.reason})",
             *_forecast(found.forecast),
             *aligned(rows),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from packaging.specifiers import SpecifierSet
 from packaging.tags import compatible_tags, cpython_tags
@@ -178,10 +178,26 @@ def for_others(recipe: Recipe, target: str, patches: Sequence[Patch]) -> Chosen:
     return Chosen(lane, chosen.reason, found.own) if lane and found and found.own is not None else chosen
 
 
-def purpose(target: Target, python: str) -> str:
-    """Return for whom a wheel of a target is: torch, Python, GPUs."""
-    ptx = f", newer ones from PTX {' '.join(target.ptx)}" if target.ptx else ""
-    return f"torch {target.torch}, Python {python}, GPUs {' '.join(target.architectures)}{ptx}"
+class Served(Protocol):
+    """What a target and a plan say of for whom a wheel is."""
+
+    @property
+    def torch(self) -> str:
+        """The range that the wheel requires."""
+
+    @property
+    def architectures(self) -> tuple[Arch, ...]:
+        """For which it has machine code."""
+
+    @property
+    def ptx(self) -> tuple[Arch, ...]:
+        """For which it has PTX."""
+
+
+def purpose(served: Served, python: str) -> tuple[str, str]:
+    """Return for whom a wheel is, in two lines: torch and Python, GPUs."""
+    ptx = f"; newer ones from PTX {' '.join(served.ptx)}" if served.ptx else ""
+    return f"for torch {served.torch}, Python {python}", f"for GPUs {' '.join(served.architectures)}{ptx}"
 
 
 def pythons(target: Target) -> list[str]:

@@ -142,7 +142,8 @@ def test_the_worst_module_decides(modules: list[tuple[str, str]], device: str, v
 def test_a_plan_names_lane_steps_and_reasons() -> None:
     assert show.plan(PLAN).splitlines() == [
         "demo-1.2 cu128 -> demo-1.2+cu128.1-py3-none-any.whl",
-        "for torch >=2.10, Python >=3.9, GPUs 8.0 10.0, newer ones from PTX 8.0",
+        "for torch >=2.10, Python >=3.9",
+        "for GPUs 8.0 10.0; newer ones from PTX 8.0",
         "lane: overlay (the series is empty)",
         "time: about 40 s",
         "memory: 160.0 MB; 8.0 GB are free",
@@ -155,7 +156,7 @@ def test_a_plan_names_lane_steps_and_reasons() -> None:
 def forecast(**changes: Any) -> list[str]:
     """Return what a plan says between its lane and its steps."""
     found = show.plan(replace(PLAN, forecast=replace(PLAN.forecast, **changes), steps=PLAN.steps[:1]))
-    return found.splitlines()[3:-1]
+    return found.splitlines()[4:-1]
 
 
 def test_a_plan_says_what_nobody_can_know_yet() -> None:

@@ -283,10 +283,11 @@ def test_a_target_says_its_pythons(target: Target, pythons: list[str]) -> None:
 
 def test_a_wheel_says_for_whom_it_is() -> None:
     served = replace(TARGET, architectures=(Arch("9.0a"), Arch("10.0")), ptx=(Arch("8.0"),))
-    assert (
-        plan.purpose(served, "3.12") == "torch >=2.10, Python 3.12, GPUs 9.0a 10.0, newer ones from PTX 8.0"
+    assert plan.purpose(served, "3.12") == (
+        "for torch >=2.10, Python 3.12",
+        "for GPUs 9.0a 10.0; newer ones from PTX 8.0",
     )
-    assert plan.purpose(replace(served, ptx=()), ">=3.9") == "torch >=2.10, Python >=3.9, GPUs 9.0a 10.0"
+    assert plan.purpose(replace(served, ptx=()), ">=3.9")[1] == "for GPUs 9.0a 10.0"
 
 
 @pytest.mark.parametrize(
