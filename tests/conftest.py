@@ -103,8 +103,8 @@ def _once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @functools.cache
-def _parser(make: Callable[[], ArgumentParser]) -> ArgumentParser:
-    return make()
+def _parser(make: Callable[..., ArgumentParser], *command: str) -> ArgumentParser:
+    return make(*command)
 
 
 def _block(monkeypatch: pytest.MonkeyPatch) -> None:

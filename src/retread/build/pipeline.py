@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,22 +19,17 @@ import msgspec
 from retread.audit.promise import proof
 from retread.audit.report import AuditReport
 from retread.build import statement
-from retread.build.cubins import assembler, assembly
 from retread.doors import fs
-from retread.doors.machine import Machine, code_digest
+from retread.doors.machine import code_digest
 from retread.doors.store import Kind, digest
 from retread.elf.facts import LibraryFacts
 from retread.errors import PlanError
 from retread.evidence.beside import AUDIT, COMPILE
-from retread.lanes.lane import Goal, Origin, Wish
+from retread.lanes.lane import Origin
 from retread.recipe import plan
-from retread.recipe.lane import LANES, Lane, Own
 from retread.recipe.plan import Effort, Forecast, Plan, Step, step
-from retread.recipe.workspace import Loaded
 from retread.records import Record, Sha256, all_but
 from retread.source.records import PatchedTree
-from retread.source.trees import Trees
-from retread.toolkit.inquiry import obstacles
 from retread.units import size
 from retread.wheel import zipwriter
 from retread.wheel.statement import Statement
@@ -125,6 +120,8 @@ class Job:
 
     def assembler(self) -> Assembler:
         """Return the target's own ptxas, ready to run; PlanError when the target names no toolchain."""
+        from retread.build.cubins import assembler
+
         if self.goal.toolchain is None:
             raise PlanError(
                 f"{self.goal.title}: the base wheel lacks architectures, and no toolchain is named",
@@ -153,6 +150,7 @@ class Job:
     def library(self, request: Request) -> tuple[Grafted, Path]:
         """Return one finished library and the file of its deflated bytes."""
         from retread.build import graft
+        from retread.build.cubins import assembly
         from retread.wheel.wheelfile import Wheel
 
         def build(into: Path) -> None:
@@ -216,7 +214,8 @@ class Job:
                 into=into,
             )
             step.detail = size(path.stat().st_size)
-            outside = seal.unreached(wheel, patched, path)
+            uncompiled = [one for one in patched.changes if not self.origin.compiles(one)]
+            outside = seal.unreached(wheel, uncompiled, path)
         if outside:
             self.goal.machine.console.say(
                 f"  note: the wheel holds nothing of {', '.join(outside)}, which the series changes"
@@ -349,55 +348,6 @@ def _known(base: ProvenBase, libraries: Mapping[str, tuple[Grafted, Path]]) -> K
     return Known(members=(*base.verified.members, *made), libraries=read)
 
 
-def jobs(
-    loaded: Loaded,
-    target: str | None,
-    machine: Machine,
-    *,
-    lane: Lane | None = None,
-    use_git: bool = False,
-    wish: Wish | None = None,
-) -> list[Job]:
-    """Return one job for every wheel of the target, each with its lane and why; PlanError when no lane will do.
-
-    When no target is named, the recipe's first that this machine can build is taken, unless the series is in its way.
-    """
-    name = plan.choose_target(loaded.recipe, target) if target else _possible_target(loaded, machine, lane)
-    chosen = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
-    goal = Goal(Trees(loaded, machine, use_git=use_git), name)
-    origins: Callable[[Goal, Own, Wish], list[Origin]] = import_module(LANES[chosen.lane].module).origins
-    return [Job(origin, chosen.reason) for origin in origins(goal, chosen.own, wish or Wish())]
-
-
-def _possible_target(loaded: Loaded, machine: Machine, lane: Lane | None) -> str:
-    """Return the first target that recipe and machine can make, and say why it is not the recipe's first.
-
-    PlanError where the series is what stands in the way: it never moves a build to another target.
-    """
-    recipe, passed = loaded.recipe, list[tuple[str, str]]()
-    for name, target in recipe.targets.items():
-        plan.demand_unmoved(recipe, name, loaded.patches, lane)
-        try:
-            chosen = plan.choose_lane(recipe, name, loaded.patches, lane)
-        except PlanError as error:
-            said = error.message.removeprefix(f"{recipe.name} {name}: ")
-            why = f"{name}: {said}" + "".join(f"; {fault}" for fault in error.faults)
-            passed.append((f"the recipe does not make {name} by the {lane} lane", why))
-            continue
-        needed = LANES[chosen.lane].compiles
-        found = obstacles(machine, loaded.toolchains[target.toolchain]) if needed else []
-        if not found:
-            if passed:
-                machine.console.say(f"note: building {name}, since {passed[0][0]}")
-            return name
-        passed.append((f"this machine cannot build {name}: {found[0]}", f"{name}: {found[0]}"))
-    raise PlanError(
-        f"{recipe.name}: no target can be built here",
-        faults=[why for _, why in passed],
-        hint="'retread toolchain check' says what is missing; --target and --lane choose",
-    )
-
-
 def build(job: Job, out: Path) -> Built:
     """Make the job's wheel, or take the finished one, and put it with its evidence under ``out``."""
     goal, machine = job.goal, job.goal.machine
@@ -411,12 +361,10 @@ def build(job: Job, out: Path) -> Built:
             entry = job.build()
     report = msgspec.json.decode((entry / _AUDIT).read_bytes(), type=AuditReport)
     destination = out / report.wheel
-    moved_in = destination.exists() and not fs.is_same(entry / report.wheel, destination)
-    if moved_in and fs.sha256(destination) != report.sha256:
+    if fs.place(entry / report.wheel, destination):
         machine.console.say(
             f"note: {destination} held other bytes; raise targets.{goal.name}.revision if they were published"
         )
-    fs.place(entry / report.wheel, destination)
     for evidence, beside in ((_AUDIT, AUDIT), (_COMPILE, COMPILE)):
         if (entry / evidence).exists():
             fs.place(entry / evidence, destination.with_name(f"{report.wheel}{beside}"))

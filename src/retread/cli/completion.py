@@ -12,22 +12,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from retread.cli.options import DEFAULT_RECIPE, add_command, handle
+from retread.cli.options import DEFAULT_RECIPE, Record, add_command, handle
 from retread.errors import RetreadError
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
 
 SHELLS: Final = ("bash", "zsh", "fish", "tcsh")
-ASKED: Final = "_ARGCOMPLETE"
-"""The variable with which a shell asks what may follow, instead of running a command."""
 _WHEELS: Final = Path("dist")
 """Where wheels lie unless they were put elsewhere; they are offered without its name being typed."""
 
 
-class CompletionOptions(msgspec.Struct, frozen=True, kw_only=True):
+class CompletionOptions(Record):
     """What is typed after ``completion``."""
 
     shell: str

@@ -13,15 +13,26 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from retread.cli import completion
 from retread.cli.options import COLOURS, typed
 from retread.errors import INTERRUPTED, RetreadError, StoreError, exit_codes
 
-NOUNS = (
-    "build", "matrix", "patch", "wheel", "smoke", "attest", "index", "revoke", "serve", "watch", "store",
-    "toolchain", "recipe", "completion",
-)  # fmt: skip
-"""Modules of this package whose ``add`` adds commands, in the order in which ``--help`` shows them."""
+NOUNS = {
+    "build": ("build", "plan", "reproduce"),
+    "matrix": ("matrix",),
+    "patch": ("patch",),
+    "wheel": ("inspect", "audit", "graft"),
+    "smoke": ("smoke", "kit", "evidence"),
+    "attest": ("key", "attest"),
+    "index": ("publish", "index"),
+    "revoke": ("audit-lock",),
+    "serve": ("serve",),
+    "watch": ("watch",),
+    "store": ("store",),
+    "toolchain": ("toolchain",),
+    "recipe": ("recipe",),
+    "completion": ("completion",),
+}
+"""Modules of this package -> the commands that their ``add`` adds, in the order in which ``--help`` shows them."""
 _EPILOG = """\
 exit codes:
 {codes}
@@ -29,28 +40,50 @@ exit codes:
 environment: RETREAD_STORE (default ~/.cache/retread), RETREAD_CUDA_MIRROR;
   pip's and uv's own index settings are honoured
 """
+_ASKED = "_ARGCOMPLETE"
+"""The variable with which a shell asks what may follow what was typed, instead of running a command."""
+_FEW = 8
+"""So many choices are told beside the near miss: they fit a line."""
 _WIDTH = 100
 _BROKEN_PIPE = 141
 """What a shell says of a program that ended because nobody read on; no error."""
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that takes a word that nobody knows for a mistyped one."""
+class _Parser(argparse.ArgumentParser):
+    """A parser, of the command line or of one command, that itself refuses what it does not know, with the near miss.
+
+    argparse would hand it up, and the message would show the usage of the whole instead of the command's.
+    """
+
+    def parse_known_args(  # type: ignore[override]  # nobody here parses into an object of his own
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse arguments; whatever is left over is an error."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            from retread.strict import near_miss
+
+            options = [option for action in self._actions for option in action.option_strings]
+            meant = near_miss(rest[0].partition("=")[0], options) if rest[0].startswith("--") else ""
+            self.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
+        return found, rest
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Refuse what is no choice, with the near miss; the whole list only where nothing is near."""
+        """Refuse what is no choice, with the near miss; a long list only where nothing is near."""
         if action.choices is None or value in action.choices:
             return
         from retread.strict import near_miss
 
         known = list(map(str, action.choices))
-        meant = near_miss(str(value), known) or f" (choose from {', '.join(known)})"
+        meant = near_miss(str(value), known)
+        if not meant or len(known) <= _FEW:
+            meant += f" (choose from {', '.join(map(repr, known))})"
         raise argparse.ArgumentError(action, f"invalid choice: {value!r}{meant}")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
-    top = Parser(
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """Return the parser of the whole command line, or, of one that begins with this command, what reads that."""
+    top: argparse.ArgumentParser = _Parser(
         prog="retread",
         description="Patched CUDA wheels, proven: a pinned commit and a patch series in, a wheel out.",
         epilog=_EPILOG.format(codes=_exit_codes()),
@@ -58,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     groups = top.add_subparsers(dest="command", metavar="COMMAND")
-    for noun in NOUNS:
+    for noun in [noun for noun, commands in NOUNS.items() if command in commands] or NOUNS:
         importlib.import_module(f"retread.cli.{noun}").add(groups)
     return top
 
@@ -86,10 +119,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every expected failure is one message on stderr."""
-    top = parser()
-    if completion.ASKED in os.environ:
-        completion.answer(top)
-    options = top.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if _ASKED in os.environ:
+        from retread.cli import completion
+
+        completion.answer(parser())
+    top = parser(*words[:1])
+    options = top.parse_args(words)
     if not options.command and not options.version:
         top.print_help(sys.stderr)
         return 2

@@ -1,6 +1,6 @@
 """What is typed: a record for every command, and the options that several share.
 
-Read before anything runs, for ``--help`` too: nothing heavier than msgspec is imported.
+Read before anything runs, for ``--help`` too: what turns what was typed into a record is imported when it is done.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ import argparse
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar, dataclass_transform, get_type_hints
 
 if TYPE_CHECKING:
     Groups: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -24,10 +22,22 @@ POLICY = "index-policy.toml"
 COLOURS = ("auto", "always", "never")
 """When words are coloured; ``text.colour`` knows what each means, and is not needed for ``--help``."""
 
-Typed = TypeVar("Typed", bound=msgspec.Struct)
+Typed = TypeVar("Typed", bound="Record")
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Record:
+    """Base of what is typed after a command: annotations, which ``typed`` fills, and which cannot be changed."""
+
+    def __init__(self, **values: object) -> None:
+        vars(self).update(values)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        """Refuse."""
+        raise AttributeError(f"what was typed stays as it is, {name} too")
+
+
+class Options(Record):
     """What every command takes."""
 
     json: bool = False
@@ -57,7 +67,12 @@ def handle(command: argparse.ArgumentParser, run: Callable[[Typed], int], record
 
 def typed(namespace: argparse.Namespace) -> int:
     """Run the command that was typed; return its exit code."""
-    code: int = namespace.run(msgspec.convert(vars(namespace), namespace.record))
+    import msgspec
+
+    kinds = get_type_hints(namespace.record)
+    given = {name: value for name, value in vars(namespace).items() if name in kinds}
+    values = {name: msgspec.convert(value, kinds[name]) for name, value in given.items()}
+    code: int = namespace.run(namespace.record(**values))
     return code
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from retread.cli.options import Groups
 
 
-class CheckOptions(Options, frozen=True, kw_only=True):
+class CheckOptions(Options):
     """What is typed after ``patch check``."""
 
     recipe: tuple[str, ...]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from retread.recipe.workspace import Loaded
 
 
-class ListOptions(Options, frozen=True, kw_only=True):
+class ListOptions(Options):
     """What is typed after ``recipe list``."""
 
     torch: str
@@ -24,20 +24,20 @@ class ListOptions(Options, frozen=True, kw_only=True):
     python: str
 
 
-class CheckOptions(Options, frozen=True, kw_only=True):
+class CheckOptions(Options):
     """What is typed after ``recipe check``."""
 
     recipe: tuple[str, ...]
 
 
-class LockOptions(Options, frozen=True, kw_only=True):
+class LockOptions(Options):
     """What is typed after ``recipe lock``."""
 
     recipe: tuple[str, ...]
     target: str | None
 
 
-class ProofOptions(Options, frozen=True, kw_only=True):
+class ProofOptions(Options):
     """What is typed after ``recipe proof``."""
 
     listing: Path
@@ -46,7 +46,7 @@ class ProofOptions(Options, frozen=True, kw_only=True):
     out: Path | None
 
 
-class SchemaOptions(Options, frozen=True, kw_only=True):
+class SchemaOptions(Options):
     """What is typed after ``recipe schema``."""
 
     of: str | None

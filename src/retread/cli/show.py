@@ -15,7 +15,9 @@ from retread.recipe.plan import Forecast, Plan, choose_lane, purpose, pythons
 from retread.source.records import Applied
 from retread.text.tables import aligned, columns, middle, plain, wrapped
 from retread.units import about, size
+from retread.version import NVCC
 from retread.wheel.facts import WheelFacts
+from retread.wheel.statement import CompileStatement, compiler_of
 
 if TYPE_CHECKING:
     from retread.doors.store import Entry
@@ -80,6 +82,7 @@ def wheel(facts: WheelFacts) -> str:
         lines.append(
             f"made by {made.tool}: {made.recipe} {made.target}, lane {made.lane}, commit {made.commit[:12]}"
         )
+        lines += list(_compiled(made.compiled)) if made.compiled else []
         lines += [f"  {patch.name}: {patch.subject} (upstream: {patch.upstream})" for patch in made.series]
         lines += [f"note: {made.promise.note}"] if made.promise.note else []
     for name, found in facts.libraries.items():
@@ -87,6 +90,17 @@ def wheel(facts: WheelFacts) -> str:
     if not facts.libraries:
         lines += ["", "no shared objects"]
     return "\n".join(lines)
+
+
+def _compiled(said: CompileStatement) -> Iterator[str]:
+    """Yield what made the device code, and that it is not NVIDIA's compiler where it is not."""
+    if not said.device:
+        yield f"compiled with {said.toolkit}"
+        return
+    device = said.device
+    other = "" if compiler_of(said) == NVCC else ", in nvcc's place: this is not what nvcc makes"
+    yield f"device code compiled by {device.compiler}{other}"
+    yield f"  assembled by {device.assembler}, packed by {device.container}; headers of {device.headers}"
 
 
 def library(name: str, facts: LibraryFacts) -> Iterable[str]:

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 from retread.cli import session
 from retread.cli.options import Options, add_command, add_common, words
-from retread.smoke.report import Level
+from retread.smoke.level import Level
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
     from retread.smoke.report import SmokeReport
 
 
-class SubjectOptions(Options, frozen=True, kw_only=True):
+class SubjectOptions(Options):
     """Whose tests are run."""
 
     recipe: str | None
     target: str | None
 
 
-class SmokeOptions(SubjectOptions, frozen=True, kw_only=True):
+class SmokeOptions(SubjectOptions):
     """What is typed after ``smoke``."""
 
     wheel: Path | None
@@ -39,14 +39,14 @@ class SmokeOptions(SubjectOptions, frozen=True, kw_only=True):
     html: Path | None
 
 
-class KitOptions(SubjectOptions, frozen=True, kw_only=True):
+class KitOptions(SubjectOptions):
     """What is typed after ``kit``."""
 
     wheel: Path
     out: Path | None
 
 
-class EvidenceOptions(Options, frozen=True, kw_only=True):
+class EvidenceOptions(Options):
     """What is typed after ``evidence``."""
 
     wheel: Path

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from retread.cli.options import Groups
 
 
-class InspectOptions(Options, frozen=True, kw_only=True):
+class InspectOptions(Options):
     """What is typed after ``inspect``."""
 
     wheel: tuple[Path, ...]
     table: bool
 
 
-class AuditOptions(Options, frozen=True, kw_only=True):
+class AuditOptions(Options):
     """What is typed after ``audit``."""
 
     wheel: Path
@@ -27,7 +27,7 @@ class AuditOptions(Options, frozen=True, kw_only=True):
     target: str | None
 
 
-class GraftOptions(Options, frozen=True, kw_only=True):
+class GraftOptions(Options):
     """What is typed after ``graft``."""
 
     library: Path

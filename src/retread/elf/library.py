@@ -22,6 +22,8 @@ from retread.errors import ElfError
 
 _VERNEED: Final = struct.Struct("<HHIII")
 _VERNAUX: Final = struct.Struct("<IHHII")
+_COMMENT: Final = 4096
+"""Bytes of compilers' names that are read: each is about 40 long, and a linker leaves each once."""
 
 
 def read(path: Path) -> LibraryFacts:
@@ -40,6 +42,7 @@ def read(path: Path) -> LibraryFacts:
         versions=tuple(sorted(_versions(image))),
         undefined=tuple(sorted(_undefined(image))),
         modules=fatbin.inventory(elfedit.fat_binaries(image)),
+        compilers=tuple(sorted(_compilers(image))),
     )
 
 
@@ -122,6 +125,16 @@ def _undefined(image: Image) -> set[str]:
             for name, info, _, shndx, _, _ in ei.records(image, section, ei.SYM):
                 if name and not shndx and info >> 4 != ei.STB_WEAK:
                     names.add(ei.string(table, name, image))
+    return names
+
+
+def _compilers(image: Image) -> set[str]:
+    """Return the names that compilers left in it, the first of them where there are very many."""
+    names: set[str] = set()
+    for section in image.sections:
+        if section.name == ".comment":
+            text = bytes(ei.contents(image, section)[:_COMMENT]).decode("ascii", "replace")
+            names.update(one.strip() for one in text.split("\0") if one.strip() and one.isprintable())
     return names
 
 

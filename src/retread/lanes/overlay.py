@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 from retread.doors.machine import code_digest, download
 from retread.doors.store import Kind, digest
 from retread.errors import PlanError
-from retread.lanes.base import proven
 from retread.lanes.lane import Goal, Origin, Steps, Wish
 from retread.recipe import plan
 from retread.recipe.lane import Bases, Lane
 from retread.recipe.model import Base
 from retread.recipe.plan import Effort, step
+from retread.recipe.series import Change
 from retread.recipe.toolchain import part_for
 from retread.wheel import metadata
 from retread.wheel.statement import FileStatement
@@ -51,6 +51,10 @@ class Official:
         self.base = base
         self.wheel_name = metadata.parse_name(base.file).with_version(goal.version).file_name
 
+    def compiles(self, change: Change) -> bool:
+        """Say that it does not: nothing is compiled."""
+        return False
+
     def known(self) -> bool:
         """Say yes: the wheel is pinned."""
         return True
@@ -67,6 +71,8 @@ class Official:
 
     def proven(self) -> ProvenBase:
         """Return the base wheel's facts, proven against the pinned source."""
+        from retread.lanes.base import proven
+
         return proven(self, self.goal.trees.source)
 
     def stated(self) -> FileStatement:

@@ -31,7 +31,7 @@ from retread.records import all_but
 from retread.source.records import SourceTree
 from retread.source.tree import pristine
 from retread.toolkit.inquiry import obstacles
-from retread.toolkit.toolkit import stored_toolkit, toolkit
+from retread.toolkit.toolkit import device_tools, stored_toolkit, toolkit
 from retread.units import size
 from retread.wheel.statement import CompileStatement
 
@@ -68,6 +68,7 @@ NOT_OF_TARGET: Final = {
     "build": "in the setting, field by field",
     "container": "in the setting of the container lane, field by field",
     "toolchain": "the toolkit that it names has a digest",
+    "fallback": "as toolchain",
     "note": "people read it",
     "generated": "the proof of what was compiled allows these files, under a key of its own",
     "exempt": "the audit of the finished wheel knows them",
@@ -144,7 +145,8 @@ class Compiled:
     @property
     def _toolchain(self) -> Toolchain:
         """The toolchain, which a target with a build names: the recipe was not read otherwise."""
-        return self.goal.trees.loaded.toolchains[self.goal.target.toolchain]
+        assert self.goal.toolchain is not None
+        return self.goal.toolchain
 
     @functools.cached_property
     def files(self) -> dict[str, str]:
@@ -352,6 +354,8 @@ class Compiled:
         """Return with what it was compiled."""
         return CompileStatement(
             native_digest=self.native_digest,
+            toolchain=self._toolchain.name,
+            device=device_tools(self.goal.machine, self.toolkit),
             toolkit=self.toolkit.version,
             toolkit_digest=self.toolkit.digest,
             toolkit_origin=self._toolkit_origin,
@@ -396,7 +400,7 @@ class Compiled:
         largest = sorted((one.memory for one in known), reverse=True)[:jobs]
         disk = _ROOM if stored_toolkit(self.goal.machine, self._toolchain) else _ROOM + _ENVIRONMENT
         return Effort(
-            seconds=max(*spent, sum(spent) / jobs) if len(spent) > 1 else None,
+            seconds=max(*spent, sum(spent) / jobs) if spent else None,
             memory=sum(largest) or None,
             disk=disk,
         )

@@ -97,9 +97,9 @@ def choose_target(recipe: Recipe, name: str | None) -> str:
     return name
 
 
-def patched_version(recipe: Recipe, target: Target) -> str:
-    """Return the version of the wheels of a target."""
-    return version.patched(recipe.version, target.cuda, target.revision)
+def patched_version(recipe: Recipe, target: Target, compiler: str = version.NVCC) -> str:
+    """Return the version of the wheels of a target whose device code this compiler made, or took over."""
+    return version.patched(recipe.version, target.cuda, target.revision, compiler)
 
 
 class Chosen(NamedTuple):

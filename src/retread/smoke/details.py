@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from retread.smoke.report import Case, Fault, Level, Outcome, Run, SmokeReport
+from retread.smoke.level import Level
+from retread.smoke.report import Case, Fault, Outcome, Run, SmokeReport
 from retread.smoke.tally import Verdict, place, whole
 
 BLOCKING: Final = "CUDA_LAUNCH_BLOCKING=1"

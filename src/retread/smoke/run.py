@@ -28,7 +28,8 @@ from retread.recipe.trial import Trial
 from retread.recipe.workspace import Loaded
 from retread.smoke import kit, launch, reading
 from retread.smoke.launch import Options
-from retread.smoke.report import Level, Run, SmokeReport
+from retread.smoke.level import Level
+from retread.smoke.report import Run, SmokeReport
 from retread.units import size
 from retread.wheel import contents
 from retread.wheel.facts import WheelFacts

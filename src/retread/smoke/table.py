@@ -25,7 +25,8 @@ from retread.smoke.details import (
     untouched,
     untouched_words,
 )
-from retread.smoke.report import Level, Run, SmokeReport
+from retread.smoke.level import Level
+from retread.smoke.report import Run, SmokeReport
 from retread.smoke.tally import Verdict, fate, headline, tally
 from retread.text.tables import columns, cut, plain, wrapped
 

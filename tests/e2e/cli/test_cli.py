@@ -60,6 +60,29 @@ def test_a_wrong_command_line_is_exit_code_2(project: Project, arguments: list[s
     assert "usage: retread" in result.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["build", "--taget", "cu128"], "retread build: error: unrecognized arguments: --taget"),
+        (["build", "--lane", "oberlay"], "retread build: error: argument --lane: invalid choice: 'oberlay'"),
+        (["patch", "check", "--quite"], "retread patch check: error: unrecognized arguments: --quite"),
+        (
+            ["index", "yank", "there", "tiny"],
+            "retread index yank: error: the following arguments are required",
+        ),
+        (["--quiet", "build"], "retread: error: unrecognized arguments: --quiet"),
+    ],
+)
+def test_a_command_that_is_mistyped_shows_its_own_usage(
+    project: Project, arguments: list[str], told: str
+) -> None:
+    result = project.run(*arguments)
+    prog = told.partition(":")[0]
+    assert result.code == 2
+    assert result.err.startswith(f"usage: {prog} [-h]")
+    assert told in result.err
+
+
 def test_the_version_is_printed(project: Project) -> None:
     assert project.run("--version").out == f"retread {__version__}\n"
 

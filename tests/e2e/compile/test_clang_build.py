@@ -23,6 +23,12 @@ from tinycuda import Project, Result, Upstream, diff, names
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 NAME = "cuda-12.8-clang22"
+DEVICE = {
+    "compiler": "Debian clang 22.1.8 (1~deb13u5)",
+    "assembler": "ptxas 12.8.93",
+    "headers": "CUDA 12.8",
+    "container": "fatbinary 13.0.88",
+}
 PTX = '"-gencode=arch=compute_100,code=compute_100", '
 """What the project's own setup.py does not ask for."""
 WITH_PTX = SETUP.replace('"-Xcompiler", "-fPIC", ', f'"-Xcompiler", "-fPIC", {PTX}')
@@ -109,7 +115,7 @@ def log(result: Result) -> str:
 
 def test_a_wheel_with_code_of_clang_s(work: Project) -> None:
     wheel = good(work)
-    assert wheel.name.startswith("tinycuda-1.0+cu128.1-py3-none-manylinux_2_")
+    assert wheel.name.startswith("tinycuda-1.0+cu128.clang.1-py3-none-manylinux_2_")
     facts = json.loads(work.run("inspect", str(wheel), "--json").out)
     assert facts["libraries"]["tinycuda/_C.so"]["modules"] == [
         {"index": number, "sass": ["9.0", "10.0"], "ptx": ["10.0"]} for number in (0, 1)
@@ -118,12 +124,49 @@ def test_a_wheel_with_code_of_clang_s(work: Project) -> None:
     assert said["compiled"]["toolkit"] == (
         "Debian clang 22.1.8 (1~deb13u5), ptxas 12.8.93, fatbinary 13.0.88, no nvcc"
     )
+    assert said["compiled"]["toolchain"] == NAME
+    assert said["compiled"]["device"] == DEVICE
     found = evidence(wheel)
     assert {one["name"] for one in found["units"]} == {"csrc/add.cu", "csrc/scale.cu", "csrc/host.cpp"}
     assert all(one["memory"] > 0 for one in found["units"] if one["tool"] == "nvcc")
     assert {"csrc/add.cu", "include/common.h", "include/table.txt"} <= set(found["read"])
     assert any(path.endswith("stdc-predef.h") for path in found["outside"])
     assert work.run("audit", str(wheel)).code == 0
+    shown = work.run("inspect", str(wheel)).out
+    assert "device code compiled by Debian clang 22.1.8 (1~deb13u5), in nvcc's place" in shown
+    assert "assembled by ptxas 12.8.93, packed by fatbinary 13.0.88; headers of CUDA 12.8" in shown
+    bill = json.loads(member(wheel, "sboms/tinycuda.cdx.json"))
+    assert {(one["name"], one["version"], one["scope"]) for one in bill["components"] if "scope" in one} == {
+        ("Debian clang", "22.1.8", "excluded"), ("ptxas", "12.8.93", "excluded"), ("CUDA", "12.8", "excluded"),
+        ("fatbinary", "13.0.88", "excluded"),
+    }  # fmt: skip
+
+
+def with_fallback(work: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name nvcc's toolchain first, of which this machine can have no part."""
+    monkeypatch.setenv("RETREAD_CUDA_MIRROR", str(tmp_path / "nothing"))
+    shutil.copy(ROOT / "recipes" / "toolchains" / "cuda-12.8.toml", work.root / "recipes" / "toolchains")
+    work.edit_recipe(f'toolchain = "{NAME}"', f'toolchain = "cuda-12.8"\nfallback = "{NAME}"')
+
+
+def test_clang_is_taken_where_nvcc_cannot_be_had_and_says_so(
+    work: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_fallback(work, tmp_path, monkeypatch)
+    monkeypatch.setattr("retread.toolkit.layout.SYSTEM", tmp_path)
+    planned = work.run("plan", "tiny-1.0").out
+    assert "tinycuda-1.0+cu128.clang.1-" in planned
+    assert "this machine cannot have cuda-12.8: clang compiles" in planned
+    result = work.build()
+    assert result.code == 0, result.err
+    assert "note: cuda-12.8-clang22 compiles, since this machine cannot have cuda-12.8 (nvcc: " in result.err
+    wheel = work.root / result.wheel
+    assert "+cu128.clang.1-" in wheel.name
+    again = work.run("reproduce", str(wheel))
+    assert again.out.startswith("identical"), (again.out, again.err)
+    asked = work.run("build", "tiny-1.0", "--toolchain", "cuda-12.8")
+    assert asked.code == 6
+    assert "this machine cannot have CUDA 12.8" in asked.err
 
 
 def test_the_same_inputs_give_the_same_bytes_elsewhere(  # noqa: PLR0917 - fixtures

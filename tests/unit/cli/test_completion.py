@@ -82,9 +82,13 @@ def test_there_is_a_script_for_each_shell(capsys: pytest.CaptureFixture[str], sh
     ("arguments", "said"),
     [
         (["biuld"], "argument COMMAND: invalid choice: 'biuld' (did you mean 'build'?)"),
-        (["recipe", "lst"], "argument ACTION: invalid choice: 'lst' (did you mean 'list'?)"),
-        (["plan", "--lane", "sorce"], "argument --lane: invalid choice: 'sorce' (did you mean 'source'?)"),
-        (["store", "?"], "argument ACTION: invalid choice: '?' (choose from list, prune)"),
+        (
+            ["plan", "--lane", "sorce"],
+            "argument --lane: invalid choice: 'sorce' (did you mean 'source'?) "
+            "(choose from 'overlay', 'source', 'container')",
+        ),
+        (["store", "?"], "argument ACTION: invalid choice: '?' (choose from 'list', 'prune')"),
+        (["build", "--taget", "x"], "unrecognized arguments: --taget (did you mean '--target'?)"),
     ],
 )
 def test_a_mistyped_command_brings_the_near_one(

@@ -347,7 +347,7 @@ def test_recipes_say_for_whom_each_target_is_and_how_it_is_made() -> None:
 
 
 def test_a_target_that_the_series_closes_is_shown_as_that() -> None:
-    loaded = workspace.load(Path(__file__).parents[3], "xformers-0.0.35")
+    loaded = workspace.load(Path(__file__).parents[3], "xformers-0.0.34")
     change = Change(path="xformers/csrc/x.cu", kind=ChangeKind.MODIFY)
     closed = loaded._replace(patches=(replace(loaded.patches[0], changes=(change,)),))
     lines = show.recipes([closed]).splitlines()

@@ -20,7 +20,8 @@ from retread.canonical import digest
 from retread.errors import EvidenceError, SmokeError
 from retread.records import Sha256
 from retread.smoke import reading
-from retread.smoke.report import Case, Gpu, Level, Outcome, Run, SmokeReport, Surroundings
+from retread.smoke.level import Level
+from retread.smoke.report import Case, Gpu, Outcome, Run, SmokeReport, Surroundings
 
 SAMPLE = reading.sealed(samples.sample(), samples.sample().runs)
 WRITTEN = reading.write(SAMPLE)

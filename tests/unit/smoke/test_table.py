@@ -11,7 +11,8 @@ from msgspec.structs import replace
 import reports
 from reports import case, failed, measured, report, run, sample, skipped
 from retread.smoke import details, table
-from retread.smoke.report import Fault, Level
+from retread.smoke.level import Level
+from retread.smoke.report import Fault
 
 
 def lines(*cases: Any, **changes: Any) -> list[str]:

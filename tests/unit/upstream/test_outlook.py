@@ -16,7 +16,8 @@ from retread.recipe.model import Base, Exemption, Pin, Recipe, Sdist, Target
 from retread.recipe.series import Change, ChangeKind, Patch
 from retread.recipe.trial import Trial
 from retread.records import Sha256
-from retread.smoke.report import Level, Run
+from retread.smoke.level import Level
+from retread.smoke.report import Run
 from retread.source.records import Applied, Verdict
 from retread.upstream import outlook
 from retread.upstream.outlook import Action, Jit, JitState, Need, RecipeOutlook, Upstream
