@@ -6,6 +6,7 @@ Every result is kept under a key made of everything that went into it, so a seco
 from __future__ import annotations
 
 import functools
+import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -25,7 +26,8 @@ from retread.elf.facts import LibraryFacts
 from retread.errors import PlanError
 from retread.evidence.beside import AUDIT, COMPILE, RESOURCES
 from retread.lanes.lane import Origin
-from retread.recipe.plan import Plan, Step, step
+from retread.recipe import plan
+from retread.recipe.plan import Effort, Forecast, Plan, Step, step
 from retread.records import Record, Sha256, all_but
 from retread.source.records import PatchedTree
 from retread.units import size
@@ -165,7 +167,7 @@ class Job:
                     progress=lambda done, total: step.progress(done, total, "B"),
                 )
                 grafted, content = graft.load(into)
-                step.detail = f"{len(grafted.facts.modules)} modules, {size(content.stat().st_size)} deflated"
+                step.detail = f"{len(grafted.facts.modules)} modules, {size(content.stat().st_size)}"
 
         return graft.load(self.goal.machine.store.make(Kind.LIBRARIES, self.library_key(request), build))
 
@@ -279,6 +281,7 @@ class Job:
 
     def plan(self) -> Plan:
         """Return what a build would do, with what is in the store and what is not, and why."""
+        steps, target = tuple(self._steps()), self.goal.target
         return Plan(
             schema=1,
             recipe=self.goal.recipe.name,
@@ -286,7 +289,28 @@ class Job:
             wheel=self.origin.wheel_name,
             lane=self.origin.lane,
             reason=self.reason,
-            steps=tuple(self._steps()),
+            torch=target.torch,
+            python=self.origin.python,
+            architectures=target.architectures,
+            ptx=target.ptx,
+            forecast=self._forecast(done=all(one.cached for one in steps)),
+            steps=steps,
+        )
+
+    def _forecast(self, *, done: bool) -> Forecast:
+        """Return what the build takes and what is there of it; next to nothing when it is ``done``."""
+        from retread.compile import jobserver
+
+        effort = Effort(0.0, 0, 0) if done else self.origin.effort()
+        root = self.goal.machine.store.root
+        there = next(path for path in (root, *root.parents) if path.exists())
+        return Forecast(
+            seconds=effort.seconds,
+            memory=effort.memory,
+            free_memory=jobserver.memory()[1],
+            disk=effort.disk,
+            free_disk=shutil.disk_usage(there).free,
+            lacks=() if done else self.origin.lacks(),
         )
 
     def _steps(self) -> Iterator[Step]:
@@ -342,7 +366,9 @@ def build(job: Job, out: Path) -> Built:
     cached = entry is not None
     if entry is None:
         machine.store.tidy()
-        with machine.console.fold(f"{goal.title}: {job.origin.wheel_name}"):
+        with machine.console.fold(goal.title):
+            for line in (job.origin.wheel_name, *plan.purpose(goal.target, job.origin.python)):
+                machine.console.say(f"  {line}")
             entry = job.build()
     report = msgspec.json.decode((entry / _AUDIT).read_bytes(), type=AuditReport)
     destination = out / report.wheel

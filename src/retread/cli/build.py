@@ -134,7 +134,7 @@ def build(options: BuildOptions) -> int:
             except PlanError as error:
                 if not options.all:
                     raise
-                machine.console.say(f"not built: {error}")
+                machine.console.say(f"note: not built: {error}")
             else:
                 jobs += found
     built = []
@@ -144,7 +144,7 @@ def build(options: BuildOptions) -> int:
         except PlanError as error:  # a toolkit that this machine cannot have is seen here
             if not options.all:
                 raise
-            machine.console.say(f"not built: {error}")
+            machine.console.say(f"note: not built: {error}")
     if options.json:
         session.print_json(built)
     else:
@@ -176,12 +176,12 @@ def _built(job: Job, out: Path) -> Built:
     from retread.build import pipeline
 
     built = pipeline.build(job, out)
-    state = "unchanged" if built.cached else "built"
-    job.goal.machine.console.say(
-        f"{state}: {Path(built.path).name}  {built.size:,} bytes  sha256 {built.sha256}"
-    )
+    say, path = job.goal.machine.console.say, Path(built.path)
+    say(f"{'unchanged' if built.cached else 'built'}: {path.name}")
+    say(f"  {built.size:,} bytes in {path.parent}")
+    say(f"  sha256 {built.sha256}")
     if job.goal.target.note:
-        job.goal.machine.console.say(f"note: {job.goal.target.note}")
+        say(f"note: {job.goal.target.note}")
     return built
 
 

@@ -19,6 +19,9 @@ DEFAULT_RECIPE = "xformers-0.0.35"
 POLICY = "index-policy.toml"
 """The policy of a workspace's index, which need not be named."""
 
+COLOURS = ("auto", "always", "never")
+"""When words are coloured; ``text.colour`` knows what each means, and is not needed for ``--help``."""
+
 Typed = TypeVar("Typed", bound="Record")
 
 
@@ -40,6 +43,8 @@ class Options(Record):
     json: bool = False
     """Print data as JSON; False of a command that has no such option."""
     quiet: bool
+    color: str = "auto"
+    """A ``Colour``: ``auto``, ``always`` or ``never``."""
     root: Path | None
 
 
@@ -82,7 +87,12 @@ def add_common(
     handle(command, run, record)
     if json:
         command.add_argument("--json", action="store_true", help="print data as JSON")
-    command.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors on stderr")
+    command.add_argument(
+        "-q", "--quiet", action="store_true", help="say on stderr only errors, and what changes the product"
+    )
+    command.add_argument(
+        "--color", choices=COLOURS, default=COLOURS[0], help="default: auto, as NO_COLOR and FORCE_COLOR say"
+    )
     command.add_argument(
         "--root", type=Path, help="the folder with recipes/ and patches/; default: found upwards"
     )

@@ -19,9 +19,10 @@ def machine(options: Options) -> Machine:
     from retread.doors.console import Console
     from retread.doors.machine import Machine
     from retread.doors.store import Store, default_root
+    from retread.text.colour import Colour
 
     environment = dict(os.environ)
-    console = Console(quiet=options.quiet)
+    console = Console(quiet=options.quiet, colour=Colour(options.color))
     return Machine(Store(default_root(environment), waiting=console.say), console, environment)
 
 
@@ -52,6 +53,17 @@ def json(value: object) -> bytes:
     import msgspec
 
     return msgspec.json.format(msgspec.json.encode(value)) + b"\n"
+
+
+def show(text: str, options: Options) -> None:
+    """Write text for people to standard output, with its marks coloured where that is wanted."""
+    import sys
+
+    from retread.text import colour
+
+    terminal = sys.stdout.isatty()
+    coloured = colour.wanted(colour.Colour(options.color), os.environ, terminal=terminal)
+    print(colour.marked(text) if coloured else text)
 
 
 def print_json(value: object) -> None:

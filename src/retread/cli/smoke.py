@@ -167,7 +167,7 @@ def _show(options: SmokeOptions, report: SmokeReport, data: bytes) -> None:
         fs.write(options.junit, junit.xml(report).encode())
     if options.html:
         fs.write(options.html, page.page(report).encode())
-    print(table.table(report))
+    session.show(table.table(report), options)
 
 
 def kit(options: KitOptions) -> int:
@@ -196,6 +196,6 @@ def evidence(options: EvidenceOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(show.audit(found.audit) if found.audit else "no audit", end="\n\n")
-        print(table.evidence(found.reports))
+        audit = show.audit(found.audit) if found.audit else "no audit"
+        session.show(f"{audit}\n\n{table.evidence(found.reports)}", options)
     return 0

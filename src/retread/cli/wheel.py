@@ -192,7 +192,7 @@ def audit(options: AuditOptions) -> int:
     if options.json:
         session.print_json(report)
     else:
-        print(show.audit(report))
+        session.show(show.audit(report), options)
     audit.demand(report)
     return 0
 
@@ -217,7 +217,7 @@ def graft(options: GraftOptions) -> int:
         raise FatbinError(f"{old} holds no GPU code; there is nothing to graft on")
     missing = graft.wanted(facts, wanted)
     if not missing:
-        machine.console.say(f"{old.name} has {' '.join(wanted)} already; it is copied as it is")
+        machine.console.say(f"note: {old.name} has {' '.join(wanted)} already; it is copied as it is")
     toolchain = workspace.load_toolchain(session.root(options), options.toolchain) if missing else None
     tool = assembler(machine, toolchain) if toolchain else None
     with machine.console.step(f"graft {' '.join(missing) or 'nothing'} into {old.name}") as step:

@@ -12,7 +12,7 @@ from retread.doors.machine import Machine
 from retread.elf.facts import LibraryFacts
 from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe, Target
-from retread.recipe.plan import Step, patched_version
+from retread.recipe.plan import Effort, Step, patched_version
 from retread.recipe.series import Change
 from retread.recipe.toolchain import Toolchain
 from retread.records import Record
@@ -122,6 +122,16 @@ class Origin(Protocol):
 
     def evidence(self) -> bytes:
         """Return the JSON that tells how the base wheel was made; nothing for one that was there."""
+
+    @property
+    def python(self) -> str:
+        """The Pythons that the finished wheel is for, as people write them."""
+
+    def lacks(self) -> tuple[str, ...]:
+        """Return what this machine cannot have of what the base wheel takes; nothing is downloaded to know it."""
+
+    def effort(self) -> Effort:
+        """Return what it takes to have the base wheel and to finish it."""
 
     def steps(self) -> Steps:
         """Return what a build does to have the base wheel."""

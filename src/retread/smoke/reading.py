@@ -96,7 +96,7 @@ def demand(report: SmokeReport) -> None:
     """Raise SmokeError with every failed case, if there is one, or with the reasons when nothing ran."""
     found = whole(report)
     if found.verdict is Verdict.FAILED:
-        failed = [f"{case.id}: {case.reason}" for run in report.runs for case in details.failures(run)]
+        failed = [f"{one.title}: {one.reason}" for run in report.runs for one in details.alike(run)]
         raise SmokeError(
             f"{report.wheel}: {found.failed} of {sum(found)} cases failed",
             faults=first(failed),

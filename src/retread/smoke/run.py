@@ -175,7 +175,7 @@ def _here(machine: Machine, tried: Subject, request: Request, path: Path) -> Ite
             hint="'retread kit' packs the test for another machine; --ssh HOST runs it there",
         )
     else:
-        machine.console.say("    gpu: not run: there is no NVIDIA driver here")
+        machine.console.say("    note: gpu: not run: there is no NVIDIA driver here")
         yield _unable(first, tried, "there is no NVIDIA driver here")
 
 

@@ -68,7 +68,7 @@ class Trees:
                 manifest = tree.load(into).manifest
                 proven = len(manifest.files) - len(manifest.unproven)
                 named = len(manifest.unproven)
-                step.detail = f"{proven} files are {self.recipe.pin.commit[:12]}'s, {named} allowed by name"
+                step.detail = f"{proven} files of {self.recipe.pin.commit[:12]}, {named} by name"
 
         return tree.load(self.machine.store.make(Kind.TREES, self.source_key, build))
 

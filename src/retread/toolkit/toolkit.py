@@ -109,7 +109,7 @@ def _system_toolkit(machine: Machine, toolchain: Toolchain, error: FetchError) -
             faults=[": ".join((error.message, *error.faults)), *reasons],
             hint=ways(toolchain),
         )
-    machine.console.say(f"{error.message}; taking the toolkit that is installed: {found.root}")
+    machine.console.say(f"note: {error.message}; taking the toolkit that is installed: {found.root}")
     return found
 
 

@@ -473,7 +473,7 @@ def test_every_level_without_a_gpu_runs_in_environments_made_of_the_index(
         ("gpu", "2.9.1", "3.5.1" if found[3][2] == "3.5.1" else "3.6.0", "there is no NVIDIA driver here"),
     ]
     assert "install torch==2.9.1" in result.err
-    assert "    gpu: not run: there is no NVIDIA driver here\n" in result.err
+    assert "    note: gpu: not run: there is no NVIDIA driver here\n" in result.err
     check_clean(tried)
     served.log.clear()
     again = tried.run("smoke", f"dist/{BUILT}", "--level", "jit")

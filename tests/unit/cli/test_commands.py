@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import json
 import subprocess
 import sys
 import typing
@@ -13,8 +14,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from house import SOURCE, is_in
-from retread.cli import main
+from house import ROOT, SOURCE, is_in
+from retread.cli import main, options
+from retread.text.colour import Colour
 
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -125,3 +127,56 @@ def test_defaults_and_choices_are_of_the_type_that_the_command_gets(name: str) -
             msgspec.convert([choice] if several else choice, fields[dest])
         if not action.required and action.nargs != "*":
             msgspec.convert(action.default, fields[dest])
+
+
+@pytest.mark.parametrize(("asked", "coloured"), [("always", True), ("never", False), ("auto", False)])
+def test_an_error_is_coloured_where_that_is_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, asked: str, coloured: bool
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    assert main.run(["inspect", "no.whl", "--color", asked]) == 2
+    said = "\x1b[1;31mretread: usage:\x1b[0m" if coloured else "retread: usage:"
+    assert capsys.readouterr().err == f"{said} there is no file no.whl\n"
+
+
+def test_colours_are_the_words_that_the_terminal_knows() -> None:
+    assert list(options.COLOURS) == [one.value for one in Colour]
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--torch", "2.9.1"], ["xformers-0.0.33.post2 cu128"]),
+        (["--torch", "2.6.0", "--python", "3.12"], ["xformers-0.0.29.post3 cu124"]),
+        (["--torch", "2.6.0", "--python", "3.13"], []),
+        (["--gpu", "6.1"], ["xformers-0.0.29.post3 cu124"]),
+        (
+            ["--torch", "2.8.0", "--gpu", "10.3"],
+            ["xformers-0.0.29.post3 cu128", "xformers-0.0.32.post2 cu128"],
+        ),
+    ],
+)
+def test_the_list_of_recipes_is_narrowed(
+    capsys: pytest.CaptureFixture[str], options: list[str], found: list[str]
+) -> None:
+    assert main.run(["recipe", "list", "--json", "--root", str(ROOT), *options]) == 0
+    out, err = capsys.readouterr()
+    recipes = json.loads(out)
+    assert [f"{one['name']} {target}" for one in recipes for target in one["targets"]] == found
+    assert ("note: no target fits" in err) is (not found)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--torch", "new"], "--torch: 'new' is not a version like '2.9.1'"),
+        (["--python", "cp312"], "--python: 'cp312' is not a version like '3.12'"),
+        (["--gpu", "10.00"], "no GPU has the architecture '10.00' (did you mean '10.0'?)"),
+    ],
+)
+def test_what_is_no_version_narrows_nothing(
+    capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert main.run(["recipe", "list", "--root", str(ROOT), *options]) == 2
+    assert said in capsys.readouterr().err

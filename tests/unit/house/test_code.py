@@ -19,10 +19,10 @@ DECIDE = tuple(one.removesuffix(".py").removesuffix("/").replace("/", ".") for o
 
 
 NAMED = {
-    "compile.jobserver": ("compile.room", "compile.stage", "lanes.source"),
+    "compile.jobserver": ("build.pipeline", "compile.room", "compile.stage", "lanes.source"),
     "compile.measures": ("lanes.source",),
     "compile.schedule": ("compile.room", "compile.stage", "lanes.source"),
-    "toolkit.inquiry": ("build.choice",),
+    "toolkit.inquiry": ("build.choice", "lanes.source"),
 }
 """Modules that lie in deciding folders and decide nothing -> the deciding ones that may import them all the same."""
 PLACES = (HostPlace, ImagePlace)

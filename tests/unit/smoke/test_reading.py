@@ -240,11 +240,13 @@ def test_every_failed_case_is_named_and_at_most_twenty() -> None:
     assert error.message == f"{SAMPLE.wheel}: 1 of 3 cases failed"
     assert error.faults == ("a/1: wrong",)
     assert error.exit_code == 16
-    error = complained(*(failed(f"a/{number}", reason="wrong") for number in range(1, 24)))
+    error = complained(*(failed(f"a/{number}", reason=f"wrong: {number}") for number in range(1, 24)))
     assert error.message == f"{SAMPLE.wheel}: 23 of 24 cases failed"
     assert len(error.faults) == 21
-    assert error.faults[-2:] == ("a/20: wrong", "... and 3 more")
-    assert "more" not in complained(*(failed(f"a/{number}") for number in range(20))).faults[-1]
+    assert error.faults[-2:] == ("a/20: wrong: 20", "... and 3 more")
+    assert complained(*(failed(f"a/{number}", reason="wrong") for number in range(1, 24))).faults == (
+        "a/1 and 22 others, alike: wrong",
+    )
 
 
 def test_a_report_in_which_nothing_ran_is_no_proof_and_says_why() -> None:
