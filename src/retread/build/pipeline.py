@@ -24,7 +24,7 @@ from retread.doors.machine import code_digest
 from retread.doors.store import Kind, digest
 from retread.elf.facts import LibraryFacts
 from retread.errors import PlanError
-from retread.evidence.beside import AUDIT, COMPILE
+from retread.evidence.beside import AUDIT, COMPILE, RESOURCES
 from retread.lanes.lane import Origin
 from retread.recipe import plan
 from retread.recipe.plan import Effort, Forecast, Plan, Step, step
@@ -52,7 +52,7 @@ class Built(Record, frozen=True, kw_only=True):
     """Path of the audit's evidence."""
 
 
-_AUDIT, _COMPILE = "audit.json", "compile.json"
+_AUDIT, _COMPILE, _RESOURCES = "audit.json", "compile.json", "resources.json"
 """What lies beside the wheel in its store entry."""
 NOT_OF_WHEEL: Final = {
     "summary": "people read it",
@@ -237,6 +237,17 @@ class Job:
         (into / _AUDIT).write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
         if evidence := self.origin.evidence():
             (into / _COMPILE).write_bytes(msgspec.json.format(evidence) + b"\n")
+        if audit.without_nvcc(said):
+            (into / _RESOURCES).write_bytes(msgspec.json.format(self._resources(path, report.sha256)) + b"\n")
+
+    def _resources(self, wheel: Path, sha256: Sha256) -> bytes:
+        """Return what each kernel of the wheel takes, as evidence of a compiler that is not NVIDIA's."""
+        from retread.audit import resources
+        from retread.wheel import contents
+
+        with self.goal.machine.store.scratch() as scratch:
+            found = resources.report(wheel.name, sha256, contents.kernels(wheel, scratch))
+        return msgspec.json.encode(found)
 
     def statement(
         self, time: int, base: ProvenBase, libraries: Mapping[str, tuple[Grafted, Path]]
@@ -365,7 +376,7 @@ def build(job: Job, out: Path) -> Built:
         machine.console.say(
             f"note: {destination} held other bytes; raise targets.{goal.name}.revision if they were published"
         )
-    for evidence, beside in ((_AUDIT, AUDIT), (_COMPILE, COMPILE)):
+    for evidence, beside in ((_AUDIT, AUDIT), (_COMPILE, COMPILE), (_RESOURCES, RESOURCES)):
         if (entry / evidence).exists():
             fs.place(entry / evidence, destination.with_name(f"{report.wheel}{beside}"))
     return Built(

@@ -73,19 +73,13 @@ def print_json(value: object) -> None:
 
 def existing(file: Path) -> Path:
     """Return a file that is there; UsageError when it is not."""
-    from retread.errors import UsageError
+    from retread.doors import fs
 
-    if not file.is_file():
-        raise UsageError(f"there is no file {file}")
-    return file
+    return fs.existing(file)
 
 
 def architecture(text: str) -> Arch:
     """Return an architecture that a GPU has; UsageError with the near miss for any other."""
     from retread import arch
-    from retread.errors import UsageError
-    from retread.strict import near_miss
 
-    if text not in arch.FIRST_CUDA:
-        raise UsageError(f"no GPU has the architecture {text!r}{near_miss(text, arch.FIRST_CUDA)}")
-    return arch.parse(text)
+    return arch.asked(text)

@@ -10,6 +10,8 @@ from retread.cli.options import Options, add_command, add_common
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
+    from retread.doors.machine import Machine
+    from retread.elf.kernels import Kernel
 
 
 class InspectOptions(Options):
@@ -17,6 +19,8 @@ class InspectOptions(Options):
 
     wheel: tuple[Path, ...]
     table: bool
+    resources: bool
+    beside: Path | None
 
 
 class AuditOptions(Options):
@@ -42,6 +46,17 @@ def add(groups: Groups) -> None:
     command.add_argument("wheel", type=Path, nargs="+", help="a wheel, or a shared object")
     command.add_argument(
         "--table", action="store_true", help="patched wheels as a Markdown table, a row for each library"
+    )
+    command.add_argument(
+        "--resources",
+        action="store_true",
+        help="registers, local and shared memory of each kernel; one with GMMA or TMA may have no local memory",
+    )
+    command.add_argument(
+        "--beside",
+        type=Path,
+        metavar="FILE",
+        help="with --resources: compare with this wheel's, or library's",
     )
     add_common(command, inspect, InspectOptions)
 
@@ -74,10 +89,16 @@ def inspect(options: InspectOptions) -> int:
     from retread.errors import UsageError
     from retread.wheel import contents
 
+    if options.beside and not options.resources:
+        raise UsageError("--beside compares what kernels take; say --resources, too")
+    if options.table and options.resources:
+        raise UsageError("--table and --resources are two tables; say one of them")
     if options.table:
         return _inspect_table(options)
     if len(options.wheel) > 1:
         raise UsageError("inspect shows one file; say --table for a table of patched wheels")
+    if options.resources:
+        return _inspect_resources(options)
     [wheel] = options.wheel
     machine = session.machine(options)
     if contents.is_library(wheel.name):
@@ -109,6 +130,41 @@ def _inspect_table(options: InspectOptions) -> int:
     else:
         print(table.markdown(found))
     return 0
+
+
+def _inspect_resources(options: InspectOptions) -> int:
+    """Show what each kernel takes; AuditError when one spills that must not."""
+    from retread.audit import resources
+    from retread.cli import usage
+    from retread.doors import fs
+
+    machine, [file], beside = session.machine(options), options.wheel, options.beside
+    kernels = _kernels(machine, file)
+    found = resources.report(
+        file.name,
+        fs.sha256(file),
+        kernels,
+        beside=beside.name if beside else "",
+        beside_sha256=fs.sha256(session.existing(beside)) if beside else "",
+        others=_kernels(machine, beside) if beside else None,
+    )
+    if options.json:
+        session.print_json(found)
+    else:
+        print(usage.text(found))
+    resources.demand(found)
+    return 0
+
+
+def _kernels(machine: Machine, file: Path) -> dict[str, tuple[Kernel, ...]]:
+    """Return the kernels of a wheel, or of a shared object, by library."""
+    from retread.elf import library as elf
+    from retread.wheel import contents
+
+    if contents.is_library(session.existing(file).name):
+        return {file.name: elf.kernels(file)}
+    with machine.store.scratch() as scratch:
+        return contents.kernels(file, scratch)
 
 
 def audit(options: AuditOptions) -> int:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from retread.errors import StoreError
+from retread.errors import StoreError, UsageError
 from retread.records import Sha256
 
 if TYPE_CHECKING:
@@ -115,6 +115,13 @@ def is_equal(one: Path, other: Path) -> bool:
             if ours.read(CHUNK) != theirs.read(CHUNK):
                 return False
     return True
+
+
+def existing(path: Path) -> Path:
+    """Return a file that is there; UsageError when it is not."""
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+    return path
 
 
 def plain(path: Path) -> BinaryIO | None:

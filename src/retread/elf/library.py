@@ -16,8 +16,10 @@ from retread.doors import fs
 from retread.elf import edit as elfedit
 from retread.elf import fatbin, layout
 from retread.elf import image as ei
+from retread.elf import kernels as elfkernels
 from retread.elf.facts import LibraryFacts
 from retread.elf.image import Image
+from retread.elf.kernels import Kernel
 from retread.errors import ElfError
 
 _VERNEED: Final = struct.Struct("<HHIII")
@@ -62,6 +64,14 @@ def fat_binaries(path: Path) -> tuple[fatbin.FatBinary, ...]:
     Raises ElfError and FatbinError as ``read`` does.
     """
     return elfedit.fat_binaries(load(path))
+
+
+def kernels(path: Path) -> tuple[Kernel, ...]:
+    """Return what every kernel of the shared object at ``path`` takes, module by module; all its machine code is read.
+
+    Raises ElfError and FatbinError as ``read`` does, and for a cubin that is corrupt.
+    """
+    return tuple(elfkernels.of_library(fat_binaries(path)))
 
 
 def edit(

@@ -123,7 +123,9 @@ def idle(report: SmokeReport) -> list[Run]:
 
 
 def doubts(report: SmokeReport) -> Iterator[str]:
-    """Yield what in a report speaks against its wheel: a failure, or a run in which nothing ran."""
+    """Yield what in a report speaks against its wheel: a failure, a run in which nothing ran, or no run at all."""
+    if not report.runs:
+        yield f"tells of no run: {Verdict.NOTHING}"
     if whole(report).verdict is Verdict.FAILED:
         yield "tells of a failure"
     for run in idle(report):

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from retread import code
 from retread.doors import proc, store
 from retread.doors.proc import Finished
 from retread.elf import fatbin
@@ -96,8 +97,9 @@ def compiler(root: Path) -> str:
 
 
 def programs_digest() -> str:
-    """Return the digest of the programs that are put into a tree."""
-    return store.digest("clang in nvcc's place", _CLANG, _nvcc().hex())
+    """Return the digest of what the programs do that are put into a tree, whatever they say to readers."""
+    told = {name: code.essence(name, text) for name, text in _modules().items()}
+    return store.digest("clang in nvcc's place", code.essence("clang++", _CLANG), _NVCC, told)
 
 
 def put(name: str, tree: Path, digest: str, env: Mapping[str, str]) -> str:
@@ -123,6 +125,15 @@ def put(name: str, tree: Path, digest: str, env: Mapping[str, str]) -> str:
 
 def _nvcc() -> bytes:
     """Return the program in nvcc's place: a zip archive of its modules that Python runs, the same bytes everywhere."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, text in _modules().items():
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return _NVCC.encode() + out.getvalue()
+
+
+def _modules() -> dict[str, str]:
+    """Return the texts of the program in nvcc's place by the names that they have in its archive."""
     folder = resources.files(_INSIDE)
     inside = _INSIDE.replace(".", "/")
     files = {
@@ -130,12 +141,7 @@ def _nvcc() -> bytes:
         for one in ("nvcc", "cudaoptions")
     }
     packages = ["/".join(inside.split("/")[:depth]) for depth in (1, 2, 3)]
-    files = {"__main__.py": _MAIN, **{f"{one}/__init__.py": "" for one in packages}, **files}
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(zipfile.ZipInfo(name), text)
-    return _NVCC.encode() + out.getvalue()
+    return {"__main__.py": _MAIN, **{f"{one}/__init__.py": "" for one in packages}, **files}
 
 
 def _clang_version(name: str, script: Path, env: Mapping[str, str]) -> str:

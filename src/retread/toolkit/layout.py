@@ -30,7 +30,7 @@ SYSTEM = Path("/usr/local")
 TREE = "tree"
 _FACTS = "toolkit.json"
 _LAYOUT = 1
-"""To be raised when the same parts give another tree."""
+"""To be raised when the same parts give another tree; a test holds it to the tree that it stands for."""
 _PROGRAMS = ("bin", "nvvm/bin")
 _MAX_TOTAL = 8 << 30
 """Bytes of one part: room for a whole CUDA toolkit, none for an archive that was made to fill a disk."""

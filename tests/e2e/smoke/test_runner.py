@@ -362,11 +362,13 @@ def test_a_suite_that_cannot_list_is_one_failed_case(
     assert message in failed["fault"]["message"]
 
 
+@pytest.mark.parametrize("before", ["", "import subprocess; subprocess.Popen(['sleep', '1000']); "])
 def test_a_suite_that_takes_too_long_to_list_is_one_failed_case(
-    suite: Callable[..., Suite], monkeypatch: pytest.MonkeyPatch
+    suite: Callable[..., Suite], monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
+    """What it started ends with it: it would hold the pipe, and be waited for."""
     monkeypatch.setattr(runner, "START", 0.5)
-    cases, failed = suite("time.sleep(1000)").cases("static")
+    cases, failed = suite(f"{before}time.sleep(1000)").cases("static")
     assert cases == []
     assert failed is not None
     assert failed["reason"] == "SIGKILL: the process died of it"

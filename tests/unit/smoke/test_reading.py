@@ -285,6 +285,7 @@ OUTSIDE = "torch 2.5 is below 2.9"
         ),
         ([run(skipped("a/c", "no"), surroundings=on_gpu(outside=OUTSIDE))], []),
         ([run(unable="no GPU")], ["tells of gpu (NVIDIA H200, 9.0): nothing ran, no GPU"]),
+        ([], ["tells of no run: nothing ran"]),
     ],
 )
 def test_what_speaks_against_a_wheel(runs: list[Run], told: list[str]) -> None:

@@ -7,9 +7,11 @@ one.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 LOOK = 1.0
@@ -90,10 +92,16 @@ class Patience:
 
 
 def run(command: Sequence[str], limit: float, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end and return what it said; TimeoutExpired, and no program, when the limit is used up."""
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **TEXT, **options
-    ) as process:
+    """Run a program to its end and return what it said; TimeoutExpired when the limit is used up.
+
+    It ends with all that it started, which would go on, and write into its folder.
+    """
+    pipes: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
+    with subprocess.Popen(command, start_new_session=True, **pipes, **TEXT, **options) as process:
         patience = Patience(process.pid, limit)
         try:
             while True:
@@ -103,6 +111,11 @@ def run(command: Sequence[str], limit: float, **options: Any) -> subprocess.Comp
                 except subprocess.TimeoutExpired:
                     if patience.look():
                         raise subprocess.TimeoutExpired(command, limit) from None
-        except BaseException:
-            process.kill()
-            raise
+        finally:
+            kill(process)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process that leads a session, with all that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

@@ -115,7 +115,7 @@ class Suite:
         """Kill every process that other threads wait for, and whatever they still start."""
         self._stopping.set()
         for process in tuple(self._live):
-            _kill(process)
+            patience.kill(process)
 
     def _process(self, cases: Mapping[str, Table], more: Mapping[str, str]) -> Generator[Table, None, None]:
         """Start one process and yield the results that it gives; the last may be of a case that ended it."""
@@ -133,7 +133,7 @@ class Suite:
                     if not left.look():
                         continue
                     _tell_stack(process, talk)
-                    _kill(process)
+                    patience.kill(process)
                     message = f"no end within {left.limit:.0f} s of processor time"
                     yield self._failed(
                         current or waiting[0], _fault("Timeout", message, _tail(talk)), left.seconds
@@ -175,10 +175,10 @@ class Suite:
         self._live.add(process)
         try:
             if self._stopping.is_set():
-                _kill(process)
+                patience.kill(process)
             yield process
         finally:
-            _kill(process)
+            patience.kill(process)
             process.wait()
             self._live.discard(process)
 
@@ -250,13 +250,8 @@ def _code(process: subprocess.Popen[str]) -> int:
     try:
         return process.wait(_GRACE)
     except subprocess.TimeoutExpired:
-        _kill(process)
+        patience.kill(process)
         return process.wait()
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _tell_stack(process: subprocess.Popen[str], talk: IO[str]) -> None:
