@@ -31,7 +31,7 @@ from retread.smoke import kit, launch, reading
 from retread.smoke.launch import Options
 from retread.smoke.level import Level
 from retread.smoke.report import Run, SmokeReport
-from retread.smoke.tally import whole
+from retread.smoke.tally import Verdict, whole
 from retread.units import size
 from retread.wheel import contents
 from retread.wheel.facts import WheelFacts
@@ -132,7 +132,7 @@ def _parts(machine: Machine, tried: Subject, request: Request, path: Path) -> It
             there = tell(launch.run_there(path, request.host, python, options, environment=here, heard=heard))
         yield there
     elif request.python:
-        with _trying(machine, options, "in the environment that was named") as tell:
+        with _trying(machine, options, "in the named environment") as tell:
             found = tell(launch.run(path, request.python, options, environment=here, heard=heard))
         yield found
     else:
@@ -146,8 +146,8 @@ def _trying(machine: Machine, options: Options, where: str) -> Iterator[Callable
 
         def tell(report: SmokeReport) -> SmokeReport:
             found = whole(report)
-            step.detail = f"{found.passed} passed, {found.failed} failed, {found.skipped} skipped"
-            step.mark = "failed" if found.failed else "ok"
+            step.detail = ", ".join(f"{count} {end}" for end, count in found._asdict().items() if count)
+            step.mark = "ok" if found.verdict is Verdict.PASSED else "failed"
             return report
 
         yield tell
