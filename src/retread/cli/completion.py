@@ -32,7 +32,11 @@ class CompletionOptions(Record):
 def add(groups: Groups) -> None:
     """Add the command."""
     command = add_command(groups, "completion", "print a completion script for a shell")
-    command.add_argument("shell", choices=SHELLS)
+    command.add_argument(
+        "shell",
+        choices=SHELLS,
+        help="bash and zsh: source <(retread completion bash); fish: retread completion fish | source",
+    )
     handle(command, completion, CompletionOptions)
 
 

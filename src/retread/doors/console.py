@@ -51,6 +51,8 @@ class Step:
         """When it will be done, by the console's clock, if that can be told."""
         self.detail = ""
         """What the finished line says after the title."""
+        self.mark = "ok"
+        """What it ends with; ``failed`` of work that was done and found a fault."""
 
     def phase(self, text: str) -> None:
         """Say what is done now, in a few words."""
@@ -105,7 +107,7 @@ class Step:
 
     def line(self, mark: str) -> str:
         """Return the finished line, which ends with what became of it and its seconds."""
-        detail = f": {self.detail}" if self.detail and mark == "ok" else ""
+        detail = f": {self.detail}" if self.detail else ""
         text = middle(self._title, max(_ROOM - len(detail), _ROOM // 2)) + detail
         spent = f"{self.seconds:.1f}" if self.seconds < 10_000 else f"{self.seconds:.0f}"
         shown = painted(f"{mark:>6}", mark) if self._console.coloured else f"{mark:>6}"
@@ -186,7 +188,7 @@ class Console:
         except BaseException:
             self._end(step, "failed")
             raise
-        self._end(step, "ok")
+        self._end(step, step.mark)
 
     def _begin(self, step: Step) -> None:
         with self.lock:

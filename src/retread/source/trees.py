@@ -57,9 +57,10 @@ class Trees:
 
         def build(into: Path) -> None:
             if self.use_git:
-                tree.from_git(
-                    self.recipe, into, environment=self.machine.environment, say=self.machine.console.say
-                )
+                with self.machine.console.step("fetch the source from git"):
+                    tree.from_git(
+                        self.recipe, into, environment=self.machine.environment, say=self.machine.console.say
+                    )
                 return
             pinned = self.recipe.sdist
             sdist = download(self.machine, self.recipe.project, pinned.file, pinned.sha256)

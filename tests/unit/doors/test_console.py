@@ -67,6 +67,13 @@ def test_a_failed_step_says_so() -> None:
     assert re.fullmatch(r"  fetch it +failed +\d+\.\d s\n", out.getvalue())
 
 
+def test_work_that_found_a_fault_is_marked_and_says_what_it_found() -> None:
+    out = io.StringIO()
+    with Console(stream=out).step("try static") as step:
+        step.detail, step.mark = "3 passed, 1 failed", "failed"
+    assert re.fullmatch(r"  try static: 3 passed, 1 failed +failed +\d+\.\d s\n", out.getvalue())
+
+
 @pytest.mark.parametrize("seconds", [0.4, 59.96, 9_999.94, 86_400.0])
 @pytest.mark.parametrize("mark", ["ok", "failed"])
 def test_a_finished_line_fits_80_columns_and_keeps_both_ends_of_a_name(
