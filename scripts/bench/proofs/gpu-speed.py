@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Time the operators of compiled libraries of several wheels on a real GPU, in turns, with the JIT off.
 
-    gpu-speed.py WHEEL... [--rounds N] --json REPORT     on the GPU machine: only Python, torch and this script
+    gpu-speed.py WHEEL... [--beside RUNTIME.whl] [--rounds N] --json REPORT
+
+runs on the GPU machine: only Python, torch and this script are needed. ``--beside`` is unpacked beside every wheel, for a
+libcudart that is found by run path.
 
 Each round runs every wheel once, in a fresh process with CUDA_DISABLE_PTX_JIT=1: what is timed is native code. A time
 is the median of CALLS calls between two CUDA events, after WARM others, and before each the L2 cache is filled with
@@ -35,6 +38,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("wheel", type=Path, nargs="+")
+    parser.add_argument("--beside", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
@@ -43,7 +47,10 @@ def main() -> None:
         print(json.dumps(times()))
         return
     with tempfile.TemporaryDirectory() as folder:
-        places = [unpacked(wheel, Path(folder, str(index))) for index, wheel in enumerate(options.wheel)]
+        places = [Path(folder, str(index)) for index in range(len(options.wheel))]
+        for wheel, place in zip(options.wheel, places, strict=True):
+            for one in filter(None, (wheel, options.beside)):
+                unpack(one, place)
         rounds = [[one_round(place) for place in places] for _ in range(options.rounds)]
     names = [name for name in rounds[0][0] if all(name in found for one in rounds for found in one)]
     text = json.dumps(report(options.wheel, rounds, names), indent=1) + "\n"
@@ -52,11 +59,10 @@ def main() -> None:
     print(text)
 
 
-def unpacked(wheel: Path, into: Path) -> Path:
-    """Return the folder that a wheel was unpacked into."""
+def unpack(wheel: Path, into: Path) -> None:
+    """Unpack a wheel into a folder."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(into)
-    return into
 
 
 def one_round(place: Path) -> dict[str, float]:
