@@ -3,8 +3,8 @@
 
     gpu-speed.py WHEEL... [--beside RUNTIME.whl] [--rounds N] --json REPORT
 
-runs on the GPU machine: only Python, torch and this script are needed. ``--beside`` is unpacked beside every wheel, for a
-libcudart that is found by run path.
+runs on the GPU machine: only Python, torch and this script are needed. ``--beside`` is unpacked beside every wheel, for
+a libcudart that is found by run path.
 
 Each round runs every wheel once, in a fresh process with CUDA_DISABLE_PTX_JIT=1: what is timed is native code. A time
 is the median of CALLS calls between two CUDA events, after WARM others, and before each the L2 cache is filled with
@@ -187,10 +187,10 @@ def _swiglu(add: Callable[[str, str, Callable[[], Any]], None], library: Any) ->
             lambda a=(across, x): library.gemm_fused_operand_sum(*a),
         )
         module = ops.SwiGLU(1024, 4096, 1024).to("cuda", dtype)
-        inputs = x.clone().requires_grad_()
+        inputs, up = x.clone().requires_grad_(), torch.randn_like(x)
 
-        def step(module: Any = module, inputs: Any = inputs) -> None:
-            module(inputs).sum().backward()
+        def step(module: Any = module, inputs: Any = inputs, up: Any = up) -> None:
+            module(inputs).backward(up)
 
         add("silu_bw_fused", f"SwiGLU, forward and backward, {kind}", step)
 
