@@ -34,7 +34,7 @@ PURE: Final = (
     "text",
     "doors.net.offers",
     "lockfile",
-    "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.layout",
+    "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.kernels", "elf.layout",
     "recipe.files", "recipe.lane", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof",
     "recipe.reading",
     "recipe.series", "recipe.toolchain", "recipe.trial",

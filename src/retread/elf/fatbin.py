@@ -137,6 +137,12 @@ def image(entry: Entry) -> bytes:
     return unpacked
 
 
+def is_packed(entry: Entry) -> bool:
+    """Say whether an entry's payload has to be unpacked, in a known or in an unknown way."""
+    packed = len(entry.header) >= _ENTRY.size and _ENTRY.unpack_from(entry.header)[4]
+    return bool(packed or entry.flags & (_FLAG_LZ4 | _FLAG_ZSTD))
+
+
 def is_lz4(entry: Entry) -> bool:
     """Say whether an entry is packed as CUDA up to 12.8 packs by default, which every driver of CUDA 12 reads."""
     return bool(entry.flags & _FLAG_LZ4)

@@ -118,13 +118,13 @@ class Image(Record, frozen=True, kw_only=True):
 
 def parse(data: bytes | memoryview, *, where: str) -> Image:
     """Return the tables of a shared object. Raises ElfError when it is another kind of file, or corrupt."""
-    view, header = _header(data, where)
-    _, kind, machine, *_, phnum, _, shnum, _ = header
+    view, fields = header(data, where)
+    _, kind, machine, *_, phnum, _, shnum, _ = fields
     if kind != _ET_DYN or machine not in MACHINES:
         raise ElfError(f"{where}: no x86-64 or aarch64 shared object (type {kind}, machine {machine})")
     if not phnum or not shnum:
         raise ElfError(f"{where}: without section headers or program headers")
-    image = _tables(view, header, where)
+    image = _tables(view, fields, where)
     _check(image)
     return image
 
@@ -134,8 +134,8 @@ def tables(data: bytes | memoryview, *, where: str) -> Image:
 
     Raises ElfError when it is none, or when a table or a section leaves the file.
     """
-    view, header = _header(data, where)
-    return _tables(view, header, where)
+    view, fields = header(data, where)
+    return _tables(view, fields, where)
 
 
 def cut(view: memoryview, offset: int, size: int, where: str, what: str) -> memoryview:
@@ -236,7 +236,7 @@ def _relr(image: Image, section: Section) -> Iterator[int]:
         base += 63 * 8
 
 
-def _header(data: bytes | memoryview, where: str) -> tuple[memoryview, tuple[Any, ...]]:
+def header(data: bytes | memoryview, where: str) -> tuple[memoryview, tuple[Any, ...]]:
     """Return a file's bytes and the fields of its ELF header. Raises ElfError when it is no ELF file of our kind."""
     view = memoryview(data).toreadonly().cast("B")
     if len(view) < EHDR.size or bytes(view[:4]) != b"\x7fELF":

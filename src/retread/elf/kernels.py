@@ -1,0 +1,119 @@
+"""The kernels of one image of a fat binary, by name: of machine code from its symbols, of PTX from its text. Pure.
+
+A kernel is what a program can launch: a symbol of a cubin that is marked as an entry, an ``.entry`` of PTX. A module
+without one (nvcc's link step adds such a stub to every library) runs nothing, whatever else it holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from retread.elf import fatbin
+from retread.elf import image as ei
+from retread.elf.fatbin import Entry, Kind
+from retread.errors import ElfError, FatbinError
+
+_ENTRY: Final = 0x10
+"""STO_CUDA_ENTRY, in a symbol's ``st_other``. Source: cuda-gdb's headers; so in every cubin of ptxas 11 to 13 seen."""
+_STT_FUNC: Final = 2
+_ET_REL: Final = 1
+_SHN_XINDEX: Final = 0xFFFF
+_TEXT: Final = b".text."
+_INFO: Final = b".nv.info."
+_PTX_ENTRY: Final = re.compile(rb"(?:^|[\s;}])\.entry\s+([A-Za-z0-9_$%]+)")
+_PTX_COMMENT: Final = re.compile(rb"/\*.*?\*/|//[^\n]*", re.DOTALL)
+_COMPILE_ONLY: Final = "--compile-only"
+"""The option that nvcc records with the PTX of ``-rdc=true``."""
+
+
+def of_entry(entry: Entry) -> tuple[frozenset[str], bool]:
+    """Return (the kernels of an image, whether it is relocatable: nothing runs it before it is linked).
+
+    An image of another kind than machine code or PTX has none. Raises FatbinError when it cannot be unpacked or read.
+    """
+    if entry.kind is Kind.PTX:
+        return of_ptx(fatbin.ptx(entry)), _COMPILE_ONLY in entry.options.split()
+    if entry.kind is not Kind.ELF:
+        return frozenset(), False
+    try:
+        data = memoryview(fatbin.image(entry)) if fatbin.is_packed(entry) else entry.payload
+        return of_cubin(data, where=entry.where), is_relocatable(data)
+    except ElfError as error:
+        raise FatbinError(str(error)) from error
+
+
+def of_cubin(data: bytes | memoryview, *, where: str) -> frozenset[str]:
+    """Return the kernels of machine code. Raises ElfError when its symbols cannot be read.
+
+    Without a symbol table (``strip`` takes it) they are the code sections that have a ``.nv.info`` of their own.
+    Large modules have tens of thousands of sections, so that only what is needed of them is read.
+    """
+    view, sections, names = _sections(data, where)
+    symbols = next((one for one in sections if one[1] == ei.SHT_SYMTAB), None)
+    if symbols is None:
+        return frozenset() if not sections else _by_section(view, sections, sections[names], where)
+    if symbols[6] >= len(sections):
+        raise ElfError(f"{where}: the symbol table refers to a section that is not there")
+    strings = _content(view, sections[symbols[6]], where)
+    return frozenset(_string(strings, at, where) for at in _marked(view, symbols, where))
+
+
+def is_relocatable(data: bytes | memoryview) -> bool:
+    """Say whether machine code has to be linked before it runs (``-rdc=true``)."""
+    return int.from_bytes(data[16:18], "little") == _ET_REL
+
+
+def of_ptx(text: bytes) -> frozenset[str]:
+    """Return the kernels of a PTX text; comments do not count."""
+    if b".entry" not in text:
+        return frozenset()
+    plain = _PTX_COMMENT.sub(b" ", text) if b"//" in text or b"/*" in text else text
+    return frozenset(match[1].decode("ascii") for match in _PTX_ENTRY.finditer(plain))
+
+
+def _sections(data: bytes | memoryview, where: str) -> tuple[memoryview, list[tuple[int, ...]], int]:
+    """Return a cubin's bytes, its section headers, and which of them holds their names.
+
+    From 65,280 sections on their number stands in the first of them. Source: System V ABI, chapter 4.
+    """
+    view, header = ei.header(data, where)
+    shoff, size, count, names = header[6], header[11], header[12], header[13]
+    if not shoff:
+        return view, [], 0
+    first = ei.SHDR.unpack(ei.cut(view, shoff, ei.SHDR.size, where, "section headers"))
+    count, names = count or first[5], first[6] if names == _SHN_XINDEX else names
+    if size != ei.SHDR.size or names >= count:
+        raise ElfError(f"{where}: section headers of another format")
+    return view, list(ei.SHDR.iter_unpack(ei.cut(view, shoff, count * size, where, "section headers"))), names
+
+
+def _marked(view: memoryview, table: tuple[int, ...], where: str) -> Iterator[int]:
+    """Yield where the names of the defined entry points of a symbol table stand."""
+    whole = table[5] // ei.SYM.size * ei.SYM.size
+    for name, info, other, section, _, _ in ei.SYM.iter_unpack(
+        ei.cut(view, table[4], whole, where, "symbols")
+    ):
+        if other & _ENTRY and info & 0xF == _STT_FUNC and section:
+            yield name
+
+
+def _by_section(
+    view: memoryview, sections: list[tuple[int, ...]], table: tuple[int, ...], where: str
+) -> frozenset[str]:
+    strings = _content(view, table, where)
+    names = {strings[one[0] :].partition(b"\0")[0] for one in sections if one[0] < len(strings)}
+    code = {name.removeprefix(_TEXT) for name in names if name.startswith(_TEXT)}
+    return frozenset(name.decode("utf-8", "backslashreplace") for name in code if _INFO + name in names)
+
+
+def _content(view: memoryview, section: tuple[int, ...], where: str) -> bytes:
+    return bytes(ei.cut(view, section[4], section[5], where, "a string table"))
+
+
+def _string(table: bytes, at: int, where: str) -> str:
+    end = table.find(b"\0", at)
+    if at >= len(table) or end < 0:
+        raise ElfError(f"{where}: a name leaves its string table")
+    return table[at:end].decode("utf-8", "backslashreplace")
