@@ -17,12 +17,14 @@ from retread.errors import ElfError, FatbinError
 
 _ENTRY: Final = 0x10
 """STO_CUDA_ENTRY, in a symbol's ``st_other``. Source: cuda-gdb's headers; so in every cubin of ptxas 11 to 13 seen."""
+_MARKED: Final = re.compile(b"[%s]" % b"".join(b"\\x%02x" % byte for byte in range(256) if byte & _ENTRY))
 _STT_FUNC: Final = 2
 _ET_REL: Final = 1
 _SHN_XINDEX: Final = 0xFFFF
 _TEXT: Final = b".text."
 _INFO: Final = b".nv.info."
-_PTX_ENTRY: Final = re.compile(rb"(?:^|[\s;}])\.entry\s+([A-Za-z0-9_$%]+)")
+_PTX_ENTRY: Final = re.compile(rb"\.entry\s+([A-Za-z0-9_$%]+)")
+_PTX_BEFORE: Final = frozenset(b" \t\r\n;}")
 _PTX_COMMENT: Final = re.compile(rb"/\*.*?\*/|//[^\n]*", re.DOTALL)
 _COMPILE_ONLY: Final = "--compile-only"
 """The option that nvcc records with the PTX of ``-rdc=true``."""
@@ -70,7 +72,10 @@ def of_ptx(text: bytes) -> frozenset[str]:
     if b".entry" not in text:
         return frozenset()
     plain = _PTX_COMMENT.sub(b" ", text) if b"//" in text or b"/*" in text else text
-    return frozenset(match[1].decode("ascii") for match in _PTX_ENTRY.finditer(plain))
+    found = (
+        one for one in _PTX_ENTRY.finditer(plain) if not one.start() or plain[one.start() - 1] in _PTX_BEFORE
+    )
+    return frozenset(match[1].decode("ascii") for match in found)
 
 
 def _sections(data: bytes | memoryview, where: str) -> tuple[memoryview, list[tuple[int, ...]], int]:
@@ -90,12 +95,15 @@ def _sections(data: bytes | memoryview, where: str) -> tuple[memoryview, list[tu
 
 
 def _marked(view: memoryview, table: tuple[int, ...], where: str) -> Iterator[int]:
-    """Yield where the names of the defined entry points of a symbol table stand."""
+    """Yield where the names of the defined entry points of a symbol table stand.
+
+    A library can have millions of symbols, labels nearly all, so that one byte of each is looked at first.
+    """
     whole = table[5] // ei.SYM.size * ei.SYM.size
-    for name, info, other, section, _, _ in ei.SYM.iter_unpack(
-        ei.cut(view, table[4], whole, where, "symbols")
-    ):
-        if other & _ENTRY and info & 0xF == _STT_FUNC and section:
+    symbols = bytes(ei.cut(view, table[4], whole, where, "symbols"))
+    for match in _MARKED.finditer(symbols[5 :: ei.SYM.size]):
+        name, info, _, section, _, _ = ei.SYM.unpack_from(symbols, match.start() * ei.SYM.size)
+        if info & 0xF == _STT_FUNC and section:
             yield name
 
 
