@@ -9,6 +9,7 @@ from retread.audit import rules
 from retread.audit.report import AuditReport
 from retread.elf.facts import LibraryFacts
 from retread.errors import AuditError
+from retread.records import digest
 from retread.wheel import contents
 from retread.wheel.contents import Known
 from retread.wheel.facts import WheelFacts
@@ -24,12 +25,30 @@ def audit(
     base: Mapping[str, LibraryFacts] | None = None,
     known: Known | None = None,
 ) -> AuditReport:
-    """Read the wheel's bytes and return every check; WheelError and the like when they cannot be read at all.
+    """Read the wheel's bytes and return every check; WheelError when nothing can be said of them.
 
     Without ``promise`` the wheel is held to its own statement, when it carries one.
     """
-    facts, _ = contents.examine(wheel, scratch, known)
+    if not contents.is_wheel(wheel):
+        return _file(wheel, scratch)
+    facts, _ = contents.examine(wheel, scratch, known, lenient=True)
     return judge(facts, promise=promise, target=target, base=base)
+
+
+def _file(path: Path, scratch: Path) -> AuditReport:
+    """Return the checks of a file that is no wheel: what it is, and whether all of its code could be read."""
+    found = contents.read(path, scratch)
+    checks = () if isinstance(found, WheelFacts) else tuple(rules.of_file(path.name, found))
+    data = path.read_bytes()
+    return AuditReport(
+        schema=1,
+        wheel=path.name,
+        sha256=digest(data),
+        size=len(data),
+        target="",
+        ok=all(check.ok for check in checks),
+        checks=checks,
+    )
 
 
 def judge(
@@ -51,6 +70,7 @@ def judge(
         target=target,
         ok=all(check.ok for check in checks),
         checks=checks,
+        unread=facts.unread,
     )
 
 
@@ -60,7 +80,7 @@ def demand(report: AuditReport) -> None:
     if faults:
         raise AuditError(
             f"{report.wheel} does not hold "
-            + (f"what {report.target} promises" if report.target else "the rules of any wheel"),
+            + (f"what {report.target} promises" if report.target else f"the rules of {report.held}"),
             faults=faults,
             hint="'retread inspect' shows what it holds; correct the wheel, or what is promised of it",
         )

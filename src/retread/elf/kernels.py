@@ -25,7 +25,7 @@ _TEXT: Final = b".text."
 _INFO: Final = b".nv.info."
 _PTX_ENTRY: Final = re.compile(rb"\.entry\s+([A-Za-z0-9_$%]+)")
 _PTX_BEFORE: Final = frozenset(b" \t\r\n;}")
-_PTX_COMMENT: Final = re.compile(rb"/\*.*?\*/|//[^\n]*", re.DOTALL)
+_PTX_COMMENT: Final = re.compile(rb"/\*.*?(?:\*/|\Z)|//[^\n]*", re.DOTALL)
 _COMPILE_ONLY: Final = "--compile-only"
 """The option that nvcc records with the PTX of ``-rdc=true``."""
 
@@ -60,6 +60,15 @@ def of_cubin(data: bytes | memoryview, *, where: str) -> frozenset[str]:
         raise ElfError(f"{where}: the symbol table refers to a section that is not there")
     strings = _content(view, sections[symbols[6]], where)
     return frozenset(_string(strings, at, where) for at in _marked(view, symbols, where))
+
+
+def extent(data: memoryview, *, where: str) -> int:
+    """Return how many bytes a cubin takes at the start of ``data``. Raises ElfError when it is none, or not whole."""
+    view, sections, _ = _sections(data, where)
+    _, header = ei.header(data, where)
+    ends = [header[6] + len(sections) * ei.SHDR.size, header[5] + header[10] * ei.PHDR.size]
+    ends += [one[4] + one[5] for one in sections if one[1] != ei.SHT_NOBITS]
+    return len(ei.cut(view, 0, max(ei.EHDR.size, *ends), where, "sections"))
 
 
 def is_relocatable(data: bytes | memoryview) -> bool:

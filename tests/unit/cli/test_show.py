@@ -119,7 +119,7 @@ STATEMENT = Statement(
         ([("8.0", "9.0a")], "9.0", "jit"),
         ([("10.0f", "")], "10.3", "native"),
         ([("8.0 10.0", "8.0"), ("8.0", "8.0")], "10.0", "jit"),
-        ([("8.0 10.0", "8.0"), ("8.0", "")], "10.0", "none"),
+        ([("8.0 10.0", "8.0"), ("8.0", "")], "10.0", "part"),
         ([("", "8.0")], "8.0", "jit"),
     ],
 )
@@ -158,8 +158,9 @@ def test_a_wheel_says_how_each_gpu_is_served() -> None:
         "  2 module(s): native 7.5 8.0 9.0a; PTX 8.0",
         "  1 module(s): native 9.0a; PTX none",
         "  native code      9.0 (H100, H200)",
-        "  NO CODE          7.5 (Turing), 8.0 (A100), 8.6 (RTX 30), 8.9 (RTX 40, L40), 10.0 (B200), "
-        "10.3 (B300), 12.0 (RTX 50), 12.1 (DGX Spark)",
+        "  IN PART          7.5 (Turing), 8.0 (A100), 8.6 (RTX 30), 8.9 (RTX 40, L40): 2 of 3 kernels, 2 of 3 modules",
+        "  IN PART          10.0 (B200), 10.3 (B300), 12.0 (RTX 50), 12.1 (DGX Spark): 2 of 3 kernels, "
+        "2 of 3 modules, 2 of them by JIT",
         "",
         "demo/plain.so  (x86_64)",
         "  run path: $ORIGIN:$ORIGIN/..",
