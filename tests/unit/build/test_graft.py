@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import gpucode
 from retread.arch import Arch
 from retread.build import graft
 from retread.elf import fatbin, library
-from retread.errors import FatbinError
+from retread.errors import ElfError, FatbinError
 from retread.toolkit import ptxas
 from tinycuda import DATA, LIBRARY, Project
 
@@ -54,6 +55,36 @@ def test_jobs_are_one_for_each_module_and_missing_architecture() -> None:
 def test_ptx_that_is_newer_than_the_assembler_is_refused() -> None:
     with pytest.raises(FatbinError, match=r"its PTX is ISA 8\.7, the toolchain's reads up to 8\.6"):
         graft.plan_jobs(library.fat_binaries(LIB), [A10], (8, 6))
+
+
+def test_a_module_without_kernels_is_left_as_it_is(tmp_path: Path) -> None:
+    """nvcc's link step adds one, without PTX, to every library that it links."""
+    data = LIB.read_bytes()
+    plain = gpucode.PLAIN
+    stub = gpucode.fat(gpucode.entry(gpucode.STUB))
+    at = data.rindex(plain)  # the last module, to which no wrapper points
+    path = tmp_path / "linked.so"
+    path.write_bytes(data[:at] + stub + bytes(len(plain) - len(stub)) + data[at + len(plain) :])
+    facts = library.read(path)
+    assert [(one.sass, one.ptx, one.kernels) for one in facts.modules[2:]] == [
+        (("8.0", "9.0a"), ("8.0",), 1), (("8.0",), (), 0),
+    ]  # fmt: skip
+    assert graft.wanted(facts, [A10, A8]) == (A10,)
+    new = tmp_path / "new.so"
+    graft.graft(path, new, architectures=[A10], run_path=None, assembly=ASSEMBLY, progress=_progress)
+    assert [A10 in one.sass for one in library.read(new).modules] == [True, True, True, False]
+    with pytest.raises(FatbinError, match="module 3 has no PTX"):
+        graft.plan_jobs(library.fat_binaries(path), [A10], ISA)
+
+
+def test_code_that_cannot_be_grafted_is_not_left_behind_in_silence(tmp_path: Path) -> None:
+    path = tmp_path / "renamed.so"
+    path.write_bytes(gpucode.section_called(LIB.read_bytes(), b".my_kernel"))
+    with pytest.raises(ElfError, match=r"4 module\(s\) lie outside of section \.nv_fatbin"):
+        graft.graft(
+            path, tmp_path / "x", architectures=[A10], run_path=None, assembly=ASSEMBLY, progress=_progress
+        )
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["renamed.so"]
 
 
 def test_jobs_run_and_report(monkeypatch: pytest.MonkeyPatch) -> None:
