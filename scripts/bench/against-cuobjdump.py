@@ -32,7 +32,7 @@ _LOOKED: Final = (".nv_fatbin", "__nv_relfatbin")
 """The sections in which cuobjdump looks."""
 _HEAD: Final = re.compile(r"(?:Fatbin |Member .*:)?(elf|ptx) code:$", re.IGNORECASE)
 _ARCH: Final = re.compile(r"arch = sm_(\d+[af]?)$")
-_ENTRY: Final = re.compile(r"FUNC +\S+ +\S+ +ENTRY +(\S+)$")
+_ENTRY: Final = re.compile(r"(?:STT_)?FUNC +\S+ +(?:\S+ +)?(?:STO_)?ENTRY +(\S+)$")
 _KINDS: Final = {Kind.ELF: "elf", Kind.PTX: "ptx", Kind.OTHER: "other"}
 
 
