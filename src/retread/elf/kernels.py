@@ -36,7 +36,7 @@ def of_entry(entry: Entry) -> tuple[frozenset[str], bool]:
     An image of another kind than machine code or PTX has none. Raises FatbinError when it cannot be unpacked or read.
     """
     if entry.kind is Kind.PTX:
-        return of_ptx(fatbin.ptx(entry)), _COMPILE_ONLY in entry.options.split()
+        return of_ptx(fatbin.image(entry)), _COMPILE_ONLY in entry.options.split()
     if entry.kind is not Kind.ELF:
         return frozenset(), False
     try:
@@ -78,13 +78,16 @@ def is_relocatable(data: bytes | memoryview) -> bool:
 
 def of_ptx(text: bytes) -> frozenset[str]:
     """Return the kernels of a PTX text; comments do not count."""
-    if b".entry" not in text:
-        return frozenset()
-    plain = _PTX_COMMENT.sub(b" ", text) if b"//" in text or b"/*" in text else text
-    found = (
-        one for one in _PTX_ENTRY.finditer(plain) if not one.start() or plain[one.start() - 1] in _PTX_BEFORE
+    plain = _PTX_COMMENT.sub(b" ", text) if b"/*" in text else text
+    return frozenset(
+        one[1].decode("ascii") for one in _PTX_ENTRY.finditer(plain) if _is_code(plain, one.start())
     )
-    return frozenset(match[1].decode("ascii") for match in found)
+
+
+def _is_code(text: bytes, at: int) -> bool:
+    """Say whether a directive of PTX is one: no part of another word, and behind no ``//`` on its line."""
+    before = text[text.rfind(b"\n", 0, at) + 1 : at]
+    return b"//" not in before and (not before or before[-1] in _PTX_BEFORE)
 
 
 def _sections(data: bytes | memoryview, where: str) -> tuple[memoryview, list[tuple[int, ...]], int]:
