@@ -83,6 +83,8 @@ def _generic(wheel: WheelFacts, promise: Promise | None) -> Iterator[Check]:
     own = {posixpath.basename(name) for name in wheel.libraries}
     for name, facts in wheel.libraries.items():
         fits = all(platform.endswith(f"_{facts.machine}") for platform in platforms)
+        if not fits and ".so" not in posixpath.basename(name):
+            continue  # a program for another machine is data of this one's
         detail = f"{facts.machine}, tags {', '.join(sorted(platforms))}"
         yield Check(check="machine", subject=name, ok=fits, detail=detail)
         if limit:

@@ -19,7 +19,7 @@ from retread import arch
 from retread.arch import Arch
 from retread.doors import proc
 from retread.elf import fatbin, library
-from retread.elf.facts import LibraryFacts, Module, with_kernels
+from retread.elf.facts import LibraryFacts, with_kernels
 from retread.elf.fatbin import FatBinary, Kind
 from retread.errors import ElfError, FatbinError
 from retread.records import Record
@@ -93,7 +93,7 @@ def graft(
     reproduced = None
     if architectures and assembly:
         modules, facts = library.fat_binaries(old), library.read(old)
-        _demand_reach(old, facts.modules[len(modules) :], architectures)
+        _demand_reach(old, facts, len(modules), architectures)
         idle = {one.index for one in facts.modules if one.kernels == 0}
         jobs = plan_jobs(modules, architectures, assembly.isa, idle)
         reproduced = _reproduces(modules, assembly) if jobs else None
@@ -142,14 +142,23 @@ def load(entry: Path) -> tuple[Grafted, Path]:
     return msgspec.json.decode((entry / _FACTS).read_bytes(), type=Grafted), entry / _CONTENT
 
 
-def _demand_reach(old: Path, others: Sequence[Module], architectures: Sequence[Arch]) -> None:
-    """Raise ElfError when kernels outside of section .nv_fatbin lack an architecture: they cannot be grafted."""
-    stuck = [one for one in others if one.kernels != 0 and one.sass and set(architectures) - set(one.sass)]
+def _demand_reach(old: Path, facts: LibraryFacts, inside: int, architectures: Sequence[Arch]) -> None:
+    """Raise ElfError when kernels that lack an architecture are linked by the driver, or lie beyond the first modules.
+
+    The first ``inside`` are those of section .nv_fatbin; what lies elsewhere cannot be grafted.
+    """
+    wants = set(architectures)
+    hint = "leave the library out of 'graft', or compile it: lane 'source'"
+    if facts.relocatable and wanted(facts, architectures):
+        raise ElfError(
+            f"{old}: holds relocatable device code (-rdc=true), which cannot be grafted", hint=hint
+        )
+    stuck = [one for one in facts.modules[inside:] if one.kernels != 0 and one.sass and wants - set(one.sass)]
     if stuck:
         raise ElfError(
             f"{old}: {len(stuck)} module(s) lie outside of section .nv_fatbin, where nothing can be grafted; "
             f"module {stuck[0].index} has {' '.join(stuck[0].sass)}",
-            hint="leave the library out of 'graft', or compile it: lane 'source'",
+            hint=hint,
         )
 
 

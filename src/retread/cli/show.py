@@ -145,7 +145,7 @@ def lacking(facts: Mapping[str, Facts], device: Arch) -> Iterator[str]:
         if one.modules or one.relocatable:
             found = without(one, device)
             yield from ("", f"{name}: {len(found):,} kernel(s) without code for {device}")
-            yield from (f"  {kernel}" for kernel in found)
+            yield from (f"  {kernel if kernel.isprintable() else ascii(kernel)}" for kernel in found)
 
 
 def audit(report: AuditReport) -> str:

@@ -6,8 +6,9 @@ libraries, archives and files without section headers hold them, too. Both kinds
 
 from __future__ import annotations
 
+import heapq
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from retread import arch as archs
@@ -23,6 +24,8 @@ _STARTS: Final = (
     re.compile(rb"\x7fELF\x02\x01\x01[\x33\x41].{10}\xbe\x00", re.DOTALL),
 )
 _ELF: Final = 0x7F
+_BROKEN: Final = 20
+"""So many that begin as one and cannot be read are looked at: each may take as long as its file is large."""
 _PTX_START: Final = re.compile(rb"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*\.version\s+\d+\.\d+")
 _PTX_TARGET: Final = re.compile(rb"^[ \t]*\.target[ \t]+sm_(\d{1,4})([af]?)", re.MULTILINE)
 
@@ -110,24 +113,28 @@ def elsewhere(
     """
     found: list[Code] = []
     unread: list[str] = []
-    start = 0
+    start = broken = 0
     for low, high in (*sorted(taken), (len(data), len(data))):
         for at in _starts(data, start, max(start, low)):
             if at < start:
                 continue
+            if broken == _BROKEN:
+                return found, [*unread, f"{where}: what lies behind {at:#x}, after {_BROKEN} broken ones"]
             try:
                 code, start = _at(data, at, unread, f"{where}: at {at:#x}")
             except (ElfError, FatbinError) as error:
                 unread.append(error.message)
+                broken += 1
             else:
                 found += [code] if code else []
         start = max(start, high)
     return found, unread
 
 
-def _starts(data: memoryview, start: int, end: int) -> list[int]:
-    """Return where in a range something begins as a fat binary or a cubin does."""
-    return sorted(match.start() for pattern in _STARTS for match in pattern.finditer(data, start, end))
+def _starts(data: memoryview, start: int, end: int) -> Iterator[int]:
+    """Yield where in a range something begins as a fat binary or a cubin does."""
+    each = ((match.start() for match in pattern.finditer(data, start, end)) for pattern in _STARTS)
+    return heapq.merge(*each)
 
 
 def _at(data: memoryview, at: int, unread: list[str], where: str) -> tuple[Code | None, int]:

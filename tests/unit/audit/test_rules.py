@@ -332,6 +332,12 @@ def test_ptx_that_the_driver_links_is_ptx() -> None:
     assert elf_facts.common(linked) == (("8.0", "9.0a", "10.0"), ("8.0",))
 
 
+def test_a_program_for_another_machine_is_data() -> None:
+    other = library(machine="aarch64", versions=("GLIBC_2.99",))
+    assert failed(rules.audit(wheel(libraries={"demo/agent": other}), None)) == []
+    assert failed(rules.audit(wheel(libraries={"demo/agent.so": other}), None))[0][0] == "machine"
+
+
 # Requirements.
 
 

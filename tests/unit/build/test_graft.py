@@ -87,6 +87,20 @@ def test_code_that_cannot_be_grafted_is_not_left_behind_in_silence(tmp_path: Pat
     assert sorted(one.name for one in tmp_path.iterdir()) == ["renamed.so"]
 
 
+def test_relocatable_code_is_not_grafted(tmp_path: Path) -> None:
+    path = tmp_path / "rdc.so"
+    later = gpucode.fat(gpucode.entry(gpucode.RELOCATABLE))
+    path.write_bytes(LIB.read_bytes() + later)
+    assert len(library.read(path).relocatable) == 1
+    with pytest.raises(ElfError, match=r"relocatable device code \(-rdc=true\)"):
+        graft.graft(
+            path, tmp_path / "x", architectures=[A10], run_path=None, assembly=ASSEMBLY, progress=_progress
+        )
+    graft.graft(
+        path, tmp_path / "y", architectures=[A8], run_path=None, assembly=ASSEMBLY, progress=_progress
+    )
+
+
 def test_jobs_run_and_report(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = graft.plan_jobs(library.fat_binaries(LIB), [A10], ISA)
     seen: list[int] = []

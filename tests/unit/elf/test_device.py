@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
+import zstandard
 
 import gpucode
 from gpucode import ADD80, ADD90, PTX, RELOCATABLE, STUB, entry, fat, renamed
 from retread.arch import Arch
-from retread.elf import device, facts
+from retread.elf import device, facts, fatbin
 from retread.elf.facts import CodeFacts, Served
 
 A80, A90, A100 = Arch("8.0"), Arch("9.0"), Arch("10.0")
@@ -106,6 +109,23 @@ def test_a_template_is_no_code_and_a_broken_one_is_named() -> None:
         "its cubins are there all the same"
     )
     assert unread == ["lib.dll: at 0x10: offset 0x10 promises 6472 bytes, more than there are"]
+
+
+def test_a_file_full_of_broken_ones_is_given_up() -> None:
+    codes, unread = device.elsewhere(memoryview(fatbin.START * 100_000), (), where="x")
+    assert not codes
+    assert len(unread) == 21
+    assert unread[-1] == "x: what lies behind 0xa0, after 20 broken ones"
+
+
+def test_an_image_that_grows_without_measure_is_not_unpacked() -> None:
+    packed = zstandard.ZstdCompressor().compress(bytes(64 << 20))
+    bomb = bytearray(fat(entry(packed, kind=1, flags=0x8011)))
+    struct.pack_into("<I", bomb, 16 + 16, len(packed))
+    struct.pack_into("<Q", bomb, 16 + 56, 64 << 20)
+    found = read(bytes(bomb))
+    assert found.unread == ("x.so: module 0, offset 0x10: claims to unpack to 67108864 bytes",)
+    assert [one.kernels for one in found.modules] == [None]
 
 
 @pytest.mark.parametrize(
