@@ -146,10 +146,11 @@ def _at(data: memoryview, at: int, unread: list[str], where: str) -> tuple[Code 
     return of_cubin(data[at:end], where=where), end
 
 
-def survey(found: Iterable[Code], *, names: bool) -> Survey:
+def survey(found: Iterable[Code], *, names: bool, unlinked: bool = False) -> Survey:
     """Return the modules in the order in which they come, and their kernels, grouped by what they are offered for.
 
-    With ``names``, the groups hold the kernels' names.
+    With ``names``, the groups hold the kernels' names. In a file that is ``unlinked`` itself, an object or an archive,
+    relocatable machine code counts as such: whoever links the file links it.
     """
     plain: list[Module] = []
     later: list[Module] = []
@@ -163,7 +164,7 @@ def survey(found: Iterable[Code], *, names: bool) -> Survey:
                 native, text = sass.setdefault(name, set()), ptx.setdefault(name, set())
                 if one.kind is Kind.PTX:
                     text.add(one.arch)
-                elif not one.relocatable:
+                elif unlinked or not one.relocatable:
                     native.add(one.arch)
     return Survey(tuple(plain), tuple(later), _groups(sass, ptx, names=names))
 

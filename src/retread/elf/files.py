@@ -83,7 +83,8 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
     if not isinstance(found, Format):
         raise ElfError(f"{where}: {found or 'no ELF file, nor another that holds GPU code'}")
     code, unread = _code(data, found, where)
-    surveyed = device.survey(code, names=names)
+    unlinked = found in (Format.OBJECT, Format.ARCHIVE)
+    surveyed = device.survey(code, names=names, unlinked=unlinked)
     return CodeFacts(
         kind=_kind(found, data),
         modules=surveyed.modules,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import gpucode
-from retread.elf import files, library
+from retread.arch import Arch
+from retread.elf import facts, files, library
 from retread.elf.facts import CodeFacts, LibraryFacts
 from retread.errors import ElfError, FatbinError
 
@@ -41,6 +42,16 @@ def test_gpu_code_is_read_whatever_the_file_is_called(
     assert isinstance(found, CodeFacts)
     assert (found.kind, [one.sass for one in found.modules]) == (kind, [sass])
     assert [one.names for one in found.kernels] == [("add_one",)]
+
+
+def test_relocatable_code_of_an_archive_is_native_once_it_is_linked(tmp_path: Path) -> None:
+    later = gpucode.fat(gpucode.entry(gpucode.RELOCATABLE))
+    for data, verdict in (
+        (gpucode.archive(a=gpucode.elf(1, 62, later)), "native"), (gpucode.elf(1, 62, later), "native"), (later, "none"),
+    ):  # fmt: skip
+        found = files.read(write(tmp_path, data))
+        assert (len(found.modules), len(found.relocatable)) == (0, 1)
+        assert facts.coverage(found, Arch("8.0")) == verdict
 
 
 @pytest.mark.parametrize("name", ["_C.pyd", "plugin.node", "program"])
