@@ -47,7 +47,9 @@ def test_gpu_code_is_read_whatever_the_file_is_called(
 def test_relocatable_code_of_an_archive_is_native_once_it_is_linked(tmp_path: Path) -> None:
     later = gpucode.fat(gpucode.entry(gpucode.RELOCATABLE))
     for data, verdict in (
-        (gpucode.archive(a=gpucode.elf(1, 62, later)), "native"), (gpucode.elf(1, 62, later), "native"), (later, "none"),
+        (gpucode.archive(a=gpucode.elf(1, 62, later)), "native"),
+        (gpucode.elf(1, 62, later), "native"),
+        (later, "none"),
     ):  # fmt: skip
         found = files.read(write(tmp_path, data))
         assert (len(found.modules), len(found.relocatable)) == (0, 1)
