@@ -128,15 +128,16 @@ def _devices(devices: Iterable[Arch]) -> str:
 
 
 def _modules(modules: Sequence[Module], what: str) -> Iterator[str]:
-    """Yield the modules, those for the same architectures in one line, and those that run nothing."""
-    kinds: dict[tuple[tuple[Arch, ...], tuple[Arch, ...], bool], list[Module]] = {}
+    """Yield the modules, those for the same architectures in one line; of some of them nothing runs."""
+    kinds: dict[tuple[tuple[Arch, ...], tuple[Arch, ...]], list[Module]] = {}
     for module in modules:
-        kinds.setdefault((module.sass, module.ptx, module.kernels == 0), []).append(module)
-    for (sass, ptx, idle), found in kinds.items():
+        kinds.setdefault((module.sass, module.ptx), []).append(module)
+    for (sass, ptx), found in kinds.items():
         code = f"native {' '.join(sass) or 'nothing'}; PTX {' '.join(ptx) or 'none'}"
         if not sass and not ptx:
             code = "code that is linked when it is loaded, for no GPU yet"
-        yield f"  {len(found)} {what}{' without kernels' if idle else ''}: {code}"
+        idle = sum(module.kernels == 0 for module in found)
+        yield f"  {len(found)} {what}: {code}" + (f"; {idle} without kernels" if idle else "")
 
 
 def lacking(facts: Mapping[str, Facts], device: Arch) -> Iterator[str]:

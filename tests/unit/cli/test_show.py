@@ -208,8 +208,7 @@ def test_modules_without_kernels_and_those_to_be_linked_are_told_apart() -> None
     assert list(show.library("x.so", found)) == [
         "x.so  (x86_64)",
         "  cannot be read: x.so: at 0x10: cut short",
-        "  1 module(s) without kernels: native 9.0; PTX none",
-        "  1 module(s): native 9.0; PTX none",
+        "  2 module(s): native 9.0; PTX none; 1 without kernels",
         "  1 module(s): code that is linked when it is loaded, for no GPU yet",
         "  1 relocatable module(s): native 9.0; PTX 9.0",
         "  native code      9.0 (H100, H200)",
