@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import struct
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -57,24 +59,38 @@ def test_ptx_that_is_newer_than_the_assembler_is_refused() -> None:
         graft.plan_jobs(library.fat_binaries(LIB), [A10], (8, 6))
 
 
-def test_a_module_without_kernels_is_left_as_it_is(tmp_path: Path) -> None:
-    """nvcc's link step adds one, without PTX, to every library that it links."""
+def _linked_by_nvcc(folder: Path, *, version: int = 2) -> Path:
+    """Return a library whose third module is what nvcc's link step adds: no kernel, no PTX, a wrapper of version 2."""
     data = LIB.read_bytes()
-    plain = gpucode.PLAIN
     stub = gpucode.fat(gpucode.entry(gpucode.STUB))
-    at = data.rindex(plain)  # the last module, to which no wrapper points
-    path = tmp_path / "linked.so"
-    path.write_bytes(data[:at] + stub + bytes(len(plain) - len(stub)) + data[at + len(plain) :])
+    at = data.index(gpucode.PLAIN)
+    data = data[:at] + stub + bytes(len(gpucode.PLAIN) - len(stub)) + data[at + len(gpucode.PLAIN) :]
+    wrapper = [match.start() for match in re.finditer(struct.pack("<II", 0x466243B1, 1), data)][2]
+    path = folder / "linked.so"
+    path.write_bytes(data[: wrapper + 4] + struct.pack("<I", version) + data[wrapper + 8 :])
+    return path
+
+
+def test_a_library_that_nvcc_linked_is_grafted_and_its_stub_left_as_it_is(tmp_path: Path) -> None:
+    path, new = _linked_by_nvcc(tmp_path), tmp_path / "new.so"
     facts = library.read(path)
-    assert [(one.sass, one.ptx, one.kernels) for one in facts.modules[2:]] == [
+    assert [(one.sass, one.ptx, one.kernels) for one in facts.modules[1:3]] == [
         (("8.0", "9.0a"), ("8.0",), 1), (("8.0",), (), 0),
     ]  # fmt: skip
     assert graft.wanted(facts, [A10, A8]) == (A10,)
-    new = tmp_path / "new.so"
     graft.graft(path, new, architectures=[A10], run_path=None, assembly=ASSEMBLY, progress=_progress)
-    assert [A10 in one.sass for one in library.read(new).modules] == [True, True, True, False]
-    with pytest.raises(FatbinError, match="module 3 has no PTX"):
+    assert [A10 in one.sass for one in library.read(new).modules] == [True, True, False, True]
+    assert library.fat_binaries(new)[2].data == library.fat_binaries(path)[2].data
+    with pytest.raises(FatbinError, match="module 2 has no PTX"):
         graft.plan_jobs(library.fat_binaries(path), [A10], ISA)
+
+
+def test_an_unknown_wrapper_is_refused(tmp_path: Path) -> None:
+    path = _linked_by_nvcc(tmp_path, version=3)
+    with pytest.raises(ElfError, match="wrapper 2 is of version 3"):
+        graft.graft(
+            path, tmp_path / "x", architectures=[A10], run_path=None, assembly=ASSEMBLY, progress=_progress
+        )
 
 
 def test_code_that_cannot_be_grafted_is_not_left_behind_in_silence(tmp_path: Path) -> None:
