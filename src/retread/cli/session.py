@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -31,6 +30,8 @@ def machine(options: Options) -> Machine:
 @contextmanager
 def scratch(options: Options) -> Iterator[Path]:
     """Yield an empty folder that is gone afterwards: the store's, or a temporary one where nothing can be written."""
+    import tempfile
+
     from retread.errors import StoreError
 
     with ExitStack() as stack:
