@@ -16,7 +16,7 @@ from retread.audit import manylinux, providers
 from retread.audit.manylinux import dotted, glibc, glibc_limit
 from retread.audit.report import Check
 from retread.elf import facts as elf
-from retread.elf.facts import Facts, LibraryFacts, common, linked_ptx, with_kernels
+from retread.elf.facts import Facts, LibraryFacts, common, counted, linked_ptx
 from retread.version import CLANG, NVCC
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import Exempt, Promise, Statement, compiler_of
@@ -212,8 +212,8 @@ def _architectures(name: str, facts: Facts, promise: Promise) -> Iterator[Check]
         return
     sass = set(exempt.architectures if exempt else promise.architectures)
     ptx = set(exempt.ptx if exempt else promise.ptx)
-    # A module without kernels, as nvcc's link step adds one, runs nothing and so lacks nothing.
-    modules = with_kernels(facts.modules)
+    # What nvcc's link step adds runs nothing, and so lacks nothing.
+    modules = counted(facts.modules)
     yield _held("sass", name, sass, [(module.index, set(module.sass)) for module in modules], exempt)
     linked = linked_ptx(facts)
     yield _held("ptx", name, ptx, [(module.index, {*module.ptx, *linked}) for module in modules], exempt)

@@ -19,7 +19,7 @@ from retread import arch
 from retread.arch import Arch
 from retread.doors import proc
 from retread.elf import fatbin, library
-from retread.elf.facts import LibraryFacts, with_kernels
+from retread.elf.facts import LibraryFacts, counted
 from retread.elf.fatbin import FatBinary, Kind
 from retread.errors import ElfError, FatbinError
 from retread.records import Record
@@ -69,8 +69,8 @@ class Job(NamedTuple):
 
 
 def wanted(facts: LibraryFacts, architectures: Sequence[Arch]) -> tuple[Arch, ...]:
-    """Return the architectures that at least one module with kernels lacks."""
-    modules = with_kernels(facts.modules)
+    """Return the architectures that at least one module lacks, but for modules that run nothing."""
+    modules = counted(facts.modules)
     lacking = {one for module in modules for one in architectures if one not in module.sass}
     return tuple(sorted(lacking, key=arch.sort_key))
 

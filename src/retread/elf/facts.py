@@ -98,8 +98,8 @@ class Served(NamedTuple):
 
 
 def common(facts: LibraryFacts) -> tuple[tuple[Arch, ...], tuple[Arch, ...]]:
-    """Return (machine code, PTX): the architectures that every module with kernels has."""
-    holding = with_kernels(facts.modules)
+    """Return (machine code, PTX): the architectures that every module has, but for such as run nothing."""
+    holding = counted(facts.modules)
     if not holding:
         return (), ()
     sass = set.intersection(*(set(module.sass) for module in holding))
@@ -113,9 +113,12 @@ def linked_ptx(facts: Facts) -> set[Arch]:
     return set.intersection(*found) if found else set()
 
 
-def with_kernels(modules: tuple[Module, ...]) -> tuple[Module, ...]:
-    """Return the modules that can run something; all of them when none can."""
-    return tuple(one for one in modules if one.kernels != 0) or modules
+def counted(modules: tuple[Module, ...]) -> tuple[Module, ...]:
+    """Return the modules of which something can be asked; all of them when that is none.
+
+    What nvcc's link step adds has neither kernels, so that it lacks nothing, nor PTX, from which more could be made.
+    """
+    return tuple(one for one in modules if one.kernels != 0 or one.ptx) or modules
 
 
 DEVICES: Final = {

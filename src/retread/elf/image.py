@@ -147,6 +147,9 @@ def loaded(data: bytes | memoryview, *, where: str) -> Image:
         image = _tables(view, (*fields[:6], 0, *fields[7:12], 0, 0), where)
     if any(section.name == ".dynamic" and section.type == SHT_NOBITS for section in image.sections):
         raise ElfError(f"{where}: holds debug information only")
+    for one in image.segments:
+        if one.type in (PT_LOAD, PT_DYNAMIC):
+            cut(view, one.offset, one.filesz, where, f"a segment of type {one.type:#x}")
     return image
 
 

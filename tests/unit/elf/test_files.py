@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import gpucode
 from retread.arch import Arch
@@ -138,3 +141,31 @@ def test_another_file_is_refused_by_the_name_that_it_is_given(tmp_path: Path) ->
         files.read(write(tmp_path, b"text", "x.so"), where="my.whl: x.so")
     with pytest.raises(ElfError, match="nor another that holds GPU code"):
         files.read(write(tmp_path, b"text", "x.py"))
+
+
+KINDS = (
+    gpucode.LIBRARY, gpucode.without_sections(gpucode.LIBRARY), gpucode.windows(gpucode.PLAIN), gpucode.ADD90,
+    gpucode.archive(a=gpucode.elf(1, 62, gpucode.PLAIN)), gpucode.PLAIN, gpucode.PTX,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=st.sampled_from(KINDS),
+    edits=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=5),
+    head=st.booleans(),
+    length=st.floats(0.1, 1),
+)
+def test_mutated_files_raise_only_our_errors(
+    tmp_path: Path, data: bytes, edits: list[tuple[float, bytes]], head: bool, length: float
+) -> None:
+    mutated = bytearray(data)
+    for where, new in edits:
+        at = int(where * (min(len(data), 1000) if head else len(data)))
+        mutated[at : at + len(new)] = new
+    path = write(tmp_path, bytes(mutated[: max(1, int(length * len(mutated)))]), "x.so")
+    for lenient in (False, True):
+        with contextlib.suppress(ElfError, FatbinError):
+            files.read(path, names=True, lenient=lenient)
+    with contextlib.suppress(ElfError, FatbinError):
+        files.kernels(path)
