@@ -20,8 +20,8 @@ from typing import TypeAlias
 
 from retread import arch
 from retread.arch import Arch
-from retread.elf import fatbin, kernels, library
-from retread.elf.kernels import OPCODES, Kernel
+from retread.elf import fatbin, library, resources
+from retread.elf.resources import OPCODES, Kernel
 
 Usage: TypeAlias = tuple[str, int, int, int]
 KNOWN = 75
@@ -91,7 +91,7 @@ def main() -> int:
             for architecture, cubin in cubins(path):
                 file.write_bytes(cubin)
                 taken, counted = usage(cuobjdump, file), telling(nvdisasm, file)
-                for one in kernels.of_cubin(cubin, architecture, where=str(path)):
+                for one in resources.of_cubin(cubin, architecture, where=str(path)):
                     seen += 1
                     for told in differences(one, taken, counted):
                         wrong += 1

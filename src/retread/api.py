@@ -22,7 +22,7 @@ from retread.errors import FatbinError, GateError, ToolError
 if TYPE_CHECKING:
     from retread.audit.report import AuditReport
     from retread.build.graft import Assembly
-    from retread.elf.facts import LibraryFacts
+    from retread.elf.facts import CodeFacts, LibraryFacts
     from retread.evidence.gate import Admission
     from retread.wheel.comparison import Comparison
     from retread.wheel.facts import WheelFacts
@@ -33,27 +33,26 @@ _ANY: Final = (1 << 16, 0)
 """A PTX ISA beyond all others: a ptxas that nobody pinned says itself what it cannot read."""
 
 
-def inspect(path: StrPath) -> WheelFacts | LibraryFacts:
-    """Return what a wheel, or a shared object (by its name, ``.so``), holds; every byte of a wheel is checked.
+def inspect(path: StrPath) -> WheelFacts | LibraryFacts | CodeFacts:
+    """Return what a wheel holds, or another file that may hold GPU code; every byte of a wheel is checked.
 
-    Raises UsageError when there is no such file; WheelError, ElfError or FatbinError when it is not sound.
+    Such a file is a shared object or a program, a Windows library, an object, an archive, a cubin, a fat binary or PTX.
+    Raises UsageError when there is no such file; WheelError, ElfError or FatbinError when nothing can be said of it:
+    what is merely wrong or could not be read is in ``faults`` and ``unread``.
 
     >>> facts = retread.inspect("demo-1.0-py3-none-manylinux_2_28_x86_64.whl")
     >>> [module.sass for module in facts.libraries["demo/_C.so"].modules]
     """
-    from retread.elf import library
     from retread.wheel import contents
 
-    file = fs.existing(Path(path))
-    if contents.is_library(file.name):
-        return library.read(file)
     with _scratch() as scratch:
-        return contents.examine(file, scratch)[0]
+        return contents.read(fs.existing(Path(path)), scratch)
 
 
 def audit(path: StrPath, promise: Promise | None = None) -> AuditReport:
     """Return every check of a wheel against ``promise``; without one against what the wheel says of itself, if it does.
 
+    Another file that may hold GPU code is held to the rules that are about files, whatever is promised.
     A promise that is broken is no error: ``ok`` is False, and ``checks`` say why. Raises as ``inspect`` does.
 
     >>> made = retread.inspect("demo-1.0+cu128.1-py3-none-manylinux_2_28_x86_64.whl")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from retread.audit import resources, rules
-from retread.audit.report import AuditReport
+from retread.audit.report import AuditReport, Check
 from retread.elf.facts import LibraryFacts
-from retread.elf.kernels import Kernel
-from retread.errors import AuditError
+from retread.errors import AuditError, ElfError, FatbinError
+from retread.records import digest
 from retread.version import NVCC
 from retread.wheel import contents
 from retread.wheel.contents import Known
@@ -26,19 +26,45 @@ def audit(
     base: Mapping[str, LibraryFacts] | None = None,
     known: Known | None = None,
 ) -> AuditReport:
-    """Read the wheel's bytes and return every check; WheelError and the like when they cannot be read at all.
+    """Read the wheel's bytes and return every check; WheelError when nothing can be said of them.
 
     Without ``promise`` the wheel is held to its own statement, when it carries one. Of one that was compiled without
     nvcc each kernel is looked at, too.
     """
-    facts, _ = contents.examine(wheel, scratch, known)
-    kernels = contents.kernels(wheel, scratch) if without_nvcc(facts.statement) else None
-    return judge(facts, promise=promise, target=target, base=base, kernels=kernels)
+    if not contents.is_wheel(wheel):
+        return _file(wheel, scratch)
+    facts, _ = contents.examine(wheel, scratch, known, lenient=True)
+    spills = _spills(wheel, scratch) if without_nvcc(facts.statement) else ()
+    return judge(facts, promise=promise, target=target, base=base, more=spills)
 
 
 def without_nvcc(said: Statement | None) -> bool:
     """Say whether a wheel was compiled by another compiler than NVIDIA's, by what it says of itself."""
     return bool(said and said.compiled and compiler_of(said.compiled) != NVCC)
+
+
+def _spills(wheel: Path, scratch: Path) -> Iterator[Check]:
+    """Yield whether kernels spill that must not, or that they cannot be read."""
+    try:
+        yield from resources.checks(contents.kernels(wheel, scratch, lenient=True))
+    except (ElfError, FatbinError) as error:
+        yield Check(check=resources.CHECK, subject=wheel.name, ok=False, detail=error.message)
+
+
+def _file(path: Path, scratch: Path) -> AuditReport:
+    """Return the checks of a file that is no wheel: what it is, and whether all of its code could be read."""
+    found = contents.read(path, scratch)
+    checks = () if isinstance(found, WheelFacts) else tuple(rules.of_file(path.name, found))
+    data = path.read_bytes()
+    return AuditReport(
+        schema=1,
+        wheel=path.name,
+        sha256=digest(data),
+        size=len(data),
+        target="",
+        ok=all(check.ok for check in checks),
+        checks=checks,
+    )
 
 
 def judge(
@@ -47,12 +73,12 @@ def judge(
     promise: Promise | None,
     target: str = "",
     base: Mapping[str, LibraryFacts] | None = None,
-    kernels: Mapping[str, Sequence[Kernel]] | None = None,
+    more: Iterable[Check] = (),
 ) -> AuditReport:
-    """Return every check of a wheel that was read already, of its ``kernels`` where they were."""
+    """Return every check of a wheel that was read already, and what ``more`` was looked at."""
     if promise is None and facts.statement:
         promise, target = facts.statement.promise, facts.statement.target
-    checks = (*rules.audit(facts, promise, base), *resources.checks(kernels or {}))
+    checks = (*rules.audit(facts, promise, base), *more)
     return AuditReport(
         schema=1,
         wheel=facts.file,
@@ -61,6 +87,7 @@ def judge(
         target=target,
         ok=all(check.ok for check in checks),
         checks=checks,
+        unread=facts.unread,
     )
 
 
@@ -70,7 +97,7 @@ def demand(report: AuditReport) -> None:
     if faults:
         raise AuditError(
             f"{report.wheel} does not hold "
-            + (f"what {report.target} promises" if report.target else "the rules of any wheel"),
+            + (f"what {report.target} promises" if report.target else f"the rules of {report.held}"),
             faults=faults,
             hint=_hint(report),
         )

@@ -4,11 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
 from retread.elf.facts import LibraryFacts
 from retread.wheel.facts import WheelFacts
+
+_LIBSTDCXX: Final = (
+    ((2, 5), (3, 4, 8), (1, 3, 1)), ((2, 12), (3, 4, 13), (1, 3, 3)), ((2, 17), (3, 4, 19), (1, 3, 7)),
+    ((2, 24), (3, 4, 22), (1, 3, 10)), ((2, 27), (3, 4, 24), (1, 3, 11)), ((2, 31), (3, 4, 28), (1, 3, 12)),
+    ((2, 34), (3, 4, 29), (1, 3, 13)), ((2, 35), (3, 4, 30), (1, 3, 13)), ((2, 39), (3, 4, 33), (1, 3, 15)),
+)  # fmt: skip
+"""From which glibc on a system has which GLIBCXX and CXXABI, at least. Source: auditwheel's policies."""
+
+
+def libstdcxx(versions: Iterable[str], limit: tuple[int, ...]) -> list[str]:
+    """Return the symbol versions of libstdc++ that are newer than what every system with this glibc has."""
+    _, *had = max((one for one in _LIBSTDCXX if one[0] <= limit), default=((), (), ()))
+    most = dict(zip(("GLIBCXX", "CXXABI"), had, strict=True))
+    found = []
+    for version in versions:
+        match = re.fullmatch(r"(GLIBCXX|CXXABI)_([0-9]{1,4}(?:\.[0-9]{1,4})+)", version)
+        if match and tuple(map(int, match[2].split("."))) > most[match[1]]:
+            found.append(version)
+    return found
+
+
+def dotted(version: Iterable[int]) -> str:
+    """Return a version as text."""
+    return ".".join(map(str, version))
 
 
 def platform_tag(libraries: Iterable[LibraryFacts]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import field
+
 from retread.records import Record, Sha256
 
 
@@ -24,3 +26,10 @@ class AuditReport(Record, frozen=True, kw_only=True):
     target: str
     ok: bool
     checks: tuple[Check, ...]
+    unread: dict[str, str] = field(default_factory=dict)
+    """Members that may hold code and were not looked into, each with the reason: ``ok`` says nothing of them."""
+
+    @property
+    def held(self) -> str:
+        """What it was held to without a target."""
+        return "any wheel" if self.wheel.endswith(".whl") else "any file"

@@ -13,7 +13,7 @@ from typing import Final
 from retread import arch
 from retread.arch import Arch
 from retread.audit.report import Check
-from retread.elf.kernels import Kernel
+from retread.elf.resources import Kernel
 from retread.errors import AuditError, first
 from retread.records import Record, Sha256
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import posixpath
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from packaging.requirements import Requirement
@@ -11,11 +12,11 @@ from packaging.version import Version
 
 from retread import arch
 from retread.arch import Arch
-from retread.audit import providers
-from retread.audit.manylinux import glibc, glibc_limit
+from retread.audit import manylinux, providers
+from retread.audit.manylinux import dotted, glibc, glibc_limit
 from retread.audit.report import Check
 from retread.elf import facts as elf
-from retread.elf.facts import LibraryFacts, common
+from retread.elf.facts import Facts, LibraryFacts, common, counted, linked_ptx
 from retread.version import CLANG, NVCC
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import Exempt, Promise, Statement, compiler_of
@@ -29,18 +30,16 @@ def audit(
     ``base`` holds the base wheel's libraries: with it, new undefined symbols and new needed libraries are faults.
     """
     checks = [
-        Check(
-            check="record", subject=wheel.file, ok=True, detail=f"{wheel.members} members, every hash right"
-        ),
-        *_generic(wheel),
+        *_soundness(wheel),
+        *_generic(wheel, promise),
         *providers.checks(wheel, promise),
     ]
     if promise:
         checks += _identity(wheel, promise)
         checks += _requirements(wheel, promise)
-        for name, facts in wheel.libraries.items():
+        for name, facts in wheel.every.items():
             checks += _architectures(name, facts, promise)
-            checks += _run_path(name, facts, promise)
+            checks += _run_path(name, facts, promise) if isinstance(facts, LibraryFacts) else ()
         checks += _named(wheel, promise)
     if wheel.statement:
         checks += _statement(wheel, wheel.statement)
@@ -52,27 +51,85 @@ def audit(
     return tuple(checks)
 
 
-def _generic(wheel: WheelFacts) -> Iterator[Check]:
-    machines = {tag.rpartition("-")[2] for tag in wheel.tags}
-    limit = glibc_limit(machines)
+def of_file(name: str, facts: Facts) -> Iterator[Check]:
+    """Yield the checks of a file that lies in no wheel."""
+    yield _readable(name, facts)
+    if isinstance(facts, LibraryFacts):
+        yield from _paths(name, facts)
+
+
+def _readable(name: str, facts: Facts) -> Check:
+    """Say what GPU code a file holds, or what of it cannot be read."""
+    modules = len(facts.modules) + len(facts.relocatable)
+    detail = (
+        f"{modules} module(s), {sum(one.count for one in facts.kernels)} kernel(s)" if modules else "none"
+    )
+    detail = f"cannot be read: {'; '.join(facts.unread[:3])}" if facts.unread else detail
+    return Check(check="GPU code", subject=name, ok=not facts.unread, detail=detail)
+
+
+def _soundness(wheel: WheelFacts) -> Iterator[Check]:
+    """Yield that every byte is RECORD's, and what is wrong with the wheel though it can be read."""
+    if not any(fault.check == "record" for fault in wheel.faults):
+        detail = f"{wheel.members} members, every hash right"
+        yield Check(check="record", subject=wheel.file, ok=True, detail=detail)
+    for fault in wheel.faults:
+        yield Check(check=fault.check, subject=fault.subject, ok=False, detail=fault.detail)
+    for name, facts in wheel.every.items():
+        if facts.unread or not isinstance(facts, LibraryFacts):
+            yield _readable(name, facts)
+
+
+def _generic(wheel: WheelFacts, promise: Promise | None) -> Iterator[Check]:
+    """Yield the rules of any library: its machine, what it asks of the system, that it names no folder of a builder."""
+    platforms = {tag.rpartition("-")[2] for tag in wheel.tags}
+    limit = glibc_limit(platforms)
+    own = {posixpath.basename(name) for name in wheel.libraries}
     for name, facts in wheel.libraries.items():
-        fits = all(machine.endswith(f"_{facts.machine}") for machine in machines)
-        yield Check(
-            check="machine",
-            subject=name,
-            ok=fits,
-            detail=f"{facts.machine}, tags {', '.join(sorted(machines))}",
-        )
-        newest = max(map(glibc, facts.versions), default=())
-        shown = ".".join(map(str, newest)) or "of any age"
+        fits = all(platform.endswith(f"_{facts.machine}") for platform in platforms)
+        if not fits and ".so" not in posixpath.basename(name):
+            continue  # a program for another machine is data of this one's
+        detail = f"{facts.machine}, tags {', '.join(sorted(platforms))}"
+        yield Check(check="machine", subject=name, ok=fits, detail=detail)
         if limit:
-            allowed = ".".join(map(str, limit))
-            yield Check(
-                check="glibc",
-                subject=name,
-                ok=newest <= limit,
-                detail=f"needs glibc {shown}, the tag allows {allowed}",
-            )
+            yield from _system(name, facts, limit, own)
+        if any(platform.startswith("musllinux_") for platform in platforms):
+            yield from _musl(name, facts)
+        yield from _paths(name, facts, promise)
+
+
+def _paths(name: str, facts: LibraryFacts, promise: Promise | None = None) -> Iterator[Check]:
+    """Yield that a library names folders which nobody promised: only the machine that built it has them."""
+    wanted = {one for path in promise.run_path.values() for one in path} if promise else set()
+    absolute = [one for one in (*facts.needed, *facts.run_path) if one.startswith("/") and one not in wanted]
+    if absolute:
+        detail = f"names folders of the machine that built it: {', '.join(absolute)}"
+        yield Check(check="paths", subject=name, ok=False, detail=detail)
+
+
+def _system(name: str, facts: LibraryFacts, limit: tuple[int, ...], own: Collection[str]) -> Iterator[Check]:
+    """Yield whether a library asks no more of glibc than the oldest system of the tags has, and what of libstdc++.
+
+    The wheel may bring its own libstdc++.
+    """
+    newest, allowed = max(map(glibc, facts.versions), default=()), dotted(limit)
+    detail = f"needs glibc {dotted(newest) or 'of any age'}, the tag allows {allowed}"
+    yield Check(check="glibc", subject=name, ok=newest <= limit, detail=detail)
+    bundled = any(one in own for one in facts.needed if one.startswith("libstdc++.so."))
+    beyond = [] if bundled else manylinux.libstdcxx(facts.versions, limit)
+    if beyond:
+        detail = f"needs {', '.join(beyond)}, newer than manylinux_{'_'.join(map(str, limit))} has"
+        yield Check(check="libstdc++", subject=name, ok=False, detail=detail)
+
+
+def _musl(name: str, facts: LibraryFacts) -> Iterator[Check]:
+    """Yield whether a library of a musllinux wheel is linked to musl."""
+    glibcs = [one for one in facts.versions if one.startswith("GLIBC_")]
+    glibcs += [one for one in facts.needed if one == "libc.so.6" or one.startswith("ld-linux-")]
+    detail = (
+        f"asks for {', '.join(glibcs[:3])}, which is glibc's" if glibcs else "asks for nothing of glibc's"
+    )
+    yield Check(check="musl", subject=name, ok=not glibcs, detail=detail)
 
 
 def _identity(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
@@ -87,7 +144,11 @@ def _identity(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
 
 def _statement(wheel: WheelFacts, said: Statement) -> Iterator[Check]:
     """Check that the wheel's own statement is of this wheel: its version, its libraries."""
-    found = {name: (len(facts.modules), *common(facts)) for name, facts in wheel.libraries.items()}
+    found = {
+        name: (len(facts.modules), *common(facts))
+        for name, facts in wheel.libraries.items()
+        if name in said.libraries or ".so" in posixpath.basename(name)
+    }
     told = {name: (one.modules, one.after, one.ptx) for name, one in said.libraries.items()}
     wrong = sorted(name for name in found.keys() | told.keys() if found.get(name) != told.get(name))
     if (canonicalize_name(said.project), said.version) != (wheel.project, wheel.version):
@@ -145,14 +206,17 @@ def _project(item: Requirement) -> str:
     return canonicalize_name(item.name)
 
 
-def _architectures(name: str, facts: LibraryFacts, promise: Promise) -> Iterator[Check]:
+def _architectures(name: str, facts: Facts, promise: Promise) -> Iterator[Check]:
     exempt = next((item for item in promise.exempt if item.library == name), None)
     if not facts.modules and not exempt:
         return
     sass = set(exempt.architectures if exempt else promise.architectures)
     ptx = set(exempt.ptx if exempt else promise.ptx)
-    yield _held("sass", name, sass, [(module.index, set(module.sass)) for module in facts.modules], exempt)
-    yield _held("ptx", name, ptx, [(module.index, set(module.ptx)) for module in facts.modules], exempt)
+    # What nvcc's link step adds runs nothing, and so lacks nothing.
+    modules = counted(facts.modules)
+    yield _held("sass", name, sass, [(module.index, set(module.sass)) for module in modules], exempt)
+    linked = linked_ptx(facts)
+    yield _held("ptx", name, ptx, [(module.index, {*module.ptx, *linked}) for module in modules], exempt)
 
 
 def _held(
@@ -190,12 +254,12 @@ def _run_path(name: str, facts: LibraryFacts, promise: Promise) -> Iterator[Chec
 def _named(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
     """Check that every library that the promise names is there."""
     for item in promise.exempt:
-        if item.library not in wheel.libraries:
+        if item.library not in wheel.every:
             yield _missing("exempt", item.library, wheel.libraries)
     for glob in promise.run_path:
         if not any(fnmatchcase(name, glob) for name in wheel.libraries):
             yield _missing("run path", glob, wheel.libraries)
-    if promise.architectures and not any(facts.modules for facts in wheel.libraries.values()):
+    if promise.architectures and not any(facts.modules for facts in wheel.every.values()):
         yield Check(check="sass", subject=wheel.file, ok=False, detail="no library has GPU code")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from retread import arch
 from retread.arch import Arch
 from retread.doors import proc
 from retread.elf import fatbin, library
-from retread.elf.facts import LibraryFacts
+from retread.elf.facts import LibraryFacts, counted
 from retread.elf.fatbin import FatBinary, Kind
 from retread.errors import ElfError, FatbinError
 from retread.records import Record
@@ -69,13 +69,10 @@ class Job(NamedTuple):
 
 
 def wanted(facts: LibraryFacts, architectures: Sequence[Arch]) -> tuple[Arch, ...]:
-    """Return the architectures that at least one module of the library lacks."""
-    return tuple(
-        sorted(
-            {one for module in facts.modules for one in architectures if one not in module.sass},
-            key=arch.sort_key,
-        )
-    )
+    """Return the architectures that at least one module lacks, but for modules that run nothing."""
+    modules = counted(facts.modules)
+    lacking = {one for module in modules for one in architectures if one not in module.sass}
+    return tuple(sorted(lacking, key=arch.sort_key))
 
 
 def graft(
@@ -90,13 +87,15 @@ def graft(
     """Write ``new``: the library ``old`` with native code for ``architectures`` and another run path.
 
     Returns whether ptxas reproduced machine code that the library had, None when that could not be tried. FatbinError
-    when a module has no PTX for an architecture, ElfError when the library cannot be edited.
+    when a module with kernels has no PTX for an architecture, ElfError when the library cannot be edited.
     """
     fatbins: dict[int, bytes] = {}
     reproduced = None
     if architectures and assembly:
-        modules = library.fat_binaries(old)
-        jobs = plan_jobs(modules, architectures, assembly.isa)
+        modules, facts = library.fat_binaries(old), library.read(old)
+        _demand_reach(old, facts, len(modules), architectures)
+        idle = {one.index for one in facts.modules if one.kernels == 0}
+        jobs = plan_jobs(modules, architectures, assembly.isa, idle)
         reproduced = _reproduces(modules, assembly) if jobs else None
         cubins = run_jobs(jobs, assembly, progress)
         fatbins = {index: fatbin.graft(modules[index], found) for index, found in cubins.items()}
@@ -143,13 +142,42 @@ def load(entry: Path) -> tuple[Grafted, Path]:
     return msgspec.json.decode((entry / _FACTS).read_bytes(), type=Grafted), entry / _CONTENT
 
 
-def plan_jobs(modules: Sequence[FatBinary], architectures: Sequence[Arch], isa: tuple[int, int]) -> list[Job]:
-    """Return one job for every architecture that a module lacks, the largest PTX first."""
+def _demand_reach(old: Path, facts: LibraryFacts, inside: int, architectures: Sequence[Arch]) -> None:
+    """Raise ElfError when kernels that lack an architecture are linked by the driver, or lie beyond the first modules.
+
+    The first ``inside`` are those of section .nv_fatbin; what lies elsewhere cannot be grafted.
+    """
+    wants = set(architectures)
+    hint = "leave the library out of 'graft', or compile it: lane 'source'"
+    if facts.relocatable and wanted(facts, architectures):
+        raise ElfError(
+            f"{old}: holds relocatable device code (-rdc=true), which cannot be grafted", hint=hint
+        )
+    stuck = [one for one in facts.modules[inside:] if one.kernels != 0 and one.sass and wants - set(one.sass)]
+    if stuck:
+        raise ElfError(
+            f"{old}: {len(stuck)} module(s) lie outside of section .nv_fatbin, where nothing can be grafted; "
+            f"module {stuck[0].index} has {' '.join(stuck[0].sass)}",
+            hint=hint,
+        )
+
+
+def plan_jobs(
+    modules: Sequence[FatBinary],
+    architectures: Sequence[Arch],
+    isa: tuple[int, int],
+    idle: Collection[int] = (),
+) -> list[Job]:
+    """Return one job for every architecture that a module lacks, the largest PTX first.
+
+    ``idle`` are the modules without kernels, such as nvcc's link step adds: they need nothing, and are grafted only if
+    they have PTX for it.
+    """
     jobs = []
     for module in modules:
         present = {entry.arch for entry in module.entries if entry.kind is Kind.ELF}
         for target in architectures:
-            if target in present:
+            if target in present or (module.index in idle and not fatbin.has_ptx_for(module, target)):
                 continue
             entry = fatbin.ptx_for(module, target)
             if entry.isa > isa:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,21 @@ def machine(options: Options) -> Machine:
     environment = dict(os.environ)
     console = Console(quiet=options.quiet, colour=Colour(options.color))
     return Machine(Store(default_root(environment), waiting=console.say), console, environment)
+
+
+@contextmanager
+def scratch(options: Options) -> Iterator[Path]:
+    """Yield an empty folder that is gone afterwards: the store's, or a temporary one where nothing can be written."""
+    import tempfile
+
+    from retread.errors import StoreError
+
+    with ExitStack() as stack:
+        try:
+            path = stack.enter_context(machine(options).store.scratch())
+        except StoreError:
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="retread-")))
+        yield path
 
 
 def root(options: Options) -> Path:

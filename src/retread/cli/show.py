@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from retread.arch import Arch
 from retread.audit.report import AuditReport
-from retread.elf.facts import DEVICES, LibraryFacts, coverage
+from retread.elf.facts import DEVICES, Facts, LibraryFacts, Module, Served, served
+from retread.elf.facts import lacking as without
 from retread.errors import PlanError
 from retread.recipe.plan import Forecast, Plan, choose_lane, purpose, pythons
 from retread.source.records import Applied
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _SHOWN: Final = 40
 _SUBJECT: Final = 48
 """How much of a file's name a plan shows: both of its ends, with its version and its platform; JSON has all."""
+_UNREAD: Final = 20
 
 
 def plan(found: Plan) -> str:
@@ -85,11 +87,12 @@ def wheel(facts: WheelFacts) -> str:
         lines += list(_compiled(made.compiled)) if made.compiled else []
         lines += [f"  {patch.name}: {patch.subject} (upstream: {patch.upstream})" for patch in made.series]
         lines += [f"note: {made.promise.note}"] if made.promise.note else []
-    for name, found in facts.libraries.items():
+    for name, found in facts.every.items():
         lines += ["", *library(name, found)]
     if not facts.libraries:
         lines += ["", "no shared objects"]
-    return "\n".join(lines)
+    lines += ["", *not_read(facts.unread)] if facts.unread else []
+    return "\n".join([*lines, *_noted(facts)])
 
 
 def _compiled(said: CompileStatement) -> Iterator[str]:
@@ -103,23 +106,83 @@ def _compiled(said: CompileStatement) -> Iterator[str]:
     yield f"  assembled by {device.assembler}, packed by {device.container}; headers of {device.headers}"
 
 
-def library(name: str, facts: LibraryFacts) -> Iterable[str]:
-    """Return the lines that show one library: its architectures, and how each GPU is served."""
-    yield f"{name}  ({facts.machine})"
-    if facts.run_path:
+def _noted(facts: WheelFacts) -> Iterator[str]:
+    """Yield what is wrong with a wheel; 'audit' judges it."""
+    if facts.faults:
+        yield ""
+    for one in facts.faults:
+        yield f"note: {one.check}: {one.subject}: {one.detail}"
+
+
+def not_read(unread: Mapping[str, str]) -> Iterator[str]:
+    """Yield the members that may hold code and were not looked into, 20 at most."""
+    yield "not looked into:"
+    for name, reason in islice(unread.items(), _UNREAD):
+        yield f"  {name}: {reason}"
+    if len(unread) > _UNREAD:
+        yield f"  and {len(unread) - _UNREAD} more"
+
+
+def library(name: str, facts: Facts) -> Iterable[str]:
+    """Return the lines that show one file: its architectures, and how each GPU is served."""
+    yield f"{name}  ({facts.machine if isinstance(facts, LibraryFacts) else facts.kind})"
+    if isinstance(facts, LibraryFacts) and facts.run_path:
         yield f"  run path: {':'.join(facts.run_path)}"
-    if not facts.modules:
+    yield from (f"  cannot be read: {one}" for one in facts.unread[:_UNREAD])
+    if not facts.modules and not facts.relocatable:
         yield "  no GPU code"
         return
-    kinds: dict[tuple[tuple[Arch, ...], tuple[Arch, ...]], int] = {}
-    for module in facts.modules:
-        kinds[module.sass, module.ptx] = kinds.get((module.sass, module.ptx), 0) + 1
-    for (sass, ptx), count in kinds.items():
-        yield f"  {count} module(s): native {' '.join(sass) or 'nothing'}; PTX {' '.join(ptx) or 'none'}"
+    yield from _modules(facts.modules, "module(s)")
+    yield from _modules(facts.relocatable, "relocatable module(s)")
+    found = {device: served(facts, device) for device in DEVICES}
+    if not any(one.kernels for one in found.values()):
+        yield "  no kernels"
+        return
     for verdict, words in (("native", "native code"), ("jit", "by JIT from PTX"), ("none", "NO CODE")):
-        served = [f"{device} ({DEVICES[device]})" for device in DEVICES if coverage(facts, device) == verdict]
-        if served:
-            yield f"  {words:<16} {', '.join(served)}"
+        devices = [device for device, one in found.items() if one.verdict == verdict]
+        if devices:
+            yield f"  {words:<16} {_devices(devices)}"
+        if verdict == "jit":
+            yield from _parts(found)
+
+
+def _parts(found: Mapping[Arch, Served]) -> Iterator[str]:
+    """Yield the GPUs that have code for some kernels only, those with the same numbers in one line."""
+    parts: dict[Served, list[Arch]] = {}
+    for device, one in found.items():
+        if one.verdict == "part":
+            parts.setdefault(one, []).append(device)
+    for one, devices in parts.items():
+        some = one.native + one.jit
+        numbers = f"{some:,} of {one.kernels:,} kernels, {one.modules:,} of {one.of_modules:,} modules"
+        jit = f", {one.jit:,} of them by JIT" if one.jit else ""
+        yield f"  {'IN PART':<16} {_devices(devices)}: {numbers}{jit}"
+
+
+def _devices(devices: Iterable[Arch]) -> str:
+    return ", ".join(f"{device} ({DEVICES[device]})" for device in devices)
+
+
+def _modules(modules: Sequence[Module], what: str) -> Iterator[str]:
+    """Yield the modules, those for the same architectures in one line; of some of them nothing runs."""
+    kinds: dict[tuple[tuple[Arch, ...], tuple[Arch, ...]], list[Module]] = {}
+    for module in modules:
+        kinds.setdefault((module.sass, module.ptx), []).append(module)
+    for (sass, ptx), found in kinds.items():
+        code = f"native {' '.join(sass) or 'nothing'}; PTX {' '.join(ptx) or 'none'}"
+        if not sass and not ptx:
+            code = "code that is linked when it is loaded, for no GPU yet"
+        idle = sum(module.kernels == 0 for module in found)
+        yield f"  {len(found)} {what}: {code}" + (f"; {idle} without kernels" if idle else "")
+
+
+def lacking(facts: Mapping[str, Facts], device: Arch) -> Iterator[str]:
+    """Yield the names of the kernels that a GPU has no code for, by file."""
+    for name, one in facts.items():
+        if one.modules or one.relocatable:
+            found = without(one, device)
+            yield from ("", f"{name}: {len(found):,} kernel(s) without code for {device}")
+            yield from (f"  {kernel if kernel.isprintable() else ascii(kernel)}" for kernel in found)
 
 
 def audit(report: AuditReport) -> str:
@@ -128,8 +191,10 @@ def audit(report: AuditReport) -> str:
     if report.target:
         verdict = f"the promise of {report.target} {'holds' if report.ok else 'DOES NOT HOLD'}"
     else:
-        verdict = f"the rules of any wheel {'hold' if report.ok else 'DO NOT HOLD'}"
-    return "\n".join([*aligned(rows), f"{report.wheel}: {verdict}"])
+        verdict = f"the rules of {report.held} {'hold' if report.ok else 'DO NOT HOLD'}"
+    verdict += " for what was read" if report.unread and report.ok else ""
+    unread = not_read(report.unread) if report.unread else ()
+    return "\n".join([*aligned(rows), *unread, f"{report.wheel}: {verdict}"])
 
 
 def comparison(found: Comparison) -> str:

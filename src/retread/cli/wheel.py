@@ -10,8 +10,6 @@ from retread.cli.options import Options, add_command, add_common
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
-    from retread.doors.machine import Machine
-    from retread.elf.kernels import Kernel
 
 
 class InspectOptions(Options):
@@ -21,6 +19,7 @@ class InspectOptions(Options):
     table: bool
     resources: bool
     beside: Path | None
+    gpu: tuple[str, ...]
 
 
 class AuditOptions(Options):
@@ -43,7 +42,7 @@ class GraftOptions(Options):
 def add(groups: Groups) -> None:
     """Add the commands."""
     command = add_command(groups, "inspect", "show what a wheel holds and which GPUs it serves natively")
-    command.add_argument("wheel", type=Path, nargs="+", help="a wheel, or a shared object")
+    command.add_argument("wheel", type=Path, nargs="+", help="a wheel, or any file that may hold GPU code")
     command.add_argument(
         "--table", action="store_true", help="patched wheels as a Markdown table, a row for each library"
     )
@@ -56,7 +55,14 @@ def add(groups: Groups) -> None:
         "--beside",
         type=Path,
         metavar="FILE",
-        help="with --resources: compare with this wheel's, or library's",
+        help="with --resources: compare with this wheel's, or another file's",
+    )
+    command.add_argument(
+        "--gpu",
+        action="append",
+        default=[],
+        metavar="CC",
+        help="name the kernels that a GPU like 9.0 has no code for (with --json: all); may be given again",
     )
     add_common(command, inspect, InspectOptions)
 
@@ -83,46 +89,42 @@ def add(groups: Groups) -> None:
 
 
 def inspect(options: InspectOptions) -> int:
-    """Show what a wheel or a shared object holds, or a table of patched wheels."""
+    """Show what a wheel, or any other file with GPU code, holds, or a table of patched wheels."""
     from retread.cli import show
-    from retread.elf import library as elf
     from retread.errors import UsageError
     from retread.wheel import contents
+    from retread.wheel.facts import WheelFacts
 
     if options.beside and not options.resources:
         raise UsageError("--beside compares what kernels take; say --resources, too")
-    if options.table and options.resources:
-        raise UsageError("--table and --resources are two tables; say one of them")
+    if sum(map(bool, (options.table, options.resources, options.gpu))) > 1:
+        raise UsageError("--table, --resources and --gpu show different things; say one of them")
+    devices = [session.architecture(text) for text in options.gpu]
     if options.table:
         return _inspect_table(options)
     if len(options.wheel) > 1:
         raise UsageError("inspect shows one file; say --table for a table of patched wheels")
     if options.resources:
         return _inspect_resources(options)
-    [wheel] = options.wheel
-    machine = session.machine(options)
-    if contents.is_library(wheel.name):
-        library = elf.read(session.existing(wheel))
-        if options.json:
-            session.print_json(library)
-        else:
-            print("\n".join(show.library(wheel.name, library)))
-        return 0
-    with machine.store.scratch() as scratch:
-        facts, _ = contents.examine(session.existing(wheel), scratch)
+    [file] = options.wheel
+    with session.scratch(options) as scratch:
+        found = contents.read(session.existing(file), scratch, names=bool(devices))
     if options.json:
-        session.print_json(facts)
-    else:
-        print(show.wheel(facts))
+        session.print_json(found)
+        return 0
+    every = found.every if isinstance(found, WheelFacts) else {file.name: found}
+    print(show.wheel(found) if isinstance(found, WheelFacts) else "\n".join(show.library(file.name, found)))
+    for device in devices:
+        print("\n".join(show.lacking(every, device)))
     return 0
 
 
 def _inspect_table(options: InspectOptions) -> int:
     from retread.wheel import contents, table
 
-    machine, found = session.machine(options), list[table.Row]()
+    found = list[table.Row]()
     for wheel in map(session.existing, options.wheel):
-        with machine.store.scratch() as scratch:
+        with session.scratch(options) as scratch:
             facts, _ = contents.examine(wheel, scratch)
         found += table.rows(facts)
     if options.json:
@@ -137,34 +139,25 @@ def _inspect_resources(options: InspectOptions) -> int:
     from retread.audit import resources
     from retread.cli import usage
     from retread.doors import fs
+    from retread.wheel import contents
 
-    machine, [file], beside = session.machine(options), options.wheel, options.beside
-    kernels = _kernels(machine, file)
-    found = resources.report(
-        file.name,
-        fs.sha256(file),
-        kernels,
-        beside=beside.name if beside else "",
-        beside_sha256=fs.sha256(session.existing(beside)) if beside else "",
-        others=_kernels(machine, beside) if beside else None,
-    )
+    file = session.existing(options.wheel[0])
+    beside = session.existing(options.beside) if options.beside else None
+    with session.scratch(options) as scratch:
+        found = resources.report(
+            file.name,
+            fs.sha256(file),
+            contents.kernels(file, scratch),
+            beside=beside.name if beside else "",
+            beside_sha256=fs.sha256(beside) if beside else "",
+            others=contents.kernels(beside, scratch) if beside else None,
+        )
     if options.json:
         session.print_json(found)
     else:
         print(usage.text(found))
     resources.demand(found)
     return 0
-
-
-def _kernels(machine: Machine, file: Path) -> dict[str, tuple[Kernel, ...]]:
-    """Return the kernels of a wheel, or of a shared object, by library."""
-    from retread.elf import library as elf
-    from retread.wheel import contents
-
-    if contents.is_library(session.existing(file).name):
-        return {file.name: elf.kernels(file)}
-    with machine.store.scratch() as scratch:
-        return contents.kernels(file, scratch)
 
 
 def audit(options: AuditOptions) -> int:
@@ -175,10 +168,13 @@ def audit(options: AuditOptions) -> int:
     from retread.errors import UsageError
     from retread.recipe import workspace
     from retread.recipe.plan import choose_target, patched_version
+    from retread.wheel import contents
 
-    machine = session.machine(options)
+    file = session.existing(options.wheel)
     if options.target and not options.recipe:
         raise UsageError("--target names a target of a recipe; say --recipe too")
+    if options.recipe and not contents.is_wheel(file):
+        raise UsageError(f"{file} is no wheel; a recipe says what its wheels hold")
     promise, target = None, ""
     if options.recipe:
         loaded = workspace.load(session.root(options), options.recipe)
@@ -187,8 +183,8 @@ def audit(options: AuditOptions) -> int:
         called = patched_version(loaded.recipe, wanted)
         promise = audit_promise.promise(loaded.recipe, wanted, called)
         target = f"{loaded.recipe.name} {name}"
-    with machine.store.scratch() as scratch:
-        report = audit.audit(session.existing(options.wheel), scratch, promise=promise, target=target)
+    with session.scratch(options) as scratch:
+        report = audit.audit(file, scratch, promise=promise, target=target)
     if options.json:
         session.print_json(report)
     else:

@@ -21,7 +21,7 @@ from retread.elf.image import Image, Section, Segment
 from retread.errors import ElfError
 from retread.records import Record
 
-_FATBIN: Final = ".nv_fatbin"
+FATBIN: Final = ".nv_fatbin"
 _PAGE: Final = 4096
 _MOVABLE: Final = frozenset(
     (ei.SHT_NOTE, ei.SHT_HASH, ei.SHT_GNU_HASH, ei.SHT_DYNSYM, ei.SHT_VERDEF, ei.SHT_VERNEED, ei.SHT_VERSYM)
@@ -95,11 +95,11 @@ class Change(Record, frozen=True, kw_only=True):
 
 def fat_binaries(image: Image) -> tuple[FatBinary, ...]:
     """Return the fat binaries of a library, none for one without device code. Raises ElfError, FatbinError."""
-    section = ei.named(image, _FATBIN)
+    section = ei.named(image, FATBIN)
     if section is None:
         return ()
     if section.type == ei.SHT_NOBITS:
-        raise ElfError(f"{image.where}: {_FATBIN} has no contents")
+        raise ElfError(f"{image.where}: {FATBIN} has no contents")
     return fatbin.parse(ei.contents(image, section), where=image.where)
 
 
@@ -144,12 +144,12 @@ def plan(image: Image, *, fatbins: Mapping[int, bytes], wanted_path: Sequence[st
 def _plan_fatbins(image: Image, new: Mapping[int, bytes]) -> Fatbins:
     """Check that the fat binaries can be replaced. Raises ElfError, FatbinError."""
     old = fat_binaries(image)
-    section = ei.named(image, _FATBIN)
+    section = ei.named(image, FATBIN)
     unknown = sorted(set(new) - set(range(len(old))))
     if section is None or unknown:
         raise ElfError(f"{image.where}: has {len(old)} fat binaries, none with index {unknown}")
     if not section.allocated:
-        raise ElfError(f"{image.where}: {_FATBIN} is not part of the running library")
+        raise ElfError(f"{image.where}: {FATBIN} is not part of the running library")
     if ei.named(image, "__nv_relfatbin") is not None:
         raise ElfError(
             f"{image.where}: holds relocatable device code (__nv_relfatbin), which cannot be grafted",

@@ -25,6 +25,8 @@ from retread.errors import ElfError, FatbinError
 from retread.records import Record
 
 _MAGIC: Final = 0xBA55ED50
+START: Final = struct.pack("<IHH", _MAGIC, 1, 16)
+"""How every fat binary seen starts, wherever it lies."""
 _HEADER: Final = struct.Struct("<IHHQ")
 _ENTRY: Final = struct.Struct("<HHIQIIHHIIIQQQ")
 """kind, version, header size, padded size, compressed size, extra's offset, minor, major, sm, 0, 0, flags, 0, size."""
@@ -44,6 +46,9 @@ _PLAIN_FLAGS: Final = 0x11
 
 _MAX_IMAGE: Final = 1 << 30
 """No image may claim to be larger than this once unpacked; the largest seen has 27 MB."""
+_MAX_RATIO: Final = 300
+"""Nor more than so many times what it takes, beyond a megabyte: a library of 10 MB would unpack for hours."""
+_ANY_RATIO: Final = 1 << 20
 _COMPAT_SINCE: Final = 100
 """From sm_100 on ``fatbinary`` copies a cubin's ``.nv.compat`` into the entry; for sm_90a it does not."""
 _COMPAT: Final = ".nv.compat"
@@ -107,6 +112,11 @@ def parse(data: bytes | memoryview, *, where: str) -> tuple[FatBinary, ...]:
     return tuple(found)
 
 
+def parse_at(view: memoryview, offset: int, index: int, *, where: str) -> FatBinary:
+    """Return the one fat binary that starts at an offset of any bytes. Raises FatbinError when none does."""
+    return _parse_one(view, offset, index, where)
+
+
 def modules(data: bytes | memoryview, *, where: str) -> tuple[Module, ...]:
     """Return which architectures every module has machine code and PTX for. Raises FatbinError."""
     return inventory(parse(data, where=where))
@@ -128,13 +138,19 @@ def image(entry: Entry) -> bytes:
         if len(entry.header) >= _ENTRY.size and _ENTRY.unpack_from(entry.header)[4]:
             raise FatbinError(f"{entry.where}: compressed in an unknown way (flags {entry.flags:#x})")
         return bytes(entry.payload)
-    if entry.size > _MAX_IMAGE:
+    if entry.size > min(_MAX_IMAGE, _MAX_RATIO * len(entry.payload) + _ANY_RATIO):
         raise FatbinError(f"{entry.where}: claims to unpack to {entry.size} bytes")
     unpack = _unpack_lz4 if entry.flags & _FLAG_LZ4 else _unpack_zstd
     unpacked = unpack(entry)
     if len(unpacked) != entry.size:
         raise FatbinError(f"{entry.where}: does not unpack to the {entry.size} bytes that it announces")
     return unpacked
+
+
+def is_packed(entry: Entry) -> bool:
+    """Say whether an entry's payload has to be unpacked, in a known or in an unknown way."""
+    packed = len(entry.header) >= _ENTRY.size and _ENTRY.unpack_from(entry.header)[4]
+    return bool(packed or entry.flags & (_FLAG_LZ4 | _FLAG_ZSTD))
 
 
 def is_lz4(entry: Entry) -> bool:
@@ -155,13 +171,7 @@ def ptx_for(fatbin: FatBinary, wanted: Arch) -> Entry:
     PTX with a suffix serves its own architecture alone. Compare the entry's ``isa`` with what ptxas knows.
     Raises FatbinError when the module has no such PTX.
     """
-    limit = archs.number(wanted)
-    usable = [
-        entry
-        for entry in fatbin.entries
-        if entry.kind is Kind.PTX
-        and (entry.arch == wanted or (not archs.parts(entry.arch)[2] and archs.number(entry.arch) <= limit))
-    ]
+    usable = _usable(fatbin, wanted)
     if not usable:
         has = ", ".join(archs.sm(one) for one in _archs(fatbin, Kind.PTX)) or "none"
         raise FatbinError(
@@ -169,6 +179,22 @@ def ptx_for(fatbin: FatBinary, wanted: Arch) -> Entry:
             hint="leave that architecture out, or take a build whose PTX is old enough for it",
         )
     return max(usable, key=lambda entry: archs.sort_key(entry.arch))
+
+
+def has_ptx_for(fatbin: FatBinary, wanted: Arch) -> bool:
+    """Say whether ``ptx_for`` finds PTX."""
+    return bool(_usable(fatbin, wanted))
+
+
+def _usable(fatbin: FatBinary, wanted: Arch) -> list[Entry]:
+    """Return the PTX that serves ``wanted``: its own, or any of an older architecture that has no suffix."""
+    limit = archs.number(wanted)
+    return [
+        entry
+        for entry in fatbin.entries
+        if entry.kind is Kind.PTX
+        and (entry.arch == wanted or (not archs.parts(entry.arch)[2] and archs.number(entry.arch) <= limit))
+    ]
 
 
 def graft(fatbin: FatBinary, cubins: Mapping[Arch, bytes]) -> bytes:
@@ -319,6 +345,16 @@ def _native_entry(fatbin: FatBinary, wanted: Arch, cubin: bytes) -> bytes:
 def _pad(data: bytes) -> bytes:
     """Return ``data`` with zeros up to a multiple of 8 bytes."""
     return data + bytes(-len(data) % 8)
+
+
+def cubin_arch(flags: int, abi: int, where: str) -> Arch:
+    """Return what a cubin with these ELF flags and this ABI version is for. Raises FatbinError when it is for no GPU.
+
+    CUDA 12's ABI 7 keeps the number in bits 0-7 and the suffix ``a`` in bit 11; ABI 8 (sm_100 on, and all of CUDA 13)
+    in bits 8-23 and bit 3. Measured on the output of ptxas 12.8 and 13.0; ``f`` is not marked.
+    """
+    number, own = (flags & 0xFF, flags & 0x800) if abi < 8 else (flags >> 8 & 0xFFFF, flags & 0x8)
+    return _arch(number, _FLAG_A if own else 0, where)
 
 
 def _read_cubin(cubin: bytes, wanted: Arch, where: str) -> tuple[int, bytes]:

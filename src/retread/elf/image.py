@@ -29,8 +29,11 @@ SHF_ALLOC, SHF_EXECINSTR = 2, 4
 STB_LOCAL, STB_WEAK = 0, 2
 STT_SECTION, STT_FILE = 3, 4
 DT_NULL, DT_NEEDED, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ, DT_RPATH, DT_RUNPATH = 0, 1, 4, 5, 6, 10, 15, 29
-DT_GNU_HASH, DT_VERSYM, DT_VERDEF, DT_VERNEED = 0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFE
+DT_GNU_HASH, DT_VERSYM, DT_VERDEF, DT_VERNEED, DT_VERNEEDNUM = (
+    0x6FFFFEF5, 0x6FFFFFF0, 0x6FFFFFFC, 0x6FFFFFFE, 0x6FFFFFFF,
+)  # fmt: skip
 
+_ET_EXEC: Final = 2
 _ET_DYN: Final = 3
 MACHINES: Final = {62: "x86_64", 183: "aarch64"}
 RELATIVE: Final = {62: 8, 183: 1027}
@@ -118,14 +121,35 @@ class Image(Record, frozen=True, kw_only=True):
 
 def parse(data: bytes | memoryview, *, where: str) -> Image:
     """Return the tables of a shared object. Raises ElfError when it is another kind of file, or corrupt."""
-    view, header = _header(data, where)
-    _, kind, machine, *_, phnum, _, shnum, _ = header
+    view, fields = header(data, where)
+    _, kind, machine, *_, phnum, _, shnum, _ = fields
     if kind != _ET_DYN or machine not in MACHINES:
         raise ElfError(f"{where}: no x86-64 or aarch64 shared object (type {kind}, machine {machine})")
     if not phnum or not shnum:
         raise ElfError(f"{where}: without section headers or program headers")
-    image = _tables(view, header, where)
+    image = _tables(view, fields, where)
     _check(image)
+    return image
+
+
+def loaded(data: bytes | memoryview, *, where: str) -> Image:
+    """Return the tables of a shared object or a program as the loader takes it: section headers may be none, or wrong.
+
+    Raises ElfError when it is another kind of file, or when its program headers leave it.
+    """
+    view, fields = header(data, where)
+    kind, machine = fields[1:3]
+    if kind not in (_ET_EXEC, _ET_DYN) or machine not in MACHINES:
+        raise ElfError(f"{where}: no x86-64 or aarch64 shared object (type {kind}, machine {machine})")
+    try:
+        image = _tables(view, fields, where)
+    except ElfError:
+        image = _tables(view, (*fields[:6], 0, *fields[7:12], 0, 0), where)
+    if any(section.name == ".dynamic" and section.type == SHT_NOBITS for section in image.sections):
+        raise ElfError(f"{where}: holds debug information only")
+    for one in image.segments:
+        if one.type in (PT_LOAD, PT_DYNAMIC):
+            cut(view, one.offset, one.filesz, where, f"a segment of type {one.type:#x}")
     return image
 
 
@@ -134,8 +158,8 @@ def tables(data: bytes | memoryview, *, where: str) -> Image:
 
     Raises ElfError when it is none, or when a table or a section leaves the file.
     """
-    view, header = _header(data, where)
-    return _tables(view, header, where)
+    view, fields = header(data, where)
+    return _tables(view, fields, where)
 
 
 def cut(view: memoryview, offset: int, size: int, where: str, what: str) -> memoryview:
@@ -236,7 +260,7 @@ def _relr(image: Image, section: Section) -> Iterator[int]:
         base += 63 * 8
 
 
-def _header(data: bytes | memoryview, where: str) -> tuple[memoryview, tuple[Any, ...]]:
+def header(data: bytes | memoryview, where: str) -> tuple[memoryview, tuple[Any, ...]]:
     """Return a file's bytes and the fields of its ELF header. Raises ElfError when it is no ELF file of our kind."""
     view = memoryview(data).toreadonly().cast("B")
     if len(view) < EHDR.size or bytes(view[:4]) != b"\x7fELF":

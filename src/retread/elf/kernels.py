@@ -1,168 +1,139 @@
-"""What every kernel of a cubin takes and does: registers, memory, and the instructions that tell how it uses the GPU.
+"""The kernels of one image of a fat binary, by name: of machine code from its symbols, of PTX from its text. Pure.
 
-NVIDIA does not document the format. Sections and attributes below were measured on the output of ptxas 11.8 to 13.0
-and on public wheels, against cuobjdump's ``--dump-resource-usage``; opcodes against nvdisasm (scripts/bench/opcodes.py
-does it again). Pure.
-
-    .text.<kernel>  code; up to ABI 7 the top byte of sh_info is the number of registers
-    .nv.shared.<kernel>  static shared memory, a size alone
-    .nv.info        u8 format, u8 attribute, u16 value; in format 4 the value is the size of what follows: u32s
+A kernel is what a program can launch: a symbol of a cubin that is marked as an entry, an ``.entry`` of PTX. A module
+without one (nvcc's link step adds such a stub to every library) runs nothing, whatever else it holds.
 """
 
 from __future__ import annotations
 
-import struct
-from collections import Counter
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator
 from typing import Final
 
-from retread import arch as archs
-from retread.arch import Arch
 from retread.elf import fatbin
 from retread.elf import image as ei
-from retread.elf.fatbin import FatBinary
-from retread.elf.image import Image, Section, Symbol
-from retread.errors import ElfError
-from retread.records import Record
+from retread.elf.fatbin import Entry, Kind
+from retread.errors import ElfError, FatbinError
 
-OPCODES: Final[Mapping[int, str]] = {
-    0x03C: "HMMA", 0x037: "IMMA", 0x03F: "DMMA", 0x03D: "BMMA", 0x07A: "QMMA", 0x07F: "OMMA",
-    0x1F0: "HGMMA", 0x1F1: "IGMMA", 0x1F2: "BGMMA", 0x1F3: "QGMMA",
-    0x1EA: "UTCMMA",
-    0x1B4: "UTMALDG", 0x1B5: "UTMASTG", 0x1B6: "UTMAREDG",
-    0x1BA: "UBLKCP",
-    0x03B: "LDSM", 0x044: "STSM", 0x1AE: "LDGSTS", 0x1EE: "LDTM", 0x1ED: "STTM",
-    0x183: "LDL", 0x187: "STL",
-}  # fmt: skip
-"""The low 9 bits of an instruction -> its name, of those that are counted.
-
-Matrix units; those that take their operands from shared memory (sm_90a) and from tensor memory (sm_100a: UTCMMA is
-UTCHMMA, UTCQMMA, UTCIMMA and UTCOMMA); TMA by a descriptor; bulk copies; shared and tensor memory; local memory. The
-three bits above are the form of the operands.
-"""
-ASYNCHRONOUS: Final = frozenset(
-    ("HGMMA", "IGMMA", "BGMMA", "QGMMA", "UTCMMA", "UTMALDG", "UTMASTG", "UTMAREDG")
-)
-"""What works on while the thread goes on: GMMA, tcgen05, and TMA by a descriptor."""
-DECODED_SINCE: Final = 70
-"""Architectures before sm_70 have instructions of 64 bits in another encoding; none of the above but LDL and STL."""
-
-_TEXT: Final = ".text."
-_SHARED: Final = ".nv.shared."
-_INFO: Final = ".nv.info"
-_ENTRY: Final = 0x10
-"""Of a symbol's ``st_other``: a function that the host may start."""
-_ATTRIBUTE: Final = struct.Struct("<BBH")
-_PAIR: Final = struct.Struct("<II")
-_SIZED: Final = 4
-_REGISTERS: Final = 0x2F
-"""EIATTR_REGCOUNT; older releases have it in the code's section header alone."""
-_STACKS: Final = (0x11, 0x12, 0x23)
-"""EIATTR_FRAME_SIZE, EIATTR_MIN_STACK_SIZE and EIATTR_MAX_STACK_SIZE: of the function alone, and of all it calls."""
-_FUNCTION: Final = 2
-_INSTRUCTION: Final = 16
+ENTRY: Final = 0x10
+"""STO_CUDA_ENTRY, in a symbol's ``st_other``. Source: cuda-gdb's headers; so in every cubin of ptxas 11 to 13 seen."""
+_MARKED: Final = re.compile(b"[%s]" % b"".join(b"\\x%02x" % byte for byte in range(256) if byte & ENTRY))
+_STT_FUNC: Final = 2
+_ET_REL: Final = 1
+_SHN_XINDEX: Final = 0xFFFF
+_TEXT: Final = b".text."
+_INFO: Final = b".nv.info."
+_PTX_ENTRY: Final = re.compile(rb"\.entry\s+([A-Za-z0-9_$%]+)")
+_PTX_BEFORE: Final = frozenset(b" \t\r\n;}")
+_PTX_COMMENT: Final = re.compile(rb"/\*.*?(?:\*/|\Z)|//[^\n]*", re.DOTALL)
+_COMPILE_ONLY: Final = "--compile-only"
+"""The option that nvcc records with the PTX of ``-rdc=true``."""
 
 
-class Kernel(Record, frozen=True, kw_only=True):
-    """One kernel in the machine code for one architecture, or a function that kernels call."""
+def of_entry(entry: Entry) -> tuple[frozenset[str], bool]:
+    """Return (the kernels of an image, whether it is relocatable: nothing runs it before it is linked).
 
-    name: str
-    """As the symbol table has it, mangled."""
-    architecture: Arch
-    module: int
-    """Index of the fat binary in its library."""
-    called: bool
-    """Whether it is a function that kernels call, and no kernel."""
-    registers: int
-    """Of a thread."""
-    stack: int
-    """Bytes of local memory that a thread takes, with those of the functions that it calls."""
-    shared: int
-    """Bytes of static shared memory of a block."""
-    instructions: int | None
-    """None where they are not decoded: before sm_70."""
-    telling: dict[str, int]
-    """Instruction -> how many, of those that are counted and there."""
-
-    @property
-    def asynchronous(self) -> tuple[str, ...]:
-        """The instructions of GMMA, tcgen05 and TMA that it has."""
-        return tuple(name for name in self.telling if name in ASYNCHRONOUS)
-
-    @property
-    def spills(self) -> bool:
-        """Whether it has local memory though it has such instructions."""
-        return self.stack > 0 and bool(self.asynchronous)
-
-
-def of_library(fatbins: tuple[FatBinary, ...]) -> Iterator[Kernel]:
-    """Yield the kernels of a library's modules in file order. Raises ElfError, FatbinError."""
-    for one in fatbins:
-        for entry in one.entries:
-            if entry.kind is fatbin.Kind.ELF:
-                yield from of_cubin(fatbin.image(entry), entry.arch, module=one.index, where=entry.where)
-
-
-def of_cubin(cubin: bytes, architecture: Arch, *, module: int = 0, where: str) -> Iterator[Kernel]:
-    """Yield the kernels of a cubin by name, and the functions that they call. Raises ElfError when it is corrupt."""
-    image = ei.tables(cubin, where=where)
-    functions = _functions(image)
-    said = _said(image)
-    shared = {one.name: one.size for one in image.sections if one.name.startswith(_SHARED)}
-    decoded = archs.number(architecture) >= DECODED_SINCE
-    for index, (symbol, text) in sorted(functions.items(), key=lambda one: one[1][0].name):
-        counts = _counts(image, text) if decoded else Counter()
-        yield Kernel(
-            name=symbol.name,
-            architecture=architecture,
-            module=module,
-            called=not symbol.other & _ENTRY,
-            registers=said.get((index, _REGISTERS), text.info >> 24),
-            stack=max(said.get((index, one), 0) for one in _STACKS),
-            shared=shared.get(f"{_SHARED}{symbol.name}", 0),
-            instructions=counts.total() if decoded else None,
-            telling={name: counts[opcode] for opcode, name in OPCODES.items() if counts[opcode]},
-        )
-
-
-def _functions(image: Image) -> dict[int, tuple[Symbol, Section]]:
-    """Return index of the symbol -> (symbol, section) of every function that has a section of its own."""
-    found = {}
-    for table in (one for one in image.sections if one.type == ei.SHT_SYMTAB):
-        for index, symbol in enumerate(ei.symbols(image, table)):
-            if symbol.type != _FUNCTION or not 0 < symbol.section < len(image.sections):
-                continue
-            section = image.sections[symbol.section]
-            if section.name == f"{_TEXT}{symbol.name}":
-                found[index] = symbol, section
-    return found
-
-
-def _said(image: Image) -> dict[tuple[int, int], int]:
-    """Return (index of the symbol, attribute) -> number, of the attributes that have one."""
-    section = ei.named(image, _INFO)
-    found: dict[tuple[int, int], int] = {}
-    data, at = bytes(ei.contents(image, section)) if section else b"", 0
+    An image of another kind than machine code or PTX has none. Raises FatbinError when it cannot be unpacked or read.
+    """
+    if entry.kind is Kind.PTX:
+        return of_ptx(fatbin.image(entry)), _COMPILE_ONLY in entry.options.split()
+    if entry.kind is not Kind.ELF:
+        return frozenset(), False
     try:
-        while at < len(data):
-            form, attribute, size = _ATTRIBUTE.unpack_from(data, at)
-            at += _ATTRIBUTE.size
-            if form == _SIZED and size == _PAIR.size:
-                index, number = _PAIR.unpack_from(data, at)
-                found[index, attribute] = number
-            at += size if form == _SIZED else 0
-    except struct.error as error:
-        raise ElfError(f"{image.where}: {_INFO} is corrupt: {error}") from error
-    return found
+        data = memoryview(fatbin.image(entry)) if fatbin.is_packed(entry) else entry.payload
+        return of_cubin(data, where=entry.where), is_relocatable(data)
+    except ElfError as error:
+        raise FatbinError(str(error)) from error
 
 
-def _counts(image: Image, text: Section) -> Counter[int]:
-    """Return opcode -> how many of a function's instructions have it: 16 bytes each, the opcode in the lowest bits."""
-    code = bytes(ei.contents(image, text))
-    if len(code) % _INSTRUCTION:
-        raise ElfError(f"{image.where}: {text.name} has {len(code)} bytes, no whole number of instructions")
-    pairs = Counter(zip(code[::_INSTRUCTION], code[1::_INSTRUCTION], strict=True))
-    counts: Counter[int] = Counter()
-    for (low, high), number in pairs.items():
-        counts[low | (high & 1) << 8] += number
-    return counts
+def of_cubin(data: bytes | memoryview, *, where: str) -> frozenset[str]:
+    """Return the kernels of machine code. Raises ElfError when its symbols cannot be read.
+
+    Without a symbol table (``strip`` takes it) they are the code sections that have a ``.nv.info`` of their own.
+    Large modules have tens of thousands of sections, so that only what is needed of them is read.
+    """
+    view, sections, names = _sections(data, where)
+    symbols = next((one for one in sections if one[1] == ei.SHT_SYMTAB), None)
+    if symbols is None:
+        return frozenset() if not sections else _by_section(view, sections, sections[names], where)
+    if symbols[6] >= len(sections):
+        raise ElfError(f"{where}: the symbol table refers to a section that is not there")
+    strings = _content(view, sections[symbols[6]], where)
+    return frozenset(_string(strings, at, where) for at in _marked(view, symbols, where))
+
+
+def extent(data: memoryview, *, where: str) -> int:
+    """Return how many bytes a cubin takes at the start of ``data``. Raises ElfError when it is none, or not whole."""
+    view, sections, _ = _sections(data, where)
+    _, header = ei.header(data, where)
+    ends = [header[6] + len(sections) * ei.SHDR.size, header[5] + header[10] * ei.PHDR.size]
+    ends += [one[4] + one[5] for one in sections if one[1] != ei.SHT_NOBITS]
+    return len(ei.cut(view, 0, max(ei.EHDR.size, *ends), where, "sections"))
+
+
+def is_relocatable(data: bytes | memoryview) -> bool:
+    """Say whether machine code has to be linked before it runs (``-rdc=true``)."""
+    return int.from_bytes(data[16:18], "little") == _ET_REL
+
+
+def of_ptx(text: bytes) -> frozenset[str]:
+    """Return the kernels of a PTX text; comments do not count."""
+    plain = _PTX_COMMENT.sub(b" ", text) if b"/*" in text else text
+    return frozenset(
+        one[1].decode("ascii") for one in _PTX_ENTRY.finditer(plain) if _is_code(plain, one.start())
+    )
+
+
+def _is_code(text: bytes, at: int) -> bool:
+    """Say whether a directive of PTX is one: no part of another word, and behind no ``//`` on its line."""
+    before = text[text.rfind(b"\n", 0, at) + 1 : at]
+    return b"//" not in before and (not before or before[-1] in _PTX_BEFORE)
+
+
+def _sections(data: bytes | memoryview, where: str) -> tuple[memoryview, list[tuple[int, ...]], int]:
+    """Return a cubin's bytes, its section headers, and which of them holds their names.
+
+    From 65,280 sections on their number stands in the first of them. Source: System V ABI, chapter 4.
+    """
+    view, header = ei.header(data, where)
+    shoff, size, count, names = header[6], header[11], header[12], header[13]
+    if not shoff:
+        return view, [], 0
+    first = ei.SHDR.unpack(ei.cut(view, shoff, ei.SHDR.size, where, "section headers"))
+    count, names = count or first[5], first[6] if names == _SHN_XINDEX else names
+    if size != ei.SHDR.size or names >= count:
+        raise ElfError(f"{where}: section headers of another format")
+    return view, list(ei.SHDR.iter_unpack(ei.cut(view, shoff, count * size, where, "section headers"))), names
+
+
+def _marked(view: memoryview, table: tuple[int, ...], where: str) -> Iterator[int]:
+    """Yield where the names of the defined entry points of a symbol table stand.
+
+    A library can have millions of symbols, labels nearly all, so that one byte of each is looked at first.
+    """
+    whole = table[5] // ei.SYM.size * ei.SYM.size
+    symbols = bytes(ei.cut(view, table[4], whole, where, "symbols"))
+    for match in _MARKED.finditer(symbols[5 :: ei.SYM.size]):
+        name, info, _, section, _, _ = ei.SYM.unpack_from(symbols, match.start() * ei.SYM.size)
+        if info & 0xF == _STT_FUNC and section:
+            yield name
+
+
+def _by_section(
+    view: memoryview, sections: list[tuple[int, ...]], table: tuple[int, ...], where: str
+) -> frozenset[str]:
+    strings = _content(view, table, where)
+    names = {strings[one[0] :].partition(b"\0")[0] for one in sections if one[0] < len(strings)}
+    code = {name.removeprefix(_TEXT) for name in names if name.startswith(_TEXT)}
+    return frozenset(name.decode("utf-8", "backslashreplace") for name in code if _INFO + name in names)
+
+
+def _content(view: memoryview, section: tuple[int, ...], where: str) -> bytes:
+    return bytes(ei.cut(view, section[4], section[5], where, "a string table"))
+
+
+def _string(table: bytes, at: int, where: str) -> str:
+    end = table.find(b"\0", at)
+    if at >= len(table) or end < 0:
+        raise ElfError(f"{where}: a name leaves its string table")
+    return table[at:end].decode("utf-8", "backslashreplace")

@@ -336,22 +336,36 @@ def _target(change: Change, layout: Layout, address: int, value: int) -> int | N
 
 
 def _check_wrappers(change: Change, places: dict[int, int]) -> None:
-    """Raise ElfError unless every wrapper is of the known version and its pointer was found among the relocations."""
+    """Raise ElfError unless every wrapper is of a known version and its pointer was found among the relocations.
+
+    nvcc's device link, which is a step of every link by nvcc, makes wrappers of version 2: what they point to moves as
+    any other, but may have no other content. Without relocatable code that is a fat binary without kernels.
+    """
     image = change.image
     section = ei.named(image, _WRAPPERS)
     if section is None:
         raise ElfError(f"{image.where}: has fat binaries but no section {_WRAPPERS} that points to them")
     for number, (magic, version, _, _) in enumerate(ei.records(image, section, _WRAPPER)):
-        name = f"{image.where}: wrapper {number}"
+        name, pointer = f"{image.where}: wrapper {number}", section.addr + number * _WRAPPER.size + 8
         if magic != _WRAPPER_MAGIC:
             raise ElfError(f"{name} has magic {magic:#x}")
-        if version != 1:
+        if version not in (1, 2) or (version == 2 and places.get(pointer) in _replaced(change)):
             raise ElfError(
                 f"{name} is of version {version} (relocatable device code), which cannot be grafted",
                 hint="leave the library out of 'graft', or compile it: lane 'source'",
             )
-        if section.addr + number * _WRAPPER.size + 8 not in places:
+        if pointer not in places:
             raise ElfError(f"{name}: no relocation makes it point to a fat binary")
+
+
+def _replaced(change: Change) -> set[int]:
+    """Return where the fat binaries are, in the source, that get other bytes."""
+    fatbins = change.fatbins
+    return (
+        {fatbins.section.addr + one.offset for one in fatbins.old if one.index in fatbins.new}
+        if fatbins
+        else set()
+    )
 
 
 # The tables of the file

@@ -8,19 +8,18 @@ from __future__ import annotations
 import mmap
 import shutil
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from retread.doors import fs
+from retread.elf import device, fatbin, layout
 from retread.elf import edit as elfedit
-from retread.elf import fatbin, layout
 from retread.elf import image as ei
-from retread.elf import kernels as elfkernels
+from retread.elf.device import Code
 from retread.elf.facts import LibraryFacts
 from retread.elf.image import Image
-from retread.elf.kernels import Kernel
-from retread.errors import ElfError
+from retread.errors import ElfError, FatbinError
 
 _VERNEED: Final = struct.Struct("<HHIII")
 _VERNAUX: Final = struct.Struct("<IHHII")
@@ -28,34 +27,69 @@ _COMMENT: Final = 4096
 """Bytes of compilers' names that are read: each is about 40 long, and a linker leaves each once."""
 
 
-def read(path: Path) -> LibraryFacts:
-    """Return what the shared object at ``path`` holds and needs; only its tables are read, not its code.
+def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = False) -> LibraryFacts:
+    """Return what the shared object or program at ``path`` holds and needs; of its code only the names of kernels.
 
-    Raises ElfError when it is no x86-64 or aarch64 shared object, FatbinError when its fat binaries are corrupt.
+    ``where`` is what messages call it, ``names`` puts the kernels' names into the facts. Raises ElfError when it is no
+    x86-64 or aarch64 shared object, FatbinError when its fat binaries are corrupt: if ``lenient``, these are named.
     """
-    image = load(path)
+    where = where or str(path)
+    image = ei.loaded(mapped(path, where=where), where=where)
     _, pairs = ei.dynamic(image)
     strings = _dynamic_strings(image, pairs)
     needed = [ei.string(strings, value, image) for tag, value in pairs if tag == ei.DT_NEEDED]
+    found, unread = code(image, lenient=lenient)
+    surveyed = device.survey(found, names=names)
     return LibraryFacts(
         machine=ei.MACHINES[image.machine],
         needed=tuple(needed),
         run_path=elfedit.run_path(image, pairs, strings),
-        versions=tuple(sorted(_versions(image))),
-        undefined=tuple(sorted(_undefined(image))),
-        modules=fatbin.inventory(elfedit.fat_binaries(image)),
+        versions=tuple(sorted(_versions(image, pairs, strings))),
+        undefined=tuple(sorted(_undefined(image, pairs, strings))),
+        modules=surveyed.modules,
+        relocatable=surveyed.relocatable,
+        kernels=surveyed.kernels,
+        unread=tuple(unread),
         compilers=tuple(sorted(_compilers(image))),
     )
 
 
-def load(path: Path) -> Image:
-    """Return the tables of the shared object at ``path``, its bytes mapped and not read. Raises ElfError."""
+def code(image: Image, *, lenient: bool) -> tuple[list[Code], list[str]]:
+    """Return the modules of a library, those of section .nv_fatbin first, and what could not be read.
+
+    Raises FatbinError for a section .nv_fatbin that is corrupt, unless ``lenient``.
+    """
+    taken: list[tuple[int, int]] = []
+    found: list[Code] = []
+    unread: list[str] = []
+    for section in image.sections:
+        if section.name != elfedit.FATBIN or not section.in_file:
+            continue
+        try:
+            modules, faults = device.of_section(ei.contents(image, section), where=image.where)
+        except FatbinError as error:
+            if not lenient:
+                raise
+            unread.append(error.message)
+        else:
+            found, unread = [*found, *modules], [*unread, *faults]
+            taken.append((section.offset, section.offset + section.in_file))
+    more, faults = device.elsewhere(image.data, taken, where=image.where)
+    return [*found, *more], list(dict.fromkeys([*unread, *faults]))
+
+
+def mapped(path: Path, *, where: str) -> memoryview:
+    """Return the bytes of a file, mapped and not read. Raises ElfError when it cannot be read, or is empty."""
     try:
         with path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError) as error:
-        raise ElfError(f"{path}: cannot be read: {error}") from error
-    return ei.parse(memoryview(mapped), where=str(path))
+        raise ElfError(f"{where}: cannot be read: {error}") from error
+
+
+def load(path: Path) -> Image:
+    """Return the tables of the shared object at ``path``, its bytes mapped and not read. Raises ElfError."""
+    return ei.parse(mapped(path, where=str(path)), where=str(path))
 
 
 def fat_binaries(path: Path) -> tuple[fatbin.FatBinary, ...]:
@@ -64,14 +98,6 @@ def fat_binaries(path: Path) -> tuple[fatbin.FatBinary, ...]:
     Raises ElfError and FatbinError as ``read`` does.
     """
     return elfedit.fat_binaries(load(path))
-
-
-def kernels(path: Path) -> tuple[Kernel, ...]:
-    """Return what every kernel of the shared object at ``path`` takes, module by module; all its machine code is read.
-
-    Raises ElfError and FatbinError as ``read`` does, and for a cubin that is corrupt.
-    """
-    return tuple(elfkernels.of_library(fat_binaries(path)))
 
 
 def edit(
@@ -126,15 +152,13 @@ def _dynamic_strings(image: Image, pairs: Sequence[tuple[int, int]]) -> bytes:
     return bytes(image.data[at : at + size])
 
 
-def _undefined(image: Image) -> set[str]:
+def _undefined(image: Image, pairs: Sequence[tuple[int, int]], strings: bytes) -> set[str]:
     """Return the names of the dynamic symbols that others must define."""
     names: set[str] = set()
-    for section in image.sections:
-        if section.type == ei.SHT_DYNSYM:
-            table = bytes(ei.contents(image, image.sections[section.link]))
-            for name, info, _, shndx, _, _ in ei.records(image, section, ei.SYM):
-                if name and not shndx and info >> 4 != ei.STB_WEAK:
-                    names.add(ei.string(table, name, image))
+    for table, symbols in _symbol_tables(image, dict(pairs), strings):
+        for name, info, _, shndx, _, _ in symbols:
+            if name and not shndx and info >> 4 != ei.STB_WEAK:
+                names.add(ei.string(table, name, image))
     return names
 
 
@@ -148,19 +172,35 @@ def _compilers(image: Image) -> set[str]:
     return names
 
 
-def _versions(image: Image) -> set[str]:
+def _symbol_tables(
+    image: Image, tags: Mapping[int, int], strings: bytes
+) -> Iterator[tuple[bytes, Iterable[tuple[int, ...]]]]:
+    """Yield the dynamic symbols with the table of their names; without section headers, as far as DT_STRTAB."""
+    if image.sections:
+        for section in image.sections:
+            if section.type == ei.SHT_DYNSYM:
+                names = image.sections[section.link] if section.link < len(image.sections) else section
+                yield bytes(ei.contents(image, names)), ei.records(image, section, ei.SYM)
+    elif (size := tags.get(ei.DT_STRTAB, 0) - tags.get(ei.DT_SYMTAB, 0)) > 0 and ei.DT_SYMTAB in tags:
+        whole = size // ei.SYM.size * ei.SYM.size
+        at = ei.file_offset(image, tags[ei.DT_SYMTAB], whole)
+        yield strings, ei.SYM.iter_unpack(image.data[at : at + whole])
+
+
+def _versions(image: Image, pairs: Sequence[tuple[int, int]], strings: bytes) -> set[str]:
     """Return the symbol versions that it asks of others. Source: Linux Standard Base, "Symbol Versioning"."""
-    names: set[str] = set()
-    for section in image.sections:
-        if section.type != ei.SHT_VERNEED:
-            continue
-        data = ei.contents(image, section)
-        table = bytes(ei.contents(image, image.sections[section.link]))
-        try:
-            names.update(ei.string(table, at, image) for at in _version_names(data, section.info))
-        except struct.error as error:
-            raise ElfError(f"{image.where}: {section.name} is corrupt: {error}") from error
-    return names
+    tags = dict(pairs)
+    if ei.DT_VERNEED not in tags:
+        return set()
+    at = ei.file_offset(image, tags[ei.DT_VERNEED], 0)
+    load = next(one for one in image.loads if one.offset <= at <= one.offset + one.filesz)
+    data = image.data[at : load.offset + load.filesz]
+    try:
+        return {
+            ei.string(strings, name, image) for name in _version_names(data, tags.get(ei.DT_VERNEEDNUM, 0))
+        }
+    except struct.error as error:
+        raise ElfError(f"{image.where}: its table of symbol versions is corrupt: {error}") from error
 
 
 def _version_names(data: memoryview, count: int) -> Iterable[int]:

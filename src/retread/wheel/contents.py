@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -12,13 +12,13 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import Version
 
 from retread import arch, strict
-from retread.elf import library
-from retread.elf.facts import LibraryFacts
-from retread.elf.kernels import Kernel
-from retread.errors import WheelError
+from retread.elf import files
+from retread.elf.facts import CodeFacts, Facts, LibraryFacts
+from retread.elf.resources import Kernel
+from retread.errors import ElfError, FatbinError, WheelError
 from retread.records import Sha256
-from retread.wheel import metadata
-from retread.wheel.facts import WheelFacts
+from retread.wheel import faults, metadata
+from retread.wheel.facts import Fault, WheelFacts
 from retread.wheel.statement import Proof, Statement
 from retread.wheel.wheelfile import Verified, Wheel
 from retread.wheel.ziparchive import Entry
@@ -40,25 +40,30 @@ def is_library(name: str) -> bool:
     return file.endswith(".so") or ".so." in file
 
 
-def examine(path: Path, scratch: Path, known: Known | None = None) -> tuple[WheelFacts, Verified]:
-    """Check every byte of the wheel and read every library in it; ``scratch`` is an empty folder for large members.
+def examine(
+    path: Path, scratch: Path, known: Known | None = None, *, lenient: bool = False, names: bool = False
+) -> tuple[WheelFacts, Verified]:
+    """Check every byte of the wheel and read every file in it that holds code; ``scratch`` is an empty folder.
 
-    WheelError, ElfError or FatbinError for a wheel that is not sound.
+    WheelError, ElfError or FatbinError for a wheel that is not sound. If ``lenient``, only for one of which nothing can
+    be said: the rest stands in the facts. With ``names``, they hold the names of kernels.
     """
-    with Wheel(path) as wheel:
-        return look(wheel, scratch, known)
+    with Wheel(path, lenient=lenient) as wheel:
+        return look(wheel, scratch, known, names=names)
 
 
-def look(wheel: Wheel, scratch: Path, known: Known | None = None) -> tuple[WheelFacts, Verified]:
+def look(
+    wheel: Wheel, scratch: Path, known: Known | None = None, *, names: bool = False
+) -> tuple[WheelFacts, Verified]:
     """Check and read an open wheel as ``examine`` does."""
     known = known or Known()
     verified = wheel.verify(known.members)
     raw = {member.name: member.raw_sha256 for member in verified.members}
-    libraries = {
-        entry.name: known.libraries.get(raw[entry.name]) or read_library(wheel, entry, scratch)
-        for entry in wheel.files
-        if is_library(entry.name)
-    }
+    seen: dict[str, Facts | str] = {}
+    for entry in wheel.files:
+        found = known.libraries.get(raw[entry.name]) or _code(wheel, entry, scratch, names=names)
+        if found is not None:
+            seen[entry.name] = found
     facts = WheelFacts(
         file=wheel.path.name,
         sha256=verified.sha256,
@@ -66,12 +71,47 @@ def look(wheel: Wheel, scratch: Path, known: Known | None = None) -> tuple[Wheel
         project=wheel.name.project,
         version=wheel.name.version,
         tags=tuple(sorted(wheel.name.tag_set)),
-        requires=_requirements(wheel),
+        requires=wheel.fault("metadata", lambda: _requirements(wheel), ()),
         members=len(verified.members),
-        libraries=libraries,
-        statement=_statement(wheel),
+        libraries={name: found for name, found in seen.items() if isinstance(found, LibraryFacts)},
+        statement=wheel.fault("statement", lambda: _statement(wheel), None),
+        code={name: found for name, found in seen.items() if isinstance(found, CodeFacts)},
+        unread={name: found for name, found in seen.items() if isinstance(found, str)},
+        faults=(*_faults(wheel), *wheel.faults),
     )
-    return facts, verified
+    return msgspec.structs.replace(
+        facts, faults=tuple(dict.fromkeys((*facts.faults, *wheel.faults)))
+    ), verified
+
+
+def _faults(wheel: Wheel) -> Iterator[Fault]:
+    """Yield what installers and file systems do not take of a wheel."""
+    yield from faults.of_names([entry.name for entry in wheel.archive.entries])
+    name = f"{wheel.dist_info}/entry_points.txt"
+    if name in wheel.archive.by_name:
+        try:
+            yield from faults.of_entry_points(wheel.text("entry_points.txt"))
+        except WheelError as error:
+            yield Fault(check="entry points", subject="entry_points.txt", detail=error.message)
+    yield from faults.of_requires_python(wheel.fault("metadata", lambda: _pythons(wheel), ()))
+
+
+def read(path: Path, scratch: Path, *, names: bool = False) -> WheelFacts | Facts:
+    """Return what a wheel holds, or any other file with GPU code, as far as it can be read.
+
+    Raises as ``examine`` does; what is neither called a wheel nor looks like code is refused as no wheel.
+    """
+    if is_wheel(path):
+        return examine(path, scratch, lenient=True, names=names)[0]
+    return files.read(path, where=path.name, names=names, lenient=True)
+
+
+def is_wheel(path: Path) -> bool:
+    """Say whether a file is to be read as a wheel: by its name, or because it is no file that may hold code."""
+    if path.name.endswith(".whl"):
+        return True
+    with path.open("rb") as stream:
+        return files.told(stream.read(files.HEAD), path.name) is None
 
 
 def unpack(wheel: Wheel, entry: Entry, destination: Path) -> Path:
@@ -82,28 +122,52 @@ def unpack(wheel: Wheel, entry: Entry, destination: Path) -> Path:
     return destination
 
 
-def read_library(wheel: Wheel, entry: Entry, scratch: Path) -> LibraryFacts:
-    """Read one library of a wheel; messages name it by its member name."""
-    path = unpack(wheel, entry, scratch / entry.name.replace("/", "-"))
+def _code(wheel: Wheel, entry: Entry, scratch: Path, *, names: bool) -> Facts | str | None:
+    """Return what a member holds, why it was not looked into, or None for one that is no code.
+
+    What is called a shared object has to be one, unless the wheel is read leniently.
+    """
+    told = files.told(wheel.archive.head(entry, files.HEAD), entry.name)
+    if told is None or (not isinstance(told, files.Format) and (wheel.lenient or not _is_shared(entry.name))):
+        return told
+    where = f"{wheel.path.name}: {entry.name}"
+    path = unpack(wheel, entry, scratch / "member")
     try:
-        return library.read(path)
+        return files.read(path, where=where, names=names, lenient=wheel.lenient)
+    except (ElfError, FatbinError) as error:
+        if wheel.lenient or not is_library(entry.name):
+            return error.message.removeprefix(f"{where}: ")
+        raise
     finally:
         path.unlink()
 
 
-def kernels(path: Path, scratch: Path) -> dict[str, tuple[Kernel, ...]]:
-    """Return library -> what each of its kernels takes; ``scratch`` is an empty folder for the libraries.
+def kernels(path: Path, scratch: Path, *, lenient: bool = False) -> dict[str, tuple[Kernel, ...]]:
+    """Return file -> what each of its kernels takes, of a wheel's members or of another file that may hold GPU code.
 
-    WheelError, ElfError or FatbinError for a wheel that is not sound.
+    ``scratch`` is an empty folder. ElfError or FatbinError for code that cannot be read, WheelError for a wheel that is
+    not sound: if ``lenient``, only for one of which nothing can be said.
     """
+    if not is_wheel(path):
+        return {path.name: files.kernels(path, where=path.name)}
     found = {}
-    with Wheel(path) as wheel:
+    with Wheel(path, lenient=lenient) as wheel:
         for entry in wheel.files:
-            if is_library(entry.name):
-                file = unpack(wheel, entry, scratch / entry.name.replace("/", "-"))
-                found[entry.name] = library.kernels(file)
+            told = files.told(wheel.archive.head(entry, files.HEAD), entry.name)
+            if isinstance(told, files.Format):
+                file = unpack(wheel, entry, scratch / "member")
+                found[entry.name] = files.kernels(file, where=f"{path.name}: {entry.name}")
                 file.unlink()
     return found
+
+
+def _is_shared(name: str) -> bool:
+    """Say whether a member ends as shared objects do: ``.so``, ``.so.1.2``."""
+    return is_library(name) and not name.rpartition(".so")[2].strip(".0123456789")
+
+
+def _pythons(wheel: Wheel) -> tuple[str, ...]:
+    return metadata.requires_python(wheel.metadata)
 
 
 def _requirements(wheel: Wheel) -> tuple[str, ...]:

@@ -35,6 +35,10 @@ _FIELD: Final = re.compile(r"([!-9;-~]+):[ \t]*")
 _MAX_TAGS: Final = 4096
 _MAX_SPELLINGS: Final = 120
 """Of five tags in one part of a name."""
+_HASHES: Final = frozenset(
+    ("sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512", "blake2b", "blake2s")
+)
+"""What RECORD may state: sha256 or better, of what every Python has. Source: "Recording installed projects"."""
 SIGNATURES: Final = ("RECORD.jws", "RECORD.p7s")
 """Files of .dist-info that RECORD need not list; they sign RECORD, so that no edit outlives them."""
 
@@ -186,8 +190,13 @@ def name_clash(names: Sequence[str]) -> tuple[str, str] | None:
 
 
 def same_release(project: str, version: str, name: WheelName) -> bool:
-    """Say whether project and version, however they are spelled, are those of the wheel."""
-    return (canonicalize_name(project), normal_version(version)) == (name.project, name.version)
+    """Say whether project and version, however they are spelled, are those of the wheel: 1.0 is 1.0.0."""
+    return (canonicalize_name(project), same_version(version)) == (name.project, same_version(name.version))
+
+
+def same_version(version: str) -> Version:
+    """Return what is equal for all spellings of a version; raise WheelError if it is none."""
+    return Version(normal_version(version))
 
 
 def moved(name: str, stem: str) -> str:
@@ -221,6 +230,11 @@ def parse_metadata(text: str) -> tuple[str, str]:
     if format_version.split(".")[0] not in ("1", "2"):
         raise _malformed(f"METADATA has Metadata-Version {format_version}, which retread does not know")
     return canonicalize_name(name), normal_version(version)
+
+
+def requires_python(text: str) -> tuple[str, ...]:
+    """Return the Requires-Python entries of a METADATA text, as written."""
+    return tuple(_values(text, "Requires-Python"))
 
 
 def requirements(text: str) -> tuple[str, ...]:
@@ -305,11 +319,23 @@ def record_text(files: Iterable[tuple[str, Sha256, int]], record: str) -> str:
     return out.getvalue()
 
 
-def check_record(text: str, record: str, files: Mapping[str, tuple[Sha256, int]]) -> list[str]:
+def other_hashes(text: str) -> dict[str, str]:
+    """Return file -> hash function of what RECORD lists by another than sha256 that is allowed as well."""
+    return {
+        entry.path: entry.hash_.name
+        for entry in parse_record(text)[0]
+        if entry.hash_ and entry.hash_.name in _HASHES and entry.hash_.name != "sha256"
+    }
+
+
+def check_record(
+    text: str, record: str, files: Mapping[str, tuple[Sha256, int]], others: Mapping[str, str] | None = None
+) -> list[str]:
     """Return every way in which a RECORD text fails to describe ``files``.
 
-    ``files`` gives sha256 and size by name, for RECORD (called ``record``) too. Every file must be listed
-    once with both, RECORD without, and nothing else; signatures may be left out.
+    ``files`` gives sha256 and size by name, for RECORD (called ``record``) too, and ``others`` the hexadecimal digests
+    that ``other_hashes`` asks for. Every file must be listed once with hash and size, RECORD without, and nothing else;
+    signatures may be left out.
     """
     entries, faults = parse_record(text)
     listed: set[str] = set()
@@ -321,7 +347,7 @@ def check_record(text: str, record: str, files: Mapping[str, tuple[Sha256, int]]
         elif entry.path == record:
             if entry.hash_ or entry.size is not None:
                 faults.append("RECORD lists itself with a hash or a size")
-        elif fault := _entry_fault(entry, *files[entry.path]):
+        elif fault := _entry_fault(entry, *files[entry.path], (others or {}).get(entry.path, "")):
             faults.append(f"{entry.path!r}: {fault}")
         listed.add(entry.path)
     folder = record.removesuffix("RECORD")
@@ -329,21 +355,21 @@ def check_record(text: str, record: str, files: Mapping[str, tuple[Sha256, int]]
     return faults + [f"RECORD does not list {name!r}" for name in unlisted]
 
 
-def _entry_fault(entry: RecordEntry, sha256: Sha256, size: int) -> str:
+def _entry_fault(entry: RecordEntry, sha256: Sha256, size: int, other: str) -> str:
     if entry.hash_ is None or entry.size is None:
         return "RECORD states no hash or no size"
-    if entry.hash_.name != "sha256":
-        return f"RECORD states a {entry.hash_.name} hash; retread checks sha256"
+    name, stated = entry.hash_.name, entry.hash_.value
+    if name not in _HASHES:
+        return f"RECORD states a {name} hash; retread checks sha256 and stronger ones"
     if entry.size != size:
         return f"RECORD states {entry.size} bytes, the wheel holds {size}"
-    if entry.hash_.value != _urlsafe(sha256):
-        return f"RECORD states sha256 {entry.hash_.value}, the wheel holds {_urlsafe(sha256)}"
-    return ""
+    found = _urlsafe(sha256 if name == "sha256" else other)
+    return "" if stated == found else f"RECORD states {name} {stated}, the wheel holds {found}"
 
 
-def _urlsafe(sha256: Sha256) -> str:
+def _urlsafe(digest: str) -> str:
     """Return a hexadecimal digest as RECORD writes it: URL-safe base64 without padding."""
-    return base64.urlsafe_b64encode(binascii.unhexlify(sha256)).rstrip(b"=").decode("ascii")
+    return base64.urlsafe_b64encode(binascii.unhexlify(digest)).rstrip(b"=").decode("ascii")
 
 
 def _requirement_key(text: str) -> tuple[str, frozenset[str], str]:

@@ -8,13 +8,14 @@ recognised by the hash of these bytes and not inflated again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from retread.errors import WheelError, first
-from retread.records import Record, Sha256
+from retread.records import Record, Sha256, T
 from retread.wheel import metadata
+from retread.wheel.facts import Fault
 from retread.wheel.hashing import BackgroundHash
 from retread.wheel.metadata import SIGNATURES, WheelName
 from retread.wheel.ziparchive import Archive, Entry, Limits
@@ -43,7 +44,8 @@ class Wheel:
     """An open wheel whose structure and names have been checked; ``verify`` checks what it holds.
 
     Raises WheelError when the archive is not one plain zip, when it has not exactly one .dist-info, or when
-    file name, .dist-info, METADATA and WHEEL disagree about name, version, build or tags.
+    file name, .dist-info, METADATA and WHEEL disagree about name, version, build or tags. For who wants to see whatever
+    there is, ``lenient`` notes what METADATA, WHEEL and RECORD say wrongly in ``faults`` instead.
     """
 
     path: Path
@@ -55,16 +57,17 @@ class Wheel:
     """Text of METADATA, line ends as they are."""
     wheel: str
     """Text of WHEEL, line ends as they are."""
+    faults: list[Fault]
 
-    def __init__(self, path: Path, *, limits: Limits | None = None) -> None:
+    def __init__(self, path: Path, *, limits: Limits | None = None, lenient: bool = False) -> None:
         self.path = path
+        self.lenient = lenient
+        self.faults = []
         self.name = metadata.parse_name(path.name)
         self.archive = Archive(path, limits=limits)
         try:
             self.dist_info = self._find_dist_info()
-            self.metadata = self.text("METADATA")
-            self.wheel = self.text("WHEEL")
-            self._check_statements()
+            self.metadata, self.wheel = self._statement("METADATA"), self._statement("WHEEL")
         except BaseException:
             self.archive.close()
             raise
@@ -101,12 +104,7 @@ class Wheel:
             for entry in self.files
         )
         facts = {one.name: (one.sha256, one.size) for one in members}
-        faults = metadata.check_record(self.text("RECORD"), f"{self.dist_info}/RECORD", facts)
-        if faults:
-            hint = "it was changed after it was built, or built wrongly: fetch it again or take another"
-            raise WheelError(
-                f"{self.path.name}: RECORD does not describe the wheel", hint=hint, faults=first(faults)
-            )
+        self._check_record(facts)
         return Verified(
             file_name=self.path.name,
             sha256=sha256,
@@ -114,6 +112,39 @@ class Wheel:
             dist_info=self.dist_info,
             members=members,
         )
+
+    def fault(self, check: str, found: Callable[[], T], otherwise: T) -> T:
+        """Return what ``found`` returns; what it raises is a fault if ``lenient``, and ``otherwise`` is returned."""
+        try:
+            return found()
+        except WheelError as error:
+            if not self.lenient:
+                raise
+            details = error.faults or (error.message.removeprefix(f"{self.path.name}: "),)
+            self.faults += [Fault(check=check, subject=self.path.name, detail=detail) for detail in details]
+            return otherwise
+
+    def _check_record(self, facts: Mapping[str, tuple[Sha256, int]]) -> None:
+        """Hold RECORD against SHA-256 and size of every member."""
+
+        def check() -> None:
+            text = self.text("RECORD")
+            others = {name: self._digest(name, kind) for name, kind in metadata.other_hashes(text).items()}
+            faults = metadata.check_record(text, f"{self.dist_info}/RECORD", facts, others)
+            if faults:
+                hint = "it was changed after it was built, or built wrongly: fetch it again or take another"
+                raise WheelError(
+                    f"{self.path.name}: RECORD does not describe the wheel", hint=hint, faults=first(faults)
+                )
+
+        self.fault("record", check, None)
+
+    def _digest(self, name: str, kind: str) -> str:
+        """Return the hexadecimal digest of a member by another function than SHA-256; nothing for one not there."""
+        entry, found = self.archive.by_name.get(name), hashlib.new(kind)
+        for data in self.archive.chunks(entry) if entry else ():
+            found.update(data)
+        return found.hexdigest() if entry else ""
 
     def _inflated(self, entry: Entry, raw_sha256: Sha256) -> Member:
         with BackgroundHash() as content:
@@ -140,28 +171,43 @@ class Wheel:
         if not same:
             raise self.archive.refuse(f"is not named after {self.name.stem}", top)
 
-    def _check_statements(self) -> None:
-        """Check that METADATA and WHEEL say what the file name says."""
-        try:
-            project, version = metadata.parse_metadata(self.metadata)
-            tags, build = metadata.parse_wheel_file(self.wheel)
-        except WheelError as error:
-            raise WheelError(f"{self.path.name}: {error.message}", hint=error.hint) from error
-        name = self.name
+    def _statement(self, name: str) -> str:
+        """Return the text of METADATA or WHEEL, having checked that it says what the file name says."""
+        text = self.fault(name.lower(), lambda: self.text(name), "")
+        check = self._metadata_faults if name == "METADATA" else self._tag_faults
+
+        def agree() -> None:
+            try:
+                pairs = check(text)
+            except WheelError as error:
+                raise WheelError(f"{self.path.name}: {error.message}", hint=error.hint) from error
+            faults = [
+                f"{what} is {inside!r}, the file name says {outside!r}" for what, inside, outside in pairs
+            ]
+            if faults:
+                hint = "give the file the name under which its index lists it, or take another wheel"
+                raise WheelError(f"{self.path.name}: the name is not the wheel's", hint=hint, faults=faults)
+
+        if text or not self.lenient:
+            self.fault(name.lower(), agree, None)
+        return text
+
+    def _metadata_faults(self, text: str) -> list[tuple[str, str, str]]:
+        """Return (what, there, in the file name) of what METADATA says otherwise; 1.0 is 1.0.0."""
+        project, version = metadata.parse_metadata(text)
+        found = [("METADATA: Name", project, self.name.project)] if project != self.name.project else []
+        if metadata.same_version(version) != metadata.same_version(self.name.version):
+            found.append(("METADATA: Version", version, self.name.version))
+        return found
+
+    def _tag_faults(self, text: str) -> list[tuple[str, str, str]]:
+        """Return the same of what WHEEL says otherwise."""
+        tags, build = metadata.parse_wheel_file(text)
         pairs = [
-            ("METADATA: Name", project, name.project),
-            ("METADATA: Version", version, name.version),
-            ("WHEEL: Tag", " ".join(sorted(tags)), " ".join(sorted(name.tag_set))),
-            ("WHEEL: Build", build, name.build.removesuffix("-")),
+            ("WHEEL: Tag", " ".join(sorted(tags)), " ".join(sorted(self.name.tag_set))),
+            ("WHEEL: Build", build, self.name.build.removesuffix("-")),
         ]
-        faults = [
-            f"{what} is {inside!r}, the file name says {outside!r}"
-            for what, inside, outside in pairs
-            if inside != outside
-        ]
-        if faults:
-            hint = "give the file the name under which its index lists it, or take another wheel"
-            raise WheelError(f"{self.path.name}: the name is not the wheel's", hint=hint, faults=faults)
+        return [pair for pair in pairs if pair[1] != pair[2]]
 
 
 def copies(wheel: Wheel, verified: Verified, *, stem: str = "") -> list[Copied]:

@@ -20,6 +20,8 @@ import zstandard
 HERE = Path(__file__).parent
 ENTRY = struct.Struct("<HHIQIIHHIIIQQQ")
 OPTIONS = b"-O2"
+STUB = b".version 8.7\n.target sm_80\n.address_size 64\n"
+"""What nvcc's link step adds to every library that it links: a module without kernels."""
 
 TARGETS = {
     "x86_64": {
@@ -132,6 +134,12 @@ def main() -> None:
     for arch in ("80", "90a", "100"):
         line = [sys.argv[1], f"-arch=sm_{arch}", "add.ptx", "-o", f"add.sm_{arch}.cubin"]
         subprocess.run(line, cwd=HERE, check=True)
+    subprocess.run(
+        [sys.argv[1], "-c", "-arch=sm_80", "add.ptx", "-o", "add.sm_80.rel.cubin"], cwd=HERE, check=True
+    )
+    (HERE / "stub.ptx").write_bytes(STUB)
+    subprocess.run([sys.argv[1], "-arch=sm_80", "stub.ptx", "-o", "stub.sm_80.cubin"], cwd=HERE, check=True)
+    (HERE / "stub.ptx").unlink()
     text = (HERE / "add.ptx").read_bytes() + b"\0"
     lz4_block = lz4.block.compress(text, store_size=False)
     zstd_frame = zstandard.ZstdCompressor().compress(text)

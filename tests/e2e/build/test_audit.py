@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import gpucode
 from retread.audit import audit
 from retread.audit.report import AuditReport, Check
 from retread.errors import AuditError
@@ -154,3 +155,92 @@ def test_who_provides_a_library_is_in_the_evidence(linked: Project, torch: str, 
     checks = json.loads(Path(f"{linked.built}.audit.json").read_text())["checks"]
     found = {one["subject"]: one["detail"] for one in checks if one["check"] == "providers"}
     assert found == {LIBRARY: "the system: libc.so.6", "tinycuda/_D.so": told}
+
+
+def _with(project: Project, **changes: bytes) -> str:
+    """Put a wheel with other or more files into the workspace and return its name."""
+    (project.root / WHEEL).write_bytes(make_wheel(wheel_files() | changes))
+    return WHEEL
+
+
+def test_a_wrong_tag_is_shown_and_judged_and_hides_nothing(project: Project) -> None:
+    """Wheels that were renamed after they were built, as cupy's, still say linux_x86_64 in WHEEL."""
+    text = wheel_files()[f"{INFO}/WHEEL"].replace(b"manylinux_2_17", b"linux")
+    name = _with(project, **{f"{INFO}/WHEEL": text})
+    shown = project.run("inspect", name)
+    assert shown.code == 0
+    assert f"note: wheel: {WHEEL}: WHEEL: Tag is 'py3-none-linux_x86_64'" in shown.out
+    assert "native code      8.0 (A100)" in shown.out
+    result = project.run("audit", name)
+    assert result.code == 12
+    assert f"wheel: {WHEEL}: WHEEL: Tag is 'py3-none-linux_x86_64'" in result.err
+    assert f"machine    {LIBRARY}" in result.out
+
+
+def test_what_is_no_shared_object_is_named_and_the_rest_holds(project: Project) -> None:
+    name = _with(
+        project, **{"tinycuda/libx.so": b"INPUT(libx.so.1)\n", "tinycuda/a.zip": b"PK\3\4" + bytes(30)}
+    )
+    result = project.run("audit", name)
+    assert result.code == 0
+    assert (
+        "not looked into:\n  tinycuda/libx.so: a linker script\n  tinycuda/a.zip: a zip archive\n"
+        in result.out
+    )
+    assert result.out.splitlines()[-1] == f"{WHEEL}: the rules of any wheel hold for what was read"
+    assert json.loads(project.run("audit", name, "--json").out)["unread"] == {
+        "tinycuda/libx.so": "a linker script",
+        "tinycuda/a.zip": "a zip archive",
+    }
+    assert "  tinycuda/libx.so: a linker script\n" in project.run("inspect", name).out
+
+
+def test_a_message_names_wheel_and_member(project: Project) -> None:
+    name = _with(project, **{LIBRARY: gpucode.LIBRARY.replace(b"\x7fELF\2\1\1\x33", b"\x7fBAD\2\1\1\x33")})
+    result = project.run("audit", name)
+    assert result.code == 12
+    assert f"GPU code: {LIBRARY}: cannot be read: {WHEEL}: {LIBRARY}: module 0, offset" in result.err
+    assert "scratch" not in result.out + result.err
+
+
+FILES = {
+    "x.so": gpucode.LIBRARY, "program": gpucode.section_called(gpucode.LIBRARY, b".my_kernel"),
+    "x.cubin": gpucode.ADD90,
+    "x.fatbin": gpucode.PLAIN, "x.ptx": gpucode.PTX, "x.o": gpucode.elf(1, 62, gpucode.PLAIN),
+    "x.a": gpucode.archive(a=gpucode.PLAIN), "x.pyd": gpucode.windows(gpucode.PLAIN),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_any_file_with_gpu_code_is_shown_and_judged(project: Project, name: str) -> None:
+    (project.root / name).write_bytes(FILES[name])
+    shown = project.run("inspect", name)
+    assert (shown.code, shown.err) == (0, "")
+    assert "module(s): native" in shown.out
+    assert json.loads(project.run("inspect", name, "--json").out)["kernels"][0]["count"] == 1
+    result = project.run("audit", name)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines()[-1] == f"{name}: the rules of any file hold"
+    refused = project.run("audit", name, "--recipe", "tiny-1.0")
+    assert (refused.code, "is no wheel" in refused.err) == (2, True)
+
+
+def test_kernels_are_named_when_a_gpu_is(project: Project, official: str) -> None:
+    result = project.run("inspect", official, "--gpu", "7.5")
+    assert result.out.splitlines()[-3:] == ["", f"{LIBRARY}: 1 kernel(s) without code for 7.5", "  add_one"]
+    served = project.run("inspect", official, "--gpu", "8.0")
+    assert served.out.splitlines()[-1] == f"{LIBRARY}: 0 kernel(s) without code for 8.0"
+    told = json.loads(project.run("inspect", official, "--gpu", "8.0", "--json").out)
+    assert told["libraries"][LIBRARY]["kernels"][0]["names"] == ["add_one"]
+    assert "did you mean '8.0'" in project.run("inspect", official, "--gpu", "80").err
+
+
+def test_a_store_that_cannot_be_written_does_no_harm(
+    project: Project, official: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RETREAD_STORE", str(tmp_path / "file" / "store"))
+    for command in ("inspect", "audit"):
+        result = project.run(command, official)
+        assert (result.code, result.err) == (0, "")
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith("retread-")] == []

@@ -233,7 +233,7 @@ def test_inspect_tells_what_each_kernel_takes(project: Project) -> None:
     assert found["sha256"] == sha256(project.built.read_bytes())
     for command, told in (
         (["inspect", wheel, "--beside", official], "say --resources, too"),
-        (["inspect", wheel, "--resources", "--table"], "are two tables; say one of them"),
+        (["inspect", wheel, "--resources", "--table"], "show different things; say one of them"),
         (["inspect", wheel, "--resources", "--beside", "none.whl"], "there is no file none.whl"),
     ):
         result = project.run(*command)

@@ -121,7 +121,7 @@ def test_a_wheel_with_code_of_clang_s(work: Project) -> None:
     assert wheel.name.startswith("tinycuda-1.0+cu128.clang.1-py3-none-manylinux_2_")
     facts = json.loads(work.run("inspect", str(wheel), "--json").out)
     assert facts["libraries"]["tinycuda/_C.so"]["modules"] == [
-        {"index": number, "sass": ["9.0", "10.0"], "ptx": ["10.0"]} for number in (0, 1)
+        {"index": number, "sass": ["9.0", "10.0"], "ptx": ["10.0"], "kernels": 1} for number in (0, 1)
     ]
     said = json.loads(member(wheel, "retread.json"))
     assert said["compiled"]["toolkit"] == (

@@ -72,7 +72,7 @@ def test_a_wheel_with_native_code_patched_and_audited(work: Project) -> None:
     assert member(wheel, "ops.py") == b"SPEED = 2\n"
     facts = json.loads(work.run("inspect", str(wheel), "--json").out)
     assert facts["libraries"]["tinycuda/_C.so"]["modules"] == [
-        {"index": number, "sass": ["9.0", "10.0"], "ptx": []} for number in (0, 1)
+        {"index": number, "sass": ["9.0", "10.0"], "ptx": [], "kernels": 1} for number in (0, 1)
     ]
     said = json.loads(member(wheel, "retread.json"))
     assert said["lane"] == "source"

@@ -13,16 +13,16 @@ from retread.audit import audit, resources
 from retread.audit.report import AuditReport, Check
 from retread.audit.resources import ResourceReport
 from retread.cli import usage
-from retread.elf import kernels
-from retread.elf.kernels import Kernel
+from retread.elf import image
+from retread.elf import resources as elf
+from retread.elf.resources import Kernel
 from retread.errors import AuditError
 from retread.records import Sha256
+from tinycuda import WHEEL, make_wheel, wheel_files
 
 LIB = "demo/_C.so"
 DATA = Path(__file__).parents[2] / "data" / "kernels"
-SM90 = tuple(
-    kernels.of_cubin((DATA / "kernels.sm_90a.cubin").read_bytes(), Arch("9.0a"), where="kernels.sm_90a")
-)
+SM90 = tuple(elf.of_cubin((DATA / "kernels.sm_90a.cubin").read_bytes(), Arch("9.0a"), where="kernels.sm_90a"))
 
 
 def kernel(name: str = "_Z4plainPf", **facts: Any) -> Kernel:
@@ -223,3 +223,25 @@ def test_an_audit_that_fails_for_kernels_alone_says_what_to_try(others: bool, hi
         f"spills: {LIB}: 1 of 3 kernels with GMMA, tcgen05 or TMA take local"
     )
     assert caught.value.hint.startswith(hint)
+
+
+def test_a_wheel_of_another_compiler_has_each_kernel_looked_at_wherever_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "without_nvcc", lambda said: True)
+    cubin = (DATA / "kernels.sm_90a.cubin").read_bytes()
+    broken = bytearray(cubin)
+    tables = image.tables(cubin, where="cubin")
+    found = image.named(tables, ".nv.info")
+    assert found
+    at = tables.shoff + found.index * image.SHDR.size + 32
+    broken[at : at + 8] = (found.size - 4).to_bytes(8, "little")
+    for data, subject, told in (
+        (cubin, "tinycuda/k.cubin", "1 of 3 kernels with GMMA, tcgen05 or TMA take local memory"),
+        (bytes(broken), WHEEL, f"{WHEEL}: tinycuda/k.cubin: .nv.info is corrupt"),
+    ):
+        (tmp_path / WHEEL).write_bytes(make_wheel(wheel_files() | {"tinycuda/k.cubin": data}))
+        checks = audit.audit(tmp_path / WHEEL, tmp_path, promise=None).checks
+        [fault] = [one for one in checks if not one.ok and one.check == resources.CHECK]
+        assert fault.subject == subject
+        assert fault.detail.startswith(told)

@@ -12,9 +12,9 @@ from retread.arch import Arch
 from retread.audit import manylinux, rules
 from retread.audit.report import Check
 from retread.elf import facts as elf_facts
-from retread.elf.facts import LibraryFacts, Module
+from retread.elf.facts import CodeFacts, LibraryFacts, Module
 from retread.records import Sha256
-from retread.wheel.facts import WheelFacts
+from retread.wheel.facts import Fault, WheelFacts
 from retread.wheel.statement import CompileStatement, Exempt, FileStatement, Promise, Statement
 
 LIB, FA3 = "demo/_C.so", "demo/flash_attn_3/_C.so"
@@ -29,7 +29,7 @@ def library(modules: int = 18, sass: str = "8.0 9.0a 10.0", ptx: str = "8.0", **
         machine="x86_64",
         needed=("libc.so.6", "libcuda.so.1"),
         run_path=("$ORIGIN/../nvidia",),
-        versions=("CXXABI_1.3", "GLIBC_2.2.5", "GLIBC_2.9", "GLIBC_2.14", "GLIBCXX_3.4.30"),
+        versions=("CXXABI_1.3", "GLIBC_2.2.5", "GLIBC_2.9", "GLIBC_2.14", "GLIBCXX_3.4.24"),
         undefined=("cudaLaunchKernel", "memcpy"),
         modules=tuple(Module(index=index, sass=archs(sass), ptx=archs(ptx)) for index in range(modules)),
     )
@@ -219,7 +219,6 @@ def test_common_is_what_every_module_has() -> None:
         ),
         (["linux_x86_64"], "GLIBC_2.99", None),
         (["manylinux_2_28_x86_64"], "GLIBC_ABI_DT_RELR", "needs glibc 2.36, the tag allows 2.28"),
-        (["manylinux_2_28_x86_64"], "GLIBCXX_3.4.99", None),
     ],
 )
 def test_the_oldest_glibc_of_the_tags_counts(tags: list[str], needs: str, fault: str | None) -> None:
@@ -255,6 +254,103 @@ def test_a_machine_that_the_tags_do_not_name(tags: list[str]) -> None:
     assert failed(rules.audit(wheel(*tags), None)) == [("machine", LIB, f"x86_64, tags {platforms}")]
 
 
+@pytest.mark.parametrize(
+    ("tag", "version", "fault"),
+    [
+        ("manylinux_2_28_x86_64", "GLIBCXX_3.4.24", None),
+        ("manylinux_2_28_x86_64", "GLIBCXX_3.4.25", "needs GLIBCXX_3.4.25, newer than manylinux_2_28 has"),
+        ("manylinux_2_28_x86_64", "CXXABI_1.3.11", None),
+        ("manylinux_2_28_x86_64", "CXXABI_1.3.13", "needs CXXABI_1.3.13, newer than manylinux_2_28 has"),
+        ("manylinux_2_28_x86_64", "CXXABI_TM_1", None),
+        ("manylinux2014_x86_64", "GLIBCXX_3.4.20", "needs GLIBCXX_3.4.20, newer than manylinux_2_17 has"),
+        ("manylinux_2_34_x86_64", "GLIBCXX_3.4.29", None),
+        ("manylinux_2_5_x86_64", "GLIBCXX_3.4.9", "needs GLIBCXX_3.4.9, newer than manylinux_2_5 has"),
+        ("linux_x86_64", "GLIBCXX_3.4.99", None),
+    ],
+)
+def test_libstdcxx_is_held_to_the_tag_as_glibc_is(tag: str, version: str, fault: str | None) -> None:
+    found = wheel(f"cp39-abi3-{tag}", libraries={LIB: library(versions=(version,))})
+    assert failed(rules.audit(found, None)) == ([("libstdc++", LIB, fault)] if fault else [])
+
+
+def test_a_wheel_may_bring_its_own_libstdcxx() -> None:
+    new = library(versions=("GLIBCXX_3.4.30",), needed=("libstdc++.so.6",))
+    own = {LIB: new, "demo.libs/libstdc++.so.6": library(versions=())}
+    assert failed(rules.audit(wheel(libraries=own), None)) == []
+    assert [one[0] for one in failed(rules.audit(with_library(new), None))] == ["libstdc++"]
+
+
+def test_a_library_of_a_musllinux_wheel_asks_nothing_of_glibc() -> None:
+    tag = "cp39-abi3-musllinux_1_2_x86_64"
+    glibc = library(versions=("GLIBC_2.14",), needed=("libc.so.6",))
+    assert failed(rules.audit(wheel(tag, libraries={LIB: glibc}), None)) == [
+        ("musl", LIB, "asks for GLIBC_2.14, libc.so.6, which is glibc's")
+    ]
+    musl = library(versions=("GLIBCXX_3.4.24",), needed=("libc.musl-x86_64.so.1",))
+    checks = rules.audit(wheel(tag, libraries={LIB: musl}), None)
+    assert detail(checks, "musl") == "asks for nothing of glibc's"
+
+
+def test_absolute_paths_are_the_builders_own() -> None:
+    found = library(needed=("/home/ci/libx.so", "libc.so.6"), run_path=("$ORIGIN", "/home/ci/lib"))
+    told = "names folders of the machine that built it: /home/ci/libx.so, /home/ci/lib"
+    assert ("paths", LIB, told) in failed(rules.audit(with_library(found), None))
+
+
+# What is wrong though it can be read, and what was not.
+
+
+def test_every_fault_of_the_wheel_fails() -> None:
+    fault = Fault(check="wheel", subject=wheel().file, detail="WHEEL: Tag is wrong")
+    lies = Fault(check="record", subject=wheel().file, detail="RECORD does not list 'x'")
+    assert failed(rules.audit(wheel(faults=(fault,)), None)) == [
+        ("wheel", wheel().file, "WHEEL: Tag is wrong")
+    ]
+    checks = rules.audit(wheel(faults=(lies,)), None)
+    assert [one.detail for one in checks if one.check == "record"] == ["RECORD does not list 'x'"]
+
+
+def test_code_that_cannot_be_read_fails() -> None:
+    found = with_library(library(unread=("demo.whl: demo/_C.so: module 3: cut short",)))
+    told = "cannot be read: demo.whl: demo/_C.so: module 3: cut short"
+    assert failed(rules.audit(found, None)) == [("GPU code", LIB, told)]
+
+
+def test_code_outside_of_shared_objects_is_held_to_the_promise() -> None:
+    cubin = CodeFacts(kind="cubin", modules=(Module(index=0, sass=archs("8.0"), ptx=(), kernels=2),))
+    found = wheel(code={"demo/k.cubin": cubin})
+    assert detail(rules.audit(found, None), "GPU code", "demo/k.cubin") == "1 module(s), 0 kernel(s)"
+    assert ("sass", "demo/k.cubin", "1 of 1 modules: module 0 lacks 9.0a 10.0") in failed(
+        rules.audit(found, promise())
+    )
+    exempt = Exempt(library="demo/k.cubin", architectures=archs("8.0"), ptx=(), reason="one GPU")
+    assert failed(rules.audit(found, promise(exempt=(exempt,)))) == []
+
+
+def test_a_module_without_kernels_lacks_nothing() -> None:
+    modules = (
+        *(replace(one, kernels=3) for one in library().modules),
+        Module(index=18, sass=archs("8.0"), ptx=(), kernels=0),
+    )
+    checks = rules.audit(with_library(replace(library(), modules=modules)), promise())
+    assert failed(checks) == []
+    assert detail(checks, "sass") == "8.0 9.0a 10.0 in 18 of 18 modules"
+
+
+def test_ptx_that_the_driver_links_is_ptx() -> None:
+    linked = replace(
+        library(1, ptx=""), relocatable=(Module(index=0, sass=archs("8.0"), ptx=archs("8.0"), kernels=1),)
+    )
+    assert failed(rules.audit(with_library(linked), promise())) == []
+    assert elf_facts.common(linked) == (("8.0", "9.0a", "10.0"), ("8.0",))
+
+
+def test_a_program_for_another_machine_is_data() -> None:
+    other = library(machine="aarch64", versions=("GLIBC_2.99",))
+    assert failed(rules.audit(wheel(libraries={"demo/agent": other}), None)) == []
+    assert failed(rules.audit(wheel(libraries={"demo/agent.so": other}), None))[0][0] == "machine"
+
+
 # Requirements.
 
 
@@ -288,7 +384,12 @@ def test_run_paths() -> None:
     assert failed(rules.audit(bare, promise())) == [("run path", LIB, "none")]
     assert failed(rules.audit(bare, promise(run_path={}))) == []
     longer = with_library(library(run_path=("$ORIGIN/../nvidia", "/opt/cuda")))
-    assert failed(rules.audit(longer, promise())) == [("run path", LIB, "$ORIGIN/../nvidia:/opt/cuda")]
+    assert failed(rules.audit(longer, promise())) == [
+        ("paths", LIB, "names folders of the machine that built it: /opt/cuda"),
+        ("run path", LIB, "$ORIGIN/../nvidia:/opt/cuda"),
+    ]
+    promised = promise(run_path={LIB: ("$ORIGIN/../nvidia", "/opt/cuda")})
+    assert failed(rules.audit(longer, promised)) == []
 
 
 def test_a_run_path_for_no_library() -> None:

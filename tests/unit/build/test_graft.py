@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import struct
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+import gpucode
 from retread.arch import Arch
 from retread.build import graft
 from retread.elf import fatbin, library
-from retread.errors import FatbinError
+from retread.errors import ElfError, FatbinError
 from retread.toolkit import ptxas
 from tinycuda import DATA, LIBRARY, Project
 
@@ -54,6 +57,64 @@ def test_jobs_are_one_for_each_module_and_missing_architecture() -> None:
 def test_ptx_that_is_newer_than_the_assembler_is_refused() -> None:
     with pytest.raises(FatbinError, match=r"its PTX is ISA 8\.7, the toolchain's reads up to 8\.6"):
         graft.plan_jobs(library.fat_binaries(LIB), [A10], (8, 6))
+
+
+def _linked_by_nvcc(folder: Path, *, version: int = 2) -> Path:
+    """Return a library whose third module is what nvcc's link step adds: no kernel, no PTX, a wrapper of version 2."""
+    data = LIB.read_bytes()
+    stub = gpucode.fat(gpucode.entry(gpucode.STUB))
+    at = data.index(gpucode.PLAIN)
+    data = data[:at] + stub + bytes(len(gpucode.PLAIN) - len(stub)) + data[at + len(gpucode.PLAIN) :]
+    wrapper = [match.start() for match in re.finditer(struct.pack("<II", 0x466243B1, 1), data)][2]
+    path = folder / "linked.so"
+    path.write_bytes(data[: wrapper + 4] + struct.pack("<I", version) + data[wrapper + 8 :])
+    return path
+
+
+def test_a_library_that_nvcc_linked_is_grafted_and_its_stub_left_as_it_is(tmp_path: Path) -> None:
+    path, new = _linked_by_nvcc(tmp_path), tmp_path / "new.so"
+    facts = library.read(path)
+    assert [(one.sass, one.ptx, one.kernels) for one in facts.modules[1:3]] == [
+        (("8.0", "9.0a"), ("8.0",), 1), (("8.0",), (), 0),
+    ]  # fmt: skip
+    assert graft.wanted(facts, [A10, A8]) == (A10,)
+    graft.graft(path, new, architectures=[A10], run_path=None, assembly=ASSEMBLY, progress=_progress)
+    assert [A10 in one.sass for one in library.read(new).modules] == [True, True, False, True]
+    assert library.fat_binaries(new)[2].data == library.fat_binaries(path)[2].data
+    with pytest.raises(FatbinError, match="module 2 has no PTX"):
+        graft.plan_jobs(library.fat_binaries(path), [A10], ISA)
+
+
+def test_an_unknown_wrapper_is_refused(tmp_path: Path) -> None:
+    path = _linked_by_nvcc(tmp_path, version=3)
+    with pytest.raises(ElfError, match="wrapper 2 is of version 3"):
+        graft.graft(
+            path, tmp_path / "x", architectures=[A10], run_path=None, assembly=ASSEMBLY, progress=_progress
+        )
+
+
+def test_code_that_cannot_be_grafted_is_not_left_behind_in_silence(tmp_path: Path) -> None:
+    path = tmp_path / "renamed.so"
+    path.write_bytes(gpucode.section_called(LIB.read_bytes(), b".my_kernel"))
+    with pytest.raises(ElfError, match=r"4 module\(s\) lie outside of section \.nv_fatbin"):
+        graft.graft(
+            path, tmp_path / "x", architectures=[A10], run_path=None, assembly=ASSEMBLY, progress=_progress
+        )
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["renamed.so"]
+
+
+def test_relocatable_code_is_not_grafted(tmp_path: Path) -> None:
+    path = tmp_path / "rdc.so"
+    later = gpucode.fat(gpucode.entry(gpucode.RELOCATABLE))
+    path.write_bytes(LIB.read_bytes() + later)
+    assert len(library.read(path).relocatable) == 1
+    with pytest.raises(ElfError, match=r"relocatable device code \(-rdc=true\)"):
+        graft.graft(
+            path, tmp_path / "x", architectures=[A10], run_path=None, assembly=ASSEMBLY, progress=_progress
+        )
+    graft.graft(
+        path, tmp_path / "y", architectures=[A8], run_path=None, assembly=ASSEMBLY, progress=_progress
+    )
 
 
 def test_jobs_run_and_report(monkeypatch: pytest.MonkeyPatch) -> None:

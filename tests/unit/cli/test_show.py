@@ -14,7 +14,7 @@ from retread.audit.report import AuditReport, Check
 from retread.cli import show
 from retread.doors.store import Entry, Kind
 from retread.elf import facts
-from retread.elf.facts import LibraryFacts, Module
+from retread.elf.facts import Kernels, LibraryFacts, Module
 from retread.recipe import workspace
 from retread.recipe.lane import Lane
 from retread.recipe.plan import Forecast, Plan, Step
@@ -22,7 +22,7 @@ from retread.recipe.series import Change, ChangeKind
 from retread.records import Sha256
 from retread.source.records import Applied, Verdict
 from retread.wheel.comparison import Comparison, Difference, Side, Tier, What
-from retread.wheel.facts import WheelFacts
+from retread.wheel.facts import Fault, WheelFacts
 from retread.wheel.statement import FileStatement, PatchStatement, Promise, Statement
 
 DIGEST = Sha256(64 * "a")
@@ -131,7 +131,7 @@ STATEMENT = Statement(
         ([("8.0", "9.0a")], "9.0", "jit"),
         ([("10.0f", "")], "10.3", "native"),
         ([("8.0 10.0", "8.0"), ("8.0", "8.0")], "10.0", "jit"),
-        ([("8.0 10.0", "8.0"), ("8.0", "")], "10.0", "none"),
+        ([("8.0 10.0", "8.0"), ("8.0", "")], "10.0", "part"),
         ([("", "8.0")], "8.0", "jit"),
     ],
 )
@@ -212,8 +212,9 @@ def test_a_wheel_says_how_each_gpu_is_served() -> None:
         "  2 module(s): native 7.5 8.0 9.0a; PTX 8.0",
         "  1 module(s): native 9.0a; PTX none",
         "  native code      9.0 (H100, H200)",
-        "  NO CODE          7.5 (Turing), 8.0 (A100), 8.6 (RTX 30), 8.9 (RTX 40, L40), 10.0 (B200), "
-        "10.3 (B300), 12.0 (RTX 50), 12.1 (DGX Spark)",
+        "  IN PART          7.5 (Turing), 8.0 (A100), 8.6 (RTX 30), 8.9 (RTX 40, L40): 2 of 3 kernels, 2 of 3 modules",
+        "  IN PART          10.0 (B200), 10.3 (B300), 12.0 (RTX 50), 12.1 (DGX Spark): 2 of 3 kernels, "
+        "2 of 3 modules, 2 of them by JIT",
         "",
         "demo/plain.so  (x86_64)",
         "  run path: $ORIGIN:$ORIGIN/..",
@@ -244,6 +245,50 @@ def test_a_wheel_without_libraries() -> None:
         "",
         "no shared objects",
     ]
+
+
+def test_modules_without_kernels_and_those_to_be_linked_are_told_apart() -> None:
+    found = LibraryFacts(
+        machine="x86_64", needed=(), run_path=(), versions=(), undefined=(),
+        modules=(
+            Module(index=0, sass=archs("9.0"), ptx=(), kernels=0),
+            Module(index=1, sass=archs("9.0"), ptx=(), kernels=3),
+            Module(index=2, sass=(), ptx=(), kernels=None),
+        ),
+        relocatable=(Module(index=0, sass=archs("9.0"), ptx=archs("9.0"), kernels=3),),
+        kernels=(Kernels(sass=archs("9.0"), ptx=archs("9.0"), count=3, names=("a", "b", "c")),),
+        unread=("x.so: at 0x10: cut short",),
+    )  # fmt: skip
+    assert list(show.library("x.so", found)) == [
+        "x.so  (x86_64)",
+        "  cannot be read: x.so: at 0x10: cut short",
+        "  2 module(s): native 9.0; PTX none; 1 without kernels",
+        "  1 module(s): code that is linked when it is loaded, for no GPU yet",
+        "  1 relocatable module(s): native 9.0; PTX 9.0",
+        "  native code      9.0 (H100, H200)",
+        "  by JIT from PTX  10.0 (B200), 10.3 (B300), 12.0 (RTX 50), 12.1 (DGX Spark)",
+        "  NO CODE          7.5 (Turing), 8.0 (A100), 8.6 (RTX 30), 8.9 (RTX 40, L40)",
+    ]
+    assert list(show.lacking({"x.so": found}, Arch("8.0"))) == [
+        "", "x.so: 3 kernel(s) without code for 8.0", "  a", "  b", "  c",
+    ]  # fmt: skip
+
+
+def test_what_was_not_looked_into_and_what_is_wrong_is_noted() -> None:
+    fault = Fault(check="wheel", subject="demo.whl", detail="WHEEL: Tag is 'a'")
+    unread = {f"demo/{number}.zip": "a zip archive" for number in range(22)}
+    lines = show.wheel(replace(WHEEL, libraries={}, unread=unread, faults=(fault,))).splitlines()
+    assert lines[2:7] == ["", "no shared objects", "", "not looked into:", "  demo/0.zip: a zip archive"]
+    assert lines[-3:] == ["  and 2 more", "", "note: wheel: demo.whl: WHEEL: Tag is 'a'"]
+
+
+def test_rules_hold_only_of_what_was_read() -> None:
+    found = show.audit(report(target="", ok=True, unread={"demo/x.so": "a text"})).splitlines()
+    assert found[-3:] == [
+        "not looked into:", "  demo/x.so: a text", "demo.whl: the rules of any wheel hold for what was read",
+    ]  # fmt: skip
+    failing = show.audit(report(target="", wheel="x.so", unread={"demo/x.so": "a text"})).splitlines()
+    assert failing[-1] == "x.so: the rules of any file DO NOT HOLD"
 
 
 def report(**changes: Any) -> AuditReport:

@@ -1,111 +1,110 @@
-"""Kernels of cubins: what they take, as cuobjdump says it, and their instructions, as nvdisasm counts them."""
+"""Kernels by name: of machine code, packed or not, with symbols or without; of PTX, with comments or without."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+import contextlib
+import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retread.arch import Arch
-from retread.elf import fatbin, image, kernels, library
-from retread.elf.kernels import Kernel
-from retread.errors import ElfError
+from retread.elf import fatbin, kernels
+from retread.elf import image as ei
+from retread.errors import ElfError, FatbinError
 
-DATA = Path(__file__).parents[2] / "data"
-TENSOR = {"HGMMA": 1, "UTMALDG": 1, "UTMASTG": 1, "STSM": 1}
-FIXTURES = {
-    "80": {
-        "local": (14, 64, 0, {"LDL": 1, "STL": 2}),
-        "matrix": (18, 0, 1024, {"HMMA": 1, "IMMA": 1, "LDSM": 1, "LDGSTS": 1}),
-        "plain": (4, 0, 0, {}),
-    },
-    "90a": {
-        "quarter": (34, 0, 0, {"IGMMA": 1, "QGMMA": 1}),
-        "spills": (30, 64, 2048, {**TENSOR, "LDL": 1, "STL": 2}),
-        "tensor": (30, 0, 2048, TENSOR),
-    },
-    "100a": {"tensor": (10, 0, 2048, {"UTCMMA": 4, "UTMALDG": 1, "UBLKCP": 1, "LDTM": 1, "STTM": 1})},
-    "120a": {"local": (11, 0, 0, {}), "matrix": (18, 0, 0, {"QMMA": 1, "OMMA": 1})},
-}
-"""Architecture -> kernel -> (registers, stack, shared memory, instructions), by cuobjdump and nvdisasm 13.5."""
+DATA = Path(__file__).parents[2] / "data" / "fatbin"
+CUBINS = ("add.sm_80.cubin", "add.sm_90a.cubin", "add.sm_100.cubin")
 
 
-def cubin(name: str) -> bytes:
-    return (DATA / "kernels" / f"kernels.sm_{name}.cubin").read_bytes()
+@pytest.mark.parametrize("variant", ["plain", "lz4", "zstd"])
+def test_every_image_of_a_module_names_its_kernels(variant: str) -> None:
+    (one,) = fatbin.parse((DATA / f"{variant}.fatbin").read_bytes(), where="lib.so")
+    assert [kernels.of_entry(entry) for entry in one.entries] == [(frozenset({"add_one"}), False)] * 3
 
 
-def read(name: str) -> dict[str, Kernel]:
-    digits = name.rstrip("a")
-    architecture = Arch(f"{digits[:-1]}.{digits[-1]}{name[len(digits) :]}")
-    return {one.name: one for one in kernels.of_cubin(cubin(name), architecture, where="cubin")}
+@pytest.mark.parametrize("name", CUBINS)
+def test_the_kernels_of_a_cubin_are_its_entry_points(name: str) -> None:
+    assert kernels.of_cubin((DATA / name).read_bytes(), where="x") == {"add_one"}
 
 
-@pytest.mark.parametrize("name", FIXTURES)
-def test_kernels_take_what_nvidias_own_tools_say(name: str) -> None:
-    found = {one.name: (one.registers, one.stack, one.shared, one.telling) for one in read(name).values()}
-    assert found == FIXTURES[name]
+@pytest.mark.parametrize("name", CUBINS)
+def test_a_cubin_without_symbols_is_read_by_its_sections(name: str) -> None:
+    assert kernels.of_cubin(_without_symbols((DATA / name).read_bytes()), where="x") == {"add_one"}
 
 
-def test_only_local_memory_beside_gmma_tcgen05_or_tma_is_a_spill_that_must_not_be() -> None:
-    found = [(name, kernel) for name in FIXTURES for kernel in read(name).values()]
-    assert [(name, one.name) for name, one in found if one.spills] == [("90a", "spills")]
-    assert [(name, one.name) for name, one in found if one.asynchronous] == [
-        ("90a", "quarter"), ("90a", "spills"), ("90a", "tensor"), ("100a", "tensor")
-    ]  # fmt: skip
-    assert not any(one.called for _, one in found)
+def test_a_cubin_without_sections_has_none() -> None:
+    data = bytearray((DATA / "add.sm_80.cubin").read_bytes())
+    data[40:48] = bytes(8)
+    data[58:64] = bytes(6)
+    assert kernels.of_cubin(bytes(data[: ei.EHDR.size]), where="x") == frozenset()
 
 
-def test_instructions_before_sm_70_are_not_read() -> None:
-    """They have another encoding."""
-    [one] = [one for one in kernels.of_cubin(cubin("80"), Arch("6.0"), where="cubin") if one.name == "local"]
-    assert (one.instructions, one.telling, one.stack) == (None, {}, 64)
+def test_a_number_of_sections_beyond_16_bits_is_read() -> None:
+    data = bytearray((DATA / "add.sm_80.cubin").read_bytes())
+    (shoff,) = struct.unpack_from("<Q", data, 40)
+    count, names = struct.unpack_from("<HH", data, 60)
+    struct.pack_into("<HH", data, 60, 0, 0xFFFF)
+    struct.pack_into("<Q", data, shoff + 32, count)
+    struct.pack_into("<I", data, shoff + 40, names)
+    assert kernels.of_cubin(bytes(data), where="x") == {"add_one"}
 
 
-def test_a_library_s_kernels_come_with_module_and_architecture(tmp_path: Path) -> None:
-    old, new = DATA / "fatbin" / "libadd.so", tmp_path / "libadd.so"
-    first = library.fat_binaries(old)[0]
-    library.edit(old, new, fatbins={0: fatbin.graft(first, {Arch("10.0a"): cubin("100a")})})
-    found = library.kernels(new)
-    assert [(one.module, one.architecture, one.name) for one in found] == [
-        (0, "8.0", "add_one"), (0, "9.0a", "add_one"), (0, "10.0a", "tensor"),
-        *((module, architecture, "add_one") for module in (1, 2, 3) for architecture in ("8.0", "9.0a")),
-    ]  # fmt: skip
-    assert found[0].instructions
-    assert found[0].telling == {}
-
-
-@given(st.data())
-def test_a_damaged_cubin_is_read_or_refused_in_words(data: st.DataObject) -> None:
-    content = bytearray(cubin("90a"))
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    if data.draw(st.booleans()):
-        del content[data.draw(st.integers(1, len(content) - 1)) :]
-    with suppress(ElfError):
-        found = list(kernels.of_cubin(bytes(content), Arch("9.0a"), where="cubin"))
-        assert all(one.stack >= 0 for one in found)
+def test_machine_code_that_must_be_linked_is_told_apart() -> None:
+    data = bytearray((DATA / "add.sm_80.cubin").read_bytes())
+    assert not kernels.is_relocatable(bytes(data))
+    data[16] = 1
+    assert kernels.is_relocatable(bytes(data))
 
 
 @pytest.mark.parametrize(
-    ("section", "size", "told"),
+    ("text", "expected"),
     [
-        (".nv.info", -4, r"lib\.so, module 3: \.nv\.info is corrupt: .*"),
-        (
-            ".text.tensor",
-            -8,
-            r"lib\.so, module 3: \.text\.tensor has \d+ bytes, no whole number of instructions",
-        ),
+        (b"", set()),
+        (b".visible .func f()\n{ret;}", set()),
+        (b".visible .entry _Z1kPi(\n.param .u64 p)\n{ret;}\n.weak .entry b$1()", {"_Z1kPi", "b$1"}),
+        (b".version 8.7\n.entry a(){ret;}.entry\n\tb (){ret;}", {"a", "b"}),
+        (b"// .entry x(\n/* .entry y( */ .entry z()", {"z"}),
+        (b".entry_point q; call .entrya; .section .entry2 {}", set()),
     ],
 )
-def test_what_is_cut_short_is_named(section: str, size: int, told: str) -> None:
-    content = bytearray(cubin("90a"))
-    tables = image.tables(bytes(content), where="cubin")
-    found = image.named(tables, section)
-    assert found
-    at = tables.shoff + found.index * image.SHDR.size + 32
-    content[at : at + 8] = (found.size + size).to_bytes(8, "little")
-    with pytest.raises(ElfError, match=f"^{told}$"):
-        list(kernels.of_cubin(bytes(content), Arch("9.0a"), where="lib.so, module 3"))
+def test_the_kernels_of_ptx_are_its_entries(text: bytes, expected: set[str]) -> None:
+    assert kernels.of_ptx(text) == expected
+
+
+def test_what_is_no_cubin_is_refused_with_its_place() -> None:
+    data = bytearray((DATA / "plain.fatbin").read_bytes())
+    at = data.index(b"\x7fELF")
+    data[at : at + 4] = b"none"
+    (one,) = fatbin.parse(bytes(data), where="lib.so")
+    with pytest.raises(FatbinError, match=r"lib\.so: module 0, offset 0x10: no ELF file"):
+        kernels.of_entry(one.entries[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    name=st.sampled_from(CUBINS),
+    edits=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6),
+    length=st.floats(0.5, 1),
+)
+def test_mutated_cubins_raise_nothing_but_elf_error(
+    name: str, edits: list[tuple[float, bytes]], length: float
+) -> None:
+    data = bytearray((DATA / name).read_bytes())
+    for where, new in edits:
+        at = int(where * (len(data) - 8))
+        data[at : at + len(new)] = new
+    with contextlib.suppress(ElfError):
+        kernels.of_cubin(bytes(data[: int(len(data) * length)]), where="fuzz")
+
+
+def _without_symbols(data: bytes) -> bytes:
+    """Return a cubin whose symbol table counts as something else."""
+    found = bytearray(data)
+    (shoff,) = struct.unpack_from("<Q", found, 40)
+    (count,) = struct.unpack_from("<H", found, 60)
+    for index in range(count):
+        if struct.unpack_from("<I", found, shoff + index * 64 + 4) == (ei.SHT_SYMTAB,):
+            struct.pack_into("<I", found, shoff + index * 64 + 4, 1)
+    return bytes(found)

@@ -7,7 +7,7 @@ from typing import assert_type
 
 import retread
 from retread.audit.report import AuditReport
-from retread.elf.facts import LibraryFacts
+from retread.elf.facts import CodeFacts, LibraryFacts
 from retread.evidence.gate import Admission
 from retread.wheel.comparison import Comparison
 from retread.wheel.facts import WheelFacts
@@ -15,7 +15,7 @@ from retread.wheel.facts import WheelFacts
 
 def every_function_has_its_types(path: Path) -> None:
     found = retread.inspect(path)
-    assert_type(found, WheelFacts | LibraryFacts)
+    assert_type(found, WheelFacts | LibraryFacts | CodeFacts)
     if isinstance(found, WheelFacts) and found.statement:
         assert_type(retread.audit("demo.whl", found.statement.promise), AuditReport)
     assert_type(retread.audit(path), AuditReport)

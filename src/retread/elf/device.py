@@ -1,0 +1,205 @@
+"""The GPU code in any bytes: fat binaries and single cubins, wherever they lie, and what their kernels are offered for.
+
+Sections have usual names, but nothing depends on them: CUDA's runtime reaches fat binaries by pointers, and Windows
+libraries, archives and files without section headers hold them, too. Both kinds start in a way of their own. Pure.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from retread import arch as archs
+from retread.arch import Arch
+from retread.elf import fatbin, kernels
+from retread.elf import image as ei
+from retread.elf.facts import Kernels, Module
+from retread.elf.fatbin import Entry, FatBinary, Kind
+from retread.errors import ElfError, FatbinError
+
+_STARTS: Final = (
+    re.compile(re.escape(fatbin.START)),
+    re.compile(rb"\x7fELF\x02\x01\x01[\x33\x41].{10}\xbe\x00", re.DOTALL),
+)
+_ELF: Final = 0x7F
+_BROKEN: Final = 20
+"""So many that begin as one and cannot be read are looked at: each may take as long as its file is large."""
+_PTX_START: Final = re.compile(rb"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*\.version\s+\d+\.\d+")
+_PTX_TARGET: Final = re.compile(rb"^[ \t]*\.target[ \t]+sm_(\d{1,4})([af]?)", re.MULTILINE)
+
+
+class Image(NamedTuple):
+    """Machine code or PTX: for which architecture, and its kernels; None where they cannot be told."""
+
+    kind: Kind
+    arch: Arch
+    kernels: frozenset[str] | None
+    relocatable: bool
+    held: Entry | memoryview
+    """Where its bytes lie: in a fat binary, perhaps packed, or alone."""
+
+    def content(self) -> bytes:
+        """Return its bytes, unpacked. Raises FatbinError."""
+        return bytes(self.held) if isinstance(self.held, memoryview) else fatbin.image(self.held)
+
+
+class Code(NamedTuple):
+    """One module: a fat binary, or a cubin or PTX alone."""
+
+    images: tuple[Image, ...]
+    relocatable: bool
+    """Whether it is only there to be linked."""
+    untold: bool = False
+    """Whether there is something in it whose kernels cannot be told: code for link-time optimisation, for example."""
+
+
+class Survey(NamedTuple):
+    """What all modules of a file are and offer; for ``facts``."""
+
+    modules: tuple[Module, ...]
+    relocatable: tuple[Module, ...]
+    kernels: tuple[Kernels, ...]
+
+
+def of_section(data: memoryview, *, where: str) -> tuple[list[Code], list[str]]:
+    """Return the modules of a ``.nv_fatbin`` section, or of a file of fat binaries, and what could not be read.
+
+    Raises FatbinError when its fat binaries are corrupt.
+    """
+    unread: list[str] = []
+    return [of_fat_binary(one, unread) for one in fatbin.parse(data, where=where)], unread
+
+
+def of_fat_binary(one: FatBinary, unread: list[str]) -> Code:
+    """Return the images of a fat binary; those that cannot be unpacked or read are named in ``unread``, too."""
+    found: list[Image] = []
+    for entry in one.entries:
+        if entry.kind is Kind.OTHER:
+            continue
+        try:
+            found.append(Image(entry.kind, entry.arch, *kernels.of_entry(entry), entry))
+        except FatbinError as error:
+            unread.append(error.message)
+            found.append(Image(entry.kind, entry.arch, None, False, entry))
+    untold = any(entry.kind is Kind.OTHER for entry in one.entries) and not found
+    return Code(tuple(found), any(one.relocatable for one in found), untold)
+
+
+def of_cubin(data: memoryview, *, where: str) -> Code:
+    """Return the one image of a cubin. Raises ElfError, FatbinError."""
+    _, header = ei.header(data, where)
+    names, later = kernels.of_cubin(data, where=where), kernels.is_relocatable(data)
+    built_for = fatbin.cubin_arch(header[7], data[8], where)
+    return Code((Image(Kind.ELF, built_for, names, later, data),), later)
+
+
+def of_ptx(text: bytes, *, where: str) -> Code:
+    """Return the one image of a PTX text. Raises FatbinError when it is for no GPU."""
+    target = _PTX_TARGET.search(text)
+    try:
+        built_for = archs.parse(archs.from_number(int(target[1]), target[2].decode()) if target else "")
+    except ValueError as error:
+        raise FatbinError(f"{where}: PTX for no architecture that is known") from error
+    return Code((Image(Kind.PTX, built_for, kernels.of_ptx(text), False, memoryview(text)),), False)
+
+
+def is_ptx(head: bytes) -> bool:
+    """Say whether a text begins as PTX does, comments apart."""
+    return _PTX_START.match(head) is not None
+
+
+def elsewhere(
+    data: memoryview, taken: Iterable[tuple[int, int]], *, where: str
+) -> tuple[list[Code], list[str]]:
+    """Return the fat binaries and cubins that start outside of the ranges (start, end) that are ``taken``.
+
+    The second list names what begins as one and cannot be read.
+    """
+    found: list[Code] = []
+    unread: list[str] = []
+    start = broken = 0
+    for low, high in (*sorted(taken), (len(data), len(data))):
+        for at in _starts(data, start, max(start, low)):
+            if at < start:
+                continue
+            if broken == _BROKEN:
+                return found, [*unread, f"{where}: what lies behind {at:#x}, after {_BROKEN} broken ones"]
+            try:
+                code, start = _at(data, at, unread, f"{where}: at {at:#x}")
+            except (ElfError, FatbinError) as error:
+                unread.append(error.message)
+                broken += 1
+            else:
+                found += [code] if code else []
+        start = max(start, high)
+    return found, unread
+
+
+def _starts(data: memoryview, start: int, end: int) -> Iterator[int]:
+    """Yield where in a range something begins as a fat binary or a cubin does."""
+    each = ((match.start() for match in pattern.finditer(data, start, end)) for pattern in _STARTS)
+    return heapq.merge(*each)
+
+
+def _at(data: memoryview, at: int, unread: list[str], where: str) -> tuple[Code | None, int]:
+    """Return the code that starts at an offset, and where it ends; a fat binary without entries is a mere template."""
+    if data[at] != _ELF:
+        one = fatbin.parse_at(data, at, 0, where=where)
+        return (of_fat_binary(one, unread) if one.entries else None), at + one.size
+    end = at + kernels.extent(data[at:], where=where)
+    return of_cubin(data[at:end], where=where), end
+
+
+def survey(found: Iterable[Code], *, names: bool, unlinked: bool = False) -> Survey:
+    """Return the modules in the order in which they come, and their kernels, grouped by what they are offered for.
+
+    With ``names``, the groups hold the kernels' names. In a file that is ``unlinked`` itself, an object or an archive,
+    relocatable machine code counts as such: whoever links the file links it.
+    """
+    plain: list[Module] = []
+    later: list[Module] = []
+    sass: dict[str, set[Arch]] = {}
+    ptx: dict[str, set[Arch]] = {}
+    for code in found:
+        into = later if code.relocatable else plain
+        into.append(_module(len(into), code))
+        for one in code.images:
+            for name in one.kernels or ():
+                native, text = sass.setdefault(name, set()), ptx.setdefault(name, set())
+                if one.kind is Kind.PTX:
+                    text.add(one.arch)
+                elif unlinked or not one.relocatable:
+                    native.add(one.arch)
+    return Survey(tuple(plain), tuple(later), _groups(sass, ptx, names=names))
+
+
+def _groups(
+    sass: Mapping[str, set[Arch]], ptx: Mapping[str, set[Arch]], *, names: bool
+) -> tuple[Kernels, ...]:
+    """Return the kernels by what they are offered for, in the order of their names."""
+    groups: dict[tuple[frozenset[Arch], frozenset[Arch]], list[str]] = {}
+    for name in sorted(sass):
+        groups.setdefault((frozenset(sass[name]), frozenset(ptx[name])), []).append(name)
+    return tuple(
+        Kernels(
+            sass=_ordered(native), ptx=_ordered(text), count=len(every), names=tuple(every) if names else ()
+        )
+        for (native, text), every in groups.items()
+    )
+
+
+def _module(index: int, code: Code) -> Module:
+    known = [one.kernels for one in code.images]
+    names = frozenset[str]().union(*(one for one in known if one is not None))
+    return Module(
+        index=index,
+        sass=_ordered(one.arch for one in code.images if one.kind is Kind.ELF),
+        ptx=_ordered(one.arch for one in code.images if one.kind is Kind.PTX),
+        kernels=None if code.untold or None in known else len(names),
+    )
+
+
+def _ordered(found: Iterable[Arch]) -> tuple[Arch, ...]:
+    return tuple(sorted(set(found), key=archs.sort_key))

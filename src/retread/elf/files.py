@@ -1,0 +1,167 @@
+"""Any file that may hold GPU code: told by its content, whatever it is called, and read as far as it can be.
+
+Everything that ``cuobjdump`` takes is here, and what only CUDA's driver and Windows take. What cannot be looked into is
+told by its content or its name, so that nobody counts it among what was read.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from retread.elf import device, library, resources
+from retread.elf import image as ei
+from retread.elf.device import Code
+from retread.elf.facts import CodeFacts, Facts
+from retread.elf.resources import Kernel
+from retread.errors import ElfError
+
+HEAD: Final = 4096
+"""Bytes of a file by which it is told what it is."""
+_ET_REL: Final = 1
+_EM_CUDA: Final = 190
+_PE_MACHINES: Final = {0x8664: "x86_64", 0xAA64: "arm64", 0x14C: "i686"}
+_TAR: Final = (257, b"ustar")
+_NAMED: Final = re.compile(r"\.(so|so\.[0-9.]+|pyd|dll|node|exe|cubin|fatbin|ptx|ltoir|o|a|dylib)$")
+"""Names that promise code."""
+
+
+class Format(StrEnum):
+    """What is read."""
+
+    LIBRARY = "shared object or program"
+    OBJECT = "object"
+    CUBIN = "cubin"
+    FAT_BINARY = "fat binary"
+    PTX = "PTX"
+    ARCHIVE = "archive"
+    WINDOWS = "Windows library or program"
+
+
+_STARTS: Final[tuple[tuple[bytes, Format | str], ...]] = (
+    (b"\x50\xed\x55\xba", Format.FAT_BINARY), (b"!<arch>\n", Format.ARCHIVE),
+    (b"!<thin>\n", "an archive that only names its members"),
+    (b"PK\x03\x04", "a zip archive"), (b"\x1f\x8b", "packed by gzip"), (b"BZh", "packed by bzip2"),
+    (b"\xfd7zXZ\x00", "packed by xz"), (b"\x28\xb5\x2f\xfd", "packed by zstd"), (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"\x04\x22\x4d\x18", "packed by lz4"), (b"BC\xc0\xde", "LLVM code"), (b"\xde\xc0\x17\x0b", "LLVM code"),
+    (b"\xcf\xfa\xed\xfe", "a Mach-O file"), (b"\xce\xfa\xed\xfe", "a Mach-O file"),
+    (b"\xca\xfe\xba\xbe\x00\x00\x00", "a Mach-O file"),
+)  # fmt: skip
+"""How files begin -> what is read, or what a file is that may hold code and is not looked into."""
+
+
+def told(head: bytes, name: str) -> Format | str | None:
+    """Return what a file is, by its first bytes: a format that is read, why it is not looked into, or None.
+
+    None is for what neither looks like code nor is called as if it were.
+    """
+    if head.startswith(b"\x7fELF"):
+        return _elf(head)
+    if _pe_machine(head):
+        return Format.WINDOWS
+    if device.is_ptx(head):
+        return Format.PTX
+    known = next((what for start, what in _STARTS if head.startswith(start)), None)
+    at, sign = _TAR
+    if head[at:].startswith(sign):
+        known = known or "a tar archive"
+    return known or (_unlike(head) if _NAMED.search(name) else None)
+
+
+def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = False) -> Facts:
+    """Return what the file at ``path`` holds. Raises ElfError for one that is not read, FatbinError for corrupt code.
+
+    ``where`` is what messages call it, ``names`` puts kernels' names into the facts; if ``lenient``, corrupt fat
+    binaries are named in the facts.
+    """
+    where = where or str(path)
+    data, found = _told(path, where)
+    if found is Format.LIBRARY:
+        return library.read(path, where=where, names=names, lenient=lenient)
+    code, unread = _code(data, found, where)
+    unlinked = found in (Format.OBJECT, Format.ARCHIVE)
+    surveyed = device.survey(code, names=names, unlinked=unlinked)
+    return CodeFacts(
+        kind=_kind(found, data),
+        modules=surveyed.modules,
+        relocatable=surveyed.relocatable,
+        kernels=surveyed.kernels,
+        unread=tuple(unread),
+    )
+
+
+def kernels(path: Path, *, where: str = "") -> tuple[Kernel, ...]:
+    """Return what every kernel of the file at ``path`` takes, module by module; all its machine code is read.
+
+    Raises ElfError and FatbinError as ``read`` does, and for a cubin that is corrupt.
+    """
+    where = where or str(path)
+    data, found = _told(path, where)
+    if found is Format.LIBRARY:
+        code, _ = library.code(ei.loaded(data, where=where), lenient=False)
+    else:
+        code, _ = _code(data, found, where)
+    return tuple(resources.of_modules(code, where=where))
+
+
+def _told(path: Path, where: str) -> tuple[memoryview, Format]:
+    """Return the bytes of a file, and what it is. Raises ElfError for one that is not read."""
+    data = library.mapped(path, where=where)
+    found = told(bytes(data[:HEAD]), path.name)
+    if not isinstance(found, Format):
+        raise ElfError(f"{where}: {found or 'no ELF file, nor another that holds GPU code'}")
+    return data, found
+
+
+def _code(data: memoryview, found: Format, where: str) -> tuple[list[Code], list[str]]:
+    """Return the modules of a file, and what could not be read."""
+    match found:
+        case Format.CUBIN:
+            return [device.of_cubin(data, where=where)], []
+        case Format.PTX:
+            return [device.of_ptx(bytes(data), where=where)], []
+        case Format.FAT_BINARY:
+            return device.of_section(data, where=where)
+        case _:
+            return device.elsewhere(data, (), where=where)
+
+
+def _kind(found: Format, data: memoryview) -> str:
+    """Return what a file is, with the machine that it is for."""
+    if found is Format.OBJECT:
+        machine = ei.MACHINES.get(int.from_bytes(data[18:20], "little"), "another machine")
+    else:
+        machine = _pe_machine(bytes(data[:HEAD])) if found is Format.WINDOWS else ""
+    return f"{found} ({machine})" if machine else str(found)
+
+
+def _elf(head: bytes) -> Format | str:
+    """Return what an ELF file is."""
+    kind, machine = (int.from_bytes(head[at : at + 2], "little") for at in (16, 18))
+    if head[4:6] != b"\x02\x01":
+        return "an ELF file of 32 bits" if head[4:5] == b"\x01" else "an ELF file of big-endian order"
+    if machine == _EM_CUDA:
+        return Format.CUBIN
+    if kind == _ET_REL:
+        return Format.OBJECT
+    return Format.LIBRARY if machine in ei.MACHINES else f"an ELF file for machine {machine}"
+
+
+def _pe_machine(head: bytes) -> str:
+    """Return the machine of a Windows library or program; nothing for another file."""
+    at = int.from_bytes(head[60:64], "little")
+    if not head.startswith(b"MZ") or head[at : at + 4] != b"PE\0\0":
+        return ""
+    machine = int.from_bytes(head[at + 4 : at + 6], "little")
+    return _PE_MACHINES.get(machine, f"machine {machine:#x}")
+
+
+def _unlike(head: bytes) -> str:
+    """Say what a file is that is called like code and is none."""
+    if not head:
+        return "empty"
+    if b"\0" in head:
+        return "of no format that is known"
+    return "a linker script" if re.search(rb"\b(INPUT|GROUP)\s*\(", head) else "a text"

@@ -1,0 +1,171 @@
+"""Files of every kind: told by their content whatever they are called, and read as far as they can be."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import gpucode
+from retread.arch import Arch
+from retread.elf import facts, files, library
+from retread.elf.facts import CodeFacts, LibraryFacts
+from retread.errors import ElfError, FatbinError
+
+ALL = ("8.0", "9.0a")
+
+
+def write(folder: Path, data: bytes, name: str = "file") -> Path:
+    (folder / name).write_bytes(data)
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "sass"),
+    [
+        (gpucode.windows(gpucode.PLAIN), "Windows library or program (x86_64)", ALL),
+        (gpucode.windows(gpucode.PLAIN, machine=0xAA64), "Windows library or program (arm64)", ALL),
+        (gpucode.elf(1, 62, gpucode.PLAIN), "object (x86_64)", ALL),
+        (gpucode.archive(a=gpucode.elf(1, 62, gpucode.PLAIN)), "archive", ALL),
+        (gpucode.archive(odd=b"x", a=gpucode.elf(1, 62, gpucode.PLAIN)), "archive", ALL),
+        (gpucode.ADD90, "cubin", ("9.0a",)),
+        (gpucode.PLAIN, "fat binary", ALL),
+        (gpucode.PTX, "PTX", ()),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.bin", "x.so.1", "x"])
+def test_gpu_code_is_read_whatever_the_file_is_called(
+    tmp_path: Path, data: bytes, kind: str, sass: tuple[str, ...], name: str
+) -> None:
+    found = files.read(write(tmp_path, data, name), names=True)
+    assert isinstance(found, CodeFacts)
+    assert (found.kind, [one.sass for one in found.modules]) == (kind, [sass])
+    assert [one.names for one in found.kernels] == [("add_one",)]
+
+
+def test_relocatable_code_of_an_archive_is_native_once_it_is_linked(tmp_path: Path) -> None:
+    later = gpucode.fat(gpucode.entry(gpucode.RELOCATABLE))
+    for data, verdict in (
+        (gpucode.archive(a=gpucode.elf(1, 62, later)), "native"),
+        (gpucode.elf(1, 62, later), "native"),
+        (later, "none"),
+    ):  # fmt: skip
+        found = files.read(write(tmp_path, data))
+        assert (len(found.modules), len(found.relocatable)) == (0, 1)
+        assert facts.coverage(found, Arch("8.0")) == verdict
+
+
+@pytest.mark.parametrize("name", ["_C.pyd", "plugin.node", "program"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        gpucode.LIBRARY, gpucode.section_called(gpucode.LIBRARY, b".my_kernel"),
+        gpucode.without_sections(gpucode.LIBRARY),
+    ],
+    ids=["usual", "renamed", "no sections"],
+)  # fmt: skip
+def test_a_shared_object_is_one_with_any_name_and_any_sections(
+    tmp_path: Path, data: bytes, name: str
+) -> None:
+    found = files.read(write(tmp_path, data, name))
+    usual = library.read(write(tmp_path, gpucode.LIBRARY, "usual.so"))
+    assert isinstance(found, LibraryFacts)
+    assert found == usual
+
+
+def test_a_program_at_a_fixed_address_is_read_too(tmp_path: Path) -> None:
+    program = bytearray(gpucode.LIBRARY)
+    struct.pack_into("<H", program, 16, 2)
+    assert files.read(write(tmp_path, bytes(program))) == library.read(write(tmp_path, gpucode.LIBRARY))
+
+
+def test_an_alignment_that_the_loader_takes_hides_nothing(tmp_path: Path) -> None:
+    """glibc does not look at the alignment of sections, nor at how segments that are not loaded are aligned."""
+    data = bytearray(gpucode.LIBRARY)
+    (shoff,) = struct.unpack_from("<Q", data, 40)
+    struct.pack_into("<Q", data, shoff + 64 + 48, 3)
+    path = write(tmp_path, bytes(data), "odd.so")
+    assert library.read(path) == library.read(write(tmp_path, gpucode.LIBRARY, "usual.so"))
+    with pytest.raises(ElfError, match="alignment of 3 makes no sense"):
+        library.edit(path, tmp_path / "new.so", run_path=["$ORIGIN"])
+
+
+def test_corrupt_code_is_refused_or_named(tmp_path: Path) -> None:
+    data = bytearray(gpucode.LIBRARY)
+    at = data.index(bytes.fromhex("50ed55ba"))
+    data[at + 8 : at + 16] = (1 << 40).to_bytes(8, "little")
+    path = write(tmp_path, bytes(data), "x.so")
+    with pytest.raises(FatbinError, match=r"^my\.whl: x\.so: module 0: offset 0x0 promises"):
+        files.read(path, where="my.whl: x.so")
+    found = files.read(path, where="my.whl: x.so", lenient=True)
+    assert found.unread[0].startswith("my.whl: x.so: module 0: offset 0x0 promises")
+    assert len(found.modules) == 5, "the other three, and two cubins of the broken one"
+    assert isinstance(found, LibraryFacts)
+    assert found.needed == ("libc.so.6",)
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "told"),
+    [
+        (b"/* GNU ld script */\nINPUT(libx.so.1)\n", "libx.so", "a linker script"),
+        (b"some text\n", "a/libx.so.1.2", "a text"),
+        (b"some text\n", "a/libx.so.LICENSE", None),
+        (b"some text\n", "a/kernel.cubin", "a text"),
+        (b"\1\2\0\3", "a/kernel.cubin", "of no format that is known"),
+        (b"", "x.pyd", "empty"),
+        (b"", "__init__.py", None),
+        (gpucode.elf(3, 164, bits=1), "libSkel.so", "an ELF file of 32 bits"),
+        (gpucode.elf(3, 21), "x.so", "an ELF file for machine 21"),
+        (b"\x7fELF\x02\x02\x01" + bytes(60), "x.so", "an ELF file of big-endian order"),
+        (b"\xcf\xfa\xed\xfe" + bytes(60), "x.so", "a Mach-O file"),
+        (b"PK\3\4" + bytes(60), "data.bin", "a zip archive"),
+        (b"\x1f\x8b" + bytes(60), "kernels.gz", "packed by gzip"),
+        (b"\x28\xb5\x2f\xfd" + bytes(60), "x", "packed by zstd"),
+        (bytes(257) + b"ustar\0" + bytes(60), "x", "a tar archive"),
+        (b"!<thin>\n", "x.a", "an archive that only names its members"),
+        (b"MZ" + bytes(60), "x.dll", "of no format that is known"),
+        (b"MZ is a text", "README", None),
+        (b"import torch\n", "x.py", None),
+    ],
+)
+def test_what_is_not_looked_into_is_told(head: bytes, name: str, told: str | None) -> None:
+    assert files.told(head, name) == told
+
+
+def test_another_file_is_refused_by_the_name_that_it_is_given(tmp_path: Path) -> None:
+    with pytest.raises(ElfError, match=r"^my\.whl: x\.so: a text$"):
+        files.read(write(tmp_path, b"text", "x.so"), where="my.whl: x.so")
+    with pytest.raises(ElfError, match="nor another that holds GPU code"):
+        files.read(write(tmp_path, b"text", "x.py"))
+
+
+KINDS = (
+    gpucode.LIBRARY, gpucode.without_sections(gpucode.LIBRARY), gpucode.windows(gpucode.PLAIN), gpucode.ADD90,
+    gpucode.archive(a=gpucode.elf(1, 62, gpucode.PLAIN)), gpucode.PLAIN, gpucode.PTX,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    data=st.sampled_from(KINDS),
+    edits=st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=8)), max_size=5),
+    head=st.booleans(),
+    length=st.floats(0.1, 1),
+)
+def test_mutated_files_raise_only_our_errors(
+    tmp_path: Path, data: bytes, edits: list[tuple[float, bytes]], head: bool, length: float
+) -> None:
+    mutated = bytearray(data)
+    for where, new in edits:
+        at = int(where * (min(len(data), 1000) if head else len(data)))
+        mutated[at : at + len(new)] = new
+    path = write(tmp_path, bytes(mutated[: max(1, int(length * len(mutated)))]), "x.so")
+    for lenient in (False, True):
+        with contextlib.suppress(ElfError, FatbinError):
+            files.read(path, names=True, lenient=lenient)
+    with contextlib.suppress(ElfError, FatbinError):
+        files.kernels(path)
