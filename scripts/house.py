@@ -21,8 +21,8 @@ BEGIN: Final = "<!-- packages: begin -->"
 END: Final = "<!-- packages: end -->"
 
 ORDER: Final = (
-    "ground", "text", "doors", "elf", "lockfile", "recipe", "wheel", "source", "environment", "audit", "toolkit",
-    "compile", "smoke", "lanes", "evidence", "build", "index", "upstream", "cli",
+    "ground", "text", "doors", "elf", "lockfile", "recipe", "wheel", "source", "queue", "environment", "audit",
+    "toolkit", "compile", "smoke", "lanes", "evidence", "build", "index", "upstream", "cli",
 )  # fmt: skip
 """A package imports from those before it. ``ground`` is the modules that lie in no folder."""
 TOP: Final = ("__main__", "api")
@@ -39,7 +39,7 @@ PURE: Final = (
     "recipe.reading",
     "recipe.series", "recipe.toolchain", "recipe.trial",
     "wheel.facts", "wheel.metadata", "wheel.statement", "wheel.table",
-    "source.records",
+    "source.records", "queue.header", "queue.order",
     "audit.manylinux", "audit.promise", "audit.providers", "audit.report", "audit.rules",
     "compile.schedule",
     "smoke.details", "smoke.junit", "smoke.page", "smoke.reading", "smoke.report", "smoke.table", "smoke.tally",

@@ -23,6 +23,7 @@ from retread.wheel.facts import WheelFacts
 
 if TYPE_CHECKING:
     from retread.doors.store import Entry
+    from retread.queue.pieces import Altered
     from retread.recipe.workspace import Loaded
     from retread.toolkit.inquiry import ToolchainReport
     from retread.wheel.comparison import Comparison
@@ -45,6 +46,15 @@ def series(name: str, applied: Sequence[Applied]) -> str:
     """Return what became of each patch of a recipe."""
     rows = [(one.name, str(one.verdict), one.detail) for one in applied] or [("(no patches)", "", "")]
     return "\n".join([name, *aligned(rows)])
+
+
+def altered(found: Altered) -> str:
+    """Return what an action does to each patch of a series."""
+    rows = [
+        (one.name, str(one.state), f"was {one.was}" if one.was not in {"", one.name} else "")
+        for one in found.patches
+    ] or [("(no patches)", "", "")]
+    return "\n".join([f"{found.recipe}: {found.action}", *aligned(rows)])
 
 
 def wheel(facts: WheelFacts) -> str:
