@@ -23,6 +23,7 @@ from retread.wheel.facts import WheelFacts
 
 if TYPE_CHECKING:
     from retread.doors.store import Entry
+    from retread.queue.graph import Graph
     from retread.queue.pieces import Altered
     from retread.recipe.workspace import Loaded
     from retread.toolkit.inquiry import ToolchainReport
@@ -55,6 +56,16 @@ def altered(found: Altered) -> str:
         for one in found.patches
     ] or [("(no patches)", "", "")]
     return "\n".join([f"{found.recipe}: {found.action}", *aligned(rows)])
+
+
+def graph(found: Graph) -> str:
+    """Return which patch needs which, and what each touches; native inputs are marked."""
+    lines = [found.recipe]
+    for one in found.patches:
+        needs = ", ".join(name[:4] for name in one.needs) or "no other"
+        lines += [f"  {one.name}", f"    needs {needs}"]
+        lines += [f"    touches {path}{' (native)' if path in one.native else ''}" for path in one.touches]
+    return "\n".join(lines)
 
 
 def wheel(facts: WheelFacts) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from retread.errors import SeriesError, UsageError
+from retread.queue import header
 from retread.recipe.series import NAME
 from retread.strict import near_miss
 
@@ -111,6 +112,14 @@ def wanted(name: str, known: Iterable[str]) -> str:
     if taken:
         raise UsageError(f"the name {bare} is taken: {taken}", hint="choose another name")
     return full
+
+
+def incoming(name: str, head: bytes, known: Iterable[str]) -> str:
+    """Return the name of a patch that is taken in: the one that was typed, else one made of its subject."""
+    if name:
+        return wanted(name, known)
+    made = slug(header.message(head).partition("\n")[0])
+    return wanted(made[5:], known)
 
 
 def found(typed: str, known: Sequence[str], *, recipe: str) -> str:

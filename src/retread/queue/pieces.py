@@ -181,8 +181,12 @@ def compared(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> tuple[Touche
     """Return what makes one series folder of another, by the names of the patches."""
     before = order.names(order.read(old)) if order.SERIES in old else []
     after = order.names(order.read(new))
-    named = [Named(name if name in before and name in old else "", name) for name in after]
-    gone = [Touched(name=name, was=name, state=State.DROPPED) for name in before if name not in after]
+    by_bytes = {old[name]: name for name in before if name in old and name not in after}
+    named = [
+        Named(name if name in before and name in old else by_bytes.get(new[name], ""), name) for name in after
+    ]
+    known = {*after, *(one.was for one in named)}
+    gone = [Touched(name=name, was=name, state=State.DROPPED) for name in before if name not in known]
     return (*(_touched(one, old, new) for one in named), *gone)
 
 

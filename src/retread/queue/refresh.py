@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from retread.errors import SeriesError, UsageError
+from retread.errors import SeriesError
 from retread.queue import order, pieces
 from retread.queue.desk import Desk
 from retread.queue.pieces import Altered, Folder, State, Touched
@@ -178,10 +178,3 @@ def demand_check(altered: Altered) -> None:
             faults=faults,
             hint=f"write it with 'retread patch refresh {altered.recipe}'",
         )
-
-
-def demand_name(name: str) -> str:
-    """Return a name that was typed; UsageError when there is none."""
-    if not name:
-        raise UsageError("which patch? its number or name is missing")
-    return name

@@ -20,6 +20,7 @@ NOTES: Final = "refs/notes/retread"
 _WHO: Final = "retread"
 _BATCH: Final = 200
 """Paths in one call of git: the longest ones of a source, 4 KiB each, stay below what a system takes."""
+_FORM: Final = "--format=%H%x01%P%x01%T%x01%N%x01%B"
 _AS_IT_IS: Final = "* -text -ident -filter -working-tree-encoding !diff !merge !whitespace\n"
 """Attributes above the source's own: content goes in and out byte by byte, and is compared as git does by itself."""
 
@@ -93,23 +94,14 @@ class Repository:
         if index:
             env["GIT_INDEX_FILE"] = str(index)
         line: list[str | Path] = [self._program, *where, *settings, *words]
-        line: list[str | Path] = [self._program, *where, *settings, *words]
         return proc.run(line, env=env, cwd=cwd or self.folder, check=check)
 
     def init(self) -> None:
         """Make an empty repository."""
         self.folder.mkdir(parents=True, exist_ok=True)
         kind = ["--bare"] if self._bare else []
-        line = [
-            self._program,
-            "init",
-            "--quiet",
-            "--template=",
-            "--initial-branch=series",
-            *kind,
-            self.folder,
-        ]
-        proc.run(line, env=self._environment, cwd=self.folder)
+        words = ("init", "--quiet", "--template=", "--initial-branch=series", *kind)
+        proc.run([self._program, *words, self.folder], env=self._environment, cwd=self.folder)
         (self.metadata / "info").mkdir(exist_ok=True)
         (self.metadata / "info" / "attributes").write_text(_AS_IT_IS)
 
@@ -197,9 +189,12 @@ class Repository:
 
     def log(self, base: str, head: str) -> list[Commit]:
         """Return the commits after ``base`` up to ``head``, the oldest first."""
-        form = "--format=%H%x01%P%x01%T%x01%N%x01%B"
-        words = ("log", "-z", "--reverse", "--topo-order", f"--notes={NOTES}", form, f"{base}..{head}", "--")
+        words = ("log", "-z", "--reverse", "--topo-order", f"--notes={NOTES}", _FORM, f"{base}..{head}", "--")
         return [_commit(one) for one in self.ask(*words).split("\0") if one]
+
+    def one(self, commit: str) -> Commit:
+        """Return a commit."""
+        return _commit(self.ask("show", "--no-patch", _FORM, commit, "--").removesuffix("\n"))
 
     def tree_of(self, commit: str) -> str:
         """Return the tree of a commit."""
