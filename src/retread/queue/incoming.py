@@ -23,6 +23,7 @@ _BINARY: Final = re.compile(rb"^(?:GIT binary patch$|Binary files (.*) differ$)"
 _PATHS: Final = re.compile(
     r"^(?:---|\+\+\+|rename from|rename to|copy from|copy to) ([^\t\n]+)", re.MULTILINE
 )
+_SAME: Final = re.compile(r"^diff --git a/(.+) b/\1$", re.MULTILINE)
 _COVER: Final = re.compile(r"\[[^]]*\b0+/[0-9]+\]")
 _COMMIT: Final = re.compile(r"\b[0-9a-f]{7,40}\b")
 _VERSION: Final = re.compile(r"\bv?([0-9]+(?:\.[0-9a-z]+)+)\b")
@@ -72,10 +73,16 @@ def read(data: bytes, *, name: str) -> Read:
 def paths(diff: bytes) -> set[str]:
     """Return every path that a diff may mean, with up to two folders less."""
     found = set()
-    for path in _PATHS.findall(diff.decode("utf-8", "surrogateescape")):
+    for path in _named(diff):
         pieces = path.split("/")
         found |= {"/".join(pieces[less:]) for less in range(3) if less < len(pieces)}
     return found
+
+
+def _named(diff: bytes) -> list[str]:
+    """Return the paths that a diff names, as it writes them; of a file whose mode alone changes there is one place."""
+    text = diff.decode("utf-8", "surrogateescape")
+    return [*_PATHS.findall(text), *_SAME.findall(text)]
 
 
 def _mails(data: bytes) -> Iterator[bytes]:
@@ -88,11 +95,16 @@ def _mail(data: bytes) -> bytes:
     """Return a mail as a header, its text and the diff: what transport did to it is undone."""
     mail = BytesParser().parsebytes(data.partition(b"\n")[2])
     body = b"\n".join(_payloads(mail))
-    title = str(mail.get("Subject", ""))
-    lines = [f"Subject: {' '.join(title.split())}"]
-    if author := mail.get("From"):
-        lines.append(f"From: {subject(' '.join(str(author).split()))}")
+    said = {name: _plain(value) for name, value in mail.raw_items()}
+    lines = [f"Subject: {said.get('Subject', '')}"]
+    if author := said.get("From"):
+        lines.append(f"From: {subject(author)}")
     return "\n".join(lines).encode("utf-8", "replace") + b"\n\n" + body
+
+
+def _plain(value: str) -> str:
+    """Return a mail's field on one line; one that was not encoded, though it should be, is UTF-8."""
+    return " ".join(value.encode("utf-8", "surrogateescape").decode("utf-8", "replace").split())
 
 
 def _payloads(mail: Message) -> Iterator[bytes]:
@@ -117,7 +129,7 @@ def _faults(diff: bytes) -> Iterator[str]:
         )
     if _BINARY.search(diff):
         yield "changes a binary file; patches hold text"
-    for path in dict.fromkeys(_PATHS.findall(diff.decode("utf-8", "surrogateescape"))):
+    for path in dict.fromkeys(_named(diff)):
         pure = PurePosixPath(path.strip())
         if path.strip() == "/dev/null":
             continue

@@ -54,16 +54,16 @@ class Ledger(NamedTuple):
                 self.record,
                 msgspec.json.encode(Action(action=action, before=dict(before), after=dict(after))),
             )
-            self._switch(before, after)
+            self._switch(before, {name: data for name, data in after.items() if name not in _strays(after)})
 
-    def undo(self) -> tuple[str, dict[str, bytes]]:
-        """Put back what was there before the last action; return what that was called, and what is there now."""
+    def undo(self) -> Action:
+        """Put back what was there before the last action, and return that action."""
         last = self._last()
         now = series_files(self.folder)
         if last is None or now == last.before:
             done = "" if last is None else f": '{last.action}' was not carried out, or is undone"
             raise UsageError(f"there is nothing to undo{done}")
-        names = now.keys() | last.before.keys() | last.after.keys()
+        names = (now.keys() | last.before.keys() | last.after.keys()) - _strays(last.after)
         other = [
             name
             for name in sorted(names)
@@ -77,7 +77,7 @@ class Ledger(NamedTuple):
         with durable.disk_errors(self.folder):
             self._switch(now, last.before)
             durable.remove(self.record)
-        return last.action, last.before
+        return last
 
     def _last(self) -> Action | None:
         with suppress(FileNotFoundError, msgspec.DecodeError):
@@ -118,6 +118,11 @@ class Ledger(NamedTuple):
         for name in before.keys() - after.keys():
             durable.remove(self.folder / name)
         durable.sync(self.folder)
+
+
+def _strays(files: Files) -> set[str]:
+    """Return the names under which a killed process may have left half a file."""
+    return {f"{name}.new" for name in files}
 
 
 def _linked(source: Path, path: Path) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from email.utils import formatdate
+from email.header import Header
+from email.utils import formataddr, formatdate, parseaddr
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -79,7 +80,8 @@ def _mail(one: Piece, diff: bytes, title: str, author: str, time: int) -> bytes:
     skipped = {"From", "Author", "Date", "Subject"}
     subject, fields = header.message(one.head).partition("\n")[0], found.fields
     block = "\n".join(raw for name, raw in fields if name not in skipped)
-    lines = [_POSTMARK, f"From: {own}", f"Date: {formatdate(time)}", f"Subject: {title} {subject}"]
+    lines = [_POSTMARK, f"From: {formataddr(parseaddr(own))}", f"Date: {formatdate(time)}"]
+    lines.append(f"Subject: {title} {_encoded(subject)}")
     lines += [
         "MIME-Version: 1.0",
         "Content-Type: text/plain; charset=UTF-8",
@@ -87,6 +89,10 @@ def _mail(one: Piece, diff: bytes, title: str, author: str, time: int) -> bytes:
     ]
     text = "\n\n".join(filter(None, (block, found.text)))
     return "\n".join([*lines, "", text, "---", ""]).encode() + diff + b"-- \nretread\n\n"
+
+
+def _encoded(text: str) -> str:
+    return text if text.isascii() else Header(text, "utf-8", header_name="Subject").encode()
 
 
 def _dep3(head: bytes, diff: bytes) -> bytes:

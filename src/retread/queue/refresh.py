@@ -55,7 +55,7 @@ def _opened(tree: Worktree, loaded: Loaded, *, anew: bool) -> str:
         tree.make(loaded)
         return "brought to what the series is now"
     _demand_current(tree, loaded)
-    if tree.quiet and _folder(tree, loaded, tree.commits(state)).files == dict(loaded.files):
+    if _holds(tree, loaded):
         tree.remember(loaded, state.base, tree.head)
         return "it is there already"
     raise SeriesError(
@@ -142,17 +142,33 @@ def undo(desk: Desk) -> Altered:
     """Put back the series as it was before the last action; what a refresh wrote stays in the worktree."""
     with desk.held() as scratch:
         now = series_files(desk.ledger.folder)
-        action, before = desk.ledger.undo()
+        last = desk.ledger.undo()
         loaded = desk.loaded()
         tree = Worktree(desk, scratch)
         if (state := tree.state) is not None:
-            if action != _REFRESH and state.head == tree.head and tree.quiet:
+            if last.action != _REFRESH and _holds(tree, loaded._replace(files=last.after)):
                 tree.make(loaded)
             else:
                 tree.remember(loaded, state.base, "")
         return Altered(
-            schema=1, recipe=desk.recipe.name, action=f"undo {action}", patches=pieces.compared(now, before)
+            schema=1,
+            recipe=desk.recipe.name,
+            action=f"undo {last.action}",
+            patches=pieces.compared(now, last.before),
         )
+
+
+def _holds(tree: Worktree, loaded: Loaded) -> bool:
+    """Say whether the worktree holds a series and no more: also one whose action was killed before it noted that."""
+    state = tree.demand_state()
+    if not tree.quiet:
+        return False
+    try:
+        return state.head == tree.head or _folder(tree, loaded, tree.commits(state)).files == dict(
+            loaded.files
+        )
+    except SeriesError:
+        return False
 
 
 def demand_synced(tree: Worktree, loaded: Loaded) -> None:
