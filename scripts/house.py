@@ -39,14 +39,14 @@ PURE: Final = (
     "recipe.reading",
     "recipe.series", "recipe.toolchain", "recipe.trial",
     "wheel.facts", "wheel.metadata", "wheel.statement", "wheel.table",
-    "source.records", "queue.header", "queue.order",
+    "source.records", "queue.fate", "queue.header", "queue.hunks", "queue.incoming", "queue.order",
     "audit.manylinux", "audit.promise", "audit.providers", "audit.report", "audit.rules",
     "compile.schedule",
     "smoke.details", "smoke.junit", "smoke.page", "smoke.reading", "smoke.report", "smoke.table", "smoke.tally",
     "evidence.agreement", "evidence.gate", "evidence.signing", "evidence.statements",
     "build.sbom", "build.statement",
     "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
-    "upstream.issue", "upstream.outlook", "upstream.table",
+    "upstream.issue", "upstream.outlook", "upstream.renewal", "upstream.table",
     "cli.show",
 )  # fmt: skip
 """Modules, and packages with all of theirs, that take values and return values: no disk, network, process or clock."""

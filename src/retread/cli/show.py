@@ -14,6 +14,7 @@ from retread.arch import Arch
 from retread.audit.report import AuditReport
 from retread.elf.facts import DEVICES, LibraryFacts, coverage
 from retread.errors import PlanError
+from retread.queue.fate import Fate
 from retread.recipe.model import Target
 from retread.recipe.plan import Plan, choose_lane
 from retread.source.records import Applied
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from retread.queue.pieces import Altered
     from retread.recipe.workspace import Loaded
     from retread.toolkit.inquiry import ToolchainReport
+    from retread.upstream.bump import Bumped
     from retread.wheel.comparison import Comparison
 
 
@@ -66,6 +68,22 @@ def graph(found: Graph) -> str:
         lines += [f"  {one.name}", f"    needs {needs}"]
         lines += [f"    touches {path}{' (native)' if path in one.native else ''}" for path in one.touches]
     return "\n".join(lines)
+
+
+def bumped(found: Bumped) -> str:
+    """Return what becomes of each patch and hunk on another release."""
+    lines = [f"{found.recipe} to {found.to}: {found.file}"]
+    for one in found.patches:
+        state = "open" if one.open else "kept" if one.kept else "left out"
+        reason = f" ({one.reason})" if one.reason else ""
+        lines.append(f"  {one.name}: {one.fate}, {state}{reason}")
+        rows = [
+            (f"{hunk.path}:{hunk.line}", f"hunk {hunk.hunk}", f"{hunk.fate} {hunk.detail}".strip())
+            for hunk in one.hunks
+        ]
+        lines += [f"  {line}" for line in aligned(rows)] if one.fate is not Fate.CLEAN and rows else []
+        lines += [f"      | {line}" for hunk in one.hunks for line in hunk.upstream.splitlines()]
+    return plain([*lines, *(f"written: {path}" for path in found.written)])
 
 
 def wheel(facts: WheelFacts) -> str:

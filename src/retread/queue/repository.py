@@ -21,6 +21,7 @@ _WHO: Final = "retread"
 _BATCH: Final = 200
 """Paths in one call of git: the longest ones of a source, 4 KiB each, stay below what a system takes."""
 _FORM: Final = "--format=%H%x01%P%x01%T%x01%N%x01%B"
+_MOVED: Final = re.compile(r"Hunk #(\d+) succeeded at \d+ \(offset (-?\d+) lines?\)")
 _AS_IT_IS: Final = "* -text -ident -filter -working-tree-encoding !diff !merge !whitespace\n"
 """Attributes above the source's own: content goes in and out byte by byte, and is compared as git does by itself."""
 
@@ -44,6 +45,15 @@ class Commit(NamedTuple):
 class Failed(NamedTuple):
     """Why a patch does not go in: the words of git, shortened."""
 
+    detail: str
+
+
+class Attempt(NamedTuple):
+    """What came of trying a patch: the tree that it makes, or none; by how many lines hunks moved; what git said."""
+
+    tree: str
+    offsets: tuple[tuple[int, int], ...]
+    """Number of the hunk, and lines."""
     detail: str
 
 
@@ -146,14 +156,34 @@ class Repository:
         finally:
             file.unlink(missing_ok=True)
 
-    def diff(self, before: str, after: str) -> bytes:
+    def attempt(self, tree: str, data: bytes, *options: str) -> Attempt:
+        """Try a patch and say by how many lines its hunks moved."""
+        file, index = self.scratch / "patch", self._fresh_index()
+        file.write_bytes(data)
+        self.ask("read-tree", tree, index=index)
+        done = self.run(
+            "apply", "--cached", "--verbose", "--whitespace=nowarn", *options, "--", file, index=index
+        )
+        moved = tuple((int(hunk), int(lines)) for hunk, lines in _MOVED.findall(done.stderr))
+        if done.code:
+            return Attempt("", moved, _why(done.stderr))
+        return Attempt(self.ask("write-tree", index=index).strip(), moved, "")
+
+    def renamed(self, before: str, after: str) -> dict[str, str]:
+        """Return old path -> new path of files that git takes for renamed between two trees."""
+        said = self.ask(
+            "diff", "--find-renames", "--diff-filter=R", "--name-status", "-z", before, after, "--"
+        ).split("\0")
+        return dict(zip(said[1::3], said[2::3], strict=True))
+
+    def diff(self, before: str, after: str, *paths: str) -> bytes:
         """Return what makes one tree of another, the same bytes for everybody: full ids, no version of git."""
         out = self.scratch / "diff"
         try:
             self.ask(
                 "diff", f"--output={out}", "--full-index", "--find-renames", "--unified=3", "--no-color",
                 "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/", "--diff-algorithm=myers",
-                before, after, "--",
+                before, after, "--", *paths,
             )  # fmt: skip
             return out.read_bytes()
         finally:

@@ -1,0 +1,289 @@
+"""A recipe carried to another release: its series with a verdict for each hunk, its pins, its proofs.
+
+Nothing is written before every patch has its place, and then the recipe last: without it the rest is not looked at.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+from packaging.version import InvalidVersion, Version
+
+from retread.doors import durable
+from retread.doors.machine import Machine, code_digest, download
+from retread.doors.net import catalogue, settings
+from retread.doors.net.offers import Offer
+from retread.doors.store import Kind, digest
+from retread.errors import FetchError, SeriesError, UsageError
+from retread.queue import order, pieces
+from retread.queue.carry import Carrier, Wish
+from retread.queue.desk import Desk
+from retread.queue.fate import WORDS, Fate, PatchFate
+from retread.queue.repository import Repository
+from retread.recipe import files, proof, reading, workspace
+from retread.recipe.model import Recipe
+from retread.recipe.workspace import Loaded
+from retread.records import Record
+from retread.source import tree as source
+from retread.source.records import SourceTree
+from retread.source.trees import Trees
+from retread.strict import near_miss
+from retread.upstream import listing, renewal
+from retread.upstream.listing import Listing
+
+_FIXED: Final = re.compile(r"fixed in (\S+) \(")
+
+
+class Bumped(Record, frozen=True, kw_only=True):
+    """What becomes of a recipe on another release."""
+
+    schema: int
+    recipe: str
+    to: str
+    file: str
+    sha256: str
+    proven: bool
+    """Whether a recipe of that release pins it already."""
+    patches: tuple[PatchFate, ...]
+    written: tuple[str, ...]
+
+
+class Release(NamedTuple):
+    """Another release: its source, what the index offers of it, and its recipe, if there is one."""
+
+    version: Version
+    tree: SourceTree
+    sdist: Offer
+    offers: tuple[Offer, ...]
+    known: Loaded | None
+
+
+class Request(NamedTuple):
+    """What was asked for: the release, the decisions, where its commit is to be found, whether to write."""
+
+    to: str
+    wish: Wish
+    clone: str
+    tag: str
+    write: bool
+
+
+class Bump(NamedTuple):
+    """What was planned: the data, and the files to write."""
+
+    data: Bumped
+    folder: dict[str, bytes]
+
+
+def bump(desk: Desk, request: Request) -> Bumped:
+    """Carry a recipe to another release; what becomes of each patch is returned in any case, and whether it is written.
+
+    With ``write`` and no open patch the new recipe, its series and its proofs are written. A release that has a recipe
+    is only looked at.
+    """
+    loaded = desk.loaded()
+    release = find(desk.machine, desk.root, loaded.recipe, request.to)
+    with desk.held() as scratch:
+        plan = _carried(desk, loaded, release, request.wish, scratch)
+        free = not any(one.open for one in plan.data.patches) and release.known is None
+        if not (request.write and free):
+            return plan.data
+        new = _new_files(desk, loaded, release, request, scratch)
+        series = files.series(
+            reading.parse_recipe(new[_recipe_path(desk, release)], name=_name(desk, release))
+        )
+        made = {**{f"{series}/{name}": data for name, data in plan.folder.items()}, **new}
+        _write(desk.root, made)
+        return _with(plan.data, tuple(made))
+
+
+def demand_closed(data: Bumped) -> None:
+    """Raise SeriesError that lists the patches about which somebody has to decide."""
+    left = [f"{one.name}: {one.fate}" for one in data.patches if one.open]
+    if left:
+        raise SeriesError(
+            f"{len(left)} patch(es) of {data.recipe} do not go to {data.to} by themselves; nothing was written",
+            faults=left,
+            hint="accept a verdict with --accept three-way:0002, leave a patch out with --skip 0002 --because TEXT, or "
+            "make it anew",
+        )
+
+
+def _with(data: Bumped, written: tuple[str, ...]) -> Bumped:
+    return msgspec.structs.replace(data, written=written)
+
+
+# The release.
+
+
+def find(machine: Machine, root: Path, recipe: Recipe, to: str) -> Release:
+    """Return a release of a recipe's project: as its own recipe pins it, else as the index has it."""
+    try:
+        version = Version(to)
+    except InvalidVersion:
+        raise UsageError(f"{to!r} is no version", hint="write it like --to 0.0.36") from None
+    name = renewal.name(recipe, to)
+    if name in workspace.recipes(root):
+        known = workspace.load(root, name)
+        pinned = known.recipe.sdist
+        offer = Offer(pinned.file, version, frozenset(), pinned.sha256, yanked=False)
+        return Release(version, Trees(known, machine).source, offer, (), known)
+    offers = tuple(catalogue.offered(recipe.project, using=settings.settings(machine.environment)))
+    sdist = next((one for one in offers if one.version == version and not one.tags), None)
+    if sdist is None or not sdist.sha256:
+        what = "no source archive of" if sdist is None else "no sha256 of"
+        known_versions = sorted({one.version for one in offers if not one.tags})[-5:]
+        raise FetchError(
+            f"the index has {what} {recipe.project} {to}",
+            hint=f"the newest that it has a source of are {', '.join(map(str, known_versions)) or 'none'}",
+        )
+    path = download(machine, recipe.project, sdist.file, sdist.sha256)
+    key = digest("unproven", code_digest(), sdist.sha256)
+    made = machine.store.make(Kind.TREES, key, lambda into: source.from_unproven(path, into))
+    return Release(version, source.load(made), sdist, offers, None)
+
+
+# The series.
+
+
+def _carried(desk: Desk, loaded: Loaded, release: Release, wish: Wish, scratch: Path) -> Bump:
+    repository = desk.repository(scratch)
+    old = desk.trees(loaded).source
+    touched = pieces.paths(loaded.patches)
+    bases = repository.base(old, touched), repository.base(release.tree, touched)
+    stack = pieces.stacked(repository, bases[0], loaded.files)
+    fixed = {patch.name: _is_fixed(patch.upstream, release.version) for patch in loaded.patches}
+    carrier = Carrier(repository, bases, _renames(repository, old, release.tree), fixed.__getitem__)
+    found = carrier.carry(stack, wish)
+    kept = [one.piece for one in found if one.piece is not None]
+    dropped = {one.fate.name: one.fate.reason for one in found if not one.fate.kept and not one.fate.open}
+    where = f"the series for {release.version}"
+    folder = pieces.folder(repository, loaded.files, kept, where=where, dropped=dropped).files
+    data = Bumped(
+        schema=1,
+        recipe=desk.recipe.name,
+        to=str(release.version),
+        file=release.sdist.file,
+        sha256=release.sdist.sha256,
+        proven=release.known is not None,
+        patches=tuple(one.fate for one in found),
+        written=(),
+    )
+    return Bump(data, folder)
+
+
+def _renames(
+    repository: Repository, old: SourceTree, new: SourceTree
+) -> functools.partial[Mapping[str, str]]:
+    """Return what finds renamed files when it is asked; that needs both sources whole."""
+
+    @functools.cache
+    def find_them() -> Mapping[str, str]:
+        return repository.renamed(repository.base(old), repository.base(new))
+
+    return functools.partial(find_them)
+
+
+def _is_fixed(upstream: str, version: Version) -> bool:
+    found = _FIXED.match(upstream)
+    with suppress(InvalidVersion):
+        return bool(found) and Version(found[1] if found else "") <= version
+    return False
+
+
+def wish(names: list[str], recipe: str, accept: Mapping[str, Fate], skip: Mapping[str, str]) -> Wish:
+    """Return decisions by the patches' names; UsageError for a patch that is not there."""
+    return Wish(
+        {order.found(one, names, recipe=recipe): fate for one, fate in accept.items()},
+        {order.found(one, names, recipe=recipe): reason for one, reason in skip.items()},
+    )
+
+
+def accepted(typed: Iterable[str]) -> dict[str, Fate]:
+    """Return which verdict is accepted of which patch, as typed; UsageError for what is no such pair."""
+    found = {}
+    for one in typed:
+        word, _, patch = one.partition(":")
+        if word not in WORDS or not patch:
+            raise UsageError(
+                f"{one!r} accepts nothing{near_miss(word, WORDS)}",
+                hint=f"write it like three-way:0002; kinds are {', '.join(WORDS)}; a conflict is for a person to solve",
+            )
+        found[patch] = WORDS[word]
+    return found
+
+
+# The new recipe.
+
+
+def _name(desk: Desk, release: Release) -> str:
+    return renewal.name(desk.recipe, str(release.version))
+
+
+def _recipe_path(desk: Desk, release: Release) -> str:
+    return files.recipe_file(_name(desk, release))
+
+
+def _new_files(
+    desk: Desk, loaded: Loaded, release: Release, request: Request, scratch: Path
+) -> dict[str, bytes]:
+    """Return the new recipe's proofs and its text, last; SourceError when the archive is not the commit."""
+    recipe, version = loaded.recipe, str(release.version)
+    tags = (request.tag,) if request.tag else (f"refs/tags/v{version}", f"refs/tags/{version}")
+    environment = desk.machine.environment
+    with desk.machine.console.step(f"find {tags[0].removeprefix('refs/tags/')}") as step:
+        top = listing.fetch(request.clone or recipe.pin.repository, tags, scratch, environment=environment)
+        step.detail = top.commit[:12]
+    wheels = renewal.wheels(recipe, release.offers, release.version)
+    commits = {one.path: top.submodules.get(one.path, one.commit) for one in recipe.pin.submodules}
+    facts = renewal.Facts(version, top.commit, release.sdist, commits, wheels)
+    old = (desk.root / files.recipe_file(recipe.name)).read_text("utf-8")
+    text = renewal.text(old, recipe, facts).encode()
+    made = reading.parse_recipe(text, name=_name(desk, release))
+    proofs = dict(_proofs(desk, loaded, made, top, scratch))
+    sdist = download(desk.machine, recipe.project, release.sdist.file, release.sdist.sha256)
+    parsed = {one.commit: one for one in (proof.parse(data, name=path) for path, data in proofs.items())}
+    with desk.machine.console.step("prove the source"):
+        (scratch / "proven").mkdir()
+        source.from_sdist(made, sdist, parsed, scratch / "proven")
+    return {**proofs, _recipe_path(desk, release): text}
+
+
+def _proofs(desk: Desk, loaded: Loaded, made: Recipe, top: Listing, scratch: Path) -> list[tuple[str, bytes]]:
+    """Return the proofs of the pin and of those submodules of which the old recipe had one."""
+    sdist = download(desk.machine, made.project, made.sdist.file, made.sdist.sha256)
+    paths = source.paths(sdist)
+    found = [(files.proof(made.pin.repository, top.commit), proof.pruned(top.data, paths, name="proof"))]
+    before = {one.path: one.commit for one in loaded.recipe.pin.submodules}
+    for one in made.pin.submodules:
+        if before[one.path] not in loaded.proofs:
+            continue
+        path = files.proof(one.repository, one.commit)
+        if (desk.root / path).is_file():
+            found.append((path, (desk.root / path).read_bytes()))
+            continue
+        inner = listing.fetch(one.repository, [one.commit], scratch, environment=desk.machine.environment)
+        below = f"{one.path}/"
+        inside = {name.removeprefix(below) for name in paths if name.startswith(below)}
+        found.append((path, proof.pruned(inner.data, inside, name=path)))
+    return found
+
+
+def _write(root: Path, made: Mapping[str, bytes]) -> None:
+    """Write new files, the recipe last; a file that is there already is the same, or in the way."""
+    other = [
+        path for path, data in made.items() if (root / path).exists() and (root / path).read_bytes() != data
+    ]
+    if other:
+        raise UsageError(f"{', '.join(other)}: there already; nothing was written", hint="move it away")
+    with durable.disk_errors(root):
+        for path, data in made.items():
+            if not (root / path).exists():
+                durable.write(root / f"{path}.new", data)
+                durable.move(root / f"{path}.new", root / path)

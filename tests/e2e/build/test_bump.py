@@ -1,0 +1,176 @@
+"""A recipe carried to the next release: from the index and the repository alone, or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tinycuda import (
+    FILES,
+    INNER,
+    METADATA,
+    OPS,
+    SDIST,
+    WHEEL,
+    Project,
+    diff,
+    git,
+    make_sdist,
+    make_wheel,
+    ops,
+    wheel_files,
+)  # fmt: skip
+
+
+class Next:
+    """The next release of tinycuda: a clone with a tag, an archive and a wheel on the index."""
+
+    def __init__(self, project: Project, folder: Path) -> None:
+        self.project = project
+        self.clone = folder / "clone"
+        self.series = project.root / "patches" / "tinycuda"
+        project.edit_recipe('name = "tiny-1.0"', 'name = "tinycuda-1.0"')
+        (project.root / "recipes" / "tiny-1.0.toml").rename(project.root / "recipes" / "tinycuda-1.0.toml")
+
+    def release(
+        self, files: Mapping[str, str], *, tag: str = "v1.1", sdist: Mapping[str, str] | None = None
+    ) -> None:
+        """Publish 1.1 with these files."""
+        git(self.clone.parent, "clone", "--quiet", str(self.project.upstream.repository), "clone")
+        for path in FILES:
+            (self.clone / path).unlink()
+        for path, text in files.items():
+            (self.clone / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.clone / path).write_bytes(text.encode())
+        git(self.clone, "add", "--all")
+        git(self.clone, "commit", "--quiet", "--allow-empty", "--message", "second")
+        git(self.clone, "tag", tag)
+        packed = {f"tinycuda-1.1/{path}": text.encode() for path, text in (sdist or files).items()}
+        packed |= {f"tinycuda-1.1/third_party/lib/{path}": text.encode() for path, text in INNER.items()}
+        packed["tinycuda-1.1/PKG-INFO"] = METADATA.encode()
+        served = self.project.index.files["tinycuda"]
+        served[SDIST.replace("1.0", "1.1")] = make_sdist(packed)
+        served[WHEEL.replace("1.0", "1.1")] = make_wheel(wheel_files())
+
+    def bump(self, *words: str) -> tuple[int, dict[str, object], str]:
+        """Run the command; return its code, its data and what it said."""
+        line = ("recipe", "bump", "tinycuda-1.0", "--to", "1.1", "--clone", str(self.clone), "--json", *words)
+        result = self.project.run(*line)
+        return result.code, json.loads(result.out or "{}"), result.err
+
+    def state(self) -> dict[str, bytes]:
+        """Return every file of the workspace."""
+        root = self.project.root
+        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+    def refused(self, code: int, *words: str, said: tuple[str, ...]) -> None:
+        """Run the command; nothing is written."""
+        before = self.state()
+        found, _, told = self.bump(*words)
+        assert found == code, told
+        for word in said:
+            assert word in told, (word, told)
+        assert self.state() == before
+        assert self.project.leftovers() == []
+
+
+@pytest.fixture
+def upcoming(project: Project, tmp_path: Path) -> Next:
+    return Next(project, tmp_path)
+
+
+def test_a_series_that_goes_by_itself_makes_a_recipe_that_builds(upcoming: Next) -> None:
+    upcoming.project.series(diff(OPS, FILES[OPS], ops(VALUE_20=2)))
+    upcoming.release({**FILES, OPS: "ADDED = 0\n" + FILES[OPS]})
+    code, data, told = upcoming.bump()
+    assert code == 0, told
+    commit = git(upcoming.clone, "rev-parse", "HEAD").strip()
+    assert data["written"] == [
+        "patches/tinycuda/1.1/series",
+        "patches/tinycuda/1.1/0001-change.patch",
+        f"recipes/commits/tinycuda-{commit[:12]}.tree",
+        f"recipes/commits/lib-{upcoming.project.upstream.inner_commit[:12]}.tree",
+        "recipes/tinycuda-1.1.toml",
+    ]
+    text = (upcoming.project.root / "recipes" / "tinycuda-1.1.toml").read_text()
+    assert f'commit = "{commit}"' in text
+    assert 'name = "tinycuda-1.1"' in text
+    assert "@@ -18,7 +18,7 @@" in (upcoming.series / "1.1" / "0001-change.patch").read_text()
+    for line in (
+        ("recipe", "check"),
+        ("patch", "check", "tinycuda-1.1"),
+        ("patch", "refresh", "tinycuda-1.1", "--check"),
+    ):
+        result = upcoming.project.run(*line)
+        assert result.code == 0, result
+    again, data, _ = upcoming.bump()
+    assert again == 0
+    assert data["proven"]
+    assert data["written"] == []
+
+
+def test_a_conflict_writes_nothing_and_a_skip_says_why(upcoming: Next) -> None:
+    upcoming.project.series(
+        diff(OPS, FILES[OPS], ops(VALUE_3=30)), diff(OPS, ops(VALUE_3=30), ops(VALUE_3=30, VALUE_30=3))
+    )
+    upcoming.release({**FILES, OPS: ops(VALUE_3=33)})
+    upcoming.refused(5, said=("0001-change.patch: conflict", "nothing was written"))
+    upcoming.refused(5, "--accept", "three-way:1", said=("0001-change.patch: conflict",))
+    upcoming.refused(2, "--accept", "conflict:1", said=("accepts nothing", "three-way, upstream"))
+    upcoming.refused(2, "--skip", "1", said=("say of each patch why",))
+    upcoming.refused(2, "--skip", "9", "--because", "x", said=("has no patch '9'",))
+    code, _, told = upcoming.bump("--skip", "1", "--because", "upstream says 33")
+    assert code == 0, told
+    listed = (upcoming.series / "1.1" / "series").read_text()
+    assert listed == "# change.patch was dropped: upstream says 33\n0001-change.patch\n"
+    assert upcoming.project.run("patch", "check", "tinycuda-1.1").code == 0
+
+
+def test_what_upstream_took_is_dropped_when_that_is_accepted(upcoming: Next) -> None:
+    upcoming.release({**FILES, OPS: ops(VALUE_3=30)})
+    upcoming.refused(5, said=("0001-change.patch: already upstream",))
+    code, _, told = upcoming.bump("--accept", "upstream:0001")
+    assert code == 0, told
+    assert (
+        upcoming.series / "1.1" / "series"
+    ).read_text() == "# change.patch was dropped: already upstream, accepted\n"
+
+
+def test_check_writes_nothing(upcoming: Next) -> None:
+    upcoming.release(FILES)
+    before = upcoming.state()
+    code, data, _ = upcoming.bump("--check")
+    assert (code, data["written"]) == (0, [])
+    assert upcoming.state() == before
+
+
+def test_an_archive_that_is_not_the_tag_is_refused(upcoming: Next) -> None:
+    upcoming.release(FILES, sdist={**FILES, "setup.py": "import evil\n"})
+    upcoming.refused(4, said=("is not the commit", "setup.py: differs from the commit's"))
+
+
+def test_a_tag_that_is_not_there_is_told(upcoming: Next) -> None:
+    upcoming.release(FILES, tag="other")
+    upcoming.refused(4, said=("has none of refs/tags/v1.1, refs/tags/1.1", "--tag"))
+    code, _, told = upcoming.bump("--tag", "refs/tags/other")
+    assert code == 0, told
+
+
+def test_a_release_that_the_index_lacks_is_told(upcoming: Next) -> None:
+    upcoming.refused(7, said=("no source archive of tinycuda 1.1", "are 1.0"))
+    upcoming.release(FILES)
+    del upcoming.project.index.files["tinycuda"][WHEEL.replace("1.0", "1.1")]
+    upcoming.refused(7, said=("tinycuda 1.1 lacks base wheels", WHEEL))
+
+
+def test_a_foreign_file_in_the_way_is_not_overwritten(upcoming: Next) -> None:
+    upcoming.release(FILES)
+    (upcoming.series / "1.1").mkdir()
+    (upcoming.series / "1.1" / "series").write_text("# mine\n")
+    upcoming.refused(2, said=("patches/tinycuda/1.1/series: there already",))
+    shutil.rmtree(upcoming.series / "1.1")
+    assert upcoming.bump()[0] == 0
