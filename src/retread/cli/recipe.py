@@ -11,6 +11,7 @@ from retread.cli.schemas import SCHEMAS, schema
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
+    from retread.upstream.bump import Way
 
 
 class CheckOptions(Options, frozen=True, kw_only=True):
@@ -53,6 +54,10 @@ class BumpOptions(Options, frozen=True, kw_only=True):
     clone: str
     tag: str
     check: bool
+    edit: bool
+    go_on: bool
+    abort: bool
+    undo: bool
 
 
 def add(groups: Groups) -> None:
@@ -117,7 +122,14 @@ def _add_bump(actions: Groups) -> None:
     bump.add_argument(
         "--tag", metavar="REF", default="", help="the release's tag or commit; default: its version"
     )
-    bump.add_argument("--check", action="store_true", help="write nothing")
+    way = bump.add_mutually_exclusive_group()
+    way.add_argument("--check", action="store_true", help="write nothing")
+    way.add_argument(
+        "--edit", action="store_true", help="solve what is open in a worktree: a rebase stops there"
+    )
+    way.add_argument("--continue", dest="go_on", action="store_true", help="take what the rebase made")
+    way.add_argument("--abort", action="store_true", help="throw the worktree away")
+    way.add_argument("--undo", action="store_true", help="remove what the bump to this release wrote")
     add_common(bump, recipe_bump, BumpOptions)
 
 
@@ -226,18 +238,27 @@ def recipe_bump(options: BumpOptions) -> int:
     from retread.queue.desk import Desk
     from retread.upstream import bump
 
-    desk = Desk(session.machine(options), session.root(options), options.recipe)
+    desk = Desk(session.machine(options), session.root(options), options.recipe, to=options.to)
+    if options.abort or options.undo:
+        print("\n".join(bump.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
+        return 0
     names = order.names(order.read(desk.loaded().files))
     wish = bump.wish(names, options.recipe, bump.accepted(options.accept or ()), _skipped(options))
-    found = bump.bump(
-        desk, bump.Request(options.to, wish, options.clone, options.tag, write=not options.check)
-    )
+    found = bump.bump(desk, bump.Request(options.to, wish, options.clone, options.tag, _way(options)))
     if options.json:
         session.print_json(found)
     else:
         print(show.bumped(found))
     bump.demand_closed(found)
     return 0
+
+
+def _way(options: BumpOptions) -> Way:
+    from retread.upstream.bump import Way
+
+    if options.edit:
+        return Way.EDIT
+    return Way.CONTINUE if options.go_on else Way.CHECK if options.check else Way.ONCE
 
 
 def _skipped(options: BumpOptions) -> dict[str, str]:

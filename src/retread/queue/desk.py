@@ -22,12 +22,14 @@ from retread.source.trees import Trees
 class Desk:
     """The places of one recipe of one workspace; nothing of them lies in the workspace but the series itself."""
 
-    def __init__(self, machine: Machine, root: Path, recipe: str) -> None:
+    def __init__(self, machine: Machine, root: Path, recipe: str, *, to: str = "") -> None:
+        """``to`` is the release that the series is carried to; that worktree is another one."""
         self.machine = machine
         self.root = Path(os.path.realpath(root))
         self.recipe: Recipe = workspace.read_recipe(root, recipe)
         self._folder = machine.store.root / "worktrees"
-        self._key = f"{self.recipe.name}-{digest(str(self.root))[:12]}"
+        aim = f"-to-{to}" if to else ""
+        self._key = f"{self.recipe.name}{aim}-{digest(str(self.root))[:12]}"
         self._pointer = self._folder / f"{self._key}.place"
         self.series = files.series(self.recipe)
         """Where the series lies, as messages name it."""
@@ -37,6 +39,11 @@ class Desk:
         """The series folder with the record of the last action."""
         folder = Path(os.path.realpath(self.root / self.series))
         return Ledger(folder, self._folder / f"{self._key}.undo.json")
+
+    @property
+    def written(self) -> Path:
+        """The record of the files that a bump wrote."""
+        return self._folder / f"{self._key}.written.json"
 
     @property
     def worktree(self) -> Path:

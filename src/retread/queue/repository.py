@@ -203,7 +203,7 @@ class Repository:
         who = {
             f"GIT_{role}_{key}": said
             for role in ("AUTHOR", "COMMITTER")
-            for key, said in (("NAME", _WHO), ("EMAIL", _WHO), ("DATE", f"{max(time, 0)} +0000"))
+            for key, said in (("NAME", _WHO), ("EMAIL", _WHO), ("DATE", f"@{max(time, 0)} +0000"))
         }
         above = ["-p", parent] if parent else []
         made = self.run("commit-tree", *above, "-F", file, tree, more=who, check=True).stdout.strip()

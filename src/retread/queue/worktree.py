@@ -6,7 +6,7 @@ What it was made of stands in a record inside of ``.git``, so that a series or a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from retread.doors import durable, fs
+from retread.doors.proc import Finished
 from retread.errors import SeriesError, ToolError, UsageError, first
 from retread.queue import header, order, pieces
 from retread.queue.desk import Desk
@@ -90,7 +91,11 @@ class Worktree:
         """Make it, or bring it to what the series is now; whatever is in it otherwise is lost."""
         if self.state is not None:
             self._fill(loaded)
-            return
+        else:
+            self.found(lambda new: new._fill(loaded))
+
+    def found(self, fill: Callable[[Worktree], None]) -> None:
+        """Make it where there is none: ``fill`` gets one with an empty repository, which is moved in at the end."""
         with fs.disk_errors(self.folder):
             fs.remove(self.folder)
             self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +104,7 @@ class Worktree:
             new = Worktree(self.desk, self.repository.scratch, beside)
             try:
                 new.repository.init()
-                new._fill(loaded)
+                fill(new)
                 beside.rename(self.folder)
             except BaseException:
                 fs.remove(beside)
@@ -114,14 +119,14 @@ class Worktree:
         else:
             tree = git.base(trees.source)
             base = git.commit(tree, None, f"{pin}\n\nThe pinned source.\n", time=time)
-        self._configure(loaded)
+        self.configure(loaded)
         head = base
         for one in pieces.stacked(git, tree, loaded.files):
             head = git.commit(one.after, head, header.message(one.head), time=time, name=one.name)
         git.ask("checkout", "--quiet", "--force", "-B", _BRANCH, head)
         self.remember(loaded, base, head)
 
-    def _configure(self, loaded: Loaded) -> None:
+    def configure(self, loaded: Loaded) -> None:
         """Let git treat bytes as they are and carry the names of patches along, whatever the user is used to."""
         heads = (header.split(loaded.files[one.name])[0] for one in loaded.patches)
         settings = {
@@ -244,18 +249,17 @@ class Worktree:
         at = next((index for index, one in enumerate(commits, start=1) if name in one.names), None)
         if at is None:
             raise SeriesError(f"{self.folder}: no commit is {name}")
-        editor = f"sed -i '{at}s/^pick /edit /'"
-        who = {f"GIT_COMMITTER_{key}": "retread" for key in ("NAME", "EMAIL")}
-        done = self.repository.run(
-            "rebase",
-            "--quiet",
-            "--no-autosquash",
-            "--interactive",
-            state.base,
-            more={"GIT_SEQUENCE_EDITOR": editor, **who},
-        )
+        done = self.rebase(f"{at}s/^pick /edit /", state.base)
         if done.code or not (self.repository.metadata / "rebase-merge").is_dir():
             raise ToolError(f"git rebase did not stop at {name}: {done.stderr.strip()}")
+
+    def rebase(self, script: str, *where: str) -> Finished:
+        """Begin a rebase whose list a script of sed writes anew; it stops as the list, or a conflict, says."""
+        who = {f"GIT_COMMITTER_{key}": "retread" for key in ("NAME", "EMAIL")}
+        return self.repository.run(
+            "rebase", "--quiet", "--no-autosquash", "--interactive", *where,
+            more={"GIT_SEQUENCE_EDITOR": f"sed -i '{script}'", **who},
+        )  # fmt: skip
 
 
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:

@@ -6,35 +6,39 @@ Nothing is written before every patch has its place, and then the recipe last: w
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 from packaging.version import InvalidVersion, Version
 
-from retread.doors import durable
+from retread.doors import durable, fs
 from retread.doors.machine import Machine, code_digest, download
 from retread.doors.net import catalogue, settings
 from retread.doors.net.offers import Offer
 from retread.doors.store import Kind, digest
 from retread.errors import FetchError, SeriesError, UsageError
-from retread.queue import order, pieces
+from retread.queue import header, order, pieces
 from retread.queue.carry import Carrier, Wish
 from retread.queue.desk import Desk
 from retread.queue.fate import WORDS, Fate, PatchFate
 from retread.queue.repository import Repository
+from retread.queue.worktree import Worktree
 from retread.recipe import files, proof, reading, workspace
 from retread.recipe.model import Recipe
+from retread.recipe.series import parse_series
 from retread.recipe.workspace import Loaded
 from retread.records import Record
 from retread.source import tree as source
 from retread.source.records import SourceTree
 from retread.source.trees import Trees
 from retread.strict import near_miss
-from retread.upstream import listing, renewal
+from retread.upstream import listing, rebase, renewal
 from retread.upstream.listing import Listing
 
 _FIXED: Final = re.compile(r"fixed in (\S+) \(")
@@ -51,6 +55,8 @@ class Bumped(Record, frozen=True, kw_only=True):
     proven: bool
     """Whether a recipe of that release pins it already."""
     patches: tuple[PatchFate, ...]
+    range_diff: str
+    """What became of each patch, as git range-diff shows it; nothing where every one is as it was, or one is open."""
     written: tuple[str, ...]
 
 
@@ -64,14 +70,23 @@ class Release(NamedTuple):
     known: Loaded | None
 
 
+class Way(StrEnum):
+    """What is done with a bump."""
+
+    ONCE = "once"
+    CHECK = "check"
+    EDIT = "edit"
+    CONTINUE = "continue"
+
+
 class Request(NamedTuple):
-    """What was asked for: the release, the decisions, where its commit is to be found, whether to write."""
+    """What was asked for: the release, the decisions, where its commit is to be found, what to do."""
 
     to: str
     wish: Wish
     clone: str
     tag: str
-    write: bool
+    way: Way
 
 
 class Bump(NamedTuple):
@@ -84,23 +99,68 @@ class Bump(NamedTuple):
 def bump(desk: Desk, request: Request) -> Bumped:
     """Carry a recipe to another release; what becomes of each patch is returned in any case, and whether it is written.
 
-    With ``write`` and no open patch the new recipe, its series and its proofs are written. A release that has a recipe
-    is only looked at.
+    With no open patch the new recipe, its series and its proofs are written. A release that has a recipe is only
+    looked at. ``EDIT`` leaves open patches to a rebase in a worktree, ``CONTINUE`` takes what became of it.
     """
     loaded = desk.loaded()
     release = find(desk.machine, desk.root, loaded.recipe, request.to)
     with desk.held() as scratch:
+        tree = Worktree(desk, scratch)
+        _demand_way(tree, request)
         plan = _carried(desk, loaded, release, request.wish, scratch)
-        free = not any(one.open for one in plan.data.patches) and release.known is None
-        if not (request.write and free):
+        if request.way is Way.CONTINUE:
+            plan = _solved(tree, loaded, release.tree, plan)
+        if any(one.open for one in plan.data.patches):
+            if request.way is Way.EDIT:
+                rebase.begin(tree, loaded, release.tree, plan.data.patches)
+                desk.machine.console.say(rebase.told(tree))
+            return plan.data
+        if any(one.fate is not Fate.CLEAN for one in plan.data.patches):
+            shown = _compared(desk, loaded, release, plan.folder, scratch)
+            plan = plan._replace(data=msgspec.structs.replace(plan.data, range_diff=shown))
+        if request.way is Way.CHECK or release.known is not None:
             return plan.data
         new = _new_files(desk, loaded, release, request, scratch)
         series = files.series(
             reading.parse_recipe(new[_recipe_path(desk, release)], name=_name(desk, release))
         )
         made = {**{f"{series}/{name}": data for name, data in plan.folder.items()}, **new}
-        _write(desk.root, made)
-        return _with(plan.data, tuple(made))
+        _write(desk, made)
+        if request.way is Way.CONTINUE:
+            fs.remove(tree.folder)
+        return msgspec.structs.replace(plan.data, written=tuple(made))
+
+
+def _demand_way(tree: Worktree, request: Request) -> None:
+    """Raise UsageError for a second bump while one is under way, and for going on with none."""
+    there = tree.state is not None
+    if there and request.way in {Way.ONCE, Way.EDIT}:
+        raise UsageError(
+            f"a bump of {tree.desk.recipe.name} to {request.to} is under way in {tree.folder}",
+            hint="go on with --continue, leave a patch out with --continue --skip PATCH --because TEXT, or --abort",
+        )
+    if request.way is Way.CONTINUE and not there:
+        raise UsageError(f"no bump to {request.to} is under way", hint="begin one with --edit")
+
+
+def _solved(tree: Worktree, loaded: Loaded, new: SourceTree, plan: Bump) -> Bump:
+    gone = {one.name for one in plan.data.patches if not one.kept and not one.open}
+    found, fates = rebase.solved(tree, loaded, new, plan.data.patches, gone)
+    dropped = {one.name: one.reason for one in fates if one.name in gone}
+    folder = pieces.folder(
+        tree.repository, loaded.files, found, where=f"the series for {plan.data.to}", dropped=dropped
+    )
+    return Bump(msgspec.structs.replace(plan.data, patches=tuple(fates)), folder.files)
+
+
+def abort(desk: Desk, to: str) -> str:
+    """Remove the worktree of a bump and return its place; UsageError when there is none."""
+    with desk.held() as scratch:
+        tree = Worktree(desk, scratch)
+        if tree.state is None:
+            raise UsageError(f"no bump to {to} is under way")
+        fs.remove(tree.folder)
+        return str(tree.folder)
 
 
 def demand_closed(data: Bumped) -> None:
@@ -111,12 +171,8 @@ def demand_closed(data: Bumped) -> None:
             f"{len(left)} patch(es) of {data.recipe} do not go to {data.to} by themselves; nothing was written",
             faults=left,
             hint="accept a verdict with --accept three-way:0002, leave a patch out with --skip 0002 --because TEXT, or "
-            "make it anew",
+            "solve it in a worktree with --edit",
         )
-
-
-def _with(data: Bumped, written: tuple[str, ...]) -> Bumped:
-    return msgspec.structs.replace(data, written=written)
 
 
 # The release.
@@ -173,9 +229,27 @@ def _carried(desk: Desk, loaded: Loaded, release: Release, wish: Wish, scratch: 
         sha256=release.sdist.sha256,
         proven=release.known is not None,
         patches=tuple(one.fate for one in found),
+        range_diff="",
         written=(),
     )
     return Bump(data, folder)
+
+
+def _compared(
+    desk: Desk, loaded: Loaded, release: Release, folder: Mapping[str, bytes], scratch: Path
+) -> str:
+    """Return how the new series differs from the old one, for whoever reviews it."""
+    repository = desk.repository(scratch)
+    ranges = []
+    for tree, series in ((desk.trees(loaded).source, loaded.files), (release.tree, folder)):
+        touched = pieces.paths(parse_series(series, where="the series"))
+        base = head = repository.commit(repository.base(tree, touched), None, "base", time=0)
+        for one in pieces.stacked(repository, repository.tree_of(base), series):
+            head = repository.commit(one.after, head, header.message(one.head), time=0)
+        if head == base:
+            return ""  # git compares no empty ranges, and there is nothing to see
+        ranges.append(f"{base}..{head}")
+    return repository.ask("range-diff", "--no-color", *ranges)
 
 
 def _renames(
@@ -275,15 +349,47 @@ def _proofs(desk: Desk, loaded: Loaded, made: Recipe, top: Listing, scratch: Pat
     return found
 
 
-def _write(root: Path, made: Mapping[str, bytes]) -> None:
+def _write(desk: Desk, made: Mapping[str, bytes]) -> None:
     """Write new files, the recipe last; a file that is there already is the same, or in the way."""
-    other = [
-        path for path, data in made.items() if (root / path).exists() and (root / path).read_bytes() != data
-    ]
+    root = desk.root
+    there = {path for path in made if (root / path).exists()}
+    other = [path for path in sorted(there) if (root / path).read_bytes() != made[path]]
     if other:
         raise UsageError(f"{', '.join(other)}: there already; nothing was written", hint="move it away")
+    new = {path: hashlib.sha256(data).hexdigest() for path, data in made.items() if path not in there}
     with durable.disk_errors(root):
-        for path, data in made.items():
-            if not (root / path).exists():
-                durable.write(root / f"{path}.new", data)
-                durable.move(root / f"{path}.new", root / path)
+        durable.folder(desk.written.parent)
+        durable.replace(desk.written, msgspec.json.encode(new))
+        for path in new:
+            durable.remove(root / f"{path}.new")
+            durable.write(root / f"{path}.new", made[path])
+            durable.move(root / f"{path}.new", root / path)
+
+
+def undo(desk: Desk) -> list[str]:
+    """Remove the files that the last bump to this release wrote, the recipe first; return them.
+
+    SeriesError, and nothing is removed, when one of them changed since.
+    """
+    with desk.held(), durable.disk_errors(desk.root):
+        if not desk.written.is_file():
+            raise UsageError("there is nothing to undo")
+        known = msgspec.json.decode(desk.written.read_bytes(), type=dict[str, str])
+        there = [path for path in reversed(known) if (desk.root / path).is_file()]
+        changed = [
+            path
+            for path in there
+            if hashlib.sha256((desk.root / path).read_bytes()).hexdigest() != known[path]
+        ]
+        if changed:
+            raise SeriesError(
+                f"{', '.join(changed)} changed since the bump; nothing was removed",
+                hint="git knows what is new",
+            )
+        for path in there:
+            durable.remove(desk.root / path)
+        for folder in {(desk.root / path).parent for path in there}:
+            if not any(folder.iterdir()):
+                durable.remove(folder)
+        durable.remove(desk.written)
+        return there

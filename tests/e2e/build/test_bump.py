@@ -107,6 +107,7 @@ def test_a_series_that_goes_by_itself_makes_a_recipe_that_builds(upcoming: Next)
     ):
         result = upcoming.project.run(*line)
         assert result.code == 0, result
+    assert "1:  " in str(data["range_diff"])
     again, data, _ = upcoming.bump()
     assert again == 0
     assert data["proven"]
@@ -174,3 +175,102 @@ def test_a_foreign_file_in_the_way_is_not_overwritten(upcoming: Next) -> None:
     upcoming.refused(2, said=("patches/tinycuda/1.1/series: there already",))
     shutil.rmtree(upcoming.series / "1.1")
     assert upcoming.bump()[0] == 0
+
+
+def _two(upcoming: Next) -> Path:
+    """Return the worktree of a bump that stops at the first of two patches, which is in conflict."""
+    first, both = ops(VALUE_3=30), ops(VALUE_3=30, VALUE_30=3)
+    upcoming.project.series(diff(OPS, FILES[OPS], first), diff(OPS, first, both))
+    upcoming.release({**FILES, OPS: ops(VALUE_3=33)})
+    code, data, told = upcoming.bump("--edit")
+    assert code == 5, told
+    assert data["written"] == []
+    assert "a rebase stops at 'Change 0001-change.patch'" in told
+    (place,) = (path for path in (upcoming.project.store / "worktrees").iterdir() if path.is_dir())
+    return place
+
+
+def test_a_conflict_is_solved_in_a_worktree_and_gone_on_from(upcoming: Next) -> None:
+    place = _two(upcoming)
+    assert "<<<<<<<" in (place / OPS).read_text()
+    upcoming.refused(5, "--continue", said=("a rebase is under way",))
+    upcoming.refused(2, said=("is under way in", "--continue", "--abort"))
+    upcoming.refused(2, "--edit", said=("is under way in",))
+    (place / OPS).write_text(ops(VALUE_3=333))
+    git(place, "add", OPS)
+    git(place, "-c", "core.editor=true", "rebase", "--continue")
+    code, data, told = upcoming.bump("--continue")
+    assert code == 0, told
+    assert [(one["fate"], one["reason"]) for one in data["patches"]] == [
+        ("conflict", "by hand"),
+        ("clean", ""),
+    ]
+    old, new = (upcoming.series / version for version in ("1.0", "1.1"))
+    assert (new / "series").read_text() == (old / "series").read_text()
+    header = (old / "0001-change.patch").read_text().partition("\n---\n")[0]
+    assert (new / "0001-change.patch").read_text().startswith(f"{header}\n---\n")
+    assert "-VALUE_3 = 33\n+VALUE_3 = 333\n" in (new / "0001-change.patch").read_text()
+    assert (new / "0002-change.patch").read_bytes() == (old / "0002-change.patch").read_bytes()
+    assert not place.exists()
+    assert upcoming.project.run("patch", "check", "tinycuda-1.1").code == 0
+
+
+def test_a_patch_that_is_skipped_in_the_rebase_needs_a_reason(upcoming: Next) -> None:
+    place = _two(upcoming)
+    git(place, "rebase", "--skip")
+    upcoming.refused(5, "--continue", said=("0001-change.patch left no commit", "--because"))
+    code, _, told = upcoming.bump("--continue", "--skip", "1", "--because", "no more")
+    assert code == 0, told
+    assert "was dropped: no more" in (upcoming.series / "1.1" / "series").read_text()
+
+
+def test_a_series_that_changed_under_a_bump_is_told(upcoming: Next) -> None:
+    place = _two(upcoming)
+    git(place, "rebase", "--skip")
+    file = upcoming.series / "1.0" / "0002-change.patch"
+    file.write_bytes(file.read_bytes().replace(b"everyone", b"nobody"))
+    upcoming.refused(5, "--continue", said=("changed since the bump began",))
+
+
+def test_a_merge_that_git_could_do_stops_all_the_same(upcoming: Next) -> None:
+    upcoming.release({**FILES, OPS: ops(VALUE_5=55)})
+    code, _, told = upcoming.bump("--edit")
+    assert (code, "0001-change.patch: three-way" in told) == (5, True)
+    (place,) = (path for path in (upcoming.project.store / "worktrees").iterdir() if path.is_dir())
+    assert (place / ".git" / "rebase-merge").is_dir()
+    git(place, "rebase", "--continue")
+    code, data, told = upcoming.bump("--continue")
+    assert code == 0, told
+    assert [(one["fate"], one["reason"]) for one in data["patches"]] == [("three-way", "by hand")]
+
+
+def test_abort_leaves_everything_as_it_was(upcoming: Next) -> None:
+    upcoming.refused(2, "--abort", said=("no bump to 1.1 is under way",))
+    place = _two(upcoming)
+    before = upcoming.state()
+    result = upcoming.project.run("recipe", "bump", "tinycuda-1.0", "--to", "1.1", "--abort")
+    assert (result.code, result.out) == (0, f"{place}\n")
+    assert not place.exists()
+    assert upcoming.state() == before
+
+
+def test_undo_removes_what_was_written_unless_it_changed(upcoming: Next) -> None:
+    upcoming.release(FILES)
+    line = ("recipe", "bump", "tinycuda-1.0", "--to", "1.1", "--undo")
+    assert upcoming.project.run(*line).code == 2
+    before = upcoming.state()
+    _, data, _ = upcoming.bump()
+    file = upcoming.series / "1.1" / "series"
+    listed = file.read_bytes()
+    file.write_bytes(b"# mine\n" + listed)
+    result = upcoming.project.run(*line)
+    assert result.code == 5
+    assert "patches/tinycuda/1.1/series changed since the bump; nothing was removed" in result.err
+    file.write_bytes(listed)
+    result = upcoming.project.run(*line)
+    assert result.code == 0
+    inner = upcoming.project.upstream.inner_commit[:12]
+    kept = [f"recipes/commits/lib-{inner}.tree"]
+    assert isinstance(data["written"], list)
+    assert sorted([*result.out.splitlines(), *kept]) == sorted(data["written"])
+    assert upcoming.state() == before
