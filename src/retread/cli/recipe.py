@@ -55,6 +55,7 @@ class BumpOptions(Options, frozen=True, kw_only=True):
     tag: str
     check: bool
     edit: bool
+    exec: str
     go_on: bool
     abort: bool
     undo: bool
@@ -130,6 +131,9 @@ def _add_bump(actions: Groups) -> None:
     way.add_argument("--continue", dest="go_on", action="store_true", help="take what the rebase made")
     way.add_argument("--abort", action="store_true", help="throw the worktree away")
     way.add_argument("--undo", action="store_true", help="remove what the bump to this release wrote")
+    bump.add_argument(
+        "--exec", metavar="CMD", default="", help="with --edit: run this after each patch, stop if it fails"
+    )
     add_common(bump, recipe_bump, BumpOptions)
 
 
@@ -234,6 +238,7 @@ def recipe_proof(options: ProofOptions) -> int:
 def recipe_bump(options: BumpOptions) -> int:
     """Carry a recipe to another release; SeriesError when somebody has to decide about a patch."""
     from retread.cli import show
+    from retread.errors import UsageError
     from retread.queue import order
     from retread.queue.desk import Desk
     from retread.upstream import bump
@@ -242,9 +247,13 @@ def recipe_bump(options: BumpOptions) -> int:
     if options.abort or options.undo:
         print("\n".join(bump.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
         return 0
+    if options.exec and not options.edit:
+        raise UsageError("--exec runs in the rebase of --edit", hint="add --edit")
     names = order.names(order.read(desk.loaded().files))
     wish = bump.wish(names, options.recipe, bump.accepted(options.accept or ()), _skipped(options))
-    found = bump.bump(desk, bump.Request(options.to, wish, options.clone, options.tag, _way(options)))
+    found = bump.bump(
+        desk, bump.Request(options.to, wish, options.clone, options.tag, _way(options), options.exec)
+    )
     if options.json:
         session.print_json(found)
     else:

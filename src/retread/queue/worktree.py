@@ -161,6 +161,11 @@ class Worktree:
         return self.repository.ask("rev-parse", "HEAD").strip()
 
     @property
+    def subject(self) -> str:
+        """The subject of the commit that is checked out."""
+        return self.repository.one(self.head).subject
+
+    @property
     def quiet(self) -> bool:
         """Whether everything in it is committed."""
         try:

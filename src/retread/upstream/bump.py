@@ -87,6 +87,8 @@ class Request(NamedTuple):
     clone: str
     tag: str
     way: Way
+    command: str
+    """What is run after each patch of a rebase."""
 
 
 class Bump(NamedTuple):
@@ -110,10 +112,12 @@ def bump(desk: Desk, request: Request) -> Bumped:
         plan = _carried(desk, loaded, release, request.wish, scratch)
         if request.way is Way.CONTINUE:
             plan = _solved(tree, loaded, release.tree, plan)
-        if any(one.open for one in plan.data.patches):
-            if request.way is Way.EDIT:
-                rebase.begin(tree, loaded, release.tree, plan.data.patches)
-                desk.machine.console.say(rebase.told(tree))
+        left = any(one.open for one in plan.data.patches)
+        if request.way is Way.EDIT and (left or request.command):
+            rebase.begin(tree, loaded, release.tree, plan.data.patches, request.command)
+            desk.machine.console.say(rebase.told(tree))
+            return plan.data
+        if left:
             return plan.data
         if any(one.fate is not Fate.CLEAN for one in plan.data.patches):
             shown = _compared(desk, loaded, release, plan.folder, scratch)

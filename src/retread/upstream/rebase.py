@@ -21,8 +21,13 @@ from retread.source.records import SourceTree
 BY_HAND = "by hand"
 
 
-def begin(tree: Worktree, loaded: Loaded, new: SourceTree, fates: Collection[PatchFate]) -> None:
-    """Make the worktree: the series on its own source, and a rebase to the new one under way; open patches stop it."""
+def begin(
+    tree: Worktree, loaded: Loaded, new: SourceTree, fates: Collection[PatchFate], command: str
+) -> None:
+    """Make the worktree: the series on its own source, and a rebase to the new one under way; open patches stop it.
+
+    ``command`` is run after each patch, and stops it where it fails; what is done by then stays.
+    """
     stops = {one.name: one.open for one in fates}
     left_out = {one.name for one in fates if not one.open and not one.kept}
 
@@ -40,18 +45,22 @@ def begin(tree: Worktree, loaded: Loaded, new: SourceTree, fates: Collection[Pat
         git.ask("config", "merge.conflictStyle", "diff3")
         git.ask("checkout", "--quiet", "--force", "-B", "series", head)
         made.remember(loaded, onto, "")
+        step = 2 if command else 1  # git writes the command below each patch of its list
         script = [
-            f"{at}s/^pick /{'edit' if stops[patch.name] else 'drop' if patch.name in left_out else 'pick'} /"
-            for at, patch in enumerate(loaded.patches, start=1)
+            f"{step * at + 1}s/^pick /{'edit' if stops[patch.name] else 'drop' if patch.name in left_out else 'pick'} /"
+            for at, patch in enumerate(loaded.patches)
         ]
-        made.rebase(";".join(script), "--empty=drop", "--onto", onto, base)
+        run = ["--exec", command] if command else []
+        made.rebase(";".join(script), "--empty=drop", *run, "--onto", onto, base)
 
     tree.found(fill)
 
 
 def told(tree: Worktree) -> str:
     """Return what is to be done in the worktree."""
-    stopped = tree.repository.run("log", "-1", "--format=%s", "REBASE_HEAD").stdout.strip()
+    if not (tree.repository.metadata / "rebase-merge").is_dir():
+        return f"{tree.folder}: the rebase went through; take it with 'retread recipe bump ... --continue'"
+    stopped = tree.repository.run("log", "-1", "--format=%s", "REBASE_HEAD").stdout.strip() or tree.subject
     return (
         f"{tree.folder}: a rebase stops at {stopped!r}; solve it there, then 'git add' and 'git rebase --continue', "
         "or '--skip'; when it is done: 'retread recipe bump ... --continue'"

@@ -274,3 +274,21 @@ def test_undo_removes_what_was_written_unless_it_changed(upcoming: Next) -> None
     assert isinstance(data["written"], list)
     assert sorted([*result.out.splitlines(), *kept]) == sorted(data["written"])
     assert upcoming.state() == before
+
+
+def test_a_command_after_each_patch_stops_where_it_fails_and_keeps_what_is_done(upcoming: Next) -> None:
+    first, both = ops(VALUE_3=30), ops(VALUE_3=30, VALUE_30=3)
+    upcoming.project.series(diff(OPS, FILES[OPS], first), diff(OPS, first, both))
+    upcoming.release({**FILES, "README.md": "# other\n"})
+    upcoming.refused(2, "--exec", "true", said=("--exec runs in the rebase of --edit",))
+    code, _, told = upcoming.bump("--edit", "--exec", f"! grep -qx 'VALUE_30 = 3' {OPS}")
+    assert code == 0, told
+    assert "a rebase stops at 'Change 0002-change.patch'" in told
+    (place,) = (path for path in (upcoming.project.store / "worktrees").iterdir() if path.is_dir())
+    assert git(place, "log", "-2", "--format=%s").splitlines() == [
+        f"Change 000{at}-change.patch" for at in (2, 1)
+    ]
+    git(place, "rebase", "--continue")
+    code, data, told = upcoming.bump("--continue")
+    assert code == 0, told
+    assert data["written"]
