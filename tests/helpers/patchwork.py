@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
+from retread.doors import durable
 from tinycuda import FILES, OPS, Project, Result, diff, git, ops
 
 RECIPE = "tiny-1.0"
@@ -112,3 +116,28 @@ def commit(place: Path, message: str) -> str:
 def autosquash(place: Path, base: str = "HEAD~4") -> None:
     """Put fixup commits where they belong, without an editor."""
     git(place, "-c", "sequence.editor=:", "rebase", "--quiet", "--interactive", "--autosquash", base)
+
+
+class _Killer:
+    """Ends this process with SIGKILL before the n-th change to the disk."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __call__(self, act: Callable[..., object], *arguments: object) -> object:
+        self.left -= 1
+        if self.left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return None if act is os.fsync else act(*arguments)
+
+
+def killed(act: Callable[[], object], at: int) -> bool:
+    """Do something in a child that is killed before a change to the disk; say whether it came to that."""
+    child = os.fork()
+    if not child:
+        try:
+            durable.change = _Killer(at)  # type: ignore[assignment]
+            act()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])

@@ -360,14 +360,23 @@ def _write(desk: Desk, made: Mapping[str, bytes]) -> None:
     other = [path for path in sorted(there) if (root / path).read_bytes() != made[path]]
     if other:
         raise UsageError(f"{', '.join(other)}: there already; nothing was written", hint="move it away")
-    new = {path: hashlib.sha256(data).hexdigest() for path, data in made.items() if path not in there}
+    begun = _written(desk)  # by a process that was killed
+    digests = {path: hashlib.sha256(data).hexdigest() for path, data in made.items()}
+    new = {path: found for path, found in digests.items() if path not in there or begun.get(path) == found}
     with durable.disk_errors(root):
         durable.folder(desk.written.parent)
         durable.replace(desk.written, msgspec.json.encode(new))
-        for path in new:
+        for path in (one for one in new if one not in there):
             durable.remove(root / f"{path}.new")
             durable.write(root / f"{path}.new", made[path])
             durable.move(root / f"{path}.new", root / path)
+
+
+def _written(desk: Desk) -> dict[str, str]:
+    """Return path -> SHA-256 of what the last bump wrote."""
+    with suppress(FileNotFoundError):
+        return msgspec.json.decode(desk.written.read_bytes(), type=dict[str, str])
+    return {}
 
 
 def undo(desk: Desk) -> list[str]:
@@ -376,9 +385,9 @@ def undo(desk: Desk) -> list[str]:
     SeriesError, and nothing is removed, when one of them changed since.
     """
     with desk.held(), durable.disk_errors(desk.root):
-        if not desk.written.is_file():
+        known = _written(desk)
+        if not known:
             raise UsageError("there is nothing to undo")
-        known = msgspec.json.decode(desk.written.read_bytes(), type=dict[str, str])
         there = [path for path in reversed(known) if (desk.root / path).is_file()]
         changed = [
             path

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from patchwork import killed
 from tinycuda import (
     FILES,
     INNER,
@@ -292,3 +293,20 @@ def test_a_command_after_each_patch_stops_where_it_fails_and_keeps_what_is_done(
     code, data, told = upcoming.bump("--continue")
     assert code == 0, told
     assert data["written"]
+
+
+@pytest.mark.slow
+def test_killed_at_any_write_the_same_command_goes_on_and_undo_leads_back(upcoming: Next) -> None:
+    upcoming.release(FILES)
+    before, at, recipe = upcoming.state(), 0, "recipes/tinycuda-1.1.toml"
+    while killed(upcoming.bump, at):
+        if recipe in upcoming.state():
+            assert upcoming.project.run("recipe", "check").code == 0
+        code, _, told = upcoming.bump()
+        assert code == 0, told
+        assert not [path for path in upcoming.state() if path.endswith(".new")]
+        line = ("recipe", "bump", "tinycuda-1.0", "--to", "1.1", "--undo")
+        assert upcoming.project.run(*line).code == 0
+        assert upcoming.state() == before
+        at += 4  # each of the few files is made in six steps
+    assert at > 12

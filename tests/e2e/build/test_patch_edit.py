@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from patchwork import MESSAGE, RECIPE, Work, autosquash, commit, write
+from patchwork import MESSAGE, RECIPE, Work, autosquash, commit, killed, write
 from retread.doors import durable
 from retread.doors.store import Store
 from tinycuda import FILES, OPS, Project, diff, git, ops
@@ -393,32 +391,6 @@ def test_what_git_format_patch_wrote_stays_as_it_is(work: Work) -> None:
     assert _log(place)[-1] == "Größe"
 
 
-class _Killer:
-    """Ends this process with SIGKILL before the n-th change to the disk."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    def __call__(self, act: object, *arguments: object) -> object:
-        assert callable(act)
-        self.left -= 1
-        if self.left < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return act(*arguments)
-
-
-def _killed(work: Work, at: int, *words: str) -> bool:
-    """Run an action in a child that is killed before a change; say whether it was."""
-    child = os.fork()
-    if not child:
-        try:
-            durable.change = _Killer(at)  # type: ignore[assignment]
-            work.run(*words)
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("exchange", [True, False], ids=["at once", "one by one"])
 def test_killed_at_any_write_nothing_is_half_written(
@@ -433,7 +405,7 @@ def test_killed_at_any_write_nothing_is_half_written(
     work.done("drop", "--undo")
     assert work.state() == before
     at, states = 0, []
-    while _killed(work, at, "drop", "1", "--because", "it is needless"):
+    while killed(lambda: work.run("drop", "1", "--because", "it is needless"), at):
         found = work.state()
         states.append(found)
         if exchange:
@@ -456,7 +428,7 @@ def test_killed_at_any_write_a_refresh_is_done_by_the_next_one(work: Work) -> No
     write(place, "tinycuda/x.py", "X = 1\n")
     commit(place, MESSAGE.format(subject="New"))
     at = 0
-    while _killed(work, at, "refresh"):
+    while killed(lambda: work.run("refresh"), at):
         assert work.listed() in (ALL, [*ALL, "0004-new.patch"])
         work.done("refresh")
         assert work.listed() == [*ALL, "0004-new.patch"]
