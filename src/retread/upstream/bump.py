@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -33,13 +33,15 @@ from retread.recipe import files, proof, reading, workspace
 from retread.recipe.model import Recipe
 from retread.recipe.series import parse_series
 from retread.recipe.workspace import Loaded
-from retread.records import Record
+from retread.records import Record, Sha256
 from retread.source import tree as source
 from retread.source.records import SourceTree
 from retread.source.trees import Trees
 from retread.strict import near_miss
-from retread.upstream import listing, rebase, renewal
+from retread.upstream import listing, outlook, rebase, renewal
 from retread.upstream.listing import Listing
+from retread.wheel import contents
+from retread.wheel.facts import WheelFacts
 
 _FIXED: Final = re.compile(r"fixed in (\S+) \(")
 
@@ -57,6 +59,8 @@ class Bumped(Record, frozen=True, kw_only=True):
     patches: tuple[PatchFate, ...]
     range_diff: str
     """What became of each patch, as git range-diff shows it; nothing where every one is as it was, or one is open."""
+    look_at: tuple[str, ...]
+    """What the new base wheels lack of what the new recipe promises: a person decides what becomes of it."""
     written: tuple[str, ...]
 
 
@@ -125,14 +129,14 @@ def bump(desk: Desk, request: Request) -> Bumped:
         if request.way is Way.CHECK or release.known is not None:
             return plan.data
         new = _new_files(desk, loaded, release, request, scratch)
-        series = files.series(
-            reading.parse_recipe(new[_recipe_path(desk, release)], name=_name(desk, release))
-        )
+        recipe = reading.parse_recipe(new[_recipe_path(desk, release)], name=_name(desk, release))
+        look_at = _look_at(desk, recipe, scratch)
+        series = files.series(recipe)
         made = {**{f"{series}/{name}": data for name, data in plan.folder.items()}, **new}
         _write(desk, made)
         if request.way is Way.CONTINUE:
             fs.remove(tree.folder)
-        return msgspec.structs.replace(plan.data, written=tuple(made))
+        return msgspec.structs.replace(plan.data, look_at=look_at, written=tuple(made))
 
 
 def _demand_way(tree: Worktree, request: Request) -> None:
@@ -234,6 +238,7 @@ def _carried(desk: Desk, loaded: Loaded, release: Release, wish: Wish, scratch: 
         proven=release.known is not None,
         patches=tuple(one.fate for one in found),
         range_diff="",
+        look_at=(),
         written=(),
     )
     return Bump(data, folder)
@@ -320,7 +325,8 @@ def _new_files(
         step.detail = top.commit[:12]
     wheels = renewal.wheels(recipe, release.offers, release.version)
     commits = {one.path: top.submodules.get(one.path, one.commit) for one in recipe.pin.submodules}
-    facts = renewal.Facts(version, top.commit, release.sdist, commits, wheels)
+    torch = dict(_torch(desk, recipe, wheels, scratch))
+    facts = renewal.Facts(version, top.commit, release.sdist, commits, wheels, torch)
     old = (desk.root / files.recipe_file(recipe.name)).read_text("utf-8")
     text = renewal.text(old, recipe, facts).encode()
     made = reading.parse_recipe(text, name=_name(desk, release))
@@ -331,6 +337,37 @@ def _new_files(
         (scratch / "proven").mkdir()
         source.from_sdist(made, sdist, parsed, scratch / "proven")
     return {**proofs, _recipe_path(desk, release): text}
+
+
+def _torch(
+    desk: Desk, recipe: Recipe, wheels: Mapping[str, Offer], scratch: Path
+) -> Iterator[tuple[str, str]]:
+    """Yield the torch of each target that is for one, as its new base wheel says it."""
+    for name, target in recipe.targets.items():
+        for base in target.base:
+            new = wheels[base.file]
+            found = renewal.one_torch(target, _held(desk, new.file, new.sha256, scratch))
+            if found:
+                yield name, found
+
+
+def _held(desk: Desk, file: str, sha256: Sha256, scratch: Path) -> WheelFacts:
+    """Return what a wheel of upstream's holds."""
+    path = download(desk.machine, desk.recipe.project, file, sha256)
+    folder = scratch / "wheel"
+    folder.mkdir(exist_ok=True)
+    with desk.machine.console.step(f"read {file}"):
+        return contents.examine(path, folder)[0]
+
+
+def _look_at(desk: Desk, made: Recipe, scratch: Path) -> tuple[str, ...]:
+    """Return where the new wheels differ from what the recipe's targets promise."""
+    return tuple(
+        f"targets.{name}: {lack}"
+        for name, target in made.targets.items()
+        for base in target.base
+        for lack in outlook.lacks(target, _held(desk, base.file, base.sha256, scratch))
+    )
 
 
 def _proofs(desk: Desk, loaded: Loaded, made: Recipe, top: Listing, scratch: Path) -> list[tuple[str, bytes]]:

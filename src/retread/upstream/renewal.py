@@ -6,11 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from packaging.requirements import Requirement
 from packaging.utils import parse_wheel_filename
 
 from retread.doors.net.offers import Offer
 from retread.errors import FetchError
-from retread.recipe.model import Recipe
+from retread.recipe.model import Recipe, Target
+from retread.wheel.facts import WheelFacts
 
 if TYPE_CHECKING:
     from packaging.version import Version
@@ -25,6 +27,8 @@ class Facts(NamedTuple):
     submodules: Mapping[str, str]
     wheels: Mapping[str, Offer]
     """Base wheel of the old recipe -> the new release's."""
+    torch: Mapping[str, str]
+    """Target -> the one torch that the new wheel requires, for targets of one torch."""
 
 
 def name(recipe: Recipe, version: str) -> str:
@@ -60,6 +64,15 @@ def _is(one: Offer, version: Version, old: Version) -> bool:
     return one.version.public == version.public and one.version.local == old.local
 
 
+def one_torch(target: Target, wheel: WheelFacts) -> str:
+    """Return the one torch that a wheel requires, where the target is made for one, too; else nothing."""
+    wanted = [one.specifier for one in map(Requirement, wheel.requires) if one.name.lower() == "torch"]
+    pins = [item for some in wanted for item in some]
+    if not target.torch.startswith("==") or len(pins) != 1 or pins[0].operator != "==":
+        return ""
+    return pins[0].version
+
+
 def text(old: str, recipe: Recipe, facts: Facts) -> str:
     """Return the recipe's text with everything that pins another release; revisions begin with 1 again."""
     swaps = {
@@ -74,6 +87,9 @@ def text(old: str, recipe: Recipe, facts: Facts) -> str:
     made = re.compile("|".join(map(re.escape, sorted(swaps, key=len, reverse=True)))).sub(
         lambda found: swaps[found[0]], old
     )
+    for at, torch in facts.torch.items():
+        before = re.escape(recipe.targets[at].torch.removeprefix("==").strip())
+        made = re.sub(rf'^torch = "(==)?{before}"', rf'torch = "\g<1>{torch}"', made, flags=re.MULTILINE)
     lines = {"name": name(recipe, facts.version), "version": facts.version}
     for key, value in lines.items():
         made = re.sub(rf'^{key} = "[^"]*"', f'{key} = "{value}"', made, count=1, flags=re.MULTILINE)

@@ -12,6 +12,7 @@ import pytest
 from patchwork import killed
 from tinycuda import (
     FILES,
+    INFO,
     INNER,
     METADATA,
     OPS,
@@ -21,9 +22,10 @@ from tinycuda import (
     diff,
     git,
     make_sdist,
-    make_wheel,
     ops,
+    record,
     wheel_files,
+    zip_bytes,
 )  # fmt: skip
 
 
@@ -55,7 +57,16 @@ class Next:
         packed["tinycuda-1.1/PKG-INFO"] = METADATA.encode()
         served = self.project.index.files["tinycuda"]
         served[SDIST.replace("1.0", "1.1")] = make_sdist(packed)
-        served[WHEEL.replace("1.0", "1.1")] = make_wheel(wheel_files())
+        self.require("torch>=2.8")
+
+    def require(self, torch: str) -> None:
+        """Publish the wheel of 1.1, which requires a torch."""
+        new = INFO.replace("1.0", "1.1")
+        files = {name.replace(INFO, new): data for name, data in wheel_files().items()}
+        text = METADATA.replace("Version: 1.0", "Version: 1.1").replace("torch>=2.8", torch)
+        files[f"{new}/METADATA"] = text.encode()
+        made = zip_bytes({**files, f"{new}/RECORD": record(files, new)})
+        self.project.index.files["tinycuda"][WHEEL.replace("1.0", "1.1")] = made
 
     def bump(self, *words: str) -> tuple[int, dict[str, object], str]:
         """Run the command; return its code, its data and what it said."""
@@ -310,3 +321,16 @@ def test_killed_at_any_write_the_same_command_goes_on_and_undo_leads_back(upcomi
         assert upcoming.state() == before
         at += 4  # each of the few files is made in six steps
     assert at > 12
+
+
+def test_a_target_of_one_torch_gets_the_new_wheel_s_and_what_it_lacks_is_told(upcoming: Next) -> None:
+    recipe = upcoming.project.root / "recipes" / "tinycuda-1.0.toml"
+    recipe.write_text(
+        recipe.read_text().replace('torch = ">=2.8"', 'torch = "==2.8.0"').replace('"9.0a"', '"12.0"')
+    )
+    upcoming.release(FILES)
+    upcoming.require("torch==2.9.1")
+    code, data, told = upcoming.bump()
+    assert code == 0, told
+    assert 'torch = "==2.9.1"' in (upcoming.project.root / "recipes" / "tinycuda-1.1.toml").read_text()
+    assert [one for one in data["look_at"] if "12.0" in one], data["look_at"]

@@ -378,6 +378,26 @@ def test_lines_that_begin_with_a_number_sign_stay_in_the_header(work: Work) -> N
     assert "as it was" in work.done("refresh", "--check")
 
 
+def test_an_empty_series_gets_its_first_patch(project: Project) -> None:
+    work = Work(project)
+    project.series()
+    place = work.edit()
+    write(place, "tinycuda/x.py", "X = 1\n")
+    commit(place, MESSAGE.format(subject="The first"))
+    work.done("refresh")
+    assert work.listed() == ["0001-the-first.patch"]
+
+
+def test_patches_squashed_in_a_rebase_are_one(work: Work) -> None:
+    place = work.edit()
+    editor = "sed -i '2s/^pick/fixup/'"
+    git(place, "-c", f"sequence.editor={editor}", "rebase", "--quiet", "--interactive", "HEAD~3")
+    out = work.done("refresh")
+    assert work.listed() == ["0001-change.patch", "0002-change.patch"]
+    assert "0002-change.patch  dropped" in out
+    assert work.source()[OPS] == ops(VALUE_3=30, VALUE_30=3)
+
+
 def test_what_git_format_patch_wrote_stays_as_it_is(work: Work) -> None:
     place = work.edit()
     write(place, "tinycuda/x.py", "X = 1\n")
