@@ -107,14 +107,17 @@ plan: setup
 
 test: lint unit e2e
 
-# Every worker first reads all tests: 4 s of a processor, half of it for bytecode where none is kept. So keep it, in
-# .venv whatever the environment says, and have no more than four.
+# Every worker first reads all tests: 3 s of a processor, two of them for bytecode where none is kept. So keep it,
+# whatever the environment says, in the usual places, where that of Python and of its packages lies already; and have
+# no more than four.
 unit: tools
-	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(abspath $(VENV))/bytecode \
+	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX= \
 		$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/unit
 
+# Most of these tests wait for one program or another, so two files go on at a time; more would not fit the memory and
+# disk of a small machine. What files share they share in a worker.
 e2e: tools
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadfile tests/e2e
 
 lint: tools
 	$(BIN)/ruff format --check $(CODE)

@@ -34,23 +34,33 @@ PURE: Final = (
     "text",
     "doors.net.offers",
     "lockfile",
-    "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.layout",
+    "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.kernels", "elf.layout",
     "recipe.files", "recipe.lane", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof",
     "recipe.reading",
     "recipe.series", "recipe.toolchain", "recipe.trial",
     "wheel.facts", "wheel.metadata", "wheel.statement", "wheel.table",
     "source.records", "queue.fate", "queue.header", "queue.hunks", "queue.incoming", "queue.order",
-    "audit.manylinux", "audit.promise", "audit.providers", "audit.report", "audit.rules",
+    "audit.manylinux", "audit.promise", "audit.providers", "audit.report", "audit.resources",
+    "audit.rules",
     "compile.schedule",
-    "smoke.details", "smoke.junit", "smoke.page", "smoke.reading", "smoke.report", "smoke.table", "smoke.tally",
+    "smoke.details", "smoke.junit", "smoke.level", "smoke.page", "smoke.reading", "smoke.report",
+    "smoke.table", "smoke.tally",
     "evidence.agreement", "evidence.gate", "evidence.signing", "evidence.statements",
     "build.sbom", "build.statement",
     "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
     "upstream.issue", "upstream.outlook", "upstream.renewal", "upstream.table",
-    "cli.show",
+    "cli.show", "cli.usage",
 )  # fmt: skip
 """Modules, and packages with all of theirs, that take values and return values: no disk, network, process or clock."""
-VIEWS: Final = ("smoke.junit", "smoke.page", "smoke.table", "upstream.issue", "upstream.table", "cli.show")
+VIEWS: Final = (
+    "smoke.junit",
+    "smoke.page",
+    "smoke.table",
+    "upstream.issue",
+    "upstream.table",
+    "cli.show",
+    "cli.usage",
+)
 """Modules that give one thing its look: in a terminal, on a page, for a CI system. The command line picks them, and
 nothing else imports them: what two of them need is no matter of looks, and stands below them."""
 

@@ -15,6 +15,8 @@ want nginx nginx-light
 want sshd openssh-server
 want ssh openssh-client
 want chromium chromium
+want zsh zsh
+want fish fish
 if [ "$(id -u)" = 0 ]; then # the tests of containers are root's
 	want podman podman
 	want runc runc

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec.inspect import DictType, Field, Metadata, StructType, Type, UnionType, VarTupleType, type_info
 
+import compatibility
 from retread import errors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +50,7 @@ TOOLCHAIN = found("retread.recipe.toolchain:Toolchain", "retread.recipe:Toolchai
 def pages() -> dict[str, str]:
     """Return the text of every page, by its name below docs/reference/."""
     return {
+        "compatibility.md": HEAD + compatibility.page(),
         "commands.md": HEAD + commands(PARSER()),
         "exit-codes.md": HEAD + exit_codes(),
         "recipe.md": HEAD

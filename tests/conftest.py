@@ -103,8 +103,8 @@ def _once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @functools.cache
-def _parser(make: Callable[[], ArgumentParser]) -> ArgumentParser:
-    return make()
+def _parser(make: Callable[..., ArgumentParser], *command: str) -> ArgumentParser:
+    return make(*command)
 
 
 def _block(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,10 +135,35 @@ def large_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+@pytest.fixture(scope="session")
+def pinned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a folder for what is no file's own, since digests pin it: gigabytes, got and laid out once."""
+    path = tmp_path_factory.mktemp("pinned")
+    yield path
+    shutil.rmtree(path)
+
+
 @pytest.fixture(scope="module")
-def shared_store(large_folder: Path) -> Path:
-    """Return one store for all tests of a file: toolkit and compile cache serve all of them."""
-    return large_folder / "store"
+def shared_store(large_folder: Path, pinned: Path) -> Path:
+    """Return one store for all tests of a file: compile cache and environment serve all of them.
+
+    Downloads and toolkits are those of other files, too.
+    """
+    return _sharing(large_folder / "store", pinned, "downloads", "toolkits")
+
+
+@pytest.fixture(scope="module")
+def shared_cubins(large_folder: Path, pinned: Path) -> Path:
+    """Return a store for a file's tests in which nothing is but cubins: assembling those of a real wheel takes long."""
+    return _sharing(large_folder / "store", pinned, "cubins")
+
+
+def _sharing(store: Path, pinned: Path, *kinds: str) -> Path:
+    store.mkdir()
+    for kind in kinds:
+        (pinned / kind).mkdir(exist_ok=True)
+        (store / kind).symlink_to(pinned / kind)
+    return store
 
 
 @pytest.fixture(scope="session")
@@ -185,3 +210,28 @@ def make_project(
 def project(make_project: Callable[[str], Project]) -> Project:
     """Return a workspace with a recipe that builds."""
     return make_project("project")
+
+
+@pytest.fixture
+def make_native(
+    make_project: Callable[[str], Project],
+    native_upstream: Upstream,
+    index: Index,
+    shared_store: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[str], Project]:
+    """Return what makes a workspace whose code is really compiled: all of a file's in one store, with what they need
+    from the user's own index.
+    """
+    from nativecuda import native
+
+    monkeypatch.setenv("RETREAD_STORE", str(shared_store))
+    monkeypatch.delenv("PIP_INDEX_URL")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", index.url)
+
+    def make(name: str) -> Project:
+        project = make_project(name)
+        native(project, native_upstream)
+        return project
+
+    return make

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from measure import RETREAD, ROOT, Row, Took, median, render, run, say, timed
-from retread.build import pipeline
+from retread.build import choice
 from retread.doors.console import Console
 from retread.doors.machine import Machine
 from retread.doors.store import Store
@@ -54,7 +54,7 @@ class Bench:
         recipe.write_text(head + table + rest)
         loaded = workspace.load(self.root, RECIPE)
         machine = Machine(Store(self.store), Console(), self.env)
-        (job,) = pipeline.jobs(loaded, TARGET, machine)
+        (job,) = choice.jobs(loaded, TARGET, machine)
         assert isinstance(job.origin, Compiled)
         self.toolkit, self.environment = job.origin.toolkit.root, job.origin.environment()
         self.source, self.origin = job.goal.trees.source, job.origin

@@ -63,10 +63,13 @@ def registered() -> dict[str, Any]:
 
 @each("library/nvcc")
 def nvcc() -> dict[str, Any]:
-    """Ask the library which nvcc made it."""
+    """Ask the library which nvcc made it: none, where its version says that clang did."""
     begin()
+    import xformers
+
     major, minor, build = call("_nvcc_build_version")
-    assert major >= 11, major
+    by_clang = ".clang." in xformers.__version__
+    assert major == 0 if by_clang else major >= 11, (major, xformers.__version__)
     return {"nvcc": f"{major}.{minor}.{build}"}
 
 

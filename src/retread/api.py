@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from retread import arch
 from retread.arch import Arch
-from retread.cli import session
+from retread.doors import fs
 from retread.errors import FatbinError, GateError, ToolError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def inspect(path: StrPath) -> WheelFacts | LibraryFacts:
     from retread.elf import library
     from retread.wheel import contents
 
-    file = session.existing(Path(path))
+    file = fs.existing(Path(path))
     if contents.is_library(file.name):
         return library.read(file)
     with _scratch() as scratch:
@@ -60,7 +61,7 @@ def audit(path: StrPath, promise: Promise | None = None) -> AuditReport:
     """
     from retread.audit import audit as auditing
 
-    file = session.existing(Path(path))
+    file = fs.existing(Path(path))
     with _scratch() as scratch:
         return auditing.audit(file, scratch, promise=promise)
 
@@ -75,7 +76,7 @@ def compare(first: StrPath, second: StrPath) -> Comparison:
     from retread.wheel import comparison
 
     with _scratch() as scratch:
-        return comparison.compare(session.existing(Path(first)), session.existing(Path(second)), scratch)
+        return comparison.compare(fs.existing(Path(first)), fs.existing(Path(second)), scratch)
 
 
 def graft(old: StrPath, new: StrPath, architectures: Sequence[str], ptxas: StrPath) -> bool | None:
@@ -93,7 +94,7 @@ def graft(old: StrPath, new: StrPath, architectures: Sequence[str], ptxas: StrPa
     from retread.build import graft as grafting
     from retread.elf import library
 
-    file, wanted = session.existing(Path(old)), [session.architecture(text) for text in architectures]
+    file, wanted = fs.existing(Path(old)), [arch.asked(text) for text in architectures]
     facts = library.read(file)
     if not facts.modules:
         raise FatbinError(f"{file} holds no GPU code; there is nothing to graft on")
@@ -103,7 +104,7 @@ def graft(old: StrPath, new: StrPath, architectures: Sequence[str], ptxas: StrPa
             Path(new),
             architectures=grafting.wanted(facts, wanted),
             run_path=None,
-            assembly=_assembly(session.existing(Path(ptxas)), scratch),
+            assembly=_assembly(fs.existing(Path(ptxas)), scratch),
             progress=lambda done, total: None,
         )
 
@@ -123,9 +124,9 @@ def verify(envelopes: Iterable[StrPath], policy: StrPath) -> Admission:
     from retread.evidence import gate, signing, statements
     from retread.wheel.statement import Proof
 
-    rules = session.existing(Path(policy))
+    rules = fs.existing(Path(policy))
     trusted = gate.parse_policy(rules.read_bytes(), name=rules.name)
-    files = [session.existing(Path(one)) for one in envelopes]
+    files = [fs.existing(Path(one)) for one in envelopes]
     if not files:
         raise GateError("there is no envelope, so nobody vouches for anything")
     signed = {file.name: file.read_bytes() for file in files}

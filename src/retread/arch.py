@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final, NewType
 
+from retread.errors import UsageError
+from retread.strict import near_miss
+
 Arch = NewType("Arch", str)
 """A compute capability with its suffix: ``9.0a``."""
 
@@ -56,6 +59,13 @@ def parse(text: str) -> Arch:
     if not _PATTERN.fullmatch(text):
         raise ValueError(f"{text!r} is not an architecture like 8.0, 9.0a or 12.0")
     return Arch(text)
+
+
+def asked(text: str) -> Arch:
+    """Return an architecture that a GPU has; UsageError with the near miss for any other."""
+    if text not in FIRST_CUDA:
+        raise UsageError(f"no GPU has the architecture {text!r}{near_miss(text, FIRST_CUDA)}")
+    return parse(text)
 
 
 def parts(arch: Arch) -> tuple[int, int, str]:

@@ -6,7 +6,6 @@ records' own fields and leaves only the leaves to msgspec.
 
 from __future__ import annotations
 
-import difflib
 import enum
 import functools
 import tomllib
@@ -24,6 +23,8 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 def near_miss(word: str, known: Iterable[str]) -> str:
     """Return `` (did you mean 'x'?)`` for the closest known word, or nothing."""
+    import difflib
+
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

@@ -1,6 +1,8 @@
 """Versions of patched wheels: ``<upstream>+cu128.<revision>``, and channels, which are called after CUDA. Pure.
 
-The revision is an integer segment of its own, so that ``+cu128.10`` sorts after ``+cu128.9`` (PEP 440).
+The revision is an integer segment of its own, so that ``+cu128.10`` sorts after ``+cu128.9`` (PEP 440). Where clang
+compiled in nvcc's place, the version says so: ``+cu128.clang.1``, which sorts before every ``+cu128.<revision>``, so
+that a resolver never takes it in place of a wheel that nvcc made.
 """
 
 from __future__ import annotations
@@ -17,7 +19,12 @@ __version__ = "0.1.0"
 
 CHANNEL: Final = "cu[0-9]+"
 """What the name of a channel is like, as a pattern."""
-_LOCAL: Final = re.compile(rf"({CHANNEL})\.([0-9]+)")
+NVCC: Final = "nvcc"
+"""NVIDIA's compiler of device code, which no version names."""
+CLANG: Final = "clang"
+"""The compiler that can stand in its place."""
+COMPILERS: Final = (NVCC, CLANG)
+_LOCAL: Final = re.compile(rf"({CHANNEL})(?:\.({CLANG}))?\.([0-9]+)")
 _CUDA: Final = re.compile("cu([0-9]+)([0-9])")
 
 
@@ -27,6 +34,8 @@ class Release(NamedTuple):
     upstream: str
     channel: str
     revision: int
+    compiler: str = NVCC
+    """Of the device code; each counts revisions of its own."""
 
 
 def channel(cuda: str) -> str:
@@ -40,9 +49,10 @@ def cuda(channel: str) -> str:
     return f"{match[1]}.{match[2]}" if match else ""
 
 
-def patched(upstream: str, cuda: str, revision: int) -> str:
+def patched(upstream: str, cuda: str, revision: int, compiler: str = NVCC) -> str:
     """Return the version of a wheel patched from ``upstream`` for ``cuda``: ("0.0.35", "12.8", 1) -> 0.0.35+cu128.1."""
-    return str(Version(f"{upstream}+{channel(cuda)}.{revision}"))
+    named = "" if compiler == NVCC else f".{compiler}"
+    return str(Version(f"{upstream}+{channel(cuda)}{named}.{revision}"))
 
 
 def release(version: str) -> Release:
@@ -54,4 +64,4 @@ def release(version: str) -> Release:
             f"version {version} belongs to no channel: it is not like 1.2+cu128.1",
             hint="give the wheel a local version of CUDA and revision; 'retread build' does",
         )
-    return Release(found.public, match[1], int(match[2]))
+    return Release(found.public, match[1], int(match[3]), match[2] or NVCC)

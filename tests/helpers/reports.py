@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from retread.records import Sha256
-from retread.smoke.report import SCHEMA, Case, Fault, Gpu, Level, Outcome, Run, SmokeReport, Surroundings
+from retread.smoke.level import Level
+from retread.smoke.report import SCHEMA, Case, Fault, Gpu, Outcome, Run, SmokeReport, Surroundings
 from retread.smoke.tally import Verdict, tally
 
 LIBRARIES = ("demo/_C.so", "demo/_C_flash.so", "demo/_C_unused.so")

@@ -18,7 +18,7 @@ SOUND = 'for one; do [ "$last" = -o ] && echo object >"$one"; last=$one; done; e
 """What a compiler does that writes its object."""
 
 
-def until(condition: Callable[[], object], seconds: float = 10) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait until a condition holds, and fail when it never does."""
     end = time.monotonic() + seconds
     while not condition():
@@ -139,7 +139,7 @@ class Bench:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=5,
+            timeout=60,
             check=False,
         )
 

@@ -25,7 +25,7 @@ from retread.index.check import Checked, check
 from retread.index.folder import Action
 from retread.records import Sha256
 from retread.smoke import reading
-from retread.smoke.report import Level
+from retread.smoke.level import Level
 from retread.wheel.statement import FileStatement, PatchStatement, Promise, Statement
 from tinycuda import record, sha256, zip_bytes
 

@@ -7,15 +7,18 @@ from fnmatch import fnmatchcase
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from retread import arch
 from retread.arch import Arch
 from retread.audit import providers
 from retread.audit.manylinux import glibc, glibc_limit
 from retread.audit.report import Check
+from retread.elf import facts as elf
 from retread.elf.facts import LibraryFacts, common
+from retread.version import CLANG, NVCC
 from retread.wheel.facts import WheelFacts
-from retread.wheel.statement import Exempt, Promise, Statement
+from retread.wheel.statement import Exempt, Promise, Statement, compiler_of
 
 
 def audit(
@@ -41,6 +44,7 @@ def audit(
         checks += _named(wheel, promise)
     if wheel.statement:
         checks += _statement(wheel, wheel.statement)
+        checks += _compiler(wheel, wheel.statement)
     if base is not None:
         for name, facts in wheel.libraries.items():
             checks += _against_base(name, facts, base.get(name))
@@ -90,6 +94,30 @@ def _statement(wheel: WheelFacts, said: Statement) -> Iterator[Check]:
         wrong.insert(0, f"{said.project} {said.version}")
     detail = f"not what the wheel holds: {', '.join(wrong)}" if wrong else "agrees with what the wheel holds"
     yield Check(check="statement", subject="retread.json", ok=not wrong, detail=detail)
+
+
+def _compiler(wheel: WheelFacts, said: Statement) -> Iterator[Check]:
+    """Hold a compiled wheel's version, its statement and the names in its libraries to one compiler of device code."""
+    if said.compiled is None:
+        return
+    told, found = compiler_of(said.compiled), Version(wheel.version).local or ""
+    named = CLANG if f".{CLANG}." in f".{found}." else NVCC
+    yield Check(
+        check="compiler",
+        subject=wheel.version,
+        ok=named == told,
+        detail=f"the version is of {named}'s, {told} compiled the device code",
+    )
+    for name, facts in wheel.libraries.items():
+        if facts.modules and facts.compilers:
+            clang = [one for one in facts.compilers if elf.CLANG in one]
+            allowed = told == CLANG or elf.CLANG in said.compiled.compiler
+            yield Check(
+                check="compiler",
+                subject=name,
+                ok=bool(clang) if told == CLANG else allowed or not clang,
+                detail=f"names {', '.join(clang) or 'no clang'}; {told} compiled the device code",
+            )
 
 
 def _requirements(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:

@@ -6,10 +6,11 @@ Every result is kept under a key made of everything that went into it, so a seco
 from __future__ import annotations
 
 import functools
+import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,22 +19,17 @@ import msgspec
 from retread.audit.promise import proof
 from retread.audit.report import AuditReport
 from retread.build import statement
-from retread.build.cubins import assembler, assembly
 from retread.doors import fs
-from retread.doors.machine import Machine, code_digest
+from retread.doors.machine import code_digest
 from retread.doors.store import Kind, digest
 from retread.elf.facts import LibraryFacts
 from retread.errors import PlanError
-from retread.evidence.beside import AUDIT, COMPILE
-from retread.lanes.lane import Goal, Origin, Wish
+from retread.evidence.beside import AUDIT, COMPILE, RESOURCES
+from retread.lanes.lane import Origin
 from retread.recipe import plan
-from retread.recipe.lane import LANES, Lane, Own
-from retread.recipe.plan import Plan, Step, step
-from retread.recipe.workspace import Loaded
+from retread.recipe.plan import Effort, Forecast, Plan, Step, step
 from retread.records import Record, Sha256, all_but
 from retread.source.records import PatchedTree
-from retread.source.trees import Trees
-from retread.toolkit.inquiry import obstacles
 from retread.units import size
 from retread.wheel import zipwriter
 from retread.wheel.statement import Statement
@@ -56,7 +52,7 @@ class Built(Record, frozen=True, kw_only=True):
     """Path of the audit's evidence."""
 
 
-_AUDIT, _COMPILE = "audit.json", "compile.json"
+_AUDIT, _COMPILE, _RESOURCES = "audit.json", "compile.json", "resources.json"
 """What lies beside the wheel in its store entry."""
 NOT_OF_WHEEL: Final = {
     "summary": "people read it",
@@ -124,6 +120,8 @@ class Job:
 
     def assembler(self) -> Assembler:
         """Return the target's own ptxas, ready to run; PlanError when the target names no toolchain."""
+        from retread.build.cubins import assembler
+
         if self.goal.toolchain is None:
             raise PlanError(
                 f"{self.goal.title}: the base wheel lacks architectures, and no toolchain is named",
@@ -152,6 +150,7 @@ class Job:
     def library(self, request: Request) -> tuple[Grafted, Path]:
         """Return one finished library and the file of its deflated bytes."""
         from retread.build import graft
+        from retread.build.cubins import assembly
         from retread.wheel.wheelfile import Wheel
 
         def build(into: Path) -> None:
@@ -168,7 +167,7 @@ class Job:
                     progress=lambda done, total: step.progress(done, total, "B"),
                 )
                 grafted, content = graft.load(into)
-                step.detail = f"{len(grafted.facts.modules)} modules, {size(content.stat().st_size)} deflated"
+                step.detail = f"{len(grafted.facts.modules)} modules, {size(content.stat().st_size)}"
 
         return graft.load(self.goal.machine.store.make(Kind.LIBRARIES, self.library_key(request), build))
 
@@ -215,7 +214,8 @@ class Job:
                 into=into,
             )
             step.detail = size(path.stat().st_size)
-            outside = seal.unreached(wheel, patched, path)
+            uncompiled = [one for one in patched.changes if not self.origin.compiles(one)]
+            outside = seal.unreached(wheel, uncompiled, path)
         if outside:
             self.goal.machine.console.say(
                 f"  note: the wheel holds nothing of {', '.join(outside)}, which the series changes"
@@ -237,6 +237,17 @@ class Job:
         (into / _AUDIT).write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
         if evidence := self.origin.evidence():
             (into / _COMPILE).write_bytes(msgspec.json.format(evidence) + b"\n")
+        if audit.without_nvcc(said):
+            (into / _RESOURCES).write_bytes(msgspec.json.format(self._resources(path, report.sha256)) + b"\n")
+
+    def _resources(self, wheel: Path, sha256: Sha256) -> bytes:
+        """Return what each kernel of the wheel takes, as evidence of a compiler that is not NVIDIA's."""
+        from retread.audit import resources
+        from retread.wheel import contents
+
+        with self.goal.machine.store.scratch() as scratch:
+            found = resources.report(wheel.name, sha256, contents.kernels(wheel, scratch))
+        return msgspec.json.encode(found)
 
     def statement(
         self, time: int, base: ProvenBase, libraries: Mapping[str, tuple[Grafted, Path]]
@@ -270,6 +281,7 @@ class Job:
 
     def plan(self) -> Plan:
         """Return what a build would do, with what is in the store and what is not, and why."""
+        steps, target = tuple(self._steps()), self.goal.target
         return Plan(
             schema=1,
             recipe=self.goal.recipe.name,
@@ -277,7 +289,28 @@ class Job:
             wheel=self.origin.wheel_name,
             lane=self.origin.lane,
             reason=self.reason,
-            steps=tuple(self._steps()),
+            torch=target.torch,
+            python=self.origin.python,
+            architectures=target.architectures,
+            ptx=target.ptx,
+            forecast=self._forecast(done=all(one.cached for one in steps)),
+            steps=steps,
+        )
+
+    def _forecast(self, *, done: bool) -> Forecast:
+        """Return what the build takes and what is there of it; next to nothing when it is ``done``."""
+        from retread.compile import jobserver
+
+        effort = Effort(0.0, 0, 0) if done else self.origin.effort()
+        root = self.goal.machine.store.root
+        there = next(path for path in (root, *root.parents) if path.exists())
+        return Forecast(
+            seconds=effort.seconds,
+            memory=effort.memory,
+            free_memory=jobserver.memory()[1],
+            disk=effort.disk,
+            free_disk=shutil.disk_usage(there).free,
+            lacks=() if done else self.origin.lacks(),
         )
 
     def _steps(self) -> Iterator[Step]:
@@ -326,55 +359,6 @@ def _known(base: ProvenBase, libraries: Mapping[str, tuple[Grafted, Path]]) -> K
     return Known(members=(*base.verified.members, *made), libraries=read)
 
 
-def jobs(
-    loaded: Loaded,
-    target: str | None,
-    machine: Machine,
-    *,
-    lane: Lane | None = None,
-    use_git: bool = False,
-    wish: Wish | None = None,
-) -> list[Job]:
-    """Return one job for every wheel of the target, each with its lane and why; PlanError when no lane will do.
-
-    When no target is named, the recipe's first that this machine can build is taken, unless the series is in its way.
-    """
-    name = plan.choose_target(loaded.recipe, target) if target else _possible_target(loaded, machine, lane)
-    chosen = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
-    goal = Goal(Trees(loaded, machine, use_git=use_git), name)
-    origins: Callable[[Goal, Own, Wish], list[Origin]] = import_module(LANES[chosen.lane].module).origins
-    return [Job(origin, chosen.reason) for origin in origins(goal, chosen.own, wish or Wish())]
-
-
-def _possible_target(loaded: Loaded, machine: Machine, lane: Lane | None) -> str:
-    """Return the first target that recipe and machine can make, and say why it is not the recipe's first.
-
-    PlanError where the series is what stands in the way: it never moves a build to another target.
-    """
-    recipe, passed = loaded.recipe, list[tuple[str, str]]()
-    for name, target in recipe.targets.items():
-        plan.demand_unmoved(recipe, name, loaded.patches, lane)
-        try:
-            chosen = plan.choose_lane(recipe, name, loaded.patches, lane)
-        except PlanError as error:
-            said = error.message.removeprefix(f"{recipe.name} {name}: ")
-            why = f"{name}: {said}" + "".join(f"; {fault}" for fault in error.faults)
-            passed.append((f"the recipe does not make {name} by the {lane} lane", why))
-            continue
-        needed = LANES[chosen.lane].compiles
-        found = obstacles(machine, loaded.toolchains[target.toolchain]) if needed else []
-        if not found:
-            if passed:
-                machine.console.say(f"note: building {name}, since {passed[0][0]}")
-            return name
-        passed.append((f"this machine cannot build {name}: {found[0]}", f"{name}: {found[0]}"))
-    raise PlanError(
-        f"{recipe.name}: no target can be built here",
-        faults=[why for _, why in passed],
-        hint="'retread toolchain check' says what is missing; --target and --lane choose",
-    )
-
-
 def build(job: Job, out: Path) -> Built:
     """Make the job's wheel, or take the finished one, and put it with its evidence under ``out``."""
     goal, machine = job.goal, job.goal.machine
@@ -382,17 +366,17 @@ def build(job: Job, out: Path) -> Built:
     cached = entry is not None
     if entry is None:
         machine.store.tidy()
-        with machine.console.fold(f"{goal.title}: {job.origin.wheel_name}"):
+        with machine.console.fold(goal.title):
+            for line in (job.origin.wheel_name, *plan.purpose(goal.target, job.origin.python)):
+                machine.console.say(f"  {line}")
             entry = job.build()
     report = msgspec.json.decode((entry / _AUDIT).read_bytes(), type=AuditReport)
     destination = out / report.wheel
-    moved_in = destination.exists() and not fs.is_same(entry / report.wheel, destination)
-    if moved_in and fs.sha256(destination) != report.sha256:
+    if fs.place(entry / report.wheel, destination):
         machine.console.say(
             f"note: {destination} held other bytes; raise targets.{goal.name}.revision if they were published"
         )
-    fs.place(entry / report.wheel, destination)
-    for evidence, beside in ((_AUDIT, AUDIT), (_COMPILE, COMPILE)):
+    for evidence, beside in ((_AUDIT, AUDIT), (_COMPILE, COMPILE), (_RESOURCES, RESOURCES)):
         if (entry / evidence).exists():
             fs.place(entry / evidence, destination.with_name(f"{report.wheel}{beside}"))
     return Built(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retread.build.pipeline import build, jobs
+from retread.build.choice import jobs
+from retread.build.pipeline import build
 from retread.doors.machine import Machine
 from retread.doors.store import Kind
 from retread.errors import AuditError, PlanError, UsageError, first
@@ -41,6 +42,8 @@ def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish:
     loaded = workspace.load(root, said.recipe)
     if said.compiled and wish.python is None:
         wish = wish._replace(python=said.compiled.python)
+    if said.compiled and said.compiled.toolchain:
+        wish = wish._replace(toolchain=said.compiled.toolchain)
     if said.compiled and said.compiled.image and wish.image is None:
         wish = wish._replace(image=said.compiled.image.partition(" ")[0])
     folder = scratch / "again"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import structs
 
 from retread.wheel.statement import PatchStatement, Statement
 
@@ -54,7 +55,7 @@ def write(statement: Statement, patches: Mapping[str, bytes]) -> bytes:
             patches=[_patch(one, patches[one.name]) for one in statement.series],
         ),
     )
-    submodules = list(_submodules(statement))
+    submodules = [*_submodules(statement), *_device_tools(statement)]
     bom = Bom(
         serial_number=uuid.uuid5(_NAMESPACE, told.decode()),
         metadata=BomMetaData(component=subject, timestamp=datetime.fromtimestamp(statement.commit_time, UTC)),
@@ -79,6 +80,26 @@ def _patch(patch: PatchStatement, data: bytes) -> Patch:
             )
         ],
     )
+
+
+def _device_tools(statement: Statement) -> Iterable[Component]:
+    """Yield what made the device code; excluded: the build needs it, who installs the wheel does not."""
+    from cyclonedx.model import Property
+    from cyclonedx.model.component import Component, ComponentScope, ComponentType
+
+    made = statement.compiled.device if statement.compiled else None
+    for role, told in structs.asdict(made).items() if made else ():
+        name, _, version = (
+            told.rpartition(" ") if role != "compiler" else told.partition(" (")[0].rpartition(" ")
+        )
+        yield Component(
+            name=name,
+            version=version,
+            type=ComponentType.APPLICATION,
+            scope=ComponentScope.EXCLUDED,
+            bom_ref=f"device-{role}:{told}",
+            properties=[Property(name=f"retread:device-{role}", value=told)],
+        )
 
 
 def _submodules(statement: Statement) -> Iterable[Component]:

@@ -6,7 +6,7 @@ the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 from retread.build import sbom
 from retread.errors import BaseError, PlanError, RecipeError
 from retread.recipe.model import Target
-from retread.recipe.series import ChangeKind
+from retread.recipe.series import Change, ChangeKind
 from retread.source.records import PatchedTree
 from retread.version import channel
 from retread.wheel import metadata
@@ -93,11 +93,11 @@ def _patch(sources: dict[str, Source], patched: PatchedTree) -> None:
             )
 
 
-def unreached(wheel: Wheel, patched: PatchedTree, sealed_wheel: Path) -> tuple[str, ...]:
-    """Return the files of the series that neither the base nor the sealed wheel holds under their path."""
+def unreached(wheel: Wheel, changes: Sequence[Change], sealed_wheel: Path) -> tuple[str, ...]:
+    """Return the changed files that neither the base nor the sealed wheel holds under their path."""
     with Wheel(sealed_wheel) as made:
         held = wheel.archive.by_name.keys() | made.archive.by_name.keys()
-    return tuple(change.path for change in patched.changes if change.path not in held)
+    return tuple(change.path for change in changes if change.path not in held)
 
 
 def _executable(source: Source) -> bool:
@@ -115,12 +115,15 @@ def _edited(wheel: Wheel, target: Target, patched: PatchedTree, version: str) ->
                 f"edit: the series touches {edit.file}", hint="change it in one way: by an edit or by a patch"
             )
         text = texts.get(edit.file) or _text(wheel, edit.file)
+        wanted = edit.replace.replace("{version}", version)
+        if text.count(edit.find) == 0 and text.count(wanted) == 1:
+            continue  # another lane's build wrote it so
         if text.count(edit.find) != 1:
             raise RecipeError(
                 f"edit: {edit.find!r} stands {text.count(edit.find)} times in {edit.file}"
                 f" of {wheel.path.name}, not once"
             )
-        texts[edit.file] = text.replace(edit.find, edit.replace.replace("{version}", version))
+        texts[edit.file] = text.replace(edit.find, wanted)
     return texts
 
 

@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from retread.evidence.signing import Key
 
 
-class KeyNewOptions(Options, frozen=True, kw_only=True):
+class KeyNewOptions(Options):
     """What is typed after ``key new``."""
 
     name: str
     folder: Path
 
 
-class KeyListOptions(Options, frozen=True, kw_only=True):
+class KeyListOptions(Options):
     """What is typed after ``key list``."""
 
     folder: Path
 
 
-class AttestOptions(Options, frozen=True, kw_only=True):
+class AttestOptions(Options):
     """What is typed after ``attest``."""
 
     wheel: Path

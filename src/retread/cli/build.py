@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from retread.lanes.lane import Wish
 
 
-class CompileOptions(Options, frozen=True, kw_only=True):
+class CompileOptions(Options):
     """What a lane that compiles is told."""
 
     python: str | None
@@ -27,27 +27,29 @@ class CompileOptions(Options, frozen=True, kw_only=True):
     image: str | None
 
 
-class PlanOptions(CompileOptions, frozen=True, kw_only=True):
+class PlanOptions(CompileOptions):
     """What is typed after ``plan``."""
 
     recipe: str | None
     target: str | None
     lane: Lane | None
     source: Source
+    toolchain: str | None
 
 
-class BuildOptions(CompileOptions, frozen=True, kw_only=True):
+class BuildOptions(CompileOptions):
     """What is typed after ``build``."""
 
     recipe: tuple[str, ...]
     target: str | None
     lane: Lane | None
     source: Source
+    toolchain: str | None
     all: bool
     out: Path
 
 
-class ReproduceOptions(CompileOptions, frozen=True, kw_only=True):
+class ReproduceOptions(CompileOptions):
     """What is typed after ``reproduce``."""
 
     wheel: Path
@@ -84,6 +86,9 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     command.add_argument("--target", help="default: the recipe's first")
     command.add_argument("--lane", choices=words(Lane), help="force a lane")
     add_source(command)
+    command.add_argument(
+        "--toolchain", metavar="NAME", help="compile with this one of the target's toolchains"
+    )
     _add_compiling(command)
 
 
@@ -104,21 +109,21 @@ def _add_compiling(command: argparse.ArgumentParser) -> None:
 
 def build(options: BuildOptions) -> int:
     """Make the wheels that are asked for; stdout is their paths."""
-    from retread.build import pipeline
+    from retread.build import choice
     from retread.errors import PlanError, UsageError
     from retread.recipe import workspace
 
     machine, root = session.machine(options), session.root(options)
     if options.all and (options.recipe or options.target):
         raise UsageError("--all builds every target of every recipe; leave recipe and --target out")
-    wish = _wish(options)
+    wish = _wish(options, options.toolchain)
     names = workspace.recipes(root) if options.all else options.recipe or (DEFAULT_RECIPE,)
     jobs: list[Job] = []
     for name in names:
         loaded = workspace.load(root, name)
         for target in loaded.recipe.targets if options.all else [options.target]:
             try:
-                found = pipeline.jobs(
+                found = choice.jobs(
                     loaded,
                     target,
                     machine,
@@ -129,7 +134,7 @@ def build(options: BuildOptions) -> int:
             except PlanError as error:
                 if not options.all:
                     raise
-                machine.console.say(f"not built: {error}")
+                machine.console.say(f"note: not built: {error}")
             else:
                 jobs += found
     built = []
@@ -139,7 +144,7 @@ def build(options: BuildOptions) -> int:
         except PlanError as error:  # a toolkit that this machine cannot have is seen here
             if not options.all:
                 raise
-            machine.console.say(f"not built: {error}")
+            machine.console.say(f"note: not built: {error}")
     if options.json:
         session.print_json(built)
     else:
@@ -147,7 +152,7 @@ def build(options: BuildOptions) -> int:
     return 0
 
 
-def _wish(options: CompileOptions) -> Wish:
+def _wish(options: CompileOptions, toolchain: str | None = None) -> Wish:
     from retread.errors import UsageError
     from retread.lanes.lane import Wish
 
@@ -162,6 +167,7 @@ def _wish(options: CompileOptions) -> Wish:
         memory=memory,
         cache=not options.no_cache,
         image=options.image,
+        toolchain=toolchain,
     )
 
 
@@ -170,12 +176,12 @@ def _built(job: Job, out: Path) -> Built:
     from retread.build import pipeline
 
     built = pipeline.build(job, out)
-    state = "unchanged" if built.cached else "built"
-    job.goal.machine.console.say(
-        f"{state}: {Path(built.path).name}  {built.size:,} bytes  sha256 {built.sha256}"
-    )
+    say, path = job.goal.machine.console.say, Path(built.path)
+    say(f"{'unchanged' if built.cached else 'built'}: {path.name}")
+    say(f"  {built.size:,} bytes in {path.parent}")
+    say(f"  sha256 {built.sha256}")
     if job.goal.target.note:
-        job.goal.machine.console.say(f"note: {job.goal.target.note}")
+        say(f"note: {job.goal.target.note}")
     return built
 
 
@@ -198,19 +204,19 @@ def reproduce(options: ReproduceOptions) -> int:
 
 def plan(options: PlanOptions) -> int:
     """Show what a build would do."""
-    from retread.build import pipeline
+    from retread.build import choice
     from retread.cli import show
     from retread.recipe import workspace
 
     machine = session.machine(options)
     loaded = workspace.load(session.root(options), options.recipe or DEFAULT_RECIPE)
-    jobs = pipeline.jobs(
+    jobs = choice.jobs(
         loaded,
         options.target,
         machine,
         lane=options.lane,
         use_git=options.source is Source.GIT,
-        wish=_wish(options),
+        wish=_wish(options, options.toolchain),
     )
     plans = [job.plan() for job in jobs]
     if options.json:

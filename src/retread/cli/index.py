@@ -23,14 +23,14 @@ TRYING = "http://127.0.0.1:8000"
 """The address that pages name when nobody gave another: that of ``retread serve``."""
 
 
-class IndexOptions(Options, frozen=True, kw_only=True):
+class IndexOptions(Options):
     """What every action on an index takes."""
 
     index: str
     """A folder or a bucket."""
 
 
-class PublishOptions(IndexOptions, frozen=True, kw_only=True):
+class PublishOptions(IndexOptions):
     """What is typed after ``publish``."""
 
     wheel: tuple[Path, ...]
@@ -39,7 +39,7 @@ class PublishOptions(IndexOptions, frozen=True, kw_only=True):
     policy: Path | None
 
 
-class ChangeOptions(IndexOptions, frozen=True, kw_only=True):
+class ChangeOptions(IndexOptions):
     """What is typed after ``index yank`` and the others that change it; an action takes some of them."""
 
     action: str
@@ -50,7 +50,7 @@ class ChangeOptions(IndexOptions, frozen=True, kw_only=True):
     number: int = 0
 
 
-class CheckOptions(IndexOptions, frozen=True, kw_only=True):
+class CheckOptions(IndexOptions):
     """What is typed after ``index check``."""
 
     policy: Path | None

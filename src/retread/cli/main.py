@@ -11,17 +11,28 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-import msgspec
-
-from retread.cli.options import add_command, handle, typed
+from retread.cli.options import COLOURS, typed
 from retread.errors import INTERRUPTED, RetreadError, StoreError, exit_codes
 
-NOUNS = (
-    "build", "matrix", "patch", "wheel", "smoke", "attest", "index", "revoke", "serve", "watch", "store",
-    "toolchain", "recipe",
-)  # fmt: skip
-"""Modules of this package whose ``add`` adds commands, in the order in which ``--help`` shows them."""
+NOUNS = {
+    "build": ("build", "plan", "reproduce"),
+    "matrix": ("matrix",),
+    "patch": ("patch",),
+    "wheel": ("inspect", "audit", "graft"),
+    "smoke": ("smoke", "kit", "evidence"),
+    "attest": ("key", "attest"),
+    "index": ("publish", "index"),
+    "revoke": ("audit-lock",),
+    "serve": ("serve",),
+    "watch": ("watch",),
+    "store": ("store",),
+    "toolchain": ("toolchain",),
+    "recipe": ("recipe",),
+    "completion": ("completion",),
+}
+"""Modules of this package -> the commands that their ``add`` adds, in the order in which ``--help`` shows them."""
 _EPILOG = """\
 exit codes:
 {codes}
@@ -29,20 +40,50 @@ exit codes:
 environment: RETREAD_STORE (default ~/.cache/retread), RETREAD_CUDA_MIRROR;
   pip's and uv's own index settings are honoured
 """
+_ASKED = "_ARGCOMPLETE"
+"""The variable with which a shell asks what may follow what was typed, instead of running a command."""
+_FEW = 8
+"""So many choices are told beside the near miss: they fit a line."""
 _WIDTH = 100
 _BROKEN_PIPE = 141
 """What a shell says of a program that ended because nobody read on; no error."""
 
 
-class CompletionOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What is typed after ``completion``."""
+class _Parser(argparse.ArgumentParser):
+    """A parser, of the command line or of one command, that itself refuses what it does not know, with the near miss.
 
-    shell: str
+    argparse would hand it up, and the message would show the usage of the whole instead of the command's.
+    """
+
+    def parse_known_args(  # type: ignore[override]  # nobody here parses into an object of his own
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Parse arguments; whatever is left over is an error."""
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            from retread.strict import near_miss
+
+            options = [option for action in self._actions for option in action.option_strings]
+            meant = near_miss(rest[0].partition("=")[0], options) if rest[0].startswith("--") else ""
+            self.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
+        return found, rest
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse what is no choice, with the near miss; a long list only where nothing is near."""
+        if action.choices is None or value in action.choices:
+            return
+        from retread.strict import near_miss
+
+        known = list(map(str, action.choices))
+        meant = near_miss(str(value), known)
+        if not meant or len(known) <= _FEW:
+            meant += f" (choose from {', '.join(map(repr, known))})"
+        raise argparse.ArgumentError(action, f"invalid choice: {value!r}{meant}")
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
-    top = argparse.ArgumentParser(
+def parser(command: str = "") -> argparse.ArgumentParser:
+    """Return the parser of the whole command line, or, of one that begins with this command, what reads that."""
+    top: argparse.ArgumentParser = _Parser(
         prog="retread",
         description="Patched CUDA wheels, proven: a pinned commit and a patch series in, a wheel out.",
         epilog=_EPILOG.format(codes=_exit_codes()),
@@ -50,11 +91,8 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
     groups = top.add_subparsers(dest="command", metavar="COMMAND")
-    for noun in NOUNS:
+    for noun in [noun for noun, commands in NOUNS.items() if command in commands] or NOUNS:
         importlib.import_module(f"retread.cli.{noun}").add(groups)
-    completion = add_command(groups, "completion", "print a completion script for a shell")
-    completion.add_argument("shell", choices=["bash", "zsh", "tcsh"])
-    handle(completion, _completion, CompletionOptions)
     return top
 
 
@@ -81,11 +119,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every expected failure is one message on stderr."""
-    top = parser()
-    options = top.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if _ASKED in os.environ:
+        from retread.cli import completion
+
+        completion.answer(parser())
+    top = parser(*words[:1])
+    options = top.parse_args(words)
     if not options.command and not options.version:
         top.print_help(sys.stderr)
         return 2
+    color = getattr(options, "color", COLOURS[0])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.stdout is None:  # closed by who started this: what is printed goes nowhere
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
@@ -93,10 +137,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = typed(options) if options.command else _version()
         sys.stdout.flush()
     except RetreadError as error:
-        _complain(f"retread: {error.kind}: {error}")
+        _complain(f"retread: {error.kind}: {error}", color)
         code = error.exit_code
     except KeyboardInterrupt:
-        _complain("retread: interrupted; what was finished is kept, the same command goes on from there")
+        _complain(
+            "retread: interrupted; what was finished is kept, the same command goes on from there", color
+        )
         code = INTERRUPTED
     except BrokenPipeError:
         _hush()
@@ -107,7 +153,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if error.filename is None:
             _hush()
         where = error.filename or "standard output"
-        _complain(f"retread: {StoreError.kind}: cannot write {where}: {error.strerror or error}")
+        _complain(f"retread: {StoreError.kind}: cannot write {where}: {error.strerror or error}", color)
         code = StoreError.exit_code
     return code
 
@@ -124,14 +170,8 @@ def _hush() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _complain(text: str) -> None:
+def _complain(text: str, color: str) -> None:
     from retread.doors.console import Console
+    from retread.text.colour import Colour
 
-    Console().fail(text)
-
-
-def _completion(options: CompletionOptions) -> int:
-    import shtab
-
-    print(shtab.complete(parser(), options.shell))
-    return 0
+    Console(colour=Colour(color)).fail(text)

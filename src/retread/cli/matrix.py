@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from retread.recipe.matrix import Entry, Matrix
 
 
-class MatrixOptions(Options, frozen=True, kw_only=True):
+class MatrixOptions(Options):
     """What is typed after ``matrix``."""
 
     recipe: tuple[str, ...]

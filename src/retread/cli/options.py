@@ -1,6 +1,6 @@
 """What is typed: a record for every command, and the options that several share.
 
-Read before anything runs, for ``--help`` too: nothing heavier than msgspec is imported.
+Read before anything runs, for ``--help`` too: what turns what was typed into a record is imported when it is done.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ import argparse
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar, dataclass_transform, get_type_hints
 
 if TYPE_CHECKING:
     Groups: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -21,15 +19,32 @@ DEFAULT_RECIPE = "xformers-0.0.35"
 POLICY = "index-policy.toml"
 """The policy of a workspace's index, which need not be named."""
 
-Typed = TypeVar("Typed", bound=msgspec.Struct)
+COLOURS = ("auto", "always", "never")
+"""When words are coloured; ``text.colour`` knows what each means, and is not needed for ``--help``."""
+
+Typed = TypeVar("Typed", bound="Record")
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Record:
+    """Base of what is typed after a command: annotations, which ``typed`` fills, and which cannot be changed."""
+
+    def __init__(self, **values: object) -> None:
+        vars(self).update(values)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        """Refuse."""
+        raise AttributeError(f"what was typed stays as it is, {name} too")
+
+
+class Options(Record):
     """What every command takes."""
 
     json: bool = False
     """Print data as JSON; False of a command that has no such option."""
     quiet: bool
+    color: str = "auto"
+    """A ``Colour``: ``auto``, ``always`` or ``never``."""
     root: Path | None
 
 
@@ -52,7 +67,12 @@ def handle(command: argparse.ArgumentParser, run: Callable[[Typed], int], record
 
 def typed(namespace: argparse.Namespace) -> int:
     """Run the command that was typed; return its exit code."""
-    code: int = namespace.run(msgspec.convert(vars(namespace), namespace.record))
+    import msgspec
+
+    kinds = get_type_hints(namespace.record)
+    given = {name: value for name, value in vars(namespace).items() if name in kinds}
+    values = {name: msgspec.convert(value, kinds[name]) for name, value in given.items()}
+    code: int = namespace.run(namespace.record(**values))
     return code
 
 
@@ -67,7 +87,12 @@ def add_common(
     handle(command, run, record)
     if json:
         command.add_argument("--json", action="store_true", help="print data as JSON")
-    command.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors on stderr")
+    command.add_argument(
+        "-q", "--quiet", action="store_true", help="say on stderr only errors, and what changes the product"
+    )
+    command.add_argument(
+        "--color", choices=COLOURS, default=COLOURS[0], help="default: auto, as NO_COLOR and FORCE_COLOR say"
+    )
     command.add_argument(
         "--root", type=Path, help="the folder with recipes/ and patches/; default: found upwards"
     )

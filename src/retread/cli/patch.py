@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from retread.queue.pieces import Altered
 
 
-class CheckOptions(Options, frozen=True, kw_only=True):
+class CheckOptions(Options):
     """What is typed after ``patch check``."""
 
     recipe: tuple[str, ...]
     source: Source
 
 
-class EditOptions(Options, frozen=True, kw_only=True):
+class EditOptions(Options):
     """What is typed after ``patch edit``."""
 
     recipe: str
@@ -35,27 +35,27 @@ class EditOptions(Options, frozen=True, kw_only=True):
     anew: bool
 
 
-class ActionOptions(Options, frozen=True, kw_only=True):
+class ActionOptions(Options):
     """What is typed after every action that changes a series."""
 
     recipe: str
     undo: bool
 
 
-class RefreshOptions(ActionOptions, frozen=True, kw_only=True):
+class RefreshOptions(ActionOptions):
     """What is typed after ``patch refresh``."""
 
     check: bool
 
 
-class HeadedOptions(ActionOptions, frozen=True, kw_only=True):
+class HeadedOptions(ActionOptions):
     """What is typed of a new patch's header."""
 
     header: Path | None
     set: tuple[str, ...] | None
 
 
-class NewOptions(HeadedOptions, frozen=True, kw_only=True):
+class NewOptions(HeadedOptions):
     """What is typed after ``patch new``."""
 
     name: str | None
@@ -65,7 +65,7 @@ class NewOptions(HeadedOptions, frozen=True, kw_only=True):
     after: str
 
 
-class FoldOptions(ActionOptions, frozen=True, kw_only=True):
+class FoldOptions(ActionOptions):
     """What is typed after ``patch fold``."""
 
     patch: str | None
@@ -73,7 +73,7 @@ class FoldOptions(ActionOptions, frozen=True, kw_only=True):
     clone: Path | None
 
 
-class MoveOptions(ActionOptions, frozen=True, kw_only=True):
+class MoveOptions(ActionOptions):
     """What is typed after ``patch move``."""
 
     patch: str | None
@@ -81,14 +81,14 @@ class MoveOptions(ActionOptions, frozen=True, kw_only=True):
     after: str
 
 
-class DropOptions(ActionOptions, frozen=True, kw_only=True):
+class DropOptions(ActionOptions):
     """What is typed after ``patch drop``."""
 
     patch: str | None
     because: str
 
 
-class SplitOptions(HeadedOptions, frozen=True, kw_only=True):
+class SplitOptions(HeadedOptions):
     """What is typed after ``patch split``."""
 
     patch: str | None
@@ -96,13 +96,13 @@ class SplitOptions(HeadedOptions, frozen=True, kw_only=True):
     path: tuple[str, ...] | None
 
 
-class SquashOptions(ActionOptions, frozen=True, kw_only=True):
+class SquashOptions(ActionOptions):
     """What is typed after ``patch squash``."""
 
     patch: tuple[str, ...]
 
 
-class ImportOptions(HeadedOptions, frozen=True, kw_only=True):
+class ImportOptions(HeadedOptions):
     """What is typed after ``patch import``."""
 
     origin: str | None
@@ -112,7 +112,7 @@ class ImportOptions(HeadedOptions, frozen=True, kw_only=True):
     after: str
 
 
-class ExportOptions(Options, frozen=True, kw_only=True):
+class ExportOptions(Options):
     """What is typed after ``patch export``."""
 
     recipe: str
@@ -123,7 +123,7 @@ class ExportOptions(Options, frozen=True, kw_only=True):
     output: Path | None
 
 
-class GraphOptions(Options, frozen=True, kw_only=True):
+class GraphOptions(Options):
     """What is typed after ``patch graph``."""
 
     recipe: str

@@ -10,24 +10,35 @@ from retread.cli.options import Options, add_command, add_common
 from retread.cli.schemas import SCHEMAS, schema
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from retread.cli.options import Groups
+    from retread.recipe.workspace import Loaded
     from retread.upstream.bump import Way
 
 
-class CheckOptions(Options, frozen=True, kw_only=True):
+class ListOptions(Options):
+    """What is typed after ``recipe list``."""
+
+    torch: str
+    gpu: str
+    python: str
+
+
+class CheckOptions(Options):
     """What is typed after ``recipe check``."""
 
     recipe: tuple[str, ...]
 
 
-class LockOptions(Options, frozen=True, kw_only=True):
+class LockOptions(Options):
     """What is typed after ``recipe lock``."""
 
     recipe: tuple[str, ...]
     target: str | None
 
 
-class ProofOptions(Options, frozen=True, kw_only=True):
+class ProofOptions(Options):
     """What is typed after ``recipe proof``."""
 
     listing: Path
@@ -36,14 +47,14 @@ class ProofOptions(Options, frozen=True, kw_only=True):
     out: Path | None
 
 
-class SchemaOptions(Options, frozen=True, kw_only=True):
+class SchemaOptions(Options):
     """What is typed after ``recipe schema``."""
 
     of: str | None
     all: Path | None
 
 
-class BumpOptions(Options, frozen=True, kw_only=True):
+class BumpOptions(Options):
     """What is typed after ``recipe bump``."""
 
     recipe: str
@@ -66,7 +77,14 @@ def add(groups: Groups) -> None:
     recipe = add_command(groups, "recipe", "recipes: list, check, lock, proof, schema")
     actions = recipe.add_subparsers(dest="action", metavar="ACTION", required=True)
     listed = add_command(actions, "list", "show recipes and their targets")
-    add_common(listed, recipe_list, Options)
+    listed.add_argument(
+        "--torch", metavar="VERSION", default="", help="only targets for this torch, like 2.9.1"
+    )
+    listed.add_argument(
+        "--gpu", metavar="CAPABILITY", default="", help="only with machine code for this GPU, like 9.0"
+    )
+    listed.add_argument("--python", metavar="VERSION", default="", help="only for this Python, like 3.12")
+    add_common(listed, recipe_list, ListOptions)
 
     check = add_command(actions, "check", "read recipes strictly and report every fault")
     check.add_argument("recipe", nargs="*", help="default: all")
@@ -137,18 +155,51 @@ def _add_bump(actions: Groups) -> None:
     add_common(bump, recipe_bump, BumpOptions)
 
 
-def recipe_list(options: Options) -> int:
+def recipe_list(options: ListOptions) -> int:
     """Show recipes and their targets: for which torch, Python and GPUs, and by which lane they are made."""
     from retread.cli import show
     from retread.recipe import workspace
 
+    wanted = _wanted(options)
     root = session.root(options)
-    loaded = [workspace.load(root, name) for name in workspace.recipes(root)]
+    every = [workspace.load(root, name) for name in workspace.recipes(root)]
+    loaded = [one for one in map(wanted, every) if one.recipe.targets]
+    if every and not loaded:
+        session.machine(options).console.say("note: no target fits; 'retread recipe list' shows them all")
     if options.json:
         session.print_json([one.recipe for one in loaded])
-    else:
+    elif loaded:
         print(show.recipes(loaded))
     return 0
+
+
+def _wanted(options: ListOptions) -> Callable[[Loaded], Loaded]:
+    """Return what leaves of a recipe the targets that are asked for; UsageError for what is no version."""
+    import re
+
+    import msgspec
+    from packaging.version import InvalidVersion, Version
+
+    from retread.errors import UsageError
+    from retread.recipe.plan import fits
+
+    try:
+        Version(options.torch or "0")
+    except InvalidVersion:
+        raise UsageError(f"--torch: {options.torch!r} is not a version like '2.9.1'") from None
+    if options.python and not re.fullmatch(r"3\.\d+", options.python):
+        raise UsageError(f"--python: {options.python!r} is not a version like '3.12'")
+    gpu = session.architecture(options.gpu) if options.gpu else None
+
+    def narrowed(loaded: Loaded) -> Loaded:
+        found = {
+            name: target
+            for name, target in loaded.recipe.targets.items()
+            if fits(target, torch=options.torch, gpu=gpu, python=options.python)
+        }
+        return loaded._replace(recipe=msgspec.structs.replace(loaded.recipe, targets=found))
+
+    return narrowed
 
 
 def recipe_check(options: CheckOptions) -> int:

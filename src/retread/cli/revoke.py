@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from retread.cli.options import Groups
 
 
-class RevokeOptions(Options, frozen=True, kw_only=True):
+class RevokeOptions(Options):
     """What is typed after ``index revoke``."""
 
     index: str
@@ -25,14 +25,14 @@ class RevokeOptions(Options, frozen=True, kw_only=True):
     key: Path
 
 
-class RenewOptions(Options, frozen=True, kw_only=True):
+class RenewOptions(Options):
     """What is typed after ``index renew``."""
 
     index: str
     key: Path
 
 
-class AuditLockOptions(Options, frozen=True, kw_only=True):
+class AuditLockOptions(Options):
     """What is typed after ``audit-lock``."""
 
     file: Path

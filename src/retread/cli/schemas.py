@@ -16,6 +16,7 @@ SCHEMAS: Final = {
     "statement": "wheel.statement.Statement",
     "toolchain": "list[toolkit.inquiry.ToolchainReport]",
     "compile": "compile.stage.CompileFacts",
+    "resources": "audit.resources.ResourceReport",
     "compare": "wheel.comparison.Comparison",
     "smoke": "smoke.report.SmokeReport",
     "evidence": "evidence.beside.Evidence",

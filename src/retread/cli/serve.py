@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from retread.cli.options import Groups
 
 
-class ServeOptions(Options, frozen=True, kw_only=True):
+class ServeOptions(Options):
     """What is typed after ``serve``."""
 
     index: Path

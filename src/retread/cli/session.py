@@ -19,9 +19,10 @@ def machine(options: Options) -> Machine:
     from retread.doors.console import Console
     from retread.doors.machine import Machine
     from retread.doors.store import Store, default_root
+    from retread.text.colour import Colour
 
     environment = dict(os.environ)
-    console = Console(quiet=options.quiet)
+    console = Console(quiet=options.quiet, colour=Colour(options.color))
     return Machine(Store(default_root(environment), waiting=console.say), console, environment)
 
 
@@ -54,6 +55,17 @@ def json(value: object) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value)) + b"\n"
 
 
+def show(text: str, options: Options) -> None:
+    """Write text for people to standard output, with its marks coloured where that is wanted."""
+    import sys
+
+    from retread.text import colour
+
+    terminal = sys.stdout.isatty()
+    coloured = colour.wanted(colour.Colour(options.color), os.environ, terminal=terminal)
+    print(colour.marked(text) if coloured else text)
+
+
 def print_json(value: object) -> None:
     """Write data to standard output."""
     print(json(value).decode(), end="")
@@ -70,19 +82,13 @@ def print_bytes(data: bytes) -> None:
 
 def existing(file: Path) -> Path:
     """Return a file that is there; UsageError when it is not."""
-    from retread.errors import UsageError
+    from retread.doors import fs
 
-    if not file.is_file():
-        raise UsageError(f"there is no file {file}")
-    return file
+    return fs.existing(file)
 
 
 def architecture(text: str) -> Arch:
     """Return an architecture that a GPU has; UsageError with the near miss for any other."""
     from retread import arch
-    from retread.errors import UsageError
-    from retread.strict import near_miss
 
-    if text not in arch.FIRST_CUDA:
-        raise UsageError(f"no GPU has the architecture {text!r}{near_miss(text, arch.FIRST_CUDA)}")
-    return arch.parse(text)
+    return arch.asked(text)

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-from packaging.utils import parse_wheel_filename
 
 from retread.arch import Arch
 from retread.audit.report import AuditReport
 from retread.elf.facts import DEVICES, LibraryFacts, coverage
 from retread.errors import PlanError
 from retread.queue.fate import Fate
-from retread.recipe.model import Target
-from retread.recipe.plan import Plan, choose_lane
+from retread.recipe.plan import Forecast, Plan, choose_lane, purpose, pythons
 from retread.source.records import Applied
-from retread.text.tables import aligned, columns, plain
-from retread.units import size
+from retread.text.tables import aligned, columns, middle, plain, wrapped
+from retread.units import about, size
+from retread.version import NVCC
 from retread.wheel.facts import WheelFacts
+from retread.wheel.statement import CompileStatement, compiler_of
 
 if TYPE_CHECKING:
     from retread.doors.store import Entry
@@ -33,16 +31,42 @@ if TYPE_CHECKING:
 
 
 _SHOWN: Final = 40
+_SUBJECT: Final = 48
+"""How much of a file's name a plan shows: both of its ends, with its version and its platform; JSON has all."""
 
 
 def plan(found: Plan) -> str:
     """Return a plan as a table."""
-    lines = [f"{found.recipe} {found.target} -> {found.wheel}", f"lane: {found.lane} ({found.reason})"]
     rows = [
-        (step.stage, "in store" if step.cached else "to do", step.subject, step.reason)
+        (step.stage, "in store" if step.cached else "to do", middle(step.subject, _SUBJECT), step.reason)
         for step in found.steps
     ]
-    return "\n".join([*lines, *aligned(rows)])
+    return "\n".join(
+        [
+            f"{found.recipe} {found.target} -> {found.wheel}",
+            *purpose(found, found.python),
+            f"lane: {found.lane} ({found.reason})",
+            *_forecast(found.forecast),
+            *aligned(rows),
+        ]
+    )
+
+
+def _forecast(found: Forecast) -> Iterator[str]:
+    """Yield what a build takes, what there is of it, and what this machine cannot have."""
+    if found.seconds == 0:
+        yield "time: next to none, since all is in the store"
+    else:
+        yield f"time: {'its first compile here will show' if found.seconds is None else about(found.seconds)}"
+        memory = "as many compiles at a time as fit" if found.memory is None else size(found.memory)
+        yield f"memory: {memory}; {size(found.free_memory)} are free"
+        yield f"disk: {size(found.disk)} at most; {size(found.free_disk)} are free"
+    short = [("memory", found.memory or 0, found.free_memory), ("disk", found.disk, found.free_disk)]
+    yield from (f"note: there may be too little {what}" for what, needs, free in short if needs > free)
+    if found.lacks:
+        yield "this machine cannot have:"
+    for one in found.lacks:
+        yield from wrapped(one, "  - ", "    ")
 
 
 def series(name: str, applied: Sequence[Applied]) -> str:
@@ -99,6 +123,7 @@ def wheel(facts: WheelFacts) -> str:
         lines.append(
             f"made by {made.tool}: {made.recipe} {made.target}, lane {made.lane}, commit {made.commit[:12]}"
         )
+        lines += list(_compiled(made.compiled)) if made.compiled else []
         lines += [f"  {patch.name}: {patch.subject} (upstream: {patch.upstream})" for patch in made.series]
         lines += [f"note: {made.promise.note}"] if made.promise.note else []
     for name, found in facts.libraries.items():
@@ -106,6 +131,17 @@ def wheel(facts: WheelFacts) -> str:
     if not facts.libraries:
         lines += ["", "no shared objects"]
     return "\n".join(lines)
+
+
+def _compiled(said: CompileStatement) -> Iterator[str]:
+    """Yield what made the device code, and that it is not NVIDIA's compiler where it is not."""
+    if not said.device:
+        yield f"compiled with {said.toolkit}"
+        return
+    device = said.device
+    other = "" if compiler_of(said) == NVCC else ", in nvcc's place: this is not what nvcc makes"
+    yield f"device code compiled by {device.compiler}{other}"
+    yield f"  assembled by {device.assembler}, packed by {device.container}; headers of {device.headers}"
 
 
 def library(name: str, facts: LibraryFacts) -> Iterable[str]:
@@ -184,7 +220,7 @@ def recipes(loaded: Sequence[Loaded]) -> str:
     """Return recipes with their summaries, and of each target for whom it is and how it is made."""
     heads = ("target", "torch", "Python", "GPUs", "lane")
     rows = [
-        (name, target.torch, " ".join(_pythons(target)), " ".join(target.architectures), _lane(one, name))
+        (name, target.torch, " ".join(pythons(target)), " ".join(target.architectures), _lane(one, name))
         for one in loaded
         for name, target in one.recipe.targets.items()
     ]
@@ -201,15 +237,3 @@ def _lane(loaded: Loaded, target: str) -> str:
         return choose_lane(loaded.recipe, target, loaded.patches, None).lane
     except PlanError:
         return "none: closed by the series"
-
-
-def _pythons(target: Target) -> Iterator[str]:
-    """Yield the Pythons of a target: those of its base wheels, or the range for which it can be compiled."""
-    if not target.base and target.build:
-        yield target.build.python
-    for base in target.base:
-        for tag in sorted(parse_wheel_filename(base.file)[3], key=str):
-            number = re.fullmatch(r"(?:cp|py)3(\d*)", tag.interpreter)
-            exact = tag.abi not in {"abi3", "none"}
-            minor = f".{number[1]}" if number and number[1] else ""
-            yield (f"3{minor}" if exact else f">=3{minor}") if number else tag.interpreter

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 from retread.cli import session
 from retread.cli.options import Options, add_command, add_common, words
-from retread.smoke.report import Level
+from retread.smoke.level import Level
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
     from retread.smoke.report import SmokeReport
 
 
-class SubjectOptions(Options, frozen=True, kw_only=True):
+class SubjectOptions(Options):
     """Whose tests are run."""
 
     recipe: str | None
     target: str | None
 
 
-class SmokeOptions(SubjectOptions, frozen=True, kw_only=True):
+class SmokeOptions(SubjectOptions):
     """What is typed after ``smoke``."""
 
     wheel: Path | None
@@ -39,14 +39,14 @@ class SmokeOptions(SubjectOptions, frozen=True, kw_only=True):
     html: Path | None
 
 
-class KitOptions(SubjectOptions, frozen=True, kw_only=True):
+class KitOptions(SubjectOptions):
     """What is typed after ``kit``."""
 
     wheel: Path
     out: Path | None
 
 
-class EvidenceOptions(Options, frozen=True, kw_only=True):
+class EvidenceOptions(Options):
     """What is typed after ``evidence``."""
 
     wheel: Path
@@ -167,7 +167,7 @@ def _show(options: SmokeOptions, report: SmokeReport, data: bytes) -> None:
         fs.write(options.junit, junit.xml(report).encode())
     if options.html:
         fs.write(options.html, page.page(report).encode())
-    print(table.table(report))
+    session.show(table.table(report), options)
 
 
 def kit(options: KitOptions) -> int:
@@ -196,6 +196,6 @@ def evidence(options: EvidenceOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(show.audit(found.audit) if found.audit else "no audit", end="\n\n")
-        print(table.evidence(found.reports))
+        audit = show.audit(found.audit) if found.audit else "no audit"
+        session.show(f"{audit}\n\n{table.evidence(found.reports)}", options)
     return 0

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from retread.cli.options import Groups
 
 
-class PruneOptions(Options, frozen=True, kw_only=True):
+class PruneOptions(Options):
     """What is typed after ``store prune``."""
 
     days: float

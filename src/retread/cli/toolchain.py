@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from retread.toolkit.inquiry import ToolchainReport
 
 
-class ToolchainOptions(Options, frozen=True, kw_only=True):
+class ToolchainOptions(Options):
     """What is typed after ``toolchain list`` and the others."""
 
     name: tuple[str, ...]

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from retread.cli.options import Groups
 
 
-class WatchOptions(Options, frozen=True, kw_only=True):
+class WatchOptions(Options):
     """What is typed after ``watch``."""
 
     recipe: tuple[str, ...]

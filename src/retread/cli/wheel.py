@@ -10,16 +10,20 @@ from retread.cli.options import Options, add_command, add_common
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
+    from retread.doors.machine import Machine
+    from retread.elf.kernels import Kernel
 
 
-class InspectOptions(Options, frozen=True, kw_only=True):
+class InspectOptions(Options):
     """What is typed after ``inspect``."""
 
     wheel: tuple[Path, ...]
     table: bool
+    resources: bool
+    beside: Path | None
 
 
-class AuditOptions(Options, frozen=True, kw_only=True):
+class AuditOptions(Options):
     """What is typed after ``audit``."""
 
     wheel: Path
@@ -27,7 +31,7 @@ class AuditOptions(Options, frozen=True, kw_only=True):
     target: str | None
 
 
-class GraftOptions(Options, frozen=True, kw_only=True):
+class GraftOptions(Options):
     """What is typed after ``graft``."""
 
     library: Path
@@ -42,6 +46,17 @@ def add(groups: Groups) -> None:
     command.add_argument("wheel", type=Path, nargs="+", help="a wheel, or a shared object")
     command.add_argument(
         "--table", action="store_true", help="patched wheels as a Markdown table, a row for each library"
+    )
+    command.add_argument(
+        "--resources",
+        action="store_true",
+        help="registers, local and shared memory of each kernel; one with GMMA or TMA may have no local memory",
+    )
+    command.add_argument(
+        "--beside",
+        type=Path,
+        metavar="FILE",
+        help="with --resources: compare with this wheel's, or library's",
     )
     add_common(command, inspect, InspectOptions)
 
@@ -74,10 +89,16 @@ def inspect(options: InspectOptions) -> int:
     from retread.errors import UsageError
     from retread.wheel import contents
 
+    if options.beside and not options.resources:
+        raise UsageError("--beside compares what kernels take; say --resources, too")
+    if options.table and options.resources:
+        raise UsageError("--table and --resources are two tables; say one of them")
     if options.table:
         return _inspect_table(options)
     if len(options.wheel) > 1:
         raise UsageError("inspect shows one file; say --table for a table of patched wheels")
+    if options.resources:
+        return _inspect_resources(options)
     [wheel] = options.wheel
     machine = session.machine(options)
     if contents.is_library(wheel.name):
@@ -111,6 +132,41 @@ def _inspect_table(options: InspectOptions) -> int:
     return 0
 
 
+def _inspect_resources(options: InspectOptions) -> int:
+    """Show what each kernel takes; AuditError when one spills that must not."""
+    from retread.audit import resources
+    from retread.cli import usage
+    from retread.doors import fs
+
+    machine, [file], beside = session.machine(options), options.wheel, options.beside
+    kernels = _kernels(machine, file)
+    found = resources.report(
+        file.name,
+        fs.sha256(file),
+        kernels,
+        beside=beside.name if beside else "",
+        beside_sha256=fs.sha256(session.existing(beside)) if beside else "",
+        others=_kernels(machine, beside) if beside else None,
+    )
+    if options.json:
+        session.print_json(found)
+    else:
+        print(usage.text(found))
+    resources.demand(found)
+    return 0
+
+
+def _kernels(machine: Machine, file: Path) -> dict[str, tuple[Kernel, ...]]:
+    """Return the kernels of a wheel, or of a shared object, by library."""
+    from retread.elf import library as elf
+    from retread.wheel import contents
+
+    if contents.is_library(session.existing(file).name):
+        return {file.name: elf.kernels(file)}
+    with machine.store.scratch() as scratch:
+        return contents.kernels(file, scratch)
+
+
 def audit(options: AuditOptions) -> int:
     """Hold a wheel to a promise; AuditError when it breaks it."""
     from retread.audit import audit
@@ -136,7 +192,7 @@ def audit(options: AuditOptions) -> int:
     if options.json:
         session.print_json(report)
     else:
-        print(show.audit(report))
+        session.show(show.audit(report), options)
     audit.demand(report)
     return 0
 
@@ -161,7 +217,7 @@ def graft(options: GraftOptions) -> int:
         raise FatbinError(f"{old} holds no GPU code; there is nothing to graft on")
     missing = graft.wanted(facts, wanted)
     if not missing:
-        machine.console.say(f"{old.name} has {' '.join(wanted)} already; it is copied as it is")
+        machine.console.say(f"note: {old.name} has {' '.join(wanted)} already; it is copied as it is")
     toolchain = workspace.load_toolchain(session.root(options), options.toolchain) if missing else None
     tool = assembler(machine, toolchain) if toolchain else None
     with machine.console.step(f"graft {' '.join(missing) or 'nothing'} into {old.name}") as step:

@@ -27,7 +27,7 @@ from retread.doors import fs, proc
 from retread.doors.proc import Finished
 from retread.environment import host
 from retread.environment.host import Compiler, Python
-from retread.errors import FetchError, PlanError, SmokeError, ToolError
+from retread.errors import FetchError, PlanError, SmokeError, ToolError, first
 from retread.records import Sha256
 
 ENGINES = ("podman", "docker")
@@ -309,7 +309,7 @@ class Container:
         refused = re.findall(r"^smoke: (.+)$", log, re.MULTILINE)
         return SmokeError(
             "the wheel was compiled and failed the static level in its container",
-            faults=[*failed[:20], *refused[:1]],
+            faults=[*first(failed), *refused[:1]],
             hint="nothing is kept of it but its objects; see docs/guides/smoke.md",
         )
 

@@ -1,22 +1,40 @@
 """The one door to the terminal: stdout is data, stderr is talk.
 
-A step is one line that ends with a mark and its seconds. Long work shows what remains: on a terminal as a line that
-is written over, elsewhere as nothing until the step ends. In CI the lines of a build fold.
+A step is one line that ends with a mark and its seconds, 80 columns wide at most. On a terminal it stands there from
+its start, with a clock, and is written over; elsewhere it is named when it takes more than a moment, and says every 30
+seconds how far it is. In CI the lines of a build fold.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, TextIO
 
-from retread.units import size
+from retread.text.colour import Colour, marked, painted, wanted
+from retread.text.tables import middle
+from retread.units import clock, size
 
-_QUIET_SECONDS = 60
-"""Where nothing can be drawn over, how far a step is gets a line this often: a compile of an hour has 60."""
+COLUMNS: Final = 80
+"""How wide a finished line is at most: what a terminal has that nobody widened, and logs of CI show."""
+_ROOM: Final = COLUMNS - len("  ") - len(" failed 9999.9 s")
+"""What of that is left for a step's title and detail."""
+_NAMED: Final = 2.0
+"""Seconds after which a step that runs is named where nothing can be written over: most are done before, and what they
+did stands in their finished line."""
+_SPOKEN: Final = 30.0
+"""Seconds after which it says again that it runs: CI systems and people take silence for a hang."""
+_DRAWN: Final = 0.1
+"""Seconds between two drawings of a line at least: more is not seen."""
+_BEAT: Final = 1.0
+"""Seconds between two looks at the clock."""
+NOTE: Final = "note:"
+"""What a line begins with that says what became of the product other than was asked for."""
+_CI: Final = "GITHUB_ACTIONS"
 
 
 class Step:
@@ -25,71 +43,126 @@ class Step:
     def __init__(self, console: Console, title: str) -> None:
         self._console = console
         self._title = title
-        self._started = time.monotonic()
-        self._shown = 0.0
+        self._started = self._spoken = console.clock()
+        self._drawn = -_DRAWN
+        self._named = False
+        self._now = ""
+        self._end: float | None = None
+        """When it will be done, by the console's clock, if that can be told."""
         self.detail = ""
         """What the finished line says after the title."""
+        self.mark = "ok"
+        """What it ends with; ``failed`` of work that was done and found a fault."""
+
+    def phase(self, text: str) -> None:
+        """Say what is done now, in a few words."""
+        self._reach(text, None)
 
     def progress(self, done: int, total: int, unit: str = "") -> None:
-        """Show that ``done`` of ``total`` is reached, with the time that remains at this pace; at most 10 a second."""
-        now = time.monotonic()
-        if not self._console.live or (now - self._shown < 0.1 and done < total):
-            return
-        self._shown = now
+        """Say that ``done`` of ``total`` is reached; what remains follows from the pace."""
         amount = (
             size(done) + (f" of {size(total)}" if total else "")
             if unit == "B"
-            else f"{done} of {total} {unit}"
+            else f"{done} of {total} {unit}".rstrip()
         )
-        spent = now - self._started
-        left = f", {spent * (total - done) / done:.0f} s left" if done and total > done and spent > 1 else ""
-        self._console.over(f"  {self._title}: {amount}{left}")
+        spent = self.seconds
+        left = spent * (total - done) / done if done and total > done and spent > 1 else None
+        self._reach(amount, left, last=done >= total)
 
-    def units(self, done: int, known: int, left: float | None, now: str) -> None:
-        """Show how many units of a long build are done; where lines are not written over, one line a minute."""
-        text = f"{done} of {known} units"
-        if left is not None:
-            text += f", {left / 60:.0f} min left" if left > 90 else f", {left:.0f} s left"
-        text += f"; {now}" if now else ""
-        clock = time.monotonic()
-        if self._console.live:
-            self._console.over(f"  {self._title}: {text}")
-        elif clock - max(self._shown, self._started) > _QUIET_SECONDS:
-            self._shown = clock
-            self._console.say(f"    {text}")
+    def units(self, phase: str, done: int, known: int | None, left: float | None, now: str) -> None:
+        """Say how far a build is: its phase, how many units are done of how many, and what is compiled.
+
+        ``known`` is None where nobody can tell how many there will be, ``left`` where nobody knows the seconds.
+        """
+        counted = f"{done} of {known} units" if known is not None else f"{done} units done"
+        self._reach(f"{phase}, {counted}" + (f"; {now}" if now else ""), left)
+
+    def _reach(self, text: str, left: float | None, *, last: bool = False) -> None:
+        self._now = text
+        self._end = None if left is None else self._console.clock() + left
+        self.tick(last=last)
+
+    def tick(self, *, last: bool = False) -> None:
+        """Show that it runs and how far it is, as often as its reader wants; ``last`` shows it in any case."""
+        console, moment = self._console, self._console.clock()
+        with console.lock:
+            if console.live:
+                if last or moment - self._drawn >= _DRAWN:
+                    self._drawn = moment
+                    console.over(f"  {self._title}  {self._told()}")
+                return
+            if not self._named and moment - self._started >= _NAMED:
+                self._named = True
+                console.say(f"  {self._title} ...")
+            if moment - self._spoken >= _SPOKEN:
+                self._spoken = moment
+                console.say(f"    {self._told()}")
+
+    def _told(self) -> str:
+        """Return the clock, how far it is and what remains."""
+        words = [clock(self.seconds)]
+        if self._end is not None:
+            words.append(f"{clock(max(0.0, self._end - self._console.clock()))} left")
+        return "  ".join([", ".join(words), self._now]).rstrip()
+
+    def line(self, mark: str) -> str:
+        """Return the finished line, which ends with what became of it and its seconds."""
+        detail = f": {self.detail}" if self.detail else ""
+        text = middle(self._title, max(_ROOM - len(detail), _ROOM // 2)) + detail
+        spent = f"{self.seconds:.1f}" if self.seconds < 10_000 else f"{self.seconds:.0f}"
+        shown = painted(f"{mark:>6}", mark) if self._console.coloured else f"{mark:>6}"
+        return f"  {middle(text, _ROOM):<{_ROOM}} {shown} {spent:>6} s"
 
     @property
     def seconds(self) -> float:
         """Seconds since the step began."""
-        return time.monotonic() - self._started
+        return self._console.clock() - self._started
 
 
 class Console:
-    """Where the talk goes; ``quiet`` leaves only errors."""
+    """Where the talk goes; ``quiet`` leaves errors, and notes on what changes the product."""
 
-    def __init__(self, *, stream: TextIO | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        stream: TextIO | None = None,
+        quiet: bool = False,
+        colour: Colour = Colour.AUTO,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._stream = stream or sys.stderr
+        terminal = self._stream.isatty()
         self.quiet = quiet
-        self.live = not quiet and self._stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._folds = os.environ.get("GITHUB_ACTIONS") == "true" and not quiet
+        self.live = not quiet and terminal and os.environ.get("TERM") != "dumb"
+        self.coloured = wanted(colour, os.environ, terminal=terminal)
+        self.clock = clock
+        """Seconds of a clock that only goes on."""
+        self.lock = threading.RLock()
+        self._folds = os.environ.get(_CI) == "true" and not quiet
+        self._running: list[Step] = []
+        self._over = threading.Event()
 
     def say(self, text: str) -> None:
-        """Write a line of talk."""
-        if not self.quiet:
-            self._clear()
-            print(text, file=self._stream, flush=True)
+        """Write a line of talk; what begins with ``note:`` is of the product itself, and written quiet or not."""
+        if not self.quiet or text.lstrip().startswith(NOTE):
+            self._write(text)
 
     def fail(self, text: str) -> None:
         """Write an error, quiet or not."""
-        self._clear()
-        print(text, file=self._stream, flush=True)
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        with self.lock:
+            self._clear()
+            print(marked(text) if self.coloured else text, file=self._stream, flush=True)
 
     def over(self, text: str) -> None:
         """Show a line that the next one replaces."""
-        width = os.get_terminal_size(self._stream.fileno()).columns if self.live else 80
-        self._clear()
-        self._stream.write(text[: width - 1])
-        self._stream.flush()
+        width = os.get_terminal_size(self._stream.fileno()).columns if self.live else COLUMNS
+        with self.lock:
+            self._clear()
+            self._stream.write(text[: width - 1])
+            self._stream.flush()
 
     def _clear(self) -> None:
         if self.live:
@@ -109,9 +182,36 @@ class Console:
     def step(self, title: str) -> Iterator[Step]:
         """Run a block as one step; its line ends with a mark and its seconds, whatever happens."""
         step = Step(self, title)
+        self._begin(step)
         try:
             yield step
         except BaseException:
-            self.say(f"  {title:<44} failed  {step.seconds:6.1f} s")
+            self._end(step, "failed")
             raise
-        self.say(f"  {title + (': ' + step.detail if step.detail else ''):<72} ok {step.seconds:6.1f} s")
+        self._end(step, step.mark)
+
+    def _begin(self, step: Step) -> None:
+        with self.lock:
+            self._running.append(step)
+            if len(self._running) == 1 and not self.quiet:
+                self._over = threading.Event()
+                threading.Thread(target=self._beat, args=(self._over,), daemon=True).start()
+        if not self.quiet:
+            step.tick()
+
+    def _end(self, step: Step, mark: str) -> None:
+        with self.lock:
+            self._running.remove(step)
+            if not self._running:
+                self._over.set()
+            if not self.quiet:
+                self._clear()
+                print(step.line(mark), file=self._stream, flush=True)
+
+    def _beat(self, over: threading.Event) -> None:
+        """Let the step that began last show its clock until none runs; a reader who has gone is told by others."""
+        with suppress(OSError, ValueError):
+            while not over.wait(_BEAT):
+                with self.lock:
+                    if self._running and not over.is_set():
+                        self._running[-1].tick()

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from retread.errors import StoreError
+from retread.errors import StoreError, UsageError
 from retread.records import Sha256
 
 if TYPE_CHECKING:
@@ -72,25 +72,56 @@ def write(path: Path, data: bytes) -> None:
         temporary.chmod(0o644)
 
 
-def place(source: Path, destination: Path) -> None:
-    """Make ``destination`` the same file as ``source``: a hard link, or a copy where links do not reach."""
-    if destination.exists() and is_same(source, destination):
-        return
-    with sibling(destination) as temporary:
-        temporary.unlink()
-        try:
-            os.link(source, temporary)
-        except OSError:
+def place(source: Path, destination: Path) -> bool:
+    """Make ``destination`` the same file as ``source``: a hard link, or a copy where links do not reach.
+
+    Return whether it held other bytes before.
+    """
+    there = destination.is_file()
+    if there and destination.samefile(source):
+        return False
+    equal = there and is_equal(source, destination)
+    if not _link(source, destination) and not equal:
+        with sibling(destination) as temporary:
             shutil.copyfile(source, temporary)
             shutil.copystat(source, temporary)
+    return there and not equal
 
 
-def is_same(source: Path, destination: Path) -> bool:
-    """Say whether ``place`` has nothing to do: one inode, or a copy whose size and time still are the source's."""
-    ours, theirs = source.stat(), destination.stat()
-    if (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
-        return True
-    return (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
+def _link(source: Path, destination: Path) -> bool:
+    """Put a hard link in the place of what is there; say whether that can be done."""
+    try:
+        with sibling(destination) as temporary:
+            temporary.unlink()
+            os.link(source, temporary)
+    except (OSError, StoreError):
+        return False
+    return True
+
+
+def is_equal(one: Path, other: Path) -> bool:
+    """Say whether two files have the same bytes.
+
+    They are read from the end: an archive lists there what is in it, with a checksum each, so that two of them differ
+    in the first bytes that are looked at.
+    """
+    size = one.stat().st_size
+    if size != other.stat().st_size:
+        return False
+    with one.open("rb") as ours, other.open("rb") as theirs:
+        for start in range((size - 1) // CHUNK * CHUNK, -1, -CHUNK):
+            ours.seek(start)
+            theirs.seek(start)
+            if ours.read(CHUNK) != theirs.read(CHUNK):
+                return False
+    return True
+
+
+def existing(path: Path) -> Path:
+    """Return a file that is there; UsageError when it is not."""
+    if not path.is_file():
+        raise UsageError(f"there is no file {path}")
+    return path
 
 
 def plain(path: Path) -> BinaryIO | None:

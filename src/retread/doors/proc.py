@@ -167,16 +167,10 @@ def _asked(process: subprocess.Popen[str]) -> Iterator[None]:
         raise
 
 
-def stop_all() -> None:
-    """Kill every program that other threads of this process still wait for."""
-    for process in tuple(_live):
-        _kill(process)
-
-
 def close() -> None:
     """Kill every program, and whatever a thread that outlived its pool still starts: this process is ending."""
     _stopping.set()
-    stop_all()
+    _stop()
 
 
 @contextmanager
@@ -184,10 +178,16 @@ def stopping() -> Iterator[None]:
     """Kill every program that other threads wait for, and whatever they start while the block runs."""
     _stopping.set()
     try:
-        stop_all()
+        _stop()
         yield
     finally:
         _stopping.clear()
+
+
+def _stop() -> None:
+    """Kill every program that is noted; ``_stopping`` says to whoever notes one meanwhile that it has to end."""
+    for process in tuple(_live):
+        _kill(process)
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

@@ -30,6 +30,12 @@ class LibraryFacts(Record, frozen=True, kw_only=True):
     """Dynamic symbols that it does not define itself, sorted, without weak ones."""
     modules: tuple[Module, ...]
     """Its fat binaries in file order; empty for a library without device code."""
+    compilers: tuple[str, ...] = ()
+    """Which compilers left their names in it, sorted: ``GCC: (Debian 12.2.0-14) 12.2.0``. nvcc leaves none."""
+
+
+CLANG: Final = "clang version"
+"""Part of what clang leaves of itself."""
 
 
 def common(facts: LibraryFacts) -> tuple[tuple[Arch, ...], tuple[Arch, ...]]:

@@ -16,12 +16,16 @@ from retread.doors import fs
 from retread.elf import edit as elfedit
 from retread.elf import fatbin, layout
 from retread.elf import image as ei
+from retread.elf import kernels as elfkernels
 from retread.elf.facts import LibraryFacts
 from retread.elf.image import Image
+from retread.elf.kernels import Kernel
 from retread.errors import ElfError
 
 _VERNEED: Final = struct.Struct("<HHIII")
 _VERNAUX: Final = struct.Struct("<IHHII")
+_COMMENT: Final = 4096
+"""Bytes of compilers' names that are read: each is about 40 long, and a linker leaves each once."""
 
 
 def read(path: Path) -> LibraryFacts:
@@ -40,6 +44,7 @@ def read(path: Path) -> LibraryFacts:
         versions=tuple(sorted(_versions(image))),
         undefined=tuple(sorted(_undefined(image))),
         modules=fatbin.inventory(elfedit.fat_binaries(image)),
+        compilers=tuple(sorted(_compilers(image))),
     )
 
 
@@ -59,6 +64,14 @@ def fat_binaries(path: Path) -> tuple[fatbin.FatBinary, ...]:
     Raises ElfError and FatbinError as ``read`` does.
     """
     return elfedit.fat_binaries(load(path))
+
+
+def kernels(path: Path) -> tuple[Kernel, ...]:
+    """Return what every kernel of the shared object at ``path`` takes, module by module; all its machine code is read.
+
+    Raises ElfError and FatbinError as ``read`` does, and for a cubin that is corrupt.
+    """
+    return tuple(elfkernels.of_library(fat_binaries(path)))
 
 
 def edit(
@@ -122,6 +135,16 @@ def _undefined(image: Image) -> set[str]:
             for name, info, _, shndx, _, _ in ei.records(image, section, ei.SYM):
                 if name and not shndx and info >> 4 != ei.STB_WEAK:
                     names.add(ei.string(table, name, image))
+    return names
+
+
+def _compilers(image: Image) -> set[str]:
+    """Return the names that compilers left in it, the first of them where there are very many."""
+    names: set[str] = set()
+    for section in image.sections:
+        if section.name == ".comment":
+            text = bytes(ei.contents(image, section)[:_COMMENT]).decode("ascii", "replace")
+            names.update(one.strip() for one in text.split("\0") if one.strip() and one.isprintable())
     return names
 
 

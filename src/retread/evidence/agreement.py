@@ -22,7 +22,7 @@ from retread.evidence.statements import Definition, Material, Provenance
 from retread.records import Record, Sha256
 from retread.smoke.report import SmokeReport
 from retread.wheel import metadata
-from retread.wheel.statement import Statement
+from retread.wheel.statement import Statement, compiler_of
 
 FILE: Final = "the file name"
 STATEMENT: Final = "retread.json"
@@ -97,6 +97,7 @@ def of_version(place: str, project: str, text: str) -> Iterator[Told]:
         release = version.release(found)
         yield Told("upstream version", place, release.upstream)
         yield Told("channel", place, release.channel)
+        yield Told("compiler of device code", place, release.compiler)
 
 
 def _of_recipe(place: str, project: str, text: str, recipe: str, target: str) -> Iterator[Told]:
@@ -127,6 +128,8 @@ def _of_definition(place: str, made: Definition) -> Iterator[Told]:
     yield Told("commit time", place, str(means.source_date_epoch))
     yield from _of_part("toolchain", place, means.toolchain)
     yield from _of_part("compile", place, means.compiled)
+    if means.compiled:
+        yield Told("compiler of device code", place, compiler_of(means.compiled))
     sources = made.resolved_dependencies
     yield Told("sources", place, ", ".join(sorted(one.name or "the commit" for one in sources)))
     for one in sources:

@@ -8,7 +8,8 @@ from retread.errors import EvidenceError
 from retread.evidence import beside, keyfiles, signing, statements
 from retread.evidence.beside import ENVELOPE
 from retread.smoke import reading
-from retread.smoke.report import Level, Run, SmokeReport
+from retread.smoke.level import Level
+from retread.smoke.report import Run, SmokeReport
 from retread.smoke.tally import Verdict, tally
 from retread.wheel import contents
 

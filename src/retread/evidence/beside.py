@@ -20,6 +20,7 @@ from retread.smoke.report import SmokeReport
 
 AUDIT = ".audit.json"
 COMPILE = ".compile.json"
+RESOURCES = ".resources.json"
 ENVELOPE = ".dsse.json"
 _LIMIT = 16 << 20
 _ASIDE = "take it away: what lies beside a wheel is listed with it"

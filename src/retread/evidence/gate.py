@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 from packaging.version import InvalidVersion, Version
 
-from retread import arch, strict
+from retread import arch, strict, version
 from retread.arch import Arch
-from retread.errors import GateError, WheelError
+from retread.errors import GateError, PublishError, WheelError
 from retread.evidence import agreement, signing, statements
 from retread.evidence.agreement import Told
 from retread.evidence.signing import Key
 from retread.evidence.statements import Attested, Kind
 from retread.fields import Architecture, Positive, Table, Text
 from retread.records import Record
-from retread.smoke.report import Level
+from retread.smoke.level import Level
 from retread.smoke.tally import Tried, Verdict, counts, where
+from retread.wheel.metadata import parse_name
 from retread.wheel.statement import Proof
 
 PROVE = "retread attest {wheel} --builder KEY"
@@ -65,6 +67,8 @@ class PolicyFile(Table, frozen=True, kw_only=True):
     """Capabilities of GPUs on which every wheel has to pass, whatever it says of itself."""
     triton: tuple[Text, ...] = ()
     """Versions of Triton under which every wheel has to pass, whatever it says of itself."""
+    compilers: tuple[Literal["nvcc", "clang"], ...] = ()
+    """Which may have compiled device code: ``["nvcc"]`` keeps clang's wheels out; without it each may."""
 
 
 class Policy(NamedTuple):
@@ -76,6 +80,8 @@ class Policy(NamedTuple):
     list_days: int | None = None
     floor: Proof = Proof(gpu=(), triton=())
     """What every wheel has to be proven by: its own record is its builder's word, and a tester's work is not his."""
+    compilers: tuple[str, ...] = ()
+    """Which may have compiled device code; each may when there are none."""
 
 
 class Voucher(Record, frozen=True, kw_only=True):
@@ -133,7 +139,9 @@ def parse_policy(data: bytes, *, name: str) -> Policy:
             hint="'retread key list' prints each key as the policy wants it",
         )
     floor = Proof(gpu=file.gpu, triton=file.triton)
-    return Policy(roles["builder"], roles["tester"], file.allow_unproven, file.list_days, floor)
+    return Policy(
+        roles["builder"], roles["tester"], file.allow_unproven, file.list_days, floor, file.compilers
+    )
 
 
 def _keys(role: str, listed: Sequence[Trusted], faults: list[str]) -> Iterator[Key]:
@@ -181,6 +189,7 @@ def demand(
         except GateError as error:
             faults.append(_told(error))
     faults += disagreements(wheel, told, {one.envelope: one.said for one in heard})
+    faults += _of_compiler(policy, wheel)
     faults += _lacking(wheel, heard, _both(policy.floor, proof))
     if faults:
         raise GateError(
@@ -220,6 +229,8 @@ def admit_unproven(policy: Policy, wheel: str, sha256: str, reason: str) -> Admi
             f"{wheel}: the policy lets no wheel in without evidence (allow-unproven = false)",
             hint="publish it with its evidence",
         )
+    for fault in _of_compiler(policy, wheel):
+        raise GateError(fault)
     told = " ".join(reason.split())
     if not told:
         raise GateError(f"{wheel}: --allow-unproven needs a reason", hint="readers of the index will see it")
@@ -265,6 +276,17 @@ def _told(error: GateError) -> str:
     return "; ".join((error.message, *error.faults)) + (f" (next: {error.hint})" if error.hint else "")
 
 
+def _of_compiler(policy: Policy, wheel: str) -> Iterator[str]:
+    """Yield that the policy keeps out what this compiler made; the wheel's version says which, and is held to it."""
+    with suppress(WheelError, PublishError):  # such a name is refused for itself
+        found = version.release(parse_name(wheel).version).compiler
+        if policy.compilers and found not in policy.compilers:
+            yield (
+                f"{wheel}: its device code was compiled by {found}, and the policy takes "
+                f"{' and '.join(policy.compilers)} alone"
+            )
+
+
 def _both(one: Proof, other: Proof) -> Proof:
     """Return what is as much as both."""
     gpu, triton = (*one.gpu, *other.gpu), (*one.triton, *other.triton)
@@ -289,9 +311,9 @@ def _lacking(wheel: str, heard: Sequence[_Heard], proof: Proof) -> Iterator[str]
     for level in (Level.STATIC, Level.JIT):
         if level not in levels and not (level is Level.JIT and proof.triton):
             yield f"no {level} test result: {_command(wheel, level)}{_aside(tests, level)}"
-    for version in dict.fromkeys(proof.triton):
-        if not any(said.level == Level.JIT and _is_release(said.triton, version) for said in there):
-            yield f"no jit test result under Triton {version}: {_command(wheel, Level.JIT)}{_aside(tests, Level.JIT)}"
+    for wanted in dict.fromkeys(proof.triton):
+        if not any(said.level == Level.JIT and _is_release(said.triton, wanted) for said in there):
+            yield f"no jit test result under Triton {wanted}: {_command(wheel, Level.JIT)}{_aside(tests, Level.JIT)}"
     for one in dict.fromkeys(proof.gpu):
         if not any(said.level == Level.GPU and _is_capability(said.capability, one) for said in there):
             where = f"no gpu test result of a GPU of capability {'.'.join(map(str, arch.parts(one)[:2]))}"

@@ -18,7 +18,8 @@ from retread.errors import EvidenceError, GateError, first
 from retread.fields import Digest, Text
 from retread.records import Record, Sha256
 from retread.smoke import details
-from retread.smoke.report import Level, Run, SmokeReport
+from retread.smoke.level import Level
+from retread.smoke.report import Run, SmokeReport
 from retread.smoke.tally import Verdict, counts, tally
 from retread.version import __version__
 from retread.wheel.statement import CompileStatement, Statement, ToolchainStatement

@@ -270,5 +270,5 @@ def _undone(index: Index, done: Sequence[Action], number: int) -> Iterator[tuple
         kept = tuple(file for file in files if (index.root / place(file.file, file.sha256)).is_file())
         for file in files:
             if file not in kept:
-                index.say(f"{file.file} was removed since, and stays removed")
+                index.say(f"note: {file.file} was removed since, and stays removed")
         yield Project(channel=channel, name=name, files=kept), _known(index, channel, name)

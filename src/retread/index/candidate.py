@@ -20,9 +20,10 @@ from retread.index.listing import Hosted
 from retread.records import digest
 from retread.smoke import reading
 from retread.smoke.tally import tried, tritons
+from retread.version import NVCC
 from retread.wheel import contents
 from retread.wheel.facts import WheelFacts
-from retread.wheel.statement import Statement
+from retread.wheel.statement import Statement, compiler_of
 from retread.wheel.wheelfile import Verified, Wheel
 
 
@@ -112,7 +113,16 @@ def _hosted(facts: WheelFacts, metadata: bytes, found: Sidecars) -> Hosted:
         libraries={name: common(one)[0] for name, one in facts.libraries.items() if one.modules},
         patches=said.series if said else (),
         tried=tuple(map(tried, runs)),
+        compiler=_compiler(said) if said else "",
     )
+
+
+def _compiler(said: Statement) -> str:
+    """Return what compiled device code in nvcc's place; nothing when nvcc did, or nothing was compiled."""
+    made = said.compiled
+    if made is None or compiler_of(made) == NVCC:
+        return ""
+    return made.device.compiler if made.device else made.toolkit
 
 
 def _doubts(facts: WheelFacts) -> Iterator[str]:

@@ -40,6 +40,8 @@ class Hosted(Record, frozen=True, kw_only=True):
     """Library -> architectures for which every module of it has native code."""
     patches: tuple[PatchStatement, ...]
     tried: tuple[Tried, ...]
+    compiler: str = ""
+    """What compiled its device code, where that is not nvcc: ``Debian clang 22.1.8``."""
 
     @property
     def channel(self) -> str:

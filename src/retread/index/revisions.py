@@ -73,7 +73,7 @@ def with_version(ledger: Ledger, version: str, patches: PatchSet | None, uploade
 
 
 def _is_peer(old: Release, new: Release) -> bool:
-    return (old.upstream, old.channel) == (new.upstream, new.channel)
+    return old._replace(revision=0) == new._replace(revision=0)
 
 
 def _difference(old: PatchSet | None, new: PatchSet | None) -> str:

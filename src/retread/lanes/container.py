@@ -17,6 +17,7 @@ from retread.elf.facts import LibraryFacts
 from retread.environment.host import Compiler, Python
 from retread.errors import AuditError
 from retread.lanes.lane import Goal, Origin, Wish
+from retread.lanes.place import missing
 from retread.lanes.source import Compiled, demand_sound
 from retread.recipe.lane import Contained, Lane
 from retread.recipe.plan import Step
@@ -97,9 +98,18 @@ class ImagePlace:
         return self._image.python
 
     @property
+    def number(self) -> str:
+        """The version that was asked for, which the image has to have."""
+        return self._number
+
+    @property
     def compiler(self) -> Compiler:
         """The image's C++ compiler."""
         return self._image.compiler
+
+    def lacks(self) -> tuple[str, ...]:
+        """Return why there is no container engine; an image is fetched."""
+        return tuple(missing(lambda: self._engine))
 
     @property
     def image(self) -> str:

@@ -12,10 +12,12 @@ from retread.doors.machine import Machine
 from retread.elf.facts import LibraryFacts
 from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe, Target
-from retread.recipe.plan import Step, patched_version
+from retread.recipe.plan import Effort, Step, patched_version
+from retread.recipe.series import Change
 from retread.recipe.toolchain import Toolchain
 from retread.records import Record
 from retread.source.trees import Trees
+from retread.version import NVCC
 from retread.wheel.statement import CompileStatement, FileStatement
 from retread.wheel.wheelfile import Verified
 
@@ -33,6 +35,8 @@ class Wish(NamedTuple):
     """Compile everything again, whatever the compile cache holds."""
     image: str | None = None
     """An image of this machine's, in place of the one that the recipe pins."""
+    toolchain: str | None = None
+    """The toolchain to compile with, of those that the target names; without one, the first that can be had."""
 
 
 class Goal(NamedTuple):
@@ -41,6 +45,10 @@ class Goal(NamedTuple):
     trees: Trees
     name: str
     """The target's."""
+    taken: str = ""
+    """The name of the toolchain that was chosen; empty for the one that the target names first."""
+    compiler: str = NVCC
+    """Which compiles device code, where the lane compiles."""
 
     @property
     def title(self) -> str:
@@ -64,13 +72,13 @@ class Goal(NamedTuple):
 
     @property
     def toolchain(self) -> Toolchain | None:
-        """The toolchain that the target names."""
-        return self.trees.loaded.toolchains.get(self.target.toolchain)
+        """The toolchain that was chosen of those that the target names."""
+        return self.trees.loaded.toolchains.get(self.taken or self.target.toolchain)
 
     @property
     def version(self) -> str:
         """The version of its wheels."""
-        return patched_version(self.recipe, self.target)
+        return patched_version(self.recipe, self.target, self.compiler)
 
 
 class Steps(NamedTuple):
@@ -89,6 +97,9 @@ class Origin(Protocol):
     @property
     def wheel_name(self) -> str:
         """What the finished wheel will be called, as far as it is known."""
+
+    def compiles(self, change: Change) -> bool:
+        """Say whether a change of the series went into the base wheel's compile, where there was one."""
 
     def known(self) -> bool:
         """Say whether the key can be told without making the base wheel first."""
@@ -111,6 +122,16 @@ class Origin(Protocol):
 
     def evidence(self) -> bytes:
         """Return the JSON that tells how the base wheel was made; nothing for one that was there."""
+
+    @property
+    def python(self) -> str:
+        """The Pythons that the finished wheel is for, as people write them."""
+
+    def lacks(self) -> tuple[str, ...]:
+        """Return what this machine cannot have of what the base wheel takes; nothing is downloaded to know it."""
+
+    def effort(self) -> Effort:
+        """Return what it takes to have the base wheel and to finish it."""
 
     def steps(self) -> Steps:
         """Return what a build does to have the base wheel."""

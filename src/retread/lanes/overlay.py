@@ -6,23 +6,27 @@ import functools
 import platform
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from retread.doors.machine import code_digest, download
 from retread.doors.store import Kind, digest
 from retread.errors import PlanError
-from retread.lanes.base import proven
 from retread.lanes.lane import Goal, Origin, Steps, Wish
 from retread.recipe import plan
 from retread.recipe.lane import Bases, Lane
 from retread.recipe.model import Base
-from retread.recipe.plan import step
+from retread.recipe.plan import Effort, step
+from retread.recipe.series import Change
 from retread.recipe.toolchain import part_for
 from retread.wheel import metadata
 from retread.wheel.statement import FileStatement
 
 if TYPE_CHECKING:
     from retread.lanes.lane import ProvenBase
+
+_EFFORT: Final = Effort(seconds=35, memory=160_000_000, disk=450_000_000)
+"""The first build of the default recipe with an empty store, on 2 cores, with the downloads of a fast network
+(docs/development/benchmarks.md); on the disk: sdist, tree, base wheel, ptxas, libraries, wheel."""
 
 
 def origins(goal: Goal, own: Bases, wish: Wish) -> list[Origin]:
@@ -47,6 +51,10 @@ class Official:
         self.base = base
         self.wheel_name = metadata.parse_name(base.file).with_version(goal.version).file_name
 
+    def compiles(self, change: Change) -> bool:
+        """Say that it does not: nothing is compiled."""
+        return False
+
     def known(self) -> bool:
         """Say yes: the wheel is pinned."""
         return True
@@ -63,6 +71,8 @@ class Official:
 
     def proven(self) -> ProvenBase:
         """Return the base wheel's facts, proven against the pinned source."""
+        from retread.lanes.base import proven
+
         return proven(self, self.goal.trees.source)
 
     def stated(self) -> FileStatement:
@@ -76,6 +86,19 @@ class Official:
     def evidence(self) -> bytes:
         """Return nothing: who built it does not say how."""
         return b""
+
+    @property
+    def python(self) -> str:
+        """The Pythons of its tags."""
+        return " ".join(plan.tagged(self.base.file))
+
+    def lacks(self) -> tuple[str, ...]:
+        """Return nothing: it is downloaded, and ptxas of this machine with it."""
+        return ()
+
+    def effort(self) -> Effort:
+        """Return what the default recipe took."""
+        return _EFFORT
 
     def steps(self) -> Steps:
         """Return the downloads of the wheel and of the assembler, and the proof."""

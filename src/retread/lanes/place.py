@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from retread.doors.machine import Machine
 from retread.elf.facts import LibraryFacts
 from retread.environment import host
 from retread.environment.host import Compiler, Python
+from retread.errors import CompileError, PlanError, ToolError
 from retread.recipe.lane import Lane
 from retread.recipe.model import Build
 from retread.recipe.plan import Step
@@ -38,8 +39,15 @@ class Place(Protocol):
         """The interpreter that the wheel is built for; PlanError when there is none."""
 
     @property
+    def number(self) -> str:
+        """The version of the interpreter, as 3.12; the same error when there is none."""
+
+    @property
     def compiler(self) -> Compiler:
         """The C++ compiler."""
+
+    def lacks(self) -> tuple[str, ...]:
+        """Return what this machine cannot have of the place; nothing is started to know it."""
 
     @property
     def fits(self) -> tuple[object, ...]:
@@ -63,6 +71,14 @@ class Place(Protocol):
 
     def steps(self) -> tuple[Step, ...]:
         """Return what a build does to have the place; unless all is done, nobody can say what was compiled there."""
+
+
+def missing(ask: Callable[[], object]) -> Iterator[str]:
+    """Yield why something cannot be had here, with what to do, if asking for it is refused."""
+    try:
+        ask()
+    except (CompileError, PlanError, ToolError) as error:
+        yield "; ".join(filter(None, (error.message, *error.faults, error.hint)))
 
 
 class HostPlace:
@@ -89,10 +105,19 @@ class HostPlace:
         """The interpreter asked for, or one of the range that the recipe builds for."""
         return host.python(self._build.python, self._asked, self._machine.environment)
 
+    @property
+    def number(self) -> str:
+        """The interpreter's version."""
+        return self.python.number
+
     @functools.cached_property
     def compiler(self) -> Compiler:
         """The host's C++ compiler."""
         return host.compiler(self._machine.environment)
+
+    def lacks(self) -> tuple[str, ...]:
+        """Return what is missing of interpreter and compiler."""
+        return (*missing(lambda: self.python), *missing(lambda: self.compiler))
 
     @property
     def fits(self) -> tuple[object, ...]:

@@ -12,24 +12,26 @@ import msgspec
 
 from retread.code import COMPILING
 from retread.compile.measures import Measures
+from retread.doors import proc
 from retread.doors.machine import code_digest, essence_digest
 from retread.doors.store import Kind, digest
 from retread.environment import host
-from retread.errors import RecipeError
+from retread.errors import CompileError, PlanError, RecipeError
 from retread.lanes import early
 from retread.lanes.base import proven
 from retread.lanes.lane import Goal, Origin, Steps, Wish
-from retread.lanes.place import HostPlace, Place
+from retread.lanes.place import HostPlace, Place, missing
 from retread.recipe import native
 from retread.recipe.lane import Compile
 from retread.recipe.model import Build, locked
-from retread.recipe.plan import step
+from retread.recipe.plan import Effort, step
 from retread.recipe.proof import blob_id
 from retread.recipe.series import Change
 from retread.records import all_but
 from retread.source.records import SourceTree
 from retread.source.tree import pristine
-from retread.toolkit.toolkit import stored_toolkit, toolkit
+from retread.toolkit.inquiry import obstacles
+from retread.toolkit.toolkit import device_tools, stored_toolkit, toolkit
 from retread.units import size
 from retread.wheel.statement import CompileStatement
 
@@ -44,6 +46,11 @@ if TYPE_CHECKING:
 _SHARE: Final = 0.9
 """Of the memory that is free, what all compilers together may use: the rest is for the build's Python, the linker and
 retread itself, which ask for no leave. Not measured."""
+_ENVIRONMENT: Final = 11_000_000_000
+"""Bytes on the disk of a build environment with torch and its CUDA libraries, 7 GB, of their downloads, which lie
+beside it while it is made, 3 GB, and of a toolkit with its archives, 0.8 GB: measured with torch 2.11."""
+_ROOM: Final = 1_500_000_000
+"""The same of a room with its objects, the compile cache and the wheel: five times what the default recipe takes."""
 NOT_OF_RECIPE: Final = {
     "name": "it names folders and is in messages",
     "summary": "people read it",
@@ -61,6 +68,7 @@ NOT_OF_TARGET: Final = {
     "build": "in the setting, field by field",
     "container": "in the setting of the container lane, field by field",
     "toolchain": "the toolkit that it names has a digest",
+    "fallback": "as toolchain",
     "note": "people read it",
     "generated": "the proof of what was compiled allows these files, under a key of its own",
     "exempt": "the audit of the finished wheel knows them",
@@ -137,7 +145,8 @@ class Compiled:
     @property
     def _toolchain(self) -> Toolchain:
         """The toolchain, which a target with a build names: the recipe was not read otherwise."""
-        return self.goal.trees.loaded.toolchains[self.goal.target.toolchain]
+        assert self.goal.toolchain is not None
+        return self.goal.toolchain
 
     @functools.cached_property
     def files(self) -> dict[str, str]:
@@ -238,14 +247,13 @@ class Compiled:
         from retread.compile import jobserver, stage
         from retread.compile.sandbox import Cache
         from retread.compile.schedule import Budget, Cost
-        from retread.doors import proc
 
         goal, machine, store = self.goal, self.goal.machine, self.goal.machine.store
         environment = self.environment()
         jobs = self.wish.jobs or host.cores()
         budget = Budget(jobs, self.wish.memory or int(jobserver.memory()[1] * _SHARE))
         program = proc.find("sccache", why="it caches what is compiled") if self.wish.cache else None
-        measures = Measures(store.root / "measures" / f"{self.lock_name}.json")
+        measures = self.measures
         order = stage.Order(
             recipe=goal.recipe,
             target=goal.target,
@@ -264,10 +272,13 @@ class Compiled:
             store.scratch() as scratch,
             machine.console.step(f"compile {goal.recipe.name}") as step,
         ):
+            step.phase("preparing")
 
             def changed(state: State) -> None:
-                known = max(state.done + len(state.running) + state.waiting, len(measures.known))
-                step.units(state.done, known, state.left, ", ".join(map(_short, state.running)))
+                asked = len(state.running) + state.waiting
+                known = max(state.done + asked, len(measures.known)) if measures.known else None
+                running = ", ".join(map(_short, state.running))
+                step.units("compiling" if asked else "linking", state.done, known, state.left, running)
 
             means = stage.Means(
                 room=room,
@@ -281,6 +292,7 @@ class Compiled:
             )
             stage.make(order, means, into)
             facts = _facts(into)
+            step.phase("checking")
             self.place.check(into / facts.wheel, scratch)
             costs = {one.name: Cost(seconds=one.seconds, memory=one.memory) for one in facts.units}
             measures.learn(costs, cached=bool(facts.cache and facts.cache["hits"]))
@@ -342,6 +354,8 @@ class Compiled:
         """Return with what it was compiled."""
         return CompileStatement(
             native_digest=self.native_digest,
+            toolchain=self._toolchain.name,
+            device=device_tools(self.goal.machine, self.toolkit),
             toolkit=self.toolkit.version,
             toolkit_digest=self.toolkit.digest,
             toolkit_origin=self._toolkit_origin,
@@ -361,6 +375,41 @@ class Compiled:
         """Return what the compile left: its units, memory and cache."""
         return msgspec.json.encode(_facts(self.entry))
 
+    @property
+    def python(self) -> str:
+        """The Python that it is compiled for; the recipe's range where there is none here."""
+        try:
+            return self.place.number
+        except (CompileError, PlanError):
+            return self.build.python
+
+    def lacks(self) -> tuple[str, ...]:
+        """Return what this machine lacks of the place, the toolkit and the programs that compile."""
+        programs = ["uv", *(["sccache"] if self.wish.cache else [])]
+        faults = [*self.place.lacks()]
+        for one in programs:
+            faults += missing(functools.partial(proc.find, one, why="a compile needs it"))
+        why = obstacles(self.goal.machine, self._toolchain)
+        return (*faults, *(f"{self._toolchain.name}: {one}" for one in why))
+
+    def effort(self) -> Effort:
+        """Return what the last compile here took, by its units; None of what was never measured."""
+        known = list(self.measures.known.values())
+        jobs = self.wish.jobs or host.cores()
+        spent = [one.seconds for one in known]
+        largest = sorted((one.memory for one in known), reverse=True)[:jobs]
+        disk = _ROOM if stored_toolkit(self.goal.machine, self._toolchain) else _ROOM + _ENVIRONMENT
+        return Effort(
+            seconds=max(*spent, sum(spent) / jobs) if spent else None,
+            memory=sum(largest) or None,
+            disk=disk,
+        )
+
+    @property
+    def measures(self) -> Measures:
+        """What each unit took here when it was compiled last."""
+        return Measures(self.goal.machine.store.root / "measures" / f"{self.lock_name}.json")
+
     def steps(self) -> Steps:
         """Return what makes the place, then toolkit and compile; what is not there hides what would come of it."""
         store, before = self.goal.machine.store, [*self.place.steps()]
@@ -368,7 +417,11 @@ class Compiled:
         before.append(
             step("toolkit", self._toolchain.name, kit and kit.root, "changes with the pinned parts")
         )
-        known = all(one.cached for one in before) and store.get(Kind.PATCHED, self.goal.trees.patched_key)
+        known = (
+            all(one.cached for one in before)
+            and not self.place.lacks()
+            and store.get(Kind.PATCHED, self.goal.trees.patched_key)
+        )
         why = f"native digest {self.native_digest[:12]}" if known else "changes with native inputs and tools"
         made = self._standing() if known else None
         if known and not made and store.get(Kind.COMPILED, self.compiled_key):

@@ -50,12 +50,11 @@ def proofs(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 def inputs(recipe: Recipe, target: str) -> tuple[str, ...]:
     """Return what a target's wheels are made of and tried with: files, and folders, which end with a slash."""
-    named = recipe.targets[target].toolchain
     return (
         recipe_file(recipe.name),
         f"{series(recipe)}/",
         lock(recipe.name, target),
-        *([toolchain(named)] if named else []),
+        *map(toolchain, recipe.targets[target].toolchains),
         *(path for _, path in proofs(recipe)),
         *dict.fromkeys(f"{suite.rpartition('/')[0]}/".lstrip("/") or suite for suite in recipe.smoke.suites),
     )

@@ -100,7 +100,7 @@ def _overlay(recipe: Recipe, target: str, patches: Sequence[Patch]) -> Found:
 
     bases = recipe.targets[target].base
     found = [] if bases else [f"targets.{target}.base: no base wheel is pinned"]
-    found += [fault for patch in patches for fault in native.touched(patch, recipe)]
+    found += [fault for patch in patches if not patch.only_with for fault in native.touched(patch, recipe)]
     if found:
         return Found(None, tuple(found))
     why = f"none of the {len(patches)} patch(es) touches a native input, and a base wheel is pinned"

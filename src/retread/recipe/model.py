@@ -136,7 +136,9 @@ class Target(Table, frozen=True, kw_only=True):
     container: Container | None = None
     """In what to compile it, for the container lane."""
     toolchain: Text = ""
-    """Name of the file in ``recipes/toolchains/``: its ptxas assembles what the base lacks, its nvcc compiles."""
+    """Name of the file in ``recipes/toolchains/``: its ptxas assembles what the base lacks, its compiler compiles."""
+    fallback: Text = ""
+    """Name of the toolchain that compiles where the machine cannot have the first; the wheel's version says so."""
     note: str = ""
     """A sentence that users must see."""
     generated: tuple[Text, ...] = ()
@@ -151,6 +153,11 @@ class Target(Table, frozen=True, kw_only=True):
     """Replacements in files that the base wheel's build generated."""
     smoke: Trial | None = None
     """Under what its wheels are tried."""
+
+    @property
+    def toolchains(self) -> tuple[str, ...]:
+        """The toolchains that it names, the one to be preferred first."""
+        return tuple(filter(None, (self.toolchain, self.fallback)))
 
 
 class Recipe(Table, frozen=True, kw_only=True):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from packaging.specifiers import SpecifierSet
 from packaging.tags import compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
-from retread import version
+from retread import arch, version
+from retread.arch import Arch
 from retread.errors import PlanError
 from retread.recipe.lane import LANES, Lane, Own
 from retread.recipe.model import Recipe, Target
@@ -34,6 +37,32 @@ def step(stage: str, subject: str, entry: Path | None, reason: str) -> Step:
     return Step(stage=stage, subject=subject, cached=entry is not None, reason=reason)
 
 
+class Effort(NamedTuple):
+    """What a build takes of a machine, as far as that is known; nothing of what is in the store already."""
+
+    seconds: float | None
+    """None when nobody can tell before it was done once."""
+    memory: int | None
+    """Bytes at its peak."""
+    disk: int
+    """Bytes, at most."""
+
+
+class Forecast(Record, frozen=True, kw_only=True):
+    """What a build takes, and what this machine has of it."""
+
+    seconds: float | None
+    """None when nobody can tell before it was done once here."""
+    memory: int | None
+    """Bytes at the peak; None when nobody can tell."""
+    free_memory: int
+    disk: int
+    """Bytes that come to the store, at most."""
+    free_disk: int
+    lacks: tuple[str, ...]
+    """What this machine cannot have, each with the reason; a build fails while there is any."""
+
+
 class Plan(Record, frozen=True, kw_only=True):
     """What a build of one base wheel would do."""
 
@@ -44,6 +73,15 @@ class Plan(Record, frozen=True, kw_only=True):
     lane: Lane
     reason: str
     """Why this lane."""
+    torch: str
+    """The range that the wheel requires."""
+    python: str
+    """The Pythons that it is for: ``>=3.9``, ``3.12``."""
+    architectures: tuple[Arch, ...]
+    """For which every module has machine code."""
+    ptx: tuple[Arch, ...]
+    """For which every module has PTX, which the driver compiles for newer GPUs."""
+    forecast: Forecast
     steps: tuple[Step, ...]
 
 
@@ -59,9 +97,9 @@ def choose_target(recipe: Recipe, name: str | None) -> str:
     return name
 
 
-def patched_version(recipe: Recipe, target: Target) -> str:
-    """Return the version of the wheels of a target."""
-    return version.patched(recipe.version, target.cuda, target.revision)
+def patched_version(recipe: Recipe, target: Target, compiler: str = version.NVCC) -> str:
+    """Return the version of the wheels of a target whose device code this compiler made, or took over."""
+    return version.patched(recipe.version, target.cuda, target.revision, compiler)
 
 
 class Chosen(NamedTuple):
@@ -138,6 +176,57 @@ def for_others(recipe: Recipe, target: str, patches: Sequence[Patch]) -> Chosen:
     lane = LANES[chosen.lane].for_others
     found = LANES[lane].find(recipe, target, patches) if lane else None
     return Chosen(lane, chosen.reason, found.own) if lane and found and found.own is not None else chosen
+
+
+class Served(Protocol):
+    """What a target and a plan say of for whom a wheel is."""
+
+    @property
+    def torch(self) -> str:
+        """The range that the wheel requires."""
+
+    @property
+    def architectures(self) -> tuple[Arch, ...]:
+        """For which it has machine code."""
+
+    @property
+    def ptx(self) -> tuple[Arch, ...]:
+        """For which it has PTX."""
+
+
+def purpose(served: Served, python: str) -> tuple[str, str]:
+    """Return for whom a wheel is, in two lines: torch and Python, GPUs."""
+    ptx = f"; newer ones from PTX {' '.join(served.ptx)}" if served.ptx else ""
+    return f"for torch {served.torch}, Python {python}", f"for GPUs {' '.join(served.architectures)}{ptx}"
+
+
+def pythons(target: Target) -> list[str]:
+    """Return the Pythons of a target: those of its base wheels, or the range for which it can be compiled."""
+    if not target.base and target.build:
+        return [target.build.python]
+    return [python for base in target.base for python in tagged(base.file)]
+
+
+def tagged(wheel: str) -> Iterator[str]:
+    """Yield the Pythons that a wheel's tags name: ``3.12``, or ``>=3.9`` where its ABI goes on."""
+    for tag in sorted(parse_wheel_filename(wheel)[3], key=str):
+        number = re.fullmatch(r"(?:cp|py)3(\d*)", tag.interpreter)
+        exact = tag.abi not in {"abi3", "none"}
+        minor = f".{number[1]}" if number and number[1] else ""
+        yield (f"3{minor}" if exact else f">=3{minor}") if number else tag.interpreter
+
+
+def fits(target: Target, *, torch: str = "", gpu: Arch | None = None, python: str = "") -> bool:
+    """Say whether a target's wheels are for this torch, have machine code for this GPU and serve this Python."""
+    if torch and not SpecifierSet(target.torch).contains(torch, prereleases=True):
+        return False
+    if gpu and not any(arch.runs(code, gpu) for code in target.architectures):
+        return False
+    if not python:
+        return True
+    if not target.base and target.build:
+        return SpecifierSet(target.build.python).contains(python)
+    return any(serves(base.file, python) for base in target.base)
 
 
 def serves(wheel: str, python: str) -> bool:

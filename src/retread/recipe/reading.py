@@ -160,6 +160,8 @@ def _requirement_faults(field: str, values: tuple[str, ...]) -> Iterator[str]:
 def _build_faults(target: Target, build: Build) -> Iterator[str]:
     if not target.toolchain:
         yield "toolchain: missing; a build needs the one whose nvcc compiles"
+    elif target.fallback == target.toolchain:
+        yield f"fallback: {target.fallback!r} is the toolchain already; name one that can be had where that cannot"
     try:
         SpecifierSet(build.python)
     except InvalidSpecifier:

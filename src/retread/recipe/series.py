@@ -15,6 +15,7 @@ from email.errors import HeaderParseError
 from email.header import decode_header, make_header
 from email.parser import HeaderParser
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -24,6 +25,7 @@ from unidiff.patch import PatchedFile, PatchSet
 from retread.errors import SeriesError
 from retread.records import Record, Sha256
 from retread.strict import near_miss
+from retread.version import COMPILERS
 
 
 class ChangeKind(StrEnum):
@@ -43,6 +45,8 @@ class Change(Record, frozen=True, kw_only=True):
 
 NAME: Final = re.compile(r"[0-9]{4}-[a-z0-9][a-z0-9._-]*\.patch")
 FIELDS: Final = ("Subject", "Breaks", "Affects", "Upstream", "Drop-when")
+ONLY_WITH: Final = "Only-with"
+"""The field of a patch that is for compiles by one compiler alone."""
 UPSTREAM: Final = re.compile(
     r"(not reported|reported as \S+|fixed in \S+ \([0-9a-f]{7,40}\))(;.*)?", re.DOTALL
 )
@@ -68,6 +72,8 @@ class Patch(Record, frozen=True, kw_only=True):
     changes: tuple[Change, ...]
     crlf: bool
     """Whether lines of its hunks end with CR LF."""
+    only_with: str = ""
+    """The compiler of device code whose compiles alone have it: ``clang``; empty for every build."""
 
 
 def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]:
@@ -89,6 +95,7 @@ def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]
     )
     faults.extend(f"{name}: not listed in series" for name in present if name not in names)
     patches = [_lint(name, files[name], faults) for name in names if name in files]
+    faults.extend(_order_faults([patch for patch in patches if patch]))
     if faults:
         raise SeriesError(f"{where}: the series breaks {len(faults)} rule(s)", faults=faults)
     return tuple(patch for patch in patches if patch)
@@ -105,6 +112,16 @@ def _names(text: str, faults: list[str]) -> list[str]:
         else:
             names.append(name)
     return names
+
+
+def _order_faults(patches: Sequence[Patch]) -> Iterator[str]:
+    """Yield patches for every build that come after one for a single compiler, without which they may not apply."""
+    for before, patch in pairwise(patches):
+        if before.only_with and not patch.only_with:
+            yield (
+                f"{patch.name}: comes after {before.name}, which is applied with {before.only_with} alone: put patches "
+                f"with {ONLY_WITH} last"
+            )
 
 
 def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
@@ -136,6 +153,7 @@ def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
         drop_when=fields["Drop-when"],
         changes=tuple(change for file in diff for change in _changes(file)),
         crlf=any(line.value.endswith("\r\n") for file in diff for hunk in file for line in hunk),
+        only_with=fields.get(ONLY_WITH, ""),
     )
 
 
@@ -185,6 +203,8 @@ def _header_faults(items: Sequence[tuple[str, str]], separated: bool) -> Iterato
             f"header: Upstream says {upstream!r}; write 'not reported', 'reported as <where>' or "
             "'fixed in <version> (<commit>)'"
         )
+    if ONLY_WITH in header and header[ONLY_WITH].strip() not in COMPILERS:
+        yield f"header: {ONLY_WITH} says {header[ONLY_WITH].strip()!r}; it is one of {', '.join(COMPILERS)}"
 
 
 def _diff(body: str, faults: list[str]) -> PatchSet:

@@ -29,6 +29,13 @@ class Loaded(NamedTuple):
     locks: Mapping[str, bytes]
     """Target -> lock of its build environment, for those that have one."""
 
+    def compiled_by(self, compiler: str) -> Loaded:
+        """Return what is built where this compiler compiles: the series without the patches for another one.
+
+        An empty name is that of a build that compiles nothing.
+        """
+        return self._replace(patches=tuple(one for one in self.patches if one.only_with in ("", compiler)))
+
     def parsed_proofs(self) -> dict[str, Proof]:
         """Return the proofs, each recomputed from its listing; SourceError for one of another commit."""
         found = {}
@@ -128,13 +135,11 @@ def toolchains(root: Path) -> list[str]:
 def _toolchains(root: Path, found: Recipe) -> dict[str, Toolchain]:
     loaded: dict[str, Toolchain] = {}
     for key, target in found.targets.items():
-        if not target.toolchain or target.toolchain in loaded:
-            continue
-        read = load_toolchain(root, target.toolchain)
-        if read.cuda != target.cuda:
-            raise RecipeError(
-                f"{found.name}: targets.{key} is for CUDA {target.cuda}, toolchain {read.name} is {read.cuda}",
-                hint="code is assembled with exactly the CUDA release that the target names",
-            )
-        loaded[target.toolchain] = read
+        for name in target.toolchains:
+            read = loaded[name] = loaded.get(name) or load_toolchain(root, name)
+            if read.cuda != target.cuda:
+                raise RecipeError(
+                    f"{found.name}: targets.{key} is for CUDA {target.cuda}, toolchain {name} is {read.cuda}",
+                    hint="code is assembled with exactly the CUDA release that the target names",
+                )
     return loaded

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from retread.smoke.report import Case, Fault, Level, Outcome, Run, SmokeReport
+from retread.smoke.level import Level
+from retread.smoke.report import Case, Fault, Outcome, Run, SmokeReport
 from retread.smoke.tally import Verdict, place, whole
 
 BLOCKING: Final = "CUDA_LAUNCH_BLOCKING=1"
@@ -22,6 +23,28 @@ class Group(NamedTuple):
     text: str
     size: int
     example: str
+
+
+class Failure(NamedTuple):
+    """Cases that failed alike: for the same reason but for their own names, at the same line, in the same kernel."""
+
+    case: Case
+    """The one of which most is known: it ran again alone, or is the first."""
+    cases: list[Case]
+    """All of them, in the order in which they ran."""
+
+    @property
+    def title(self) -> str:
+        """Which cases it is."""
+        others = len(self.cases) - 1
+        more = f" and {others} other{'s' if others > 1 else ''}, alike" if others else ""
+        return f"{self.case.id}{more}"
+
+    @property
+    def reason(self) -> str:
+        """Why they failed, in one line."""
+        fault = self.case.fault
+        return self.case.reason or (told(fault) if fault else "no reason given")
 
 
 class Error(NamedTuple):
@@ -101,6 +124,23 @@ def failures(run: Run) -> list[Case]:
     return [case for case in run.cases if case.outcome is Outcome.FAILED]
 
 
+def alike(run: Run) -> list[Failure]:
+    """Return the cases that failed, those that failed alike as one."""
+    groups: dict[tuple[str, ...], list[Case]] = {}
+    for case in failures(run):
+        fault = case.fault
+        said = nameless(case.id, Failure(case, [case]).reason)
+        where = (fault.where, fault.kernel) if fault else ("", "")
+        groups.setdefault((said, *where), []).append(case)
+    return [Failure(next((one for one in cases if one.again), cases[0]), cases) for cases in groups.values()]
+
+
+def nameless(name: str, reason: str) -> str:
+    """Return a reason without the last part of the case's id: "import a: no x" and "import b: no x" are one fault."""
+    own = name.rpartition("/")[2]
+    return re.sub(rf"(?<![\w.]){re.escape(own)}(?!\w)", "*", reason) if re.search("[a-z]", own) else reason
+
+
 def told(fault: Fault) -> str:
     """Return a fault in one line: kind, message, place and kernel, as far as they are known."""
     first = next(iter(fault.message.strip().splitlines()), "")
@@ -113,7 +153,7 @@ def facts(case: Case, level: Level) -> dict[str, str]:
     """Return what is known of a failure, by the names that a reader sees."""
     fault = case.fault
     found = {
-        "reason": case.reason or (told(fault) if fault else "no reason given"),
+        "reason": Failure(case, [case]).reason,
         "where": fault.where if fault else "",
         "kernel": fault.kernel if fault else "",
         "note": case.note,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from retread.smoke.details import Failure, alike
 from retread.smoke.report import Case, Fault, Outcome, Run, SmokeReport
 from retread.smoke.tally import fate, tally
 from retread.text.markup import legal, utc
@@ -34,25 +35,34 @@ def _suite(root: Element, report: SmokeReport, run: Run, suite: str, label: str)
         _element(properties, "property", name=name, value=value)
     # Readers take a dot for the border between package and class.
     where = f"{label}.{suite}" if "." not in label else f"{label.replace('.', '_')}.{suite}"
+    groups = {id(case): one for one in alike(run) for case in one.cases}
     for case in cases:
-        _case(made, case, where)
+        _case(made, case, where, groups.get(id(case)))
     if run.unable:
         alone = _element(made, "testcase", classname=where, name="run", time="0.000")
         _element(alone, "skipped", message=run.unable)
 
 
-def _case(suite: Element, case: Case, where: str) -> None:
+def _case(suite: Element, case: Case, where: str, failed: Failure | None) -> None:
     made = _element(suite, "testcase", classname=where, name=case.id, time=_time(case.seconds))
     if case.outcome is Outcome.SKIPPED:
         _element(made, "skipped", message=case.reason)
-    elif case.outcome is Outcome.FAILED:
-        kind = case.fault.type if case.fault else "Failure"
-        message = case.reason or (case.fault.message if case.fault else "no reason given")
-        _element(made, "failure", "\n\n".join(_accounts(case)), message=message, type=kind)
+    elif failed:
+        _failure(made, case, failed)
     remarks = [f"note: {case.note}"] if case.note else []
     remarks += [f"{name}: {value}" for name, value in case.numbers.items()]
     if remarks:
         _element(made, "system-out", "\n".join(remarks))
+
+
+def _failure(made: Element, case: Case, failed: Failure) -> None:
+    """Add why a case failed; of cases that failed alike one has the whole account, the others name it."""
+    kind = case.fault.type if case.fault else "Failure"
+    message = case.reason or (case.fault.message if case.fault else "no reason given")
+    if len(failed.cases) > 1:
+        message = f"{message} ({len(failed.cases)} cases alike)"
+    text = "\n\n".join(_accounts(case)) if case is failed.case else f"as {failed.case.id}"
+    _element(made, "failure", text, message=message, type=kind)
 
 
 def _accounts(case: Case) -> Iterable[str]:

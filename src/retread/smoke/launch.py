@@ -10,7 +10,8 @@ from typing import NamedTuple
 from retread.doors import proc
 from retread.errors import EvidenceError, HostError, RetreadError, SmokeError, ToolError
 from retread.smoke import reading
-from retread.smoke.report import Level, SmokeReport
+from retread.smoke.level import Level
+from retread.smoke.report import SmokeReport
 
 _UNFIT = {kind.exit_code: kind for kind in (EvidenceError, HostError)}
 """What the kit's exit codes other than done and failed mean."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from retread.smoke import details
-from retread.smoke.details import Error, Group, Speed
+from retread.smoke.details import Error, Failure, Group, Speed
 from retread.smoke.report import Case, Run, SmokeReport
 from retread.smoke.tally import Tally, Verdict, fate, headline, tally, whole
 from retread.text import charts, markup
@@ -29,10 +29,10 @@ class Suite(NamedTuple):
     cases: list[Case]
 
 
-class Failure(NamedTuple):
-    """A failed case and what is known of it."""
+class Shown(NamedTuple):
+    """Cases that failed alike and what is known of them."""
 
-    case: Case
+    failure: Failure
     facts: dict[str, str]
 
 
@@ -44,7 +44,7 @@ class View(NamedTuple):
     fate: str
     tally: Tally
     around: dict[str, str]
-    failures: list[Failure]
+    failures: list[Shown]
     suites: list[Suite]
     skipped: list[Group]
     notes: list[Group]
@@ -81,7 +81,7 @@ def _view(run: Run, anchor: str, project: str) -> View:
         fate=fate(run),
         tally=tally(run.cases),
         around=_around(run),
-        failures=[Failure(case, details.facts(case, run.level)) for case in details.failures(run)],
+        failures=[Shown(one, details.facts(one.case, run.level)) for one in details.alike(run)],
         suites=[Suite(name, tally(cases), cases) for name, cases in details.suites(run).items()],
         skipped=details.skipped(run),
         notes=details.notes(run),

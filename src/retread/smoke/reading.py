@@ -96,7 +96,7 @@ def demand(report: SmokeReport) -> None:
     """Raise SmokeError with every failed case, if there is one, or with the reasons when nothing ran."""
     found = whole(report)
     if found.verdict is Verdict.FAILED:
-        failed = [f"{case.id}: {case.reason}" for run in report.runs for case in details.failures(run)]
+        failed = [f"{one.title}: {one.reason}" for run in report.runs for one in details.alike(run)]
         raise SmokeError(
             f"{report.wheel}: {found.failed} of {sum(found)} cases failed",
             faults=first(failed),
@@ -123,7 +123,9 @@ def idle(report: SmokeReport) -> list[Run]:
 
 
 def doubts(report: SmokeReport) -> Iterator[str]:
-    """Yield what in a report speaks against its wheel: a failure, or a run in which nothing ran."""
+    """Yield what in a report speaks against its wheel: a failure, a run in which nothing ran, or no run at all."""
+    if not report.runs:
+        yield f"tells of no run: {Verdict.NOTHING}"
     if whole(report).verdict is Verdict.FAILED:
         yield "tells of a failure"
     for run in idle(report):

@@ -7,16 +7,9 @@ from enum import StrEnum
 import msgspec
 
 from retread.records import Record, Sha256
+from retread.smoke.level import Level
 
 SCHEMA = 1
-
-
-class Level(StrEnum):
-    """What a smoke test needs: nothing, Triton, or the GPU."""
-
-    STATIC = "static"
-    JIT = "jit"
-    GPU = "gpu"
 
 
 class Outcome(StrEnum):

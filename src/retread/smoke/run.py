@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +29,9 @@ from retread.recipe.trial import Trial
 from retread.recipe.workspace import Loaded
 from retread.smoke import kit, launch, reading
 from retread.smoke.launch import Options
-from retread.smoke.report import Level, Run, SmokeReport
+from retread.smoke.level import Level
+from retread.smoke.report import Run, SmokeReport
+from retread.smoke.tally import Verdict, whole
 from retread.units import size
 from retread.wheel import contents
 from retread.wheel.facts import WheelFacts
@@ -125,11 +128,29 @@ def _parts(machine: Machine, tried: Subject, request: Request, path: Path) -> It
     options = request.options(*request.levels)
     if request.host:
         python = request.python or "python3"
-        yield launch.run_there(path, request.host, python, options, environment=here, heard=heard)
+        with _trying(machine, options, f"on {request.host}") as tell:
+            there = tell(launch.run_there(path, request.host, python, options, environment=here, heard=heard))
+        yield there
     elif request.python:
-        yield launch.run(path, request.python, options, environment=here, heard=heard)
+        with _trying(machine, options, "in the named environment") as tell:
+            found = tell(launch.run(path, request.python, options, environment=here, heard=heard))
+        yield found
     else:
         yield from _here(machine, tried, request, path)
+
+
+@contextmanager
+def _trying(machine: Machine, options: Options, where: str) -> Iterator[Callable[[SmokeReport], SmokeReport]]:
+    """Show a run of the kit as a step, which ends with what became of the cases that its report is told with."""
+    with machine.console.step(f"try {', '.join(options.levels) or 'every level'} {where}") as step:
+
+        def tell(report: SmokeReport) -> SmokeReport:
+            found = whole(report)
+            step.detail = ", ".join(f"{count} {end}" for end, count in found._asdict().items() if count)
+            step.mark = "ok" if found.verdict is Verdict.PASSED else "failed"
+            return report
+
+        yield tell
 
 
 def _here(machine: Machine, tried: Subject, request: Request, path: Path) -> Iterator[SmokeReport]:
@@ -146,9 +167,16 @@ def _here(machine: Machine, tried: Subject, request: Request, path: Path) -> Ite
 
     def run(options: Options, torch: str) -> SmokeReport:
         venv = _environment(machine, python, torch, *_others(tried))
-        return launch.run(
-            path, venv / "bin" / "python", options, environment=machine.environment, heard=machine.console.say
-        )
+        with _trying(machine, options, f"with {torch.partition(',')[0]}") as tell:
+            return tell(
+                launch.run(
+                    path,
+                    venv / "bin" / "python",
+                    options,
+                    environment=machine.environment,
+                    heard=machine.console.say,
+                )
+            )
 
     def with_triton(level: Level, version: str) -> SmokeReport:
         place = _packages(_environment(machine, python, f"triton=={version}", alone=True))
@@ -174,7 +202,7 @@ def _here(machine: Machine, tried: Subject, request: Request, path: Path) -> Ite
             hint="'retread kit' packs the test for another machine; --ssh HOST runs it there",
         )
     else:
-        machine.console.say("    gpu: not run: there is no NVIDIA driver here")
+        machine.console.say("    note: gpu: not run: there is no NVIDIA driver here")
         yield _unable(first, tried, "there is no NVIDIA driver here")
 
 

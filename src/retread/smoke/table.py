@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from retread.errors import first
 from retread.smoke.details import (
     Error,
+    Failure,
     Group,
     Speed,
+    alike,
     architectures,
     errors,
     facts,
-    failures,
     notes,
     sentence,
     shown,
@@ -23,7 +25,8 @@ from retread.smoke.details import (
     untouched,
     untouched_words,
 )
-from retread.smoke.report import Case, Level, Run, SmokeReport
+from retread.smoke.level import Level
+from retread.smoke.report import Run, SmokeReport
 from retread.smoke.tally import Verdict, fate, headline, tally
 from retread.text.tables import columns, cut, plain, wrapped
 
@@ -61,8 +64,8 @@ def _run(run: Run, project: str) -> Iterator[str]:
         ("suite", "passed", "failed", "skipped"),
         [(name, *map(str, tally(cases))) for name, cases in suites(run).items()],
     )
-    for case in failures(run):
-        yield from _failure(case, run.level)
+    for failure in alike(run):
+        yield from _failure(failure, run.level)
     yield from _groups("skipped:", skipped(run))
     yield from _groups("notes:", notes(run))
     yield from _errors(errors(run))
@@ -70,10 +73,14 @@ def _run(run: Run, project: str) -> Iterator[str]:
     yield from wrapped(sentence(run), "  ")
 
 
-def _failure(case: Case, level: Level) -> Iterator[str]:
-    yield f"  FAILED {case.id} ({case.seconds:.1f} s)"
+def _failure(failure: Failure, level: Level) -> Iterator[str]:
+    case, count = failure.case, len(failure.cases)
+    yield f"  FAILED {f'{count} cases alike, as ' if count > 1 else ''}{case.id} ({case.seconds:.1f} s)"
     for name, words in facts(case, level).items():
         yield from wrapped(f"{name}: {words}", "    ", "      ")
+    others = [one.id for one in failure.cases if one is not case]
+    if others:
+        yield from wrapped(f"also: {', '.join(first(others))}", "    ", "      ")
 
 
 def _groups(title: str, groups: Sequence[Group]) -> Iterator[str]:
@@ -115,7 +122,7 @@ def _evidence(reports: Sequence[SmokeReport]) -> Iterator[str]:
     yield f"sha256 {reports[0].sha256}"
     heads = ("level", "result", "GPU", "torch", "Triton", "passed", "failed", "skipped", "remarks")
     yield from columns(heads, [_evidence_row(run) for run in runs], text=(0, 1, 2, 3, 4, 8))
-    failed = Counter(f"{run.level} {case.id}: {case.reason}" for run in runs for case in failures(run))
+    failed = Counter(f"{run.level} {one.title}: {one.reason}" for run in runs for one in alike(run))
     for words, times in failed.items():
         yield from wrapped(f"FAILED {words}{f' ({times} times)' if times > 1 else ''}", "  ", "    ")
     left = Counter(name for report in reports for name in untouched(report))

@@ -13,7 +13,8 @@ from typing import NamedTuple, Protocol, assert_never
 from packaging.version import Version
 
 from retread.records import Record
-from retread.smoke.report import Case, Level, Outcome, Run, SmokeReport
+from retread.smoke.level import Level
+from retread.smoke.report import Case, Outcome, Run, SmokeReport
 
 
 class Verdict(StrEnum):

@@ -57,9 +57,10 @@ class Trees:
 
         def build(into: Path) -> None:
             if self.use_git:
-                tree.from_git(
-                    self.recipe, into, environment=self.machine.environment, say=self.machine.console.say
-                )
+                with self.machine.console.step("fetch the source from git"):
+                    tree.from_git(
+                        self.recipe, into, environment=self.machine.environment, say=self.machine.console.say
+                    )
                 return
             pinned = self.recipe.sdist
             sdist = download(self.machine, self.recipe.project, pinned.file, pinned.sha256)
@@ -68,7 +69,7 @@ class Trees:
                 manifest = tree.load(into).manifest
                 proven = len(manifest.files) - len(manifest.unproven)
                 named = len(manifest.unproven)
-                step.detail = f"{proven} files are {self.recipe.pin.commit[:12]}'s, {named} allowed by name"
+                step.detail = f"{proven} files of {self.recipe.pin.commit[:12]}, {named} by name"
 
         return tree.load(self.machine.store.make(Kind.TREES, self.source_key, build))
 

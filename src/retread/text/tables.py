@@ -39,6 +39,14 @@ def cut(text: str, width: int = 44) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
+def middle(text: str, width: int) -> str:
+    """Return a text that is at most ``width`` long, with dots where it was cut: names differ at both of their ends."""
+    if len(text) <= width:
+        return text
+    head = (width - 3) * 2 // 3
+    return f"{text[:head]}...{text[len(text) - (width - 3 - head) :]}"
+
+
 def plain(lines: Iterable[str]) -> str:
     """Join lines; what a terminal would obey instead of showing is replaced."""
     return "\n".join("".join(map(_harmless, line)).rstrip() for line in lines)

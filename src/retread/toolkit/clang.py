@@ -15,10 +15,12 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from retread import code
 from retread.doors import proc, store
 from retread.doors.proc import Finished
 from retread.elf import fatbin
 from retread.errors import RecipeError, ToolError
+from retread.toolkit import release
 
 FACTS: Final = "bin/nvcc.json"
 """What the program in nvcc's place says of itself; a toolkit without it has NVIDIA's."""
@@ -29,7 +31,7 @@ NEEDED: Final = (
 _CLANG: Final = """\
 #!/bin/sh
 # clang is built for a newer C library than this machine's may be: it runs on the one that lies beside it, and starts
-# itself through this script. Parts: {digest}
+# itself through this script. The compile cache knows it by this script alone; the parts that it is of: {digest}
 here=${{0%/*}}/..
 case ${{1-}} in
 -cc1*) ;;
@@ -89,13 +91,19 @@ def stands_in(root: Path) -> bool:
     return (root / FACTS).is_file()
 
 
+def compiler(root: Path) -> str:
+    """Return what the clang that stands in nvcc's place is called: ``Debian clang 22.1.8 (1~deb13u5)``."""
+    return str(msgspec.json.decode((root / FACTS).read_bytes(), type=dict[str, str])["clang"])
+
+
 def programs_digest() -> str:
-    """Return the digest of the programs that are put into a tree."""
-    return store.digest("clang in nvcc's place", _CLANG, _nvcc().hex())
+    """Return the digest of what the programs do that are put into a tree, whatever they say to readers."""
+    told = {name: code.essence(name, text) for name, text in _modules().items()}
+    return store.digest("clang in nvcc's place", code.essence("clang++", _CLANG), _NVCC, told)
 
 
 def put(name: str, tree: Path, digest: str, env: Mapping[str, str]) -> str:
-    """Put the programs into a tree whose parts are together, and return what it is called.
+    """Put the programs into a tree whose parts, of this digest, are together, and return what it is called.
 
     RecipeError when something is missing, or when clang does not run on the C library that came with it.
     """
@@ -109,7 +117,7 @@ def put(name: str, tree: Path, digest: str, env: Mapping[str, str]) -> str:
     for program in (script, tree / "bin" / "nvcc"):
         program.chmod(0o755)
     clang = _clang_version(name, script, env)
-    cuda, packer = (_version(tree / "bin" / one, env) for one in ("ptxas", "fatbinary"))
+    cuda, packer = (release.number(tree / "bin" / one, env) for one in ("ptxas", "fatbinary"))
     facts = {"cuda": cuda, "clang": clang, "fatbinary": packer}
     (tree / FACTS).write_bytes(msgspec.json.encode(facts))
     return f"{clang}, ptxas {cuda}, fatbinary {packer}, no nvcc"
@@ -117,6 +125,15 @@ def put(name: str, tree: Path, digest: str, env: Mapping[str, str]) -> str:
 
 def _nvcc() -> bytes:
     """Return the program in nvcc's place: a zip archive of its modules that Python runs, the same bytes everywhere."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, text in _modules().items():
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return _NVCC.encode() + out.getvalue()
+
+
+def _modules() -> dict[str, str]:
+    """Return the texts of the program in nvcc's place by the names that they have in its archive."""
     folder = resources.files(_INSIDE)
     inside = _INSIDE.replace(".", "/")
     files = {
@@ -124,12 +141,7 @@ def _nvcc() -> bytes:
         for one in ("nvcc", "cudaoptions")
     }
     packages = ["/".join(inside.split("/")[:depth]) for depth in (1, 2, 3)]
-    files = {"__main__.py": _MAIN, **{f"{one}/__init__.py": "" for one in packages}, **files}
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(zipfile.ZipInfo(name), text)
-    return _NVCC.encode() + out.getvalue()
+    return {"__main__.py": _MAIN, **{f"{one}/__init__.py": "" for one in packages}, **files}
 
 
 def _clang_version(name: str, script: Path, env: Mapping[str, str]) -> str:
@@ -140,14 +152,6 @@ def _clang_version(name: str, script: Path, env: Mapping[str, str]) -> str:
             hint="pin libc6, libstdc++6 and the other libraries of the very release of Debian that clang is from",
         )
     return done.stdout.splitlines()[0].replace(" version", "") if done.stdout else "clang"
-
-
-def _version(program: Path, env: Mapping[str, str]) -> str:
-    said = proc.run([program, "--version"], env=env).stdout
-    found = re.search(r"\bV(\d+\.\d+\.\d+)", said)
-    if found is None:
-        raise ToolError(f"{program} does not say which version it is")
-    return found[1]
 
 
 # What is tried.

@@ -30,7 +30,7 @@ SYSTEM = Path("/usr/local")
 TREE = "tree"
 _FACTS = "toolkit.json"
 _LAYOUT = 1
-"""To be raised when the same parts give another tree."""
+"""To be raised when the same parts give another tree; a test holds it to the tree that it stands for."""
 _PROGRAMS = ("bin", "nvvm/bin")
 _MAX_TOTAL = 8 << 30
 """Bytes of one part: room for a whole CUDA toolkit, none for an archive that was made to fill a disk."""
@@ -80,10 +80,14 @@ class _Facts(Record, frozen=True, kw_only=True):
 
 def parts_digest(toolchain: Toolchain, parts: Sequence[Part]) -> str:
     """Return the digest of the toolkit that these parts make; it says nothing of where they are had from."""
-    ordered = sorted(parts, key=lambda part: (part.component, part.folder, part.sha256))
-    pieces = [all_but(part, NOT_OF_PIECE) for part in ordered]
     ours = [clang.programs_digest()] if toolchain.compiler == "clang" else []
-    return store.digest("toolkit", _LAYOUT, all_but(toolchain, NOT_OF_TOOLKIT), pieces, *ours)
+    return store.digest("toolkit", _LAYOUT, all_but(toolchain, NOT_OF_TOOLKIT), _pieces(parts), *ours)
+
+
+def _pieces(parts: Sequence[Part]) -> list[object]:
+    """Return what the parts are, in an order that is always the same."""
+    ordered = sorted(parts, key=lambda part: (part.component, part.folder, part.sha256))
+    return [all_but(part, NOT_OF_PIECE) for part in ordered]
 
 
 def lay_out(
@@ -107,9 +111,8 @@ def lay_out(
     _check_links(toolchain, tree)
     version = ""
     if toolchain.compiler == "clang":
-        version = clang.put(
-            toolchain.name, tree, parts_digest(toolchain, [part for part, _ in archives]), env
-        )
+        made_of = store.digest("clang", _pieces([part for part, _ in archives]))
+        version = clang.put(toolchain.name, tree, made_of, env)
     nvcc = tree / "bin" / "nvcc"
     if not nvcc.is_file():
         raise RecipeError(f"toolchain {toolchain.name}: its parts hold no bin/nvcc")

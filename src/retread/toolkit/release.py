@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from retread.doors import proc
 from retread.doors.machine import Machine
+from retread.errors import ToolError
 
 
 class Release(NamedTuple):
@@ -29,6 +30,14 @@ def read(program: Path, env: Mapping[str, str]) -> Release:
     if found is None:
         return Release("of an unknown release", "")
     return Release(found[1], f"{program.name} {found[1]}, {found[2]}")
+
+
+def number(program: Path, env: Mapping[str, str]) -> str:
+    """Return the full version of a tool, like ``12.8.93``; ToolError when it does not run or does not say it."""
+    found = re.search(r"\bV(\d+\.\d+\.\d+)", proc.run([program, "--version"], env=env).stdout)
+    if found is None:
+        raise ToolError(f"{program} does not say which version it is")
+    return found[1]
 
 
 def tool_environment(machine: Machine) -> dict[str, str]:

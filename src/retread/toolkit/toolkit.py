@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,10 @@ from retread import arch
 from retread.arch import Arch
 from retread.doors.machine import Machine, download, downloaded
 from retread.doors.store import Kind
-from retread.errors import FetchError, PlanError
+from retread.errors import FetchError, PlanError, ToolError
 from retread.recipe.toolchain import Part, Toolchain, toolkit_parts
 from retread.toolkit.release import tool_environment
+from retread.wheel.statement import DeviceTools
 
 if TYPE_CHECKING:
     from retread.doors.net.download import Progress
@@ -107,8 +109,28 @@ def _system_toolkit(machine: Machine, toolchain: Toolchain, error: FetchError) -
             faults=[": ".join((error.message, *error.faults)), *reasons],
             hint=ways(toolchain),
         )
-    machine.console.say(f"{error.message}; taking the toolkit that is installed: {found.root}")
+    machine.console.say(f"note: {error.message}; taking the toolkit that is installed: {found.root}")
     return found
+
+
+def device_tools(machine: Machine, found: Toolkit) -> DeviceTools:
+    """Return what makes device code in a toolkit, each program as it says of itself; ToolError when one does not."""
+    from retread.toolkit import clang, release
+
+    env, programs = tool_environment(machine), found.root / "bin"
+    header = (found.root / "include" / "cuda.h").read_text("utf-8", "replace")
+    told = re.search(r"#define\s+CUDA_VERSION\s+(\d+)", header)
+    if told is None:
+        raise ToolError(f"{found.root}/include/cuda.h does not say of which release it is")
+    stands_in = clang.stands_in(found.root)
+    return DeviceTools(
+        compiler=clang.compiler(found.root)
+        if stands_in
+        else f"nvcc {release.number(programs / 'nvcc', env)}",
+        assembler=f"ptxas {release.number(programs / 'ptxas', env)}",
+        headers=f"CUDA {int(told[1]) // 1000}.{int(told[1]) % 1000 // 10}",
+        container=f"fatbinary {release.number(programs / 'fatbinary', env)}",
+    )
 
 
 def try_toolkit(machine: Machine, found: Toolkit) -> tuple[Arch, ...]:

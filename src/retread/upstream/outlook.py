@@ -269,7 +269,7 @@ def retried(recipe: Recipe, name: str, trial: Trial) -> Recipe:
 def jit(report: SmokeReport, *, torch: str, triton: str) -> Jit:
     """Return what a smoke report says of the jit level."""
     found = tally.whole(report)
-    failed = [f"{case.id}: {case.reason}" for run in report.runs for case in details.failures(run)]
+    failed = [f"{one.title}: {one.reason}" for run in report.runs for one in details.alike(run)]
     skipped = [group for run in report.runs for group in details.skipped(run)]
     idle = [] if any(found) else [details.reasons(run) for run in report.runs]
     return Jit(

@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.tags import sys_tags
 from packaging.version import Version
 
-from retread.build import pipeline
+from retread.build import choice, pipeline
 from retread.doors.machine import Machine, code_digest, download
 from retread.doors.net import catalogue, offers, settings
 from retread.doors.net.offers import Newest, Offer
@@ -23,7 +23,7 @@ from retread.recipe.model import Recipe
 from retread.recipe.trial import Trial
 from retread.recipe.workspace import Loaded
 from retread.smoke import run
-from retread.smoke.report import Level
+from retread.smoke.level import Level
 from retread.source import patch
 from retread.source import tree as source
 from retread.source.records import Applied, SourceTree
@@ -167,7 +167,7 @@ class Watch:
         return found
 
     def _run(self, loaded: Loaded, name: str, trial: Trial) -> Jit:
-        job = pipeline.jobs(loaded, name, self.machine, lane=Lane.OVERLAY)[0]
+        job = choice.jobs(loaded, name, self.machine, lane=Lane.OVERLAY)[0]
         with self.machine.store.scratch() as scratch:
             built = Path(pipeline.build(job, scratch / "dist").path)
             (scratch / "read").mkdir()

@@ -14,6 +14,7 @@ from packaging.version import Version
 from retread import arch, strict
 from retread.elf import library
 from retread.elf.facts import LibraryFacts
+from retread.elf.kernels import Kernel
 from retread.errors import WheelError
 from retread.records import Sha256
 from retread.wheel import metadata
@@ -88,6 +89,21 @@ def read_library(wheel: Wheel, entry: Entry, scratch: Path) -> LibraryFacts:
         return library.read(path)
     finally:
         path.unlink()
+
+
+def kernels(path: Path, scratch: Path) -> dict[str, tuple[Kernel, ...]]:
+    """Return library -> what each of its kernels takes; ``scratch`` is an empty folder for the libraries.
+
+    WheelError, ElfError or FatbinError for a wheel that is not sound.
+    """
+    found = {}
+    with Wheel(path) as wheel:
+        for entry in wheel.files:
+            if is_library(entry.name):
+                file = unpack(wheel, entry, scratch / entry.name.replace("/", "-"))
+                found[entry.name] = library.kernels(file)
+                file.unlink()
+    return found
 
 
 def _requirements(wheel: Wheel) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from retread.arch import Arch
 from retread.records import Record, Sha256
+from retread.version import CLANG, NVCC
 
 
 class Exempt(Record, frozen=True, kw_only=True):
@@ -79,6 +80,19 @@ class ToolchainStatement(Record, frozen=True, kw_only=True):
     """Whether assembling a module's PTX for an architecture that the base has gave the base's bytes; None: no such."""
 
 
+class DeviceTools(Record, frozen=True, kw_only=True):
+    """What made the device code of a library that was compiled, each as it says of itself."""
+
+    compiler: str
+    """``nvcc 12.8.93``, or ``Debian clang 22.1.8 (1~deb13u5)``."""
+    assembler: str
+    """``ptxas 12.8.93``."""
+    headers: str
+    """``CUDA 12.8``."""
+    container: str
+    """What packed the fat binaries: ``fatbinary 13.0.88``."""
+
+
 class CompileStatement(Record, frozen=True, kw_only=True):
     """With what the source lane compiled: every tool and variable that decides the code."""
 
@@ -99,6 +113,9 @@ class CompileStatement(Record, frozen=True, kw_only=True):
     """The recipe's variables as it says them."""
     image: str = ""
     """Name and digest of the image, of a wheel of the container lane."""
+    toolchain: str = ""
+    """The toolchain's name; empty in a wheel of a retread that did not say it yet, as is the next."""
+    device: DeviceTools | None = None
 
 
 class LibraryStatement(Record, frozen=True, kw_only=True):
@@ -134,3 +151,9 @@ class Statement(Record, frozen=True, kw_only=True):
     toolchain: ToolchainStatement | None
     libraries: dict[str, LibraryStatement]
     promise: Promise
+
+
+def compiler_of(said: CompileStatement) -> str:
+    """Return what compiled the device code: ``nvcc`` or ``clang``."""
+    told = said.device.compiler if said.device else said.toolkit
+    return NVCC if told.startswith(f"{NVCC} ") else CLANG

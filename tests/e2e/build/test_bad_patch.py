@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from retread.build import pipeline
+from retread.build import choice, pipeline
 from retread.build.pipeline import Machine
 from retread.doors.console import Console
 from retread.doors.store import Kind, Store
@@ -21,7 +21,7 @@ GOOD = diff(OPS, OLD, ops(VALUE_3=30))
 
 def _job(project: Project) -> pipeline.Job:
     machine = Machine(Store(project.store), Console(quiet=True), dict(os.environ))
-    (job,) = pipeline.jobs(workspace.load(project.root, "tiny-1.0"), None, machine)
+    (job,) = choice.jobs(workspace.load(project.root, "tiny-1.0"), None, machine)
     return job
 
 

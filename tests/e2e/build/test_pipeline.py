@@ -46,7 +46,12 @@ def test_a_build_prints_the_wheel_s_path_and_nothing_else(project: Project) -> N
     assert result.out == f"dist/{BUILT}\n"
     assert (project.root / result.wheel).is_file()
     assert Path(f"{project.built}.audit.json").is_file()
-    assert re.search(rf"built: {re.escape(BUILT)}  [\d,]+ bytes  sha256 [0-9a-f]{{64}}\n$", result.err)
+    name = re.escape(BUILT)
+    assert re.match(
+        rf"tiny-1.0 cu128\n  {name}\n  for torch >=[\d.]+, Python [>=\d.]+\n  for GPUs [\d. ]+", result.err
+    )
+    assert re.search(rf"\nbuilt: {name}\n  [\d,]+ bytes in dist\n  sha256 [0-9a-f]{{64}}\n$", result.err)
+    assert [line for line in result.err.splitlines() if " ok " in line and len(line) > 80] == []
     assert project.partials() == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tarfile
@@ -114,6 +115,22 @@ def test_archives_and_wheels_become_one_tree(pieces: Pieces) -> None:
     found = layout.load(entry, pieces.toolchain(LINKS), [one for one, _ in pieces.parts])
     assert found[:3] == (tree, "12.8", "nvcc 12.8, V12.8.93")
     assert found.origin == "pinned parts"
+
+
+TREES = {1: "597e34e103ab609db321b4eb03432f4f8ff16d67f412cc95a9dff8c7f105914d"}
+"""What the number of the layout stands for: the tree of these parts, by name, mode and content."""
+
+
+def test_code_that_makes_another_tree_of_the_same_parts_has_another_number(pieces: Pieces) -> None:
+    """A toolkit is kept for long under a key without retread's code: only the number tells one tree from the next."""
+    pieces.archive(nvcc([link(f"{TOP}/nvvm/lib64/libnvvm.so", "libnvvm.so.4.0.0")]))
+    pieces.wheel({"include/nv/target": b"#pragma once\n", "LICENSE": b"of cccl\n"}, 0o600)
+    tree = pieces.lay_out({"lib64": "nvvm/lib64"}) / "tree"
+    found = hashlib.sha256()
+    for path in sorted(one for one in tree.rglob("*") if one.is_symlink() or one.is_file()):
+        held = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+        found.update(f"{path.relative_to(tree)} {path.lstat().st_mode:o} {len(held)}\n".encode() + held)
+    assert found.hexdigest() == TREES[layout._LAYOUT], "raise _LAYOUT, and say here what it stands for"
 
 
 def test_a_wheel_that_lost_its_modes_still_gives_programs(pieces: Pieces) -> None:

@@ -25,7 +25,7 @@ BASE = "xformers-0.0.35-py39-none-manylinux_2_28_x86_64.whl"
 
 
 @pytest.fixture(scope="module")
-def workspace(large_folder: Path) -> Workspace:
+def workspace(large_folder: Path, shared_cubins: Path) -> Workspace:
     return shipped.copy(large_folder, "recipes", "patches")
 
 

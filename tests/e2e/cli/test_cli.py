@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 
 from retread import errors
+from retread.arch import Arch
 from retread.cli import main, options
 from retread.doors import proc
+from retread.elf import fatbin, library
 from retread.errors import RetreadError
 from retread.version import __version__
-from tinycuda import BUILT, WHEEL, Project, make_sdist, make_wheel, wheel_files
+from tinycuda import BUILT, WHEEL, Project, make_sdist, make_wheel, sha256, wheel_files
 
 REPOSITORY = Path(__file__).parents[3]
+DATA = REPOSITORY / "tests" / "data"
 
 
 def _help(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -60,15 +63,31 @@ def test_a_wrong_command_line_is_exit_code_2(project: Project, arguments: list[s
     assert "usage: retread" in result.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["build", "--taget", "cu128"], "retread build: error: unrecognized arguments: --taget"),
+        (["build", "--lane", "oberlay"], "retread build: error: argument --lane: invalid choice: 'oberlay'"),
+        (["patch", "check", "--quite"], "retread patch check: error: unrecognized arguments: --quite"),
+        (
+            ["index", "yank", "there", "tiny"],
+            "retread index yank: error: the following arguments are required",
+        ),
+        (["--quiet", "build"], "retread: error: unrecognized arguments: --quiet"),
+    ],
+)
+def test_a_command_that_is_mistyped_shows_its_own_usage(
+    project: Project, arguments: list[str], told: str
+) -> None:
+    result = project.run(*arguments)
+    prog = told.partition(":")[0]
+    assert result.code == 2
+    assert result.err.startswith(f"usage: {prog} [-h]")
+    assert told in result.err
+
+
 def test_the_version_is_printed(project: Project) -> None:
     assert project.run("--version").out == f"retread {__version__}\n"
-
-
-def test_completion_scripts_name_the_commands(project: Project) -> None:
-    for shell in ("bash", "zsh"):
-        result = project.run("completion", shell)
-        assert result.code == 0
-        assert "inspect" in result.out
 
 
 def test_the_last_line_of_a_build_is_the_path(project: Project) -> None:
@@ -96,7 +115,7 @@ def test_quiet_says_nothing(project: Project) -> None:
 
 
 def test_an_unchanged_build_says_so(project: Project) -> None:
-    assert project.build().err.splitlines()[-1].startswith("built: ")
+    assert project.build().err.splitlines()[-3].startswith("built: ")
     assert project.build().err.startswith(f"unchanged: {BUILT}")
     assert json.loads(project.build("--json").out)[0]["cached"] is True
 
@@ -193,6 +212,48 @@ def test_inspect_shows_patched_wheels_as_a_table(project: Project) -> None:
     alone = project.run("inspect", wheel, wheel)
     assert (alone.code, alone.out) == (2, "")
     assert "inspect shows one file; say --table" in alone.err
+
+
+def test_inspect_tells_what_each_kernel_takes(project: Project) -> None:
+    project.add_toolchain("8.0", "9.0a", "10.0")
+    assert project.build().code == 0
+    wheel, official = str(project.built), str(project.root / WHEEL)
+    (project.root / WHEEL).write_bytes(make_wheel(wheel_files()))
+    lines = project.run("inspect", "--resources", wheel, "--beside", official).out.splitlines()
+    assert lines[:5] == [
+        project.built.name,
+        "    library         code for  kernels  registers  with stack  most  GMMA or TMA  with stack",
+        "    tinycuda/_C.so  sm_80           4         32           0     0            0           0",
+        "    tinycuda/_C.so  sm_90a          4         32           0     0            0           0",
+        "    tinycuda/_C.so  sm_100          4         32           0     0            0           0",
+    ]
+    assert f"kernels that {WHEEL} has, too: sums here / there" in lines
+    found = json.loads(project.run("inspect", "--resources", wheel, "--beside", official, "--json").out)
+    assert (found["ok"], found["beside"], len(found["kernels"])) == (True, WHEEL, 12)
+    assert found["sha256"] == sha256(project.built.read_bytes())
+    for command, told in (
+        (["inspect", wheel, "--beside", official], "say --resources, too"),
+        (["inspect", wheel, "--resources", "--table"], "are two tables; say one of them"),
+        (["inspect", wheel, "--resources", "--beside", "none.whl"], "there is no file none.whl"),
+    ):
+        result = project.run(*command)
+        assert (result.code, result.out) == (2, "")
+        assert told in result.err
+
+
+def test_inspect_ends_with_an_error_for_a_matrix_kernel_that_spills(project: Project) -> None:
+    """The table is printed all the same."""
+    cubin = (DATA / "kernels" / "kernels.sm_90a.cubin").read_bytes()
+    old, new = DATA / "fatbin" / "libadd.so", project.root / "libadd.so"
+    first = library.fat_binaries(old)[0]
+    library.edit(old, new, fatbins={0: fatbin.graft(first, {Arch("9.0"): cubin})})
+    result = project.run("inspect", "--resources", str(new))
+    assert result.code == 12
+    assert "    spills   sm_90            30     64    2048            80  HGMMA 1 UTMALDG 1" in result.out
+    assert "libadd.so: 1 kernel with GMMA, tcgen05 or TMA and local memory" in result.err
+    assert "libadd.so: sm_90: 64 bytes of stack, with HGMMA UTMALDG UTMASTG: spills" in result.err
+    assert "next: have ptxas say more" in result.err
+    assert project.run("inspect", "--resources", str(new), "--beside", str(new)).code == 0
 
 
 def test_a_table_has_no_row_for_a_wheel_that_says_nothing_of_itself(project: Project) -> None:

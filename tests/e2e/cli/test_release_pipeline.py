@@ -1,6 +1,7 @@
 """From a clean clone to a wheel that pip installs from the index: what the workflows run, in their order.
 
-Everything is real but GitHub and the GPU: an empty store, the user's package index, keys of its own.
+Everything is real but GitHub and the GPU: a store that holds at most the cubins that test_xformers.py assembled, the
+user's package index, keys of its own.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Clone:
 
 
 @pytest.fixture(scope="module")
-def clone(large_folder: Path) -> Clone:
+def clone(large_folder: Path, shared_cubins: Path) -> Clone:
     """Clone the repository, with what is not committed yet, and set it up."""
     root = large_folder / "clone"
     git(REPOSITORY, "clone", "--quiet", str(REPOSITORY), str(root))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import zipfile
@@ -12,34 +13,30 @@ from typing import Any
 
 import pytest
 
-from loopback import Index
-from nativecuda import ADD, FILES, LOCK, RECIPE, ROOT, SCALE, SETUP, native
+from nativecuda import ADD, FILES, LOCK, RECIPE, ROOT, SCALE, SETUP
 from retread.doors import proc
 from retread.doors.store import Kind
 from retread.elf import fatbin
 from retread.errors import ToolError
 from retread.toolkit import clang
-from tinycuda import Project, Result, Upstream, diff, names
+from tinycuda import Project, Result, diff, names, sha256
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 NAME = "cuda-12.8-clang22"
+DEVICE = {
+    "compiler": "Debian clang 22.1.8 (1~deb13u5)",
+    "assembler": "ptxas 12.8.93",
+    "headers": "CUDA 12.8",
+    "container": "fatbinary 13.0.88",
+}
 PTX = '"-gencode=arch=compute_100,code=compute_100", '
 """What the project's own setup.py does not ask for."""
 WITH_PTX = SETUP.replace('"-Xcompiler", "-fPIC", ', f'"-Xcompiler", "-fPIC", {PTX}')
 
 
 @pytest.fixture
-def work(
-    make_project: Callable[[str], Project],
-    native_upstream: Upstream,
-    index: Index,
-    shared_store: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Project:
-    monkeypatch.setenv("RETREAD_STORE", str(shared_store))
-    monkeypatch.delenv("PIP_INDEX_URL")
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", index.url)
-    return with_clang(make_project("project"), native_upstream)
+def work(make_native: Callable[[str], Project]) -> Project:
+    return with_clang(make_native("project"))
 
 
 RUN_PATH = """
@@ -49,9 +46,8 @@ RUN_PATH = """
 """torch from 2.11 on is for CUDA 13: the runtime of 12.8 comes from a wheel of its own."""
 
 
-def with_clang(project: Project, upstream: Upstream) -> Project:
-    """Turn a project into one whose only target is compiled by clang, with PTX."""
-    native(project, upstream)
+def with_clang(project: Project) -> Project:
+    """Turn a project that is really compiled into one whose only target is compiled by clang, with PTX."""
     assert "cu130" in RECIPE
     recipes = project.root / "recipes"
     shutil.copy(ROOT / "recipes" / "toolchains" / f"{NAME}.toml", recipes / "toolchains")
@@ -71,6 +67,19 @@ def patched(project: Project, **changes: str) -> None:
     paths = {"add": "csrc/add.cu", "scale": "csrc/scale.cu"}
     found += [diff(paths[name], FILES[paths[name]], text) for name, text in changes.items()]
     project.series(*found)
+
+
+SPILLS = """\
+#include "common.h"
+__global__ void add_kernel(float *x, float y) {
+  float some[64];
+  for (int i = 0; i < 64; ++i) some[i] = x[i];
+  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%1, %1}], [%1];" ::"l"(x), "r"(0));
+  x[0] = some[int(y) & 63] + BIAS;
+}
+extern "C" int add(float *x, float y) { add_kernel<<<1, 32>>>(x, y); return cudaGetLastError(); }
+"""
+"""A kernel with TMA whose array is read at a place that is known at run time alone."""
 
 
 def good(project: Project, *arguments: str) -> Path:
@@ -109,7 +118,7 @@ def log(result: Result) -> str:
 
 def test_a_wheel_with_code_of_clang_s(work: Project) -> None:
     wheel = good(work)
-    assert wheel.name.startswith("tinycuda-1.0+cu128.1-py3-none-manylinux_2_")
+    assert wheel.name.startswith("tinycuda-1.0+cu128.clang.1-py3-none-manylinux_2_")
     facts = json.loads(work.run("inspect", str(wheel), "--json").out)
     assert facts["libraries"]["tinycuda/_C.so"]["modules"] == [
         {"index": number, "sass": ["9.0", "10.0"], "ptx": ["10.0"]} for number in (0, 1)
@@ -118,16 +127,73 @@ def test_a_wheel_with_code_of_clang_s(work: Project) -> None:
     assert said["compiled"]["toolkit"] == (
         "Debian clang 22.1.8 (1~deb13u5), ptxas 12.8.93, fatbinary 13.0.88, no nvcc"
     )
+    assert said["compiled"]["toolchain"] == NAME
+    assert said["compiled"]["device"] == DEVICE
     found = evidence(wheel)
     assert {one["name"] for one in found["units"]} == {"csrc/add.cu", "csrc/scale.cu", "csrc/host.cpp"}
     assert all(one["memory"] > 0 for one in found["units"] if one["tool"] == "nvcc")
     assert {"csrc/add.cu", "include/common.h", "include/table.txt"} <= set(found["read"])
     assert any(path.endswith("stdc-predef.h") for path in found["outside"])
-    assert work.run("audit", str(wheel)).code == 0
+    audit = work.run("audit", str(wheel))
+    assert audit.code == 0
+    assert "spills" in audit.out
+    assert "there is no kernel with GMMA, tcgen05 or TMA" in audit.out
+    taken = json.loads(wheel.with_name(f"{wheel.name}.resources.json").read_bytes())
+    assert (taken["wheel"], taken["sha256"], taken["ok"]) == (wheel.name, sha256(wheel.read_bytes()), True)
+    assert {(one["kernel"]["name"], one["kernel"]["architecture"]) for one in taken["kernels"]} == {
+        (name, architecture)
+        for name in ("_Z10add_kernelPff", "_Z12scale_kernelIfEvPT_")
+        for architecture in ("9.0", "10.0")
+    }
+    shown = work.run("inspect", str(wheel)).out
+    assert "device code compiled by Debian clang 22.1.8 (1~deb13u5), in nvcc's place" in shown
+    assert "assembled by ptxas 12.8.93, packed by fatbinary 13.0.88; headers of CUDA 12.8" in shown
+    bill = json.loads(member(wheel, "sboms/tinycuda.cdx.json"))
+    assert {(one["name"], one["version"], one["scope"]) for one in bill["components"] if "scope" in one} == {
+        ("Debian clang", "22.1.8", "excluded"), ("ptxas", "12.8.93", "excluded"), ("CUDA", "12.8", "excluded"),
+        ("fatbinary", "13.0.88", "excluded"),
+    }  # fmt: skip
 
 
-def test_the_same_inputs_give_the_same_bytes_elsewhere(  # noqa: PLR0917 - fixtures
-    work: Project, make_project: Callable[[str], Project], native_upstream: Upstream,
+def with_fallback(work: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name nvcc's toolchain first, of which this machine can have no part."""
+    monkeypatch.setenv("RETREAD_CUDA_MIRROR", str(tmp_path / "nothing"))
+    shutil.copy(ROOT / "recipes" / "toolchains" / "cuda-12.8.toml", work.root / "recipes" / "toolchains")
+    work.edit_recipe(f'toolchain = "{NAME}"', f'toolchain = "cuda-12.8"\nfallback = "{NAME}"')
+
+
+def test_clang_is_taken_where_nvcc_cannot_be_had_and_says_so(
+    work: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_fallback(work, tmp_path, monkeypatch)
+    monkeypatch.setattr("retread.toolkit.layout.SYSTEM", tmp_path)
+    planned = work.run("plan", "tiny-1.0").out
+    assert "tinycuda-1.0+cu128.clang.1-" in planned
+    assert "this machine cannot have cuda-12.8: clang compiles" in planned
+    result = work.build()
+    assert result.code == 0, result.err
+    assert "note: cuda-12.8-clang22 compiles, since this machine cannot have cuda-12.8 (nvcc: " in result.err
+    wheel = work.root / result.wheel
+    assert "+cu128.clang.1-" in wheel.name
+    again = work.run("reproduce", str(wheel))
+    assert again.out.startswith("identical"), (again.out, again.err)
+    asked = work.run("build", "tiny-1.0", "--toolchain", "cuda-12.8")
+    assert asked.code == 6
+    assert "this machine cannot have CUDA 12.8" in asked.err
+
+
+def test_a_kernel_with_tma_and_local_memory_is_refused_once_it_is_linked(work: Project) -> None:
+    patched(work, add=SPILLS)
+    result = work.build()
+    assert result.code == 12, result.err
+    assert "tinycuda/_C.so: 2 of 2 kernels with GMMA, tcgen05 or TMA take local memory" in result.err
+    assert "sm_90: 256 bytes of stack, with UTMASTG: add_kernel (_Z10add_kernelPff)" in result.err
+    assert "next: have ptxas say more" in result.err
+    assert not list(work.root.glob("dist/*"))
+
+
+def test_the_same_inputs_give_the_same_bytes_elsewhere(
+    work: Project, make_native: Callable[[str], Project],
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared_store: Path,
 ) -> None:  # fmt: skip
     lines = WITH_PTX.replace(PTX, f'{PTX}"-lineinfo", ')
@@ -135,10 +201,10 @@ def test_the_same_inputs_give_the_same_bytes_elsewhere(  # noqa: PLR0917 - fixtu
     first = good(work).read_bytes()
     other = tmp_path / "another" / "store"
     for kind in (Kind.TOOLKITS, Kind.DOWNLOADS):
-        shutil.copytree(shared_store / kind, other / kind, symlinks=True)
+        shutil.copytree(shared_store / kind, other / kind, symlinks=True, copy_function=os.link)
     monkeypatch.setenv("RETREAD_STORE", str(other))
     monkeypatch.setenv("CPLUS_INCLUDE_PATH", "/nowhere")
-    again = with_clang(make_project("again"), native_upstream)
+    again = with_clang(make_native("again"))
     patched(again, setup=lines)
     wheel = good(again, "--jobs", "1", "--no-cache")
     assert wheel.read_bytes() == first, "nor do line numbers or the cache make a difference"

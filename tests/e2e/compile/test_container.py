@@ -19,9 +19,9 @@ import containers
 import faketorch
 from containers import IMAGE, PYTHON
 from loopback import Index
-from nativecuda import ADD, FILES, SETUP, native
+from nativecuda import ADD, FILES, SETUP
 from retread.doors.store import Kind
-from tinycuda import Project, Result, Upstream, diff
+from tinycuda import Project, Result, diff
 
 pytestmark = [
     pytest.mark.network,
@@ -71,22 +71,16 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 
 @pytest.fixture
-def work(  # noqa: PLR0917 - fixtures
-    make_project: Callable[[str], Project],
-    native_upstream: Upstream,
+def work(
+    make_native: Callable[[str], Project],
     index: Index,
-    shared_store: Path,
     engine: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Project]:
     """Return a project whose lock holds a stand-in for torch, which the smoke tests ask for."""
-    monkeypatch.setenv("RETREAD_STORE", str(shared_store))
-    monkeypatch.delenv("PIP_INDEX_URL")
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", index.url)
     for name, value in engine.items():
         monkeypatch.setenv(name, value)
-    project = make_project("project")
-    native(project, native_upstream)
+    project = make_native("project")
     name, wheel = faketorch.wheel(faketorch.files("2.11.0"))
     index.files["torch"] = {name: wheel}
     project.write_recipe(project.recipe_text + CONTAINER)

@@ -162,7 +162,7 @@ def test_never_more_than_the_jobs_at_a_time_and_all_get_their_turn(room: Room) -
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert most == jobs
     assert max(len(state.running) for state in room.states) == jobs
     assert sorted(one.unit.name for one in server.compiled) == sorted(
@@ -333,13 +333,13 @@ class Build:
         """Let every compiler end, and the build with them."""
         assert self.process
         self.go.touch()
-        assert self.process.wait(10) == 0
+        assert self.process.wait(60) == 0
 
     def close(self) -> None:
         if self.process:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(60)
 
 
 @pytest.fixture

@@ -17,29 +17,17 @@ from typing import Any
 import jsonschema
 import pytest
 
-from loopback import Index
-from nativecuda import ADD, FILES, SETUP, native
+from nativecuda import ADD, FILES, SETUP
 from retread.doors.store import Kind, Store
-from tinycuda import Project, Result, Upstream, diff, names
+from tinycuda import Project, Result, diff, names
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 SCALE = FILES["csrc/scale.cu"]
 
 
 @pytest.fixture
-def work(
-    make_project: Callable[[str], Project],
-    native_upstream: Upstream,
-    index: Index,
-    shared_store: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Project:
-    monkeypatch.setenv("RETREAD_STORE", str(shared_store))
-    monkeypatch.delenv("PIP_INDEX_URL")
-    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", index.url)
-    project = make_project("project")
-    native(project, native_upstream)
-    return project
+def work(make_native: Callable[[str], Project]) -> Project:
+    return make_native("project")
 
 
 def good(project: Project, *arguments: str) -> tuple[Path, Result]:
@@ -127,20 +115,19 @@ def test_another_architecture_compiles_that_one_only(work: Project) -> None:
     ][0]["sass"] == ["9.0", "10.0", "12.0"]
 
 
-def test_the_same_inputs_compile_to_the_same_bytes(  # noqa: PLR0917 - fixtures
-    work: Project, make_project: Callable[[str], Project], native_upstream: Upstream,
+def test_the_same_inputs_compile_to_the_same_bytes(
+    work: Project, make_native: Callable[[str], Project],
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shared_store: Path,
 ) -> None:  # fmt: skip
     first = good(work)[0].read_bytes()
     other = tmp_path / "another" / "store"
     for kind in (Kind.TOOLKITS, Kind.DOWNLOADS):
-        shutil.copytree(shared_store / kind, other / kind, symlinks=True)
+        shutil.copytree(shared_store / kind, other / kind, symlinks=True, copy_function=os.link)
     monkeypatch.setenv("RETREAD_STORE", str(other))
     monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "5.0")
     monkeypatch.setenv("CFLAGS", "-O0 -DNO")
     monkeypatch.setenv("NVCC_APPEND_FLAGS", "-G")
-    again = make_project("again")
-    native(again, native_upstream)
+    again = make_native("again")
     wheel, result = good(again, "--jobs", "1")
     assert wheel.read_bytes() == first
     assert "compile" in result.err

@@ -364,7 +364,7 @@ def test_when_a_build_s_namespaces_end_all_that_it_started_ends(tmp_path: Path) 
         until(beat.exists)
     finally:
         build.kill()
-        build.wait(10)
+        build.wait(60)
 
     def silent() -> bool:
         before = beat.stat().st_size

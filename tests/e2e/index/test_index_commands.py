@@ -33,7 +33,8 @@ from retread.evidence import signing
 from retread.index import actions, revoke
 from retread.records import Sha256
 from retread.smoke import reading
-from retread.smoke.report import Level, Run
+from retread.smoke.level import Level
+from retread.smoke.report import Run
 from retread.wheel.statement import CompileStatement
 from tinycuda import Result, names, sha256
 from tinyindex import BASE, RECIPE, Keys, make_keys, make_wheel, statement_of, tree

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+import reports
 from listings import hosted, project
 from retread.index.pages.human import channel_page, front_page, project_page
+from retread.smoke.page import page as smoke_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
@@ -26,10 +28,18 @@ pytestmark = [
         CHROMIUM is None, reason="there is no chromium; 'make tools' installs it as root on Debian"
     ),
 ]
+PAGES = ("project", "channel", "front", "smoke", "long")
+LONG = (
+    *(reports.failed(f"{'x' * 90}/{number}", reason=f"RuntimeError: {'y' * 200}") for number in range(3)),
+    reports.case("speed/f16 B=2 M=4096 H=16 K=128 causal", numbers={"own_ms": 1.0, "torch_ms": 2.0}),
+    reports.skipped("a/b", "no " * 100),
+)
+"""Cases whose words are wider than a telephone."""
 BASE = "https://wheels.example"
 FRAME = """<!doctype html><iframe id=f src="{page}" style="width:390px;height:800px;border:0"></iframe>
 <output id=o></output>
 <script>f.onload = () => {{ const page = f.contentDocument; {script} }}</script>"""
+OPEN = "page.querySelectorAll('details').forEach(one => one.open = true);"
 WIDTH = "o.textContent = 'width=' + page.documentElement.scrollWidth"
 FILTER = """
 const shown = () => [...page.querySelectorAll('[data-torch], tbody tr')].filter(one => one.offsetParent).length;
@@ -53,8 +63,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
     (folder / "project.html").write_bytes(project_page(some, base=BASE))
     (folder / "channel.html").write_bytes(channel_page("cu128", [some], base=BASE))
     (folder / "front.html").write_bytes(front_page(["cu128", "cu130"], base=BASE))
-    for page in ("project", "channel", "front"):
-        (folder / f"{page}-width.html").write_text(FRAME.format(page=f"{page}.html", script=WIDTH))
+    (folder / "smoke.html").write_text(smoke_page(reports.sample()))
+    (folder / "long.html").write_text(smoke_page(reports.report(reports.run(*LONG))))
+    for page in PAGES:
+        (folder / f"{page}-width.html").write_text(FRAME.format(page=f"{page}.html", script=OPEN + WIDTH))
     (folder / "filter.html").write_text(FRAME.format(page="channel.html", script=FILTER))
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -89,7 +101,7 @@ def test_a_project_says_what_its_wheels_hold(site: tuple[Path, str], tmp_path: P
     assert "extra-index-url https" not in text
 
 
-@pytest.mark.parametrize("page", ["project", "channel", "front"])
+@pytest.mark.parametrize("page", PAGES)
 def test_a_page_fits_a_phone(site: tuple[Path, str], tmp_path: Path, page: str) -> None:
     text = browse(tmp_path, f"{site[1]}/{page}-width.html", "--dump-dom")
     [width] = re.findall(r"width=(\d+)", text.replace(WIDTH, ""))

@@ -149,7 +149,7 @@ def test_a_release_that_is_cancelled_takes_its_keys_along(shop: Shop) -> None:
     until((shop.root / "seen").exists)
     assert len(list(shop.temporary.iterdir())) == 1
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(10) == 143
+    assert process.wait(60) == 143
     assert (shop.root / "seen").read_text().split() == ["700", "600", "0"]
     assert list(shop.temporary.iterdir()) == []
 

@@ -250,10 +250,25 @@ def test_a_hang_ends_at_its_limit_with_its_stack_and_its_children(
     found = run(suite(HANGS + LATER, PIDS=str(tmp_path / "pid")))
     assert time.monotonic() - began < 10
     hung = found["hangs"]
-    assert hung["reason"] == "Timeout: no end within 2 s"
+    assert hung["reason"] == "Timeout: no end within 2 s of processor time"
     assert 2 <= hung["seconds"] < 4
     assert "in dig_for_ever" in hung["fault"]["stack"]
     assert is_gone(int((tmp_path / "pid").read_text()))
+    assert found["later"]["outcome"] == "passed"
+
+
+def test_a_case_that_computes_for_ever_ends_at_its_limit(suite: Callable[..., Suite]) -> None:
+    body = '\n@case("computes", level="static", limit=1)\ndef counts_for_ever():\n    while True:\n        pass\n'
+    found = run(suite(body + LATER))
+    assert found["computes"]["reason"] == "Timeout: no end within 1 s of processor time"
+    assert "in counts_for_ever" in found["computes"]["fault"]["stack"]
+    assert found["later"]["outcome"] == "passed"
+
+
+def test_a_suite_that_knows_nothing_of_stacks_ends_at_its_limit_too(suite: Callable[..., Suite]) -> None:
+    body = '\n@case("deaf", level="static", limit=1)\ndef _():\n    signal.signal(signal.SIGUSR2, signal.SIG_DFL)\n'
+    found = run(suite(body + "    time.sleep(1000)\n" + LATER))
+    assert found["deaf"]["reason"] == "Timeout: no end within 1 s of processor time"
     assert found["later"]["outcome"] == "passed"
 
 
@@ -285,7 +300,7 @@ def test_a_process_that_never_begins_is_given_up(
     monkeypatch.setattr(runner, "START", 0.5)
     results: list[dict[str, Any]] = []
     tried.run(cases, workers=1, ended=results.append)
-    assert [one["reason"] for one in results] == ["Timeout: no end within 0 s"]
+    assert [one["reason"] for one in results] == ["Timeout: no end within 0 s of processor time"]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -347,15 +362,17 @@ def test_a_suite_that_cannot_list_is_one_failed_case(
     assert message in failed["fault"]["message"]
 
 
+@pytest.mark.parametrize("before", ["", "import subprocess; subprocess.Popen(['sleep', '1000']); "])
 def test_a_suite_that_takes_too_long_to_list_is_one_failed_case(
-    suite: Callable[..., Suite], monkeypatch: pytest.MonkeyPatch
+    suite: Callable[..., Suite], monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
+    """What it started ends with it: it would hold the pipe, and be waited for."""
     monkeypatch.setattr(runner, "START", 0.5)
-    cases, failed = suite("time.sleep(1000)").cases("static")
+    cases, failed = suite(f"{before}time.sleep(1000)").cases("static")
     assert cases == []
     assert failed is not None
     assert failed["reason"] == "SIGKILL: the process died of it"
-    assert failed["fault"]["stack"] == "no list within 0 s"
+    assert failed["fault"]["stack"] == "no list within 0 s of processor time"
 
 
 def test_noise_among_the_cases_is_passed_over(suite: Callable[..., Suite]) -> None:

@@ -216,8 +216,12 @@ def test_skipped_cases_alone_are_nothing_that_ran_wherever_one_looks(tried: Proj
     (tried.root / "smoke" / "demo.py").write_text(IDLE + MAIN)
     result = smoke(tried, "--level", "jit", "--junit", "r.xml", "--html", "r.html")
     assert result.code == 16
+    assert "    nothing ran\n" in result.err
+    assert re.search(
+        r"^  try jit in the named environment: 1 skipped +failed +[\d.]+ s$", result.err, re.MULTILINE
+    )
     assert result.err.endswith(
-        f"    nothing ran\nevidence: dist/{BUILT}.smoke-none.json\nretread: smoke: {BUILT}: nothing ran\n"
+        f"evidence: dist/{BUILT}.smoke-none.json\nretread: smoke: {BUILT}: nothing ran\n"
         "  - jit (Triton 3.5.1): 1 skipped: this Triton has no block pointers\n"
         "  next: a machine that has what is lacking can try it: --ssh HOST, or 'retread kit'\n"
     )
@@ -473,7 +477,7 @@ def test_every_level_without_a_gpu_runs_in_environments_made_of_the_index(
         ("gpu", "2.9.1", "3.5.1" if found[3][2] == "3.5.1" else "3.6.0", "there is no NVIDIA driver here"),
     ]
     assert "install torch==2.9.1" in result.err
-    assert "    gpu: not run: there is no NVIDIA driver here\n" in result.err
+    assert "    note: gpu: not run: there is no NVIDIA driver here\n" in result.err
     check_clean(tried)
     served.log.clear()
     again = tried.run("smoke", f"dist/{BUILT}", "--level", "jit")

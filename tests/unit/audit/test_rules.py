@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+import compiles
 from retread.arch import Arch
 from retread.audit import manylinux, rules
 from retread.audit.report import Check
@@ -14,7 +15,7 @@ from retread.elf import facts as elf_facts
 from retread.elf.facts import LibraryFacts, Module
 from retread.records import Sha256
 from retread.wheel.facts import WheelFacts
-from retread.wheel.statement import Exempt, Promise
+from retread.wheel.statement import CompileStatement, Exempt, FileStatement, Promise, Statement
 
 LIB, FA3 = "demo/_C.so", "demo/flash_attn_3/_C.so"
 
@@ -49,6 +50,18 @@ def wheel(*tags: str, **changes: Any) -> WheelFacts:
         statement=None,
     )
     return replace(found, **changes)
+
+
+STATEMENT = Statement(
+    schema=1, tool="retread 0.1.0", recipe="demo-1.2", target="cu128", project="demo", version="1.2+cu128.1",
+    lane="source", repository="https://example.org/demo", commit=40 * "1", submodules=(), commit_time=7,
+    sdist=FileStatement(file="demo-1.2.tar.gz", sha256=Sha256(64 * "3")), base=None, compiled=None, series=(),
+    toolchain=None, libraries={},
+    promise=Promise(
+        project="demo", version="1.2+cu128.1", cuda="12.8", torch=">=2.9", architectures=(), ptx=(), exempt=(),
+        requires=(), run_path={}, note="",
+    ),
+)  # fmt: skip
 
 
 def promise(**changes: Any) -> Promise:
@@ -330,6 +343,35 @@ def test_a_wheel_of_another_version_or_project_fails() -> None:
         (fault,) = failed(rules.audit(wheel(), other))
         assert fault[0] == "version"
         assert fault[-1] == "the wheel is demo 1.2+cu128.1"
+
+
+DEBIAN = ("Debian clang version 22.1.8 (1~deb13u5)", "GCC: (Debian 12.2.0-14) 12.2.0")
+GNU = ("GCC: (GNU) 8.5.0",)
+
+
+@pytest.mark.parametrize(
+    ("version", "said", "names", "faults"),
+    [
+        ("1.2+cu128.1", compiles.compiled(), GNU, []),
+        ("1.2+cu128.clang.1", compiles.compiled(compiles.CLANG), DEBIAN, []),
+        ("1.2+cu128.1", compiles.compiled(compiles.CLANG), DEBIAN, ["1.2+cu128.1"]),
+        ("1.2+cu128.clang.1", compiles.compiled(), GNU, ["1.2+cu128.clang.1"]),
+        ("1.2+cu128.1", compiles.compiled(), DEBIAN, [LIB]),
+        ("1.2+cu128.clang.1", compiles.compiled(compiles.CLANG), GNU, [LIB]),
+        ("1.2+cu128.1", compiles.compiled(host="Debian clang version 22.1.8"), DEBIAN, []),
+        ("1.2+cu128.1", compiles.compiled(None), GNU, []),
+        ("1.2+cu128.clang.1", compiles.compiled(None, toolkit="Debian clang 22.1.8, no nvcc"), DEBIAN, []),
+        ("1.2+cu128.1", None, DEBIAN, []),
+    ],
+)
+def test_version_statement_and_libraries_name_one_compiler(
+    version: str, said: CompileStatement | None, names: tuple[str, ...], faults: list[str]
+) -> None:
+    statement = replace(STATEMENT, version=version, compiled=said)
+    found = wheel(version=version, statement=statement, libraries={LIB: library(compilers=names)})
+    checks = [one for one in rules.audit(found, None) if one.check == "compiler"]
+    assert [one.subject for one in checks if not one.ok] == faults
+    assert bool(checks) == (said is not None)
 
 
 def test_a_requirement_beside_the_promised_one_fails() -> None:

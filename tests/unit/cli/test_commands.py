@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib
+import json
 import subprocess
 import sys
 import typing
@@ -12,8 +14,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from house import SOURCE, is_in
-from retread.cli import main
+from house import ROOT, SOURCE, is_in
+from retread.cli import main, options
+from retread.text.colour import Colour
 
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -48,23 +51,47 @@ def test_every_file_that_adds_commands_has_its_row() -> None:
     assert sorted(main.NOUNS) == sorted(found)
 
 
-def test_help_imports_only_what_it_shows() -> None:
-    program = (
-        "import sys\n"
-        "from retread.cli import main\n"
-        "main.parser().format_help()\n"
-        "print(*(name for name in sys.modules if name.partition('.')[0] not in sys.stdlib_module_names))"
+HEAVY = {
+    "ast", "asyncio", "concurrent", "ctypes", "dataclasses", "decimal", "email", "fractions", "hashlib", "http",
+    "inspect", "json", "logging", "multiprocessing", "platform", "socket", "ssl", "statistics", "subprocess",
+    "tempfile", "threading", "tomllib", "urllib.request", "uuid", "xml", "zipfile",
+}  # fmt: skip
+"""Of Python's own, what takes milliseconds to import, and what it would be imported by."""
+
+
+def test_every_file_adds_the_commands_of_its_row() -> None:
+    for noun, names in main.NOUNS.items():
+        groups = argparse.ArgumentParser().add_subparsers()
+        importlib.import_module(f"retread.cli.{noun}").add(groups)
+        assert tuple(groups.choices) == names
+
+
+@pytest.mark.parametrize("name", [name for names in main.NOUNS.values() for name in names])
+def test_a_command_alone_is_read_as_in_the_whole(name: str) -> None:
+    part, whole = (
+        next(one.choices[name] for one in parser._actions if isinstance(one, argparse._SubParsersAction))
+        for parser in (main.parser(name), main.parser())
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    outside = {name.partition(".")[0] for name in done.stdout.split()} - {
-        "retread",
-        "msgspec",
-        "typing_extensions",
-    }
-    assert [name for name in outside if not name.startswith("_")] == []
-    ours = {name.removeprefix("retread.") for name in done.stdout.split() if name.startswith("retread.")}
-    light = {"errors", "records", "recipe", "recipe.lane", "smoke", "smoke.report"}
-    assert {name for name in ours if not is_in(name, ("cli",))} == light
+    assert part.format_help() == whole.format_help()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["index", "yank", "--help"]])
+def test_help_imports_only_what_it_shows(arguments: list[str]) -> None:
+    program = (
+        "import sys; before = set(sys.modules)\n"
+        "from retread.cli import main\n"
+        f"try: main.run({arguments})\n"
+        "except SystemExit: print(*set(sys.modules) - before, file=sys.stderr)"
+    )
+    # Nothing that is imported at the start counts, be it by a .pth of the environment.
+    done = subprocess.run([sys.executable, "-S", "-c", program], env={"PYTHONPATH": str(SOURCE.parent)},
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    names = set(done.stderr.split())
+    assert {name for name in names if is_in(name, tuple(HEAVY))} == set()
+    ours = {name.removeprefix("retread.") for name in names if name.startswith("retread.")}
+    light = {"errors", "recipe", "recipe.lane", "smoke", "smoke.level"}
+    assert {name for name in ours if not is_in(name, ("cli",))} <= light
+    assert {name.partition(".")[0] for name in names} - sys.stdlib_module_names == {"retread"}
 
 
 def test_every_command_says_what_it_does() -> None:
@@ -100,3 +127,56 @@ def test_defaults_and_choices_are_of_the_type_that_the_command_gets(name: str) -
             msgspec.convert([choice] if several else choice, fields[dest])
         if not action.required and action.nargs != "*":
             msgspec.convert(action.default, fields[dest])
+
+
+@pytest.mark.parametrize(("asked", "coloured"), [("always", True), ("never", False), ("auto", False)])
+def test_an_error_is_coloured_where_that_is_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, asked: str, coloured: bool
+) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    assert main.run(["inspect", "no.whl", "--color", asked]) == 2
+    said = "\x1b[1;31mretread: usage:\x1b[0m" if coloured else "retread: usage:"
+    assert capsys.readouterr().err == f"{said} there is no file no.whl\n"
+
+
+def test_colours_are_the_words_that_the_terminal_knows() -> None:
+    assert list(options.COLOURS) == [one.value for one in Colour]
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--torch", "2.9.1"], ["xformers-0.0.33.post2 cu128"]),
+        (["--torch", "2.6.0", "--python", "3.12"], ["xformers-0.0.29.post3 cu124"]),
+        (["--torch", "2.6.0", "--python", "3.13"], []),
+        (["--gpu", "6.1"], ["xformers-0.0.29.post3 cu124"]),
+        (
+            ["--torch", "2.8.0", "--gpu", "10.3"],
+            ["xformers-0.0.29.post3 cu128", "xformers-0.0.32.post2 cu128"],
+        ),
+    ],
+)
+def test_the_list_of_recipes_is_narrowed(
+    capsys: pytest.CaptureFixture[str], options: list[str], found: list[str]
+) -> None:
+    assert main.run(["recipe", "list", "--json", "--root", str(ROOT), *options]) == 0
+    out, err = capsys.readouterr()
+    recipes = json.loads(out)
+    assert [f"{one['name']} {target}" for one in recipes for target in one["targets"]] == found
+    assert ("note: no target fits" in err) is (not found)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--torch", "new"], "--torch: 'new' is not a version like '2.9.1'"),
+        (["--python", "cp312"], "--python: 'cp312' is not a version like '3.12'"),
+        (["--gpu", "10.00"], "no GPU has the architecture '10.00' (did you mean '10.0'?)"),
+    ],
+)
+def test_what_is_no_version_narrows_nothing(
+    capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    assert main.run(["recipe", "list", "--root", str(ROOT), *options]) == 2
+    assert said in capsys.readouterr().err

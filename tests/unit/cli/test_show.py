@@ -17,7 +17,7 @@ from retread.elf import facts
 from retread.elf.facts import LibraryFacts, Module
 from retread.recipe import workspace
 from retread.recipe.lane import Lane
-from retread.recipe.plan import Plan, Step
+from retread.recipe.plan import Forecast, Plan, Step
 from retread.recipe.series import Change, ChangeKind
 from retread.records import Sha256
 from retread.source.records import Applied, Verdict
@@ -52,6 +52,18 @@ PLAN = Plan(
     wheel="demo-1.2+cu128.1-py3-none-any.whl",
     lane=Lane.OVERLAY,
     reason="the series is empty",
+    torch=">=2.10",
+    python=">=3.9",
+    architectures=archs("8.0 10.0"),
+    ptx=archs("8.0"),
+    forecast=Forecast(
+        seconds=35.0,
+        memory=160_000_000,
+        free_memory=8_000_000_000,
+        disk=450_000_000,
+        free_disk=60_000_000_000,
+        lacks=(),
+    ),
     steps=(
         Step(stage="fetch", subject="demo-1.2.tar.gz", cached=True, reason="pinned by sha256 aaaa"),
         Step(stage="graft", subject="demo/_C.so", cached=False, reason="lacks 10.0 12.0"),
@@ -130,10 +142,52 @@ def test_the_worst_module_decides(modules: list[tuple[str, str]], device: str, v
 def test_a_plan_names_lane_steps_and_reasons() -> None:
     assert show.plan(PLAN).splitlines() == [
         "demo-1.2 cu128 -> demo-1.2+cu128.1-py3-none-any.whl",
+        "for torch >=2.10, Python >=3.9",
+        "for GPUs 8.0 10.0; newer ones from PTX 8.0",
         "lane: overlay (the series is empty)",
+        "time: about 40 s",
+        "memory: 160.0 MB; 8.0 GB are free",
+        "disk: 450.0 MB at most; 60.0 GB are free",
         "  fetch  in store  demo-1.2.tar.gz  pinned by sha256 aaaa",
         "  graft  to do     demo/_C.so       lacks 10.0 12.0",
     ]
+
+
+def forecast(**changes: Any) -> list[str]:
+    """Return what a plan says between its lane and its steps."""
+    found = show.plan(replace(PLAN, forecast=replace(PLAN.forecast, **changes), steps=PLAN.steps[:1]))
+    return found.splitlines()[4:-1]
+
+
+def test_a_plan_says_what_nobody_can_know_yet() -> None:
+    assert forecast(seconds=None, memory=None)[:2] == [
+        "time: its first compile here will show",
+        "memory: as many compiles at a time as fit; 8.0 GB are free",
+    ]
+
+
+def test_a_plan_of_what_is_in_the_store_takes_nothing() -> None:
+    assert forecast(seconds=0.0, memory=0, disk=0) == ["time: next to none, since all is in the store"]
+
+
+def test_a_plan_says_what_the_machine_cannot_have() -> None:
+    assert forecast(
+        disk=61_000_000_000, lacks=("cuda-12.8: nvcc: no connection", "there is no C++ compiler")
+    )[3:] == [
+        "note: there may be too little disk",
+        "this machine cannot have:",
+        "  - cuda-12.8: nvcc: no connection",
+        "  - there is no C++ compiler",
+    ]
+
+
+def test_a_plan_cuts_long_names_in_the_middle() -> None:
+    name = "nvidia_cuda_nvcc_cu12-12.8.93-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl"
+    step = replace(PLAN.steps[0], subject=name)
+    last = show.plan(replace(PLAN, steps=(step,))).splitlines()[-1]
+    assert (
+        last == "  fetch  in store  nvidia_cuda_nvcc_cu12-12.8.93-...2_12_x86_64.whl  pinned by sha256 aaaa"
+    )
 
 
 def test_a_series_names_each_verdict() -> None:
@@ -293,7 +347,7 @@ def test_recipes_say_for_whom_each_target_is_and_how_it_is_made() -> None:
 
 
 def test_a_target_that_the_series_closes_is_shown_as_that() -> None:
-    loaded = workspace.load(Path(__file__).parents[3], "xformers-0.0.35")
+    loaded = workspace.load(Path(__file__).parents[3], "xformers-0.0.34")
     change = Change(path="xformers/csrc/x.cu", kind=ChangeKind.MODIFY)
     closed = loaded._replace(patches=(replace(loaded.patches[0], changes=(change,)),))
     lines = show.recipes([closed]).splitlines()

@@ -1,4 +1,4 @@
-"""The terminal: a step ends with a mark, talk goes to one stream, and a live line is written over."""
+"""The terminal: steps with a clock and a mark, talk on one stream, live lines that are written over."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from retread.doors import console as module
-from retread.doors.console import Console
+from retread.doors.console import COLUMNS, Console
+from retread.text.colour import Colour
 
 
 class _Terminal(io.StringIO):
@@ -19,11 +19,37 @@ class _Terminal(io.StringIO):
     def fileno(self) -> int:
         return 99
 
+    @property
+    def drawn(self) -> list[str]:
+        """What was shown on the line, one text after the other."""
+        return self.getvalue().split("\r\x1b[K")
+
+
+class _Clock:
+    """A clock that stands still until it is told the time."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> _Clock:
+    return _Clock()
+
+
+@pytest.fixture(autouse=True)
+def plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS"):
+        monkeypatch.delenv(name, raising=False)
+
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> _Terminal:
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((40, 10)))
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((80, 10)))
     return _Terminal()
 
 
@@ -41,13 +67,44 @@ def test_a_failed_step_says_so() -> None:
     assert re.fullmatch(r"  fetch it +failed +\d+\.\d s\n", out.getvalue())
 
 
-def test_quiet_leaves_errors_only() -> None:
+def test_work_that_found_a_fault_is_marked_and_says_what_it_found() -> None:
     out = io.StringIO()
-    console = Console(stream=out, quiet=True)
-    with console.fold("title"), console.step("step"):
+    with Console(stream=out).step("try static") as step:
+        step.detail, step.mark = "3 passed, 1 failed", "failed"
+    assert re.fullmatch(r"  try static: 3 passed, 1 failed +failed +\d+\.\d s\n", out.getvalue())
+
+
+@pytest.mark.parametrize("seconds", [0.4, 59.96, 9_999.94, 86_400.0])
+@pytest.mark.parametrize("mark", ["ok", "failed"])
+def test_a_finished_line_fits_80_columns_and_keeps_both_ends_of_a_name(
+    clock: _Clock, seconds: float, mark: str
+) -> None:
+    out, name = io.StringIO(), "xformers-0.0.35+cu128.1-cp310-cp310-manylinux_2_28_x86_64.whl"
+    try:
+        with Console(stream=out, clock=clock).step(f"fetch {name}") as step:
+            step.detail = "104.3 MB"
+            clock.now += seconds
+            assert mark == "ok"
+    except AssertionError:
+        assert mark == "failed"
+    line = out.getvalue().splitlines()[-1]
+    assert len(line) == COLUMNS
+    assert line.startswith("  fetch xformers-0.0.35+")
+    assert re.search(rf" {mark} +[\d.]+ s$", line)
+    assert mark == "failed" or "x86_64.whl: 104.3 MB" in line
+
+
+def test_quiet_leaves_errors_and_what_changes_the_product(clock: _Clock) -> None:
+    out = io.StringIO()
+    console = Console(stream=out, quiet=True, clock=clock)
+    with console.fold("title"), console.step("step") as step:
         console.say("talk")
+        console.say("  note: building cu130, since this machine cannot build cu128")
+        clock.now += 3600
+        step.tick()
+        step.phase("linking")
     console.fail("error")
-    assert out.getvalue() == "error\n"
+    assert out.getvalue() == "  note: building cu130, since this machine cannot build cu128\nerror\n"
 
 
 def test_ci_folds_the_lines_of_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,34 +115,64 @@ def test_ci_folds_the_lines_of_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
     assert out.getvalue() == "::group::title\n::endgroup::\n"
 
 
-def test_progress_is_for_terminals_only(terminal: _Terminal) -> None:
-    plain = io.StringIO()
-    with Console(stream=plain).step("x") as step:
-        step.progress(1, 2, "B")
-        assert plain.getvalue() == ""
-    with Console(stream=terminal).step("x") as step:
-        step.progress(1, 2, "B")
-    assert "\r\x1b[K  x: 0 kB of 0 kB" in terminal.getvalue()
+def test_a_step_is_named_at_its_start_and_shows_a_clock(terminal: _Terminal, clock: _Clock) -> None:
+    with Console(stream=terminal, clock=clock).step("prove the source") as step:
+        assert terminal.drawn[-1] == "  prove the source  0:00"
+        clock.now += 65
+        step.tick()
+        assert terminal.drawn[-1] == "  prove the source  1:05"
+    assert re.fullmatch(r"  prove the source +ok   65\.0 s\n", re.sub("\x1b.*?m", "", terminal.drawn[-1]))
 
 
-def test_progress_shows_what_remains(terminal: _Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
-    with Console(stream=terminal).step("x") as step:
-        now = 110.0
+def test_where_lines_stay_a_step_is_named_when_it_takes_more_than_a_moment(clock: _Clock) -> None:
+    out = io.StringIO()
+    with Console(stream=out, clock=clock).step("quick") as step:
+        clock.now += 1
+        step.tick()
+        step.progress(1, 2, "B")
+    with Console(stream=out, clock=clock).step("slow") as step:
+        clock.now += 2
+        step.tick()
+        clock.now += 1
+        step.tick()
+    assert re.fullmatch(r"  quick +ok +1\.0 s\n  slow \.\.\.\n  slow +ok +3\.0 s\n", out.getvalue())
+
+
+def test_where_lines_stay_there_is_one_at_least_every_30_seconds(clock: _Clock) -> None:
+    out = io.StringIO()
+    with Console(stream=out, clock=clock).step("wait") as step:
+        for _ in range(100):
+            clock.now += 1
+            step.tick()
+        lines = out.getvalue().splitlines()
+    assert lines == ["  wait ...", "    0:30", "    1:00", "    1:30"]
+    assert "\x1b" not in out.getvalue()
+
+
+def test_progress_shows_what_remains(terminal: _Terminal, clock: _Clock) -> None:
+    with Console(stream=terminal, clock=clock).step("x") as step:
+        clock.now += 10
         step.progress(1_000_000, 3_000_000, "B")
-        now = 110.01
+        assert terminal.drawn[-1] == "  x  0:10, 0:20 left  1.0 MB of 3.0 MB"
+        clock.now += 0.01
         step.progress(2_000_000, 3_000_000, "B")
+        assert "2.0 MB" not in terminal.getvalue(), "more than ten times a second"
         step.progress(3_000_000, 3_000_000, "B")
-    shown = terminal.getvalue()
-    assert "x: 1.0 MB of 3.0 MB, 20 s left" in shown
-    assert "2.0 MB" not in shown, "more than ten times a second"
-    assert "x: 3.0 MB of 3.0 MB" in shown, "the end is always shown"
+        assert terminal.drawn[-1] == "  x  0:10  3.0 MB of 3.0 MB", "the end is always shown"
+
+
+def test_what_remains_goes_down_while_nothing_is_reported(terminal: _Terminal, clock: _Clock) -> None:
+    with Console(stream=terminal, clock=clock).step("compile") as step:
+        step.units("compiling", 3, 9, 600.0, "a.cu")
+        for seconds, left in ((1, "9:59"), (90, "8:30"), (900, "0:00")):
+            clock.now = 1000 + seconds
+            step.tick()
+            assert f", {left} left  compiling, 3 of 9 units; a.cu" in terminal.drawn[-1]
 
 
 def test_a_line_is_cut_to_the_terminal(terminal: _Terminal) -> None:
     Console(stream=terminal).over("y" * 100)
-    assert terminal.getvalue().endswith("\r\x1b[K" + "y" * 39)
+    assert terminal.getvalue().endswith("\r\x1b[K" + "y" * 79)
 
 
 def test_a_dumb_terminal_gets_no_control_characters(
@@ -99,42 +186,84 @@ def test_a_dumb_terminal_gets_no_control_characters(
 
 
 @pytest.mark.parametrize(
-    ("left", "now", "shown"),
+    ("known", "told", "shown"),
     [
-        (None, "", "3 of 9 units"),
-        (42.4, "a.cu", "3 of 9 units, 42 s left; a.cu"),
-        (600.0, "a.cu, b.cu", "3 of 9 units, 10 min left; a.cu, b.cu"),
+        (9, (None, ""), "0:00  compiling, 3 of 9 units"),
+        (None, (None, "a.cu"), "0:00  compiling, 3 units done; a.cu"),
+        (9, (42.4, "a.cu"), "0:00, 0:42 left  compiling, 3 of 9 units; a.cu"),
+        (9, (3700.0, "a.cu, b.cu"), "0:00, 1:01:40 left  compiling, 3 of 9 units; a.cu, b.cu"),
     ],
 )
-def test_units_show_what_runs_and_what_remains(
-    terminal: _Terminal, monkeypatch: pytest.MonkeyPatch, left: float | None, now: str, shown: str
+def test_units_show_phase_what_runs_and_what_remains(
+    terminal: _Terminal, clock: _Clock, known: int | None, told: tuple[float | None, str], shown: str
 ) -> None:
-    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((100, 10)))
-    with Console(stream=terminal).step("compile") as step:
-        step.units(3, 9, left, now)
-        assert terminal.getvalue().rpartition("\x1b[K")[2] == f"  compile: {shown}"
+    with Console(stream=terminal, clock=clock).step("compile") as step:
+        clock.now += 0.2
+        step.units("compiling", 3, known, *told)
+        assert terminal.drawn[-1] == f"  compile  {shown}"
 
 
-def test_units_of_a_long_build_are_one_line_a_minute_where_lines_stay(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now = 1000.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+def test_units_of_a_long_build_are_a_line_every_30_seconds_where_lines_stay(clock: _Clock) -> None:
     out = io.StringIO()
-    with Console(stream=out).step("compile") as step:
-        for second in range(1, 200):
-            now = 1000.0 + second
-            step.units(second, 500, None, "a.cu")
+    with Console(stream=out, clock=clock).step("compile") as step:
+        step.phase("preparing")
+        for second in range(1, 100):
+            clock.now = 1000.0 + second
+            step.units("compiling", second, 500, 1000.0 - second, "a.cu")
         lines = out.getvalue().splitlines()
-    assert lines == [f"    {number} of 500 units; a.cu" for number in (61, 122, 183)]
-    assert "\x1b" not in out.getvalue()
+    assert lines == [
+        "  compile ...",
+        *(
+            f"    {told}; a.cu"
+            for told in (
+                "0:30, 16:10 left  compiling, 30 of 500 units",
+                "1:00, 15:40 left  compiling, 60 of 500 units",
+                "1:30, 15:10 left  compiling, 90 of 500 units",
+            )
+        ),
+    ]
 
 
-def test_units_are_quiet_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+@pytest.mark.parametrize(
+    ("asked", "variables", "coloured"),
+    [
+        (Colour.AUTO, {}, True),
+        (Colour.AUTO, {"NO_COLOR": "1"}, False),
+        (Colour.AUTO, {"NO_COLOR": ""}, True),
+        (Colour.AUTO, {"NO_COLOR": "1", "FORCE_COLOR": "1"}, False),
+        (Colour.AUTO, {"TERM": "dumb"}, False),
+        (Colour.NEVER, {"FORCE_COLOR": "1"}, False),
+        (Colour.ALWAYS, {"NO_COLOR": "1"}, True),
+    ],
+)
+def test_marks_are_coloured_as_the_user_wants(
+    terminal: _Terminal,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Colour,
+    variables: dict[str, str],
+    coloured: bool,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    console = Console(stream=terminal, colour=asked)
+    with console.step("fine"):
+        pass
+    console.say("note: the target is new")
+    console.fail("retread: plan: no lane")
+    assert [word in terminal.getvalue() for word in ("\x1b[32m", "\x1b[33mnote:\x1b[0m")] == [coloured] * 2
+    assert ("\x1b[1;31mretread: plan:\x1b[0m no lane" in terminal.getvalue()) is coloured
+
+
+def test_a_pipe_is_coloured_only_when_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, forced = io.StringIO(), io.StringIO()
+    Console(stream=plain).say("note: x")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    Console(stream=forced).say("note: x")
+    assert (plain.getvalue(), forced.getvalue()) == ("note: x\n", "\x1b[33mnote:\x1b[0m x\n")
+
+
+def test_colour_takes_no_room(clock: _Clock) -> None:
     out = io.StringIO()
-    with Console(stream=out, quiet=True).step("compile") as step:
-        now = 5000.0
-        step.units(1, 2, None, "a.cu")
-    assert out.getvalue() == ""
+    with Console(stream=out, colour=Colour.ALWAYS, clock=clock).step("x"):
+        pass
+    assert len(re.sub(r"\x1b\[[\d;]*m", "", out.getvalue())) == COLUMNS + 1

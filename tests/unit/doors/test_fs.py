@@ -99,8 +99,16 @@ def _no_link(*_: object) -> None:
 
 def test_place_links_where_it_can(tmp_path: Path) -> None:
     (tmp_path / "store").write_bytes(b"wheel")
-    fs.place(tmp_path / "store", tmp_path / "dist" / "wheel")
-    assert (tmp_path / "dist" / "wheel").samefile(tmp_path / "store")
+    destination = tmp_path / "dist" / "wheel"
+    assert not fs.place(tmp_path / "store", destination)
+    assert destination.samefile(tmp_path / "store")
+    assert not fs.place(tmp_path / "store", destination)
+    for data, other in ((b"wheel", False), (b"other", True)):
+        destination.unlink()
+        destination.write_bytes(data)
+        assert fs.place(tmp_path / "store", destination) is other
+        assert destination.samefile(tmp_path / "store")
+    assert names(tmp_path / "dist") == ["wheel"]
 
 
 def test_place_copies_across_disks_and_knows_its_copy(
@@ -109,16 +117,29 @@ def test_place_copies_across_disks_and_knows_its_copy(
     (tmp_path / "store").write_bytes(b"wheel")
     monkeypatch.setattr(os, "link", _no_link)
     destination = tmp_path / "dist" / "wheel"
-    fs.place(tmp_path / "store", destination)
+    assert not fs.place(tmp_path / "store", destination)
     first = destination.stat()
     assert destination.read_bytes() == b"wheel"
-    fs.place(tmp_path / "store", destination)
+    assert not fs.place(tmp_path / "store", destination)
     assert destination.stat().st_ino == first.st_ino
     destination.write_bytes(b"other")
-    os.utime(destination, (1, 1))
-    fs.place(tmp_path / "store", destination)
+    os.utime(destination, ns=(first.st_atime_ns, first.st_mtime_ns))  # neither size nor time tells them apart
+    assert fs.place(tmp_path / "store", destination)
     assert destination.read_bytes() == b"wheel"
     assert names(tmp_path / "dist") == ["wheel"]
+
+
+@pytest.mark.parametrize("size", [0, 1, fs.CHUNK - 1, fs.CHUNK, fs.CHUNK + 1, 3 * fs.CHUNK])
+def test_files_are_equal_when_every_byte_is(tmp_path: Path, size: int) -> None:
+    data = bytes(size)
+    (tmp_path / "one").write_bytes(data)
+    (tmp_path / "other").write_bytes(data)
+    assert fs.is_equal(tmp_path / "one", tmp_path / "other")
+    for place in {0, size // 2, size - 1} if size else ():
+        (tmp_path / "other").write_bytes(data[:place] + b"x" + data[place + 1 :])
+        assert not fs.is_equal(tmp_path / "one", tmp_path / "other")
+    (tmp_path / "other").write_bytes(data + b"x")
+    assert not fs.is_equal(tmp_path / "one", tmp_path / "other")
 
 
 def test_sha256_is_that_of_the_content(tmp_path: Path) -> None:

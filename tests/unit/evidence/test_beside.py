@@ -10,7 +10,7 @@ import reports
 from reports import case, run
 from retread.canonical import digest
 from retread.evidence import beside
-from retread.smoke.report import Level
+from retread.smoke.level import Level
 from tinycuda import sha256
 
 

@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+import compiles
 from reports import case, failed, on_gpu, report, run, surroundings
 from retread.arch import Arch
 from retread.errors import GateError
-from retread.evidence import gate, keyfiles, signing, statements
+from retread.evidence import agreement, gate, keyfiles, signing, statements
 from retread.evidence.gate import Admission, Policy
 from retread.evidence.signing import Key
 from retread.records import Sha256
-from retread.smoke.report import Level, Run
+from retread.smoke.level import Level
+from retread.smoke.report import Run
 from retread.smoke.tally import Tried
-from retread.wheel.statement import FileStatement, Promise, Proof, Statement
+from retread.wheel.statement import DeviceTools, FileStatement, Promise, Proof, Statement
 
 WHEEL = "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl"
 DIGEST = 64 * "a"
@@ -374,6 +377,54 @@ def test_a_policy_may_forbid_the_unproven() -> None:
     assert not policy.allow_unproven
     with pytest.raises(GateError, match="lets no wheel in without evidence"):
         gate.admit_unproven(policy, WHEEL, DIGEST, "in a hurry")
+
+
+BY_CLANG = WHEEL.replace("cu128.1", "cu128.clang.1")
+
+
+def test_a_policy_may_demand_nvcc() -> None:
+    keys = entry("builder", CI) + entry("tester", LAB)
+    policy = read('compilers = ["nvcc"]\n' + keys)
+    assert ask(FULL, policy) == ask(FULL)
+    told = f"{BY_CLANG}: its device code was compiled by clang, and the policy takes nvcc alone"
+    with pytest.raises(GateError) as caught:
+        gate.demand(policy, BY_CLANG, DIGEST, proof=Proof(gpu=(), triton=()), envelopes={})
+    assert told in caught.value.faults
+    with pytest.raises(GateError) as caught:
+        gate.admit_unproven(policy, BY_CLANG, DIGEST, "in a hurry")
+    assert caught.value.message == told
+    assert gate.admit_unproven(read(keys), BY_CLANG, DIGEST, "in a hurry").unproven == "in a hurry"
+
+
+def test_a_compiler_that_no_policy_can_demand() -> None:
+    assert "compilers[0]" in wrong('compilers = ["gcc"]\n' + entry("builder", CI) + entry("tester", LAB))[0]
+
+
+@pytest.mark.parametrize(
+    ("version", "device", "fault"),
+    [
+        ("1.2+cu128.1", compiles.NVCC, ""),
+        ("1.2+cu128.clang.1", compiles.CLANG, ""),
+        ("1.2+cu128.1", compiles.CLANG, "nvcc, retread.json says clang"),
+        ("1.2+cu128.clang.1", compiles.NVCC, "clang, retread.json says nvcc"),
+    ],
+)
+def test_who_compiled_is_said_alike_by_name_and_provenance(
+    version: str, device: DeviceTools, fault: str
+) -> None:
+    said = replace(
+        SAID,
+        version=version,
+        compiled=compiles.compiled(device),
+        promise=replace(SAID.promise, version=version),
+    )
+    file = WHEEL.replace("1.2+cu128.1", version)
+    made = statements.provenance(file, DIGEST, said, Sha256(64 * "e"), builder=CI.name, finished=1)
+    signed = {"p": signing.sign(made, statements.PAYLOAD_TYPE, CI)}
+    told = list(gate.contradictions(file, agreement.of_statement(said, Sha256(64 * "e")), signed))
+    found = [one for one in told if one.startswith("compiler of device code")]
+    assert bool(found) == bool(fault)
+    assert not fault or found[0] == f"compiler of device code: the file name says {fault}"
 
 
 def test_no_wheel_asks_less_of_itself_than_the_policy_does() -> None:

@@ -15,7 +15,8 @@ from retread.errors import EvidenceError, GateError
 from retread.evidence import statements
 from retread.evidence.statements import Attested, Kind
 from retread.records import Sha256
-from retread.smoke.report import Level, Run
+from retread.smoke.level import Level
+from retread.smoke.report import Run
 from retread.wheel.statement import (
     CompileStatement,
     FileStatement,

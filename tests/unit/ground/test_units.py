@@ -17,7 +17,30 @@ from retread import units
         (1_000_000, "1.0 MB"),
         (3_345_678, "3.3 MB"),
         (360_000_000, "360.0 MB"),
+        (12_500_000_000, "12.5 GB"),
     ],
 )
 def test_size(count: int, text: str) -> None:
     assert units.size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "0:00"), (7.9, "0:07"), (725, "12:05"), (3_725, "1:02:05"), (90_000, "25:00:00")],
+)
+def test_a_time_is_shown_as_a_clock_shows_it(seconds: float, text: str) -> None:
+    assert units.clock(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (1, "about 10 s"),
+        (35, "about 40 s"),
+        (100, "about 2 min"),
+        (1_800, "about 30 min"),
+        (9_000, "about 2.5 h"),
+    ],
+)
+def test_how_long_is_said_no_more_exactly_than_anybody_knows(seconds: float, text: str) -> None:
+    assert units.about(seconds) == text

@@ -48,11 +48,23 @@ def test_a_version_of_ours_is_taken_apart_as_it_was_put_together() -> None:
         ("1!2.0rc1", "9.2", 1),
     ):
         found = version.release(version.patched(upstream, cuda, revision))
-        assert found == (upstream, version.channel(cuda), revision)
+        assert found == (upstream, version.channel(cuda), revision, "nvcc")
         assert version.cuda(found.channel) == cuda
 
 
-@pytest.mark.parametrize("other", ["1.2", "1.2+cpu", "1.2+cu128", "1.2+cu128.1.2", "1.2+rocm6.1"])
+def test_what_clang_compiled_says_so_and_never_takes_an_nvcc_wheels_place() -> None:
+    made = version.patched("0.0.29.post3", "12.8", 7, version.CLANG)
+    assert made == "0.0.29.post3+cu128.clang.7"
+    assert version.release(made) == ("0.0.29.post3", "cu128", 7, "clang")
+    assert Version("0.0.29.post3") < Version(made) < Version(version.patched("0.0.29.post3", "12.8", 1))
+    newer = version.patched("0.0.29.post3", "12.8", 10, version.CLANG)
+    assert Version(made) < Version(newer)
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["1.2", "1.2+cpu", "1.2+cu128", "1.2+cu128.1.2", "1.2+rocm6.1", "1.2+cu128.clang", "1.2+cu128.gcc.1"],
+)
 def test_a_version_of_no_channel_is_refused_with_an_example(other: str) -> None:
     with pytest.raises(PublishError, match=r"belongs to no channel: it is not like 1\.2\+cu128\.1"):
         version.release(other)

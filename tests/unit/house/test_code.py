@@ -13,16 +13,16 @@ from retread.doors.machine import _programs
 from retread.lanes.container import ImagePlace
 from retread.lanes.place import HostPlace
 
-ROOTS = ("build.pipeline", "lanes.overlay", "lanes.source", "lanes.container")
+ROOTS = ("build.choice", "lanes.overlay", "lanes.source", "lanes.container")
 """What is started to make a wheel; each lane, since they need not be imported by name."""
 DECIDE = tuple(one.removesuffix(".py").removesuffix("/").replace("/", ".") for one in DECIDING)
 
 
 NAMED = {
-    "compile.jobserver": ("compile.room", "compile.stage", "lanes.source"),
+    "compile.jobserver": ("build.pipeline", "compile.room", "compile.stage", "lanes.source"),
     "compile.measures": ("lanes.source",),
     "compile.schedule": ("compile.room", "compile.stage", "lanes.source"),
-    "toolkit.inquiry": ("build.pipeline",),
+    "toolkit.inquiry": ("build.choice", "lanes.source"),
 }
 """Modules that lie in deciding folders and decide nothing -> the deciding ones that may import them all the same."""
 PLACES = (HostPlace, ImagePlace)

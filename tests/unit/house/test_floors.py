@@ -30,7 +30,7 @@ BY_NAME = {
     "retread": "nothing is imported before it is used",
     "cli.main": "a noun is a row",
     "cli.schemas": "a schema is a row",
-    "build.pipeline": "a lane is a row",
+    "build.choice": "a lane is a row",
     "smoke.runtime.package": "it tries to import all that a wheel holds",
 }
 """Modules that import others by a name that is data -> why; nobody sees what such an import needs."""

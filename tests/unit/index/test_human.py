@@ -25,6 +25,11 @@ from retread.index.pages.human import channel_page, front_page, project_page
 from retread.records import Sha256
 from retread.smoke.tally import Tried
 
+
+def archs(text: str) -> tuple[Arch, ...]:
+    return tuple(map(Arch, text.split()))
+
+
 BASE = "https://wheels.example"
 HERE = f"{BASE}/cu128/simple/demo/page.html"
 NASTY = "</option></style><script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
@@ -115,6 +120,7 @@ def test_links_lead_to_the_wheel_its_evidence_and_up() -> None:
     assert links == [
         f"{BASE}/index.html",
         f"{BASE}/cu128/index.html",
+        f"{HERE}#{one.version}",
         *(f"{BASE}/{place(name, one.sha256)}" for name in (one.file, *one.sidecars)),
     ]
     assert of_project(one).of("a")[-3:] == ["provenance.dsse.json", "test-static.dsse.json", "audit.json"]
@@ -122,9 +128,22 @@ def test_links_lead_to_the_wheel_its_evidence_and_up() -> None:
 
 def test_the_newest_version_comes_first() -> None:
     found = of_project(*(hosted(version=version) for version in VERSIONS))
-    assert found.of("h2") == ["Install 0.0.35+cu128.10", *reversed(VERSIONS)]
-    assert len(found.tags("details")) == 3
-    assert [one["id"] for one in found.tags("section")[1:]] == list(reversed(VERSIONS))
+    assert found.of("h2") == ["Install 0.0.35+cu128.10", "Which version", *reversed(VERSIONS)]
+    assert len(found.tags("details")) == 3 + 3
+    assert [one["id"] for one in found.tags("section")[2:]] == list(reversed(VERSIONS))
+
+
+def test_a_version_is_picked_by_torch_python_and_gpu_and_each_has_its_lines() -> None:
+    old = hosted(
+        version="0.0.30+cu128.1", torch="==2.7.0", file="demo-0.0.30+cu128.1-cp312-cp312-linux_x86_64.whl"
+    )
+    found = of_project(hosted(libraries={"a.so": archs("8.0 10.0"), "b.so": archs("8.0")}), old)
+    text = found.text
+    assert "Which version version torch Python GPUs with native code 0.0.35+cu128.1" in text
+    assert "0.0.30+cu128.1 ==2.7.0 3.12 " in text
+    assert "A100 (8.0), RTX 30 (8.6), RTX 40, L40 (8.9) 0.0.30" in text
+    pips = [one for one in found.copied if one.startswith("pip ")]
+    assert [one.rpartition("==")[2] for one in pips] == ["0.0.35+cu128.1", "0.0.30+cu128.1"]
 
 
 def test_patches_are_said_once_for_a_version_unless_its_wheels_differ() -> None:

@@ -13,12 +13,14 @@ import pytest
 from fields import BUILD, DIGEST, RECIPE, TARGET, fields, grown, loaded, machine, other
 from house import SOURCE
 from retread.compile import stage
+from retread.compile.schedule import Cost
 from retread.doors import fs
 from retread.doors import machine as machines
 from retread.doors.machine import essence_digest
 from retread.doors.store import Kind
 from retread.environment.host import Compiler, Python
-from retread.lanes import source
+from retread.errors import CompileError
+from retread.lanes import place, source
 from retread.lanes.lane import Goal, Wish
 from retread.lanes.place import HostPlace
 from retread.lanes.source import Compiled
@@ -39,9 +41,9 @@ def made(found: Loaded, root: Path = Path("/nowhere"), **tools: Any) -> Compiled
     goal = Goal(Trees(found, machine(root)), "cu130")
     build = goal.target.build
     assert build
-    place = HostPlace(goal.machine, build, None)
-    wheel = Compiled(goal, build, place, Wish())
-    for one in (wheel, place):
+    here = HostPlace(goal.machine, build, None)
+    wheel = Compiled(goal, build, here, Wish())
+    for one in (wheel, here):
         one.__dict__.update(HERE | tools)
     return wheel
 
@@ -198,3 +200,41 @@ def test_a_changed_header_is_a_compile_to_do_in_the_plan(tmp_path: Path, header:
         header.write_text("new")
         assert [cached for _, cached, _ in steps()] == [False, False]
         assert steps()[0][2] == "headers of this machine changed"
+
+
+def test_what_a_compile_takes_is_known_from_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "stored_toolkit", lambda machine, toolchain: None)
+    monkeypatch.setattr(Compiled, "_toolchain", SimpleNamespace(name="cuda-13.0"))
+    found = made(loaded(), tmp_path)
+    found.wish = Wish(jobs=2)
+    before = found.effort()
+    assert (before.seconds, before.memory) == (None, None)
+    costs = {"a.cu": (100.0, 3), "b.cu": (60.0, 5), "c.cu": (40.0, 1)}
+    found.measures.learn(
+        {name: Cost(seconds=spent, memory=held << 30) for name, (spent, held) in costs.items()}, cached=False
+    )
+    after = found.effort()
+    assert (after.seconds, after.memory) == (100.0, 8 << 30), "two at a time"
+    monkeypatch.setattr(source, "stored_toolkit", lambda machine, toolchain: HERE["toolkit"])
+    assert found.effort().disk < after.disk == before.disk
+
+
+def test_a_machine_says_all_that_it_lacks_for_a_compile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise CompileError("there is no C++ compiler", hint="install g++")
+
+    monkeypatch.setattr(source, "obstacles", lambda machine, toolchain: ["nvcc: no connection"])
+    monkeypatch.setattr(source.proc, "find", lambda program, why: Path(program))
+    monkeypatch.setattr(Compiled, "_toolchain", SimpleNamespace(name="cuda-13.0"))
+    monkeypatch.setattr(place.host, "compiler", refuse)
+    monkeypatch.setattr(place.host, "python", refuse)
+    found = made(loaded(), tmp_path)
+    assert found.lacks() == ("cuda-13.0: nvcc: no connection",)
+    for one in ("compiler", "python"):
+        del found.place.__dict__[one]
+    assert found.lacks() == (*["there is no C++ compiler; install g++"] * 2, "cuda-13.0: nvcc: no connection")
+    assert found.python == found.build.python, "the recipe's range, where no Python was found"

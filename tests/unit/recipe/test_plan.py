@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from retread.arch import Arch
 from retread.errors import PlanError
 from retread.recipe import native, plan
 from retread.recipe.lane import Bases, Compile, Contained, Lane
@@ -259,3 +260,57 @@ def test_without_another_way_the_patch_is_what_is_left() -> None:
         "no target of the recipe can be made with this series: give one a [build] table, or drop what is named here "
         "from series"
     )
+
+
+BASES = tuple(
+    Base(file=f"demo-1.2-{tag}-manylinux_2_28_x86_64.whl", sha256=DIGEST)
+    for tag in ("cp310-cp310", "cp311-cp311")
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "pythons"),
+    [
+        (TARGET, [">=3"]),
+        (replace(TARGET, base=BASES), ["3.10", "3.11"]),
+        (replace(TARGET, base=(Base(file="demo-1.2-cp39-abi3-linux_x86_64.whl", sha256=DIGEST),)), [">=3.9"]),
+        (replace(TARGET, base=(), build=BUILD), [">=3.10"]),
+    ],
+)
+def test_a_target_says_its_pythons(target: Target, pythons: list[str]) -> None:
+    assert plan.pythons(target) == pythons
+
+
+def test_a_wheel_says_for_whom_it_is() -> None:
+    served = replace(TARGET, architectures=(Arch("9.0a"), Arch("10.0")), ptx=(Arch("8.0"),))
+    assert plan.purpose(served, "3.12") == (
+        "for torch >=2.10, Python 3.12",
+        "for GPUs 9.0a 10.0; newer ones from PTX 8.0",
+    )
+    assert plan.purpose(replace(served, ptx=()), ">=3.9")[1] == "for GPUs 9.0a 10.0"
+
+
+@pytest.mark.parametrize(
+    ("torch", "gpu", "python", "fits"),
+    [
+        ("", "", "", True),
+        ("2.10.0", "", "", True),
+        ("2.12.0.dev1", "", "", True),
+        ("2.9.1", "", "", False),
+        ("", "8.0", "", True),
+        ("", "8.6", "", True),
+        ("", "9.0", "", False),
+        ("", "", "3.10", True),
+        ("", "", "3.12", False),
+        ("2.10.0", "8.9", "3.11", True),
+        ("2.10.0", "9.0", "3.11", False),
+    ],
+)
+def test_a_target_fits_when_all_that_is_asked_for_does(torch: str, gpu: str, python: str, fits: bool) -> None:
+    target = replace(TARGET, base=BASES, architectures=(Arch("8.0"),), ptx=(Arch("8.0"),))
+    assert plan.fits(target, torch=torch, gpu=Arch(gpu) if gpu else None, python=python) is fits
+
+
+def test_a_target_that_is_compiled_fits_the_pythons_of_its_range() -> None:
+    target = replace(TARGET, base=(), build=BUILD)
+    assert [plan.fits(target, python=one) for one in ("3.9", "3.10", "3.14")] == [False, True, True]

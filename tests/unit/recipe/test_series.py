@@ -178,6 +178,30 @@ def test_what_upstream_may_not_say(upstream: str) -> None:
     ]
 
 
+def only(compiler: str) -> bytes:
+    return patch(header=HEADER.replace("Drop-when:", f"Only-with: {compiler}\nDrop-when:"))
+
+
+def test_a_patch_may_be_for_compiles_by_one_compiler() -> None:
+    assert parsed(patch()).only_with == ""
+    assert parsed(only("clang")).only_with == "clang"
+
+
+def test_a_compiler_that_nobody_has() -> None:
+    assert faults_of(only("gcc")) == ["header: Only-with says 'gcc'; it is one of nvcc, clang"]
+
+
+def test_what_only_one_compiler_needs_stands_last() -> None:
+    files = {
+        "series": b"0001-a.patch\n0002-b.patch\n",
+        "0001-a.patch": only("clang"),
+        "0002-b.patch": patch(),
+    }
+    assert faults(files) == [
+        "0002-b.patch: comes after 0001-a.patch, which is applied with clang alone: put patches with Only-with last"
+    ]
+
+
 def test_a_header_that_is_not_utf8() -> None:
     data = HEADER.replace("thing", "th\xefng").encode("latin-1") + b"---\n" + DIFF.encode()
     assert faults_of(data) == ["header: not UTF-8"]

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+import reports
 from reports import case, failed, measured, run, skipped
 from retread.smoke import details
+from retread.smoke.report import Fault
+from retread.smoke.runtime import program
 
 
 @pytest.mark.parametrize(
@@ -78,3 +82,50 @@ def test_only_architectures_that_passed_are_named() -> None:
     ]
     named = case("k/other", numbers={"architecture": "7.5"})
     assert details.architectures(run(*cases, named)) == ["7.5", "10.0", "10.3a"]
+
+
+def test_cases_that_failed_alike_are_one() -> None:
+    other = replace(reports.FAULT, where="demo/ops/rope.py:7 in rope")
+    found = details.alike(
+        run(
+            failed("a/1", again=None),
+            case("a/2"),
+            failed("a/3"),
+            failed("a/4", fault=other),
+            failed("a/5", reason="AssertionError: 0.5 > 0.1"),
+            failed("a/6", again=None),
+        )
+    )
+    assert [[one.id for one in group.cases] for group in found] == [["a/1", "a/3", "a/6"], ["a/4"], ["a/5"]]
+    assert found[0].case.id == "a/3", "it ran again, so most is known of it"
+    assert [group.title for group in found] == ["a/3 and 2 others, alike", "a/4", "a/5"]
+
+
+def test_failures_without_words_are_told_by_their_fault() -> None:
+    died = Fault(type="SIGSEGV", message="", where="", kernel="", stack="")
+    [group] = details.alike(run(*(failed(f"a/{number}", reason="", fault=died) for number in range(2))))
+    assert (group.title, group.reason) == ("a/0 and 1 other, alike", "SIGSEGV")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "alike"),
+    [
+        ("import/a.b", "AssertionError: import a.b: no x", "AssertionError: import *: no x"),
+        ("sum/fp16", "0.5 > 0.1", "0.5 > 0.1"),
+        ("a/b", "RuntimeError: bad cab", "RuntimeError: bad cab"),
+        ("a/1", "takes 1 argument", "takes 1 argument"),
+        ("a/", "no reason given", "no reason given"),
+    ],
+)
+def test_a_case_s_own_name_makes_no_other_failure_and_the_kit_agrees(
+    name: str, reason: str, alike: str
+) -> None:
+    assert details.nameless(name, reason) == alike
+    assert program.nameless(name, reason) == alike
+
+
+def test_modules_that_cannot_be_imported_for_one_reason_are_one_failure() -> None:
+    cases = [failed(f"package/import/demo.{one}", reason=f"import demo.{one}: TypeError: x") for one in "abc"]
+    assert [group.title for group in details.alike(run(*cases))] == [
+        "package/import/demo.a and 2 others, alike"
+    ]

@@ -66,6 +66,16 @@ def test_a_failure_holds_both_runs() -> None:
     assert "\n\nRun alone with CUDA_LAUNCH_BLOCKING=1:\nAcceleratorError: CUDA error: an illegal" in text
 
 
+def test_equal_failures_say_how_many_and_one_has_the_whole_account() -> None:
+    root = parsed(report(run(*(failed(f"a/{number}", reason="wrong") for number in range(3)), failed("b/0"))))
+    assert root.get("failures") == "4"
+    found = root.findall(".//failure")
+    assert [one.get("message") for one in found[:3]] == ["wrong (3 cases alike)"] * 3
+    assert [one.text for one in found[1:3]] == ["as a/0"] * 2
+    assert reports.FAULT.stack.strip() in (found[0].text or "")
+    assert found[3].get("message") == "RuntimeError: CUDA error: no kernel image is available"
+
+
 def test_a_failure_without_a_fault_is_one() -> None:
     failure = one(parsed(report(run(failed("a/b", reason="", fault=None, again=None)))), ".//failure")
     assert (failure.get("message"), failure.text) == ("no reason given", None)

@@ -103,6 +103,16 @@ def test_failures_come_before_the_runs_with_their_stacks() -> None:
     )
 
 
+def test_equal_failures_are_one_group_with_a_count() -> None:
+    found = shown(*(failed(f"a/{number}") for number in range(3)), failed("b/0", reason="another"))
+    assert [text for tag, text in found.texts if (tag == "h3" and "a/" in text) or text == "b/0"][:2] == [
+        "3 cases alike, as a/0",
+        "b/0",
+    ]
+    assert "All 3 cases" in found.text
+    assert [tag for tag, _ in found.seen].count("article") == 2
+
+
 def test_without_failures_there_is_no_such_section() -> None:
     found = shown(case("a/b"))
     assert "Failures" not in found.text

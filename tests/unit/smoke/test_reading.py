@@ -20,7 +20,8 @@ from retread.canonical import digest
 from retread.errors import EvidenceError, SmokeError
 from retread.records import Sha256
 from retread.smoke import reading
-from retread.smoke.report import Case, Gpu, Level, Outcome, Run, SmokeReport, Surroundings
+from retread.smoke.level import Level
+from retread.smoke.report import Case, Gpu, Outcome, Run, SmokeReport, Surroundings
 
 SAMPLE = reading.sealed(samples.sample(), samples.sample().runs)
 WRITTEN = reading.write(SAMPLE)
@@ -239,11 +240,13 @@ def test_every_failed_case_is_named_and_at_most_twenty() -> None:
     assert error.message == f"{SAMPLE.wheel}: 1 of 3 cases failed"
     assert error.faults == ("a/1: wrong",)
     assert error.exit_code == 16
-    error = complained(*(failed(f"a/{number}", reason="wrong") for number in range(1, 24)))
+    error = complained(*(failed(f"a/{number}", reason=f"wrong: {number}") for number in range(1, 24)))
     assert error.message == f"{SAMPLE.wheel}: 23 of 24 cases failed"
     assert len(error.faults) == 21
-    assert error.faults[-2:] == ("a/20: wrong", "... and 3 more")
-    assert "more" not in complained(*(failed(f"a/{number}") for number in range(20))).faults[-1]
+    assert error.faults[-2:] == ("a/20: wrong: 20", "... and 3 more")
+    assert complained(*(failed(f"a/{number}", reason="wrong") for number in range(1, 24))).faults == (
+        "a/1 and 22 others, alike: wrong",
+    )
 
 
 def test_a_report_in_which_nothing_ran_is_no_proof_and_says_why() -> None:
@@ -282,6 +285,7 @@ OUTSIDE = "torch 2.5 is below 2.9"
         ),
         ([run(skipped("a/c", "no"), surroundings=on_gpu(outside=OUTSIDE))], []),
         ([run(unable="no GPU")], ["tells of gpu (NVIDIA H200, 9.0): nothing ran, no GPU"]),
+        ([], ["tells of no run: nothing ran"]),
     ],
 )
 def test_what_speaks_against_a_wheel(runs: list[Run], told: list[str]) -> None:

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 import reports
 from reports import case, failed, measured, report, run, sample, skipped
 from retread.smoke import details, table
-from retread.smoke.report import Fault, Level
+from retread.smoke.level import Level
+from retread.smoke.report import Fault
 
 
 def lines(*cases: Any, **changes: Any) -> list[str]:
@@ -185,3 +186,22 @@ def test_evidence_keeps_wheels_apart() -> None:
     assert [line for line in shown if line.endswith(".whl")] == [sample().wheel, "other.whl"]
     assert sum("FAILED gpu" in line and line.endswith("(2 times)") for line in shown) == 1
     assert table.evidence([]) == "no smoke reports"
+
+
+def test_equal_failures_are_one_group_with_a_count() -> None:
+    shown = lines(*(failed(f"a/{number}") for number in range(30)), failed("b/0", reason="another"))
+    assert [line for line in shown if "FAILED" in line] == [
+        "  FAILED 30 cases alike, as a/0 (0.2 s)",
+        "  FAILED b/0 (0.2 s)",
+    ]
+    assert sum("reason: RuntimeError: CUDA error" in line for line in shown) == 1
+    also = " ".join(" ".join(shown).partition("also: ")[2].split())
+    assert also.startswith("a/1, a/2, ")
+    assert "a/20, ... and 9 more" in also
+
+
+def test_evidence_groups_equal_failures_too() -> None:
+    found = table.evidence([report(run(*(failed(f"a/{number}", reason="wrong") for number in range(3))))])
+    assert [line for line in found.splitlines() if "wrong" in line] == [
+        "  FAILED gpu a/0 and 2 others, alike: wrong"
+    ]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from reports import case, failed, on_gpu, report, run, sample, skipped, surroundings
 from retread.smoke import tally
-from retread.smoke.report import Case, Gpu, Level, Outcome, Run
+from retread.smoke.level import Level
+from retread.smoke.report import Case, Gpu, Outcome, Run
 from retread.smoke.runtime import program
 from retread.smoke.tally import Tally, Tried, Verdict
 from retread.upstream.outlook import Jit, JitState

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
@@ -16,22 +15,17 @@ from retread import units
 from retread.doors import fs
 from retread.errors import PublishError, WheelError
 from retread.index import layout
+from retread.index.bucket import journal
 from retread.index.bucket.lease import LOCK
 from retread.index.bucket.storage import DIGEST, Bucket, Facts, Object, headers
 from retread.index.folder import Action
 from retread.index.layout import FILES, HIDDEN, PAGES, SIMPLE, place
 from retread.index.listing import Project
 from retread.index.pages.every import CHANNEL_LIMIT
-from retread.records import Record
 from retread.version import CHANNEL, release
 from retread.wheel import metadata
 
-A = TypeVar("A")
-T = TypeVar("T")
-R = TypeVar("R", bound=Record)
-STAGED = f"{HIDDEN}/staged"
 _FILES_AT_ONCE = 8
-_ACTIONS = f"{HIDDEN}/actions"
 _HISTORY = f"{HIDDEN}/history.jsonl"
 _STATE = re.compile(rf"{re.escape(HIDDEN)}/state/({CHANNEL})/([^/]+)\.json")
 _LINK = re.compile(rf"\.\./\.\./snapshots/(\d+)/({CHANNEL})/([^/]+)\.json")
@@ -80,40 +74,7 @@ EVERYTHING = Need(everything=True)
 """What refreshing reads."""
 
 
-class Decided(Record, frozen=True, kw_only=True):
-    """What an action's object says."""
-
-    action: Action
-    bundle: str
-    """The name of its bundle, which is there until everything is in its place."""
-
-
-class Position(NamedTuple):
-    """How far an index is: it did not change while this did not."""
-
-    actions: int
-    staged: tuple[str, ...]
-
-
 # Names.
-
-
-def action(number: int) -> str:
-    """Return the object that decides an action."""
-    return f"{_ACTIONS}/{number:08}.json"
-
-
-def bundles(bucket: Bucket) -> list[str]:
-    """Return the bundles that were not put in place, or never will be."""
-    return [one.name for one in bucket.list(STAGED)]
-
-
-def number(name: str) -> int:
-    """Return of which action an object or a bundle is; PublishError for another name."""
-    match = re.match(r"(\d{8,})[-.]", name.rpartition("/")[2])
-    if not match:
-        raise PublishError(f"{name} is not the index's", hint="remove that object")
-    return int(match[1])
 
 
 def image(relative: str) -> str:
@@ -136,42 +97,11 @@ def stage(name: str) -> int:
     return 1 if name.startswith(f"{HIDDEN}/") else 2 if _PAGE.fullmatch(name) else 3
 
 
-def position(bucket: Bucket) -> Position:
-    """Return how far an index is."""
-    return Position(max(_numbers(bucket), default=0), tuple(bundles(bucket)))
-
-
-def actions(bucket: Bucket) -> list[Action]:
-    """Return what was ever done, the first action first."""
-    return each(lambda one: _action(bucket, one), _numbers(bucket))
-
-
-def decided(bucket: Bucket, number: int) -> Decided | None:
-    """Return what was decided as action ``number``; None while nothing was."""
-    return _record(bucket, action(number), Decided)
-
-
 def is_listed(bucket: Bucket, file: str, sha256: str) -> bool:
     """Say whether a wheel with these bytes is on a page."""
     found = _project(file)
     project = _Part(bucket, Path()).current(*found) if found else None
     return any((one.file, one.sha256) == (file, sha256) for one in project.files) if project else False
-
-
-def absent(bucket: Bucket) -> PublishError:
-    """Return the error for a bucket without an index."""
-    return PublishError(f"{bucket.address} holds no index", hint="'retread publish' makes one")
-
-
-def each(function: Callable[[A], T], some: Iterable[A], at_once: int = 16) -> list[T]:
-    """Call a function for each, some at once; the first error ends it, once those that run have ended."""
-    with ThreadPoolExecutor(at_once) as pool:
-        waiting = [pool.submit(function, one) for one in some]
-        try:
-            return [one.result() for one in waiting]
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 # The part of it that an action needs.
@@ -182,25 +112,27 @@ def pull(bucket: Bucket, need: Need, folder: Path) -> Action | None:
 
     PublishError where there is no index, unless it may be made.
     """
-    done = _numbers(bucket)
+    done = journal.numbers(bucket)
     if not done:
         if need.new:
             return None
-        raise absent(bucket)
+        raise journal.absent(bucket)
     part = _Part(bucket, folder)
     owned = part.names()
-    last = actions(bucket) if need.back is not None else [_action(bucket, done[-1])]
+    last = journal.actions(bucket) if need.back is not None else [journal.of(bucket, done[-1])]
     part.put(_HISTORY, b"".join(msgspec.json.encode(one) + b"\n" for one in last))
     projects, back = set(need.projects), {}
     if need.back is not None and 0 <= need.back < len(last):
         back = _shots(last, need.back)
         projects |= {*back}
     shown = _shown(owned, need, projects)
-    each(part.bring, sorted({*shown, *(projects & {*owned})}))
-    each(part.keep, [layout.ledger(*one) for one in sorted(projects)])
-    each(part.keep, [layout.binding(file) for file in need.files])
-    each(part.note, [f"{channel}/index.html" for channel in sorted({channel for channel, _ in owned})])
-    each(part.bring_back, [(shot, *one) for one, shot in back.items() if shot])
+    journal.each(part.bring, sorted({*shown, *(projects & {*owned})}))
+    journal.each(part.keep, [layout.ledger(*one) for one in sorted(projects)])
+    journal.each(part.keep, [layout.binding(file) for file in need.files])
+    journal.each(
+        part.note, [f"{channel}/index.html" for channel in sorted({channel for channel, _ in owned})]
+    )
+    journal.each(part.bring_back, [(shot, *one) for one, shot in back.items() if shot])
     return last[-1]
 
 
@@ -237,7 +169,7 @@ class _Part:
     def model(self, shot: int, channel: str, name: str) -> Project:
         """Return what an action made of a project."""
         where = f"{layout.snapshot(shot, channel, name)}.json"
-        found = _record(self._bucket, where, Project)
+        found = journal.record(self._bucket, where, Project)
         if found is None:
             raise PublishError(f"{self._bucket.address}/{where} is missing", hint="put it back from a copy")
         return found
@@ -334,17 +266,17 @@ def changed(folder: Path, before: Mapping[str, tuple[int, int, int]]) -> list[st
 
 def whole(bucket: Bucket, folder: Path, say: Callable[[str], None]) -> list[str]:
     """Make the folder that a bucket is, with every byte, and return what is wrong with the objects themselves."""
-    objects = [one for one in bucket.list("") if not one.name.startswith((f"{_ACTIONS}/", LOCK))]
+    objects = [one for one in bucket.list("") if not one.name.startswith((f"{journal.ACTIONS}/", LOCK))]
     say(f"reading {len(objects)} objects, {units.size(sum(one.size for one in objects))}")
     (folder / HIDDEN / "snapshots").mkdir(parents=True)
     part = _Part(bucket, folder)
-    part.put(_HISTORY, b"".join(msgspec.json.encode(one) + b"\n" for one in actions(bucket)))
+    part.put(_HISTORY, b"".join(msgspec.json.encode(one) + b"\n" for one in journal.actions(bucket)))
     owned = part.names()
-    shots = dict(zip(owned, each(lambda one: part.shot(*one), owned), strict=True))
+    shots = dict(zip(owned, journal.each(lambda one: part.shot(*one), owned), strict=True))
     for (channel, name), shot in shots.items():
         part.lead(channel, name, shot)
     rest = [one for one in objects if not _STATE.fullmatch(one.name)]
-    found = each(lambda one: [*_fetched(bucket, one, folder, shots)], rest, _FILES_AT_ONCE)
+    found = journal.each(lambda one: [*_fetched(bucket, one, folder, shots)], rest, _FILES_AT_ONCE)
     return [fault for some in found for fault in some]
 
 
@@ -353,7 +285,7 @@ def _fetched(
 ) -> Iterator[str]:
     """Put an object where it is in the folder; yield what is wrong with it."""
     where, page = one.name, _PAGE.fullmatch(one.name)
-    if one.name.startswith(f"{STAGED}/"):
+    if one.name.startswith(f"{journal.STAGED}/"):
         yield f"{one.name}: an action goes on, or was interrupted: the next change finishes it"
         return
     if page and (page[1], page[2]) in shots:
@@ -372,27 +304,6 @@ def _differing(name: str, path: Path, facts: Facts) -> Iterator[str]:
             yield f"{name}: its {header} is {facts.attributes.get(header, 'not set')}, not {value}"
     if name.startswith(f"{FILES}/") and facts.attributes.get(DIGEST) != fs.sha256(path):
         yield f"{name}: its bytes are not those that were uploaded ({DIGEST} tells another digest, or none)"
-
-
-def _numbers(bucket: Bucket) -> list[int]:
-    return sorted(number(one.name) for one in bucket.list(_ACTIONS))
-
-
-def _action(bucket: Bucket, one: int) -> Action:
-    found = _record(bucket, action(one), Decided)
-    if found is None:
-        raise PublishError(f"{bucket.address}/{action(one)} is missing")
-    return found.action
-
-
-def _record(bucket: Bucket, name: str, kind: type[R]) -> R | None:
-    data = bucket.read(name)
-    try:
-        return None if data is None else msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
-        raise PublishError(
-            f"{bucket.address}/{name} is damaged: {error}", hint="put it back from a copy"
-        ) from None
 
 
 def _spellings(file: str) -> tuple[str, ...]:

@@ -24,9 +24,10 @@ import msgspec
 from retread.doors import durable, fs
 from retread.errors import PublishError, RetreadError, StoreError
 from retread.evidence.gate import Policy
-from retread.index.bucket import mirror
+from retread.index.bucket import journal, mirror
+from retread.index.bucket.journal import Decided
 from retread.index.bucket.lease import Lease, Times
-from retread.index.bucket.mirror import Decided, Need
+from retread.index.bucket.mirror import Need
 from retread.index.bucket.storage import DIGEST, Bucket
 from retread.index.check import Checked
 from retread.index.check import check as check_folder
@@ -78,9 +79,9 @@ def act(visit: Visit, need: Need, run: Callable[[Path], T]) -> T:
 def history(address: str) -> tuple[Action, ...]:
     """Return what was ever done to an index, the first action first."""
     bucket = Bucket(address)
-    found = tuple(mirror.actions(bucket))
+    found = tuple(journal.actions(bucket))
     if not found:
-        raise mirror.absent(bucket)
+        raise journal.absent(bucket)
     return found
 
 
@@ -103,11 +104,11 @@ def _checked(bucket: Bucket, scratch: Path, policy: Policy | None, say: Say) -> 
     """Return what is wrong with an index; None when it changed while it was read."""
     folder, room = scratch / "index", scratch / "room"
     room.mkdir()
-    before = mirror.position(bucket)
+    before = journal.position(bucket)
     if not before.actions:
-        raise mirror.absent(bucket)
+        raise journal.absent(bucket)
     faults = mirror.whole(bucket, folder, say)
-    if mirror.position(bucket) != before:
+    if journal.position(bucket) != before:
         return None
     with _renamed(folder, bucket.address):
         found = check_folder(folder, room, policy)
@@ -122,8 +123,8 @@ class _Remote:
 
     def recover(self) -> None:
         """Finish the action that an earlier holder decided."""
-        for name in mirror.bundles(self._bucket):
-            decided = mirror.decided(self._bucket, mirror.number(name))
+        for name in journal.bundles(self._bucket):
+            decided = journal.decided(self._bucket, journal.number(name))
             if decided and decided.bundle == name:
                 self._say(f"finishing action {decided.action.number}, which was interrupted")
                 self._apply(decided, self._fetched(name))
@@ -132,7 +133,7 @@ class _Remote:
         """Make what an action changed in a folder the bucket's."""
         files = [one for one in changed if mirror.stage(one) == 0]
         small = {image: one for one in changed if one not in files and (image := mirror.image(one))}
-        name = f"{mirror.STAGED}/{action.number:08}-{secrets.token_hex(8)}.zip"
+        name = f"{journal.STAGED}/{action.number:08}-{secrets.token_hex(8)}.zip"
         bundle = self._scratch / "bundle.zip"
         with ZipFile(bundle, "w", ZIP_DEFLATED) as archive:
             archive.writestr(_ACTION, msgspec.json.encode(action))
@@ -151,8 +152,8 @@ class _Remote:
     def clean(self, last: int) -> None:
         """Remove what was uploaded for actions that were never decided, now that they never can be."""
         try:
-            for name in mirror.bundles(self._bucket):
-                if mirror.number(name) <= last:
+            for name in journal.bundles(self._bucket):
+                if journal.number(name) <= last:
                     with ZipFile(self._fetched(name)) as archive:
                         action = msgspec.json.decode(archive.read(_ACTION), type=Action)
                     self._forget(action)
@@ -177,11 +178,11 @@ class _Remote:
                 self._lease.demand()
                 self._bucket.write(one, folder / one, digest)
 
-        mirror.each(upload, files, _AT_ONCE)
+        journal.each(upload, files, _AT_ONCE)
 
     def _commit(self, decided: Decided) -> None:
         """Make the action's object; when the answer is lost, see whether it was made."""
-        name, data = mirror.action(decided.action.number), msgspec.json.encode(decided)
+        name, data = journal.action(decided.action.number), msgspec.json.encode(decided)
         self._lease.demand()
         refused: StoreError | None = None
         try:
@@ -208,7 +209,7 @@ class _Remote:
                 names = [one for one in archive.namelist() if one != _ACTION]
                 for stage in range(1, 4):
                     batch = [one for one in names if mirror.stage(one) == stage]
-                    mirror.each(lambda one: self._write(one, archive.read(one)), batch)
+                    journal.each(lambda one: self._write(one, archive.read(one)), batch)
             if action.action == "remove":
                 self._forget(action)
             self._remove(decided.bundle)

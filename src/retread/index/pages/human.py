@@ -21,6 +21,7 @@ from packaging.version import Version
 
 from retread import arch, units
 from retread.arch import Arch
+from retread.elf.facts import DEVICES
 from retread.index.listing import Hosted, Project
 from retread.index.pages import simple
 from retread.smoke.tally import Verdict, counts
@@ -61,16 +62,6 @@ class Note(NamedTuple):
     wheels: int
 
 
-class Release(NamedTuple):
-    """All wheels of a version."""
-
-    version: str
-    patches: tuple[PatchStatement, ...]
-    """Those that all of its wheels share; empty when they differ."""
-    wheels: list[Wheel]
-    notes: list[Note]
-
-
 class Advice(NamedTuple):
     """What to copy in order to install one wheel from this index and from nowhere else."""
 
@@ -82,6 +73,22 @@ class Advice(NamedTuple):
     """Of uv, for pyproject.toml."""
     uv: str
     poetry: str
+
+
+class Release(NamedTuple):
+    """All wheels of a version."""
+
+    version: str
+    patches: tuple[PatchStatement, ...]
+    """Those that all of its wheels share; empty when they differ."""
+    wheels: list[Wheel]
+    notes: list[Note]
+    python: list[str]
+    """Ranges that its wheels name, or the version that a wheel is for."""
+    gpus: list[str]
+    """GPUs for which every library with code has native code: ``B200 (10.0)``."""
+    advice: Advice | None
+    """What to copy in order to install this version; None when all of it is yanked."""
 
 
 class Reach(NamedTuple):
@@ -115,7 +122,7 @@ def project_page(project: Project, *, base: str) -> bytes:
         project=project,
         address=_simple(project.channel, base),
         advice=_advice(project, base),
-        releases=_releases(project),
+        releases=_releases(project, base),
     )
 
 
@@ -123,7 +130,9 @@ def channel_page(channel: str, projects: Sequence[Project], *, base: str) -> byt
     """Return a channel's page: every release of every project, by name, the newest version first."""
     ordered = sorted(projects, key=lambda one: one.name)
     offered = _offered(ordered)
-    rows = [_row(project.name, release, offered) for project in ordered for release in _releases(project)]
+    rows = [
+        _row(project.name, release, offered) for project in ordered for release in _releases(project, base)
+    ]
     choices = {
         "torch": [one for one in reversed(offered) if any(one in row.admits for row in rows)],
         "cuda": sorted({one for row in rows for one in row.cuda}, key=_natural, reverse=True),
@@ -170,14 +179,15 @@ def _natural(text: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], text
 
 
-def _releases(project: Project) -> list[Release]:
+def _releases(project: Project, base: str) -> list[Release]:
     files = sorted(project.files, key=lambda one: one.file)
     files.sort(key=lambda one: simple.order(one.version), reverse=True)
     groups = itertools.groupby(files, key=lambda one: one.version)
-    return [_release(version, list(wheels)) for version, wheels in groups]
+    address = _simple(project.channel, base)
+    return [_release(version, list(wheels), project.channel, address) for version, wheels in groups]
 
 
-def _release(version: str, files: list[Hosted]) -> Release:
+def _release(version: str, files: list[Hosted], channel: str, address: str) -> Release:
     same = all(one.patches == files[0].patches for one in files)
     wheels = [
         Wheel(
@@ -191,7 +201,27 @@ def _release(version: str, files: list[Hosted]) -> Release:
         )
         for one in files
     ]
-    return Release(version, files[0].patches if same else (), wheels, _notes(files))
+    usable = [one for one in files if one.yanked is None]
+    return Release(
+        version=version,
+        patches=files[0].patches if same else (),
+        wheels=wheels,
+        notes=_notes(files),
+        python=sorted({_python(one) for one in files}, key=_natural),
+        gpus=[f"{name} ({device})" for device, name in DEVICES.items() if _is_native(device, files)],
+        advice=_lines(max(usable, key=_merit), channel, address) if usable else None,
+    )
+
+
+def _python(one: Hosted) -> str:
+    """Return for which Python a wheel is: the version that its name says alone, or the range that it asks for."""
+    exact = re.search(r"-cp3([0-9]+)-cp3\1-", one.file)
+    return f"3.{exact[1]}" if exact else one.requires_python or "any"
+
+
+def _is_native(device: Arch, files: list[Hosted]) -> bool:
+    libraries = [code for one in files for code in one.libraries.values() if code]
+    return bool(libraries) and all(any(arch.runs(one, device) for one in code) for code in libraries)
 
 
 def _notes(files: list[Hosted]) -> list[Note]:
@@ -206,8 +236,11 @@ def _advice(project: Project, base: str) -> Advice | None:
     usable = [one for one in project.files if one.yanked is None]
     if not usable:
         return None
-    best = max(usable, key=_merit)
-    source, address = f"retread-{project.channel}", _simple(project.channel, base)
+    return _lines(max(usable, key=_merit), project.channel, _simple(project.channel, base))
+
+
+def _lines(best: Hosted, channel: str, address: str) -> Advice:
+    source = f"retread-{channel}"
     wanted = shlex.quote(f"{best.project}=={best.version}")
     add = f"poetry source add --priority=explicit {shlex.quote(source)} {shlex.quote(address)}"
     return Advice(

@@ -15,6 +15,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -23,8 +24,8 @@ from typing import IO, Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 _cases: dict[str, Case] = {}
-_MARGIN = 3.0
-"""Seconds before the limit at which the stack is written down."""
+STACK = signal.SIGUSR2
+"""Whoever sends this is told where every thread is, on standard error: what ends a case sends it first."""
 
 
 class Skip(Exception):  # noqa: N818 - a word of the suites
@@ -32,7 +33,7 @@ class Skip(Exception):  # noqa: N818 - a word of the suites
 
 
 class Case:
-    """One thing to try: a function, under which id, on which level, within how many seconds.
+    """One thing to try: a function, under which id, on which level, within how many seconds of processor time.
 
     ``alone`` gives it a process of its own, ``env`` variables for that process; ``libraries`` are members of the wheel
     that it calls into, like ``package/_C.so``; ``shrink`` are the divisors of its sizes to go on with, one after the
@@ -127,6 +128,7 @@ def main() -> None:
         for one in _cases.values():
             _say(out, one.listed())
         return
+    faulthandler.register(STACK)
     for line in sys.stdin:
         name = line.strip()
         if name:
@@ -151,11 +153,7 @@ def _say(out: IO[str], line: Mapping[str, Any]) -> None:
 def _run(one: Case) -> tuple[dict[str, Any], bool]:
     """Return how a case ended, and whether the process can go on."""
     started = time.perf_counter()
-    faulthandler.dump_traceback_later(max(one.limit - _MARGIN, one.limit * 0.8), exit=False)
-    try:
-        ended = _tried(one)
-    finally:
-        faulthandler.cancel_dump_traceback_later()
+    ended = _tried(one)
     ended["seconds"] = round(time.perf_counter() - started, 4)
     sound, why = _sound() if ended["outcome"] == "failed" else (True, "")
     if why:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import site
 import sys
@@ -189,6 +190,8 @@ def _suite(suite: Suite, level: str, only: str, libraries: Sequence[str]) -> lis
     done: list[Table] = [failed] if failed else []
     workers = min(len(wanted), os.cpu_count() or 1) if level == "jit" else 1
     suite.run(list(wanted.values()), workers=workers, ended=_telling(done))
+    for name, count in _more(done).items():
+        _say(f"  failed: {count} more as {name}")
     failed_for = {
         one["reason"]: one for one in reversed(done) if one["outcome"] == "failed" and one["id"] in wanted
     }
@@ -220,14 +223,33 @@ def _placeless(value: Any, root: str) -> Any:
 
 
 def _telling(done: list[Table]) -> Callable[[Table], None]:
-    """Return what keeps each result, and says each failure at once."""
+    """Return what keeps each result, and says each failure at once that is not for a reason of one before."""
 
     def ended(one: Table) -> None:
+        reasons = {nameless(other["id"], other["reason"]) for other in _failed(done)}
         done.append(one)
-        if one["outcome"] == "failed":
+        if one["outcome"] == "failed" and nameless(one["id"], one["reason"]) not in reasons:
             _say(f"  failed: {one['id']}: {one['reason']}")
 
     return ended
+
+
+def _failed(done: Sequence[Table]) -> list[Table]:
+    return [one for one in done if one["outcome"] == "failed"]
+
+
+def _more(done: Sequence[Table]) -> dict[str, int]:
+    """Return how many more cases failed for the reason of one that was told, by the id of that one."""
+    found: dict[str, list[str]] = {}
+    for one in _failed(done):
+        found.setdefault(nameless(one["id"], one["reason"]), []).append(one["id"])
+    return {ids[0]: len(ids) - 1 for ids in found.values() if len(ids) > 1}
+
+
+def nameless(name: str, reason: str) -> str:
+    """Return a reason without the last part of the case's id, as ``retread.smoke.details`` does, which is not here."""
+    own = name.rpartition("/")[2]
+    return re.sub(rf"(?<![\w.]){re.escape(own)}(?!\w)", "*", reason) if re.search("[a-z]", own) else reason
 
 
 def _undisturbed(folder: Folder) -> Table:

@@ -16,9 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from typing import IO, Any
 
+from retread.smoke.runtime import patience
+from retread.smoke.runtime.patience import TEXT, Patience
+
 Table = dict[str, Any]
 START = 180.0
-"""Seconds until the first case of a process must have begun: imports."""
+"""Seconds of processor time until the first case of a process must have begun: imports."""
 ALIKE = 12
 """When the first so many cases of a process all failed for one reason, the others are not tried."""
 AGAIN = 12
@@ -28,8 +31,10 @@ _GRACE = 10.0
 _TAIL = 6000
 _LISTED = {"case", "level", "limit", "alone", "env", "libraries"}
 _OUTCOMES = {"passed", "failed", "skipped"}
-_TEXT: Table = {"text": True, "encoding": "utf-8", "errors": "replace"}
-"""What a dying process says may be no text at all."""
+STACK = signal.SIGUSR2
+"""The harness answers it with where every thread is; it lies beside the suites, out of reach of imports."""
+_LAST_WORDS = 5.0
+"""Seconds in which a process that is to be killed may write down where it is; it takes milliseconds."""
 
 
 class Suite:
@@ -47,18 +52,10 @@ class Suite:
         """Return the cases of a level, or one failed case that says why the suite could not tell."""
         command = [sys.executable, self.path, "list"]
         try:
-            done = subprocess.run(
-                command,
-                env=self.environment,
-                cwd=self.folder,
-                capture_output=True,
-                timeout=START,
-                check=False,
-                **_TEXT,
-            )
+            done = patience.run(command, START, env=self.environment, cwd=self.folder)
             code, said, talk = done.returncode, done.stdout, done.stderr
         except subprocess.TimeoutExpired as error:
-            code, said, talk = -signal.SIGKILL, "", f"no list within {error.timeout:.0f} s"
+            code, said, talk = -signal.SIGKILL, "", f"no list within {error.timeout:.0f} s of processor time"
         found = [one for one in map(_table, said.split("\n")) if "case" in one]
         if code:
             return [], self._failed("list", _died(code, talk), 0.0)
@@ -118,7 +115,7 @@ class Suite:
         """Kill every process that other threads wait for, and whatever they still start."""
         self._stopping.set()
         for process in tuple(self._live):
-            _kill(process)
+            patience.kill(process)
 
     def _process(self, cases: Mapping[str, Table], more: Mapping[str, str]) -> Generator[Table, None, None]:
         """Start one process and yield the results that it gives; the last may be of a case that ended it."""
@@ -128,28 +125,35 @@ class Suite:
             self._started(waiting, more, talk) as process,
         ):
             lines = _lines(process.stdout)
-            current, began, limit = "", time.monotonic(), START
+            current, left = "", Patience(process.pid, START)
             while True:
                 try:
-                    line = lines.get(timeout=max(0.0, began + limit - time.monotonic()))
+                    line = lines.get(timeout=left.pause)
                 except queue.Empty:
-                    _kill(process)
-                    fault = _fault("Timeout", f"no end within {limit:.0f} s", _tail(talk))
-                    yield self._failed(current or waiting[0], fault, time.monotonic() - began)
+                    if not left.look():
+                        continue
+                    _tell_stack(process, talk)
+                    patience.kill(process)
+                    message = f"no end within {left.limit:.0f} s of processor time"
+                    yield self._failed(
+                        current or waiting[0], _fault("Timeout", message, _tail(talk)), left.seconds
+                    )
                     return
                 if line is None:
                     break
                 if line["event"] == "begin" and line["case"] in waiting:
-                    current, began, limit = line["case"], time.monotonic(), cases[line["case"]]["limit"]
+                    current = line["case"]
+                    left.anew(cases[current]["limit"])
                 elif line["case"] == current and line.get("outcome") in _OUTCOMES:
                     waiting.remove(current)
                     yield self._result(line)
-                    current, began, limit = "", time.monotonic(), START
+                    current = ""
+                    left.anew(START)
                     if not waiting:
                         break
             code = _code(process)
             if waiting and (current or code not in {0, 3} or len(waiting) == len(cases)):
-                yield self._failed(current or waiting[0], _died(code, _tail(talk)), time.monotonic() - began)
+                yield self._failed(current or waiting[0], _died(code, _tail(talk)), left.seconds)
 
     @contextmanager
     def _started(
@@ -166,15 +170,15 @@ class Suite:
                 env={**self.environment, **more},
                 cwd=self.folder,
                 start_new_session=True,
-                **_TEXT,
+                **TEXT,
             )
         self._live.add(process)
         try:
             if self._stopping.is_set():
-                _kill(process)
+                patience.kill(process)
             yield process
         finally:
-            _kill(process)
+            patience.kill(process)
             process.wait()
             self._live.discard(process)
 
@@ -246,13 +250,22 @@ def _code(process: subprocess.Popen[str]) -> int:
     try:
         return process.wait(_GRACE)
     except subprocess.TimeoutExpired:
-        _kill(process)
+        patience.kill(process)
         return process.wait()
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
+def _tell_stack(process: subprocess.Popen[str], talk: IO[str]) -> None:
+    """Let a process write its stack to ``talk``, as the harness does when it is asked to; another one dies of it."""
+    before = os.fstat(talk.fileno()).st_size
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.kill(process.pid, STACK)
+    end = time.monotonic() + _LAST_WORDS
+    size = before
+    while process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+        size, last = os.fstat(talk.fileno()).st_size, size
+        if size == last > before:
+            return
 
 
 def _died(code: int, talk: str) -> Table:

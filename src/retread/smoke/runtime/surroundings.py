@@ -8,12 +8,11 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from retread.smoke.runtime import Refusal
+from retread.smoke.runtime import Refusal, patience
 
 UNFIT = 18
 PATIENCE = 300
-"""Seconds for importing torch and asking it for its GPUs."""
-_TEXT: dict[str, Any] = {"text": True, "encoding": "utf-8", "errors": "replace"}
+"""Seconds of processor time for importing torch and asking it for its GPUs."""
 _PROBE = """
 import ctypes, importlib.metadata, json, platform, re, sys
 
@@ -61,11 +60,11 @@ def probe(environment: Mapping[str, str], requires: list[str]) -> dict[str, Any]
 
     command = [sys.executable, "-c", _PROBE, *sorted(Requirement(text).name for text in requires)]
     try:
-        done = subprocess.run(
-            command, env=dict(environment), capture_output=True, timeout=PATIENCE, check=False, **_TEXT
-        )
+        done = patience.run(command, PATIENCE, env=dict(environment))
     except subprocess.TimeoutExpired:
-        raise Refusal(UNFIT, f"torch cannot be imported here: no answer within {PATIENCE} s") from None
+        raise Refusal(
+            UNFIT, f"torch cannot be imported here: no answer within {PATIENCE} s of processor time"
+        ) from None
     if done.returncode:
         raise Refusal(
             UNFIT, f"torch cannot be imported here: {_last(done.stderr) or f'exit code {done.returncode}'}"

@@ -1,0 +1,118 @@
+"""The page docs/reference/compatibility.md, from recipes and kept evidence; ``scripts/reference.py`` writes it."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from retread import arch
+from retread.arch import Arch
+from retread.elf.facts import DEVICES
+from retread.recipe import plan, workspace
+from retread.recipe.model import Target
+from retread.recipe.workspace import Loaded
+from retread.smoke.report import Level, Run, SmokeReport
+from retread.smoke.tally import tally
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+EVIDENCE: Final = ROOT / "docs" / "evidence"
+HEADS: Final = (
+    "recipe, target", "torch", "Triton", "CUDA", "Python", "made by", "native code", "by JIT", "static", "jit", "gpu"
+)  # fmt: skip
+NOTE: Final = """\
+Every recipe and target: for which torch, Triton, CUDA, Python and GPU its wheels are, and what of it was tried. *Native
+code* is machine code in every library that is not exempt; *by JIT* is what the driver compiles from PTX at the first
+start. A cell of the last three columns names under what a level of the [smoke tests](../guides/smoke.md) passed, and
+leads to the report; "not run" is what nobody has tried so far. What a report is of stands in
+[Evidence](../evidence/README.md).
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    reports = list(_reports())
+    recipes = [workspace.load(ROOT, name) for name in workspace.recipes(ROOT)]
+    rows = [_row(loaded, target, reports) for loaded in recipes for target in loaded.recipe.targets]
+    lines = [HEADS, ("---",) * len(HEADS), *rows]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return f"# Compatibility\n\n{NOTE}\n{table}"
+
+
+def _reports() -> Iterator[tuple[str, SmokeReport]]:
+    """Yield the kept smoke reports by their files' names."""
+    for path in sorted(EVIDENCE.glob("smoke-*.json.gz")):
+        if "unpatched" not in path.name:
+            yield path.name, msgspec.json.decode(gzip.decompress(path.read_bytes()), type=SmokeReport)
+
+
+def _row(loaded: Loaded, name: str, reports: list[tuple[str, SmokeReport]]) -> tuple[str, ...]:
+    target = loaded.recipe.targets[name]
+    of_it = [one for one in reports if (one[1].recipe, one[1].target) == (loaded.recipe.name, name)]
+    triton = ", ".join(target.smoke.triton) if target.smoke else ""
+    return (
+        f"{loaded.recipe.name} {name}",
+        target.torch,
+        triton,
+        target.cuda,
+        _python(target),
+        _made_by(loaded, name),
+        _gpus(one for one in DEVICES if _native(target, one)),
+        _gpus(one for one in DEVICES if not _native(target, one) and _jit(target, one)),
+        *(_tried(level, of_it) for level in Level),
+    )
+
+
+def _native(target: Target, device: Arch) -> bool:
+    return any(arch.runs(code, device) for code in target.architectures)
+
+
+def _jit(target: Target, device: Arch) -> bool:
+    return any(arch.compiles(code, device) for code in target.ptx)
+
+
+def _gpus(found: Iterator[Arch]) -> str:
+    return "; ".join(f"{DEVICES[one]} ({one})" for one in found) or "none"
+
+
+def _python(target: Target) -> str:
+    """Return the range of Pythons: that of the base wheels' names, or of the build."""
+    if not target.base:
+        return target.build.python if target.build else ""
+    numbers = {found for base in target.base for found in re.findall(r"-(?:cp|py)3(\d+)-", base.file)}
+    minors = sorted(map(int, numbers))
+    return f">=3.{minors[0]}" if len(minors) == 1 else f"3.{minors[0]} to 3.{minors[-1]}"
+
+
+def _made_by(loaded: Loaded, name: str) -> str:
+    """Return the lane, and what compiles where it compiles."""
+    lane = plan.choose_lane(loaded.recipe, name, loaded.patches, None).lane
+    target = loaded.recipe.targets[name]
+    if lane == "overlay":
+        return "overlay"
+    tools = [loaded.toolchains[one] for one in target.toolchains]
+    return f"{lane}: {', else '.join(one.compiler for one in tools)}"
+
+
+def _tried(level: Level, reports: list[tuple[str, SmokeReport]]) -> str:
+    """Return under what a level passed, with the reports; what failed is said, too."""
+    found = dict[str, None]()
+    for file, report in reports:
+        for run in report.runs:
+            if run.level is level:
+                verdict = tally(run.cases).verdict
+                found[f"[{verdict}: {_under(level, run)}](../evidence/{file})"] = None
+    return "; ".join(found) or "not run"
+
+
+def _under(level: Level, run: Run) -> str:
+    around = run.surroundings
+    if level is Level.JIT:
+        return f"Triton {around.triton}"
+    if level is Level.GPU:
+        return f"{around.gpus[0].name.removeprefix('NVIDIA ')}, torch {around.torch}"
+    return f"torch {around.torch}"

@@ -1,0 +1,114 @@
+"""Which toolchain compiles: the target's own, its fallback where that cannot be had, or the one asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from fields import TARGET, loaded, machine
+from retread.build import choice
+from retread.build.choice import jobs
+from retread.errors import PlanError
+from retread.lanes.lane import Wish
+from retread.recipe.lane import Lane
+from retread.recipe.series import Change, ChangeKind, Patch
+from retread.recipe.toolchain import Toolchain
+from retread.recipe.workspace import Loaded
+from retread.records import Sha256
+
+BOTH = replace(TARGET, base=(), fallback="cuda-13.0-clang22")
+NO = "nvcc: no connection"
+
+
+def patch(name: str, only_with: str = "", path: str = "csrc/a.cu") -> Patch:
+    return Patch(
+        name=name, sha256=Sha256(64 * "b"), subject="S", breaks="B", affects="A", upstream="not reported",
+        drop_when="D", changes=(Change(path=path, kind=ChangeKind.MODIFY),), crlf=False, only_with=only_with,
+    )  # fmt: skip
+
+
+def two(**changes: Any) -> Loaded:
+    """Return a recipe whose target names two toolchains, with a patch for each compiler."""
+    tools = {
+        name: Toolchain(name=name, cuda="13.0", ptx_isa="9.0", part=(), compiler=compiler)
+        for name, compiler in (("cuda-13.0", "nvcc"), ("cuda-13.0-clang22", "clang"))
+    }
+    found = loaded(target=replace(BOTH, **changes))
+    return found._replace(toolchains=tools, patches=(patch("0001-a.patch"), patch("0002-b.patch", "clang")))
+
+
+def missing(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    monkeypatch.setattr(choice, "_obstacles", lambda _, tool: [NO] if tool.name in names else [])
+
+
+def chosen(found: Loaded, tmp_path: Path, **asked: Any) -> tuple[str, str, list[str], str]:
+    """Return the version, the toolchain, the patches and the reason of a build."""
+    (job,) = jobs(found, "cu130", machine(tmp_path), **asked)
+    tool, patches = job.goal.toolchain, job.goal.trees.loaded.patches
+    return job.goal.version, tool.name if tool else "", [one.name for one in patches], job.reason
+
+
+def test_nvcc_is_taken_where_it_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing(monkeypatch)
+    assert chosen(two(), tmp_path)[:3] == ("1.2+cu130.1", "cuda-13.0", ["0001-a.patch"])
+
+
+def test_the_fallback_is_taken_where_it_cannot_and_all_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing(monkeypatch, "cuda-13.0")
+    version, tool, patches, reason = chosen(two(), tmp_path)
+    assert (version, tool) == ("1.2+cu130.clang.1", "cuda-13.0-clang22")
+    assert patches == ["0001-a.patch", "0002-b.patch"]
+    assert reason.endswith("this machine cannot have cuda-13.0: clang compiles")
+    assert (
+        f"note: cuda-13.0-clang22 compiles, since this machine cannot have cuda-13.0 ({NO})"
+        in capsys.readouterr().err
+    )
+
+
+def test_none_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing(monkeypatch, "cuda-13.0", "cuda-13.0-clang22")
+    with pytest.raises(PlanError, match="this machine can have none of its toolchains") as caught:
+        chosen(two(), tmp_path)
+    assert len(caught.value.faults) == 2
+    assert "retread toolchain check" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "version"), [("cuda-13.0", "1.2+cu130.1"), ("cuda-13.0-clang22", "1.2+cu130.clang.1")]
+)
+def test_one_is_asked_for(name: str, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing(monkeypatch, "cuda-13.0", "cuda-13.0-clang22")
+    assert chosen(two(), tmp_path, wish=Wish(toolchain=name))[:2] == (version, name)
+
+
+def test_one_is_asked_for_that_the_target_has_not(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"is not compiled with 'cuda-13\.0-clang2'") as caught:
+        chosen(two(), tmp_path, wish=Wish(toolchain="cuda-13.0-clang2"))
+    assert "(did you mean 'cuda-13.0-clang22'?)" in caught.value.message
+    assert caught.value.hint == "its toolchains are cuda-13.0, cuda-13.0-clang22"
+
+
+def test_what_takes_code_over_compiles_with_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing(monkeypatch, "cuda-13.0")
+    found = two(base=TARGET.base)
+    found = found._replace(patches=(patch("0001-a.patch", path="demo/a.py"), found.patches[1]))
+    version, tool, patches, _ = chosen(found, tmp_path)
+    assert (version, tool, patches) == ("1.2+cu130.1", "cuda-13.0", ["0001-a.patch"])
+    with pytest.raises(PlanError, match="the overlay lane compiles nothing"):
+        chosen(found, tmp_path, wish=Wish(toolchain="cuda-13.0-clang22"))
+    assert chosen(found, tmp_path, lane=Lane.SOURCE)[0] == "1.2+cu130.clang.1"
+
+
+def test_a_fallback_that_is_the_toolchain_is_no_way_out() -> None:
+    from retread.recipe.reading import _build_faults
+
+    assert BOTH.build
+    told = list(_build_faults(replace(BOTH, fallback="cuda-13.0"), BOTH.build))
+    assert told == [
+        "fallback: 'cuda-13.0' is the toolchain already; name one that can be had where that cannot"
+    ]
