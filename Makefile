@@ -5,6 +5,7 @@
 #   make kit      packs it with its tests for a GPU machine
 #   make index    lists what lies in dist/ in an index under dist/index, and serves it for trying it out
 #   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make schemas   make clean
+#   make bump RECIPE=NAME TO=VERSION   carries a recipe to another release, with a verdict for each patch
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
 # What the workflows run, too (docs/guides/pipeline.md):
 #   make matrix   shows every job [RECIPES="..."], or what changed [SINCE=origin/main] [GPUS="9.0"]
@@ -27,7 +28,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 .PHONY: help machine setup tools wheel wheels matrix audit smoke kit publish index release collect install-check \
-	watch issue plan test unit e2e lint format docs docs-reference bench bench-source bench-index schemas clean
+	watch issue plan bump test unit e2e lint format docs docs-reference bench bench-source bench-index schemas clean
 
 # For a fresh machine of a workflow, as root.
 machine:
@@ -97,6 +98,9 @@ watch: setup
 
 issue:
 	@scripts/issue.sh watch.json watch.md
+
+bump: setup
+	@$(BIN)/retread recipe bump $(RECIPE) --to $(TO)
 
 plan: setup
 	@$(BIN)/retread plan $(RECIPE) $(narrow)

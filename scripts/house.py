@@ -21,8 +21,8 @@ BEGIN: Final = "<!-- packages: begin -->"
 END: Final = "<!-- packages: end -->"
 
 ORDER: Final = (
-    "ground", "text", "doors", "elf", "lockfile", "recipe", "wheel", "source", "environment", "audit", "toolkit",
-    "compile", "smoke", "lanes", "evidence", "build", "index", "upstream", "cli",
+    "ground", "text", "doors", "elf", "lockfile", "recipe", "wheel", "source", "queue", "environment", "audit",
+    "toolkit", "compile", "smoke", "lanes", "evidence", "build", "index", "upstream", "cli",
 )  # fmt: skip
 """A package imports from those before it. ``ground`` is the modules that lie in no folder."""
 TOP: Final = ("__main__", "api")
@@ -40,7 +40,7 @@ PURE: Final = (
     "recipe.reading",
     "recipe.series", "recipe.toolchain", "recipe.trial",
     "wheel.facts", "wheel.faults", "wheel.metadata", "wheel.statement", "wheel.table",
-    "source.records",
+    "source.records", "queue.fate", "queue.header", "queue.hunks", "queue.incoming", "queue.order",
     "audit.manylinux", "audit.promise", "audit.providers", "audit.report", "audit.resources",
     "audit.rules",
     "compile.schedule",
@@ -49,7 +49,7 @@ PURE: Final = (
     "evidence.agreement", "evidence.gate", "evidence.signing", "evidence.statements",
     "build.sbom", "build.statement",
     "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
-    "upstream.issue", "upstream.outlook", "upstream.table",
+    "upstream.issue", "upstream.outlook", "upstream.renewal", "upstream.table",
     "cli.show", "cli.usage",
 )  # fmt: skip
 """Modules, and packages with all of theirs, that take values and return values: no disk, network, process or clock."""

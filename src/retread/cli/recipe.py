@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from retread.cli.options import Groups
     from retread.recipe.workspace import Loaded
+    from retread.upstream.bump import Way
 
 
 class ListOptions(Options):
@@ -53,6 +54,24 @@ class SchemaOptions(Options):
     all: Path | None
 
 
+class BumpOptions(Options):
+    """What is typed after ``recipe bump``."""
+
+    recipe: str
+    to: str
+    accept: tuple[str, ...] | None
+    skip: tuple[str, ...] | None
+    because: tuple[str, ...] | None
+    clone: str
+    tag: str
+    check: bool
+    edit: bool
+    exec: str
+    go_on: bool
+    abort: bool
+    undo: bool
+
+
 def add(groups: Groups) -> None:
     """Add the command and its actions."""
     recipe = add_command(groups, "recipe", "recipes: list, check, lock, proof, schema")
@@ -89,12 +108,51 @@ def add(groups: Groups) -> None:
     proof.add_argument("-o", "--out", type=Path, help="default: its place in recipes/commits/")
     add_common(proof, recipe_proof, ProofOptions)
 
+    _add_bump(actions)
     command = add_command(actions, "schema", "print the JSON Schema of a recipe, or of what --json prints")
     command.add_argument("of", nargs="?", choices=list(SCHEMAS), help="default: recipe")
     command.add_argument(
         "--all", type=Path, metavar="DIR", help="write every schema there; stdout is the files"
     )
     add_common(command, recipe_schema, SchemaOptions)
+
+
+def _add_bump(actions: Groups) -> None:
+    bump = add_command(
+        actions,
+        "bump",
+        "carry a recipe to another release: a verdict for each patch and hunk, then the new recipe",
+    )
+    bump.add_argument("recipe")
+    bump.add_argument(
+        "--to", metavar="VERSION", required=True, help="a release of the index, or of another recipe"
+    )
+    bump.add_argument(
+        "--accept",
+        action="append",
+        metavar="KIND:PATCH",
+        help="let a verdict pass, like three-way:0002; repeatable",
+    )
+    bump.add_argument("--skip", action="append", metavar="PATCH", help="leave a patch out; repeatable")
+    bump.add_argument("--because", action="append", metavar="TEXT", help="why, once for each --skip")
+    bump.add_argument(
+        "--clone", metavar="DIR", default="", help="where the commit is; default: its repository"
+    )
+    bump.add_argument(
+        "--tag", metavar="REF", default="", help="the release's tag or commit; default: its version"
+    )
+    way = bump.add_mutually_exclusive_group()
+    way.add_argument("--check", action="store_true", help="write nothing")
+    way.add_argument(
+        "--edit", action="store_true", help="solve what is open in a worktree: a rebase stops there"
+    )
+    way.add_argument("--continue", dest="go_on", action="store_true", help="take what the rebase made")
+    way.add_argument("--abort", action="store_true", help="throw the worktree away")
+    way.add_argument("--undo", action="store_true", help="remove what the bump to this release wrote")
+    bump.add_argument(
+        "--exec", metavar="CMD", default="", help="with --edit: run this after each patch, stop if it fails"
+    )
+    add_common(bump, recipe_bump, BumpOptions)
 
 
 def recipe_list(options: ListOptions) -> int:
@@ -226,6 +284,52 @@ def recipe_proof(options: ProofOptions) -> int:
     else:
         print(out)
     return 0
+
+
+def recipe_bump(options: BumpOptions) -> int:
+    """Carry a recipe to another release; SeriesError when somebody has to decide about a patch."""
+    from retread.cli import show
+    from retread.errors import UsageError
+    from retread.queue import order
+    from retread.queue.desk import Desk
+    from retread.upstream import bump
+
+    desk = Desk(session.machine(options), session.root(options), options.recipe, to=options.to)
+    if options.abort or options.undo:
+        print("\n".join(bump.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
+        return 0
+    if options.exec and not options.edit:
+        raise UsageError("--exec runs in the rebase of --edit", hint="add --edit")
+    names = order.names(order.read(desk.loaded().files))
+    wish = bump.wish(names, options.recipe, bump.accepted(options.accept or ()), _skipped(options))
+    found = bump.bump(
+        desk, bump.Request(options.to, wish, options.clone, options.tag, _way(options), options.exec)
+    )
+    if options.json:
+        session.print_json(found)
+    else:
+        print(show.bumped(found))
+    bump.demand_closed(found)
+    return 0
+
+
+def _way(options: BumpOptions) -> Way:
+    from retread.upstream.bump import Way
+
+    if options.edit:
+        return Way.EDIT
+    return Way.CONTINUE if options.go_on else Way.CHECK if options.check else Way.ONCE
+
+
+def _skipped(options: BumpOptions) -> dict[str, str]:
+    from retread.errors import UsageError
+
+    skip, because = options.skip or (), options.because or ()
+    if len(skip) != len(because) or not all(one.strip() for one in because):
+        raise UsageError(
+            f"{len(skip)} --skip and {len(because)} --because", hint="say of each patch why it is left out"
+        )
+    return dict(zip(skip, because, strict=True))
 
 
 def recipe_schema(options: SchemaOptions) -> int:

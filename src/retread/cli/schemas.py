@@ -21,6 +21,9 @@ SCHEMAS: Final = {
     "smoke": "smoke.report.SmokeReport",
     "evidence": "evidence.beside.Evidence",
     "matrix": "recipe.matrix.Matrix",
+    "patch-change": "queue.pieces.Altered",
+    "patch-graph": "queue.graph.Graph",
+    "bump": "upstream.bump.Bumped",
     "watch": "upstream.outlook.Outlook",
 }
 """Names, not the records themselves: ``--help`` lists them and must not import the house."""

@@ -88,6 +88,15 @@ def print_json(value: object) -> None:
     print(json(value).decode(), end="")
 
 
+def print_bytes(data: bytes) -> None:
+    """Write bytes to standard output as they are."""
+    import sys
+
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
 def existing(file: Path) -> Path:
     """Return a file that is there; UsageError when it is not."""
     from retread.doors import fs

@@ -12,6 +12,7 @@ from retread.audit.report import AuditReport
 from retread.elf.facts import DEVICES, Facts, LibraryFacts, Module, Served, served
 from retread.elf.facts import lacking as without
 from retread.errors import PlanError
+from retread.queue.fate import Fate
 from retread.recipe.plan import Forecast, Plan, choose_lane, purpose, pythons
 from retread.source.records import Applied
 from retread.text.tables import aligned, columns, middle, plain, wrapped
@@ -22,8 +23,11 @@ from retread.wheel.statement import CompileStatement, compiler_of
 
 if TYPE_CHECKING:
     from retread.doors.store import Entry
+    from retread.queue.graph import Graph
+    from retread.queue.pieces import Altered
     from retread.recipe.workspace import Loaded
     from retread.toolkit.inquiry import ToolchainReport
+    from retread.upstream.bump import Bumped
     from retread.wheel.comparison import Comparison
 
 
@@ -71,6 +75,43 @@ def series(name: str, applied: Sequence[Applied]) -> str:
     """Return what became of each patch of a recipe."""
     rows = [(one.name, str(one.verdict), one.detail) for one in applied] or [("(no patches)", "", "")]
     return "\n".join([name, *aligned(rows)])
+
+
+def altered(found: Altered) -> str:
+    """Return what an action does to each patch of a series."""
+    rows = [
+        (one.name, str(one.state), f"was {one.was}" if one.was not in {"", one.name} else "")
+        for one in found.patches
+    ] or [("(no patches)", "", "")]
+    return "\n".join([f"{found.recipe}: {found.action}", *aligned(rows)])
+
+
+def graph(found: Graph) -> str:
+    """Return which patch needs which, and what each touches; native inputs are marked."""
+    lines = [found.recipe]
+    for one in found.patches:
+        needs = ", ".join(name[:4] for name in one.needs) or "no other"
+        lines += [f"  {one.name}", f"    needs {needs}"]
+        lines += [f"    touches {path}{' (native)' if path in one.native else ''}" for path in one.touches]
+    return "\n".join(lines)
+
+
+def bumped(found: Bumped) -> str:
+    """Return what becomes of each patch and hunk on another release."""
+    lines = [f"{found.recipe} to {found.to}: {found.file}"]
+    for one in found.patches:
+        state = "open" if one.open else "kept" if one.kept else "left out"
+        reason = f" ({one.reason})" if one.reason else ""
+        lines.append(f"  {one.name}: {one.fate}, {state}{reason}")
+        rows = [
+            (f"{hunk.path}:{hunk.line}", f"hunk {hunk.hunk}", f"{hunk.fate} {hunk.detail}".strip())
+            for hunk in one.hunks
+        ]
+        lines += [f"  {line}" for line in aligned(rows)] if one.fate is not Fate.CLEAN and rows else []
+        lines += [f"      | {line}" for hunk in one.hunks for line in hunk.upstream.splitlines()]
+    lines += ["", *found.range_diff.splitlines()] if found.range_diff else []
+    lines += [f"look at {one}" for one in found.look_at]
+    return plain([*lines, *(f"written: {path}" for path in found.written)])
 
 
 def wheel(facts: WheelFacts) -> str:

@@ -267,8 +267,8 @@ class Store:
         return freed
 
     def beside(self) -> dict[str, int]:
-        """Return what lies beside the entries, in bytes: workrooms, the compile cache, downloads begun."""
-        names = (_WORK, "sccache", "uv", "partial")
+        """Return what lies beside the entries, in bytes: rooms, compile cache, downloads begun, worktrees of series."""
+        names = (_WORK, "sccache", "uv", "partial", "worktrees")
         sizes = {name: _size(self.root / name) for name in names if (self.root / name).is_dir()}
         return {name: size for name, size in sizes.items() if size}
 

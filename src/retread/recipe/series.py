@@ -146,7 +146,7 @@ def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
     return Patch(
         name=name,
         sha256=Sha256(hashlib.sha256(data).hexdigest()),
-        subject=_subject(fields["Subject"]),
+        subject=subject(fields["Subject"]),
         breaks=fields["Breaks"],
         affects=fields["Affects"],
         upstream=fields["Upstream"],
@@ -178,7 +178,7 @@ def _fields(head: str) -> list[tuple[str, str]]:
     return items + [found for found in _FIELD.findall(str(header.get_payload())) if found[0] not in there]
 
 
-def _subject(value: str) -> str:
+def subject(value: str) -> str:
     """Return the subject without what git format-patch adds: ``[PATCH 1/2]``, and encoded words."""
     if "=?" in value:
         with suppress(HeaderParseError, LookupError, ValueError):  # it only looks encoded

@@ -66,16 +66,8 @@ def recipes(root: Path) -> list[str]:
 
 def load(root: Path, name: str) -> Loaded:
     """Read the recipe ``name`` (or a path to it), its series, proofs and toolchains."""
-    path = Path(name) if name.endswith(".toml") else root / files.recipe_file(name)
-    if not path.is_file():
-        known = recipes(root)
-        raise UsageError(
-            f"there is no recipe {name!r}{near_miss(name, known)}",
-            hint=f"recipes here: {', '.join(known) or 'none'}",
-        )
-    found = reading.parse_recipe(path.read_bytes(), name=path.stem)
-    folder = root / files.series(found)
-    beside = {item.name: item.read_bytes() for item in sorted(folder.glob("*")) if item.is_file()}
+    found = read_recipe(root, name)
+    beside = series_files(root / files.series(found))
     patches = series.parse_series(beside, where=files.series(found))
     return Loaded(
         root=root,
@@ -86,6 +78,23 @@ def load(root: Path, name: str) -> Loaded:
         toolchains=_toolchains(root, found),
         locks=_locks(root, found),
     )
+
+
+def series_files(folder: Path) -> dict[str, bytes]:
+    """Return what lies in a series folder: name -> bytes."""
+    return {item.name: item.read_bytes() for item in sorted(folder.glob("*")) if item.is_file()}
+
+
+def read_recipe(root: Path, name: str) -> Recipe:
+    """Read the recipe ``name`` (or a path to it) alone."""
+    path = Path(name) if name.endswith(".toml") else root / files.recipe_file(name)
+    if not path.is_file():
+        known = recipes(root)
+        raise UsageError(
+            f"there is no recipe {name!r}{near_miss(name, known)}",
+            hint=f"recipes here: {', '.join(known) or 'none'}",
+        )
+    return reading.parse_recipe(path.read_bytes(), name=path.stem)
 
 
 def lock_path(root: Path, recipe: str, target: str) -> Path:

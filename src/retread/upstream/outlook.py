@@ -191,11 +191,12 @@ def kept_by_series(recipe: Recipe, upstream: Upstream) -> list[str]:
 
 def kept_by_wheel(recipe: Recipe, wheel: WheelFacts) -> list[str]:
     """Return what an upstream wheel lacks of what the recipe's targets promise."""
-    return [
-        f"{name}: {lack}"
-        for name, target in recipe.targets.items()
-        for lack in (*_torch_lacks(target, wheel), *_code_lacks(target, wheel))
-    ]
+    return [f"{name}: {lack}" for name, target in recipe.targets.items() for lack in lacks(target, wheel)]
+
+
+def lacks(target: Target, wheel: WheelFacts) -> list[str]:
+    """Return what an upstream wheel lacks of what a target promises."""
+    return [*_torch_lacks(target, wheel), *_code_lacks(target, wheel)]
 
 
 def _torch_lacks(target: Target, wheel: WheelFacts) -> Iterator[str]:

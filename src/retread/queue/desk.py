@@ -1,0 +1,95 @@
+"""Where the work on one series lies: its worktree, the record of the last action, the lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from retread.doors import durable, fs
+from retread.doors.machine import Machine
+from retread.doors.store import digest
+from retread.errors import UsageError
+from retread.queue.ledger import Ledger
+from retread.queue.repository import Repository
+from retread.recipe import files, workspace
+from retread.recipe.model import Recipe
+from retread.recipe.workspace import Loaded
+from retread.source.trees import Trees
+
+
+class Desk:
+    """The places of one recipe of one workspace; nothing of them lies in the workspace but the series itself."""
+
+    def __init__(self, machine: Machine, root: Path, recipe: str, *, to: str = "") -> None:
+        """``to`` is the release that the series is carried to; that worktree is another one."""
+        self.machine = machine
+        self.root = Path(os.path.realpath(root))
+        self.recipe: Recipe = workspace.read_recipe(root, recipe)
+        self._folder = machine.store.root / "worktrees"
+        aim = f"-to-{to}" if to else ""
+        self._key = f"{self.recipe.name}{aim}-{digest(str(self.root))[:12]}"
+        self._pointer = self._folder / f"{self._key}.place"
+        self.series = files.series(self.recipe)
+        """Where the series lies, as messages name it."""
+
+    @property
+    def ledger(self) -> Ledger:
+        """The series folder with the record of the last action."""
+        folder = Path(os.path.realpath(self.root / self.series))
+        return Ledger(folder, self._folder / f"{self._key}.undo.json")
+
+    @property
+    def written(self) -> Path:
+        """The record of the files that a bump wrote."""
+        return self._folder / f"{self._key}.written.json"
+
+    @property
+    def worktree(self) -> Path:
+        """Where the worktree is, or would be."""
+        with suppress(FileNotFoundError):
+            return Path(self._pointer.read_text("utf-8"))
+        return self._folder / self._key
+
+    def move(self, into: Path | None) -> None:
+        """Let the worktree lie elsewhere; UsageError when there is one already."""
+        if into is None:
+            return
+        place = into.absolute()
+        if place == self.worktree:
+            return
+        if (self.worktree / ".git").exists():
+            raise UsageError(
+                f"the worktree of {self.recipe.name} is {self.worktree}",
+                hint="leave --into out, or remove it first",
+            )
+        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+            raise UsageError(f"{place} is there and not empty", hint="name a folder that is not there yet")
+        if place.is_relative_to(self.root):
+            raise UsageError(
+                f"{place} is inside of {self.root}", hint="a worktree lies outside of the repository"
+            )
+        with fs.disk_errors(self._folder):
+            durable.folder(self._folder)
+            durable.replace(self._pointer, os.fsencode(place))
+
+    @contextmanager
+    def held(self) -> Iterator[Path]:
+        """Hold the lock of this series while the block runs, and yield an empty folder for it."""
+        with self.machine.store.lock(f"worktree-{self._key}"), self.machine.store.scratch() as scratch:
+            yield scratch
+
+    def loaded(self) -> Loaded:
+        """Read the recipe with its series."""
+        return workspace.load(self.root, f"{self.root / files.recipe_file(self.recipe.name)}")
+
+    def trees(self, loaded: Loaded) -> Trees:
+        """Return the pinned source."""
+        return Trees(loaded, self.machine)
+
+    def repository(self, scratch: Path) -> Repository:
+        """Return a new repository without a working copy, for one action."""
+        made = Repository(scratch / "series.git", self.machine.environment, scratch, bare=True)
+        made.init()
+        return made

@@ -1,0 +1,74 @@
+"""The listing of a release's commit, from which a proof is made: commits and trees are fetched, no files."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from retread.doors import proc
+from retread.errors import SourceError
+
+
+class Listing(NamedTuple):
+    """A commit and the listing of its tree, in the form of a proof."""
+
+    commit: str
+    data: bytes
+    submodules: dict[str, str]
+    """Path -> commit."""
+
+
+def fetch(
+    repository: str, references: Sequence[str], scratch: Path, *, environment: Mapping[str, str]
+) -> Listing:
+    """Return the first of ``references`` (tags or a commit) that a repository, or a clone, has; else SourceError."""
+    git = proc.find("git", why="the proof of a commit comes from its repository")
+    env = {name: value for name, value in environment.items() if not name.startswith("GIT_")}
+    env |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    folder = scratch / "listing.git"
+    if not folder.exists():
+        proc.run([git, "init", "--quiet", "--bare", "--template=", folder], env=env)
+    line: list[str | Path] = [git, f"--git-dir={folder}", "-c", f"core.hooksPath={os.devnull}"]
+    said = ""
+    for reference in references:
+        words = [
+            "fetch",
+            "--quiet",
+            "--depth=1",
+            "--no-tags",
+            "--filter=blob:none",
+            "--",
+            repository,
+            reference,
+        ]
+        done = proc.run([*line, *words], env=env, check=False)
+        if done.code == 0:
+            return _listed(line, env, repository)
+        said = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else said
+    raise SourceError(
+        f"{repository} has none of {', '.join(references)}: {said}",
+        hint="name the release's tag or commit with --tag, or a clone that has it with --clone",
+    )
+
+
+def _listed(line: Sequence[str | Path], env: Mapping[str, str], repository: str) -> Listing:
+    commit = proc.run([*line, "rev-parse", "FETCH_HEAD^{commit}"], env=env).stdout.strip()
+    raw = proc.run([*line, "cat-file", "commit", commit], env=env).stdout
+    head = {
+        "repository": "/".join(repository.removesuffix(".git").rstrip("/").split("/")[-2:]),
+        "commit": commit,
+        "commit_object": base64.b64encode(raw.encode()).decode(),
+    }
+    rows = [json.dumps(head)]
+    submodules = {}
+    for row in proc.run([*line, "ls-tree", "-r", "-z", commit], env=env).stdout.rstrip("\0").split("\0"):
+        facts, _, path = row.partition("\t")
+        mode, _, identity = facts.split(" ")
+        rows.append(f"{mode} {identity} {path}")
+        if mode == "160000":
+            submodules[path] = identity
+    return Listing(commit, ("\n".join(rows) + "\n").encode(), submodules)

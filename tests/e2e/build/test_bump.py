@@ -1,0 +1,336 @@
+"""A recipe carried to the next release: from the index and the repository alone, or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from patchwork import killed
+from tinycuda import (
+    FILES,
+    INFO,
+    INNER,
+    METADATA,
+    OPS,
+    SDIST,
+    WHEEL,
+    Project,
+    diff,
+    git,
+    make_sdist,
+    ops,
+    record,
+    wheel_files,
+    zip_bytes,
+)  # fmt: skip
+
+
+class Next:
+    """The next release of tinycuda: a clone with a tag, an archive and a wheel on the index."""
+
+    def __init__(self, project: Project, folder: Path) -> None:
+        self.project = project
+        self.clone = folder / "clone"
+        self.series = project.root / "patches" / "tinycuda"
+        project.edit_recipe('name = "tiny-1.0"', 'name = "tinycuda-1.0"')
+        (project.root / "recipes" / "tiny-1.0.toml").rename(project.root / "recipes" / "tinycuda-1.0.toml")
+
+    def release(
+        self, files: Mapping[str, str], *, tag: str = "v1.1", sdist: Mapping[str, str] | None = None
+    ) -> None:
+        """Publish 1.1 with these files."""
+        git(self.clone.parent, "clone", "--quiet", str(self.project.upstream.repository), "clone")
+        for path in FILES:
+            (self.clone / path).unlink()
+        for path, text in files.items():
+            (self.clone / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.clone / path).write_bytes(text.encode())
+        git(self.clone, "add", "--all")
+        git(self.clone, "commit", "--quiet", "--allow-empty", "--message", "second")
+        git(self.clone, "tag", tag)
+        packed = {f"tinycuda-1.1/{path}": text.encode() for path, text in (sdist or files).items()}
+        packed |= {f"tinycuda-1.1/third_party/lib/{path}": text.encode() for path, text in INNER.items()}
+        packed["tinycuda-1.1/PKG-INFO"] = METADATA.encode()
+        served = self.project.index.files["tinycuda"]
+        served[SDIST.replace("1.0", "1.1")] = make_sdist(packed)
+        self.require("torch>=2.8")
+
+    def require(self, torch: str) -> None:
+        """Publish the wheel of 1.1, which requires a torch."""
+        new = INFO.replace("1.0", "1.1")
+        files = {name.replace(INFO, new): data for name, data in wheel_files().items()}
+        text = METADATA.replace("Version: 1.0", "Version: 1.1").replace("torch>=2.8", torch)
+        files[f"{new}/METADATA"] = text.encode()
+        made = zip_bytes({**files, f"{new}/RECORD": record(files, new)})
+        self.project.index.files["tinycuda"][WHEEL.replace("1.0", "1.1")] = made
+
+    def bump(self, *words: str) -> tuple[int, dict[str, object], str]:
+        """Run the command; return its code, its data and what it said."""
+        line = ("recipe", "bump", "tinycuda-1.0", "--to", "1.1", "--clone", str(self.clone), "--json", *words)
+        result = self.project.run(*line)
+        return result.code, json.loads(result.out or "{}"), result.err
+
+    def state(self) -> dict[str, bytes]:
+        """Return every file of the workspace."""
+        root = self.project.root
+        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+    def refused(self, code: int, *words: str, said: tuple[str, ...]) -> None:
+        """Run the command; nothing is written."""
+        before = self.state()
+        found, _, told = self.bump(*words)
+        assert found == code, told
+        for word in said:
+            assert word in told, (word, told)
+        assert self.state() == before
+        assert self.project.leftovers() == []
+
+
+@pytest.fixture
+def upcoming(project: Project, tmp_path: Path) -> Next:
+    return Next(project, tmp_path)
+
+
+def test_a_series_that_goes_by_itself_makes_a_recipe_that_builds(upcoming: Next) -> None:
+    upcoming.project.series(diff(OPS, FILES[OPS], ops(VALUE_20=2)))
+    upcoming.release({**FILES, OPS: "ADDED = 0\n" + FILES[OPS]})
+    code, data, told = upcoming.bump()
+    assert code == 0, told
+    commit = git(upcoming.clone, "rev-parse", "HEAD").strip()
+    assert data["written"] == [
+        "patches/tinycuda/1.1/series",
+        "patches/tinycuda/1.1/0001-change.patch",
+        f"recipes/commits/tinycuda-{commit[:12]}.tree",
+        f"recipes/commits/lib-{upcoming.project.upstream.inner_commit[:12]}.tree",
+        "recipes/tinycuda-1.1.toml",
+    ]
+    text = (upcoming.project.root / "recipes" / "tinycuda-1.1.toml").read_text()
+    assert f'commit = "{commit}"' in text
+    assert 'name = "tinycuda-1.1"' in text
+    assert "@@ -18,7 +18,7 @@" in (upcoming.series / "1.1" / "0001-change.patch").read_text()
+    for line in (
+        ("recipe", "check"),
+        ("patch", "check", "tinycuda-1.1"),
+        ("patch", "refresh", "tinycuda-1.1", "--check"),
+    ):
+        result = upcoming.project.run(*line)
+        assert result.code == 0, result
+    assert "1:  " in str(data["range_diff"])
+    again, data, _ = upcoming.bump()
+    assert again == 0
+    assert data["proven"]
+    assert data["written"] == []
+
+
+def test_a_conflict_writes_nothing_and_a_skip_says_why(upcoming: Next) -> None:
+    upcoming.project.series(
+        diff(OPS, FILES[OPS], ops(VALUE_3=30)), diff(OPS, ops(VALUE_3=30), ops(VALUE_3=30, VALUE_30=3))
+    )
+    upcoming.release({**FILES, OPS: ops(VALUE_3=33)})
+    upcoming.refused(5, said=("0001-change.patch: conflict", "nothing was written"))
+    upcoming.refused(5, "--accept", "three-way:1", said=("0001-change.patch: conflict",))
+    upcoming.refused(2, "--accept", "conflict:1", said=("accepts nothing", "three-way, upstream"))
+    upcoming.refused(2, "--skip", "1", said=("say of each patch why",))
+    upcoming.refused(2, "--skip", "9", "--because", "x", said=("has no patch '9'",))
+    code, _, told = upcoming.bump("--skip", "1", "--because", "upstream says 33")
+    assert code == 0, told
+    listed = (upcoming.series / "1.1" / "series").read_text()
+    assert listed == "# change.patch was dropped: upstream says 33\n0001-change.patch\n"
+    assert upcoming.project.run("patch", "check", "tinycuda-1.1").code == 0
+
+
+def test_what_upstream_took_is_dropped_when_that_is_accepted(upcoming: Next) -> None:
+    upcoming.release({**FILES, OPS: ops(VALUE_3=30)})
+    upcoming.refused(5, said=("0001-change.patch: already upstream",))
+    code, _, told = upcoming.bump("--accept", "upstream:0001")
+    assert code == 0, told
+    assert (
+        upcoming.series / "1.1" / "series"
+    ).read_text() == "# change.patch was dropped: already upstream, accepted\n"
+
+
+def test_check_writes_nothing(upcoming: Next) -> None:
+    upcoming.release(FILES)
+    before = upcoming.state()
+    code, data, _ = upcoming.bump("--check")
+    assert (code, data["written"]) == (0, [])
+    assert upcoming.state() == before
+
+
+def test_an_archive_that_is_not_the_tag_is_refused(upcoming: Next) -> None:
+    upcoming.release(FILES, sdist={**FILES, "setup.py": "import evil\n"})
+    upcoming.refused(4, said=("is not the commit", "setup.py: differs from the commit's"))
+
+
+def test_a_tag_that_is_not_there_is_told(upcoming: Next) -> None:
+    upcoming.release(FILES, tag="other")
+    upcoming.refused(4, said=("has none of refs/tags/v1.1, refs/tags/1.1", "--tag"))
+    code, _, told = upcoming.bump("--tag", "refs/tags/other")
+    assert code == 0, told
+
+
+def test_a_release_that_the_index_lacks_is_told(upcoming: Next) -> None:
+    upcoming.refused(7, said=("no source archive of tinycuda 1.1", "are 1.0"))
+    upcoming.release(FILES)
+    del upcoming.project.index.files["tinycuda"][WHEEL.replace("1.0", "1.1")]
+    upcoming.refused(7, said=("tinycuda 1.1 lacks base wheels", WHEEL))
+
+
+def test_a_foreign_file_in_the_way_is_not_overwritten(upcoming: Next) -> None:
+    upcoming.release(FILES)
+    (upcoming.series / "1.1").mkdir()
+    (upcoming.series / "1.1" / "series").write_text("# mine\n")
+    upcoming.refused(2, said=("patches/tinycuda/1.1/series: there already",))
+    shutil.rmtree(upcoming.series / "1.1")
+    assert upcoming.bump()[0] == 0
+
+
+def _two(upcoming: Next) -> Path:
+    """Return the worktree of a bump that stops at the first of two patches, which is in conflict."""
+    first, both = ops(VALUE_3=30), ops(VALUE_3=30, VALUE_30=3)
+    upcoming.project.series(diff(OPS, FILES[OPS], first), diff(OPS, first, both))
+    upcoming.release({**FILES, OPS: ops(VALUE_3=33)})
+    code, data, told = upcoming.bump("--edit")
+    assert code == 5, told
+    assert data["written"] == []
+    assert "a rebase stops at 'Change 0001-change.patch'" in told
+    (place,) = (path for path in (upcoming.project.store / "worktrees").iterdir() if path.is_dir())
+    return place
+
+
+def test_a_conflict_is_solved_in_a_worktree_and_gone_on_from(upcoming: Next) -> None:
+    place = _two(upcoming)
+    assert "<<<<<<<" in (place / OPS).read_text()
+    upcoming.refused(5, "--continue", said=("a rebase is under way",))
+    upcoming.refused(2, said=("is under way in", "--continue", "--abort"))
+    upcoming.refused(2, "--edit", said=("is under way in",))
+    (place / OPS).write_text(ops(VALUE_3=333))
+    git(place, "add", OPS)
+    git(place, "-c", "core.editor=true", "rebase", "--continue")
+    code, data, told = upcoming.bump("--continue")
+    assert code == 0, told
+    assert [(one["fate"], one["reason"]) for one in data["patches"]] == [
+        ("conflict", "by hand"),
+        ("clean", ""),
+    ]
+    old, new = (upcoming.series / version for version in ("1.0", "1.1"))
+    assert (new / "series").read_text() == (old / "series").read_text()
+    header = (old / "0001-change.patch").read_text().partition("\n---\n")[0]
+    assert (new / "0001-change.patch").read_text().startswith(f"{header}\n---\n")
+    assert "-VALUE_3 = 33\n+VALUE_3 = 333\n" in (new / "0001-change.patch").read_text()
+    assert (new / "0002-change.patch").read_bytes() == (old / "0002-change.patch").read_bytes()
+    assert not place.exists()
+    assert upcoming.project.run("patch", "check", "tinycuda-1.1").code == 0
+
+
+def test_a_patch_that_is_skipped_in_the_rebase_needs_a_reason(upcoming: Next) -> None:
+    place = _two(upcoming)
+    git(place, "rebase", "--skip")
+    upcoming.refused(5, "--continue", said=("0001-change.patch left no commit", "--because"))
+    code, _, told = upcoming.bump("--continue", "--skip", "1", "--because", "no more")
+    assert code == 0, told
+    assert "was dropped: no more" in (upcoming.series / "1.1" / "series").read_text()
+
+
+def test_a_series_that_changed_under_a_bump_is_told(upcoming: Next) -> None:
+    place = _two(upcoming)
+    git(place, "rebase", "--skip")
+    file = upcoming.series / "1.0" / "0002-change.patch"
+    file.write_bytes(file.read_bytes().replace(b"everyone", b"nobody"))
+    upcoming.refused(5, "--continue", said=("changed since the bump began",))
+
+
+def test_a_merge_that_git_could_do_stops_all_the_same(upcoming: Next) -> None:
+    upcoming.release({**FILES, OPS: ops(VALUE_5=55)})
+    code, _, told = upcoming.bump("--edit")
+    assert (code, "0001-change.patch: three-way" in told) == (5, True)
+    (place,) = (path for path in (upcoming.project.store / "worktrees").iterdir() if path.is_dir())
+    assert (place / ".git" / "rebase-merge").is_dir()
+    git(place, "rebase", "--continue")
+    code, data, told = upcoming.bump("--continue")
+    assert code == 0, told
+    assert [(one["fate"], one["reason"]) for one in data["patches"]] == [("three-way", "by hand")]
+
+
+def test_abort_leaves_everything_as_it_was(upcoming: Next) -> None:
+    upcoming.refused(2, "--abort", said=("no bump to 1.1 is under way",))
+    place = _two(upcoming)
+    before = upcoming.state()
+    result = upcoming.project.run("recipe", "bump", "tinycuda-1.0", "--to", "1.1", "--abort")
+    assert (result.code, result.out) == (0, f"{place}\n")
+    assert not place.exists()
+    assert upcoming.state() == before
+
+
+def test_undo_removes_what_was_written_unless_it_changed(upcoming: Next) -> None:
+    upcoming.release(FILES)
+    line = ("recipe", "bump", "tinycuda-1.0", "--to", "1.1", "--undo")
+    assert upcoming.project.run(*line).code == 2
+    before = upcoming.state()
+    _, data, _ = upcoming.bump()
+    file = upcoming.series / "1.1" / "series"
+    listed = file.read_bytes()
+    file.write_bytes(b"# mine\n" + listed)
+    result = upcoming.project.run(*line)
+    assert result.code == 5
+    assert "patches/tinycuda/1.1/series changed since the bump; nothing was removed" in result.err
+    file.write_bytes(listed)
+    result = upcoming.project.run(*line)
+    assert result.code == 0
+    inner = upcoming.project.upstream.inner_commit[:12]
+    kept = [f"recipes/commits/lib-{inner}.tree"]
+    assert isinstance(data["written"], list)
+    assert sorted([*result.out.splitlines(), *kept]) == sorted(data["written"])
+    assert upcoming.state() == before
+
+
+def test_a_command_after_each_patch_stops_where_it_fails_and_keeps_what_is_done(upcoming: Next) -> None:
+    first, both = ops(VALUE_3=30), ops(VALUE_3=30, VALUE_30=3)
+    upcoming.project.series(diff(OPS, FILES[OPS], first), diff(OPS, first, both))
+    upcoming.release({**FILES, "README.md": "# other\n"})
+    upcoming.refused(2, "--exec", "true", said=("--exec runs in the rebase of --edit",))
+    code, _, told = upcoming.bump("--edit", "--exec", f"! grep -qx 'VALUE_30 = 3' {OPS}")
+    assert code == 0, told
+    assert "a rebase stops at 'Change 0002-change.patch'" in told
+    (place,) = (path for path in (upcoming.project.store / "worktrees").iterdir() if path.is_dir())
+    assert git(place, "log", "-2", "--format=%s").splitlines() == [
+        f"Change 000{at}-change.patch" for at in (2, 1)
+    ]
+    git(place, "rebase", "--continue")
+    code, data, told = upcoming.bump("--continue")
+    assert code == 0, told
+    assert data["written"]
+
+
+@pytest.mark.slow
+def test_killed_at_any_write_the_same_command_goes_on_and_undo_leads_back(upcoming: Next) -> None:
+    upcoming.release(FILES)
+    before, at, recipe = upcoming.state(), 0, "recipes/tinycuda-1.1.toml"
+    while killed(upcoming.bump, at):
+        if recipe in upcoming.state():
+            assert upcoming.project.run("recipe", "check").code == 0
+        code, _, told = upcoming.bump()
+        assert code == 0, told
+        assert not [path for path in upcoming.state() if path.endswith(".new")]
+        line = ("recipe", "bump", "tinycuda-1.0", "--to", "1.1", "--undo")
+        assert upcoming.project.run(*line).code == 0
+        assert upcoming.state() == before
+        at += 4  # each of the few files is made in six steps
+    assert at > 12
+
+
+def test_a_target_of_one_torch_gets_the_new_wheel_s_and_what_it_lacks_is_told(upcoming: Next) -> None:
+    recipe = upcoming.project.root / "recipes" / "tinycuda-1.0.toml"
+    recipe.write_text(
+        recipe.read_text().replace('torch = ">=2.8"', 'torch = "==2.8.0"').replace('"9.0a"', '"12.0"')
+    )
+    upcoming.release(FILES)
+    upcoming.require("torch==2.9.1")
+    code, data, told = upcoming.bump()
+    assert code == 0, told
+    assert 'torch = "==2.9.1"' in (upcoming.project.root / "recipes" / "tinycuda-1.1.toml").read_text()
+    assert [one for one in data["look_at"] if "12.0" in one], data["look_at"]
