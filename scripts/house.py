@@ -22,7 +22,7 @@ END: Final = "<!-- packages: end -->"
 
 ORDER: Final = (
     "ground", "text", "doors", "elf", "lockfile", "recipe", "wheel", "source", "environment", "audit", "toolkit",
-    "compile", "smoke", "lanes", "evidence", "build", "index", "upstream", "cli",
+    "compile", "smoke", "lanes", "evidence", "build", "index", "fit", "upstream", "cli",
 )  # fmt: skip
 """A package imports from those before it. ``ground`` is the modules that lie in no folder."""
 TOP: Final = ("__main__", "api")
@@ -37,7 +37,7 @@ PURE: Final = (
     "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.layout",
     "recipe.files", "recipe.lane", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof",
     "recipe.reading",
-    "recipe.series", "recipe.toolchain", "recipe.trial",
+    "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial",
     "wheel.facts", "wheel.metadata", "wheel.statement", "wheel.table",
     "source.records",
     "audit.manylinux", "audit.promise", "audit.providers", "audit.report", "audit.rules",
@@ -46,11 +46,15 @@ PURE: Final = (
     "evidence.agreement", "evidence.gate", "evidence.signing", "evidence.statements",
     "build.sbom", "build.statement",
     "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
+    "fit.candidates", "fit.catalogue", "fit.conditions", "fit.driver", "fit.environment", "fit.explain", "fit.findings",
+    "fit.judge", "fit.obstacles", "fit.report", "fit.serving", "fit.table", "fit.usage",
     "upstream.issue", "upstream.outlook", "upstream.table",
     "cli.show",
 )  # fmt: skip
 """Modules, and packages with all of theirs, that take values and return values: no disk, network, process or clock."""
-VIEWS: Final = ("smoke.junit", "smoke.page", "smoke.table", "upstream.issue", "upstream.table", "cli.show")
+VIEWS: Final = (
+    "smoke.junit", "smoke.page", "smoke.table", "fit.table", "upstream.issue", "upstream.table", "cli.show",
+)  # fmt: skip
 """Modules that give one thing its look: in a terminal, on a page, for a CI system. The command line picks them, and
 nothing else imports them: what two of them need is no matter of looks, and stands below them."""
 

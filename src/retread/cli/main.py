@@ -18,8 +18,8 @@ from retread.cli.options import add_command, handle, typed
 from retread.errors import INTERRUPTED, RetreadError, StoreError, exit_codes
 
 NOUNS = (
-    "build", "matrix", "patch", "wheel", "smoke", "attest", "index", "revoke", "serve", "watch", "store",
-    "toolchain", "recipe",
+    "fit", "explain", "build", "matrix", "patch", "wheel", "smoke", "attest", "index", "revoke", "serve", "watch",
+    "store", "toolchain", "recipe",
 )  # fmt: skip
 """Modules of this package whose ``add`` adds commands, in the order in which ``--help`` shows them."""
 _EPILOG = """\

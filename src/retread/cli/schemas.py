@@ -21,6 +21,9 @@ SCHEMAS: Final = {
     "evidence": "evidence.beside.Evidence",
     "matrix": "recipe.matrix.Matrix",
     "watch": "upstream.outlook.Outlook",
+    "fit": "fit.report.FitReport",
+    "explain": "list[fit.explain.Explained]",
+    "usage": "fit.catalogue.Usage",
 }
 """Names, not the records themselves: ``--help`` lists them and must not import the house."""
 

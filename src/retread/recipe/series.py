@@ -22,6 +22,8 @@ from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchedFile, PatchSet
 
 from retread.errors import SeriesError
+from retread.recipe import symptom
+from retread.recipe.symptom import Symptom
 from retread.records import Record, Sha256
 from retread.strict import near_miss
 
@@ -68,6 +70,8 @@ class Patch(Record, frozen=True, kw_only=True):
     changes: tuple[Change, ...]
     crlf: bool
     """Whether lines of its hunks end with CR LF."""
+    seen_as: tuple[Symptom, ...] = ()
+    """By which texts users know the fault."""
 
 
 def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]:
@@ -136,6 +140,7 @@ def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
         drop_when=fields["Drop-when"],
         changes=tuple(change for file in diff for change in _changes(file)),
         crlf=any(line.value.endswith("\r\n") for file in diff for hunk in file for line in hunk),
+        seen_as=symptom.symptoms(items),
     )
 
 
@@ -185,6 +190,7 @@ def _header_faults(items: Sequence[tuple[str, str]], separated: bool) -> Iterato
             f"header: Upstream says {upstream!r}; write 'not reported', 'reported as <where>' or "
             "'fixed in <version> (<commit>)'"
         )
+    yield from symptom.faults(items)
 
 
 def _diff(body: str, faults: list[str]) -> PatchSet:
