@@ -61,7 +61,8 @@ def _verdict(environment: Environment, findings: Sequence[Finding], found: Seque
     if not faults:
         return f"fits: {', '.join([where, *there])}" + ("" if there else f"; {_take(found)}")
     more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-    take = f"; {_take(found)}" if not there or any(one.package in projects for one in faults) else ""
+    theirs = [one for one in faults if one.kind != "import"] or faults  # imports fail for what else is wrong
+    take = f"; {_take(found)}" if not there or any(one.package in projects for one in theirs) else ""
     return f"does not fit: {where}: {faults[0].subject}: {faults[0].says}{more}{take}"
 
 
