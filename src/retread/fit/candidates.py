@@ -10,10 +10,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from retread.arch import Arch
 from retread.doors.net.offers import Offer
 from retread.fit import conditions, serving
 from retread.fit import obstacles as why
-from retread.fit.catalogue import Catalogue, Fault, Made, Release, has
+from retread.fit.catalogue import Catalogue, Made, Official, Release, Usage, has
 from retread.fit.conditions import Appears
 from retread.fit.environment import Environment
 from retread.fit.report import Candidate
@@ -41,7 +42,7 @@ class _Case(NamedTuple):
     base: str
     """The official wheel for this Python and machine."""
     reasons: tuple[str, ...]
-    """Why neither it nor ours fits."""
+    """Why ours does not fit."""
 
 
 def candidates(environment: Environment, known: Catalogue, listed: Sequence[Listed]) -> tuple[Candidate, ...]:
@@ -51,8 +52,9 @@ def candidates(environment: Environment, known: Catalogue, listed: Sequence[List
     wanted = projects & installed or projects
     found: list[Candidate] = []
     for release in (one for one in known.releases if one.project in wanted):
-        for made in release.made:
-            found += _of_target(_case(environment, release, made), known.faults, listed)
+        found += (_ours(_case(environment, release, made), listed) for made in release.made)
+    for usage in (one for one in known.usage if one.project in wanted):
+        found += (_theirs(environment, known, usage, one) for one in usage.release)
     for index in listed:
         if index.project in wanted:
             found += _unknown(environment, known, index)
@@ -67,20 +69,14 @@ def _rank(one: Candidate) -> tuple[bool, bool, int, int, Version]:
 
 
 def _case(environment: Environment, release: Release, made: Made) -> _Case:
-    base, reasons = why.base(made, environment)
+    base, reasons = why.fitting(made.bases, environment)
     return _Case(environment, release, made, base, (*reasons, *why.obstacles(environment, made)))
-
-
-def _of_target(case: _Case, faults: Sequence[Fault], listed: Sequence[Listed]) -> Iterator[Candidate]:
-    yield _ours(case, listed)
-    if case.made.bases and not any(why.name_of(one) == "torch" for one in case.made.requires):
-        yield _theirs(case, faults)
 
 
 def _ours(case: _Case, listed: Sequence[Listed]) -> Candidate:
     environment, release, made, base, reasons = case
     gpus = why.gpus(environment, made)
-    dark = [f"capability {gpu}: {words}" for gpu, words in gpus.items() if not serving.runs(words)]
+    dark = _dark(gpus)
     index, file = _offered(case, listed) or (None, _file(release, made, base))
     what = _source(index, file, release.project, made.version) if index else [f"dist/{file}"]
     what += _beside(environment, made)
@@ -110,35 +106,48 @@ def _file(release: Release, made: Made, base: str) -> str:
     return f"{release.project}-{made.version}-*.whl"
 
 
-def _theirs(case: _Case, faults: Sequence[Fault]) -> Candidate:
-    """Return the official wheel that an overlay is made of: it lacks what the series mends."""
-    environment, release, made, base, reasons = case
-    if why.brings_runtime(made):  # ours does; nothing of the official wheel's requirements was changed by it
-        reasons = (*reasons, *why.other_cuda(environment, made))
-    lacks: list[str] = []
-    for fault in faults:
-        if fault.project == release.project and has(fault, release.version):
-            appears = conditions.fault(fault, None, environment)
-            if appears is Appears.YES:
-                reasons = (*reasons, f"here {fault.breaks}")
-            elif appears is Appears.PERHAPS:
-                lacks.append(f"{fault.subject} (when {conditions.needs(fault)})")
-    what = [f"{release.project}=={release.version}"]
+def _theirs(environment: Environment, known: Catalogue, usage: Usage, release: Official) -> Candidate:
+    """Return an official release; what it has of the faults that patches mend counts where else it would fit."""
+    file, reasons = why.fitting(release.wheels, environment)
+    reasons += why.of_official(environment, release)
+    gpus = why.gpus(environment, release)
+    reasons += _dark(gpus)
+    broken, lacks = _faults(environment, known, usage.project, release.version)
+    what = [f"{usage.project}=={release.version}"]
     return Candidate(
-        project=release.project,
+        project=usage.project,
         version=release.version,
         by=UPSTREAM,
-        recipe=release.recipe,
-        target=made.target,
-        file=base,
+        recipe="",
+        target="",
+        file=file,
         compiles=False,
-        fits=not reasons,
-        reasons=reasons,
+        fits=not reasons and not broken,
+        reasons=tuple(reasons or broken),
         lacks=tuple(lacks),
-        gpus={},
+        gpus=gpus,
         pip=_pip(environment, what),
         uv=_uv(environment, what),
     )
+
+
+def _faults(
+    environment: Environment, known: Catalogue, project: str, version: str
+) -> tuple[list[str], list[str]]:
+    """Return what of a release is broken here, and which patches it lacks that matter for some code."""
+    broken, lacks = list[str](), list[str]()
+    for fault in known.faults:
+        if fault.project == project and has(fault, version):
+            appears = conditions.fault(fault, None, environment)
+            if appears is Appears.YES:
+                broken.append(f"here {fault.breaks.rstrip('.')}")
+            elif appears is Appears.PERHAPS:
+                lacks.append(f"{fault.subject} (when {conditions.needs(fault)})")
+    return broken, lacks
+
+
+def _dark(gpus: Mapping[Arch, str]) -> list[str]:
+    return [f"capability {gpu}: {words}" for gpu, words in gpus.items() if not serving.runs(words)]
 
 
 def _unknown(environment: Environment, known: Catalogue, index: Listed) -> Iterator[Candidate]:

@@ -17,7 +17,8 @@ from packaging.version import Version
 from retread import strict
 from retread.arch import Arch
 from retread.errors import RecipeError
-from retread.fields import Architecture, Table, Text
+from retread.fields import Architecture, FileName, Table, Text
+from retread.fields import Cuda as CudaRelease
 from retread.recipe.lane import LANES, Lane
 from retread.recipe.model import Exemption, Recipe, Target
 from retread.recipe.series import Patch
@@ -53,13 +54,32 @@ class Call(Table, frozen=True, kw_only=True):
     """In what it differs, or why there is none."""
 
 
+class Official(Table, frozen=True, kw_only=True):
+    """A release on the package index, as its wheels are."""
+
+    version: Text
+    """Without a local part."""
+    torch: Text
+    """The range that its METADATA requires."""
+    cuda: CudaRelease
+    """The CUDA release that it was built with, or the oldest that it can be: the major part is the runtime's."""
+    wheels: tuple[FileName, ...]
+    """Names of its wheels."""
+    architectures: tuple[Architecture, ...] = ()
+    """For which every module has machine code; empty where nobody looked."""
+    ptx: tuple[Architecture, ...] = ()
+    """For which every module has PTX."""
+
+
 class Usage(Table, frozen=True, kw_only=True):
-    """Whether a project is needed at all: ``recipes/usage/PROJECT.toml``."""
+    """What is known of a project on the package index, and whether it is needed: ``recipes/usage/PROJECT.toml``."""
 
     project: Text
     """The project on the package index."""
     imports: tuple[Text, ...] = ()
     """Modules that users import; each is tried in a process of its own."""
+    release: tuple[Official, ...] = ()
+    """Its releases."""
     measured: tuple[Measured, ...] = ()
     """What is known of its speed beside torch alone."""
     call: tuple[Call, ...] = ()

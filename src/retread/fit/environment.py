@@ -95,6 +95,8 @@ class Import(Record, frozen=True, kw_only=True):
     ok: bool
     said: str
     """The last line of the error, or how the process ended."""
+    ended: bool = True
+    """False when it was stopped after some minutes, so that nobody knows."""
 
 
 class Environment(Record, frozen=True, kw_only=True):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from retread.fit.catalogue import Catalogue, Fault, has
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from retread.fit.catalogue import Catalogue, Fault, Made, Release, has
 from retread.records import Record
 
 _SPACE: Final = r"(?:\s|\x1b\[[0-9;]*m)+"
 """What may stand between two words of a message in a log: terminals break lines and colour them."""
 _GAP: Final = r"[^\n]{0,400}?"
 """What ``...`` in a text stands for."""
+_FIXED: Final = re.compile(r"fixed in (\S+)")
 OVERLAP: Final = 4096
 """Bytes that a text may take in a log, at most; blocks of a log overlap by as many."""
 
@@ -68,12 +72,17 @@ GENERAL: Final = (
 
 
 class Way(Record, frozen=True, kw_only=True):
-    """A release without a fault, for one torch."""
+    """What has no longer the fault, for one range of torch."""
 
     torch: str
-    version: str
+    upstream: str
+    """The newest release on the package index that does not have it; empty when none is."""
+    patched: str
+    """The version of a patched wheel; empty when there is no recipe."""
     recipe: str
     target: str
+    compiles: bool
+    """Whether making the patched wheel compiles."""
 
 
 class Explained(Record, frozen=True, kw_only=True):
@@ -159,19 +168,40 @@ def _explained(known: Catalogue, text: str, fault: Fault) -> Explained:
 
 
 def _take(fault: Fault) -> str:
-    fixed = re.match(r"fixed in (\S+)", fault.upstream)
+    fixed = _FIXED.match(fault.upstream)
     if fixed:
-        return f"{fault.project} {fixed[1]} or later, the release that is made for your torch; or a patched wheel"
+        return (
+            f"upstream mended it in {fault.project} {fixed[1]}; take the release that is made for your torch"
+        )
     return "a patched wheel: no release of upstream's has it mended"
 
 
-def _ways(known: Catalogue, fault: Fault) -> Iterable[Way]:
-    """Yield the targets whose wheels do not have the fault: by the release, or by the series."""
-    for release in known.releases:
-        sound = not has(fault, release.version) or fault.name in release.faults
-        if release.project == fault.project and sound:
+def _ways(known: Catalogue, fault: Fault) -> Iterator[Way]:
+    """Yield for each range of torch the newest official release without the fault, and the best patched wheel."""
+    official: dict[str, str] = {}
+    patched: dict[str, tuple[Release, Made]] = {}
+    for usage in (one for one in known.usage if one.project == fault.project):
+        official.update({one.torch: one.version for one in usage.release if not has(fault, one.version)})
+    for release in (one for one in known.releases if one.project == fault.project):
+        if not has(fault, release.version) or fault.name in release.faults:
             for made in release.made:
-                yield Way(torch=made.torch, version=made.version, recipe=release.recipe, target=made.target)
+                if made.bases or made.torch not in patched or not patched[made.torch][1].bases:
+                    patched[made.torch] = release, made
+    for torch in sorted({*official, *patched}, key=_first):
+        found = patched.get(torch)
+        yield Way(
+            torch=torch,
+            upstream=official.get(torch, ""),
+            patched=found[1].version if found else "",
+            recipe=found[0].recipe if found else "",
+            target=found[1].target if found else "",
+            compiles=bool(found and not found[1].bases),
+        )
+
+
+def _first(torch: str) -> Version:
+    """Return the oldest version that a range names, to order ranges by."""
+    return min((Version(one.version) for one in SpecifierSet(torch)), default=Version("0"))
 
 
 def _general(text: str, one: General) -> Explained:

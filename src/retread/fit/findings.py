@@ -18,7 +18,7 @@ from retread.fit.environment import Environment, Library, Package
 from retread.fit.report import Finding, Served
 
 _ORDER: Final = (
-    "torch", "driver", "triton", "patch", "symbol", "gpu", "library", "requirement", "metadata", "import",
+    "torch", "driver", "triton", "requirement", "library", "symbol", "patch", "gpu", "metadata", "import",
 )  # fmt: skip
 """Kinds, causes before what follows from them."""
 _SHOWN: Final = 3
@@ -254,7 +254,7 @@ def _patches(environment: Environment, known: Catalogue) -> Iterator[Finding]:
                 package=package.name,
                 subject=f"{package.name} {package.version}",
                 fault=appears is Appears.YES,
-                says=f"{one.breaks}{where}",
+                says=f"{one.breaks.rstrip('.')}{where}",
                 next=f"{one.upstream}; patch {one.name} mends it",
             )
 
@@ -264,5 +264,5 @@ def _imports(environment: Environment) -> Iterator[Finding]:
         if not one.ok:
             package = one.module.partition(".")[0]
             yield Finding(
-                kind="import", package=package, subject=f"import {one.module}", fault=True, says=one.said
+                kind="import", package=package, subject=f"import {one.module}", fault=one.ended, says=one.said
             )

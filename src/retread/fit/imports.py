@@ -25,7 +25,7 @@ def _try(python: Path, module: str, environment: Mapping[str, str]) -> Import:
     try:
         done = proc.run(command, env=environment, cwd=Path("/"), check=False, limit=_LIMIT)
     except RetreadError as error:
-        return Import(module=module, ok=False, said=error.message)
+        return Import(module=module, ok=False, said=f"not known: {error.message}", ended=False)
     if done.code < 0:
         return Import(module=module, ok=False, said=f"the process was killed by {_signal(-done.code)}")
     last = next(

@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 from retread.arch import Arch
 from retread.fit import driver as drivers
 from retread.fit import serving
-from retread.fit.catalogue import Made
+from retread.fit.catalogue import Made, Official
 from retread.fit.driver import Cuda
 from retread.fit.environment import Environment, Interpreter
 
@@ -31,10 +31,20 @@ _OLD_NAMES: Final[Mapping[int, str]] = {17: "manylinux2014", 12: "manylinux2010"
 
 def obstacles(environment: Environment, made: Made) -> list[str]:
     """Return every reason why a target's wheels do not fit, but for the tags of base wheels and GPU code."""
-    return [*_torch(environment, made), *_python(environment, made), *_driver(environment, made)]
+    found = [*_torch(environment, made), *_python(environment, made), *_driver(environment, made)]
+    return found if _brings_runtime(made) else [*found, *_other_cuda(environment, made)]
 
 
-def _torch(environment: Environment, made: Made) -> Iterator[str]:
+def of_official(environment: Environment, release: Official) -> list[str]:
+    """Return the same of an official release."""
+    return [
+        *_torch(environment, release),
+        *_other_cuda(environment, release),
+        *_driver(environment, release),
+    ]
+
+
+def _torch(environment: Environment, made: Made | Official) -> Iterator[str]:
     torch = environment.version("torch")
     if not torch:
         yield f"it is for torch {made.torch}; no torch is installed here"
@@ -43,18 +53,16 @@ def _torch(environment: Environment, made: Made) -> Iterator[str]:
         yield f"it is for torch {made.torch}; {torch} is installed"
     if not environment.torch_cuda:
         yield "the installed torch is not built for CUDA"
-    elif not brings_runtime(made):
-        yield from other_cuda(environment, made)
 
 
-def other_cuda(environment: Environment, made: Made) -> Iterator[str]:
+def _other_cuda(environment: Environment, made: Made | Official) -> Iterator[str]:
     """Yield that the installed torch brings the libraries of another CUDA, if it does."""
     cuda, major = environment.torch_cuda, cuda_of(made.cuda)[0]
     if cuda and cuda_of(cuda)[0] != major:
         yield f"it needs libcudart.so.{major}; the installed torch is built for CUDA {cuda}"
 
 
-def brings_runtime(made: Made) -> bool:
+def _brings_runtime(made: Made) -> bool:
     """Say whether a target's wheels require a CUDA runtime of their own."""
     return any(_RUNTIME.fullmatch(name_of(one)) for one in made.requires)
 
@@ -64,30 +72,31 @@ def _python(environment: Environment, made: Made) -> Iterator[str]:
         yield f"it can be compiled for Python {made.python}; {environment.interpreter.version} is here"
 
 
-def _driver(environment: Environment, made: Made) -> Iterator[str]:
+def _driver(environment: Environment, made: Made | Official) -> Iterator[str]:
     driver, cuda = environment.hardware.driver, cuda_of(made.cuda)
     if driver and not drivers.serves(driver, cuda):
         yield f"CUDA {made.cuda} needs driver >= {drivers.first((cuda[0], 0))}; {driver} is here"
 
 
-def gpus(environment: Environment, made: Made) -> dict[Arch, str]:
-    """Return how each GPU runs a target's wheels."""
+def gpus(environment: Environment, made: Made | Official) -> dict[Arch, str]:
+    """Return how each GPU runs a target's wheels, or a release's; nothing where nobody knows."""
     cuda, driver = cuda_of(made.cuda), environment.hardware.driver
     return {
         gpu: serving.of_architectures(made.architectures, made.ptx, gpu, cuda=cuda, driver=driver)
         for gpu in environment.hardware.gpus
+        if made.architectures
     }
 
 
-def base(made: Made, environment: Environment) -> tuple[str, list[str]]:
-    """Return the base wheel for this Python and machine, or why there is none."""
-    if not made.bases:
+def fitting(wheels: Sequence[str], environment: Environment) -> tuple[str, list[str]]:
+    """Return the wheel for this Python and machine, or why there is none; neither where none is named."""
+    if not wheels:
         return "", []
     served = supported(environment.interpreter)
-    for file in made.bases:
+    for file in wheels:
         if parse_wheel_filename(file)[3] & served:
             return file, []
-    return "", [wrong_tags(made.bases, environment.interpreter)]
+    return "", [wrong_tags(wheels, environment.interpreter)]
 
 
 def wrong_tags(files: Iterable[str], python: Interpreter) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 from retread.arch import Arch
 from retread.elf.facts import DEVICES
-from retread.fit.explain import Explained
+from retread.fit.explain import Explained, Way
 from retread.fit.report import Candidate, Finding, FitReport, UsageReport
 from retread.text.tables import aligned, plain, wrapped
 
@@ -129,7 +129,9 @@ def _explained(one: Explained) -> Iterator[str]:
     yield from wrapped(f"upstream: {one.upstream}", "  ", "    ") if one.upstream else []
     yield from wrapped(f"take: {one.take}", "  ", "    ")
     if one.ways:
-        yield from aligned(
-            [("  for", "take", "from recipe, target")]
-            + [(f"  torch {way.torch}", way.version, f"{way.recipe} {way.target}") for way in one.ways]
-        )
+        yield from aligned([("  for", "upstream's", "patched", "made by"), *map(_way, one.ways)])
+
+
+def _way(way: Way) -> tuple[str, ...]:
+    made = f"{way.recipe} {way.target}{', which compiles' if way.compiles else ''}" if way.recipe else ""
+    return (f"  torch {way.torch}", way.upstream or "none", way.patched or "none", made)
