@@ -21,7 +21,7 @@ OLD = (DATA / "fit" / "old.so").read_bytes()
 _PROGRAM = """\
 #!{python}
 import json, os, sys
-code = sys.argv[2]
+code = sys.argv[2].lstrip()
 if "pynvml" in code:
     sys.exit("ModuleNotFoundError: No module named 'pynvml'")
 if code.startswith("import json, os, platform"):
