@@ -94,7 +94,7 @@ class Import(Record, frozen=True, kw_only=True):
     module: str
     ok: bool
     said: str
-    """The last line of the error, or how the process ended."""
+    """The last line of the error, or how the process ended; of an import that went well what it warned of."""
     ended: bool = True
     """False when it was stopped after some minutes, so that nobody knows."""
 

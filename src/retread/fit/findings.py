@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.version import InvalidVersion, Version
 
 from retread.arch import FIRST_CUDA
-from retread.fit import conditions, serving
+from retread.fit import conditions, explain, serving
 from retread.fit import driver as drivers
 from retread.fit.catalogue import Catalogue, Except, Fault, has
 from retread.fit.conditions import Appears
@@ -33,7 +33,7 @@ def findings(environment: Environment, known: Catalogue, libraries: Sequence[Ser
         *_driver(environment),
         *_gpus(environment, known, libraries),
         *_patches(environment, known),
-        *_imports(environment),
+        *_imports(environment, known),
     ]
     return tuple(sorted(found, key=lambda one: (not one.fault, _ORDER.index(one.kind))))
 
@@ -259,10 +259,16 @@ def _patches(environment: Environment, known: Catalogue) -> Iterator[Finding]:
             )
 
 
-def _imports(environment: Environment) -> Iterator[Finding]:
+def _imports(environment: Environment, known: Catalogue) -> Iterator[Finding]:
     for one in environment.imports:
-        if not one.ok:
-            package = one.module.partition(".")[0]
-            yield Finding(
-                kind="import", package=package, subject=f"import {one.module}", fault=one.ended, says=one.said
-            )
+        explained = explain.explain(known, [one.said.encode()])
+        if one.ok and not one.said:
+            continue
+        yield Finding(
+            kind="import",
+            package=one.module.partition(".")[0],
+            subject=f"import {one.module}",
+            fault=not one.ok and one.ended,
+            says=f"goes well and warns: {one.said}" if one.ok else one.said,
+            next=explained[0].take if explained and not one.ok else "",
+        )

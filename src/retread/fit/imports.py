@@ -13,6 +13,8 @@ from retread.fit.environment import Import
 
 _LIMIT: Final = 180.0
 """Seconds: torch alone took 15 s on a cold disk, and 60 s on a network's."""
+_SAID: Final = 500
+"""Letters of what it says that are kept: an error's line, or a warning of some."""
 
 
 def tried(python: Path, modules: Iterable[str], environment: Mapping[str, str]) -> tuple[Import, ...]:
@@ -28,10 +30,10 @@ def _try(python: Path, module: str, environment: Mapping[str, str]) -> Import:
         return Import(module=module, ok=False, said=f"not known: {error.message}", ended=False)
     if done.code < 0:
         return Import(module=module, ok=False, said=f"the process was killed by {_signal(-done.code)}")
-    last = next(
-        (line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit code {done.code}"
-    )
-    return Import(module=module, ok=not done.code, said="" if not done.code else last.strip()[:500])
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    if not done.code:
+        return Import(module=module, ok=True, said=" ".join(lines)[:_SAID])
+    return Import(module=module, ok=False, said=(lines or [f"exit code {done.code}"])[-1][:_SAID])
 
 
 def _signal(number: int) -> str:

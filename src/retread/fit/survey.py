@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -152,6 +153,8 @@ def _distribution(root: Path, folder: Path, markers: dict[str, str]) -> _Install
     files: tuple[tuple[str, int], ...] = ()
     try:
         files = tuple(_record(_text(folder / "RECORD")))
+    except FileNotFoundError:  # it need not be there: some distributors install without one
+        files = tuple(_found(root, name))
     except (OSError, ValueError, csv.Error) as error:
         faults.append(f"RECORD cannot be read ({_why(error)})")
     package = Package(
@@ -191,6 +194,15 @@ def _record(text: str) -> Iterator[tuple[str, int]]:
     for row in csv.reader(text.splitlines()):
         if row:
             yield row[0], int(row[2]) if len(row) > 2 and row[2].isdecimal() else -1
+
+
+def _found(root: Path, name: str) -> Iterator[tuple[str, int]]:
+    """Yield the libraries in the folder of a distribution's name, whose sizes nobody states."""
+    top = root / canonicalize_name(name).replace("-", "_")
+    for folder, _, files in os.walk(top):
+        yield from (
+            (Path(folder, one).relative_to(root).as_posix(), -1) for one in sorted(files) if is_library(one)
+        )
 
 
 def _mends(folder: Path) -> tuple[str, ...]:

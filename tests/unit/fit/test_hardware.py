@@ -81,10 +81,11 @@ def test_imports_are_tried_apart_and_a_crash_is_named(tmp_path: Path) -> None:
         "wrong": "raise AttributeError(\"Cannot set attribute 'src' directly\")",
         "dead": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
         "ended": "raise SystemExit(3)",
+        "warns": "import sys; print('no C++ extensions\\n  are loaded', file=sys.stderr)",
     }.items():
         (made.site / f"{name}.py").write_text(text)
     found = imports.tried(
-        made.python, ["fine", "wrong", "dead", "ended", "absent"], {"PATH": "/usr/bin:/bin"}
+        made.python, ["fine", "wrong", "dead", "ended", "absent", "warns"], {"PATH": "/usr/bin:/bin"}
     )
     assert [(one.ok, one.said) for one in found] == [
         (True, ""),
@@ -92,6 +93,7 @@ def test_imports_are_tried_apart_and_a_crash_is_named(tmp_path: Path) -> None:
         (False, "the process was killed by SIGSEGV"),
         (False, "exit code 3"),
         (False, "ModuleNotFoundError: No module named 'absent'"),
+        (True, "no C++ extensions are loaded"),
     ]
 
 

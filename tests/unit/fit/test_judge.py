@@ -189,6 +189,14 @@ def test_an_import_that_crashed_counts_and_one_that_was_stopped_does_not() -> No
     crashed = Import(module="demo.ops", ok=False, said="the process was killed by SIGSEGV")
     (fault,) = faults(msgspec.structs.replace(found, imports=(crashed,)))
     assert (fault.subject, fault.says) == ("import demo.ops", "the process was killed by SIGSEGV")
+    known = Import(module="demo.ops", ok=False, said="AttributeError: Cannot set attribute 'src' directly")
+    (fault,) = faults(msgspec.structs.replace(found, imports=(known,)))
+    assert fault.next == "upstream mended it in demo 1.3; take the release that is made for your torch"
+    warned = msgspec.structs.replace(
+        found, imports=(Import(module="demo.ops", ok=True, said="no extensions"),)
+    )
+    assert faults(warned) == []
+    assert [one.says for one in judged(warned).findings] == ["goes well and warns: no extensions"]
     stopped = Import(module="demo.ops", ok=False, said="not known", ended=False)
     assert faults(msgspec.structs.replace(found, imports=(stopped,))) == []
 

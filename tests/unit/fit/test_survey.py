@@ -77,6 +77,13 @@ def test_a_library_that_is_gone_or_cut_is_told(made: Made) -> None:
     assert told["demo/_E.so"] == "no ELF file"
 
 
+def test_without_a_record_the_libraries_of_its_folder_count(made: Made) -> None:
+    info = made.add("demo", "1.0", files={"demo/sub/_C.so": GPU_CODE})
+    (info / "RECORD").unlink()
+    found = packages(made)["demo"]
+    assert ([one.path for one in found.libraries], found.fault) == (["demo/sub/_C.so"], "")
+
+
 @pytest.mark.parametrize(
     ("data", "told"),
     [
