@@ -76,7 +76,7 @@ def fit(options: FitOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(found.verdict if options.quiet else table.report(found))
+        print(table.line(found) if options.quiet else table.report(found))
     return 0 if found.fits else FitError.exit_code
 
 

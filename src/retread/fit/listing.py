@@ -7,6 +7,7 @@ from pathlib import Path
 
 from retread.doors.net import catalogue as net
 from retread.doors.net import offers, settings
+from retread.doors.net.asking import without_secrets
 from retread.doors.net.offers import Offer
 from retread.errors import FetchError, UsageError
 from retread.fit.candidates import Listed
@@ -66,7 +67,7 @@ def _asked(
             except FetchError as error:
                 said += error.faults or (error.message,)
                 continue
-            found.append(Listed(project, index, tuple(offered), {}))
+            found.append(Listed(project, without_secrets(index), tuple(offered), {}))
             if index == address:
                 break
         if not found:

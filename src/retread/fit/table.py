@@ -29,6 +29,11 @@ def report(found: FitReport) -> str:
     return plain(line for part in parts if part for line in ["", *part]).strip("\n")
 
 
+def line(found: FitReport) -> str:
+    """Return the verdict alone."""
+    return plain([found.verdict])
+
+
 def _head(found: FitReport) -> list[str]:
     torch = f"torch {found.torch}" if found.torch else "no torch"
     triton = f", Triton {found.triton}" if found.triton else ""

@@ -301,6 +301,7 @@ def test_the_report_shows_all_of_it_and_moves_no_cursor() -> None:
     ):
         assert f"\n{line}\n" in f"\n{shown}\n"
     assert "\x1b" not in shown
+    assert table.line(judged(environment(demo("1\x1b[2J"), gpus="9.0"))).isprintable()
     assert "native 9.0a; PTX 8.0" in table.report(judged(environment(package)))
 
 
