@@ -28,7 +28,8 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 .PHONY: help machine setup tools wheel wheels matrix audit smoke kit publish index release collect install-check \
-	watch issue plan bump test unit e2e lint format docs docs-reference bench bench-source bench-index schemas clean
+	watch issue plan bump test unit e2e lint format docs docs-reference bench bench-source bench-index catalogue \
+	schemas clean
 
 # For a fresh machine of a workflow, as root.
 machine:
@@ -151,6 +152,10 @@ bench-source: tools
 bench-index: tools
 	$(BIN)/python scripts/bench/pages.py
 	$(BIN)/python scripts/bench/index.py
+
+# What 'retread fit' knows where there is no clone: recipes, series and usage files in one file of the package.
+catalogue: setup
+	@$(BIN)/python scripts/catalogue.py
 
 schemas: setup
 	@$(BIN)/retread recipe schema --all docs/schemas

@@ -22,12 +22,12 @@ END: Final = "<!-- packages: end -->"
 
 ORDER: Final = (
     "ground", "text", "doors", "elf", "lockfile", "recipe", "wheel", "source", "queue", "environment", "audit",
-    "toolkit", "compile", "smoke", "lanes", "evidence", "build", "index", "upstream", "cli",
+    "toolkit", "compile", "smoke", "lanes", "evidence", "build", "index", "fit", "upstream", "cli",
 )  # fmt: skip
 """A package imports from those before it. ``ground`` is the modules that lie in no folder."""
 TOP: Final = ("__main__", "api")
 """Modules in no folder that stand above all packages."""
-APART: Final = {"compile.inside": (), "smoke.runtime": ("canonical",)}
+APART: Final = {"compile.inside": (), "smoke.runtime": ("arch", "canonical")}
 """Programs that run where retread is not installed -> what of ours they take with them."""
 PURE: Final = (
     "arch", "canonical", "code", "errors", "fields", "records", "strict", "units", "version",
@@ -38,7 +38,7 @@ PURE: Final = (
     "elf.resources",
     "recipe.files", "recipe.lane", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof",
     "recipe.reading",
-    "recipe.series", "recipe.toolchain", "recipe.trial",
+    "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial",
     "wheel.facts", "wheel.faults", "wheel.metadata", "wheel.statement", "wheel.table",
     "source.records", "queue.fate", "queue.header", "queue.hunks", "queue.incoming", "queue.order",
     "audit.manylinux", "audit.promise", "audit.providers", "audit.report", "audit.resources",
@@ -49,6 +49,8 @@ PURE: Final = (
     "evidence.agreement", "evidence.gate", "evidence.signing", "evidence.statements",
     "build.sbom", "build.statement",
     "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
+    "fit.candidates", "fit.catalogue", "fit.conditions", "fit.driver", "fit.environment", "fit.explain", "fit.findings",
+    "fit.judge", "fit.obstacles", "fit.report", "fit.serving", "fit.table", "fit.usage",
     "upstream.issue", "upstream.outlook", "upstream.renewal", "upstream.table",
     "cli.show", "cli.usage",
 )  # fmt: skip
@@ -57,6 +59,7 @@ VIEWS: Final = (
     "smoke.junit",
     "smoke.page",
     "smoke.table",
+    "fit.table",
     "upstream.issue",
     "upstream.table",
     "cli.show",

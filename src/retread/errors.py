@@ -203,6 +203,14 @@ class RevokedError(RetreadError):
     words = "revoked"
 
 
+class FitError(RetreadError):
+    """Something in an environment has to change before its GPU code runs, or nobody here knows an error."""
+
+    exit_code = 22
+    kind = "fit"
+    words = "environment does not fit"
+
+
 INTERRUPTED = 130
 """The exit code of a command that was interrupted: 128 and the number of the signal, as shells have it."""
 

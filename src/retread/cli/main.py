@@ -17,6 +17,8 @@ from retread.cli.options import COLOURS, typed
 from retread.errors import INTERRUPTED, RetreadError, StoreError, exit_codes
 
 NOUNS = {
+    "fit": ("fit",),
+    "explain": ("explain",),
     "build": ("build", "plan", "reproduce"),
     "matrix": ("matrix",),
     "patch": ("patch",),

@@ -25,6 +25,9 @@ SCHEMAS: Final = {
     "patch-graph": "queue.graph.Graph",
     "bump": "upstream.bump.Bumped",
     "watch": "upstream.outlook.Outlook",
+    "fit": "fit.report.FitReport",
+    "explain": "list[fit.explain.Explained]",
+    "usage": "fit.catalogue.Usage",
 }
 """Names, not the records themselves: ``--help`` lists them and must not import the house."""
 

@@ -46,16 +46,25 @@ def find(program: str, *, why: str) -> Path:
 
 
 def run(
-    command: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path | None = None, check: bool = True
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    check: bool = True,
+    limit: float | None = None,
 ) -> Finished:
     """Run ``command`` with ``env`` alone and return what it said.
 
-    With ``check``, an exit code other than 0 raises ToolError with the command, the code and the last lines.
+    With ``check``, an exit code other than 0 raises ToolError with the command, the code and the last lines; so does a
+    program that has not ended after ``limit`` seconds, which is killed.
     When this process is interrupted, the whole group of the program is killed before the interrupt goes on.
     """
     process = _start(command, env, cwd, subprocess.PIPE, subprocess.PIPE)
     with process, _watched(process):  # closes the pipes, whatever happens
-        stdout, stderr = process.communicate()
+        try:
+            stdout, stderr = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            raise ToolError(f"{Path(command[0]).name} did not end within {limit:.0f} s") from None
     if check and process.returncode:
         raise ToolError(_failure(command, process.returncode, stdout + stderr))
     return Finished(process.returncode, stdout, stderr)

@@ -23,6 +23,8 @@ from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchedFile, PatchSet
 
 from retread.errors import SeriesError
+from retread.recipe import symptom
+from retread.recipe.symptom import Symptom
 from retread.records import Record, Sha256
 from retread.strict import near_miss
 from retread.version import COMPILERS
@@ -74,6 +76,8 @@ class Patch(Record, frozen=True, kw_only=True):
     """Whether lines of its hunks end with CR LF."""
     only_with: str = ""
     """The compiler of device code whose compiles alone have it: ``clang``; empty for every build."""
+    seen_as: tuple[Symptom, ...] = ()
+    """By which texts users know the fault."""
 
 
 def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]:
@@ -154,6 +158,7 @@ def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
         changes=tuple(change for file in diff for change in _changes(file)),
         crlf=any(line.value.endswith("\r\n") for file in diff for hunk in file for line in hunk),
         only_with=fields.get(ONLY_WITH, ""),
+        seen_as=symptom.symptoms(items),
     )
 
 
@@ -205,6 +210,7 @@ def _header_faults(items: Sequence[tuple[str, str]], separated: bool) -> Iterato
         )
     if ONLY_WITH in header and header[ONLY_WITH].strip() not in COMPILERS:
         yield f"header: {ONLY_WITH} says {header[ONLY_WITH].strip()!r}; it is one of {', '.join(COMPILERS)}"
+    yield from symptom.faults(items)
 
 
 def _diff(body: str, faults: list[str]) -> PatchSet:

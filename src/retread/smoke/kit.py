@@ -180,7 +180,8 @@ def _runner() -> Iterator[tuple[str, bytes]]:
     own = resources.files("retread")
     yield "retread/__init__.py", b""
     yield "retread/smoke/__init__.py", b""
-    yield "retread/canonical.py", own.joinpath("canonical.py").read_bytes()
+    for name in ("arch.py", "canonical.py"):
+        yield f"retread/{name}", own.joinpath(name).read_bytes()
     for one in own.joinpath("smoke", "runtime").iterdir():
         if one.name.endswith(".py"):
             folder = "suites/" if one.name in _SUPPORT else "retread/smoke/runtime/"

@@ -22,7 +22,7 @@ from retread.errors import RecipeError, UsageError
 from retread.recipe.reading import parse_recipe
 from retread.smoke import kit, reading
 from retread.smoke.report import SmokeReport
-from retread.smoke.runtime import Refusal, place, program, surroundings
+from retread.smoke.runtime import Refusal, fitting, place, program, surroundings
 from retread.wheel import contents
 from tinycuda import (
     INFO,
@@ -655,6 +655,54 @@ def test_what_makes_a_machine_unfit_for_the_gpu_level(changes: dict[str, Any], c
 def test_which_torch_is_outside_of_a_range(torch: str, wanted: str, inside: bool) -> None:
     said = surroundings.outside(torch, WHEEL, wanted)
     assert said == ("" if inside else f"torch {torch} is outside of {wanted}, for which {WHEEL} is made")
+
+
+def asked(bench: Bench, path: Path, *options: str) -> tuple[int, str, str]:
+    """Ask a kit whether it fits; return its exit code and what it said."""
+    done = subprocess.run(
+        [PYTHON, path, "--fit", *options],
+        env=bench.environment, cwd=bench.folder / "cwd", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert [list((bench.folder / name).iterdir()) for name in ("home", "tmp", "cwd")] == [[], [], []]
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_kit_says_whether_its_wheel_fits_and_tries_nothing(bench: Bench) -> None:
+    gpu(bench)
+    code, out, err = asked(bench, bench.make())
+    assert (code, err) == (0, "")
+    assert "NVIDIA H200, compute capability 9.0: native, tuned for it" in out
+    assert f"\n{WHEEL} fits\n" in out
+    assert "-m pip install --no-deps kit/wheels/*.whl" in out
+
+
+def test_a_kit_says_every_reason_why_its_wheel_does_not_fit(bench: Bench) -> None:
+    bench.torch(faketorch.files(version="2.7.1"))
+    code, out, _ = asked(bench, bench.make())
+    assert code == 18
+    assert f"{WHEEL} does not fit\n  torch 2.7.1 is outside of " in out
+    assert "--no-deps" not in out
+    bench.torch()
+    code, out, _ = asked(bench, bench.folder / "kit.pyz")
+    assert (code, "there is no torch for" in out) == (18, True)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "words"),
+    [("8.0", "native, tuned for it"), ("8.6", "native"), ("9.0", "native, tuned for it"), ("7.5", "NO CODE"),
+     ("12.0", "by JIT from PTX (needs a driver of CUDA 12.8)")],
+)  # fmt: skip
+def test_how_a_gpu_runs_a_kits_wheel(gpu: str, words: str) -> None:
+    wheel = {"architectures": ["8.0", "9.0a"], "ptx": ["8.0"], "cuda": "12.8"}
+    assert fitting.served(wheel, gpu) == words
+
+
+def test_a_kit_that_is_to_try_its_wheel_wants_a_place_for_the_report(bench: Bench) -> None:
+    done = subprocess.run(
+        [PYTHON, bench.make()], env=bench.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "the following arguments are required: --json" in done.stderr
 
 
 def test_a_torch_that_never_answers_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,11 @@ def test_a_program_that_cannot_start_is_a_message(tmp_path: Path) -> None:
         proc.find("nosuchprogram", why="it is needed")
 
 
+def test_a_program_that_does_not_end_in_time_is_told() -> None:
+    with pytest.raises(ToolError, match="sleep did not end within 1 s"):
+        proc.run(["sleep", "600"], env={"PATH": os.environ["PATH"]}, limit=1.0)
+
+
 def test_bytes_that_are_no_text_do_not_stop_it() -> None:
     assert "\ufffd" in proc.run(_python("import os; os.write(1, b'\\xff')"), env={}).stdout
 

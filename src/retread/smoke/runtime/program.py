@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from retread.canonical import digest
-from retread.smoke.runtime import Refusal, place, surroundings
+from retread.smoke.runtime import Refusal, fitting, place, surroundings
 from retread.smoke.runtime.place import Folder, Kit
 from retread.smoke.runtime.runner import AGAIN, Suite, Table, matching
 
@@ -38,6 +38,8 @@ def main(path: str, arguments: Sequence[str] | None = None) -> int:
             kit.take(options.wheel)
         if not kit.manifest["wheel"]:
             raise Refusal(place.CHANGED, "this kit holds no wheel; name the one to try: --wheel FILE")
+        if options.fit:
+            return 0 if fitting.fit(kit, path) else surroundings.UNFIT
         if why := place.fits(kit.manifest["wheel"]):
             raise Refusal(surroundings.UNFIT, why)
         with tempfile.TemporaryDirectory(prefix="retread-smoke-") as root:
@@ -55,8 +57,10 @@ def main(path: str, arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
     options = parser.parse_args(arguments)
+    if not options.json and not options.fit:
+        parser.error("the following arguments are required: --json")
     folder = os.path.dirname(options.json) or "."
-    if options.json != "-" and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+    if options.json and options.json != "-" and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         parser.error(f"--json {options.json}: no file can be written there")  # now, not after an hour
     options.level = [level for level in LEVELS if level in (options.level or ())]
     return options
@@ -68,7 +72,12 @@ def _parser() -> argparse.ArgumentParser:
         description="Try a wheel on this machine; nothing outside a temporary folder is written.",
     )
     parser.add_argument(
-        "--json", metavar="FILE", required=True, help="where the report goes; - is standard output"
+        "--json", metavar="FILE", default="", help="where the report goes; - is standard output"
+    )
+    parser.add_argument(
+        "--fit",
+        action="store_true",
+        help="try nothing: say whether the wheel fits this Python, torch, driver, GPU",
     )
     parser.add_argument(
         "--level", action="append", choices=LEVELS, help="default: all that this machine can run"

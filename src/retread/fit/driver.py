@@ -1,0 +1,71 @@
+"""What a driver can run: which CUDA it is of, which releases it serves, which PTX it compiles. Pure.
+
+Sources: NVIDIA's CUDA release notes (drivers of each toolkit), its guide to minor version compatibility, and the
+release table of the PTX ISA.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from retread.arch import FIRST_CUDA, Arch
+
+Cuda = tuple[int, int]
+"""A CUDA release: (12, 8)."""
+
+_BRANCHES: Final[tuple[tuple[int, Cuda], ...]] = (
+    (450, (11, 0)), (455, (11, 1)), (460, (11, 2)), (465, (11, 3)), (470, (11, 4)), (495, (11, 5)), (510, (11, 6)),
+    (515, (11, 7)), (520, (11, 8)), (525, (12, 0)), (530, (12, 1)), (535, (12, 2)), (545, (12, 3)), (550, (12, 4)),
+    (555, (12, 5)), (560, (12, 6)), (565, (12, 7)), (570, (12, 8)), (575, (12, 9)), (580, (13, 0)), (590, (13, 1)),
+    (595, (13, 2)),
+)  # fmt: skip
+"""The first driver of each CUDA release."""
+_VERSION: Final = re.compile(r"(\d{3,4})(\.\d+){0,2}")
+
+
+def parse(text: str) -> str:
+    """Return a driver's version; ValueError for what is none."""
+    if not _VERSION.fullmatch(text):
+        raise ValueError(f"{text!r} is not a driver's version like 570.124.06")
+    return text
+
+
+def cuda(driver: str) -> Cuda:
+    """Return the CUDA release of a driver; (0, 0) for one older than all that are known."""
+    branch = int(driver.partition(".")[0])
+    return max((found for first, found in _BRANCHES if first <= branch), default=(0, 0))
+
+
+def first(release: Cuda) -> str:
+    """Return the first driver branch of a CUDA release, in words."""
+    for branch, found in _BRANCHES:
+        if found >= release:
+            return f"{branch}"
+    return f"one for CUDA {shown(release)}"
+
+
+def serves(driver: str, release: Cuda) -> bool:
+    """Say whether programs made with a CUDA release start: every driver of its major release, and newer ones, do.
+
+    Their machine code runs; their PTX needs a driver that knows its language.
+    """
+    return cuda(driver)[0] >= release[0]
+
+
+def knows(driver: str, gpu: Arch) -> bool:
+    """Say whether a driver is new enough for a GPU, as far as CUDA's releases say when it became known."""
+    return gpu not in FIRST_CUDA or cuda(driver) >= FIRST_CUDA[gpu]
+
+
+def of_ptx(isa: Cuda) -> Cuda:
+    """Return the CUDA release whose drivers first compile a version of the PTX language: (12, 8) for 8.7."""
+    major, minor = isa
+    if major == 8:
+        return (12, minor if minor < 6 else minor + 1)
+    return (major + 4, minor)
+
+
+def shown(release: Cuda) -> str:
+    """Return a release as people write it."""
+    return f"{release[0]}.{release[1]}"

@@ -1,0 +1,62 @@
+"""From what was typed to what is said: the catalogue, the environment, the index, the code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from retread.arch import Arch
+from retread.fit import catalogue, code, hardware, imports, judge, listing, survey
+from retread.fit.catalogue import Catalogue
+from retread.fit.environment import Environment
+from retread.fit.report import FitReport
+from retread.recipe import workspace
+
+PACKAGED = "catalogue.json"
+
+
+def packaged() -> Catalogue:
+    """Return the catalogue that came with retread."""
+    return catalogue.read(resources.files("retread.fit").joinpath(PACKAGED).read_bytes())
+
+
+def of_workspace(root: Path) -> Catalogue:
+    """Return what a workspace's recipes, series and usage files say; RecipeError, SeriesError for what is wrong."""
+    loaded = [workspace.load(root, name) for name in workspace.recipes(root)]
+    usage = [
+        catalogue.parse_usage(path.read_bytes(), name=path.stem)
+        for path in sorted((root / catalogue.FOLDER).glob("*.toml"))
+    ]
+    return catalogue.catalogue([(one.recipe, one.patches) for one in loaded], usage)
+
+
+def fit(
+    known: Catalogue,
+    environment: Mapping[str, str],
+    *,
+    python: Path | None,
+    gpus: Sequence[Arch] = (),
+    driver: str = "",
+    index: str = "",
+    folder: Path | None = None,
+    tries: bool = True,
+) -> FitReport:
+    """Return what is said of an environment; ``tries`` says whether the projects' modules are imported.
+
+    UsageError for a Python, a folder or an index that is not there, FetchError for an index that does not answer.
+    """
+    program = survey.python(python, environment)
+    listed = listing.listed(index, known, environment) if index else ()
+    read = survey.survey(program, environment)
+    there = {one.name for one in read.packages}
+    modules = [module for one in known.usage if one.project in there for module in one.imports]
+    found = Environment(
+        interpreter=read.interpreter,
+        packages=read.packages,
+        torch_cuda=read.torch_cuda,
+        hardware=hardware.hardware(program, environment, gpus=gpus, driver=driver),
+        imports=imports.tried(program, modules, environment) if tries else (),
+    )
+    usage = [code.look(folder, one, found.version("torch")) for one in known.usage] if folder else []
+    return judge.judge(found, known, listed=listed, usage=usage)
