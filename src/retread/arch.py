@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final, NewType
 
-from retread.errors import UsageError
-from retread.strict import near_miss
-
 Arch = NewType("Arch", str)
 """A compute capability with its suffix: ``9.0a``."""
 
@@ -63,6 +60,9 @@ def parse(text: str) -> Arch:
 
 def asked(text: str) -> Arch:
     """Return an architecture that a GPU has; UsageError with the near miss for any other."""
+    from retread.errors import UsageError  # a kit carries this module alone
+    from retread.strict import near_miss
+
     if text not in FIRST_CUDA:
         raise UsageError(f"no GPU has the architecture {text!r}{near_miss(text, FIRST_CUDA)}")
     return parse(text)

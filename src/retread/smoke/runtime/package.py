@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import hashlib
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +22,8 @@ else:
 
 SETTING = harness.setting()
 SITE = SETTING["site"]
+PATIENCE = 20.0
+"""Seconds for a module that the recipe names: some run a whole benchmark when they are imported beside a GPU."""
 
 
 def _record() -> list[tuple[str, str, str]]:
@@ -59,15 +63,32 @@ def installed() -> dict[str, int]:
     return {"files": len(rows)}
 
 
-def imports(module: str) -> None:
-    """Import a module, which has to be the wheel's; what the recipe names may fail."""
+@contextlib.contextmanager
+def no_longer_than(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in what takes longer; 0 is as long as it likes."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"it was still at work after {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        found = importlib.import_module(module)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def imports(module: str) -> None:
+    """Import a module, which has to be the wheel's; what the recipe names may fail, or do something that takes long."""
+    reasons = [reason for pattern, reason in SETTING["imports"].items() if fnmatchcase(module, pattern)]
+    try:
+        with no_longer_than(PATIENCE if reasons else 0):
+            found = importlib.import_module(module)
     except BaseException as error:
         said = f"{type(error).__name__}: {error}".splitlines()[0]
-        for pattern, reason in SETTING["imports"].items():
-            if fnmatchcase(module, pattern):
-                raise harness.Skip(f"{reason} ({said})") from None
+        if reasons:
+            raise harness.Skip(f"{reasons[0]} ({said})") from None
         raise AssertionError(f"import {module}: {said}") from error
     path = found.__file__ or ""
     assert os.path.realpath(path).startswith(os.path.join(SITE, "")), f"{module} comes from {path}"
