@@ -24,6 +24,8 @@ EVIDENCE: Final = ROOT / "docs" / "evidence"
 HEADS: Final = (
     "recipe, target", "torch", "Triton", "CUDA", "Python", "made by", "native code", "by JIT", "static", "jit", "gpu"
 )  # fmt: skip
+_ASIDE: Final = ("unpatched", "trial")
+"""Of wheels that are no recipe's: they stand in docs/evidence/README.md."""
 NOTE: Final = """\
 Every recipe and target: for which torch, Triton, CUDA, Python and GPU its wheels are, and what of it was tried. *Native
 code* is machine code in every library that is not exempt; *by JIT* is what the driver compiles from PTX at the first
@@ -46,7 +48,7 @@ def page() -> str:
 def _reports() -> Iterator[tuple[str, SmokeReport]]:
     """Yield the kept smoke reports by their files' names."""
     for path in sorted(EVIDENCE.glob("smoke-*.json.gz")):
-        if "unpatched" not in path.name:
+        if not any(one in path.name for one in _ASIDE):
             yield path.name, msgspec.json.decode(gzip.decompress(path.read_bytes()), type=SmokeReport)
 
 
@@ -103,7 +105,7 @@ def _tried(level: Level, reports: list[tuple[str, SmokeReport]]) -> str:
     found = dict[str, None]()
     for file, report in reports:
         for run in report.runs:
-            if run.level is level:
+            if run.level is level and run.cases:
                 verdict = tally(run.cases).verdict
                 found[f"[{verdict}: {_under(level, run)}](../evidence/{file})"] = None
     return "; ".join(found) or "not run"
