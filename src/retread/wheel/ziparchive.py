@@ -254,6 +254,8 @@ class Archive:
         count, size, offset = self._end()
         if count > self._limits.members or size > self._limits.directory:
             raise self.refuse(f"{count} members in a directory of {size} bytes are more than is sensible")
+        if not count:
+            raise self.refuse("it holds no member at all")
         central = tuple(self._centrals(self._at(offset, size), count))
         if clash := name_clash([one.name for one in central]):
             raise self.refuse(clash[1], clash[0])

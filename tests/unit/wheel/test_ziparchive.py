@@ -231,6 +231,10 @@ def test_refuses(tmp_path: Path) -> None:
     assert {case: told for case, told in found.items() if BAD[case][1] not in told} == {}
 
 
+def test_an_archive_without_a_member_is_refused(tmp_path: Path) -> None:
+    assert "it holds no member at all" in refusal(tmp_path, b"PK\x05\x06" + bytes(18))
+
+
 def test_zip64_records_that_disagree_are_refused(tmp_path: Path) -> None:
     data = bytearray(build(Part(), wide=True))
     struct.pack_into("<H", data, len(data) - 12, 7)
