@@ -142,7 +142,6 @@ def cache_variables(work: Work, given: Mapping[str, str]) -> dict[str, str]:
         "SCCACHE_IDLE_TIMEOUT": "0",
         "SCCACHE_DIRECT": "false",  # every unit is preprocessed, which tells what it was made of
         "SCCACHE_SERVER_UDS": str(work.control / "cache"),
-        **({"SCCACHE_RECACHE": "1"} if work.cache.anew else {}),
     }
 
 

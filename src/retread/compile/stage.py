@@ -243,6 +243,8 @@ def _work(order: Order, means: Means, layout: Layout, control: Path) -> Work:
         "RETREAD_CONTROL": str(control / "control.json"),
         "RETREAD_EXECUTED": f"{layout.room}/{room.EXECUTED}",
         "SCCACHE_SERVER_UDS": str(control / "cache"),
+        # Its server asks each client; what the server itself was started with counts for nothing.
+        **({"SCCACHE_RECACHE": "1"} if means.cache.anew else {}),
     }
     return Work(
         layout=layout,

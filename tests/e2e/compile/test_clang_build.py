@@ -177,6 +177,7 @@ def test_clang_is_taken_where_nvcc_cannot_be_had_and_says_so(
     assert "+cu128.clang.1-" in wheel.name
     again = work.run("reproduce", str(wheel))
     assert again.out.startswith("identical"), (again.out, again.err)
+    assert "compile cache: 0 hits" in again.err
     asked = work.run("build", "tiny-1.0", "--toolchain", "cuda-12.8")
     assert asked.code == 6
     assert "this machine cannot have CUDA 12.8" in asked.err
