@@ -91,9 +91,9 @@ def _restated(wheel: Path, change: dict[str, object], folder: Path) -> Path:
         ({}, 0, ""),
         ({"version": "9.9"}, 12, "statement: retread.json: not what the wheel holds: tinycuda 9.9"),
         ({"libraries": {}}, 12, "statement: retread.json: not what the wheel holds: tinycuda/_C.so"),
-        ({"promise.architectures": ["bogus"]}, 9, "retread.json is not retread's: 'bogus' is not an architecture"),
-        ({"promise.torch": "??"}, 9, "retread.json is not retread's"),
-        ({"promise.requires": ["?"]}, 9, "retread.json is not retread's"),
+        ({"promise.architectures": ["bogus"]}, 12, "retread.json is not retread's: 'bogus' is not an architecture"),
+        ({"promise.torch": "??"}, 12, "retread.json is not retread's"),
+        ({"promise.requires": ["?"]}, 12, "retread.json is not retread's"),
     ],
 )  # fmt: skip
 def test_a_statement_edited_by_hand_is_seen(
