@@ -325,11 +325,16 @@ def test_a_build_has_no_network_where_there_are_namespaces(tmp_path: Path) -> No
 
 def test_the_cache_s_own_variables_are_defaults_that_a_caller_overrides(tmp_path: Path) -> None:
     _, outer = command(tmp_path, cache=Cache(Path("/bin/sccache"), tmp_path / "cache", anew=False))
-    assert (outer["SCCACHE_DIR"], outer.get("SCCACHE_RECACHE")) == (f"{tmp_path}/cache", None)
-    _, outer = command(tmp_path, cache=Cache(None, tmp_path / "cache", anew=True))
-    assert outer["SCCACHE_RECACHE"] == "1"
+    assert outer["SCCACHE_DIR"] == f"{tmp_path}/cache"
     _, outer = command(tmp_path, caller={"SCCACHE_DIR": "/theirs"})
     assert outer["SCCACHE_DIR"] == "/theirs"
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_who_compiles_anew_says_so_to_the_cache_itself(tmp_path: Path, anew: bool) -> None:
+    cache = Cache(Path("/bin/sccache"), tmp_path / "cache", anew=anew)
+    found = stage._work(order(tmp_path), means(tmp_path, cache=cache), LAYOUT, Path("/c"))
+    assert found.variables.get("SCCACHE_RECACHE") == ("1" if anew else None)
 
 
 @pytest.mark.parametrize(
