@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from retread.build import choice, pipeline
-from retread.build.pipeline import Machine
 from retread.doors.console import Console
+from retread.doors.machine import Machine
 from retread.doors.store import Kind, Store
 from retread.recipe import workspace
 from retread.recipe.series import ChangeKind

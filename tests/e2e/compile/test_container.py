@@ -174,7 +174,7 @@ def test_the_plan_knows_the_image(work: Project) -> None:
     done = work.run("plan", "tiny-1.0", "--lane", "container", "--image", IMAGE, "--json")
     steps = {step["stage"]: step for step in json.loads(done.out)[0]["steps"]}
     assert (steps["image"]["subject"], steps["image"]["cached"]) == (IMAGE, True)
-    done = work.run("plan", "tiny-1.0", "--lane", "container")
+    done = work.run("plan", "tiny-1.0", "--lane", "container", "--json")
     assert "example.org/manylinux_2_36@sha256:" in done.out, done.err
 
 
