@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -61,7 +60,7 @@ def _row(loaded: Loaded, name: str, reports: list[tuple[str, SmokeReport]]) -> t
         target.torch,
         triton,
         target.cuda,
-        _python(target),
+        " ".join(plan.pythons(target)),
         _made_by(loaded, name),
         _gpus(one for one in DEVICES if _native(target, one)),
         _gpus(one for one in DEVICES if not _native(target, one) and _jit(target, one)),
@@ -79,15 +78,6 @@ def _jit(target: Target, device: Arch) -> bool:
 
 def _gpus(found: Iterator[Arch]) -> str:
     return "; ".join(f"{DEVICES[one]} ({one})" for one in found) or "none"
-
-
-def _python(target: Target) -> str:
-    """Return the range of Pythons: that of the base wheels' names, or of the build."""
-    if not target.base:
-        return target.build.python if target.build else ""
-    numbers = {found for base in target.base for found in re.findall(r"-(?:cp|py)3(\d+)-", base.file)}
-    minors = sorted(map(int, numbers))
-    return f">=3.{minors[0]}" if len(minors) == 1 else f"3.{minors[0]} to 3.{minors[-1]}"
 
 
 def _made_by(loaded: Loaded, name: str) -> str:

@@ -24,7 +24,7 @@ NVCC: Final = "nvcc"
 CLANG: Final = "clang"
 """The compiler that can stand in its place."""
 COMPILERS: Final = (NVCC, CLANG)
-_LOCAL: Final = re.compile(rf"({CHANNEL})(?:\.({CLANG}))?\.([0-9]+)")
+_LOCAL: Final = re.compile(rf"({CHANNEL})(?:\.{CLANG})?\.([0-9]+)")
 _CUDA: Final = re.compile("cu([0-9]+)([0-9])")
 
 
@@ -55,6 +55,11 @@ def patched(upstream: str, cuda: str, revision: int, compiler: str = NVCC) -> st
     return str(Version(f"{upstream}+{channel(cuda)}{named}.{revision}"))
 
 
+def compiler(version: str) -> str:
+    """Return what a version says of who compiled the device code: NVCC, unless its local part names another."""
+    return CLANG if CLANG in (Version(version).local or "").split(".") else NVCC
+
+
 def release(version: str) -> Release:
     """Return the parts of a version; PublishError for one that belongs to no channel."""
     found = Version(version)
@@ -64,4 +69,4 @@ def release(version: str) -> Release:
             f"version {version} belongs to no channel: it is not like 1.2+cu128.1",
             hint="give the wheel a local version of CUDA and revision; 'retread build' does",
         )
-    return Release(found.public, match[1], int(match[3]), match[2] or NVCC)
+    return Release(found.public, match[1], int(match[2]), compiler(version))

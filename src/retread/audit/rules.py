@@ -8,16 +8,15 @@ from fnmatch import fnmatchcase
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
-from retread import arch
+from retread import arch, version
 from retread.arch import Arch
 from retread.audit import manylinux, providers
 from retread.audit.manylinux import dotted, glibc, glibc_limit
 from retread.audit.report import Check
 from retread.elf import facts as elf
 from retread.elf.facts import Facts, LibraryFacts, common, counted, linked_ptx
-from retread.version import CLANG, NVCC
+from retread.version import CLANG
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import Exempt, Promise, Statement, compiler_of
 
@@ -161,8 +160,7 @@ def _compiler(wheel: WheelFacts, said: Statement) -> Iterator[Check]:
     """Hold a compiled wheel's version, its statement and the names in its libraries to one compiler of device code."""
     if said.compiled is None:
         return
-    told, found = compiler_of(said.compiled), Version(wheel.version).local or ""
-    named = CLANG if f".{CLANG}." in f".{found}." else NVCC
+    told, named = compiler_of(said.compiled), version.compiler(wheel.version)
     yield Check(
         check="compiler",
         subject=wheel.version,

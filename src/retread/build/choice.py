@@ -35,14 +35,35 @@ def jobs(
     A lane that compiles takes the target's toolchain, or its fallback where this machine cannot have that.
     """
     wish = wish or Wish()
-    name = plan.choose_target(loaded.recipe, target) if target else _possible_target(loaded, machine, lane)
+    asked = _Asked(loaded, machine)
+    name = plan.choose_target(loaded.recipe, target) if target else _possible_target(asked, lane)
     chosen = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
-    tools = _tools(loaded, name, chosen.lane, machine, wish)
+    tools = _tools(asked, name, chosen.lane, wish)
     trees = Trees(loaded.compiled_by(tools.compiler), machine, use_git=use_git)
     goal = Goal(trees, name, tools.name, tools.compiler or NVCC)
     origins: Callable[[Goal, Own, Wish], list[Origin]] = import_module(LANES[chosen.lane].module).origins
     reason = "; ".join(filter(None, (chosen.reason, tools.reason)))
     return [Job(origin, reason) for origin in origins(goal, chosen.own, wish)]
+
+
+class _Asked:
+    """What stands in this machine's way to each toolchain of a recipe; servers are asked once for each."""
+
+    def __init__(self, loaded: Loaded, machine: Machine) -> None:
+        self.loaded = loaded
+        self.machine = machine
+        self._found: dict[str, list[str]] = {}
+
+    def obstacles(self, name: str) -> list[str]:
+        """Return why this machine cannot have a toolchain; nothing when it can."""
+        if name not in self._found:
+            self._found[name] = _obstacles(self.machine, self.loaded.toolchains[name])
+        return self._found[name]
+
+    def first(self, target: Target) -> Toolchain | None:
+        """Return the first toolchain of a target that this machine can have."""
+        name = next((one for one in target.toolchains if not self.obstacles(one)), None)
+        return self.loaded.toolchains[name] if name else None
 
 
 class _Tools(NamedTuple):
@@ -53,11 +74,12 @@ class _Tools(NamedTuple):
     reason: str = ""
 
 
-def _tools(loaded: Loaded, name: str, lane: Lane, machine: Machine, wish: Wish) -> _Tools:
+def _tools(asked: _Asked, name: str, lane: Lane, wish: Wish) -> _Tools:
     """Return the toolchain that is asked for, or the first that this machine can have.
 
     PlanError when the one asked for is none of the target's, or when the lane compiles nothing.
     """
+    loaded = asked.loaded
     target = loaded.recipe.targets[name]
     if not LANES[lane].compiles:
         if wish.toolchain:
@@ -68,26 +90,25 @@ def _tools(loaded: Loaded, name: str, lane: Lane, machine: Machine, wish: Wish) 
         return _Tools(target.toolchain)
     known = [loaded.toolchains[one] for one in target.toolchains]
     if wish.toolchain:
-        return _asked(loaded, name, known, wish.toolchain)
+        return _named(loaded, name, known, wish.toolchain)
     if len(known) == 1:  # what it lacks is told when it is made
         return _Tools(known[0].name, known[0].compiler)
-    reasons = list[str]()
-    for one in known:
-        found = _obstacles(machine, one)
-        if not found:
-            if not reasons:
-                return _Tools(one.name, one.compiler)
-            machine.console.say(f"note: {one.name} compiles, since {reasons[0]}")
-            return _Tools(one.name, one.compiler, f"{reasons[0].partition(' (')[0]}: {one.compiler} compiles")
-        reasons.append(f"this machine cannot have {one.name} ({found[0]})")
-    raise PlanError(
-        f"{loaded.recipe.name} {name}: this machine can have none of its toolchains",
-        faults=reasons,
-        hint="'retread toolchain check' says what is missing",
-    )
+    taken = asked.first(target)
+    if taken is None:
+        raise PlanError(
+            f"{loaded.recipe.name} {name}: this machine can have none of its toolchains",
+            faults=[f"this machine cannot have {one.name} ({asked.obstacles(one.name)[0]})" for one in known],
+            hint="'retread toolchain check' says what is missing",
+        )
+    if taken is known[0]:
+        return _Tools(taken.name, taken.compiler)
+    why = f"this machine cannot have {known[0].name}"
+    missing = asked.obstacles(known[0].name)[0]
+    asked.machine.console.say(f"note: {taken.name} compiles, since {why} ({missing})")
+    return _Tools(taken.name, taken.compiler, f"{why}: {taken.compiler} compiles")
 
 
-def _asked(loaded: Loaded, name: str, known: list[Toolchain], asked: str) -> _Tools:
+def _named(loaded: Loaded, name: str, known: list[Toolchain], asked: str) -> _Tools:
     """Return the toolchain of the target's that is asked for by name."""
     for one in known:
         if one.name == asked:
@@ -99,12 +120,13 @@ def _asked(loaded: Loaded, name: str, known: list[Toolchain], asked: str) -> _To
     )
 
 
-def _possible_target(loaded: Loaded, machine: Machine, lane: Lane | None) -> str:
+def _possible_target(asked: _Asked, lane: Lane | None) -> str:
     """Return the first target that recipe and machine can make, and say why it is not the recipe's first.
 
     PlanError where the series is what stands in the way: it never moves a build to another target.
     """
-    recipe, passed = loaded.recipe, list[tuple[str, str]]()
+    loaded, passed = asked.loaded, list[tuple[str, str]]()
+    recipe = loaded.recipe
     for name, target in recipe.targets.items():
         plan.demand_unmoved(recipe, name, loaded.patches, lane)
         try:
@@ -114,28 +136,18 @@ def _possible_target(loaded: Loaded, machine: Machine, lane: Lane | None) -> str
             why = f"{name}: {said}" + "".join(f"; {fault}" for fault in error.faults)
             passed.append((f"the recipe does not make {name} by the {lane} lane", why))
             continue
-        found = _missing(loaded, target, machine) if LANES[chosen.lane].compiles else []
-        if not found:
+        compiles = LANES[chosen.lane].compiles
+        if not compiles or asked.first(target):
             if passed:
-                machine.console.say(f"note: building {name}, since {passed[0][0]}")
+                asked.machine.console.say(f"note: building {name}, since {passed[0][0]}")
             return name
-        passed.append((f"this machine cannot build {name}: {found[0]}", f"{name}: {found[0]}"))
+        missing = asked.obstacles(target.toolchain)[0]
+        passed.append((f"this machine cannot build {name}: {missing}", f"{name}: {missing}"))
     raise PlanError(
         f"{recipe.name}: no target can be built here",
         faults=[why for _, why in passed],
         hint="'retread toolchain check' says what is missing; --target and --lane choose",
     )
-
-
-def _missing(loaded: Loaded, target: Target, machine: Machine) -> list[str]:
-    """Return why this machine can have no toolchain of a target; nothing when it can have one."""
-    found: list[str] = []
-    for name in target.toolchains:
-        here = _obstacles(machine, loaded.toolchains[name])
-        if not here:
-            return []
-        found += here
-    return found
 
 
 def _obstacles(machine: Machine, toolchain: Toolchain) -> list[str]:

@@ -17,7 +17,7 @@ from packaging.version import InvalidVersion, Version
 
 from retread import arch, strict, version
 from retread.arch import Arch
-from retread.errors import GateError, PublishError, WheelError
+from retread.errors import GateError, WheelError
 from retread.evidence import agreement, signing, statements
 from retread.evidence.agreement import Told
 from retread.evidence.signing import Key
@@ -278,8 +278,8 @@ def _told(error: GateError) -> str:
 
 def _of_compiler(policy: Policy, wheel: str) -> Iterator[str]:
     """Yield that the policy keeps out what this compiler made; the wheel's version says which, and is held to it."""
-    with suppress(WheelError, PublishError):  # such a name is refused for itself
-        found = version.release(parse_name(wheel).version).compiler
+    with suppress(WheelError):  # such a name is refused for itself
+        found = version.compiler(parse_name(wheel).version)
         if policy.compilers and found not in policy.compilers:
             yield (
                 f"{wheel}: its device code was compiled by {found}, and the policy takes "

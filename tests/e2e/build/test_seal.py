@@ -160,6 +160,12 @@ def test_an_edit_that_does_not_fit_is_refused(project: Project, old: str, new: s
     project.fails(3, "edit: ", words)
 
 
+def test_an_edit_whose_result_is_there_is_none(project: Project) -> None:
+    project.edit_recipe("""find = '"1.0"'""", """find = '"0.9"'""")
+    project.edit_recipe("""replace = '"{version}"'""", """replace = '"1.0"'""")
+    assert b'"1.0"' in _built(project)["tinycuda/version.py"]
+
+
 def test_the_wheel_says_what_went_into_it(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     statement = json.loads(_built(project)[f"{NEW_INFO}/retread.json"])
     assert statement["commit"] == project.upstream.commit
