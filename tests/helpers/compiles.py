@@ -1,8 +1,21 @@
-"""What wheels say of their compile: by nvcc, or by clang in its place."""
+"""What a small wheel says of itself, and of its compile: by nvcc, or by clang in its place."""
 
 from __future__ import annotations
 
-from retread.wheel.statement import CompileStatement, DeviceTools
+from retread.arch import Arch
+from retread.records import Sha256
+from retread.wheel.statement import CompileStatement, DeviceTools, FileStatement, Promise, Statement
+
+STATEMENT = Statement(
+    schema=1, tool="retread 0.1.0", recipe="demo-1.2", target="cu128", project="demo", version="1.2+cu128.1",
+    lane="overlay", repository="https://example.org/demo", commit=40 * "1", submodules=(), commit_time=7,
+    sdist=FileStatement(file="demo-1.2.tar.gz", sha256=Sha256(64 * "3")), base=None, compiled=None, series=(),
+    toolchain=None, libraries={},
+    promise=Promise(
+        project="demo", version="1.2+cu128.1", cuda="12.8", torch=">=2.9", architectures=(Arch("8.0"),), ptx=(),
+        exempt=(), requires=(), run_path={}, note="",
+    ),
+)  # fmt: skip
 
 NVCC = DeviceTools(
     compiler="nvcc 12.8.93", assembler="ptxas 12.8.93", headers="CUDA 12.8", container="fatbinary 12.8.90"

@@ -80,9 +80,8 @@ def act(desk: Desk, action: str, plan: Callable[[Bench], Plan], *, paths: Iterab
     with desk.held() as scratch:
         tree = Worktree(desk, scratch)
         refresh.demand_synced(tree, loaded)
-        repository = desk.repository(scratch)
-        base = repository.base(desk.trees(loaded).source, {*pieces.paths(loaded.patches), *paths})
-        bench = Bench(desk.recipe.name, repository, base, pieces.stacked(repository, base, loaded.files))
+        repository, _, base, stack = desk.stack(loaded, scratch, also=paths)
+        bench = Bench(desk.recipe.name, repository, base, stack)
         made = plan(bench)
         new = pieces.folder(
             repository,

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from retread.doors import durable, fs
 from retread.doors.machine import Machine
 from retread.doors.store import digest
 from retread.errors import UsageError
+from retread.queue import pieces
 from retread.queue.ledger import Ledger
+from retread.queue.pieces import Piece
 from retread.queue.repository import Repository
 from retread.recipe import files, workspace
 from retread.recipe.model import Recipe
 from retread.recipe.workspace import Loaded
+from retread.source.records import SourceTree
 from retread.source.trees import Trees
+
+
+class Stack(NamedTuple):
+    """A series on its source, in a repository for one action."""
+
+    repository: Repository
+    source: SourceTree
+    base: str
+    """The tree of those files of the source that are touched."""
+    pieces: list[Piece]
 
 
 class Desk:
@@ -87,6 +101,15 @@ class Desk:
     def trees(self, loaded: Loaded) -> Trees:
         """Return the pinned source."""
         return Trees(loaded, self.machine)
+
+    def stack(self, loaded: Loaded, scratch: Path, *, also: Iterable[str] = ()) -> Stack:
+        """Return the series on its source; ``also`` are files that it does not touch and an action may.
+
+        SeriesError names the first patch that does not go in.
+        """
+        repository, source = self.repository(scratch), self.trees(loaded).source
+        base = repository.base(source, {*pieces.paths(loaded.patches), *also})
+        return Stack(repository, source, base, pieces.stacked(repository, base, loaded.files))
 
     def repository(self, scratch: Path) -> Repository:
         """Return a new repository without a working copy, for one action."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from retread.queue import pieces
 from retread.queue.desk import Desk
 from retread.queue.pieces import Piece
 from retread.queue.repository import Failed, Repository
@@ -39,10 +38,7 @@ def graph(desk: Desk) -> Graph:
     """Return what each patch of a series needs and touches; SeriesError when the series does not go in."""
     loaded = desk.loaded()
     with desk.held() as scratch:
-        repository = desk.repository(scratch)
-        source = desk.trees(loaded).source
-        base = repository.base(source, pieces.paths(loaded.patches))
-        stack = pieces.stacked(repository, base, loaded.files)
+        repository, source, base, stack = desk.stack(loaded, scratch)
         needed = [_needed(repository, base, stack, index) for index in range(len(stack))]
     nodes = (
         _node(desk, patch, [stack[one].name for one in direct(needed, index)], source.manifest.files)

@@ -12,7 +12,7 @@ from typing import Final
 
 from retread.doors import fs
 from retread.errors import UsageError
-from retread.queue import header, order, pieces
+from retread.queue import header, order
 from retread.queue.desk import Desk
 from retread.queue.pieces import Piece
 
@@ -38,10 +38,7 @@ def export(desk: Desk, typed: Sequence[str], form: Form, author: str) -> list[tu
         raise UsageError(f"{author!r} is no author", hint="write it like --author 'Jo Doe <jo@example.org>'")
     loaded = desk.loaded()
     with desk.held() as scratch:
-        repository = desk.repository(scratch)
-        source = desk.trees(loaded).source
-        base = repository.base(source, pieces.paths(loaded.patches))
-        stack = pieces.stacked(repository, base, loaded.files)
+        repository, source, _, stack = desk.stack(loaded, scratch)
         names = [one.name for one in stack]
         wanted = {order.found(one, names, recipe=desk.recipe.name) for one in typed} or set(names)
         chosen = [one for one in stack if one.name in wanted]

@@ -102,9 +102,7 @@ def refresh(desk: Desk, *, check: bool) -> Altered:
 
 
 def _checked(desk: Desk, loaded: Loaded, scratch: Path) -> Altered:
-    repository = desk.repository(scratch)
-    base = repository.base(desk.trees(loaded).source, pieces.paths(loaded.patches))
-    stack = pieces.stacked(repository, base, loaded.files)
+    repository, _, _, stack = desk.stack(loaded, scratch)
     return told(desk, _REFRESH, pieces.folder(repository, loaded.files, stack, where=desk.series, dropped={}))
 
 

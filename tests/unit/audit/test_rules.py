@@ -15,7 +15,7 @@ from retread.elf import facts as elf_facts
 from retread.elf.facts import CodeFacts, LibraryFacts, Module
 from retread.records import Sha256
 from retread.wheel.facts import Fault, WheelFacts
-from retread.wheel.statement import CompileStatement, Exempt, FileStatement, Promise, Statement
+from retread.wheel.statement import CompileStatement, Exempt, Promise
 
 LIB, FA3 = "demo/_C.so", "demo/flash_attn_3/_C.so"
 
@@ -50,18 +50,6 @@ def wheel(*tags: str, **changes: Any) -> WheelFacts:
         statement=None,
     )
     return replace(found, **changes)
-
-
-STATEMENT = Statement(
-    schema=1, tool="retread 0.1.0", recipe="demo-1.2", target="cu128", project="demo", version="1.2+cu128.1",
-    lane="source", repository="https://example.org/demo", commit=40 * "1", submodules=(), commit_time=7,
-    sdist=FileStatement(file="demo-1.2.tar.gz", sha256=Sha256(64 * "3")), base=None, compiled=None, series=(),
-    toolchain=None, libraries={},
-    promise=Promise(
-        project="demo", version="1.2+cu128.1", cuda="12.8", torch=">=2.9", architectures=(), ptx=(), exempt=(),
-        requires=(), run_path={}, note="",
-    ),
-)  # fmt: skip
 
 
 def promise(**changes: Any) -> Promise:
@@ -468,7 +456,7 @@ GNU = ("GCC: (GNU) 8.5.0",)
 def test_version_statement_and_libraries_name_one_compiler(
     version: str, said: CompileStatement | None, names: tuple[str, ...], faults: list[str]
 ) -> None:
-    statement = replace(STATEMENT, version=version, compiled=said)
+    statement = replace(compiles.STATEMENT, lane="source", version=version, compiled=said)
     found = wheel(version=version, statement=statement, libraries={LIB: library(compilers=names)})
     checks = [one for one in rules.audit(found, None) if one.check == "compiler"]
     assert [one.subject for one in checks if not one.ok] == faults

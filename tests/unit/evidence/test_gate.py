@@ -22,20 +22,11 @@ from retread.records import Sha256
 from retread.smoke.level import Level
 from retread.smoke.report import Run
 from retread.smoke.tally import Tried
-from retread.wheel.statement import DeviceTools, FileStatement, Promise, Proof, Statement
+from retread.wheel.statement import DeviceTools, Proof
 
 WHEEL = "demo-1.2+cu128.1-cp39-abi3-linux_x86_64.whl"
 DIGEST = 64 * "a"
-SAID = Statement(
-    schema=1, tool="retread 0.1.0", recipe="demo-1.2", target="cu128", project="demo", version="1.2+cu128.1",
-    lane="overlay", repository="https://example.org/demo", commit=40 * "1", submodules=(), commit_time=7,
-    sdist=FileStatement(file="demo-1.2.tar.gz", sha256=Sha256(64 * "3")), base=None, compiled=None, series=(),
-    toolchain=None, libraries={},
-    promise=Promise(
-        project="demo", version="1.2+cu128.1", cuda="12.8", torch=">=2.9", architectures=(Arch("8.0"),), ptx=(),
-        exempt=(), requires=(), run_path={}, note="",
-    ),
-)  # fmt: skip
+SAID = compiles.STATEMENT
 
 
 def command(level: str) -> str:
