@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from retread import arch as archs
+from retread import limits
 from retread.arch import Arch
 from retread.elf import fatbin, kernels
 from retread.elf import image as ei
@@ -24,8 +25,6 @@ _STARTS: Final = (
     re.compile(rb"\x7fELF\x02\x01\x01[\x33\x41].{10}\xbe\x00", re.DOTALL),
 )
 _ELF: Final = 0x7F
-_BROKEN: Final = 20
-"""So many that begin as one and cannot be read are looked at: each may take as long as its file is large."""
 _PTX_START: Final = re.compile(rb"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*\.version\s+\d+\.\d+")
 _PTX_TARGET: Final = re.compile(rb"^[ \t]*\.target[ \t]+sm_(\d{1,4})([af]?)", re.MULTILINE)
 
@@ -124,8 +123,11 @@ def elsewhere(
         for at in _starts(data, start, max(start, low)):
             if at < start:
                 continue
-            if broken == _BROKEN:
-                return found, [*unread, f"{where}: what lies behind {at:#x}, after {_BROKEN} broken ones"]
+            if broken == limits.BROKEN:
+                return found, [
+                    *unread,
+                    f"{where}: what lies behind {at:#x}, after {limits.BROKEN} broken ones",
+                ]
             try:
                 code, start = _at(data, at, unread, f"{where}: at {at:#x}")
             except (ElfError, FatbinError) as error:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from retread import limits
 from retread.doors import fs
 from retread.elf import device, fatbin, layout
 from retread.elf import edit as elfedit
@@ -23,8 +24,6 @@ from retread.errors import ElfError, FatbinError
 
 _VERNEED: Final = struct.Struct("<HHIII")
 _VERNAUX: Final = struct.Struct("<IHHII")
-_COMMENT: Final = 4096
-"""Bytes of compilers' names that are read: each is about 40 long, and a linker leaves each once."""
 
 
 def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = False) -> LibraryFacts:
@@ -167,7 +166,7 @@ def _compilers(image: Image) -> set[str]:
     names: set[str] = set()
     for section in image.sections:
         if section.name == ".comment":
-            text = bytes(ei.contents(image, section)[:_COMMENT]).decode("ascii", "replace")
+            text = bytes(ei.contents(image, section)[: limits.COMMENT]).decode("ascii", "replace")
             names.update(one.strip() for one in text.split("\0") if one.strip() and one.isprintable())
     return names
 

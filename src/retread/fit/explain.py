@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
-
+from retread import pypa
 from retread.fit.catalogue import Catalogue, Fault, Made, Release, has
 from retread.records import Record
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 _SPACE: Final = r"(?:\s|\x1b\[[0-9;]*m)+"
 """What may stand between two words of a message in a log: terminals break lines and colour them."""
@@ -201,7 +202,7 @@ def _ways(known: Catalogue, fault: Fault) -> Iterator[Way]:
 
 def _first(torch: str) -> Version:
     """Return the oldest version that a range names, to order ranges by."""
-    return min((Version(one.version) for one in SpecifierSet(torch)), default=Version("0"))
+    return min((pypa.version(one.version) for one in pypa.specifiers(torch)), default=pypa.version("0"))
 
 
 def _general(text: str, one: General) -> Explained:

@@ -8,9 +8,7 @@ of which tests/data/locks has samples.
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, NoReturn
@@ -18,8 +16,8 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 from packaging.pylock import Pylock, PylockValidationError
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
+from retread import pypa, strict
 from retread.errors import UsageError, first
 from retread.lockfile import requirements
 from retread.lockfile.pin import Locked, decoded, digests, file_name, others, plain, spelled
@@ -89,7 +87,7 @@ def _installed(row: Installed) -> Locked | None:
     if row.direct_url is None:
         return Locked(project=project, version=spelled(row.version))
     try:
-        origin = msgspec.json.decode(row.direct_url, type=_Origin)
+        origin = strict.decoded(row.direct_url, _Origin)
         if origin.dir_info is not None:
             return None
         archive = origin.archive_info or {}
@@ -123,8 +121,8 @@ def _kind(name: str, text: str) -> Kind | None:
 
 def _kind_by_content(text: str) -> Kind | None:
     try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError):
+        table = strict.table(text)
+    except ValueError:
         if requirements.pins_something(text):
             return Kind.REQUIREMENTS
         return Kind.PIPFILE if '"pipfile-spec"' in text else None
@@ -180,8 +178,8 @@ class _Package(msgspec.Struct):
 
 def _toml(text: str, kind: Kind, name: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        return strict.table(text)
+    except ValueError as error:
         _refuse(name, kind, [str(error)])
 
 
@@ -245,7 +243,7 @@ def _locked(package: _Package) -> Locked | None:
     stated = [one for file in files for one in file.stated()]
     return Locked(
         project=str(canonicalize_name(package.name, validate=True)),
-        version=str(Version(package.version)) if package.version else "",
+        version=str(pypa.version(package.version)) if package.version else "",
         sha256s=digests(stated),
         others=others(stated),
         bare=tuple(file.named() for file in files if not (digests(file.stated()) or others(file.stated()))),
@@ -272,10 +270,10 @@ def _line(text: str, header: str, index: int) -> str:
 
 def _pipfile(text: str, name: str) -> tuple[Locked, ...]:
     try:
-        table = json.loads(text)
+        table = strict.json(text)
         sources = {one["name"]: one["url"] for one in table.pop("_meta")["sources"]}
         rows = [_as_package(name, row, sources) for group in table.values() for name, row in group.items()]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         _refuse(name, Kind.PIPFILE, [f"{type(error).__name__}: {error}"])
     return _packages({"package": rows}, "package", Kind.PIPFILE, text, name)
 

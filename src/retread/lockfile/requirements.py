@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
+from packaging.utils import canonicalize_name
 
+from retread import pypa
 from retread.errors import RecipeError, first
 from retread.lockfile.pin import Locked, decoded, digests, file_name, others, plain, spelled
 
@@ -134,7 +134,7 @@ def _requirement(line: str) -> tuple[str, Locked | None]:
     stated = [option.value for option in _options(" ".join(rest)) if option.name == "--hash"]
     if not _DIRECT.match(asked_for) and _PLACE.match(asked_for):
         return asked_for, _file_at(asked_for.partition(" ")[0], stated)
-    asked = Requirement(asked_for)
+    asked = pypa.requirement(asked_for)
     if asked.url:
         return asked_for, _file_at(asked.url, stated, asked.name)
     pins = [one.version for one in asked.specifier if one.operator in {"==", "==="}]
@@ -150,7 +150,7 @@ def _file_at(address: str, stated: Sequence[str], project: str = "") -> Locked |
     """Return the file at an address or a path; None for a folder that nobody named."""
     file, version = file_name(address), ""
     if file.endswith((".whl", ".tar.gz", ".zip")):
-        parsed = parse_wheel_filename(file)[:2] if file.endswith(".whl") else parse_sdist_filename(file)
+        parsed = pypa.wheel_name(file)[:2] if file.endswith(".whl") else pypa.sdist_name(file)
         project, version = project or parsed[0], str(parsed[1])
     if not project:
         return None
@@ -178,10 +178,10 @@ def check_lock(lock: bytes, requires: Sequence[str], *, name: str) -> dict[str, 
     found += [_Fault(one.number, f"{one.text} is not pinned by version and sha256") for one in loose]
     faults = [*map(str, sorted(found))]
     for text in requires:
-        wanted = Requirement(text)
+        wanted = pypa.requirement(text)
         project = str(canonicalize_name(wanted.name))
         versions = [one.pin.version for one in lines if one.pin is not None and one.pin.project == project]
-        if not any(wanted.specifier.contains(version, prereleases=True) for version in versions):
+        if not any(pypa.allows(wanted.specifier, version) for version in versions):
             faults.append(f"{text}: the lock has {', '.join(versions) or 'nothing of it'}")
     if faults:
         raise _no_lock(name, faults)

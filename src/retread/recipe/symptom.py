@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import InvalidSpecifier
 
+from retread import pypa
 from retread.records import Record
 from retread.strict import near_miss
 
@@ -54,7 +55,7 @@ def _conditions(text: str) -> Iterator[tuple[str, str]]:
             )
         if key in RANGES:
             try:
-                SpecifierSet(value)
+                pypa.specifiers(value)
             except InvalidSpecifier:
                 raise ValueError(f"{part!r}: {value!r} is no version range like '>=3.3,<3.5'") from None
         yield key, value

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.specifiers import InvalidSpecifier
+from packaging.version import InvalidVersion
 
+from retread import pypa
 from retread.fields import Architecture, Digest, FileName, Table, Text, is_inside
 
 
@@ -72,7 +73,7 @@ def faults(trial: Trial, torch: str) -> Iterator[str]:
         yield f"smoke.torch: {trial.torch!r} is not a version like '2.10.0'"
         return
     try:
-        fits = SpecifierSet(torch).contains(trial.torch, prereleases=True)
+        fits = pypa.specifiers(torch).contains(trial.torch, prereleases=True)
     except InvalidSpecifier:
         return  # told elsewhere
     if not fits:
@@ -81,7 +82,7 @@ def faults(trial: Trial, torch: str) -> Iterator[str]:
 
 def _is_version(text: str) -> bool:
     try:
-        Version(text)
+        pypa.version(text)
     except InvalidVersion:
         return False
     return True

@@ -13,7 +13,7 @@ from typing import IO, Final, NamedTuple
 
 import msgspec
 
-from retread import arch
+from retread import arch, limits, strict
 from retread.arch import Arch
 from retread.doors import fs, proc, store
 from retread.elf import library as elf
@@ -32,8 +32,6 @@ _FACTS = "toolkit.json"
 _LAYOUT = 1
 """To be raised when the same parts give another tree; a test holds it to the tree that it stands for."""
 _PROGRAMS = ("bin", "nvvm/bin")
-_MAX_TOTAL = 8 << 30
-"""Bytes of one part: room for a whole CUDA toolkit, none for an archive that was made to fill a disk."""
 _KERNEL = """\
 #include <cuda_fp16.h>
 __global__ void twice(__half *x) { x[threadIdx.x] = __hadd(x[threadIdx.x], x[threadIdx.x]); }
@@ -124,7 +122,7 @@ def lay_out(
 
 def load(entry: Path, toolchain: Toolchain, parts: Sequence[Part]) -> Toolkit:
     """Return the toolkit that lies in a finished store entry."""
-    facts = msgspec.json.decode((entry / _FACTS).read_bytes(), type=_Facts)
+    facts = strict.decoded((entry / _FACTS).read_bytes(), _Facts)
     digest = parts_digest(toolchain, parts)
     return Toolkit(entry / TREE, toolchain.cuda, facts.version, digest, "pinned parts")
 
@@ -218,7 +216,7 @@ def _unpack_archive(part: Part, archive: Path | IO[bytes], into: Path) -> None:
                     links.append((path, member.linkname))
                     continue
                 total += member.size
-                if total > _MAX_TOTAL:
+                if total > limits.TOOLKIT:
                     raise _refusal(part, name, "makes it larger than a toolkit may be")
                 stream = tar.extractfile(member)
                 assert stream is not None

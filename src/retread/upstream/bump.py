@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import msgspec
 from packaging.version import InvalidVersion, Version
 
+from retread import pypa, strict
 from retread.doors import durable, fs
 from retread.doors.machine import Machine, code_digest, download
 from retread.doors.net import catalogue, settings
@@ -189,7 +190,7 @@ def demand_closed(data: Bumped) -> None:
 def find(machine: Machine, root: Path, recipe: Recipe, to: str) -> Release:
     """Return a release of a recipe's project: as its own recipe pins it, else as the index has it."""
     try:
-        version = Version(to)
+        version = pypa.version(to)
     except InvalidVersion:
         raise UsageError(f"{to!r} is no version", hint="write it like --to 0.0.36") from None
     name = renewal.name(recipe, to)
@@ -276,7 +277,7 @@ def _renames(
 def _is_fixed(upstream: str, version: Version) -> bool:
     found = _FIXED.match(upstream)
     with suppress(InvalidVersion):
-        return bool(found) and Version(found[1] if found else "") <= version
+        return bool(found) and pypa.version(found[1] if found else "") <= version
     return False
 
 
@@ -412,7 +413,7 @@ def _write(desk: Desk, made: Mapping[str, bytes]) -> None:
 def _written(desk: Desk) -> dict[str, str]:
     """Return path -> SHA-256 of what the last bump wrote."""
     with suppress(FileNotFoundError):
-        return msgspec.json.decode(desk.written.read_bytes(), type=dict[str, str])
+        return strict.decoded(desk.written.read_bytes(), dict[str, str])
     return {}
 
 

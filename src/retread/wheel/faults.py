@@ -7,8 +7,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import InvalidSpecifier
 
+from retread import pypa
 from retread.wheel.facts import Fault
 
 _COMPONENT: Final = 255
@@ -70,8 +71,8 @@ def of_requires_python(values: Iterable[str]) -> Iterator[Fault]:
         yield Fault(check="requires python", subject="METADATA", detail=f"states it {len(found)} times")
     for value in found:
         try:
-            SpecifierSet(value)
-        except (InvalidSpecifier, ValueError):
+            pypa.specifiers(value)
+        except InvalidSpecifier:
             yield Fault(
                 check="requires python", subject="METADATA", detail=f"{_short(value)!r} is no specifier"
             )

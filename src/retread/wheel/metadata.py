@@ -20,21 +20,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-from packaging.version import Version
+from packaging.requirements import InvalidRequirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name
 
+from retread import limits, pypa
 from retread.errors import WheelError
 from retread.records import Record, Sha256
 
 if TYPE_CHECKING:
     from installer.records import RecordEntry
+    from packaging.version import Version
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FIELD: Final = re.compile(r"([!-9;-~]+):[ \t]*")
-_MAX_TAGS: Final = 4096
-_MAX_SPELLINGS: Final = 120
-"""Of five tags in one part of a name."""
 _HASHES: Final = frozenset(
     ("sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512", "blake2b", "blake2s")
 )
@@ -91,7 +89,7 @@ class WheelName(Record, frozen=True, kw_only=True):
         """
         stem, *parts = self.normal.removesuffix(".whl").rsplit("-", 3)
         each = [part.split(".") for part in parts]
-        if math.prod(math.factorial(len(part)) for part in each) > _MAX_SPELLINGS:
+        if math.prod(math.factorial(len(part)) for part in each) > limits.SPELLINGS:
             raise WheelError(
                 f"{self.file_name}: has too many tags in one part of its name",
                 hint="name the oldest platform that it runs on, and no other",
@@ -120,7 +118,7 @@ class WheelName(Record, frozen=True, kw_only=True):
 def parse_name(file_name: str) -> WheelName:
     """Return the parts of a wheel's file name; raise WheelError if it is not one."""
     try:
-        project, version, build, _ = parse_wheel_filename(file_name)
+        project, version, build, _ = pypa.wheel_name(file_name)
     except InvalidWheelFilename as error:
         hint = "give the file the name under which its index lists it"
         raise WheelError(f"{file_name}: is not the file name of a wheel ({error})", hint=hint) from error
@@ -141,15 +139,15 @@ def expand_tags(tags: str) -> frozenset[str]:
     WheelError for a set of more than 4,096.
     """
     pythons, abis, platforms = (part.split(".") for part in tags.split("-"))
-    if len(pythons) * len(abis) * len(platforms) > _MAX_TAGS:
-        raise _malformed(f"the tags {tags[:60]}... are more than {_MAX_TAGS:,}")
+    if len(pythons) * len(abis) * len(platforms) > limits.TAGS:
+        raise _malformed(f"the tags {tags[:60]}... are more than {limits.TAGS:,}")
     return frozenset(f"{a}-{b}-{c}" for a in pythons for b in abis for c in platforms)
 
 
 def normal_version(version: str) -> str:
     """Return the normal form of a version; raise WheelError if it is none."""
     try:
-        return str(Version(version))
+        return str(pypa.version(version))
     except ValueError as error:  # so is InvalidVersion, and a number of thousands of digits
         hint = "write one like 0.0.35+cu128.1"
         told = repr(version) if len(version) <= 60 else f"{version[:60]!r}..."
@@ -196,7 +194,7 @@ def same_release(project: str, version: str, name: WheelName) -> bool:
 
 def same_version(version: str) -> Version:
     """Return what is equal for all spellings of a version; raise WheelError if it is none."""
-    return Version(normal_version(version))
+    return pypa.version(normal_version(version))
 
 
 def moved(name: str, stem: str) -> str:
@@ -374,7 +372,7 @@ def _urlsafe(digest: str) -> str:
 
 def _requirement_key(text: str) -> tuple[str, frozenset[str], str]:
     try:
-        one = Requirement(text)
+        one = pypa.requirement(text)
     except InvalidRequirement as error:
         hint = "write one like 'torch==2.9.0'"
         raise WheelError(f"METADATA: {text!r} is not a requirement (PEP 508)", hint=hint) from error
