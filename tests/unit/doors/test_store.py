@@ -234,9 +234,14 @@ def test_an_entry_whose_removal_was_cut_short_does_not_count(
         (path / "deep" / "file").unlink()
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(shutil, "rmtree", cut)
-        store.discard(Kind.TREES, KEY) if way == "discard" else store.prune(unused_days=-1)
+    removal = {
+        "prune": lambda: store.prune(unused_days=-1),
+        "discard": lambda: store.discard(Kind.TREES, KEY),
+    }[way]
+    monkeypatch.setattr(shutil, "rmtree", cut)
+    with pytest.raises(KeyboardInterrupt):
+        removal()
+    monkeypatch.undo()
     assert store.get(Kind.TREES, KEY) is None
     assert (store.make(Kind.TREES, KEY, _build) / "deep" / "file").exists()
 
