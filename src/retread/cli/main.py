@@ -11,8 +11,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
+from retread.address import shown
 from retread.cli.options import COLOURS, typed
 from retread.errors import INTERRUPTED, RetreadError, StoreError, exit_codes
 
@@ -69,6 +70,10 @@ class _Parser(argparse.ArgumentParser):
             meant = near_miss(rest[0].partition("=")[0], options) if rest[0].startswith("--") else ""
             self.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
         return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        """End with what is wrong, without the password of an address that was typed."""
+        super().error(shown(message))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse what is no choice, with the near miss; a long list only where nothing is near."""

@@ -66,10 +66,19 @@ def policy(options: Options, path: Path | None) -> Policy | None:
 
 
 def json(value: object) -> bytes:
-    """Return data as every command writes it: indented, with a newline at the end."""
+    """Return data as every command writes it: indented, with a newline at the end, no address with a password."""
     import msgspec
 
-    return msgspec.json.format(msgspec.json.encode(value)) + b"\n"
+    from retread.address import shown_in
+
+    return msgspec.json.format(msgspec.json.encode(shown_in(msgspec.to_builtins(value)))) + b"\n"
+
+
+def put(text: object) -> None:
+    """Write text to standard output, no address in it with a password: the one way there for what is no JSON."""
+    from retread.address import shown
+
+    print(shown(str(text)), flush=True)
 
 
 def show(text: str, options: Options) -> None:
@@ -80,7 +89,7 @@ def show(text: str, options: Options) -> None:
 
     terminal = sys.stdout.isatty()
     coloured = colour.wanted(colour.Colour(options.color), os.environ, terminal=terminal)
-    print(colour.marked(text) if coloured else text)
+    put(colour.marked(text) if coloured else text)
 
 
 def print_json(value: object) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, TextIO
 
+from retread.address import shown
 from retread.text.colour import Colour, marked, painted, wanted
 from retread.text.tables import middle
 from retread.units import clock, size
@@ -107,11 +108,11 @@ class Step:
 
     def line(self, mark: str) -> str:
         """Return the finished line, which ends with what became of it and its seconds."""
-        detail = f": {self.detail}" if self.detail else ""
-        text = middle(self._title, max(_ROOM - len(detail), _ROOM // 2)) + detail
+        detail = shown(f": {self.detail}") if self.detail else ""
+        text = middle(shown(self._title), max(_ROOM - len(detail), _ROOM // 2)) + detail
         spent = f"{self.seconds:.1f}" if self.seconds < 10_000 else f"{self.seconds:.0f}"
-        shown = painted(f"{mark:>6}", mark) if self._console.coloured else f"{mark:>6}"
-        return f"  {middle(text, _ROOM):<{_ROOM}} {shown} {spent:>6} s"
+        ending = painted(f"{mark:>6}", mark) if self._console.coloured else f"{mark:>6}"
+        return f"  {middle(text, _ROOM):<{_ROOM}} {ending} {spent:>6} s"
 
     @property
     def seconds(self) -> float:
@@ -154,6 +155,7 @@ class Console:
     def _write(self, text: str) -> None:
         with self.lock:
             self._clear()
+            text = shown(text)
             print(marked(text) if self.coloured else text, file=self._stream, flush=True)
 
     def over(self, text: str) -> None:
@@ -161,7 +163,7 @@ class Console:
         width = os.get_terminal_size(self._stream.fileno()).columns if self.live else COLUMNS
         with self.lock:
             self._clear()
-            self._stream.write(text[: width - 1])
+            self._stream.write(shown(text)[: width - 1])
             self._stream.flush()
 
     def _clear(self) -> None:
