@@ -66,7 +66,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         said = io.StringIO()
         finder = functools.partial(Finder(), exit_method=ended, output_stream=said)
         monkeypatch.setattr(argcomplete, "autocomplete", finder)
-        with pytest.raises(SystemExit, match="^0$"):
+        with pytest.raises(SystemExit, match=r"^0$"):
             main.run([])
         return words_of(said.getvalue())
 
