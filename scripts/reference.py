@@ -326,8 +326,8 @@ def limits_page() -> str:
     parts = [
         "# Limits\n",
         paragraph(
-            "How much of an input is taken. Wheels, indexes, lock files, libraries and reports come from others; what is",
-            "beyond one of these numbers is refused, with a message that names it, before any work grows with it.",
+            "How much of an input is taken. Wheels, indexes, lock files, libraries and reports come from others; what",
+            "is beyond one of these numbers is refused, with a message that names it, before any work grows with it.",
             "Nothing of this can be set: each stands far above what is real. They are one module, `retread.limits`.",
         ),
     ]

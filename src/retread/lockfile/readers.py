@@ -18,9 +18,10 @@ from packaging.pylock import Pylock, PylockValidationError
 from packaging.utils import canonicalize_name
 
 from retread import pypa, strict
+from retread.address import bare
 from retread.errors import UsageError, first
 from retread.lockfile import requirements
-from retread.lockfile.pin import Locked, decoded, digests, file_name, others, plain, spelled
+from retread.lockfile.pin import Locked, decoded, digests, file_name, others, spelled
 
 
 class Installed(NamedTuple):
@@ -103,7 +104,7 @@ def _installed(row: Installed) -> Locked | None:
         sha256s=sha256s,
         others=more,
         files=(file_name(origin.url),) if origin.archive_info is not None else (),
-        source=plain(origin.url),
+        source=bare(origin.url),
     )
 
 
@@ -248,7 +249,7 @@ def _locked(package: _Package) -> Locked | None:
         others=others(stated),
         bare=tuple(file.named() for file in files if not (digests(file.stated()) or others(file.stated()))),
         files=tuple(filter(None, (file.named() for file in files))),
-        source=plain(_address(package)),
+        source=bare(_address(package)),
     )
 
 
