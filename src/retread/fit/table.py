@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from retread.arch import Arch
@@ -22,7 +22,7 @@ def report(found: FitReport) -> str:
         _libraries(found),
         _findings("must change", [one for one in found.findings if one.fault]),
         _findings("good to know", [one for one in found.findings if not one.fault]),
-        _candidates(found.candidates),
+        _candidates(found.candidates, {one.package: one.version for one in found.libraries}),
         _need(found),
         [found.verdict],
     ]
@@ -71,7 +71,7 @@ def _findings(title: str, found: Sequence[Finding]) -> list[str]:
     return [title, *lines] if lines else []
 
 
-def _candidates(found: Sequence[Candidate]) -> list[str]:
+def _candidates(found: Sequence[Candidate], installed: Mapping[str, str]) -> list[str]:
     lines = ["wheels"] if found else []
     for one in found:
         made = ", which compiles" if one.compiles else ""
@@ -85,6 +85,8 @@ def _candidates(found: Sequence[Candidate]) -> list[str]:
         else:
             lines += wrapped(f"no    {what}: {'; '.join(one.reasons)}", "  ", "        ")
     best = next((one for one in found if one.fits), None)
+    if best and installed.get(best.project) == best.version:
+        return [*lines, "", f"{best.project} {best.version} is installed: no other wheel is better"]
     return [*lines, *(_take(best) if best else [])]
 
 

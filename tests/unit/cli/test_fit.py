@@ -120,7 +120,7 @@ def test_explain_knows_an_error_by_its_text(capsys: pytest.CaptureFixture[str]) 
     )
     out = capsys.readouterr().out
     assert "take: upstream mended it in xformers 0.0.30; take the release that is made for your torch" in out
-    assert "torch ==2.8.0   0.0.32.post2  0.0.32.post2+cu128.1  xformers-0.0.32.post2 cu128" in out
+    assert "torch ==2.8.0  0.0.32.post2  0.0.32.post2+cu128.1  xformers-0.0.32.post2 cu128" in out
 
 
 def log(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:

@@ -221,6 +221,23 @@ def test_each_candidate_says_why_it_does_not_fit() -> None:
     assert not any(one.fits for one in report.candidates[2:])
 
 
+def test_where_pip_is_not_installed_another_pip_installs_into_the_environment() -> None:
+    found = environment(demo("1.2"), gpus="12.0", driver="570.1")
+    bare = msgspec.structs.replace(found, packages=tuple(one for one in found.packages if one.name != "pip"))
+    assert (
+        judged(bare)
+        .candidates[0]
+        .pip.startswith("python3 -m pip --python /venv/bin/python install --no-deps")
+    )
+
+
+def test_whoever_has_the_best_wheel_is_not_told_to_take_it() -> None:
+    had = demo("1.3+cu128.1", library("demo/_C.so", "8.0", "9.0a", "12.0"), mends=("cap", "set-source"))
+    shown = table.report(judged(environment(had, gpus="12.0", driver="570.1")))
+    assert "demo 1.3+cu128.1 is installed: no other wheel is better" in shown
+    assert "neither line can replace torch" not in shown
+
+
 def test_where_nothing_is_broken_the_official_release_fits_too() -> None:
     official = candidate(judged(environment(gpus="9.0")), "1.3", "upstream")
     assert official.fits
