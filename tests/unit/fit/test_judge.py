@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from fitting import KNOWN, PYTHON, TORCH, TRITON, demo, environment, library
+from retread.arch import Arch
 from retread.doors.net import offers
+from retread.elf.facts import Module
 from retread.fit import judge, table
 from retread.fit.candidates import Listed
 from retread.fit.environment import Environment, Hardware, Import, Library, Package
@@ -201,6 +203,26 @@ def test_an_import_that_crashed_counts_and_one_that_was_stopped_does_not() -> No
     assert faults(msgspec.structs.replace(found, imports=(stopped,))) == []
 
 
+@pytest.mark.parametrize(
+    ("gpu", "words"),
+    [
+        ("9.0", "native, tuned for it, but for 1 of 3 kernels"),
+        ("12.0", "native, tuned for it, but for 2 of 3 kernels"),
+        ("7.5", "NO CODE"),
+    ],
+)
+def test_kernels_for_one_gpu_alone_do_not_make_a_library_one_for_the_jit(gpu: str, words: str) -> None:
+    codes = (("8.0", "9.0", "12.0"), ("9.0",), ("10.0",))
+    modules = tuple(Module(index=0, sass=tuple(map(Arch, one)), ptx=()) for one in codes)
+    found = library("_C.so", "8.0")
+    assert found.facts
+    found = msgspec.structs.replace(found, facts=msgspec.structs.replace(found.facts, modules=modules))
+    package = Package(name="other", version="1", libraries=(found,))
+    report = judged(environment(package, gpus=gpu, driver="570.1"))
+    assert report.libraries[0].gpus == {gpu: words}
+    assert report.fits == (words != "NO CODE")
+
+
 def test_each_candidate_says_why_it_does_not_fit() -> None:
     report = judged(environment(demo("1.2"), gpus="12.0", driver="570.1"))
     best, second = report.candidates[:2]
@@ -312,7 +334,7 @@ def test_the_report_shows_all_of_it_and_moves_no_cursor() -> None:
         "must change",
         '  demo 1.2: "import demo" dies',
         "  fits  demo 1.3+cu128.1 (retread)  12.0: native, tuned for it",
-        "  no    demo 1.4+cu128.1 (retread): it is for torch >=2.10; 2.8.0 is installed",
+        "  no    for another torch: demo (retread) 1.4+cu128.1 for >=2.10, 1.2+cu130.1",
         "take demo 1.3+cu128.1; neither line can replace torch",
         "is it needed?",
     ):
