@@ -136,6 +136,7 @@ class Walled:
             *command,
             shlex.join(_of_server(work, mine, outer).command()),
             "--",
+            *("env", "-i"),  # what leads behind the walls is seen there, with its variables
             *Walls(mine, folder=layout.room).command(),
             *inner,
         ], outer

@@ -154,7 +154,7 @@ def test_a_build_reaches_nothing_of_the_machine(
         work.series(diff("setup.py", SETUP, probe + SETUP))
         result = refused(work, 15, "build.log")
     log = Path(result.err.rpartition("the whole log is ")[2].strip())
-    prober.assert_held(prober.found(log.read_text()))
+    prober.assert_held(prober.found(log.read_text()), work.store, work.root)
     until(lambda: not prober.running(left))
     assert prober.SECRET not in log.read_text() + log.with_name("cache.log").read_text()
 

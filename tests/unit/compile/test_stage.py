@@ -318,9 +318,13 @@ def test_a_build_sees_its_folders_and_no_network_and_its_cache_one_for_another_m
 ) -> None:
     cache = Cache(Path("/elsewhere/sccache"), tmp_path / "kept", anew=False)
     given, _ = command(tmp_path, cache=cache)
-    at, end = given.index("--", given.index("sh")), given.index("-i")
-    server, build = shlex.split(given[at - 1]), given[at + 1 : end]
+    at = given.index("--", given.index("sh"))
+    server, build = (
+        shlex.split(given[at - 1]),
+        given[at + 1 : given.index("/mnt/retread/environment/bin/python")],
+    )
     assert given[given.index("sh") + 2 : at - 1] == ["/control/tmp", str(walls.limit()), "/elsewhere/sccache"]
+    assert build[:2] == ["env", "-i"], "what leads behind the walls can be seen there"
     for one in (server, build):
         shown = {(word, *one[n + 1 : n + 3]) for n, word in enumerate(one) if word in {"--bind", "--ro-bind"}}
         assert ("--bind", "/store/room/source", "/mnt/retread/room/source") in shown
