@@ -99,8 +99,10 @@ COMMENT: Final = 4_096
 IMAGE: Final = 1 << 30
 """Bytes of one image of a fat binary, unpacked; the largest seen has 27 MB."""
 IMAGES: Final = 1 << 30
-"""Bytes of all packed images of a file, unpacked, beyond 100 times its size: entries of 90 bytes could each unpack to a
-megabyte."""
+"""Bytes of all packed images of a file, unpacked, beyond the next: entries of 90 bytes could unpack to a megabyte
+each."""
+IMAGES_RATIO: Final = 100
+"""Times the size of the file; images of real libraries take 3 to 10 times what they are packed into."""
 BROKEN: Final = 20
 """Things in a file that begin as GPU code and cannot be read: each may take as long as the file is large."""
 PTX_LINE: Final = 4_096

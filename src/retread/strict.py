@@ -10,7 +10,7 @@ import enum
 import functools
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from json import loads as decode
 from types import UnionType
 from typing import Any, Final, TypeVar, get_args, get_origin
@@ -220,6 +220,12 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"{key!r} is there twice")
         seen[key] = value
     return seen
+
+
+def again(values: Sequence[object]) -> dict[int, object]:
+    """Return index -> value of those that stood there before."""
+    seen = dict[object, int]()
+    return {index: value for index, value in enumerate(values) if seen.setdefault(value, index) != index}
 
 
 def count(faults: list[str]) -> str:

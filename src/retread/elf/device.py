@@ -68,7 +68,9 @@ def of_section(data: memoryview, *, where: str) -> tuple[list[Code], list[str]]:
     Raises FatbinError when its fat binaries are corrupt.
     """
     unread: list[str] = []
-    return [of_fat_binary(one, unread) for one in fatbin.parse(data, where=where)], unread
+    found = fatbin.parse(data, where=where)
+    fatbin.demand_sane(found, len(data), where)
+    return [of_fat_binary(one, unread) for one in found], unread
 
 
 def of_fat_binary(one: FatBinary, unread: list[str]) -> Code:
@@ -118,16 +120,16 @@ def elsewhere(
     """
     found: list[Code] = []
     unread: list[str] = []
-    start = broken = 0
+    start = broken = packed = 0
     for low, high in (*sorted(taken), (len(data), len(data))):
         for at in _starts(data, start, max(start, low)):
             if at < start:
                 continue
-            if broken == limits.BROKEN:
-                return found, [
-                    *unread,
-                    f"{where}: what lies behind {at:#x}, after {limits.BROKEN} broken ones",
-                ]
+            if broken == limits.BROKEN or packed > fatbin.most_unpacked(len(data)):
+                why = (
+                    f"{limits.BROKEN} broken ones" if broken == limits.BROKEN else f"{packed} bytes unpacked"
+                )
+                return found, [*unread, f"{where}: what lies behind {at:#x}, after {why}"]
             try:
                 code, start = _at(data, at, unread, f"{where}: at {at:#x}")
             except (ElfError, FatbinError) as error:
@@ -135,6 +137,9 @@ def elsewhere(
                 broken += 1
             else:
                 found += [code] if code else []
+                packed += (
+                    sum(one.held.size for one in code.images if isinstance(one.held, Entry)) if code else 0
+                )
         start = max(start, high)
     return found, unread
 
@@ -149,6 +154,7 @@ def _at(data: memoryview, at: int, unread: list[str], where: str) -> tuple[Code 
     """Return the code that starts at an offset, and where it ends; a fat binary without entries is a mere template."""
     if data[at] != _ELF:
         one = fatbin.parse_at(data, at, 0, where=where)
+        fatbin.demand_sane([one], len(data), where)
         return (of_fat_binary(one, unread) if one.entries else None), at + one.size
     end = at + kernels.extent(data[at:], where=where)
     return of_cubin(data[at:end], where=where), end

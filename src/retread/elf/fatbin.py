@@ -10,7 +10,7 @@ on the output of ``fatbinary`` 13.0.88; what it does not explain is kept as it i
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -106,6 +106,18 @@ def parse(data: bytes | memoryview, *, where: str) -> tuple[FatBinary, ...]:
         found.append(one)
         offset = _skip_zeros(view, offset + one.size)
     return tuple(found)
+
+
+def demand_sane(found: Iterable[FatBinary], size: int, where: str) -> None:
+    """Raise FatbinError when all that is packed would unpack to much more than a file of this size is worth."""
+    packed = sum(one.size for fatbin in found for one in fatbin.entries if is_packed(one))
+    if packed > most_unpacked(size):
+        raise FatbinError(f"{where}: its images claim to unpack to {packed} bytes")
+
+
+def most_unpacked(size: int) -> int:
+    """Return how many bytes all that is packed in a file of some size may unpack to."""
+    return limits.IMAGES_RATIO * size + limits.IMAGES
 
 
 def parse_at(view: memoryview, offset: int, index: int, *, where: str) -> FatBinary:

@@ -17,7 +17,7 @@ import msgspec
 from packaging.pylock import Pylock, PylockValidationError
 from packaging.utils import canonicalize_name
 
-from retread import pypa, strict
+from retread import limits, pypa, strict
 from retread.address import bare
 from retread.errors import UsageError, first
 from retread.lockfile import requirements
@@ -137,6 +137,8 @@ def _kind_by_content(text: str) -> Kind | None:
 
 def _text(data: bytes, name: str) -> str:
     try:
+        if len(data) > limits.LOCK:
+            raise ValueError(f"{len(data):,} bytes; {limits.LOCK:,} are taken")
         return decoded(data)
     except ValueError as error:
         hint = f"retread reads {', '.join(Kind)}, as their tools write them"
@@ -198,8 +200,8 @@ def _pylock(table: dict[str, Any], text: str, name: str) -> tuple[Locked, ...]:
         Pylock.from_dict(table)
     except PylockValidationError as error:
         entry = _ENTRY.match(error.context or "")
-        line = _line(text, "[[packages]]", int(entry[1])) if entry else ""
-        _refuse(name, Kind.PYLOCK, [f"{line}{error}"])
+        lines = _lines(text, "[[packages]]")[int(entry[1]) :][:1] if entry else []
+        _refuse(name, Kind.PYLOCK, [f"{''.join(lines)}{error}"])
     return found
 
 
@@ -223,12 +225,13 @@ def _packages(table: dict[str, Any], key: str, kind: Kind, text: str, name: str)
     rows = table.get(key, [])
     if not isinstance(rows, list):
         _refuse(name, kind, [f"{key}: expected an array of tables"])
+    lines = _lines(text, f"[[{key}]]")
     for index, row in enumerate(rows):
         try:
             found.append(_locked(msgspec.convert(row, _Package)))
         except ValueError as error:
             where = f"{key}[{index}] ({row.get('name')})" if isinstance(row, Mapping) else f"{key}[{index}]"
-            faults.append(f"{_line(text, f'[[{key}]]', index)}{where}: {_first_line(error)}")
+            faults.append(f"{''.join(lines[index : index + 1])}{where}: {_first_line(error)}")
     if faults:
         _refuse(name, kind, faults)
     return tuple(one for one in found if one is not None)
@@ -260,10 +263,11 @@ def _address(package: _Package) -> str:
     return next((address for address in said if isinstance(address, str) and address), "")
 
 
-def _line(text: str, header: str, index: int) -> str:
-    """Return ``line 12: ``, where the table with this index begins; nothing when the file is laid out otherwise."""
-    lines = [number for number, line in enumerate(text.split("\n"), start=1) if line.strip() == header]
-    return f"line {lines[index]}: " if index < len(lines) else ""
+def _lines(text: str, header: str) -> list[str]:
+    """Return ``line 12: `` of every table with this header; none of these for a file that is laid out otherwise."""
+    return [
+        f"line {number}: " for number, line in enumerate(text.split("\n"), start=1) if line.strip() == header
+    ]
 
 
 # JSON: Pipfile.lock.

@@ -57,8 +57,9 @@ def _recipe_faults(recipe: Recipe, name: str) -> Iterator[str]:
         yield "targets: none; a recipe needs at least one"
     yield from _repository_faults(recipe.pin)
     paths = [submodule.path for submodule in recipe.pin.submodules]
+    twice = strict.again(paths)
     for index, path in enumerate(paths):
-        if paths.index(path) != index:
+        if index in twice:
             yield f"pin.submodules[{index}].path: {path!r} is listed twice"
         if path.startswith("/") or ".." in PurePosixPath(path).parts:
             yield f"pin.submodules[{index}].path: {path!r} leaves the source tree"
@@ -126,9 +127,8 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
         yield from _architecture_faults(listed, exemption.architectures, target.cuda)
         yield from _architecture_faults(f"exempt[{index}].ptx", exemption.ptx, target.cuda)
     files = [base.file for base in target.base]
-    for index, file in enumerate(files):
-        if files.index(file) != index:
-            yield f"base[{index}].file: {file!r} is listed twice"
+    for index in strict.again(files):
+        yield f"base[{index}].file: {files[index]!r} is listed twice"
     try:
         pypa.specifiers(target.torch)
     except InvalidSpecifier:
@@ -206,12 +206,12 @@ def _allows(wanted: str, version: str) -> bool:
 
 
 def _architecture_faults(field: str, values: tuple[Arch, ...], cuda: str) -> Iterator[str]:
-    release = tuple(int(part) for part in cuda.split("."))
+    release, twice = tuple(int(part) for part in cuda.split(".")), strict.again(values)
     for index, value in enumerate(values):
         first = arch.FIRST_CUDA[value]
         if release < first:
             yield f"{field}[{index}]: {value} needs CUDA {first[0]}.{first[1]} or newer, the target says {cuda}"
-        if values.index(value) != index:
+        if index in twice:
             yield f"{field}[{index}]: {value} is listed twice"
 
 

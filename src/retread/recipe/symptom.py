@@ -15,7 +15,7 @@ from typing import Final
 
 from packaging.specifiers import InvalidSpecifier
 
-from retread import pypa
+from retread import limits, pypa
 from retread.records import Record
 from retread.strict import near_miss
 
@@ -38,6 +38,8 @@ class Symptom(Record, frozen=True, kw_only=True):
 
 def parse(value: str) -> Symptom:
     """Return what a ``Seen-as:`` says; ValueError with what is wrong with it."""
+    if len(value) > limits.SYMPTOM:
+        raise ValueError(f"{len(value):,} characters; {limits.SYMPTOM:,} are taken")
     match = _SHAPE.fullmatch(" ".join(value.split()))
     assert match, value
     text, when = match["text"], dict(_conditions(match["when"] or ""))

@@ -10,6 +10,7 @@ from packaging.version import InvalidVersion
 
 from retread import pypa
 from retread.fields import Architecture, Digest, FileName, Table, Text, is_inside
+from retread.strict import again
 
 
 class Smoke(Table, frozen=True, kw_only=True):
@@ -59,9 +60,8 @@ def suite_faults(smoke: Smoke) -> Iterator[str]:
         elif not path.endswith(".py"):
             yield f"smoke.suites[{index}]: {path!r} is no Python program"
     names = [path.rpartition("/")[2] for path in smoke.suites]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            yield f"smoke.suites[{index}]: there is another suite {name!r}"
+    for index in again(names):
+        yield f"smoke.suites[{index}]: there is another suite {names[index]!r}"
 
 
 def faults(trial: Trial, torch: str) -> Iterator[str]:

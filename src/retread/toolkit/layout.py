@@ -204,6 +204,9 @@ def _unpack_archive(part: Part, archive: Path | IO[bytes], into: Path) -> None:
         with tar.opened(archive, "r:xz") as opened:
             for member in opened:
                 name = member.name.removeprefix("./")
+                total += member.size  # of what is passed over, too: it has to be unpacked to be passed over
+                if total > limits.TOOLKIT:
+                    raise _refusal(part, name, "makes it larger than a toolkit may be")
                 if not part.deb or _is_wanted(part, name):  # of a whole system's package, only what is taken
                     _check_member(part, member, name)
                     tar.catch(member, into)
@@ -214,9 +217,6 @@ def _unpack_archive(part: Part, archive: Path | IO[bytes], into: Path) -> None:
                 if member.issym():
                     links.append((path, member.linkname))
                     continue
-                total += member.size
-                if total > limits.TOOLKIT:
-                    raise _refusal(part, name, "makes it larger than a toolkit may be")
                 stream = opened.extractfile(member)
                 assert stream is not None
                 with path.open("xb") as out:

@@ -138,10 +138,14 @@ def expand_tags(tags: str) -> frozenset[str]:
 
     WheelError for a set of more than 4,096.
     """
-    pythons, abis, platforms = (part.split(".") for part in tags.split("-"))
-    if len(pythons) * len(abis) * len(platforms) > limits.TAGS:
+    if _count(tags) > limits.TAGS:
         raise _malformed(f"the tags {tags[:60]}... are more than {limits.TAGS:,}")
+    pythons, abis, platforms = (part.split(".") for part in tags.split("-"))
     return frozenset(f"{a}-{b}-{c}" for a in pythons for b in abis for c in platforms)
+
+
+def _count(tags: str) -> int:
+    return math.prod(part.count(".") + 1 for part in tags.split("-"))
 
 
 def normal_version(version: str) -> str:
@@ -178,12 +182,13 @@ def name_clash(names: Sequence[str]) -> tuple[str, str] | None:
         if one.removesuffix("/") in seen:
             return name, "occurs twice"
         seen.add(one.removesuffix("/"))
-    files = {one for one in plain if not one.endswith("/")}
-    for name, one in zip(names, plain, strict=True):
-        parts = one.split("/")
-        for length in range(1, len(parts)):
-            if (folder := "/".join(parts[:length])) in files:
-                return name, f"lies in {folder!r}, which is a file"
+    # With a sign that no name has in the place of slashes, what lies in a file follows it at once when sorted.
+    ordered = sorted(
+        (one.removesuffix("/").replace("/", "\0"), name) for name, one in zip(names, plain, strict=True)
+    )
+    for (above, file), (below, name) in itertools.pairwise(ordered):
+        if below.startswith(f"{above}\0") and not file.endswith("/"):
+            return name, f"lies in {file!r}, which is a file"
     return None
 
 
@@ -237,7 +242,10 @@ def requires_python(text: str) -> tuple[str, ...]:
 
 def requirements(text: str) -> tuple[str, ...]:
     """Return the Requires-Dist entries of a METADATA text, in order, as written."""
-    return tuple(_values(text, "Requires-Dist"))
+    found = _values(text, "Requires-Dist")
+    if len(found) > limits.REQUIREMENTS:
+        raise _malformed(f"METADATA has {len(found):,} requirements; {limits.REQUIREMENTS:,} are taken")
+    return tuple(found)
 
 
 def set_version(text: str, version: str) -> str:
@@ -272,6 +280,8 @@ def parse_wheel_file(text: str) -> tuple[frozenset[str], str]:
     tags = _values(text, "Tag", "WHEEL")
     if not tags or any(tag.count("-") != 2 for tag in tags):
         raise _malformed("WHEEL has no Tag, or one that is not like 'cp39-abi3-manylinux_2_28_x86_64'")
+    if sum(map(_count, tags)) > limits.TAGS:
+        raise _malformed(f"WHEEL has more than {limits.TAGS:,} tags")
     builds = _values(text, "Build", "WHEEL")
     if len(builds) > 1:
         raise _malformed("WHEEL states Build more than once")
@@ -392,7 +402,7 @@ def _fields(text: str, what: str = "METADATA") -> tuple[list[tuple[str, str]], s
     Lines end at LF or CRLF. A lone CR, where some readers see a new line, and a line without a field are
     refused.
     """
-    fields: list[tuple[str, str]] = []
+    fields: list[tuple[str, list[str]]] = []
     at = 0
     while at < len(text):
         end = text.find("\n", at) + 1 or len(text)
@@ -403,13 +413,13 @@ def _fields(text: str, what: str = "METADATA") -> tuple[list[tuple[str, str]], s
         if "\r" in line.removesuffix("\n").removesuffix("\r"):
             raise _malformed(f"{what} has a lone carriage return in {line[:60]!r}")
         if line[0] in " \t" and fields:
-            fields[-1] = (fields[-1][0], fields[-1][1] + line)
+            fields[-1][1].append(line)
         elif match:
-            fields.append((match[1].lower(), line))
+            fields.append((match[1].lower(), [line]))
         else:
             raise _malformed(f"{what} has a line that is no 'Field: value': {line[:60]!r}")
         at = end
-    return fields, text[at:]
+    return [(name, "".join(lines)) for name, lines in fields], text[at:]
 
 
 def _values(text: str, name: str, what: str = "METADATA") -> list[str]:
