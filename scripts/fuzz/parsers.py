@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -233,13 +234,30 @@ def _part() -> toolchain.Part:
 # What people write
 
 
+def _name(data: bytes) -> str:
+    """Return the name that a recipe or a toolchain gives itself, which has to be that of its file."""
+    found = re.search(rb'^name = "([^"\n]*)"', data, re.MULTILINE)
+    return found[1].decode("utf-8", "replace") if found else "x"
+
+
+def _recipe(data: bytes, _: Path) -> None:
+    reading.parse_recipe(data, name=_name(data))
+
+
+def _toolchain(data: bytes, _: Path) -> None:
+    toolchain.parse_toolchain(data, name=_name(data))
+
+
 def _recipes() -> list[bytes]:
     found = [path.read_bytes() for path in sorted((ROOT / "recipes").glob("*.toml"))[:3]]
     return found or _texts(tinycuda.RECIPE)
 
 
 def _toolchains() -> list[bytes]:
-    return [path.read_bytes() for path in sorted((ROOT / "recipes" / "toolchains").glob("*.toml"))[:3]]
+    return [
+        path.read_bytes()
+        for path in sorted((ROOT / "src" / "retread" / "recipe" / "toolchains").glob("*.toml"))[:3]
+    ]
 
 
 def _policy() -> list[bytes]:
@@ -463,8 +481,8 @@ PARSERS: Final[dict[str, Parser]] = {
     "RECORD": Parser(_record, lambda: _texts(RECORD), mutate.lines),
     "entry points": Parser(_entry_points, lambda: _texts(ENTRY_POINTS), mutate.lines),
     "names": Parser(_names, lambda: _texts(NAMES), mutate.lines),
-    "recipe": Parser(lambda data, _: reading.parse_recipe(data, name="x"), _recipes, mutate.lines),
-    "toolchain": Parser(lambda data, _: toolchain.parse_toolchain(data, name="x"), _toolchains, mutate.lines),
+    "recipe": Parser(_recipe, _recipes, mutate.lines),
+    "toolchain": Parser(_toolchain, _toolchains, mutate.lines),
     "policy": Parser(lambda data, _: gate.parse_policy(data, name="x"), _policy, mutate.lines),
     "uv.lock": Parser(_lock("uv.lock"), lambda: _data("locks/uv.lock"), mutate.lines),
     "pylock": Parser(_lock("pylock.toml"), lambda: _data("locks/pylock*.toml"), mutate.lines),
