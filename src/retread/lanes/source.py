@@ -167,14 +167,15 @@ class Compiled:
 
     @functools.cached_property
     def setting(self) -> str:
-        """Digest of everything but the tree that decides what is compiled: code, tools, environment, variables."""
+        """Digest of all that decides what is compiled but the tree's bytes: code, tools, environment, variables."""
         said = (
             all_but(self.goal.recipe, NOT_OF_RECIPE),
             all_but(self.goal.target, NOT_OF_TARGET),
             all_but(self.build, NOT_OF_BUILD),
         )
         made_with = (self.toolkit.digest, self.lock, self.place.manner)
-        return digest("setting", self._code, *made_with, *said)
+        modes = sorted((one.path, one.mode) for one in self.goal.trees.patched.changes if one.mode)
+        return digest("setting", self._code, *made_with, *said, *modes)
 
     @property
     def _code(self) -> str:
