@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from retread.address import shown
+from retread.cli import session
 from retread.cli.options import COLOURS, typed
 from retread.errors import INTERRUPTED, RetreadError, StoreError, exit_codes
 
@@ -40,7 +41,8 @@ _EPILOG = """\
 exit codes:
 {codes}
 
-environment: RETREAD_STORE (default ~/.cache/retread), RETREAD_CUDA_MIRROR;
+environment: RETREAD_STORE (default ~/.cache/retread), RETREAD_CUDA_MIRROR,
+  RETREAD_SANDBOX (demand, off: builds and tests behind walls or not);
   pip's and uv's own index settings are honoured
 """
 _ASKED = "_ARGCOMPLETE"
@@ -141,7 +143,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # closed by who started this: what is printed goes nowhere
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     try:
-        code = typed(options) if options.command else _version()
+        code = typed(options, session.attended) if options.command else _version()
         sys.stdout.flush()
     except RetreadError as error:
         _complain(f"retread: {error.kind}: {error}", color)
