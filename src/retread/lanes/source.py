@@ -174,7 +174,8 @@ class Compiled:
             all_but(self.build, NOT_OF_BUILD),
         )
         made_with = (self.toolkit.digest, self.lock, self.place.manner)
-        modes = sorted((one.path, one.mode) for one in self.goal.trees.patched.changes if one.mode)
+        patches = self.goal.trees.loaded.patches
+        modes = [(one.path, one.mode) for patch in patches for one in patch.changes if one.mode]
         return digest("setting", self._code, *made_with, *said, *modes)
 
     @property
