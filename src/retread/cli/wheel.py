@@ -1,4 +1,4 @@
-"""``retread inspect``, ``audit``, ``graft``: what wheels and libraries hold."""
+"""``retread inspect``, ``audit``, ``compare``, ``graft``: what wheels and libraries hold."""
 
 from __future__ import annotations
 
@@ -30,6 +30,13 @@ class AuditOptions(Options):
     wheel: Path
     recipe: str | None
     target: str | None
+
+
+class CompareOptions(Options):
+    """What is typed after ``compare``."""
+
+    first: Path
+    second: Path
 
 
 class GraftOptions(Options):
@@ -76,6 +83,13 @@ def add(groups: Groups) -> None:
     command.add_argument("--recipe", help="hold it to this recipe instead of to what it says of itself")
     command.add_argument("--target", help="default: the recipe's first")
     add_common(command, audit, AuditOptions)
+
+    command = add_command(
+        groups, "compare", "say how far two wheels agree: bytes, files, code; what differs otherwise"
+    )
+    command.add_argument("first", type=Path)
+    command.add_argument("second", type=Path)
+    add_common(command, compare, CompareOptions)
 
     command = add_command(
         groups,
@@ -204,6 +218,22 @@ def audit(options: AuditOptions) -> int:
     else:
         session.show(show.audit(report), options)
     audit.demand(report)
+    return 0
+
+
+def compare(options: CompareOptions) -> int:
+    """Show how far two wheels agree; AuditError when what is installed of them can behave differently."""
+    from retread.cli import show
+    from retread.wheel import comparison
+
+    first, second = session.existing(options.first), session.existing(options.second)
+    with session.scratch(options) as scratch:
+        found = comparison.compare(first, second, scratch)
+    if options.json:
+        session.print_json(found)
+    else:
+        session.put(show.comparison(found))
+    comparison.demand_same(found, "the two can behave differently")
     return 0
 
 

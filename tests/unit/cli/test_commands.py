@@ -185,3 +185,19 @@ def test_what_is_no_version_narrows_nothing(
 ) -> None:
     assert main.run(["recipe", "list", "--root", str(ROOT), *options]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_two_wheels_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = tmp_path / WHEEL, tmp_path / "other" / WHEEL
+    two.parent.mkdir()
+    one.write_bytes(make_wheel(wheel_files()))
+    two.write_bytes(one.read_bytes())
+    assert main.run(["compare", str(one), str(two)]) == 0
+    assert capsys.readouterr().out == "identical: the same bytes\n"
+    two.write_bytes(make_wheel(wheel_files() | {"tinycuda/ops.py": b"CHANGED = True\n"}))
+    with pytest.raises(AuditError, match=rf"^{re.escape(WHEEL)}: the two can behave differently$"):
+        main.run(["compare", str(one), str(two)])
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == "different: what is installed can behave differently"
+    assert "matters" in out
+    assert "tinycuda/ops.py" in out
