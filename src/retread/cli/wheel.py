@@ -264,7 +264,7 @@ def _graft_library(options: GraftOptions) -> int:
     missing = graft.wanted(facts, wanted)
     if not missing:
         machine.console.say(f"note: {old.name} has {' '.join(wanted)} already; it is copied as it is")
-    tool = _tool(options, machine) if missing else None
+    tool = _tool(options, machine).ready() if missing else None
     with machine.console.step(f"graft {' '.join(missing) or 'nothing'} into {old.name}") as step:
         graft.graft(
             old,
@@ -303,11 +303,15 @@ def _graft_wheel(options: GraftOptions) -> int:
 
 
 def _tool(options: GraftOptions, machine: Machine) -> Tool:
-    """Return the assembler of the toolchain that the options name."""
-    from retread.build.alone import Tool
+    """Return the toolchain that the options name."""
+    from retread.build.alone import Assembler, Tool
     from retread.build.cubins import assembler, assembly
     from retread.recipe import workspace
 
     toolchain = workspace.load_toolchain(session.workspace_or_none(options), options.toolchain)
-    program = assembler(machine, toolchain)
-    return Tool(toolchain.name, toolchain.cuda, program.version, assembly(machine, program))
+
+    def ready() -> Assembler:
+        program = assembler(machine, toolchain)
+        return Assembler(program.version, assembly(machine, program))
+
+    return Tool(toolchain.name, toolchain.cuda, ready)

@@ -6,17 +6,21 @@ import argparse
 import ast
 import importlib
 import json
+import re
 import subprocess
 import sys
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from house import ROOT, SOURCE, is_in
 from retread.cli import main, options
+from retread.errors import AuditError
 from retread.text.colour import Colour
+from tinycuda import WHEEL, make_wheel, wheel_files
 
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
