@@ -91,6 +91,10 @@ def add(groups: Groups) -> None:
     command.add_argument("second", type=Path)
     add_common(command, compare, CompareOptions)
 
+    _add_graft(groups)
+
+
+def _add_graft(groups: Groups) -> None:
     command = add_command(
         groups,
         "graft",
