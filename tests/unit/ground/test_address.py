@@ -175,6 +175,21 @@ def test_talk_and_answers_show_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert SECRET not in stream.getvalue() + said.out + said.err
 
 
+def test_a_traceback_shows_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(_: object) -> int:
+        raise ValueError(f"https://me:{SECRET}@host/x")
+
+    monkeypatch.setattr(main, "run", run)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    with pytest.raises(ValueError, match="host") as caught:
+        main.main([])
+    sys.excepthook(caught.type, caught.value, caught.tb)
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback")
+    assert said.endswith("ValueError: https://host/x\n")
+    assert SECRET not in said
+
+
 def test_the_command_line_has_one_way_to_standard_output() -> None:
     """``completion`` answers a shell, ``main`` tells the version; all others go through ``session``."""
     own = {"session.py", "completion.py", "main.py"}
