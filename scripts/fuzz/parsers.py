@@ -389,6 +389,8 @@ def _revoked() -> list[bytes]:
     entry = {
         "project": "demo",
         "version": "1.0",
+        "sha256": None,
+        "file": None,
         "since": "2026-11-22T10:00:00Z",
         "reason": "x",
         "advice": "y",
