@@ -136,7 +136,8 @@ def _library(package: Package, library: Library, environment: Environment) -> It
         )
     if library.missing:
         says = f"nothing here provides {', '.join(library.missing)}, which it needs"
-        hint = f"install what {package.name} requires, or the build of it for CUDA {environment.torch_cuda}"
+        cuda = f", or the build of it for CUDA {environment.torch_cuda}" if environment.torch_cuda else ""
+        hint = f"install what {package.name} requires{cuda}"
         yield Finding(kind="library", package=package.name, subject=subject, fault=True, says=says, next=hint)
     if library.undefined:
         count, shown = len(library.undefined), ", ".join(library.undefined[:_SHOWN])

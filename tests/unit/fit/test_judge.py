@@ -203,6 +203,12 @@ def test_an_import_that_crashed_counts_and_one_that_was_stopped_does_not() -> No
     assert faults(msgspec.structs.replace(found, imports=(stopped,))) == []
 
 
+def test_what_links_to_a_torch_that_is_not_there_is_told_what_to_install() -> None:
+    package = demo("1.2", msgspec.structs.replace(library("demo/_C.so", "8.0"), missing=("libtorch.so",)))
+    bare = msgspec.structs.replace(environment(package, cuda=""), packages=(package,))
+    assert "install what demo requires" in [one.next for one in judged(bare).findings]
+
+
 @pytest.mark.parametrize(
     ("gpu", "words"),
     [
