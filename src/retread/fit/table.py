@@ -131,7 +131,8 @@ def _usage(found: UsageReport) -> Iterable[str]:
     yield from (f"  not read: {one}" for one in found.unread[:_PLACES])
     if len(found.unread) > _PLACES:
         yield f"  not read: {len(found.unread) - _PLACES} more"
-    yield from wrapped(f"{found.says} ({found.files} files read)", "  ", "    ")
+    read = f"{found.files} file{'' if found.files == 1 else 's'} read"
+    yield from wrapped(f"{found.says} ({read})", "  ", "    ")
 
 
 def explained(found: Sequence[Explained]) -> str:
