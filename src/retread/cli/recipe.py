@@ -165,6 +165,7 @@ def _add_bump(actions: Groups) -> None:
 def recipe_list(options: ListOptions) -> int:
     """Show recipes and their targets: for which torch, Python and GPUs, and by which lane they are made."""
     from retread.cli import show
+    from retread.doors.store import Kind
     from retread.recipe import workspace
 
     wanted = _wanted(options)
@@ -176,7 +177,7 @@ def recipe_list(options: ListOptions) -> int:
     if options.json:
         session.print_json([one.recipe for one in loaded])
     elif loaded:
-        session.put(show.recipes(loaded))
+        session.put(show.recipes(loaded, session.machine(options).store.names(Kind.WHEELS)))
     return 0
 
 

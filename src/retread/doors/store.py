@@ -216,6 +216,11 @@ class Store:
                     found.append(Entry(kind, path.name, path, _size(path), (path / _STAMP).stat().st_mtime))
         return sorted(found, key=lambda entry: entry.used)
 
+    def names(self, kind: Kind) -> set[str]:
+        """Return the names of the files at the top of every finished entry of a kind."""
+        found = [path for one, path in self._places() if one is kind and self.get(kind, path.name)]
+        return {file.name for path in found for file in path.iterdir() if file.name != _STAMP}
+
     def tidy(self) -> int:
         """Remove the scratch of dead processes and downloads given up long ago; return how many bytes that freed."""
         freed = 0

@@ -81,6 +81,7 @@ def _packages(environment: Environment, known: Catalogue) -> Iterator[Finding]:
             )
         if matters:
             yield from _requirements(package, environment)
+        yield from _missing(package, environment)
         for library in package.libraries:
             yield from _library(package, library, environment)
 
@@ -131,16 +132,31 @@ def _satisfies(wanted: Requirement, version: str) -> bool:
         return False
 
 
+def _missing(package: Package, environment: Environment) -> Iterator[Finding]:
+    """Yield what nothing provides: once for all the libraries of a package that need the same."""
+    needing: dict[tuple[str, ...], list[str]] = {}
+    for library in package.libraries:
+        if library.missing:
+            needing.setdefault(tuple(library.missing), []).append(library.path)
+    cuda = f", or the build of it for CUDA {environment.torch_cuda}" if environment.torch_cuda else ""
+    for missing, (first, *others) in needing.items():
+        more = f" and {len(others)} more" if others else ""
+        yield Finding(
+            kind="library",
+            package=package.name,
+            subject=f"{package.name} {first}{more}",
+            fault=True,
+            says=f"nothing here provides {', '.join(missing)}, which {'they need' if others else 'it needs'}",
+            next=f"install what {package.name} requires{cuda}",
+        )
+
+
 def _library(package: Package, library: Library, environment: Environment) -> Iterator[Finding]:
     subject, again = f"{package.name} {library.path}", f"install it again: {package.name}=={package.version}"
     if library.fault:
         yield Finding(
             kind="library", package=package.name, subject=subject, fault=True, says=library.fault, next=again
         )
-    if library.missing:
-        says = f"nothing here provides {', '.join(library.missing)}, which it needs"
-        hint = f"install what {package.name} requires, or the build of it for CUDA {environment.torch_cuda}"
-        yield Finding(kind="library", package=package.name, subject=subject, fault=True, says=says, next=hint)
     if library.undefined:
         count, shown = len(library.undefined), ", ".join(library.undefined[:_SHOWN])
         more = f" and {count - _SHOWN} more" if count > _SHOWN else ""
