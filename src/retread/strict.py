@@ -117,14 +117,14 @@ def _check_leaf(kind: Any, data: Any, path: str, faults: list[str]) -> None:
         known = (note.extra or {}).get("known", (data,))
         if data not in known:
             faults.append(
-                f"{path}: expected {note.description}, got {_shown(data)}{_near(data, known, faults)}"
+                f"{path}: expected {note.description}, got {shown(data)}{_near(data, known, faults)}"
             )
 
 
 def _expectation(kind: Any, data: Any, said: str) -> str:
     for note in _notes(kind):
         if note.description:
-            return f"expected {note.description}, got {_shown(data)}"
+            return f"expected {note.description}, got {shown(data)}"
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         said += near_miss(str(data), [str(member.value) for member in kind])
     return f"{said[:1].lower()}{said[1:]}"
@@ -135,7 +135,8 @@ def _notes(kind: Any) -> list[msgspec.Meta]:
     return [note for note in getattr(kind, "__metadata__", ()) if isinstance(note, msgspec.Meta)]
 
 
-def _shown(data: object) -> str:
+def shown(data: object) -> str:
+    """Return a value as messages tell it, cut where it is long."""
     text = repr(data)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
