@@ -130,7 +130,7 @@ def parse(payload: bytes, *, name: str) -> Revocations:
         raise PublishError(f"{name} is not a revocation list: {type(error).__name__}: {error}") from None
     if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
         raise PublishError(
-            f"{name} has schema {schema!r}; this retread reads up to {SCHEMA}",
+            f"{name} has schema {strict.shown(schema)}; this retread reads up to {SCHEMA}",
             hint="read it with a newer retread",
         )
     found, faults = strict.read(Revocations, table)

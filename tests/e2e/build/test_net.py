@@ -170,13 +170,13 @@ def _refused(partial: Path, *indexes: str) -> str:
 def test_a_truncated_download_is_kept_and_the_next_run_asks_for_the_rest(demo: Index, partial: Path) -> None:
     demo.truncate = {FILE: 40_500}
     text = _refused(partial, demo.url)
-    assert "the download of demo-1.0.tar.gz stopped after 40,000 bytes" in text
+    assert "the download of demo-1.0.tar.gz stopped after 40,500 bytes" in text
     assert "it goes on from there" in text
-    assert partial.read_bytes() == DATA[:40_000]
+    assert partial.read_bytes() == DATA[:40_500]
     demo.truncate = {}
     _fetch(partial, demo.url)
     assert partial.read_bytes() == DATA
-    assert demo.asked_for(FILE)[-1] == Request(f"/files/{FILE}", "bytes=40000-", 206)
+    assert demo.asked_for(FILE)[-1] == Request(f"/files/{FILE}", "bytes=40500-", 206)
 
 
 def test_a_server_without_ranges_sends_it_all_again(demo: Index, partial: Path) -> None:
@@ -253,7 +253,7 @@ def test_a_page_that_is_none_is_a_message(demo: Index, partial: Path, page: byte
 def test_a_server_that_falls_silent_is_a_message(
     demo: Index, partial: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "TIMEOUT", (5.0, 0.1))
+    monkeypatch.setattr(download, "TIMEOUT", (5.0, 0.1))
     demo.stall = {FILE: 5000}
     assert "stopped after 5,000 bytes: the server did not answer in time" in _refused(partial, demo.url)
     assert partial.stat().st_size == 5000
