@@ -222,9 +222,9 @@ def test_a_connection_that_is_lost_is_taken_up_again(
 ) -> None:
     monkeypatch.setattr(fs, "CHUNK", 100)
     place.index.drop_once = {NVCC: 250}
-    place.refused(6, f"the download of {FILE} stopped after 200 bytes", partial=True)
+    place.refused(6, f"the download of {FILE} stopped after 250 bytes", partial=True)
     place.tree(place.run("get"))
-    assert [one.range for one in place.index.log if one.path.endswith(NVCC)] == ["", "bytes=200-"]
+    assert [one.range for one in place.index.log if one.path.endswith(NVCC)] == ["", "bytes=250-"]
     assert place.project.partials() == []
 
 
