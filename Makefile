@@ -145,6 +145,7 @@ docs-reference: setup
 
 bench: tools
 	$(BIN)/python scripts/bench/overlay.py
+	$(BIN)/python scripts/bench/series.py
 
 bench-source: tools
 	$(BIN)/python scripts/bench/source.py
