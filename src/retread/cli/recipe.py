@@ -186,14 +186,14 @@ def _wanted(options: ListOptions) -> Callable[[Loaded], Loaded]:
     import re
 
     import msgspec
-    from packaging.version import InvalidVersion, Version
 
+    from retread import pypa
     from retread.errors import UsageError
     from retread.recipe.plan import fits
 
     try:
-        Version(options.torch or "0")
-    except InvalidVersion:
+        pypa.version(options.torch or "0")
+    except ValueError:
         raise UsageError(f"--torch: {options.torch!r} is not a version like '2.9.1'") from None
     if options.python and not re.fullmatch(r"3\.\d+", options.python):
         raise UsageError(f"--python: {options.python!r} is not a version like '3.12'")

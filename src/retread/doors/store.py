@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from retread import strict
 from retread.doors import fs
 from retread.errors import StoreError
 from retread.records import Record
@@ -103,9 +104,9 @@ class Store:
         """Return the finished entry, or None; an entry whose files were changed since is not finished."""
         path = self._path(kind, key)
         try:
-            stamp = msgspec.json.decode((path / _STAMP).read_bytes(), type=_Stamp)
+            stamp = strict.decoded((path / _STAMP).read_bytes(), _Stamp)
             sound = stamp.format == _FORMAT and stamp.files == _files(path, kind)
-        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None  # another process may be pruning it
         return path if sound else None
 
