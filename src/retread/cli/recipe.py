@@ -169,7 +169,7 @@ def recipe_list(options: ListOptions) -> int:
     if options.json:
         session.print_json([one.recipe for one in loaded])
     elif loaded:
-        print(show.recipes(loaded))
+        session.say(show.recipes(loaded))
     return 0
 
 
@@ -221,7 +221,7 @@ def recipe_check(options: CheckOptions) -> int:
     if faults:
         kind = kinds.pop() if len(kinds) == 1 else RecipeError
         raise kind(f"{len(faults)} fault(s)", faults=faults)
-    print('{"faults": []}' if options.json else "sound: recipes, series, toolchains and proofs")
+    session.say('{"faults": []}' if options.json else "sound: recipes, series, toolchains and proofs")
     return 0
 
 
@@ -256,7 +256,7 @@ def recipe_lock(options: LockOptions) -> int:
     if options.json:
         session.print_json(written)
     else:
-        print("\n".join(written))
+        session.say("\n".join(written))
     return 0
 
 
@@ -270,19 +270,19 @@ def recipe_proof(options: ProofOptions) -> int:
     listing, sdist = session.existing(options.listing), session.existing(options.sdist)
     below = "" if options.at == "." else f"{options.at.rstrip('/')}/"
     files = {path.removeprefix(below) for path in tree.paths(sdist) if path.startswith(below)}
-    proven = proof.parse(listing.read_bytes(), name=listing.name)
+    proven = proof.parse(fs.read(listing), name=listing.name)
     if files.isdisjoint(proven.entries):
         raise UsageError(
             f"{sdist.name} holds no file of {proven.repository} {proven.commit[:12]} in {options.at}",
             hint="--at PATH says where the archive has the repository, as third_party/cutlass",
         )
-    data = proof.pruned(listing.read_bytes(), files, name=listing.name)
+    data = proof.pruned(fs.read(listing), files, name=listing.name)
     out = options.out or workspace.proof_path(session.root(options), proven.repository, proven.commit)
     fs.write(out, data)
     if options.json:
         session.print_json({"proof": str(out), "repository": proven.repository, "commit": proven.commit})
     else:
-        print(out)
+        session.say(out)
     return 0
 
 
@@ -296,7 +296,7 @@ def recipe_bump(options: BumpOptions) -> int:
 
     desk = Desk(session.machine(options), session.root(options), options.recipe, to=options.to)
     if options.abort or options.undo:
-        print("\n".join(bump.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
+        session.say("\n".join(bump.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
         return 0
     if options.exec and not options.edit:
         raise UsageError("--exec runs in the rebase of --edit", hint="add --edit")
@@ -308,7 +308,7 @@ def recipe_bump(options: BumpOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(show.bumped(found))
+        session.say(show.bumped(found))
     bump.demand_closed(found)
     return 0
 
@@ -348,5 +348,5 @@ def recipe_schema(options: SchemaOptions) -> int:
     if options.json:
         session.print_json(list(map(str, written)))
     else:
-        print("\n".join(map(str, written)))
+        session.say("\n".join(map(str, written)))
     return 0

@@ -52,6 +52,7 @@ def root(options: Options) -> Path:
 
 def policy(options: Options, path: Path | None) -> Policy | None:
     """Return the policy that is named, or the workspace's, if it has one."""
+    from retread.doors import fs
     from retread.errors import UsageError
     from retread.evidence import gate
 
@@ -62,39 +63,97 @@ def policy(options: Options, path: Path | None) -> Policy | None:
             return None
         if not path.is_file():
             return None
-    return gate.parse_policy(existing(path).read_bytes(), name=path.name)
+    return gate.parse_policy(fs.read(existing(path)), name=path.name)
 
 
 def json(value: object) -> bytes:
-    """Return data as every command writes it: indented, with a newline at the end."""
+    """Return data as every command writes it: indented, with a newline at the end; a path may be no UTF-8."""
     import msgspec
 
-    return msgspec.json.format(msgspec.json.encode(value)) + b"\n"
+    try:
+        data = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        from json import dumps
+
+        data = dumps(msgspec.to_builtins(value)).encode()
+    return msgspec.json.format(data) + b"\n"
+
+
+def say(text: str | Path) -> None:
+    """Write text to standard output; what a terminal would obey is told instead."""
+    from retread.text import controls
+
+    _write(f"{controls.shown(str(text))}\n")
 
 
 def show(text: str, options: Options) -> None:
     """Write text for people to standard output, with its marks coloured where that is wanted."""
     import sys
 
-    from retread.text import colour
+    from retread.text import colour, controls
 
     terminal = sys.stdout.isatty()
     coloured = colour.wanted(colour.Colour(options.color), os.environ, terminal=terminal)
-    print(colour.marked(text) if coloured else text)
+    told = controls.shown(text)
+    _write(f"{colour.marked(told) if coloured else told}\n")
 
 
-def print_json(value: object) -> None:
-    """Write data to standard output."""
-    print(json(value).decode(), end="")
+def print_json(value: object, *, indented: bool = True) -> None:
+    """Write data to standard output, in one line where that is all that its reader takes."""
+    from retread.text import controls
+
+    data = json(value)
+    if not indented:
+        import msgspec
+
+        data = msgspec.json.format(data, indent=0) + b"\n"
+    _write(controls.escaped(data.decode()))
 
 
 def print_bytes(data: bytes) -> None:
     """Write bytes to standard output as they are."""
     import sys
 
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    flush()
+    with _taking():
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def flush() -> None:
+    """Wait until standard output has taken everything; StoreError when it does not."""
+    import sys
+
+    with _taking():
+        sys.stdout.flush()
+
+
+def _write(text: str) -> None:
+    import sys
+
+    with _taking():
+        sys.stdout.write(text)
+
+
+@contextmanager
+def _taking() -> Iterator[None]:
+    """Turn a standard output that takes nothing into a StoreError; a reader who has gone is no error."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from retread.errors import StoreError
+
+        hush()
+        raise StoreError(f"cannot write standard output: {error.strerror}") from None
+
+
+def hush() -> None:
+    """Let what is still to be printed go nowhere: it would fail again when the process ends."""
+    import sys
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def existing(file: Path) -> Path:

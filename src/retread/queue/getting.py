@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from retread.doors import fs
 from retread.doors.machine import Machine, downloaded
 from retread.errors import FetchError, SeriesError, UsageError
 from retread.queue import header, incoming
@@ -36,7 +37,7 @@ def file(typed: str) -> Read:
         raise UsageError(f"there is no file {typed}")
     if path.stat().st_size > _LARGEST:
         raise SeriesError(f"{typed}: larger than {_LARGEST >> 20} MiB")
-    return incoming.read(path.read_bytes(), name=path.name)
+    return incoming.read(fs.read(path), name=path.name)
 
 
 def anything(machine: Machine, typed: str, sha256: str) -> Read:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from retread.doors import fs
 from retread.errors import RecipeError, SourceError, UsageError
 from retread.recipe import files, proof, reading, series, toolchain
 from retread.recipe.model import Recipe
@@ -61,7 +62,7 @@ def find_root(start: Path) -> Path:
 
 def recipes(root: Path) -> list[str]:
     """Return the names of all recipes."""
-    return sorted(path.stem for path in (root / files.RECIPES).glob("*.toml"))
+    return [path.stem for path in fs.listed(root / files.RECIPES, ".toml")]
 
 
 def load(root: Path, name: str) -> Loaded:
@@ -82,7 +83,7 @@ def load(root: Path, name: str) -> Loaded:
 
 def series_files(folder: Path) -> dict[str, bytes]:
     """Return what lies in a series folder: name -> bytes."""
-    return {item.name: item.read_bytes() for item in sorted(folder.glob("*")) if item.is_file()}
+    return {item.name: fs.read(item) for item in fs.listed(folder) if item.is_file()}
 
 
 def read_recipe(root: Path, name: str) -> Recipe:
@@ -94,7 +95,7 @@ def read_recipe(root: Path, name: str) -> Recipe:
             f"there is no recipe {name!r}{near_miss(name, known)}",
             hint=f"recipes here: {', '.join(known) or 'none'}",
         )
-    return reading.parse_recipe(path.read_bytes(), name=path.stem)
+    return reading.parse_recipe(fs.read(path), name=path.stem)
 
 
 def lock_path(root: Path, recipe: str, target: str) -> Path:
@@ -111,7 +112,7 @@ def _proofs(root: Path, found: Recipe) -> dict[str, bytes]:
 
 
 def _existing(root: Path, paths: Iterable[tuple[str, str]]) -> dict[str, bytes]:
-    return {key: (root / path).read_bytes() for key, path in paths if (root / path).is_file()}
+    return {key: fs.read(root / path) for key, path in paths if (root / path).is_file()}
 
 
 def proof_path(root: Path, repository: str, commit: str) -> Path:
@@ -124,12 +125,12 @@ def load_toolchain(root: Path, name: str) -> Toolchain:
     path = root / files.toolchain(name)
     if not path.is_file():
         raise RecipeError(f"there is no toolchain {name!r}{near_miss(name, toolchains(root))}")
-    return toolchain.parse_toolchain(path.read_bytes(), name=name)
+    return toolchain.parse_toolchain(fs.read(path), name=name)
 
 
 def toolchains(root: Path) -> list[str]:
     """Return the names of all toolchains."""
-    return sorted(path.stem for path in (root / files.TOOLCHAINS).glob("*.toml"))
+    return [path.stem for path in fs.listed(root / files.TOOLCHAINS, ".toml")]
 
 
 def _toolchains(root: Path, found: Recipe) -> dict[str, Toolchain]:

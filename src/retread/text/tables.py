@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from retread.text import controls
+
 WIDTH: Final = 110
 
 
@@ -13,6 +15,7 @@ def columns(
     heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, text: Sequence[int] = (0,)
 ) -> Iterator[str]:
     """Yield rows below their heads; columns of ``text`` begin together, the others end together."""
+    rows = [tuple(map(controls.line, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     for row in (heads, *rows) if rows else ():
         cells = (
@@ -48,18 +51,13 @@ def middle(text: str, width: int) -> str:
 
 
 def plain(lines: Iterable[str]) -> str:
-    """Join lines; what a terminal would obey instead of showing is replaced."""
-    return "\n".join("".join(map(_harmless, line)).rstrip() for line in lines)
-
-
-def _harmless(char: str) -> str:
-    if char.isprintable():
-        return char
-    return " " if char.isspace() else "\N{REPLACEMENT CHARACTER}"
+    """Join lines, each of which stays one."""
+    return "\n".join(controls.line(line).rstrip() for line in lines)
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Return rows as indented lines, each column as wide as its widest cell."""
+    rows = [tuple(map(controls.line, row)) for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
