@@ -22,6 +22,7 @@ NOT_DECIDING: Final = {
     "toolkit.inquiry": "it says what is there of a toolkit; the target that is chosen by it is in the keys",
     "wheel.comparison": "it compares wheels that are made",
     "wheel.table": "it writes for people",
+    "address": "it says what of an address is shown",
     "errors": "it says what went wrong",
     "units": "it writes numbers for people",
     "doors.console": "it talks",

@@ -44,7 +44,7 @@ def explain(options: ExplainOptions) -> int:
     if options.json:
         session.print_json(found)
     elif found:
-        session.say(table.explained(found))
+        session.put(table.explained(found))
     if not found:
         raise FitError(
             "no fault that is known here has this text",

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from retread.cli import session
 from retread.cli.options import COLOURS, typed
@@ -73,6 +73,12 @@ class _Parser(argparse.ArgumentParser):
             meant = near_miss(rest[0].partition("=")[0], options) if rest[0].startswith("--") else ""
             self.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
         return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        """End with what is wrong, without the password of an address that was typed."""
+        from retread.text import controls
+
+        super().error(controls.shown(message))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse what is no choice, with the near miss; a long list only where nothing is near."""
@@ -189,7 +195,7 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace | None:
 def _version() -> int:
     from retread.version import __version__
 
-    session.say(f"retread {__version__}")
+    session.put(f"retread {__version__}")
     return 0
 
 

@@ -50,7 +50,7 @@ def matrix(options: MatrixOptions) -> int:
     if options.json:
         session.print_json(found, indented=False)  # a workflow's outputs take no more than a line
     elif found.count:
-        session.say(table(found, runners))
+        session.put(table(found, runners))
     if not found.count:
         machine.console.say(
             f"nothing of which a wheel is made changed since {options.base}"

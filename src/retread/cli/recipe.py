@@ -169,7 +169,7 @@ def recipe_list(options: ListOptions) -> int:
     if options.json:
         session.print_json([one.recipe for one in loaded])
     elif loaded:
-        session.say(show.recipes(loaded))
+        session.put(show.recipes(loaded))
     return 0
 
 
@@ -221,7 +221,7 @@ def recipe_check(options: CheckOptions) -> int:
     if faults:
         kind = kinds.pop() if len(kinds) == 1 else RecipeError
         raise kind(f"{len(faults)} fault(s)", faults=faults)
-    session.say('{"faults": []}' if options.json else "sound: recipes, series, toolchains and proofs")
+    session.put('{"faults": []}' if options.json else "sound: recipes, series, toolchains and proofs")
     return 0
 
 
@@ -256,7 +256,7 @@ def recipe_lock(options: LockOptions) -> int:
     if options.json:
         session.print_json(written)
     else:
-        session.say("\n".join(written))
+        session.put("\n".join(written))
     return 0
 
 
@@ -282,7 +282,7 @@ def recipe_proof(options: ProofOptions) -> int:
     if options.json:
         session.print_json({"proof": str(out), "repository": proven.repository, "commit": proven.commit})
     else:
-        session.say(out)
+        session.put(out)
     return 0
 
 
@@ -296,7 +296,7 @@ def recipe_bump(options: BumpOptions) -> int:
 
     desk = Desk(session.machine(options), session.root(options), options.recipe, to=options.to)
     if options.abort or options.undo:
-        session.say("\n".join(bump.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
+        session.put("\n".join(bump.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
         return 0
     if options.exec and not options.edit:
         raise UsageError("--exec runs in the rebase of --edit", hint="add --edit")
@@ -308,7 +308,7 @@ def recipe_bump(options: BumpOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        session.say(show.bumped(found))
+        session.put(show.bumped(found))
     bump.demand_closed(found)
     return 0
 
@@ -348,5 +348,5 @@ def recipe_schema(options: SchemaOptions) -> int:
     if options.json:
         session.print_json(list(map(str, written)))
     else:
-        session.say("\n".join(map(str, written)))
+        session.put("\n".join(map(str, written)))
     return 0

@@ -39,7 +39,7 @@ def serve(options: ServeOptions) -> int:
         console.say(
             f"serving {options.index} at {address}; for trying it out: docs/serving says how to serve it really"
         )
-        session.say(address)
+        session.put(address)
         session.flush()
 
     serving.serve(options.index, options.host, options.port, ready=ready)

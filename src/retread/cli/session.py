@@ -67,20 +67,26 @@ def policy(options: Options, path: Path | None) -> Policy | None:
 
 
 def json(value: object) -> bytes:
-    """Return data as every command writes it: indented, with a newline at the end; a path may be no UTF-8."""
+    """Return data as every command writes it: indented, a newline at the end, no address with a password.
+
+    A path may be no UTF-8.
+    """
     import msgspec
 
+    from retread.address import shown_in
+
+    said = shown_in(msgspec.to_builtins(value))
     try:
-        data = msgspec.json.encode(value)
+        data = msgspec.json.encode(said)
     except UnicodeEncodeError:
         from json import dumps
 
-        data = dumps(msgspec.to_builtins(value)).encode()
+        data = dumps(said).encode()
     return msgspec.json.format(data) + b"\n"
 
 
-def say(text: str | Path) -> None:
-    """Write text to standard output; what a terminal would obey is told instead."""
+def put(text: object) -> None:
+    """Write text to standard output as people may see it: the one way there for what is no JSON."""
     from retread.text import controls
 
     _write(f"{controls.shown(str(text))}\n")

@@ -113,11 +113,11 @@ def inspect(options: InspectOptions) -> int:
         session.print_json(found)
         return 0
     every = found.every if isinstance(found, WheelFacts) else {file.name: found}
-    session.say(
+    session.put(
         show.wheel(found) if isinstance(found, WheelFacts) else "\n".join(show.library(file.name, found))
     )
     for device in devices:
-        session.say("\n".join(show.lacking(every, device)))
+        session.put("\n".join(show.lacking(every, device)))
     return 0
 
 
@@ -132,7 +132,7 @@ def _inspect_table(options: InspectOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        session.say(table.markdown(found))
+        session.put(table.markdown(found))
     return 0
 
 
@@ -157,7 +157,7 @@ def _inspect_resources(options: InspectOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        session.say(usage.text(found))
+        session.put(usage.text(found))
     resources.demand(found)
     return 0
 
@@ -231,5 +231,5 @@ def graft(options: GraftOptions) -> int:
     if options.json:
         session.print_json(facts)
     else:
-        session.say("\n".join(show.library(str(new), facts)))
+        session.put("\n".join(show.library(str(new), facts)))
     return 0

@@ -111,8 +111,8 @@ class Step:
         detail = f": {controls.line(self.detail)}" if self.detail else ""
         text = middle(controls.line(self._title), max(_ROOM - len(detail), _ROOM // 2)) + detail
         spent = f"{self.seconds:.1f}" if self.seconds < 10_000 else f"{self.seconds:.0f}"
-        shown = painted(f"{mark:>6}", mark) if self._console.coloured else f"{mark:>6}"
-        return f"  {middle(text, _ROOM):<{_ROOM}} {shown} {spent:>6} s"
+        ending = painted(f"{mark:>6}", mark) if self._console.coloured else f"{mark:>6}"
+        return f"  {middle(text, _ROOM):<{_ROOM}} {ending} {spent:>6} s"
 
     @property
     def seconds(self) -> float:

@@ -146,7 +146,7 @@ class Store:
             build(work)
             stamp = _Stamp(format=_FORMAT, files=_files(work, kind))
             (work / _STAMP).write_bytes(msgspec.json.encode(stamp))
-            fs.remove(path)
+            _remove(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             work.rename(path)
         return path
@@ -154,7 +154,7 @@ class Store:
     def discard(self, kind: Kind, key: str) -> None:
         """Remove an entry that turned out to be void."""
         with self._errors(), self.lock(f"{kind}-{key}"):
-            fs.remove(self._path(kind, key))
+            _remove(self._path(kind, key))
 
     @contextmanager
     def workroom(self, name: str) -> Iterator[Path]:
@@ -264,7 +264,7 @@ class Store:
                 with self.lock(f"{entry.kind}-{entry.key}"):
                     if _used(entry.path) > entry.used:
                         continue  # somebody took it while this process waited
-                    fs.remove(entry.path)
+                    _remove(entry.path)
                 total -= entry.size
                 gone.append(entry)
         return gone
@@ -349,10 +349,17 @@ def _remove_unlocked(path: Path, lock: Path, unless: Callable[[], object] = lamb
         if unless():
             return 0
         freed = _size(path)
-        fs.remove(path)
+        _remove(path)
         return freed
     finally:
         os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    """Remove an entry or a folder, the stamp first: a process that dies halfway leaves nothing that counts."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        (path / _STAMP).unlink()
+    fs.remove(path)
 
 
 def _try_lock(path: Path) -> int | None:

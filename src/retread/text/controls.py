@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from retread import address
+
 _TURNING: Final = "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
 """Signs of Unicode that turn the direction of reading, end a line, or are not seen."""
 _OBEYED: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNING}\ud800-\udfff]")
@@ -20,8 +22,8 @@ _FORBIDDEN: Final = re.compile(
 
 
 def shown(text: str) -> str:
-    r"""Return a text in which each sign that would be obeyed is told: ``\x1b``, ``\u202e``."""
-    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    r"""Return a text as people may see it: no address with a password, signs that would be obeyed as ``\x1b``."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), address.shown(text))
 
 
 def line(text: str) -> str:

@@ -116,7 +116,7 @@ def test_two_processes_that_place_the_same_file_leave_nothing_beside_it(
 
 
 @pytest.mark.parametrize(
-    "make", [os.mkfifo, lambda path: os.symlink("/dev/null", path)], ids=["pipe", "device"]
+    "make", [os.mkfifo, lambda path: path.symlink_to("/dev/null")], ids=["pipe", "device"]
 )
 def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path, make: Callable[[Path], object]) -> None:
     make(tmp_path / "out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -221,6 +222,28 @@ def test_prune_by_size_takes_the_longest_unused_first(store: Store) -> None:
     gone = store.prune(unused_days=30, keep_bytes=2 * size)
     assert [entry.key for entry in gone] == ["bb"]
     assert [entry.key for entry in store.entries()] == ["cc", "aa"]
+
+
+@pytest.mark.parametrize("way", ["prune", "discard"])
+def test_an_entry_whose_removal_was_cut_short_does_not_count(
+    store: Store, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    path = store.make(Kind.TREES, KEY, _build)  # whose stamp does not know what lies deeper
+
+    def cut(*_: object, **__: object) -> None:
+        (path / "deep" / "file").unlink()
+        raise KeyboardInterrupt
+
+    removal = {
+        "prune": lambda: store.prune(unused_days=-1),
+        "discard": lambda: store.discard(Kind.TREES, KEY),
+    }[way]
+    monkeypatch.setattr(shutil, "rmtree", cut)
+    with pytest.raises(KeyboardInterrupt):
+        removal()
+    monkeypatch.undo()
+    assert store.get(Kind.TREES, KEY) is None
+    assert (store.make(Kind.TREES, KEY, _build) / "deep" / "file").exists()
 
 
 def test_a_read_only_store_still_serves(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
