@@ -29,7 +29,7 @@ def add(groups: Groups) -> None:
     command.add_argument(
         "text", nargs="*", metavar="ERROR", help="its text; default: a log on standard input"
     )
-    add_common(command, explain, ExplainOptions)
+    add_common(command, explain, ExplainOptions, waits=True)
 
 
 def explain(options: ExplainOptions) -> int:

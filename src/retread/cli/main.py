@@ -144,7 +144,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             return 2
         color = getattr(options, "color", color)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        code = typed(options) if options.command else _version()
+        code = typed(options, session.attended) if options.command else _version()
         session.flush()
     except RetreadError as error:
         _complain(f"retread: {error.kind}: {error}", color)

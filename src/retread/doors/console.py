@@ -2,7 +2,8 @@
 
 A step is one line that ends with a mark and its seconds, 80 columns wide at most. On a terminal it stands there from
 its start, with a clock, and is written over; elsewhere it is named when it takes more than a moment, and says every 30
-seconds how far it is. In CI the lines of a build fold.
+seconds how far it is. A command that is at work outside of a step shows a clock, too, or says so, when nothing else was
+said for as long. In CI the lines of a build fold.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ COLUMNS: Final = 80
 _ROOM: Final = COLUMNS - len("  ") - len(" failed 9999.9 s")
 """What of that is left for a step's title and detail."""
 _NAMED: Final = 2.0
-"""Seconds after which a step that runs is named where nothing can be written over: most are done before, and what they
-did stands in their finished line."""
+"""Seconds after which a step that runs is named where nothing can be written over, and a command on a terminal: most
+are done before, and what they did stands in their finished line."""
 _SPOKEN: Final = 30.0
 """Seconds after which it says again that it runs: CI systems and people take silence for a hang."""
 _DRAWN: Final = 0.1
@@ -120,6 +121,26 @@ class Step:
         return self._console.clock() - self._started
 
 
+class _Command:
+    """What is at work when no step runs; it only speaks up when nothing else was said for a while."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._title = title
+        self._started = console.clock()
+
+    def tick(self) -> None:
+        """Show that it is at work, where nobody heard of it lately."""
+        console, moment = self._console, self._console.clock()
+        with console.lock:
+            silent = moment - max(console.heard, self._started)
+            told = f"  {self._title}  {clock(moment - self._started)}"
+            if console.live and silent >= _NAMED:
+                console.over(told)
+            elif not console.live and silent >= _SPOKEN:
+                console.say(told)
+
+
 class Console:
     """Where the talk goes; ``quiet`` leaves errors, and notes on what changes the product."""
 
@@ -138,9 +159,11 @@ class Console:
         self.coloured = wanted(colour, os.environ, terminal=terminal)
         self.clock = clock
         """Seconds of a clock that only goes on."""
+        self.heard = clock()
+        """When a line was finished last."""
         self.lock = threading.RLock()
         self._folds = os.environ.get(_CI) == "true" and not quiet
-        self._running: list[Step] = []
+        self._running: list[Step | _Command] = []
         self._over = threading.Event()
 
     def say(self, text: str) -> None:
@@ -155,8 +178,14 @@ class Console:
     def _write(self, text: str) -> None:
         told = controls.shown(text)
         with self.lock:
-            self._clear()
+            self.make_way()
             self._put(f"{marked(told) if self.coloured else told}\n")
+
+    def make_way(self) -> None:
+        """Take away what would be written over: a whole line follows, here or on standard output."""
+        with self.lock:
+            self._clear()
+            self.heard = self.clock()
 
     def over(self, text: str) -> None:
         """Show a line that the next one replaces."""
@@ -190,6 +219,16 @@ class Console:
                 self.say("::endgroup::")
 
     @contextmanager
+    def attended(self, title: str) -> Iterator[None]:
+        """Let a whole command say that it is at work, whenever nothing else is said until the block ends."""
+        command = _Command(self, title)
+        self._begin(command)
+        try:
+            yield
+        finally:
+            self._finish(command)
+
+    @contextmanager
     def step(self, title: str) -> Iterator[Step]:
         """Run a block as one step; its line ends with a mark and its seconds, whatever happens."""
         step = Step(self, title)
@@ -201,28 +240,38 @@ class Console:
             raise
         self._end(step, step.mark)
 
-    def _begin(self, step: Step) -> None:
+    def _begin(self, one: Step | _Command) -> None:
         with self.lock:
-            self._running.append(step)
+            self._running.append(one)
             if len(self._running) == 1 and not self.quiet:
                 self._over = threading.Event()
                 threading.Thread(target=self._beat, args=(self._over,), daemon=True).start()
-        if not self.quiet:
-            step.tick()
+        self.tick()
 
     def _end(self, step: Step, mark: str) -> None:
-        with self.lock:
-            self._running.remove(step)
-            if not self._running:
-                self._over.set()
-            if not self.quiet:
-                self._clear()
+        self._finish(step)
+        if not self.quiet:
+            with self.lock:
+                self.make_way()
                 self._put(f"{step.line(mark)}\n")
 
+    def _finish(self, one: Step | _Command) -> None:
+        with self.lock:
+            self._running.remove(one)
+            if not self._running:
+                self._over.set()
+            self._clear()
+
+    def tick(self) -> None:
+        """Let what began last show that it runs, as often as its reader wants."""
+        with self.lock:
+            if self._running and not self.quiet:
+                self._running[-1].tick()
+
     def _beat(self, over: threading.Event) -> None:
-        """Let the step that began last show its clock until none runs; a reader who has gone is told by others."""
+        """Look at the clock until nothing runs; a reader who has gone is told by others."""
         with suppress(OSError, ValueError):
             while not over.wait(_BEAT):
                 with self.lock:
-                    if self._running and not over.is_set():
-                        self._running[-1].tick()
+                    if not over.is_set():
+                        self.tick()

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -81,7 +81,10 @@ def digest(*parts: Any) -> str:
 class Store:
     """A folder of finished entries, shared by every retread of this user."""
 
-    def __init__(self, root: Path, *, waiting: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, root: Path, *, waiting: Callable[[str], AbstractContextManager[object]] = nullcontext
+    ) -> None:
+        """Take a folder; ``waiting`` gets what is waited for, and is entered meanwhile."""
         self.root = root
         self._waiting = waiting
         self._moved: dict[Kind, Store] = {}
@@ -176,15 +179,16 @@ class Store:
     def lock(self, name: str, *, tell: bool = False) -> Iterator[None]:
         """Hold the lock ``name`` of this store; the kernel frees it when the process dies.
 
-        With ``tell``, the user hears when somebody else has it.
+        With ``tell``, the user sees when somebody else has it, and for how long.
         """
         with (self._room("locks") / name).open("w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if tell:
-                    self._waiting(f"waiting for another build that is making {name[:24]}")
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                with (
+                    self._waiting(f"wait for another build that makes {name[:24]}") if tell else nullcontext()
+                ):
+                    fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     @contextmanager

@@ -29,6 +29,11 @@ def test_every_file_that_adds_commands_has_its_row() -> None:
     assert sorted(main.NOUNS) == sorted(found)
 
 
+def test_who_waits_for_others_is_not_shown_as_at_work() -> None:
+    waiting = {name for name, one in COMMANDS.items() if one.get_default("waits")}
+    assert waiting == {"retread explain", "retread serve"}
+
+
 HEAVY = {
     "ast", "asyncio", "concurrent", "ctypes", "dataclasses", "decimal", "email", "fractions", "hashlib", "http",
     "inspect", "json", "logging", "multiprocessing", "platform", "socket", "ssl", "statistics", "subprocess",

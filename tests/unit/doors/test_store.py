@@ -10,7 +10,8 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -332,9 +333,12 @@ def test_one_process_at_a_time_works_in_a_workroom_and_the_other_is_told(tmp_pat
     told: list[str] = []
     heard, entered = threading.Event(), threading.Event()
 
-    def tell(text: str) -> None:
+    @contextmanager
+    def tell(text: str) -> Iterator[None]:
         told.append(text)
         heard.set()
+        yield
+        told.append("done")
 
     first, second = Store(tmp_path / "store"), Store(tmp_path / "store", waiting=tell)
 
@@ -349,7 +353,7 @@ def test_one_process_at_a_time_works_in_a_workroom_and_the_other_is_told(tmp_pat
         assert not entered.is_set()
     assert entered.wait(10)
     thread.join(10)
-    assert told == ["waiting for another build that is making work-demo"]
+    assert told == ["wait for another build that makes work-demo", "done"]
 
 
 def test_a_full_disk_in_a_workroom_is_a_message(store: Store) -> None:
