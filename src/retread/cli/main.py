@@ -41,7 +41,8 @@ _EPILOG = """\
 exit codes:
 {codes}
 
-environment: RETREAD_STORE (default ~/.cache/retread), RETREAD_CUDA_MIRROR;
+environment: RETREAD_STORE (default ~/.cache/retread), RETREAD_CUDA_MIRROR,
+  RETREAD_SANDBOX (demand, off: builds and tests behind walls or not);
   pip's and uv's own index settings are honoured
 """
 _ASKED = "_ARGCOMPLETE"
