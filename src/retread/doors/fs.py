@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from retread.errors import StoreError, UsageError
 from retread.records import Sha256
-
-if TYPE_CHECKING:
-    from tarfile import TarInfo
 
 CHUNK = 1 << 20
 """Bytes that are read, hashed or copied at a time. Measured on 200 MB: hashing takes 0.14 s of a processor with 64 KiB
 to 4 MiB; copying 0.017 s with 1 MiB, 0.022 s with 64 KiB, 0.036 s with 16 KiB."""
 FULL = "make room there, or use a folder on another disk"
+_NEW = ".retread-new"
+"""How a file is called that is being written, in the end."""
 _KNOWN = {
     errno.ENOSPC: ("the disk is full", FULL),
     errno.EDQUOT: ("the disk quota is used up", FULL),
@@ -112,17 +112,20 @@ def refused(error: OSError) -> StoreError:
 
 @contextmanager
 def sibling(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; it becomes ``path`` when the block ends well, else it is removed."""
+    """Yield a temporary path beside ``path``; it becomes ``path`` when the block ends well, else it is removed.
+
+    That of a process that was killed is removed by the next one that writes ``path``.
+    """
     with disk_errors(path):
         _demand_plain(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name[:80]}.{token_hex(8)}")
-        try:  # before it is there, so that no interrupt leaves it
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        handle, temporary = _reserved(path)
+        try:
             yield temporary
             temporary.replace(path)
         finally:  # a link that replaces one to the same file stays where it was: another process was as quick
             temporary.unlink(missing_ok=True)
+            os.close(handle)
 
 
 def _demand_plain(path: Path) -> None:
@@ -135,6 +138,42 @@ def _demand_plain(path: Path) -> None:
         raise StoreError(
             f"cannot write {path}: it is no plain file", hint="name one that is, or that is not there"
         )
+
+
+def _reserved(path: Path) -> tuple[int, Path]:
+    """Make a file beside ``path``, locked as long as this process lives, and remove those that nobody holds."""
+    prefix = f".{path.name[:80]}."
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _lock(folder, fcntl.LOCK_EX):  # so that each is locked as soon as others see it
+            for other in path.parent.iterdir():
+                if other.name.startswith(prefix) and other.name.endswith(_NEW) and _is_abandoned(other):
+                    other.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=_NEW, dir=path.parent)
+        _lock(handle, fcntl.LOCK_EX)
+        return handle, Path(name)
+    finally:
+        os.close(folder)
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, how: int) -> bool:
+    """Lock a file or a folder; False where somebody has it, or the file system knows no locks."""
+    try:
+        fcntl.flock(handle, how)
+    except OSError:
+        return False
+    return True
 
 
 def write(path: Path, data: bytes) -> None:
@@ -244,14 +283,3 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def catch(member: TarInfo, into: Path) -> None:
-    """Raise tarfile.FilterError for a member that Python's own rules for data would not unpack into a folder.
-
-    A second net below the rules of whoever unpacks; a Python before 3.11.4 has none.
-    """
-    import tarfile
-
-    if hasattr(tarfile, "data_filter"):
-        tarfile.data_filter(member, str(into))
