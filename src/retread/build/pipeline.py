@@ -271,6 +271,7 @@ class Job:
             self.goal.name,
             self.origin.stated(),
             self.goal.trees.loaded.patches,
+            applied=self.goal.trees.patched.applied,
             version=self.goal.version,
             lane=self.origin.lane,
             time=time,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from retread.doors import fs
 from retread.errors import RecipeError, SourceError, UsageError
-from retread.recipe import files, proof, reading, series, toolchain
+from retread.recipe import files, native, proof, reading, series, toolchain
 from retread.recipe.model import Recipe
 from retread.recipe.proof import Proof
-from retread.recipe.series import Patch
+from retread.recipe.series import ChangeKind, Patch
 from retread.recipe.toolchain import Toolchain
 from retread.strict import near_miss
 
@@ -71,16 +74,31 @@ def load(root: Path, name: str) -> Loaded:
     """Read the recipe ``name`` (or a path to it), its series, proofs and toolchains."""
     found = read_recipe(root, name)
     beside = series_files(root / files.series(found))
-    patches = series.parse_series(beside, where=files.series(found))
+    proofs = _proofs(root, found)
+    patches = _placed(found, series.parse_series(beside, where=files.series(found)), proofs)
     return Loaded(
         root=root,
         recipe=found,
         patches=patches,
         files=beside,
-        proofs=_proofs(root, found),
+        proofs=proofs,
         toolchains=_toolchains(root, found),
         locks=_locks(root, found),
     )
+
+
+def _placed(recipe: Recipe, patches: tuple[Patch, ...], proofs: Mapping[str, bytes]) -> tuple[Patch, ...]:
+    """Return patches that know which of their files lie in folders that are new, as the commit's proof tells."""
+    adds = any(change.kind is ChangeKind.ADD for patch in patches for change in patch.changes)
+    listing = proofs.get(recipe.pin.commit) if adds else None
+    if listing is None:
+        return patches
+    with suppress(SourceError):  # told when the source is proven
+        paths = proof.parse(listing, name=recipe.pin.commit).entries
+        return tuple(
+            msgspec.structs.replace(one, new_folders=native.in_new_folders(one, paths)) for one in patches
+        )
+    return patches
 
 
 def series_files(folder: Path) -> dict[str, bytes]:

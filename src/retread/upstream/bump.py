@@ -198,7 +198,11 @@ def find(machine: Machine, root: Path, recipe: Recipe, to: str) -> Release:
         pinned = known.recipe.sdist
         offer = Offer(pinned.file, version, frozenset(), pinned.sha256, yanked=False)
         return Release(version, Trees(known, machine).source, offer, (), known)
-    offers = tuple(catalogue.offered(recipe.project, using=settings.settings(machine.environment)))
+    offers = tuple(
+        catalogue.offered(
+            recipe.project, using=settings.settings(machine.environment)._replace(say=machine.console.say)
+        )
+    )
     sdist = next((one for one in offers if one.version == version and not one.tags), None)
     if sdist is None or not sdist.sha256:
         what = "no source archive of" if sdist is None else "no sha256 of"
