@@ -53,11 +53,13 @@ WHAT: Final = {
     "p06": "no newline at the end", "p09": "no '\\ No newline at end of file'", "p14": "a change of mode alone",
     "p17": "a copy", "p20": "a name that git quotes", "p35": "0002 is 0001 once more",
     "p36": "the same insertion twice, which git takes", "p50": "a byte order mark", "p62": "a new file in a new folder",
-    "w01": "RECORD with backslashes", "w02": "RECORD with a comma that is not quoted", "w06": "a file that RECORD lacks",
+    "w01": "RECORD with backslashes", "w02": "RECORD with a comma that is not quoted",
+    "w06": "a file that RECORD lacks",
     "w10": "RECORD with sha512", "w12": "WHEEL's tag is linux", "w18c": "a licence in METADATA that is not indented",
     "w20": "a member twice, with the same bytes", "w28": "entry points that pip cannot read",
     "w30": "a local version with capitals", "w31b": "1.0.0 in the file name, 1.0 in the folder's",
-    "w35": "a .so that is a linker's script", "w37": "a .so of 32 bits for another machine", "w38": "a .so that is a text",
+    "w35": "a .so that is a linker's script", "w37": "a .so of 32 bits for another machine",
+    "w38": "a .so that is a text",
     "w39-": "cubins and fat binaries as files", "w39c": "GPU code in a file that is not called .so",
     "w43b": "a musllinux tag", "w50": "an absolute NEEDED and run path",
     "l03": "sha512 alone", "l04-sha512": "sha512 alone, of other bytes", "l05-no": "no digest",
@@ -249,7 +251,7 @@ def _audit(bench: Bench, path: Path) -> Iterator[Ran]:
 
 
 KINDS: Final[dict[str, Callable[[Bench, Path], Iterator[Ran]]]] = {
-    r"(gpu|patches|wheels|locks)$": lambda bench, path: rows(bench, path),
+    r"(gpu|patches|wheels|locks)$": rows,
     r"(nvcc|gxx|rdc|renamed)-.*\.so$": _library, r"[zw]\d": _wheel, r"l\d|p02-deep": _lock, r"c\d": _recipe,
     r"p01-hex": _policy, r"r\d": _report, r"s\d": _stamp, r"a\d": _audit, r"[np]\d": _series,
 }  # fmt: skip
