@@ -24,7 +24,7 @@ NOUNS = {
     "build": ("build", "plan", "reproduce"),
     "matrix": ("matrix",),
     "patch": ("patch",),
-    "wheel": ("inspect", "audit", "graft"),
+    "wheel": ("inspect", "audit", "compare", "graft"),
     "smoke": ("smoke", "kit", "evidence"),
     "attest": ("key", "attest"),
     "index": ("publish", "index"),
