@@ -54,7 +54,8 @@ LINES: Final = (
     "serve {} --host nowhere.invalid", "watch demo-1 --issue {}", "recipe list --root {}", "recipe check --root {}",
     "recipe proof {} WHEEL", "recipe proof WHEEL {}", "recipe proof WHEEL WHEEL -o {}",
     "recipe bump demo-1 --to 2 --clone {}", "recipe schema --all {}", "toolchain list --root {}",
-    "compare {} WHEEL", "compare WHEEL {}", "store list", "store prune", "toolchain list", "inspect WHEEL", "smoke WHEEL", "evidence WHEEL",
+    "compare {} WHEEL", "compare WHEEL {}", "store list", "store prune", "toolchain list",
+    "inspect WHEEL", "smoke WHEEL", "evidence WHEEL",
 )  # fmt: skip
 """Command lines with a hole for a path; those without have it as the store."""
 
