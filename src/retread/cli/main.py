@@ -26,7 +26,7 @@ NOUNS = {
     "patch": ("patch",),
     "wheel": ("inspect", "audit", "compare", "graft"),
     "smoke": ("smoke", "kit", "evidence"),
-    "attest": ("key", "attest"),
+    "attest": ("key", "attest", "statement", "sign"),
     "index": ("publish", "index"),
     "revoke": ("audit-lock",),
     "serve": ("serve",),
