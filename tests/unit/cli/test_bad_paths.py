@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -30,34 +31,52 @@ PLACES: Final = {
     "no folder for files": lambda at: Path("/proc/new"),
     "no UTF-8": lambda at: at / os.fsdecode(b"\xff\x1b[2J"),
 }  # fmt: skip
-LINES: Final = (
-    "fit --python {}", "fit --index {}", "fit --usage {} --python /usr/bin/python3", "build demo-1 -o {}",
-    "build demo-1 --root {}", "plan demo-1 --root {}", "plan demo-1 --lane source --python {}",
-    "reproduce {}", "matrix --root {}",
-        "patch check --root {}", "patch edit demo-1 --into {}", "patch new demo-1 name --from {}",
+DEEPER: Final = (
+    "build demo-1 --root {}", "plan demo-1 --root {}",
+    "plan demo-1 --lane source --python {}", "patch check --root {}", "recipe list --root {}",
+    "recipe check --root {}", "toolchain list --root {}", "matrix --root {}", "patch new demo-1 name --from {}",
     "patch new demo-1 name --from x --clone {}", "patch new demo-1 name --from WHEEL --header {}",
-    "patch fold demo-1 1 --from {}", "patch fold demo-1 1 --from x --clone {}", "patch import demo-1 {}",
+    "patch fold demo-1 1 --from {}", "patch fold demo-1 1 --from x --clone {}",
     "patch import demo-1 WHEEL --header {}", "patch export demo-1 --mbox -o {}",
-    "patch split demo-1 1 name --header {}", "inspect {}", "inspect --table {}", "inspect --resources {}",
-    "inspect --resources WHEEL --beside {}", "audit {}", "audit WHEEL --recipe x --root {}",
-    "graft {} --arch 10.0 -o out", "graft WHEEL --arch 10.0 -o {}", "smoke {}", "smoke --attach {}",
-    "smoke --attach WHEEL -o {}", "smoke WHEEL --json {} --junit {} --html {}", "smoke WHEEL --python {}",
-    "kit {}", "kit WHEEL -o {}", "evidence {}",
-    "key new anna --folder {}",
-    "key list --folder {}", "attest {} --builder k", "attest WHEEL --builder {}",
-    "attest WHEEL --tester {}", "publish {} --index ix", "publish WHEEL --index {}",
-    "publish WHEEL --index ix --policy {}", "index yank {} p 1 --reason r", "index unyank {} p 1",
-    "index remove {} p 1 --reason r", "index rollback {} 1", "index refresh {}", "index history {}",
-    "index check {}", "index check ix --policy {}", "index revoke {} p --reason r --advice a --key k",
-    "index revoke ix p --reason r --advice a --key {}", "index renew {} --key k", "index renew ix --key {}",
-    "audit-lock {} --index ix", "audit-lock WHEEL --index {}", "audit-lock WHEEL --index ix --policy {}",
-    "serve {} --host nowhere.invalid", "watch demo-1 --issue {}", "recipe list --root {}", "recipe check --root {}",
-    "recipe proof {} WHEEL", "recipe proof WHEEL {}", "recipe proof WHEEL WHEEL -o {}",
-    "recipe bump demo-1 --to 2 --clone {}", "recipe schema --all {}", "toolchain list --root {}",
-    "compare {} WHEEL", "compare WHEEL {}", "store list", "store prune", "toolchain list",
+    "patch split demo-1 1 name --header {}", "inspect --table {}", "inspect --resources {}",
+    "inspect --resources WHEEL --beside {}", "audit WHEEL --recipe x --root {}", "smoke --attach WHEEL -o {}",
+    "attest {} --builder k", "recipe bump demo-1 --to 2 --clone {}", "store list", "store prune", "toolchain list",
     "inspect WHEEL", "smoke WHEEL", "evidence WHEEL",
 )  # fmt: skip
-"""Command lines with a hole for a path; those without have it as the store."""
+"""Command lines that reach farther than what their commands must have; those without a hole have it as the store."""
+SAMPLES: Final = {
+    "index": "ix",
+    "recipe": "demo-1",
+    "host": "nowhere.invalid",
+    "arch": "10.0",
+    "number": "1",
+    "python": "nowhere",
+}
+"""What an argument is called -> what is typed for it; for paths it is the wheel, for anything else a word."""
+HOLES: Final = ("index", "origin", "clone")
+"""Arguments that may name files or folders, or something else."""
+
+
+def _lines() -> Iterator[str]:
+    """Yield a line for every place at which a path can be typed, with what its command must have besides."""
+    for name, command in COMMANDS.items():
+        arguments = typed(command).values()
+        for hole in arguments:
+            if (hole.type is Path and hole.dest != "root") or hole.dest in HOLES:
+                words = [word for one in arguments for word in _typed(one, is_hole=one is hole)]
+                yield " ".join([*name.split()[1:], *words])
+
+
+def _typed(argument: argparse.Action, *, is_hole: bool) -> Iterator[str]:
+    """Yield what is typed for an argument: nothing for one that may be left out."""
+    needed = argument.required and argument.nargs not in {"*", "?"}
+    if is_hole or needed or argument.dest in {"host", "python"}:
+        yield from argument.option_strings[-1:]
+        sample = SAMPLES.get(argument.dest, "WHEEL" if argument.type is Path else "x")
+        yield "{}" if is_hole else str(next(iter(argument.choices or ()), sample))
+
+
+LINES: Final = tuple(dict.fromkeys((*_lines(), *DEEPER)))
 
 
 def _made(path: Path, make: Callable[[Path], object]) -> Path:
@@ -83,17 +102,6 @@ def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _once: None) -> Path:
     return tmp_path
 
 
-def test_every_place_for_a_path_is_tried() -> None:
-    said = " ".join(LINES)
-    for name, command in COMMANDS.items():
-        paths = [one for one in typed(command).values() if one.type is Path and one.dest != "root"]
-        assert not paths or f"{name.removeprefix('retread ')} " in said, name
-        for one in paths:
-            assert not one.option_strings or any(f"{option} {{}}" in said for option in one.option_strings), (
-                name
-            )
-
-
 @pytest.mark.parametrize("line", LINES)
 def test_a_bad_path_is_a_message(
     at: Path, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -102,10 +110,19 @@ def test_a_bad_path_is_a_message(
         place = str(make(at))
         if "{}" not in line:
             monkeypatch.setenv("RETREAD_STORE", place)
-        code = main.run([{"{}": place, "WHEEL": WHEEL}.get(word, word) for word in line.split()])
+        code = _code([{"{}": place, "WHEEL": WHEEL}.get(word, word) for word in line.split()])
         said = capsys.readouterr()
         assert code in exit_codes(), (kind, code)
         assert code != 1, (kind, said)
-        assert code in {0, FitError.exit_code} or "retread: " in said.err, kind
+        assert code in {0, FitError.exit_code} or "retread: " in said.err or said.err.startswith("usage: "), (
+            kind
+        )
         assert "\x1b" not in said.err + said.out, kind
         assert not re.search("system refused|standard output", said.err), (kind, said)
+
+
+def _code(words: list[str]) -> int:
+    try:
+        return main.run(words)
+    except SystemExit as end:  # argparse lacks something
+        return int(end.code or 0)
