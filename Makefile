@@ -130,12 +130,12 @@ plan: setup
 
 test: lint unit e2e
 
-# Every worker first reads all tests: 3 s of a processor, two of them for bytecode where none is kept. So keep it,
-# whatever the environment says, in the usual places, where that of Python and of its packages lies already; and have
-# no more than four.
+# Reading the tests takes 3 s of a processor, two of them for bytecode where none is kept. So keep it, whatever the
+# environment says, in the usual places, where that of Python and of its packages lies already; and have each worker
+# read its own share of the files alone (tests/conftest.py).
 unit: tools
 	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX= \
-		$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/unit
+		$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist each tests/unit
 
 # Most of these tests wait for one program or another, so two files go on at a time; more would not fit the memory and
 # disk of a small machine. What files share they share in a worker. The slowest are told, since they set the pace.

@@ -71,15 +71,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @functools.cache
 def _share(config: pytest.Config) -> frozenset[Path]:
-    """Return the files of this worker, about as many bytes as any other's; nothing where it takes all of them."""
+    """Return the files of this worker; nothing where it takes all of them."""
+    from shares import shares
+
     worker = getattr(config, "workerinput", {})
     if not worker.get("shares"):
         return frozenset()
-    shares: list[list[Path]] = [[] for _ in range(worker["workercount"])]
     found = {path: path.stat().st_size for one in config.args for path in Path(one).resolve().rglob("*.py")}
-    for path in sorted(found, key=lambda path: (found[path], path), reverse=True):
-        min(shares, key=lambda share: sum(map(found.__getitem__, share))).append(path)
-    return frozenset(shares[int(worker["workerid"].removeprefix("gw"))])
+    return shares(found, worker["workercount"])[int(worker["workerid"].removeprefix("gw"))]
 
 
 @pytest.fixture(scope="session")
