@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from retread.errors import RecipeError, SourceError, UsageError
+from retread.errors import RecipeError, RetreadError, SourceError, UsageError
 from retread.recipe import files, proof, reading, series, toolchain
 from retread.recipe.model import Recipe
 from retread.recipe.proof import Proof
@@ -78,6 +78,22 @@ def load(root: Path, name: str) -> Loaded:
         toolchains=_toolchains(root, found),
         locks=_locks(root, found),
     )
+
+
+def faults(root: Path, name: str) -> list[str]:
+    """Return every fault of a recipe and of what stands beside it, as they are told; nothing for a sound one."""
+    try:
+        demand_sound(root, name)
+    except RetreadError as error:
+        return list(error.faults or (error.message,))
+    return []
+
+
+def demand_sound(root: Path, name: str) -> None:
+    """Read a recipe with everything that stands beside it; its first error is raised."""
+    loaded = load(root, name)
+    if loaded.recipe.pin.commit not in loaded.proofs:
+        raise RecipeError(f"there is no proof of {loaded.recipe.pin.commit[:12]} in {files.RECIPES}/commits/")
 
 
 def series_files(folder: Path) -> dict[str, bytes]:

@@ -5,12 +5,23 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from retread.doors import proc
 from retread.errors import SourceError
+
+_PATIENCE: Final = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20",
+    "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
+    "GIT_HTTP_LOW_SPEED_TIME": "60",
+    "GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file",
+    "LC_ALL": "C",
+}
+"""git asks nobody, gives up on a server that sends next to nothing for a minute, and starts no helper that an address
+names."""
 
 
 class Listing(NamedTuple):
@@ -20,6 +31,8 @@ class Listing(NamedTuple):
     data: bytes
     submodules: dict[str, str]
     """Path -> commit."""
+    addresses: dict[str, str]
+    """Path of a submodule -> its address, as .gitmodules has it; nothing where that cannot be had."""
 
 
 def fetch(
@@ -28,7 +41,7 @@ def fetch(
     """Return the first of ``references`` (tags or a commit) that a repository, or a clone, has; else SourceError."""
     git = proc.find("git", why="the proof of a commit comes from its repository")
     env = {name: value for name, value in environment.items() if not name.startswith("GIT_")}
-    env |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    env |= _PATIENCE
     folder = scratch / "listing.git"
     if not folder.exists():
         proc.run([git, "init", "--quiet", "--bare", "--template=", folder], env=env)
@@ -71,4 +84,30 @@ def _listed(line: Sequence[str | Path], env: Mapping[str, str], repository: str)
         rows.append(f"{mode} {identity} {path}")
         if mode == "160000":
             submodules[path] = identity
-    return Listing(commit, ("\n".join(rows) + "\n").encode(), submodules)
+    return Listing(
+        commit, ("\n".join(rows) + "\n").encode(), submodules, dict(_addresses(line, env, submodules))
+    )
+
+
+def _addresses(
+    line: Sequence[str | Path], env: Mapping[str, str], submodules: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """Yield path and address of every submodule that .gitmodules names; that one file is fetched, too."""
+    if not submodules:
+        return
+    words = [
+        "config",
+        "--null",
+        "--blob=FETCH_HEAD:.gitmodules",
+        "--get-regexp",
+        r"^submodule\..*\.(path|url)$",
+    ]
+    said = proc.run([*line, *words], env=env, check=False).stdout
+    found: dict[str, dict[str, str]] = {}
+    for row in filter(None, said.split("\0")):
+        key, _, value = row.partition("\n")
+        name, _, field = key.rpartition(".")
+        found.setdefault(name, {})[field] = value
+    for one in found.values():
+        if one.get("path") in submodules and one.get("url"):
+            yield one["path"], one["url"]
