@@ -83,7 +83,7 @@ def _print_keys(options: Options, found: list[Key]) -> None:
         session.print_json([{"name": key.name, "id": key.id, "key": signing.line(key)} for key in found])
     else:
         told = (f'# {key.id}\nname = "{key.name}"\nkey = "{signing.line(key)}"' for key in found)
-        print("\n".join(told) or "no keys")
+        session.put("\n".join(told) or "no keys")
 
 
 def attest(options: AttestOptions) -> int:
@@ -107,5 +107,5 @@ def attest(options: AttestOptions) -> int:
     if options.json:
         session.print_json([str(one) for one in made])
     else:
-        print("\n".join(map(str, made)))
+        session.put("\n".join(map(str, made)))
     return 0

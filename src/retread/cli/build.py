@@ -148,7 +148,7 @@ def build(options: BuildOptions) -> int:
     if options.json:
         session.print_json(built)
     else:
-        print("\n".join(one.path for one in built))
+        session.put("\n".join(one.path for one in built))
     return 0
 
 
@@ -197,7 +197,7 @@ def reproduce(options: ReproduceOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(show.comparison(found))
+        session.put(show.comparison(found))
     build_reproduce.demand_same(found)
     return 0
 
@@ -222,5 +222,5 @@ def plan(options: PlanOptions) -> int:
     if options.json:
         session.print_json(plans)
     else:
-        print("\n\n".join(show.plan(one) for one in plans))
+        session.put("\n\n".join(show.plan(one) for one in plans))
     return 0

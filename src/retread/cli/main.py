@@ -11,8 +11,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
+from retread.address import shown
+from retread.cli import session
 from retread.cli.options import COLOURS, typed
 from retread.errors import INTERRUPTED, RetreadError, StoreError, exit_codes
 
@@ -39,7 +41,8 @@ _EPILOG = """\
 exit codes:
 {codes}
 
-environment: RETREAD_STORE (default ~/.cache/retread), RETREAD_CUDA_MIRROR;
+environment: RETREAD_STORE (default ~/.cache/retread), RETREAD_CUDA_MIRROR,
+  RETREAD_SANDBOX (demand, off: builds and tests behind walls or not);
   pip's and uv's own index settings are honoured
 """
 _ASKED = "_ARGCOMPLETE"
@@ -69,6 +72,10 @@ class _Parser(argparse.ArgumentParser):
             meant = near_miss(rest[0].partition("=")[0], options) if rest[0].startswith("--") else ""
             self.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
         return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        """End with what is wrong, without the password of an address that was typed."""
+        super().error(shown(message))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse what is no choice, with the near miss; a long list only where nothing is near."""
@@ -136,7 +143,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # closed by who started this: what is printed goes nowhere
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     try:
-        code = typed(options) if options.command else _version()
+        code = typed(options, session.attended) if options.command else _version()
         sys.stdout.flush()
     except RetreadError as error:
         _complain(f"retread: {error.kind}: {error}", color)

@@ -50,9 +50,9 @@ def matrix(options: MatrixOptions) -> int:
     changed = git.changed(root, options.base, machine.environment) if options.base else None
     found = matrix.matrix([(one.recipe, one.patches) for one in loaded], changed, runners)
     if options.json:
-        print(msgspec.json.encode(found).decode())  # in one line: a workflow's outputs take no more
+        session.put(msgspec.json.encode(found).decode())  # in one line: a workflow's outputs take no more
     elif found.count:
-        print(table(found, runners))
+        session.put(table(found, runners))
     if not found.count:
         machine.console.say(
             f"nothing of which a wheel is made changed since {options.base}"

@@ -265,7 +265,7 @@ def patch_check(options: CheckOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print("\n".join(show.series(name, applied) for name, applied in found.items()))
+        session.put("\n".join(show.series(name, applied) for name, applied in found.items()))
     if bad:
         raise SeriesError(
             f"{len(bad)} patch(es) do not go in", faults=bad, hint="make them anew, or drop them from series"
@@ -280,7 +280,7 @@ def patch_edit(options: EditOptions) -> int:
     desk = _desk(options, options.recipe)
     opened = refresh.edit(desk, at=options.at, into=options.into, anew=options.anew)
     desk.machine.console.say(f"{options.recipe}: {opened.said}")
-    print(opened.place)
+    session.put(opened.place)
     return 0
 
 
@@ -443,7 +443,7 @@ def patch_graph(options: GraphOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(show.graph(found))
+        session.put(show.graph(found))
     return 0
 
 
@@ -487,5 +487,5 @@ def _told(options: Options, altered: Altered) -> int:
     if options.json:
         session.print_json(altered)
     else:
-        print(show.altered(altered))
+        session.put(show.altered(altered))
     return 0

@@ -208,7 +208,7 @@ def recipe_list(options: ListOptions) -> int:
     if options.json:
         session.print_json([one.recipe for one in loaded])
     elif loaded:
-        print(show.recipes(loaded))
+        session.put(show.recipes(loaded))
     return 0
 
 
@@ -258,7 +258,7 @@ def recipe_check(options: CheckOptions) -> int:
     if faults:
         kind = kinds.pop() if len(kinds) == 1 else RecipeError
         raise kind(f"{len(faults)} fault(s)", faults=faults)
-    print('{"faults": []}' if options.json else "sound: recipes, series, toolchains and proofs")
+    session.put('{"faults": []}' if options.json else "sound: recipes, series, toolchains and proofs")
     return 0
 
 
@@ -293,7 +293,7 @@ def recipe_lock(options: LockOptions) -> int:
     if options.json:
         session.print_json(written)
     else:
-        print("\n".join(written))
+        session.put("\n".join(written))
     return 0
 
 
@@ -319,7 +319,7 @@ def recipe_proof(options: ProofOptions) -> int:
     if options.json:
         session.print_json({"proof": str(out), "repository": proven.repository, "commit": proven.commit})
     else:
-        print(out)
+        session.put(out)
     return 0
 
 
@@ -333,7 +333,7 @@ def recipe_bump(options: BumpOptions) -> int:
 
     desk = Desk(session.machine(options), session.root(options), options.recipe, to=options.to)
     if options.abort or options.undo:
-        print("\n".join(bump.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
+        session.put("\n".join(bump.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
         return 0
     if options.exec and not options.edit:
         raise UsageError("--exec runs in the rebase of --edit", hint="add --edit")
@@ -345,7 +345,7 @@ def recipe_bump(options: BumpOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(show.bumped(found))
+        session.put(show.bumped(found))
     bump.demand_closed(found)
     return 0
 
@@ -385,5 +385,5 @@ def recipe_schema(options: SchemaOptions) -> int:
     if options.json:
         session.print_json(list(map(str, written)))
     else:
-        print("\n".join(map(str, written)))
+        session.put("\n".join(map(str, written)))
     return 0

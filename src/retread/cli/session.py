@@ -5,27 +5,55 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from retread.cli.options import POLICY, Options
 
 if TYPE_CHECKING:
     from retread.arch import Arch
+    from retread.doors.console import Console
     from retread.doors.machine import Machine
     from retread.evidence.gate import Policy
+
+_CONSOLE: Final[ContextVar[Console | None]] = ContextVar("console", default=None)
+"""The terminal of the command that runs."""
+
+
+@contextmanager
+def attended(options: Options, title: str) -> Iterator[None]:
+    """Let a command have one terminal until the block ends, which shows that it is at work while it says nothing."""
+    console = _console(options)
+    token = _CONSOLE.set(console)
+    try:
+        with console.attended(title):
+            yield
+    finally:
+        _CONSOLE.reset(token)
 
 
 def machine(options: Options) -> Machine:
     """Return the doors that a command goes through."""
-    from retread.doors.console import Console
     from retread.doors.machine import Machine
     from retread.doors.store import Store, default_root
-    from retread.text.colour import Colour
 
     environment = dict(os.environ)
-    console = Console(quiet=options.quiet, colour=Colour(options.color))
-    return Machine(Store(default_root(environment), waiting=console.say), console, environment)
+    console = _CONSOLE.get() or _console(options)
+    return Machine(Store(default_root(environment), waiting=console.step), console, environment)
+
+
+def _console(options: Options) -> Console:
+    from retread.doors.console import Console
+    from retread.text.colour import Colour
+
+    return Console(quiet=options.quiet, colour=Colour(options.color))
+
+
+def _make_way() -> None:
+    """Take away the clock that a terminal shows: something goes to standard output."""
+    if console := _CONSOLE.get():
+        console.make_way()
 
 
 @contextmanager
@@ -66,10 +94,20 @@ def policy(options: Options, path: Path | None) -> Policy | None:
 
 
 def json(value: object) -> bytes:
-    """Return data as every command writes it: indented, with a newline at the end."""
+    """Return data as every command writes it: indented, with a newline at the end, no address with a password."""
     import msgspec
 
-    return msgspec.json.format(msgspec.json.encode(value)) + b"\n"
+    from retread.address import shown_in
+
+    return msgspec.json.format(msgspec.json.encode(shown_in(msgspec.to_builtins(value)))) + b"\n"
+
+
+def put(text: object) -> None:
+    """Write text to standard output, no address in it with a password: the one way there for what is no JSON."""
+    from retread.address import shown
+
+    _make_way()
+    print(shown(str(text)), flush=True)
 
 
 def show(text: str, options: Options) -> None:
@@ -80,11 +118,12 @@ def show(text: str, options: Options) -> None:
 
     terminal = sys.stdout.isatty()
     coloured = colour.wanted(colour.Colour(options.color), os.environ, terminal=terminal)
-    print(colour.marked(text) if coloured else text)
+    put(colour.marked(text) if coloured else text)
 
 
 def print_json(value: object) -> None:
     """Write data to standard output."""
+    _make_way()
     print(json(value).decode(), end="")
 
 
@@ -92,6 +131,7 @@ def print_bytes(data: bytes) -> None:
     """Write bytes to standard output as they are."""
     import sys
 
+    _make_way()
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()

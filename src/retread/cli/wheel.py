@@ -113,9 +113,11 @@ def inspect(options: InspectOptions) -> int:
         session.print_json(found)
         return 0
     every = found.every if isinstance(found, WheelFacts) else {file.name: found}
-    print(show.wheel(found) if isinstance(found, WheelFacts) else "\n".join(show.library(file.name, found)))
+    session.put(
+        show.wheel(found) if isinstance(found, WheelFacts) else "\n".join(show.library(file.name, found))
+    )
     for device in devices:
-        print("\n".join(show.lacking(every, device)))
+        session.put("\n".join(show.lacking(every, device)))
     return 0
 
 
@@ -130,7 +132,7 @@ def _inspect_table(options: InspectOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(table.markdown(found))
+        session.put(table.markdown(found))
     return 0
 
 
@@ -155,7 +157,7 @@ def _inspect_resources(options: InspectOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(usage.text(found))
+        session.put(usage.text(found))
     resources.demand(found)
     return 0
 
@@ -229,5 +231,5 @@ def graft(options: GraftOptions) -> int:
     if options.json:
         session.print_json(facts)
     else:
-        print("\n".join(show.library(str(new), facts)))
+        session.put("\n".join(show.library(str(new), facts)))
     return 0

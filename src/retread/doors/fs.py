@@ -133,6 +133,33 @@ def plain(path: Path) -> BinaryIO | None:
     return os.fdopen(handle, "rb")
 
 
+def beneath(root: Path, path: str) -> BinaryIO:
+    """Open a plain file below a folder that somebody else writes to; OSError when a link stands on the way to it.
+
+    What was looked at cannot be swapped for a link to another file meanwhile, since no step is taken twice.
+    """
+    *folders, name = Path(path).parts
+    handle = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    for one in folders:
+        if one == "..":
+            os.close(handle)
+            raise OSError(errno.EINVAL, "leads out of its folder", path)
+        try:
+            inner = os.open(one, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)
+        finally:
+            os.close(handle)
+        handle = inner
+    try:
+        found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=handle)
+    finally:
+        os.close(handle)
+    stream = os.fdopen(found, "rb")
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "is no plain file", path)
+    return stream
+
+
 def sha256(path: Path) -> Sha256:
     """Return the SHA-256 of a file."""
     with path.open("rb") as stream:

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -81,7 +81,10 @@ def digest(*parts: Any) -> str:
 class Store:
     """A folder of finished entries, shared by every retread of this user."""
 
-    def __init__(self, root: Path, *, waiting: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, root: Path, *, waiting: Callable[[str], AbstractContextManager[object]] = nullcontext
+    ) -> None:
+        """Take a folder; ``waiting`` gets what is waited for, and is entered meanwhile."""
         self.root = root
         self._waiting = waiting
         self._moved: dict[Kind, Store] = {}
@@ -134,7 +137,7 @@ class Store:
             build(work)
             stamp = _Stamp(format=_FORMAT, files=_files(work, kind))
             (work / _STAMP).write_bytes(msgspec.json.encode(stamp))
-            fs.remove(path)
+            _remove(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             work.rename(path)
         return path
@@ -142,7 +145,7 @@ class Store:
     def discard(self, kind: Kind, key: str) -> None:
         """Remove an entry that turned out to be void."""
         with fs.disk_errors(self.root), self.lock(f"{kind}-{key}"):
-            fs.remove(self._path(kind, key))
+            _remove(self._path(kind, key))
 
     @contextmanager
     def workroom(self, name: str) -> Iterator[Path]:
@@ -164,15 +167,16 @@ class Store:
     def lock(self, name: str, *, tell: bool = False) -> Iterator[None]:
         """Hold the lock ``name`` of this store; the kernel frees it when the process dies.
 
-        With ``tell``, the user hears when somebody else has it.
+        With ``tell``, the user sees when somebody else has it, and for how long.
         """
         with (self._room("locks") / name).open("w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if tell:
-                    self._waiting(f"waiting for another build that is making {name[:24]}")
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                with (
+                    self._waiting(f"wait for another build that makes {name[:24]}") if tell else nullcontext()
+                ):
+                    fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     @contextmanager
@@ -252,7 +256,7 @@ class Store:
                 with self.lock(f"{entry.kind}-{entry.key}"):
                     if _used(entry.path) > entry.used:
                         continue  # somebody took it while this process waited
-                    fs.remove(entry.path)
+                    _remove(entry.path)
                 total -= entry.size
                 gone.append(entry)
         return gone
@@ -337,10 +341,17 @@ def _remove_unlocked(path: Path, lock: Path, unless: Callable[[], object] = lamb
         if unless():
             return 0
         freed = _size(path)
-        fs.remove(path)
+        _remove(path)
         return freed
     finally:
         os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    """Remove an entry or a folder, the stamp first: a process that dies halfway leaves nothing that counts."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        (path / _STAMP).unlink()
+    fs.remove(path)
 
 
 def _try_lock(path: Path) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -108,6 +109,7 @@ def wrong_tags(files: Iterable[str], python: Interpreter) -> str:
     return f"its wheels are for {pythons} on {platforms}; here are {python.abi}, {python.machine}, {libc}"
 
 
+@functools.cache
 def supported(python: Interpreter) -> frozenset[Tag]:
     """Return the tags of wheels that install here."""
     major, minor = (int(one) for one in python.version.split(".")[:2])

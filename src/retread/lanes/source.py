@@ -336,8 +336,6 @@ class Compiled:
             say(f"    {unit.name}: {unit.seconds:.0f} s, {size(unit.memory)}")
         if facts.cache:
             say(f"    compile cache: {facts.cache['hits']} hits, {facts.cache['misses']} misses")
-        if facts.network:
-            say("    note: this kernel gives no namespaces, so the build could have reached the network")
 
     def proven(self) -> ProvenBase:
         """Return the compiled wheel's facts, proven against the tree that was compiled."""

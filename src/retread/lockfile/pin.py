@@ -75,15 +75,6 @@ def spelled(version: str) -> str:
         return version
 
 
-def plain(address: str) -> str:
-    """Return an address without what may be secret: user, password, query."""
-    scheme, separator, rest = _bare(address).partition("://")
-    if not separator:
-        return scheme
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-
-
 def file_name(address: str) -> str:
     """Return the file name at the end of an address or a path."""
     return unquote(_bare(address).replace("\\", "/").rpartition("/")[2])

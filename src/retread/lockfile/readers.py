@@ -20,9 +20,10 @@ from packaging.pylock import Pylock, PylockValidationError
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from retread.address import bare
 from retread.errors import UsageError, first
 from retread.lockfile import requirements
-from retread.lockfile.pin import Locked, decoded, digests, file_name, others, plain, spelled
+from retread.lockfile.pin import Locked, decoded, digests, file_name, others, spelled
 
 
 class Installed(NamedTuple):
@@ -105,7 +106,7 @@ def _installed(row: Installed) -> Locked | None:
         sha256s=sha256s,
         others=more,
         files=(file_name(origin.url),) if origin.archive_info is not None else (),
-        source=plain(origin.url),
+        source=bare(origin.url),
     )
 
 
@@ -250,7 +251,7 @@ def _locked(package: _Package) -> Locked | None:
         others=others(stated),
         bare=tuple(file.named() for file in files if not (digests(file.stated()) or others(file.stated()))),
         files=tuple(filter(None, (file.named() for file in files))),
-        source=plain(_address(package)),
+        source=bare(_address(package)),
     )
 
 

@@ -14,8 +14,9 @@ import msgspec
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
+from retread.address import bare
 from retread.errors import RecipeError, first
-from retread.lockfile.pin import Locked, decoded, digests, file_name, others, plain, spelled
+from retread.lockfile.pin import Locked, decoded, digests, file_name, others, spelled
 
 _PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*===?", re.MULTILINE)
 _DIRECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*@")
@@ -90,7 +91,7 @@ def _only_index(options: Sequence[_Option]) -> str:
     """Return the index that everything comes from; nothing when there may be several."""
     main = [option.value for option in options if option.name in _MAIN_INDEX]
     several = any(option.name == "--extra-index-url" for option in options)
-    return plain(main[-1]) if main and not several else ""
+    return bare(main[-1]) if main and not several else ""
 
 
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -161,7 +162,7 @@ def _file_at(address: str, stated: Sequence[str], project: str = "") -> Locked |
         sha256s=digests([*stated, *(f"{name}:{one}" for name, one in in_address)]),
         others=others([*stated, *(f"{name}:{one}" for name, one in in_address)]),
         files=(file,) if version else (),
-        source=plain(address),
+        source=bare(address),
     )
 
 

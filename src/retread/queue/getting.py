@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from retread.address import bare
 from retread.doors.machine import Machine, downloaded
 from retread.errors import FetchError, SeriesError, UsageError
 from retread.queue import header, incoming
@@ -54,7 +55,7 @@ def address(machine: Machine, typed: str, sha256: str) -> Read:
     from retread.doors.net import download as net
 
     base, _, name = typed.rpartition("/")
-    shown = asking.without_secrets(typed)
+    shown = bare(typed)
     if sha256 and not _SHA256.fullmatch(sha256):
         raise UsageError(f"{sha256!r} is no SHA-256", hint="it has 64 digits of 0-9 and a-f")
 

@@ -13,6 +13,7 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from packaging.version import InvalidVersion, Version
 
 from retread import arch, strict
+from retread.address import has_secret
 from retread.arch import Arch
 from retread.errors import RecipeError
 from retread.recipe import trial
@@ -100,8 +101,8 @@ def _repository_faults(pin: Pin) -> Iterator[str]:
     for field, address in fields.items():
         if address.startswith("-"):
             yield f"{field}: {address!r} is an option, not an address"
-        elif re.match(r"[a-z+]+://[^/@]*:[^/@]*@", address):
-            yield f"{field}: holds a password; leave it to git's credential helper"
+        elif has_secret(address):
+            yield f"{field}: holds a password or a token; leave it to git's credential helper"
 
 
 def _target_faults(key: str, target: Target) -> Iterator[str]:

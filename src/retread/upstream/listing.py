@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from retread.address import has_secret
 from retread.doors import proc
-from retread.errors import SourceError
+from retread.errors import SourceError, UsageError
 
 _PATIENCE: Final = {
     "GIT_TERMINAL_PROMPT": "0",
@@ -39,6 +40,10 @@ def fetch(
     repository: str, references: Sequence[str], scratch: Path, *, environment: Mapping[str, str]
 ) -> Listing:
     """Return the first of ``references`` (tags or a commit) that a repository, or a clone, has; else SourceError."""
+    if has_secret(repository):  # git would show it to every user of this machine, in the list of processes
+        raise UsageError(
+            f"{repository} was given with a password or a token", hint="leave it to git's credential helper"
+        )
     git = proc.find("git", why="the proof of a commit comes from its repository")
     env = {name: value for name, value in environment.items() if not name.startswith("GIT_")}
     env |= _PATIENCE

@@ -36,15 +36,6 @@ def reason(error: Exception) -> str:
     return f"the connection broke ({type(error).__name__})"
 
 
-def without_secrets(address: str) -> str:
-    """Return an address as messages may show it: no user, no password, no query."""
-    scheme, separator, rest = address.partition("://")
-    if not separator:
-        return address
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0].partition('#')[0]}"
-
-
 def with_secrets(address: str, index: str) -> str:
     """Return a file's address with the user and password of its index, if it is on the same host."""
     file, page = urlsplit(address), urlsplit(index)

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retread.address import bare
 from retread.doors import fs
 from retread.doors.net import offers
-from retread.doors.net.asking import ASKING, CHECK, TIMEOUT, Wanted, reason, with_secrets, without_secrets
+from retread.doors.net.asking import ASKING, CHECK, TIMEOUT, Wanted, reason, with_secrets
 from retread.doors.net.settings import Settings
 from retread.errors import FetchError
 
@@ -81,7 +82,7 @@ def locate(
     """Return the address of the wanted file on the first index that has a file of its name and digest."""
     said: list[str] = []
     for index in indexes:
-        shown = without_secrets(index)
+        shown = bare(index)
         try:
             page = _page(session, index, wanted.project, timeout)
         except _NoPageError as error:
@@ -108,7 +109,7 @@ class _NoPageError(Exception):
     """An index gave no page of a project; ``absent`` when that is because it has none."""
 
     def __init__(self, index: str, why: str, *, absent: bool = False) -> None:
-        super().__init__(f"{without_secrets(index)}: {why}")
+        super().__init__(f"{bare(index)}: {why}")
         self.absent = absent
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from retread.address import bare
 from retread.doors import fs
-from retread.doors.net.asking import ASKING, TIMEOUT, Wanted, reason, without_secrets
+from retread.doors.net.asking import ASKING, TIMEOUT, Wanted, reason
 from retread.doors.net.catalogue import locate
 from retread.doors.net.settings import Settings, folder_of
 from retread.errors import FetchError
@@ -98,7 +99,7 @@ def absence(base: str, path: str, *, using: Settings) -> str:
 
 def where(base: str, path: str) -> str:
     """Return where ``path`` below ``base`` lies, as messages may show it."""
-    return without_secrets(_below(base, path))
+    return bare(_below(base, path))
 
 
 def _base_folder(base: str) -> Path | None:
@@ -106,7 +107,7 @@ def _base_folder(base: str) -> Path | None:
     if base.startswith(("http://", "https://")):
         return None
     if "://" in base and not base.startswith("file:"):
-        raise FetchError(f"{without_secrets(base)} is neither an http address nor a folder")
+        raise FetchError(f"{base} is neither an http address nor a folder")
     return folder_of(base)
 
 

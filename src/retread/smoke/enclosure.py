@@ -1,0 +1,72 @@
+"""What a wheel sees while it is tried on this machine: nobody vouches for it yet, so it is behind walls.
+
+It sees the Python that tries it with all that this can import, and GPUs where there are some.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from retread.doors import proc, walls
+from retread.doors.walls import Walls
+from retread.environment import host
+
+_ASK: Final = """
+import json, site, sys
+found = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, *sys.path]
+print(json.dumps([path for path in found if path]))
+"""
+_KEPT: Final = frozenset(
+    {
+        "PATH",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TERM",
+        "NO_COLOR",
+        "LD_LIBRARY_PATH",
+        "CC",
+        "CXX",
+        "CONDA_PREFIX",
+        "VIRTUAL_ENV",
+    }
+)
+_KEPT_KINDS: Final = (
+    "LC_", "PYTHON", "CUDA_", "NVIDIA_", "NCCL_", "TORCH", "PYTORCH_", "TRITON_", "OMP_", "MKL_", "KMP_", "OPENBLAS_",
+)  # fmt: skip
+"""Variables that say how Python, torch and GPUs are used. No other reaches a wheel: among them are keys and tokens."""
+_DRIVER: Final = ("/run/opengl-driver", "/run/nvidia-persistenced", "/tmp/nvidia-mps", "/etc/nvidia")
+"""Where else than among the packages a driver lies, or talks."""
+_HOME: Final = "/tmp"
+
+
+def around(
+    kit: Path, python: Path | str, paths: Iterable[Path], environment: Mapping[str, str]
+) -> tuple[Sequence[str], Mapping[str, str]]:
+    """Return what stands before the command that runs a kit, and its variables; without walls nothing, and all.
+
+    ToolError for a Python that cannot be started.
+    """
+    if walls.absence(environment):
+        return (), environment
+    kept = {
+        name: value for name, value in environment.items() if name in _KEPT or name.startswith(_KEPT_KINDS)
+    }
+    program = shutil.which(python, path=environment.get("PATH")) or str(python)
+    asked = proc.run([program, "-c", _ASK], env=kept, check=False)
+    own = [] if asked.code else json.loads(asked.stdout.splitlines()[-1])
+    named = [
+        one
+        for name, value in kept.items()
+        if name != "PATH"
+        for one in value.split(":")
+        if one.startswith("/")
+    ]
+    gpu = host.has_gpu()
+    shown = [kit, *paths, *walls.hops(program), *own, *named]
+    made = Walls(walls.readable([*shown, *(_DRIVER if gpu else ())]), folder=_HOME, devices=gpu)
+    return made.command(), {**kept, "HOME": _HOME}
