@@ -167,6 +167,7 @@ class Job:
                     progress=lambda done, total: step.progress(done, total, "B"),
                 )
                 grafted, content = graft.load(into)
+                graft.demand_own(request.member, grafted)
                 step.detail = f"{len(grafted.facts.modules)} modules, {size(content.stat().st_size)}"
 
         return graft.load(self.goal.machine.store.make(Kind.LIBRARIES, self.library_key(request), build))

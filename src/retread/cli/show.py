@@ -19,7 +19,7 @@ from retread.text.tables import aligned, columns, middle, plain, wrapped
 from retread.units import about, size
 from retread.version import NVCC
 from retread.wheel.facts import WheelFacts
-from retread.wheel.statement import CompileStatement, compiler_of
+from retread.wheel.statement import CompileStatement, Statement, compiler_of
 
 if TYPE_CHECKING:
     from retread.doors.store import Entry
@@ -134,9 +134,7 @@ def wheel(facts: WheelFacts) -> str:
     ]
     if facts.statement:
         made = facts.statement
-        lines.append(
-            f"made by {made.tool}: {made.recipe} {made.target}, lane {made.lane}, commit {made.commit[:12]}"
-        )
+        lines.append(f"made by {made.tool}: {_made_of(made)}")
         lines += list(_compiled(made.compiled)) if made.compiled else []
         lines += [f"  {patch.name}: {patch.subject} (upstream: {patch.upstream})" for patch in made.series]
         lines += [f"note: {made.promise.note}"] if made.promise.note else []
@@ -146,6 +144,13 @@ def wheel(facts: WheelFacts) -> str:
         lines += ["", "no shared objects"]
     lines += ["", *not_read(facts.unread)] if facts.unread else []
     return "\n".join([*lines, *_noted(facts)])
+
+
+def _made_of(said: Statement) -> str:
+    if said.is_proven:
+        return f"{said.recipe} {said.target}, lane {said.lane}, commit {said.commit[:12]}"
+    base = f" {said.base.file} (sha256 {said.base.sha256[:12]})" if said.base else ""
+    return f"of the wheel{base} alone, whose source is not proven"
 
 
 def _compiled(said: CompileStatement) -> Iterator[str]:

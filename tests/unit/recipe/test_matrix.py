@@ -58,6 +58,7 @@ TOUCHED = {
     "patches/demo/1.2.1/series": [],
     "patches/other/1/series": ["other-1-cu128-py3.9"],
     "recipes/toolchains/cuda-12.8.toml": ["demo-1.2-cu128-py3.9"],
+    "src/retread/recipe/toolchains/cuda-12.8.toml": ["demo-1.2-cu128-py3.9"],
     "recipes/locks/demo-1.2-cu130.txt": ["demo-1.2-cu130-py3.12"],
     "recipes/commits/demo-000000000000.tree": ALL,
     "recipes/commits/lib-111111111111.tree": BOTH,
