@@ -190,7 +190,7 @@ def recipe_new(options: NewOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(show.first_recipe(found))
+        session.put(show.first_recipe(found))
     return 0
 
 
