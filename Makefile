@@ -8,7 +8,7 @@
 #   make bump RECIPE=NAME TO=VERSION   carries a recipe to another release, with a verdict for each patch
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
 # What the workflows run, too (docs/guides/pipeline.md):
-#   make matrix   shows every job [RECIPES="..."], or what changed [SINCE=origin/main] [GPUS="9.0"]
+#   make matrix   shows every job [RECIPES="..."], or what changed [SINCE=origin/main LANE=overlay GPUS="9.0"]
 #   make publish INDEX=DIR [POLICY=FILE]      make release      make install-check ADDRESS=URL
 
 PYTHON ?= python3
@@ -58,7 +58,7 @@ wheels: setup
 
 # With JSON=NAME, one line NAME={...}, as a workflow's outputs want it.
 matrix: setup
-	@$(if $(JSON),printf '$(JSON)=' &&) $(BIN)/retread matrix $(RECIPES) $(if $(SINCE),--base $(SINCE)) --gpus "$(GPUS)" $(if $(JSON),--json)
+	@$(if $(JSON),printf '$(JSON)=' &&) $(BIN)/retread matrix $(RECIPES) $(if $(SINCE),--base $(SINCE)) $(if $(LANE),--lane $(LANE)) --gpus "$(GPUS)" $(if $(JSON),--json)
 
 audit: setup
 	@$(some-wheel)

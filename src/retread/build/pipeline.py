@@ -321,7 +321,7 @@ class Job:
         yield from (*origin.before, origin.base)
         finished = None
         if not origin.base.cached:
-            yield step("graft", "libraries", None, "known when the base wheel is read")
+            yield step("graft", "libraries", None, "known with the base wheel")
         else:
             finished = self.finished()
             for request in self.library_requests(self.origin.proven()):

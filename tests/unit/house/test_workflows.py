@@ -115,3 +115,15 @@ def test_a_pull_request_s_code_reaches_no_machine_of_our_own() -> None:
     ]
     assert len(callers) == 1
     assert callers[0]["if"].startswith("github.event_name != 'pull_request' && ")
+
+
+def test_every_night_static_and_jit_run_and_what_is_left_out_is_said() -> None:
+    nights = [one["cron"] for one in WORKFLOWS["wheels"][True]["schedule"]]
+    plan, build, gpu = (WORKFLOWS["wheels"]["jobs"][name] for name in ("plan", "build", "gpu"))
+    assert sorted(one.split()[4] for one in nights) == ["0", "1-6"]  # each day once
+    assert plan["env"]["LANE"] == f"${{{{ github.event.schedule == '{nights[0]}' && 'overlay' || '' }}}}"
+    assert WORKFLOWS["wheels"]["env"]["SINCE"].startswith("${{ github.event_name != 'schedule' && ")
+    assert [one["run"] for one in plan["steps"] if "SUMMARY" in one.get("run", "")]
+    assert build["env"]["LEVEL"] == "static jit"
+    assert "make smoke" in [one.get("run") for one in build["steps"]]
+    assert "github.event_name != 'schedule'" in gpu["if"]
