@@ -63,9 +63,12 @@ class _Git:
 
     def fetch(self, repository: str, reference: str, *, without: str = "blob:none") -> str:
         """Fetch one commit; return nothing, or what git said last."""
-        if has_secret(repository):  # git would show it to every user of this machine, in the list of processes
+        if has_secret(
+            repository
+        ):  # git would show it to every user of this machine, in the list of processes
             raise UsageError(
-                f"{repository} was given with a password or a token", hint="leave it to git's credential helper"
+                f"{repository} was given with a password or a token",
+                hint="leave it to git's credential helper",
             )
         words: tuple[str, ...] = (
             "fetch",
@@ -144,7 +147,13 @@ def _addresses(git: _Git, submodules: Mapping[str, str]) -> Iterator[tuple[str, 
     """Yield path and address of every submodule that .gitmodules names; that one file is fetched, too."""
     if not submodules:
         return
-    words = ("config", "--null", "--blob=FETCH_HEAD:.gitmodules", "--get-regexp", r"^submodule\..*\.(path|url)$")
+    words = (
+        "config",
+        "--null",
+        "--blob=FETCH_HEAD:.gitmodules",
+        "--get-regexp",
+        r"^submodule\..*\.(path|url)$",
+    )
     found: dict[str, dict[str, str]] = {}
     for row in filter(None, git.ask(*words, check=False).split("\0")):
         key, _, value = row.partition("\n")
