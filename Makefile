@@ -28,7 +28,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 .PHONY: help machine setup tools wheel wheels matrix audit smoke kit publish index release collect install-check \
-	watch issue plan bump test unit e2e lint format docs docs-reference bench bench-source bench-index catalogue \
+	watch issue request plan bump test unit e2e lint format docs docs-reference bench bench-source bench-index catalogue \
 	schemas clean
 
 # For a fresh machine of a workflow, as root.
@@ -99,6 +99,10 @@ watch: setup
 
 issue:
 	@scripts/issue.sh watch.json watch.md
+
+# Pull requests for releases without a recipe, after 'make watch'; needs gh, logged in.
+request: setup
+	@$(BIN)/python scripts/request.py watch.json
 
 bump: setup
 	@$(BIN)/retread recipe bump $(RECIPE) --to $(TO)

@@ -113,7 +113,7 @@ def bump(desk: Desk, request: Request) -> Bumped:
     with desk.held() as scratch:
         tree = Worktree(desk, scratch)
         _demand_way(tree, request)
-        plan = _carried(desk, loaded, release, request.wish, scratch)
+        plan = carried(desk, loaded, release, request.wish, scratch)
         if request.way is Way.CONTINUE:
             plan = _solved(tree, loaded, release.tree, plan)
         left = any(one.open for one in plan.data.patches)
@@ -216,7 +216,8 @@ def find(machine: Machine, root: Path, recipe: Recipe, to: str) -> Release:
 # The series.
 
 
-def _carried(desk: Desk, loaded: Loaded, release: Release, wish: Wish, scratch: Path) -> Bump:
+def carried(desk: Desk, loaded: Loaded, release: Release, wish: Wish, scratch: Path) -> Bump:
+    """Return what becomes of each patch of a series on another release, and the series that those make that pass."""
     repository = desk.repository(scratch)
     old = desk.trees(loaded).source
     touched = pieces.paths(loaded.patches)

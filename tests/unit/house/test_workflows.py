@@ -25,7 +25,7 @@ TARGETS = set(
 MAY_WRITE = {
     "docs": {"id-token", "pages"},
     "release": {"attestations", "id-token"},
-    "watch": {"issues"},
+    "watch": {"contents", "issues", "pull-requests"},
 }
 REDIRECTION = re.compile(r' >> "\$GITHUB_(OUTPUT|STEP_SUMMARY)"$')
 
