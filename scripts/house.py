@@ -51,7 +51,7 @@ PURE: Final = (
     "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
     "fit.candidates", "fit.catalogue", "fit.conditions", "fit.driver", "fit.environment", "fit.explain", "fit.findings",
     "fit.judge", "fit.obstacles", "fit.report", "fit.serving", "fit.table", "fit.usage",
-    "upstream.clue", "upstream.draft", "upstream.issue", "upstream.outlook", "upstream.renewal", "upstream.request",
+    "upstream.clue", "upstream.draft", "upstream.issue", "upstream.outlook", "upstream.renewal",
     "upstream.table",
     "cli.show", "cli.usage",
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a bump means for a pull request: its words, whether it is a draft, and what changed since the last time. Pure.
+"""What a bump means for a pull request: its words, whether it is a draft, and what changed since the last time.
 
 The last state stands in the request itself, in marks that a page does not show: so the same is never said twice, and
 nobody has to keep anything elsewhere.
