@@ -41,6 +41,7 @@ PURE: Final = (
     "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial", "recipe.writing",
     "wheel.facts", "wheel.faults", "wheel.metadata", "wheel.statement", "wheel.table",
     "source.records", "queue.fate", "queue.header", "queue.hunks", "queue.incoming", "queue.order",
+    "queue.resolution",
     "audit.manylinux", "audit.promise", "audit.providers", "audit.report", "audit.resources",
     "audit.rules",
     "compile.schedule",

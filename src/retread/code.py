@@ -6,11 +6,13 @@ from typing import Final
 
 DECIDING: Final = (
     "arch.py", "code.py", "fields.py", "records.py", "strict.py", "version.py",
-    "doors/fs.py", "doors/machine.py", "doors/proc.py", "doors/store.py",
+    "doors/fs.py", "doors/machine.py", "doors/proc.py", "doors/store.py", "doors/tar.py",
     "audit/", "build/", "compile/", "elf/", "environment/", "lanes/", "lockfile/", "recipe/", "source/", "toolkit/",
     "wheel/",
 )  # fmt: skip
 """Files, and folders, which end with a slash, below retread's own. What they import decides, too, but for:"""
+PROGRAMS: Final = (".py", ".sh")
+"""What those are; of data that lies among them, like toolchains, each is in the keys of what uses it."""
 NOT_DECIDING: Final = {
     "build.reproduce": "it has a wheel made by the others, and says how far two agree",
     "compile.jobserver": "it says when a unit is compiled, not what of it comes out",
@@ -37,7 +39,9 @@ NOT_DECIDING: Final = {
 def decides(path: str) -> bool:
     """Say whether a file below retread's own folder (``wheel/metadata.py``) is part of the keys."""
     listed = any(path.startswith(one) if one.endswith("/") else path == one for one in DECIDING)
-    return listed and path.removesuffix(".py").replace("/", ".") not in NOT_DECIDING
+    return (
+        listed and path.endswith(PROGRAMS) and path.removesuffix(".py").replace("/", ".") not in NOT_DECIDING
+    )
 
 
 COMPILING: Final = (

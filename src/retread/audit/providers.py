@@ -75,20 +75,22 @@ class _Torch(NamedTuple):
 def checks(wheel: WheelFacts, promise: Promise | None) -> Iterator[Check]:
     """Yield for every library who provides what it needs; nobody is a failed check.
 
-    A wheel without a promise may need what a part of its range of torch has, or what another required package might.
+    A wheel for which no torch is promised may need what a part of its range of torch has, or what another required
+    package might.
     """
     requires = [one for one in map(Requirement, wheel.requires) if "extra" not in str(one.marker or "")]
     torch = _torch(requires, promise)
     projects = [canonicalize_name(one.name) for one in requires]
     others = [one for one in projects if one != "torch"]
+    free = not (promise and promise.torch)
     for name, facts in wheel.libraries.items():
         found: dict[str, list[str]] = {}
         lacking: list[str] = []
         for needed in facts.needed:
             who, why = _provider(needed, name, facts, wheel, projects), ""
             if not who:
-                who, why = _of_torch(needed, torch, part=promise is None)
-            if not who and promise is None and others:
+                who, why = _of_torch(needed, torch, part=free)
+            if not who and free and others:
                 who = f"not known, perhaps {' or '.join(others)}"
             if who:
                 found.setdefault(who, []).append(needed)
@@ -144,7 +146,9 @@ def _torch(requires: list[Requirement], promise: Promise | None) -> _Torch:
     said = [one.specifier for one in requires if canonicalize_name(one.name) == "torch"]
     if not said:
         return _Torch(None, ())
-    allowed = SpecifierSet(promise.torch) if promise else SpecifierSet(",".join(map(str, said)))
+    allowed = (
+        SpecifierSet(promise.torch) if promise and promise.torch else SpecifierSet(",".join(map(str, said)))
+    )
     named = [
         Version(one.version) for one in allowed if one.operator != "===" and not one.version.endswith(".*")
     ]

@@ -180,7 +180,8 @@ def _compiler(wheel: WheelFacts, said: Statement) -> Iterator[Check]:
 
 
 def _requirements(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
-    wanted = [Requirement(text) for text in (f"torch{promise.torch}", *promise.requires)]
+    torch = [f"torch{promise.torch}"] if promise.torch else []
+    wanted = [Requirement(text) for text in (*torch, *promise.requires)]
     present = {Requirement(text) for text in wheel.requires}
     for item in {str(item): item for item in wanted}.values():
         rivals = [one for one in present if _same_thing(one, item)]
@@ -208,6 +209,8 @@ def _architectures(name: str, facts: Facts, promise: Promise) -> Iterator[Check]
     exempt = next((item for item in promise.exempt if item.library == name), None)
     if not facts.modules and not exempt:
         return
+    if not (exempt or promise.architectures or promise.ptx):
+        return  # it was made of another wheel alone; what it got is in its statement, which is checked, too
     sass = set(exempt.architectures if exempt else promise.architectures)
     ptx = set(exempt.ptx if exempt else promise.ptx)
     # What nvcc's link step adds runs nothing, and so lacks nothing.

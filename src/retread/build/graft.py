@@ -121,11 +121,6 @@ def graft_member(
         )
     except (ElfError, FatbinError) as error:  # the user knows the member, not where it was unpacked
         raise type(error)(error.message.replace(str(old), request.member), hint=error.hint) from None
-    if reproduced is False:
-        raise FatbinError(
-            f"{request.member}: the toolchain's ptxas does not make the library's own machine code from its PTX",
-            hint="name the toolchain of the CUDA release that built the base wheel",
-        )
     facts = library.read(new)
     result = Grafted(
         facts=facts,
@@ -135,6 +130,15 @@ def graft_member(
     old.unlink()
     new.unlink()
     (into / _FACTS).write_bytes(msgspec.json.encode(result))
+
+
+def demand_own(member: str, made: Grafted) -> None:
+    """Raise FatbinError where the assembler did not make machine code that the library had."""
+    if made.reproduced is False:
+        raise FatbinError(
+            f"{member}: the toolchain's ptxas does not make the library's own machine code from its PTX",
+            hint="name the toolchain of the CUDA release that built the base wheel",
+        )
 
 
 def load(entry: Path) -> tuple[Grafted, Path]:

@@ -167,6 +167,7 @@ class Job:
                     progress=lambda done, total: step.progress(done, total, "B"),
                 )
                 grafted, content = graft.load(into)
+                graft.demand_own(request.member, grafted)
                 step.detail = f"{len(grafted.facts.modules)} modules, {size(content.stat().st_size)}"
 
         return graft.load(self.goal.machine.store.make(Kind.LIBRARIES, self.library_key(request), build))
@@ -320,7 +321,7 @@ class Job:
         yield from (*origin.before, origin.base)
         finished = None
         if not origin.base.cached:
-            yield step("graft", "libraries", None, "known when the base wheel is read")
+            yield step("graft", "libraries", None, "known with the base wheel")
         else:
             finished = self.finished()
             for request in self.library_requests(self.origin.proven()):

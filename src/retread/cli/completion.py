@@ -114,7 +114,7 @@ def _targets(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
 def _toolchains(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     from retread.recipe import workspace
 
-    return workspace.toolchains(_root(parsed_args))
+    return list(workspace.toolchains(_root(parsed_args)))
 
 
 def _names(parser: argparse.ArgumentParser, parsed_args: argparse.Namespace, **_: Any) -> list[str]:

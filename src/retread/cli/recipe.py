@@ -70,7 +70,7 @@ class BumpOptions(Options):
     accept: tuple[str, ...] | None
     skip: tuple[str, ...] | None
     because: tuple[str, ...] | None
-    clone: str
+    repository: str
     tag: str
     check: bool
     edit: bool
@@ -150,7 +150,10 @@ def _add_bump(actions: Groups) -> None:
     )
     bump.add_argument("recipe")
     bump.add_argument(
-        "--to", metavar="VERSION", required=True, help="a release of the index, or of another recipe"
+        "--to",
+        metavar="VERSION|COMMIT",
+        required=True,
+        help="a release of the index, or of another recipe; a commit is only looked at",
     )
     bump.add_argument(
         "--accept",
@@ -161,7 +164,11 @@ def _add_bump(actions: Groups) -> None:
     bump.add_argument("--skip", action="append", metavar="PATCH", help="leave a patch out; repeatable")
     bump.add_argument("--because", action="append", metavar="TEXT", help="why, once for each --skip")
     bump.add_argument(
-        "--clone", metavar="DIR", default="", help="where the commit is; default: its repository"
+        "--repository",
+        "--clone",
+        metavar="PLACE",
+        default="",
+        help="where the commit is, a clone or an address; default: what the recipe pins",
     )
     bump.add_argument(
         "--tag", metavar="REF", default="", help="the release's tag or commit; default: its version"
@@ -190,7 +197,7 @@ def recipe_new(options: NewOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(show.first_recipe(found))
+        session.put(show.first_recipe(found))
     return 0
 
 
@@ -329,18 +336,18 @@ def recipe_bump(options: BumpOptions) -> int:
     from retread.errors import UsageError
     from retread.queue import order
     from retread.queue.desk import Desk
-    from retread.upstream import bump
+    from retread.upstream import bump, written
 
     desk = Desk(session.machine(options), session.root(options), options.recipe, to=options.to)
     if options.abort or options.undo:
-        session.put("\n".join(bump.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
+        session.put("\n".join(written.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
         return 0
     if options.exec and not options.edit:
         raise UsageError("--exec runs in the rebase of --edit", hint="add --edit")
     names = order.names(order.read(desk.loaded().files))
     wish = bump.wish(names, options.recipe, bump.accepted(options.accept or ()), _skipped(options))
     found = bump.bump(
-        desk, bump.Request(options.to, wish, options.clone, options.tag, _way(options), options.exec)
+        desk, bump.Request(options.to, wish, options.repository, options.tag, _way(options), options.exec)
     )
     if options.json:
         session.print_json(found)

@@ -71,6 +71,18 @@ def scratch(options: Options) -> Iterator[Path]:
         yield path
 
 
+def workspace_or_none(options: Options) -> Path | None:
+    """Return the folder that ``root`` returns, or None where there is none: retread's own toolchains do without."""
+    from retread.errors import UsageError
+
+    try:
+        return root(options)
+    except UsageError:
+        if options.root:
+            raise
+        return None
+
+
 def root(options: Options) -> Path:
     """Return the folder with recipes/ and patches/ that the options name, or that is found upwards."""
     from retread.recipe import workspace

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from retread.arch import Arch
-from retread.audit.report import AuditReport
+from retread.audit.report import AuditReport, Check
 from retread.elf.facts import DEVICES, Facts, LibraryFacts, Module, Served, served
 from retread.elf.facts import lacking as without
 from retread.errors import PlanError
@@ -19,7 +19,7 @@ from retread.text.tables import aligned, columns, middle, plain, wrapped
 from retread.units import about, size
 from retread.version import NVCC
 from retread.wheel.facts import WheelFacts
-from retread.wheel.statement import CompileStatement, compiler_of
+from retread.wheel.statement import CompileStatement, Statement, compiler_of
 
 if TYPE_CHECKING:
     from retread.doors.store import Entry
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 _SHOWN: Final = 40
-_SUBJECT: Final = 48
+_SUBJECT: Final = 28
 """How much of a file's name a plan shows: both of its ends, with its version and its platform; JSON has all."""
 _UNREAD: Final = 20
 
@@ -41,14 +41,22 @@ _UNREAD: Final = 20
 def plan(found: Plan) -> str:
     """Return a plan as a table."""
     rows = [
-        (step.stage, "in store" if step.cached else "to do", middle(step.subject, _SUBJECT), step.reason)
-        for step in found.steps
+        ("stage", "state", "what", "decided by"),
+        *(
+            (
+                step.stage,
+                "in store" if step.cached else "to do",
+                middle(step.subject, _SUBJECT),
+                step.reason.removeprefix("changes with ").removeprefix("pinned by "),
+            )
+            for step in found.steps
+        ),
     ]
     return "\n".join(
         [
             f"{found.recipe} {found.target} -> {found.wheel}",
             *purpose(found, found.python),
-            f"lane: {found.lane} ({found.reason})",
+            *wrapped(f"lane: {found.lane} ({found.reason})", "", "  "),
             *_forecast(found.forecast),
             *aligned(rows),
         ]
@@ -134,9 +142,7 @@ def wheel(facts: WheelFacts) -> str:
     ]
     if facts.statement:
         made = facts.statement
-        lines.append(
-            f"made by {made.tool}: {made.recipe} {made.target}, lane {made.lane}, commit {made.commit[:12]}"
-        )
+        lines.append(f"made by {made.tool}: {_made_of(made)}")
         lines += list(_compiled(made.compiled)) if made.compiled else []
         lines += [f"  {patch.name}: {patch.subject} (upstream: {patch.upstream})" for patch in made.series]
         lines += [f"note: {made.promise.note}"] if made.promise.note else []
@@ -146,6 +152,13 @@ def wheel(facts: WheelFacts) -> str:
         lines += ["", "no shared objects"]
     lines += ["", *not_read(facts.unread)] if facts.unread else []
     return "\n".join([*lines, *_noted(facts)])
+
+
+def _made_of(said: Statement) -> str:
+    if said.is_proven:
+        return f"{said.recipe} {said.target}, lane {said.lane}, commit {said.commit[:12]}"
+    base = f" {said.base.file} (sha256 {said.base.sha256[:12]})" if said.base else ""
+    return f"of the wheel{base} alone, whose source is not proven"
 
 
 def _compiled(said: CompileStatement) -> Iterator[str]:
@@ -240,7 +253,10 @@ def lacking(facts: Mapping[str, Facts], device: Arch) -> Iterator[str]:
 
 def audit(report: AuditReport) -> str:
     """Return an audit as a table and its verdict."""
-    rows = [("ok" if one.ok else "FAIL", one.check, one.subject, one.detail) for one in report.checks]
+    rows = [
+        ("ok" if ok else "FAIL", check, middle(subject, _SUBJECT), detail)
+        for ok, check, subject, detail in _grouped(report.checks)
+    ]
     if report.target:
         verdict = f"the promise of {report.target} {'holds' if report.ok else 'DOES NOT HOLD'}"
     else:
@@ -248,6 +264,18 @@ def audit(report: AuditReport) -> str:
     verdict += " for what was read" if report.unread and report.ok else ""
     unread = not_read(report.unread) if report.unread else ()
     return "\n".join([*aligned(rows), *unread, f"{report.wheel}: {verdict}"])
+
+
+def _grouped(checks: Iterable[Check]) -> Iterator[tuple[bool, str, str, str]]:
+    """Yield checks; those that say the same of several files are one, which names the first and counts the others."""
+    found: dict[tuple[bool, str, str], list[str]] = {}
+    for one in checks:
+        found.setdefault((one.ok, one.check, one.detail), []).append(one.subject)
+    for (ok, check, detail), (first, *others) in found.items():
+        if ok and others:
+            yield ok, check, f"{1 + len(others)} files", f"{detail} ({first} and {len(others)} more)"
+        else:
+            yield from ((ok, check, one, detail) for one in (first, *others))
 
 
 def comparison(found: Comparison) -> str:

@@ -37,7 +37,7 @@ def add(groups: Groups) -> None:
 def _toolchains(options: ToolchainOptions) -> list[Toolchain]:
     from retread.recipe import workspace
 
-    root = session.root(options)
+    root = session.workspace_or_none(options)
     return [workspace.load_toolchain(root, name) for name in options.name or workspace.toolchains(root)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -11,17 +12,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from retread.errors import StoreError, UsageError
 from retread.records import Sha256
 
-if TYPE_CHECKING:
-    from tarfile import TarInfo
-
 CHUNK = 1 << 20
 """Bytes that are read, hashed or copied at a time. Measured on 200 MB: hashing takes 0.14 s of a processor with 64 KiB
 to 4 MiB; copying 0.017 s with 1 MiB, 0.022 s with 64 KiB, 0.036 s with 16 KiB."""
+_NEW = ".retread-new"
+"""How a file is called that is being written, in the end."""
 _KNOWN = {
     errno.ENOSPC: ("the disk is full", "make room, or point RETREAD_STORE to another disk"),
     errno.EDQUOT: ("the disk quota is used up", "make room, or point RETREAD_STORE to another disk"),
@@ -50,12 +50,13 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def sibling(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; it becomes ``path`` when the block ends well, else it is removed."""
+    """Yield a temporary path beside ``path``; it becomes ``path`` when the block ends well, else it is removed.
+
+    That of a process that was killed is removed by the next one that writes ``path``.
+    """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        handle, temporary = _reserved(path)
         try:
             yield temporary
             temporary.replace(path)
@@ -63,6 +64,44 @@ def sibling(path: Path) -> Iterator[Path]:
             with suppress(FileNotFoundError):
                 temporary.unlink()
             raise
+        finally:
+            os.close(handle)
+
+
+def _reserved(path: Path) -> tuple[int, Path]:
+    """Make a file beside ``path``, locked as long as this process lives, and remove those that nobody holds."""
+    prefix = f".{path.name[:80]}."
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _lock(folder, fcntl.LOCK_EX):  # so that each is locked as soon as others see it
+            for other in path.parent.iterdir():
+                if other.name.startswith(prefix) and other.name.endswith(_NEW) and _is_abandoned(other):
+                    other.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=_NEW, dir=path.parent)
+        _lock(handle, fcntl.LOCK_EX)
+        return handle, Path(name)
+    finally:
+        os.close(folder)
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, how: int) -> bool:
+    """Lock a file or a folder; False where somebody has it, or the file system knows no locks."""
+    try:
+        fcntl.flock(handle, how)
+    except OSError:
+        return False
+    return True
 
 
 def write(path: Path, data: bytes) -> None:
@@ -172,14 +211,3 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def catch(member: TarInfo, into: Path) -> None:
-    """Raise tarfile.FilterError for a member that Python's own rules for data would not unpack into a folder.
-
-    A second net below the rules of whoever unpacks; a Python before 3.11.4 has none.
-    """
-    import tarfile
-
-    if hasattr(tarfile, "data_filter"):
-        tarfile.data_filter(member, str(into))

@@ -359,7 +359,8 @@ def _subject(wheel: str, sha256: str) -> tuple[Subject]:
 
 
 def _materials(said: Statement) -> Iterator[Material]:
-    yield _source("", said.repository, said.commit)
+    if said.is_proven:
+        yield _source("", said.repository, said.commit)
     for one in said.submodules:
         yield _source(one.path, one.repository, one.commit)
     for file in (said.sdist, said.base):

@@ -215,7 +215,11 @@ def _source(index: Listed, file: str, project: str, version: str) -> list[str]:
 
 
 def _pip(environment: Environment, what: Sequence[str]) -> str:
-    return _line([environment.interpreter.executable, "-m", "pip", "install", "--no-deps", *what])
+    python = environment.interpreter.executable
+    pip = (
+        [python, "-m", "pip"] if environment.version("pip") else ["python3", "-m", "pip", "--python", python]
+    )
+    return _line([*pip, "install", "--no-deps", *what])
 
 
 def _uv(environment: Environment, what: Sequence[str]) -> str:

@@ -63,6 +63,8 @@ class Official(Table, frozen=True, kw_only=True):
     """The range that its METADATA requires."""
     cuda: CudaRelease
     """The CUDA release that it was built with, or the oldest that it can be: the major part is the runtime's."""
+    triton: str = ""
+    """The Triton that its torch requires; empty where no fault depends on it."""
     wheels: tuple[FileName, ...]
     """Names of its wheels."""
     architectures: tuple[Architecture, ...] = ()

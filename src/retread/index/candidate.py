@@ -128,6 +128,8 @@ def _compiler(said: Statement) -> str:
 def _doubts(facts: WheelFacts) -> Iterator[str]:
     if facts.statement is None:
         yield "it has no statement (retread.json): retread did not make it"
+    elif not facts.statement.is_proven:
+        yield "its source is not proven: it was made of another wheel alone"
 
 
 def _told(facts: WheelFacts, verified: Verified, found: Sidecars) -> Iterator[Told]:

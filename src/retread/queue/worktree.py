@@ -176,14 +176,16 @@ class Worktree:
 
     def demand_quiet(self) -> None:
         """Raise SeriesError while git is in the middle of something, or files differ from the last commit."""
+        said = self.repository.ask("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
+        dirty = [f"{one[3:]}: {_status(one[:2])}" for one in said.split("\0") if one]
         for name, (what, command) in _RUNNING.items():
             if (self.repository.metadata / name).exists():
                 way = "reset" if command == "bisect" else "--continue' or 'git " + f"{command} --abort"
                 raise SeriesError(
-                    f"{self.folder}: {what} is under way", hint=f"end it there with 'git {command} {way}'"
+                    f"{self.folder}: {what} is under way",
+                    faults=first(dirty),
+                    hint=f"end it there with 'git {command} {way}'",
                 )
-        said = self.repository.ask("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
-        dirty = [f"{one[3:]}: {_status(one[:2])}" for one in said.split("\0") if one]
         if dirty:
             raise SeriesError(
                 f"{self.folder}: {len(dirty)} file(s) are not committed",

@@ -43,6 +43,8 @@ class Change(Record, frozen=True, kw_only=True):
 
     path: str
     kind: ChangeKind
+    mode: str = ""
+    """What git calls its mode, 100644 or 100755, when that is another one than before, or than a new file has."""
 
 
 NAME: Final = re.compile(r"[0-9]{4}-[a-z0-9][a-z0-9._-]*\.patch")
@@ -58,6 +60,7 @@ _WINDOWS: Final = re.compile(rb"\A[^\n]*\r\n|^diff --git [^\n]*\r\n", re.MULTILI
 _FIELD: Final = re.compile(r"^([A-Za-z][A-Za-z-]*):[ \t]*(.*(?:\n[ \t]+.*)*)", re.MULTILINE)
 _MODE: Final = re.compile(r"^(?:old mode (?P<old>\d+)\nnew mode|new file mode) (?P<new>\d+)$", re.MULTILINE)
 _LINK: Final = re.compile(r"^(?:(?:new|old|deleted)(?: file)? mode|index \S+) 1[26]0000$", re.MULTILINE)
+_MODES: Final = ("100644", "100755")
 _COPY: Final = re.compile(r"^copy from ", re.MULTILINE)
 
 
@@ -231,11 +234,8 @@ def _file_faults(file: PatchedFile) -> Iterator[str]:
         yield f"{file.path}: a binary blob; patches hold text"
     if _LINK.search(_info(file)):
         yield f"{file.path}: makes a symbolic link or a submodule"
-    elif (mode := _MODE.search(_info(file))) and (mode["old"] or mode["new"] == "100755"):
-        yield (
-            f"{file.path}: changes the file's mode ({mode['old'] or 'none'} to {mode['new']}), and only content is "
-            "patched: leave the mode out"
-        )
+    elif (mode := _MODE.search(_info(file))) and mode["new"] not in _MODES:
+        yield f"{file.path}: has mode {mode['new']}; git keeps {' and '.join(_MODES)} alone"
     for path, prefix in ((file.source_file, "a/"), (file.target_file, "b/")):
         if path == "/dev/null":
             continue
@@ -262,16 +262,23 @@ def _printable(path: str) -> str:
     return path if path.isprintable() else ascii(path)
 
 
+def _mode(file: PatchedFile) -> str:
+    """Return the mode that a file gets, when that is another one."""
+    found = _MODE.search(_info(file))
+    return found["new"] if found and (found["old"] or found["new"] != _MODES[0]) else ""
+
+
 def _changes(file: PatchedFile) -> Iterator[Change]:
+    mode = _mode(file)
     if _COPY.search(_info(file)):
         yield Change(path=file.source_file.removeprefix("a/"), kind=ChangeKind.MODIFY)
-        yield Change(path=file.target_file.removeprefix("b/"), kind=ChangeKind.ADD)
+        yield Change(path=file.target_file.removeprefix("b/"), kind=ChangeKind.ADD, mode=mode)
     elif file.is_rename:
         yield Change(path=file.source_file.removeprefix("a/"), kind=ChangeKind.DELETE)
-        yield Change(path=file.target_file.removeprefix("b/"), kind=ChangeKind.ADD)
+        yield Change(path=file.target_file.removeprefix("b/"), kind=ChangeKind.ADD, mode=mode)
     elif file.is_added_file:
-        yield Change(path=file.path, kind=ChangeKind.ADD)
+        yield Change(path=file.path, kind=ChangeKind.ADD, mode=mode)
     elif file.is_removed_file:
         yield Change(path=file.path, kind=ChangeKind.DELETE)
     else:
-        yield Change(path=file.path, kind=ChangeKind.MODIFY)
+        yield Change(path=file.path, kind=ChangeKind.MODIFY, mode=mode)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from retread.errors import RecipeError, RetreadError, SourceError, UsageError
 from retread.recipe import files, proof, reading, series, toolchain
@@ -13,6 +13,8 @@ from retread.recipe.proof import Proof
 from retread.recipe.series import Patch
 from retread.recipe.toolchain import Toolchain
 from retread.strict import near_miss
+
+_OWN: Final = Path(__file__).parent / "toolchains"
 
 
 class Loaded(NamedTuple):
@@ -135,17 +137,19 @@ def proof_path(root: Path, repository: str, commit: str) -> Path:
     return root / files.proof(repository, commit)
 
 
-def load_toolchain(root: Path, name: str) -> Toolchain:
-    """Read ``recipes/toolchains/<name>.toml``."""
-    path = root / files.toolchain(name)
-    if not path.is_file():
+def load_toolchain(root: Path | None, name: str) -> Toolchain:
+    """Read the workspace's toolchain of that name, ``recipes/toolchains/<name>.toml``, or else retread's own."""
+    path = toolchains(root).get(name)
+    if path is None:
         raise RecipeError(f"there is no toolchain {name!r}{near_miss(name, toolchains(root))}")
     return toolchain.parse_toolchain(path.read_bytes(), name=name)
 
 
-def toolchains(root: Path) -> list[str]:
-    """Return the names of all toolchains."""
-    return sorted(path.stem for path in (root / files.TOOLCHAINS).glob("*.toml"))
+def toolchains(root: Path | None) -> dict[str, Path]:
+    """Return name -> file of all toolchains: the workspace's, if there is one, and those that are part of retread."""
+    folders = (_OWN, root / files.TOOLCHAINS) if root else (_OWN,)
+    found = {path.stem: path for folder in folders for path in folder.glob("*.toml")}
+    return dict(sorted(found.items()))
 
 
 def _toolchains(root: Path, found: Recipe) -> dict[str, Toolchain]:

@@ -5,16 +5,14 @@ Two ways lead to it: the sdist, checked against commit proofs offline, and git, 
 
 from __future__ import annotations
 
-import lzma
 import os
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from retread.doors import fs, proc
+from retread.doors import fs, proc, tar
 from retread.errors import SourceError, StoreError, first
 from retread.recipe.model import Recipe, Submodule
 from retread.recipe.native import matches
@@ -134,10 +132,10 @@ def _members(sdist: Path, into: Path) -> Iterator[tuple[str, bytes, bool]]:
     """Yield (path without the top folder, content, executable) of every file; refuse what unpacks elsewhere."""
     total, seen = 0, set()
     try:
-        with tarfile.open(sdist) as archive:
+        with tar.opened(sdist) as archive:
             for member in archive:
                 path = _plain(sdist, member)
-                fs.catch(member, into)
+                tar.catch(member, into)
                 if path is None:
                     continue
                 if path in seen:
@@ -151,7 +149,7 @@ def _members(sdist: Path, into: Path) -> Iterator[tuple[str, bytes, bool]]:
                 stream = archive.extractfile(member)
                 assert stream is not None
                 yield path, stream.read(), bool(member.mode & 0o100)
-    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
+    except (*tar.UNREADABLE, OSError) as error:
         raise SourceError(f"{sdist.name} cannot be read as a source archive: {error}") from None
 
 

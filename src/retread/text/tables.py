@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-WIDTH: Final = 110
+WIDTH: Final = 80
+"""Of a terminal that nobody widened: what people read is not wider, but for what is there to be copied."""
 
 
 def columns(
@@ -59,9 +60,11 @@ def _harmless(char: str) -> str:
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return rows as indented lines, each column as wide as its widest cell."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    """Return rows as indented lines, columns as wide as their widest cells; a last cell that is too long goes below."""
+    widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
+    lines = []
+    for *cells, last in rows:
+        head = "  " + "".join(f"{cell:<{width}}  " for cell, width in zip(cells, widths, strict=True))
+        fits = len(head) + len(last) <= WIDTH
+        lines += [f"{head}{last}".rstrip()] if fits else [head.rstrip(), *wrapped(last, "        ")]
+    return lines

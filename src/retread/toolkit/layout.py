@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import filecmp
-import lzma
 import os
 import shutil
 import tarfile
@@ -15,7 +14,7 @@ import msgspec
 
 from retread import arch
 from retread.arch import Arch
-from retread.doors import fs, proc, store
+from retread.doors import fs, proc, store, tar
 from retread.elf import library as elf
 from retread.errors import RecipeError, ToolError
 from retread.recipe.toolchain import Part, Toolchain
@@ -204,12 +203,12 @@ def _unpack_archive(part: Part, archive: Path | IO[bytes], into: Path) -> None:
     links: list[tuple[Path, str]] = []
     total = 0
     try:
-        with _opened(archive) as tar:
-            for member in tar:
+        with tar.opened(archive, "r:xz") as opened:
+            for member in opened:
                 name = member.name.removeprefix("./")
                 if not part.deb or _is_wanted(part, name):  # of a whole system's package, only what is taken
                     _check_member(part, member, name)
-                    fs.catch(member, into)
+                    tar.catch(member, into)
                 if member.isdir() or not _is_wanted(part, name):
                     continue
                 path = into / name.removeprefix(f"{part.folder}/")
@@ -220,7 +219,7 @@ def _unpack_archive(part: Part, archive: Path | IO[bytes], into: Path) -> None:
                 total += member.size
                 if total > _MAX_TOTAL:
                     raise _refusal(part, name, "makes it larger than a toolkit may be")
-                stream = tar.extractfile(member)
+                stream = opened.extractfile(member)
                 assert stream is not None
                 with path.open("xb") as out:
                     shutil.copyfileobj(stream, out, fs.CHUNK)
@@ -230,14 +229,8 @@ def _unpack_archive(part: Part, archive: Path | IO[bytes], into: Path) -> None:
     except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
         where = str(Path(str(error.filename2 or error.filename)).relative_to(into))
         raise _refusal(part, where, "occurs twice, or lies in what is no folder") from None
-    except (tarfile.TarError, EOFError, lzma.LZMAError, ValueError) as error:
+    except tar.UNREADABLE as error:
         raise RecipeError(f"{part.file} cannot be read as a .tar.xz archive: {error}") from None
-
-
-def _opened(archive: Path | IO[bytes]) -> tarfile.TarFile:
-    if isinstance(archive, Path):
-        return tarfile.open(archive, "r:xz")
-    return tarfile.open(fileobj=archive, mode="r:xz")
 
 
 def _check_member(part: Part, member: tarfile.TarInfo, name: str) -> None:

@@ -399,7 +399,7 @@ def _inner(look: Look, one: Submodule, held: Mapping[str, str]) -> _Inner | None
         found = listing.fetch(
             one.repository, [one.commit], look.scratch, environment=look.machine.environment
         )
-    except SourceError as error:
+    except (FetchError, SourceError) as error:
         look.machine.console.say(f"note: {one.path}: {error.message}")
         return None
     entries = proof.parse(found.data, name=one.path).entries

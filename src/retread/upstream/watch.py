@@ -17,7 +17,6 @@ from retread.doors.net import catalogue, offers, settings
 from retread.doors.net.offers import Newest, Offer
 from retread.doors.store import Kind, digest
 from retread.errors import FetchError, PlanError, RetreadError, UsageError
-from retread.queue.carry import Wish
 from retread.queue.desk import Desk
 from retread.queue.fate import PatchFate
 from retread.recipe import workspace
@@ -32,8 +31,8 @@ from retread.source import tree as source
 from retread.source.records import Applied, SourceTree
 from retread.source.trees import Trees
 from retread.upstream import bump, outlook
-from retread.upstream.bump import Release
 from retread.upstream.outlook import Jit, JitState, Need, RecipeOutlook, Upstream
+from retread.upstream.release import Release
 from retread.wheel import contents
 
 
@@ -137,9 +136,8 @@ class Watch:
         if all(one.verdict not in outlook.STOPS for one in tried):
             return ()
         desk = Desk(self.machine, self.root, loaded.recipe.name, to=str(sdist.version))
-        release = Release(sdist.version, tree, sdist, (), None)
         with desk.held() as scratch:
-            return bump.carried(desk, loaded, release, Wish({}, {}), scratch).data.patches
+            return bump.looked(desk, loaded, Release(str(sdist.version), tree, sdist), scratch)
 
     # Whether the recipe is needed.
 

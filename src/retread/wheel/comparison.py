@@ -16,7 +16,7 @@ import msgspec
 
 from retread.elf import difference
 from retread.elf.difference import first_difference, listed, sizes, union
-from retread.errors import ElfError, FatbinError
+from retread.errors import AuditError, ElfError, FatbinError
 from retread.records import Record, Sha256
 from retread.wheel import contents
 from retread.wheel.contents import STATEMENT
@@ -215,3 +215,9 @@ def _libraries(member: str, first: Path, second: Path) -> list[Difference]:
     except (ElfError, FatbinError):
         return [Difference(member=member, kind=What.CONTENT, detail=_content(first, second), runs=True)]
     return [Difference(member=member, kind=What(one.part), detail=one.detail, runs=one.runs) for one in found]
+
+
+def demand_same(found: Comparison, why: str, *, hint: str = "") -> None:
+    """Raise AuditError when what is installed of the two can behave differently; what differs stands in ``found``."""
+    if found.tier is Tier.DIFFERENT:
+        raise AuditError(f"{found.first.file}: {why}", hint=hint)

@@ -288,6 +288,13 @@ def set_tags(text: str, tags: Iterable[str]) -> str:
     return _replace(text, "Tag", wanted, [True] * len(_values(text, "Tag", "WHEEL")))
 
 
+def set_name(text: str, name: WheelName) -> str:
+    """Return the WHEEL text with a wheel's tags and build tag; the text itself when it has these already."""
+    text = set_tags(text, name.tag_set)
+    wanted, old = [name.build.removesuffix("-")] if name.build else [], _values(text, "Build", "WHEEL")
+    return text if wanted == old else _replace(text, "Build", wanted, [True] * len(old))
+
+
 def parse_record(text: str) -> tuple[list[RecordEntry], list[str]]:
     """Return the entries of a RECORD text, and what is wrong with those that are no entry."""
     from installer.records import InvalidRecordEntry, RecordEntry, parse_record_file

@@ -133,6 +133,8 @@ class Statement(Record, frozen=True, kw_only=True):
     schema: int
     tool: str
     recipe: str
+    """Empty, as are its target, repository and commit, where it was made of another wheel alone, whose source nobody
+    proved."""
     target: str
     project: str
     version: str
@@ -142,7 +144,8 @@ class Statement(Record, frozen=True, kw_only=True):
     submodules: tuple[SubmoduleStatement, ...]
     commit_time: int
     """Seconds since 1970; the time of every member of the wheel."""
-    sdist: FileStatement
+    sdist: FileStatement | None
+    """None where nobody proved the source."""
     base: FileStatement | None
     """The official wheel that compiled parts were taken from; None when they were compiled."""
     compiled: CompileStatement | None
@@ -151,6 +154,11 @@ class Statement(Record, frozen=True, kw_only=True):
     toolchain: ToolchainStatement | None
     libraries: dict[str, LibraryStatement]
     promise: Promise
+
+    @property
+    def is_proven(self) -> bool:
+        """Say whether it is known of which commit it was made."""
+        return bool(self.commit)
 
 
 def compiler_of(said: CompileStatement) -> str:

@@ -326,6 +326,10 @@ class Archive:
             name = data[at : at + lengths[0]]
             extra = data[at + lengths[0] : at + lengths[0] + lengths[1]]
             at += sum(lengths)
+            if lengths[2]:
+                raise self.refuse(
+                    f"has a comment of {lengths[2]} bytes", name.decode("utf-8", "backslashreplace")
+                )
             yield self._central(fields, name, extra)
         if at != len(data):
             raise self.refuse(f"the central directory has {len(data) - at} bytes beyond its {count} entries")

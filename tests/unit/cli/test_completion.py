@@ -21,7 +21,7 @@ from retread.cli.completion import SHELLS
 def root(tmp_path: Path) -> Path:
     """Return a workspace with two recipes, a toolchain and wheels."""
     (tmp_path / "recipes" / "toolchains").mkdir(parents=True)
-    (tmp_path / "recipes" / "toolchains" / "cuda-12.8.toml").touch()
+    (tmp_path / "recipes" / "toolchains" / "ours-1.toml").touch()
     (tmp_path / "recipes" / "demo-1.2.toml").write_text("[targets.cu128]\n[targets.cu130]\n")
     (tmp_path / "recipes" / "xformers-0.0.35.toml").write_text("[targets.cu126]\n")
     (tmp_path / "recipes" / "broken-1.toml").write_text("[targets\n")
@@ -85,8 +85,8 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         ("retread plan --target ", ["cu126"]),
         ("retread plan broken-1 --target ", []),
         ("retread plan --lane s", ["source"]),
-        ("retread toolchain get ", ["cuda-12.8"]),
-        ("retread graft a.so --toolchain ", ["cuda-12.8"]),
+        ("retread toolchain get ", ["cuda-12.8", "cuda-12.8-clang22", "cuda-13.0", "ours-1"]),
+        ("retread graft a.so --toolchain o", ["ours-1"]),
         ("retread audit ", ["dist/demo-1.2-py3-none-any.whl", "dist/", "other/", "recipes/"]),
         ("retread audit other/", ["other/a.whl"]),
         ("retread audit-lock n", ["notes.txt"]),

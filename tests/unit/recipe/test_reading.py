@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from house import SOURCE
 from retread import strict
 from retread.errors import PlanError, RecipeError
 from retread.lockfile import requirements
@@ -25,7 +26,7 @@ from retread.recipe.toolchain import parse_toolchain, part_for, toolkit_parts
 
 ROOT = Path(__file__).parents[3]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
-TOOLCHAINS = sorted((ROOT / "recipes" / "toolchains").glob("*.toml"))
+TOOLCHAINS = sorted((SOURCE / "recipe" / "toolchains").glob("*.toml"))
 
 GOOD = """\
 name = "demo-1.2"
@@ -112,7 +113,7 @@ def test_shipped_recipes_parse_and_fit_the_schema(editor: Editor, path: Path) ->
     for target in found.targets.values():
         assert target.base or target.build
         if target.toolchain:
-            toolchain = ROOT / "recipes" / "toolchains" / f"{target.toolchain}.toml"
+            toolchain = SOURCE / "recipe" / "toolchains" / f"{target.toolchain}.toml"
             assert parse_toolchain(toolchain.read_bytes(), name=toolchain.stem).cuda == target.cuda
     editor.validate(tomllib.loads(path.read_text("utf-8")))
 
