@@ -53,7 +53,8 @@ PURE: Final = (
     "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
     "fit.candidates", "fit.catalogue", "fit.conditions", "fit.driver", "fit.environment", "fit.explain", "fit.findings",
     "fit.judge", "fit.obstacles", "fit.report", "fit.serving", "fit.table", "fit.usage",
-    "upstream.clue", "upstream.draft", "upstream.issue", "upstream.outlook", "upstream.renewal", "upstream.table",
+    "upstream.clue", "upstream.draft", "upstream.issue", "upstream.outlook", "upstream.renewal",
+    "upstream.table",
     "cli.show", "cli.usage",
 )  # fmt: skip
 """Modules, and packages with all of theirs, that take values and return values: no disk, network, process or clock."""

@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from packaging.metadata import parse_email
 
+from retread.address import has_secret
 from retread.errors import UsageError
 
 _LABELS: Final = ("source", "sourcecode", "repository", "code", "github", "gitlab", "homepage", "home")
@@ -71,14 +72,15 @@ def _candidates(addresses: Iterable[tuple[str, str]]) -> Iterator[tuple[int, str
 
 def asked(written: str) -> str:
     """Return the address of a repository that was typed; UsageError for what git must not be given."""
-    parts = _split(written)
+    if has_secret(written):
+        raise UsageError(
+            "--repository: holds a user or a password", hint="leave it to git's credential helper"
+        )
     if not is_address(written):
         raise UsageError(
             f"--repository: {written[:80]!r} is no address of a repository",
             hint=f"write it like https://github.com/owner/name; schemes are {', '.join(_SCHEMES)}",
         )
-    if parts is not None and parts.password:
-        raise UsageError("--repository: holds a password", hint="leave it to git's credential helper")
     return written
 
 

@@ -195,7 +195,7 @@ def test_what_is_no_release_is_refused(shelf: Shelf, release: str, code: int, sa
 
 
 def test_a_password_is_refused_and_not_shown(shelf: Shelf) -> None:
-    shelf.refused(2, "--repository", "https://me:secret@host.invalid/x", said=("holds a password",))
+    shelf.refused(2, "--repository", "https://me:secret@host.invalid/x", said=("holds a user or a password",))
 
 
 def test_what_was_yanked_is_refused(shelf: Shelf) -> None:

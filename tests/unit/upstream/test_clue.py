@@ -46,7 +46,7 @@ def test_an_odd_address_is_refused(address: str) -> None:
 
 
 def test_a_password_is_refused_and_not_shown() -> None:
-    with pytest.raises(UsageError, match="holds a password") as caught:
+    with pytest.raises(UsageError, match="holds a user or a password") as caught:
         clue.asked(SECRET)
     assert "secret" not in str(caught.value)
 
