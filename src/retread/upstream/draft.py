@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.requirements import InvalidRequirement
+from packaging.specifiers import InvalidSpecifier
 
+from retread import pypa
 from retread import version as ours
 from retread.arch import Arch
 from retread.elf.facts import LibraryFacts, common, counted
@@ -336,7 +337,7 @@ def _torch(requires: Sequence[str]) -> tuple[str, str]:
     """Return the range of torch that METADATA requires, or nothing and why."""
     for text in requires:
         try:
-            one = Requirement(text)
+            one = pypa.requirement(text)
         except InvalidRequirement:
             continue
         if one.name.lower() == "torch" and (not one.marker or one.marker.evaluate({"extra": ""})):
@@ -394,7 +395,7 @@ def _is_whole(tool: Toolchain, machine: str) -> bool:
 
 def _python(said: str) -> str:
     try:
-        return str(SpecifierSet(said)) or ">=3.10"
+        return str(pypa.specifiers(said)) or ">=3.10"
     except InvalidSpecifier:
         return ">=3.10"
 
@@ -404,7 +405,7 @@ def _requires(said: Sequence[str]) -> tuple[str, ...]:
     known: dict[str, str] = {}
     for text in (*said, *("setuptools>=77", "wheel>=0.45") * (not said), "build>=1.3", "ninja>=1.12"):
         try:
-            one = Requirement(text)
+            one = pypa.requirement(text)
         except InvalidRequirement:
             continue
         known.setdefault(one.name.lower(), str(one))

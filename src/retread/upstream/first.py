@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import platform
-import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urljoin
 
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 from packaging.tags import platform_tags, sys_tags
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from retread import limits, pypa, strict
 from retread.doors import durable
 from retread.doors.machine import Machine, code_digest, download
 from retread.doors.net import catalogue, offers, settings
@@ -107,9 +107,9 @@ def asked(typed: str, repository: str, *, every: bool) -> Asked:
     """Return what ``PROJECT==VERSION`` asks for; UsageError when it is something else."""
     hint = "write it like 'retread recipe new demo==1.0'"
     try:
-        one = Requirement(typed)
+        one = pypa.requirement(typed)
         pins = list(one.specifier)
-        version = Version(pins[0].version) if len(pins) == 1 else None
+        version = pypa.version(pins[0].version) if len(pins) == 1 else None
     except (InvalidRequirement, InvalidVersion):
         raise UsageError(f"{typed[:80]!r} is no project and version", hint=hint) from None
     if version is None or pins[0].operator != "==" or one.extras or one.marker or one.url:
@@ -253,9 +253,11 @@ def _unpacked(machine: Machine, project: str, sdist: Offer) -> SourceTree:
 
 
 def _text_of(tree: SourceTree | None, path: str) -> str:
+    """Return a file of a source; nothing where there is none, or one that is larger than any that is written."""
     if tree is None or path not in tree.manifest.files:
         return ""
-    return source.pristine(tree, path).read_text("utf-8", "replace")
+    file = source.pristine(tree, path)
+    return file.read_text("utf-8", "replace") if file.stat().st_size <= limits.METADATA else ""
 
 
 def _read(look: Look, offer: Offer) -> tuple[Read, dict[str, str]]:
@@ -313,8 +315,8 @@ def _demand_code(wanted: Asked, read: Read | None, held: Mapping[str, str]) -> N
 def _builds_with(pyproject: str) -> tuple[str, ...]:
     """Return what a project's build requires, as far as its pyproject.toml can be read."""
     try:
-        found = tomllib.loads(pyproject).get("build-system", {}).get("requires", [])
-    except (ValueError, RecursionError, AttributeError):
+        found = strict.table(pyproject).get("build-system", {}).get("requires", [])
+    except (ValueError, AttributeError):
         return ()
     return tuple(one for one in found if isinstance(one, str)) if isinstance(found, list) else ()
 

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from retread import strict
 from retread.queue.fate import PASSES, PatchFate
 from retread.records import digest
 from retread.text.markup import code
@@ -133,6 +134,6 @@ def _verdicts(body: str) -> Mapping[str, str]:
     """Return what the mark of a body says; nothing for one that is none, since anybody may edit it."""
     found = _STATE.findall(body)  # the last is ours: others' words stand above it
     try:
-        return msgspec.json.decode(found[-1], type=dict[str, str]) if found else {}
-    except msgspec.DecodeError:
+        return strict.decoded(found[-1], dict[str, str]) if found else {}
+    except ValueError:
         return {}
