@@ -62,7 +62,7 @@ class _Git:
         self._line: list[str | Path] = [program, f"--git-dir={folder}", "-c", f"core.hooksPath={os.devnull}"]
 
     def fetch(self, repository: str, reference: str, *, without: str = "blob:none") -> str:
-        """Fetch one commit; return nothing, or what git said last."""
+        """Fetch one commit; return nothing, or what git said last. UsageError for an address with a password."""
         if has_secret(
             repository
         ):  # git would show it to every user of this machine, in the list of processes
