@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from retread.text.controls import legal
+
+_LONGEST: Final = 200
+"""Characters of others' words that a page shows at a time."""
 
 
 def render(template: str, filters: Any = (), **view: Any) -> str:
@@ -37,9 +41,6 @@ def utc(started: int) -> str:
     except OverflowError:
         return str(started)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-_LONGEST: Final = 200
 
 
 def code(words: str) -> Markup:

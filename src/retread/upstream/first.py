@@ -16,10 +16,9 @@ from packaging.version import InvalidVersion, Version
 
 from retread import limits, pypa, strict
 from retread.doors import durable
-from retread.doors.machine import Machine, code_digest, download
+from retread.doors.machine import Machine, download
 from retread.doors.net import catalogue, offers, settings
 from retread.doors.net.offers import Offer
-from retread.doors.store import Kind, digest
 from retread.elf import library, release
 from retread.errors import ElfError, FatbinError, FetchError, PlanError, RetreadError, SourceError, UsageError
 from retread.recipe import files, plan, proof, workspace, writing
@@ -28,6 +27,7 @@ from retread.recipe.native import matches
 from retread.records import Record, Sha256
 from retread.source import tree as source
 from retread.source.records import SourceTree
+from retread.source.trees import unproven
 from retread.upstream import clue, draft, listing
 from retread.upstream.clue import Said
 from retread.upstream.draft import Draft, Found, Read
@@ -216,7 +216,7 @@ def _chosen(found: list[Offer], wanted: Asked) -> tuple[Offer | None, list[Offer
 
 def _found(look: Look, sdist: Offer | None, wheels: list[Offer]) -> tuple[Found, Origin]:
     wanted = look.wanted
-    tree = _unpacked(look.machine, wanted.project, sdist) if sdist else None
+    tree = unproven(look.machine, wanted.project, sdist.file, sdist.sha256) if sdist else None
     held = tree.manifest.files if tree else {}
     read, texts = _read(look, wheels[0]) if wheels else (None, {})
     _demand_code(wanted, read, held)
@@ -243,13 +243,6 @@ def _found(look: Look, sdist: Offer | None, wheels: list[Offer]) -> tuple[Found,
         machine=platform.machine(),
     )
     return found, origin
-
-
-def _unpacked(machine: Machine, project: str, sdist: Offer) -> SourceTree:
-    path = download(machine, project, sdist.file, sdist.sha256)
-    key = digest("unproven", code_digest(), sdist.sha256)
-    made = machine.store.make(Kind.TREES, key, lambda into: source.from_unproven(path, into))
-    return source.load(made)
 
 
 def _text_of(tree: SourceTree | None, path: str) -> str:

@@ -11,10 +11,9 @@ from packaging.tags import sys_tags
 
 from retread import pypa
 from retread.build import choice, pipeline
-from retread.doors.machine import Machine, code_digest, download
+from retread.doors.machine import Machine, download
 from retread.doors.net import catalogue, offers, settings
 from retread.doors.net.offers import Newest, Offer
-from retread.doors.store import Kind, digest
 from retread.errors import FetchError, PlanError, RetreadError, UsageError
 from retread.queue.desk import Desk
 from retread.queue.fate import PatchFate
@@ -26,9 +25,8 @@ from retread.recipe.workspace import Loaded
 from retread.smoke import run
 from retread.smoke.level import Level
 from retread.source import patch
-from retread.source import tree as source
 from retread.source.records import Applied, SourceTree
-from retread.source.trees import Trees
+from retread.source.trees import Trees, unproven
 from retread.upstream import bump, outlook
 from retread.upstream.outlook import Jit, JitState, Need, RecipeOutlook, Upstream
 from retread.upstream.release import Release
@@ -119,11 +117,7 @@ class Watch:
                 f"the index states no sha256 of {sdist.file}; it is not downloaded",
                 hint="use an index whose pages state digests",
             )
-        path = download(self.machine, project, sdist.file, sdist.sha256)
-        key = digest("unproven", code_digest(), sdist.sha256)
-        return source.load(
-            self.machine.store.make(Kind.TREES, key, lambda into: source.from_unproven(path, into))
-        )
+        return unproven(self.machine, project, sdist.file, sdist.sha256)
 
     def _tried(self, loaded: Loaded, tree: SourceTree) -> list[Applied]:
         with self.machine.store.scratch() as scratch:
