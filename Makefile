@@ -5,6 +5,7 @@
 #   make kit      packs it with its tests for a GPU machine
 #   make index    lists what lies in dist/ in an index under dist/index, and serves it for trying it out
 #   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make schemas   make clean
+#   make fuzz [SECONDS=60] [PARSER=elf]   changes inputs of every parser; what goes wrong lies in build/fuzz
 #   make bump RECIPE=NAME TO=VERSION   carries a recipe to another release, with a verdict for each patch
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
 # What the workflows run, too (docs/guides/pipeline.md):
@@ -31,7 +32,8 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 .PHONY: help machine setup tools wheel wheels matrix audit smoke kit publish index release collect statements sign \
-	run-check locks install-check watch issue plan bump test unit e2e lint format docs docs-reference bench bench-source bench-index catalogue \
+	run-check locks install-check watch issue plan bump test unit e2e lint format docs docs-reference fuzz bench \
+	bench-source bench-index catalogue \
 	schemas clean
 
 # For a fresh machine of a workflow, as root.
@@ -163,6 +165,10 @@ docs: $(VENV)/ready-docs
 
 docs-reference: setup
 	@$(BIN)/python scripts/reference.py
+
+# Seeds and helpers are the tests'.
+fuzz: tools
+	@PYTHONPATH=scripts:tests/helpers $(BIN)/python -m fuzz.run --seconds $(or $(SECONDS),60) $(if $(PARSER),--parser "$(PARSER)")
 
 bench: tools
 	$(BIN)/python scripts/bench/overlay.py

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from types import TracebackType
 from typing import Any, NoReturn
 
 from retread.cli import session
@@ -122,12 +123,22 @@ def _exit_codes() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
+    sys.excepthook = _trace
     code = run(arguments)
     if code == INTERRUPTED:
         from retread.doors import proc
 
         proc.close()
     sys.exit(code)
+
+
+def _trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback, which may repeat an address, without its password."""
+    import traceback
+
+    from retread.text import controls
+
+    sys.stderr.write(controls.shown("".join(traceback.format_exception(kind, error, trace))))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

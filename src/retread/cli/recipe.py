@@ -165,6 +165,7 @@ def _add_bump(actions: Groups) -> None:
 def recipe_list(options: ListOptions) -> int:
     """Show recipes and their targets: for which torch, Python and GPUs, and by which lane they are made."""
     from retread.cli import show
+    from retread.doors.store import Kind
     from retread.recipe import workspace
 
     wanted = _wanted(options)
@@ -176,7 +177,7 @@ def recipe_list(options: ListOptions) -> int:
     if options.json:
         session.print_json([one.recipe for one in loaded])
     elif loaded:
-        session.put(show.recipes(loaded))
+        session.put(show.recipes(loaded, session.machine(options).store.names(Kind.WHEELS)))
     return 0
 
 
@@ -185,14 +186,14 @@ def _wanted(options: ListOptions) -> Callable[[Loaded], Loaded]:
     import re
 
     import msgspec
-    from packaging.version import InvalidVersion, Version
 
+    from retread import pypa
     from retread.errors import UsageError
     from retread.recipe.plan import fits
 
     try:
-        Version(options.torch or "0")
-    except InvalidVersion:
+        pypa.version(options.torch or "0")
+    except ValueError:
         raise UsageError(f"--torch: {options.torch!r} is not a version like '2.9.1'") from None
     if options.python and not re.fullmatch(r"3\.\d+", options.python):
         raise UsageError(f"--python: {options.python!r} is not a version like '3.12'")

@@ -22,6 +22,7 @@ from typing import Final
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchedFile, PatchSet
 
+from retread import limits
 from retread.errors import SeriesError
 from retread.recipe import symptom
 from retread.recipe.symptom import Symptom
@@ -99,13 +100,14 @@ def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]
         )
     faults: list[str] = []
     names = _names(files["series"].decode("utf-8", "replace"), faults)
+    listed = set(names)
     present = sorted(name for name in files if name.endswith((".patch", ".diff")))
     faults.extend(
         f"series: {name} is listed, but there is no such file{near_miss(name, present)}"
         for name in names
         if name not in files
     )
-    faults.extend(f"{name}: not listed in series" for name in present if name not in names)
+    faults.extend(f"{name}: not listed in series" for name in present if name not in listed)
     patches = [_lint(name, files[name], faults) for name in names if name in files]
     faults.extend(_order_faults([patch for patch in patches if patch]))
     faults.extend(_same_faults({name: files[name] for name in names if name in files}))
@@ -116,15 +118,15 @@ def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]
 
 def _names(text: str, faults: list[str]) -> list[str]:
     lines = (line.split("#", 1)[0].strip() for line in text.splitlines())
-    names: list[str] = []
+    names: dict[str, None] = {}
     for name in filter(None, lines):
         if name in names:
             faults.append(f"series: {name} is listed twice")
         elif not NAME.fullmatch(name):
             faults.append(f"series: {name!r} is not a patch name like 0001-what-it-does.patch")
         else:
-            names.append(name)
-    return names
+            names[name] = None
+    return list(names)
 
 
 def _order_faults(patches: Sequence[Patch]) -> Iterator[str]:
@@ -214,7 +216,7 @@ def _fields(head: str) -> list[tuple[str, str]]:
 
 def subject(value: str) -> str:
     """Return the subject without what git format-patch adds: ``[PATCH 1/2]``, and encoded words."""
-    if "=?" in value:
+    if "=?" in value and len(value) <= limits.SUBJECT:
         with suppress(HeaderParseError, LookupError, ValueError):  # it only looks encoded
             value = str(make_header(decode_header(value)))
     return re.sub(r"^\[PATCH[^]]*\]\s*", "", value)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from retread import strict
 from retread.doors import proc
 from retread.errors import SeriesError, ToolError
 from retread.recipe.proof import blob_id
@@ -32,7 +33,7 @@ _HUNK = re.compile(r"Hunk #(\d+) succeeded at (\d+) \(offset (-?\d+) lines?\)")
 
 def load(entry: Path) -> PatchedTree:
     """Return the difference that lies in a finished store entry."""
-    delta = msgspec.json.decode((entry / DELTA).read_bytes(), type=_Delta)
+    delta = strict.decoded((entry / DELTA).read_bytes(), _Delta)
     return PatchedTree(root=entry / TREE, changes=delta.changes, applied=delta.applied)
 
 

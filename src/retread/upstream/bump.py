@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
+from retread import pypa
 from retread.doors import fs
 from retread.doors.machine import download
 from retread.doors.net.offers import Offer
@@ -291,7 +292,7 @@ def _is_fixed(upstream: str, release: Release) -> bool:
     if not found or release.version is None:
         return bool(found)
     with suppress(InvalidVersion):
-        return Version(found[1]) <= release.version
+        return pypa.version(found[1]) <= release.version
     return False
 
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 from packaging.version import InvalidVersion, Version
 
+from retread import pypa
 from retread.doors.machine import code_digest, download
 from retread.doors.net import catalogue, settings
 from retread.doors.net.offers import Offer
@@ -60,7 +61,7 @@ def find(desk: Desk, loaded: Loaded, to: str, place: str, left_out: Collection[s
         touched = pieces.paths(one for one in loaded.patches if one.name not in left_out)
         return _commit(desk, loaded.recipe, touched, to, place)
     try:
-        version = Version(to)
+        version = pypa.version(to)
     except InvalidVersion:
         short = _COMMITISH.fullmatch(to)
         what = "a commit has 40 digits: 'git rev-parse' tells them" if short else "write it like --to 0.0.36"

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import msgspec
 
+from retread import strict
 from retread.doors import durable
 from retread.errors import SeriesError, UsageError
 from retread.queue.desk import Desk
@@ -40,7 +41,7 @@ def write(desk: Desk, made: Mapping[str, bytes], lessons: Mapping[str, bytes]) -
 def _written(desk: Desk) -> dict[str, str]:
     """Return path -> SHA-256 of what the last bump wrote."""
     with suppress(FileNotFoundError):
-        return msgspec.json.decode(desk.written.read_bytes(), type=dict[str, str])
+        return strict.decoded(desk.written.read_bytes(), dict[str, str])
     return {}
 
 

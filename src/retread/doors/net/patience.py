@@ -11,6 +11,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from retread import limits
 from retread.doors.net import asking
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class _Patience(Retry):
         """Wait as long as the server asks for, a minute at most, or a while that grows."""
         asked = self.get_retry_after(response) if response else None
         usual = asking.WAITS[min(len(self.history), len(asking.WAITS)) - 1]
-        seconds = usual if asked is None else min(asked, asking.LONGEST)
+        seconds = usual if asked is None else min(asked, limits.RETRY_AFTER)
         status = response.status if response else "nothing"
         self.say(f"  the server answered {status}; it is asked again in {seconds:.0f} s")
         time.sleep(seconds)
