@@ -126,7 +126,7 @@ class Bench:
         start = next((at for at, line in enumerate(talk) if line.startswith("retread: ")), None)
         if start is not None:
             lines = [re.sub(r"^ +- ", "", line).strip() for line in talk[start : start + 3]]
-            told = " ".join(line for line in lines if not line.startswith("next: "))
+            told = "; ".join(line for line in lines if not line.startswith("next: "))
         elif "Traceback" in err:
             told = talk[-1]
         else:
