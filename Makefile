@@ -32,7 +32,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 .PHONY: help machine setup tools wheel wheels matrix audit smoke kit publish index release collect statements sign \
-	run-check locks install-check watch issue plan bump test unit e2e lint format docs docs-reference fuzz bench \
+	run-check locks install-check watch issue request plan bump test unit e2e lint format docs docs-reference fuzz bench \
 	bench-source bench-index catalogue \
 	schemas clean
 
@@ -121,6 +121,10 @@ watch: setup
 
 issue:
 	@scripts/issue.sh watch.json watch.md
+
+# Pull requests for releases without a recipe, after 'make watch'; needs gh, logged in.
+request: setup
+	@$(BIN)/python scripts/request.py watch.json
 
 bump: setup
 	@$(BIN)/retread recipe bump $(RECIPE) --to $(TO)
