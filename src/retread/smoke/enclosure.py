@@ -5,12 +5,12 @@ It sees the Python that tries it with all that this can import, and GPUs where t
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from retread import strict
 from retread.doors import proc, walls
 from retread.doors.walls import Walls
 from retread.environment import host
@@ -67,7 +67,7 @@ def around(
     asked = proc.run([program, "-c", _ASK, *(["gpu"] if gpu else [])], env={**kept, **home}, check=False)
     own: dict[str, Any] = {"shown": [], "user": ""}
     if not asked.code:
-        own = json.loads(asked.stdout.splitlines()[-1])
+        own = strict.json(asked.stdout.splitlines()[-1])
     named = [
         one
         for name, value in kept.items()

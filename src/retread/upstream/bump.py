@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
+from retread import pypa
 from retread.doors import fs
 from retread.doors.machine import download
 from retread.doors.net.offers import Offer
@@ -204,6 +205,7 @@ def abort(desk: Desk, to: str) -> str:
         if tree.state is None:
             raise UsageError(f"no bump to {to} is under way")
         fs.remove(tree.folder)
+        written.tidy(desk)
         return str(tree.folder)
 
 
@@ -220,6 +222,13 @@ def demand_closed(data: Bumped) -> None:
 
 
 # The series.
+
+
+def looked(desk: Desk, loaded: Loaded, release: Release, scratch: Path) -> tuple[PatchFate, ...]:
+    """Return what a bump to a release says of each patch, when nobody has decided anything; nothing is written."""
+    request = Request(release.title, Wish({}, {}), "", "", Way.CHECK, "")
+    work = _Work(desk, loaded, release, request, scratch, functools.partial(_held, desk, scratch))
+    return _carried(work, desk.resolutions()).data.patches
 
 
 def _carried(work: _Work, resolutions: Mapping[Key, bytes]) -> Bump:
@@ -291,7 +300,7 @@ def _is_fixed(upstream: str, release: Release) -> bool:
     if not found or release.version is None:
         return bool(found)
     with suppress(InvalidVersion):
-        return Version(found[1]) <= release.version
+        return pypa.version(found[1]) <= release.version
     return False
 
 
