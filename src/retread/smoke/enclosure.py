@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
+from retread import strict
 from retread.doors import proc, walls
 from retread.doors.console import NOTE
 from retread.doors.walls import Walls
@@ -105,6 +104,6 @@ def around(
 def _asked(before: Sequence[str], program: str, environment: Mapping[str, str], gpu: bool) -> _Python:
     done = proc.run([*before, program, "-c", _ASK, *(["gpu"] if gpu else [])], env=environment, check=False)
     try:
-        return msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=_Python)
-    except (IndexError, msgspec.DecodeError):
+        return strict.decoded(done.stdout.strip().splitlines()[-1], _Python)
+    except (IndexError, ValueError):
         return _Python()  # what is wrong with it, the kit's run tells
