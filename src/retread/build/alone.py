@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
-from retread import version
+from retread import pypa, version
 from retread.arch import Arch
 from retread.audit import audit
 from retread.build import graft, seal, statement
@@ -44,13 +44,19 @@ _TIME: Final = 315_532_800
 """1980, the first that a zip can hold: when the source was committed, nobody knows."""
 
 
+class Assembler(NamedTuple):
+    """What the assembler says of itself, and how it makes cubins."""
+
+    version: str
+    assembly: Assembly
+
+
 class Tool(NamedTuple):
-    """The assembler: its toolchain's name and CUDA release, what it says of itself, and how it makes cubins."""
+    """The toolchain's name and CUDA release, and what gets its assembler ready, once it is clear that it is needed."""
 
     name: str
     cuda: str
-    version: str
-    assembly: Assembly
+    ready: Callable[[], Assembler]
 
 
 class Given(Record, frozen=True, kw_only=True):
@@ -72,8 +78,7 @@ class _Work(NamedTuple):
     """What is to be done, with what, and where there is room for it."""
 
     path: Path
-    architectures: Sequence[Arch]
-    tool: Tool
+    assembly: Assembly
     scratch: Path
     console: Console
 
@@ -100,8 +105,10 @@ def give(
         with console.step(f"read {path.name}"), Wheel(path) as wheel:
             base = _Base(wheel, *contents.look(wheel, scratch))
         name = renamed(base.wheel.name, tool.cuda, local)
-        libraries, left = _grafted(_Work(path, architectures, tool, scratch, console), base.facts)
-        said = _statement(base, name, tool, libraries)
+        lacking = _lacking(base.facts, architectures)
+        assembler = tool.ready()
+        libraries, left = _grafted(_Work(path, assembler.assembly, scratch, console), lacking)
+        said = _statement(base, name, libraries, (tool, assembler.version))
         with console.step("seal the wheel"), Wheel(path) as wheel:
             made = _sealed(base._replace(wheel=wheel), name, libraries, said, scratch)
         with console.step("audit the wheel"):
@@ -123,10 +130,10 @@ def give(
 
 def renamed(old: WheelName, cuda: str, local: str | None) -> WheelName:
     """Return the new wheel's name: another local version, and no build tag, which counts builds of the old version."""
-    before = Version(old.version)
+    before = pypa.version(old.version)
     text = local if local is not None else f"{before.local or version.channel(cuda)}.1"
     try:
-        new = Version(f"{before.public}+{text}")
+        new = pypa.version(f"{before.public}+{text}")
     except InvalidVersion:
         hint = "letters, digits and dots, like cu128.1"
         raise UsageError(f"--local: {text!r} is no local version", hint=hint) from None
@@ -138,16 +145,20 @@ def renamed(old: WheelName, cuda: str, local: str | None) -> WheelName:
     return msgspec.structs.replace(old.with_version(str(new)), build="")
 
 
-def _grafted(work: _Work, facts: WheelFacts) -> tuple[dict[str, tuple[Path, Grafted]], dict[str, str]]:
-    """Return library -> (its deflated bytes, its facts), and library -> why it stays as it is."""
-    asked = " ".join(work.architectures)
-    wanted = {
-        name: graft.wanted(one, work.architectures) for name, one in facts.libraries.items() if one.modules
-    }
+def _lacking(facts: WheelFacts, asked: Sequence[Arch]) -> dict[str, tuple[Arch, ...]]:
+    """Return library -> the architectures that it lacks; PlanError when none does."""
+    wanted = {name: graft.wanted(one, asked) for name, one in facts.libraries.items() if one.modules}
     lacking = {name: some for name, some in wanted.items() if some}
     if not lacking:
-        held = f"has {asked} in all of its code already" if wanted else "holds no GPU code"
-        raise PlanError(f"{work.path.name} {held}; there is nothing to graft")
+        held = f"has {' '.join(asked)} in all of its code already" if wanted else "holds no GPU code"
+        raise PlanError(f"{facts.file} {held}; there is nothing to graft")
+    return lacking
+
+
+def _grafted(
+    work: _Work, lacking: Mapping[str, tuple[Arch, ...]]
+) -> tuple[dict[str, tuple[Path, Grafted]], dict[str, str]]:
+    """Return library -> (its deflated bytes, its facts), and library -> why it stays as it is."""
     made, left = dict[str, tuple[Path, Grafted]](), dict[str, str]()
     for number, (name, some) in enumerate(lacking.items()):
         into = work.scratch / str(number)
@@ -158,6 +169,7 @@ def _grafted(work: _Work, facts: WheelFacts) -> tuple[dict[str, tuple[Path, Graf
             left[name] = error.message.removeprefix(f"{name}: ")
     if not made:
         faults = [f"{name}: {why}" for name, why in left.items()]
+        asked = " ".join(dict.fromkeys(one for some in lacking.values() for one in some))
         raise FatbinError(f"no library of {work.path.name} can get {asked}", faults=faults)
     return made, left
 
@@ -169,7 +181,7 @@ def _member(work: _Work, request: Request, into: Path) -> tuple[Path, Grafted]:
             wheel,
             request,
             into,
-            assembly=work.tool.assembly,
+            assembly=work.assembly,
             progress=lambda done, total: step.progress(done, total, "B"),
         )
     grafted, content = graft.load(into)
@@ -177,9 +189,13 @@ def _member(work: _Work, request: Request, into: Path) -> tuple[Path, Grafted]:
 
 
 def _statement(
-    base: _Base, name: WheelName, tool: Tool, libraries: Mapping[str, tuple[Path, Grafted]]
+    base: _Base, name: WheelName, libraries: Mapping[str, tuple[Path, Grafted]], by: tuple[Tool, str]
 ) -> Statement:
-    """Return what the wheel says of itself: of which wheel it was made, and that nothing is known of its source."""
+    """Return what the wheel says of itself: of which wheel it was made, and that nothing is known of its source.
+
+    ``by`` is the toolchain, and what its assembler says of itself.
+    """
+    tool, ptxas = by
     after = {member: grafted.facts for member, (_, grafted) in libraries.items()}
     found = {
         member: statement.library(before, after.get(member, before))
@@ -206,7 +222,7 @@ def _statement(
         toolchain=ToolchainStatement(
             name=tool.name,
             cuda=tool.cuda,
-            ptxas=tool.version,
+            ptxas=ptxas,
             reproduced=all(reproduced) if reproduced else None,
         ),
         libraries=found,
@@ -227,7 +243,7 @@ def _statement(
 
 def _cuda(text: str) -> str:
     """Return the CUDA release that a version's local part is called after: 12.8 of 1.0+cu128.1; else nothing."""
-    return version.cuda(re.split(r"\W", Version(text).local or "")[0])
+    return version.cuda(re.split(r"\W", pypa.version(text).local or "")[0])
 
 
 def _sealed(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from retread import strict
 from retread.audit.promise import proof
 from retread.audit.report import AuditReport
 from retread.build import statement
@@ -371,7 +372,7 @@ def build(job: Job, out: Path) -> Built:
             for line in (job.origin.wheel_name, *plan.purpose(goal.target, job.origin.python)):
                 machine.console.say(f"  {line}")
             entry = job.build()
-    report = msgspec.json.decode((entry / _AUDIT).read_bytes(), type=AuditReport)
+    report = strict.decoded((entry / _AUDIT).read_bytes(), AuditReport)
     destination = out / report.wheel
     if fs.place(entry / report.wheel, destination):
         machine.console.say(

@@ -189,6 +189,7 @@ def reproduce(options: ReproduceOptions) -> int:
     """Make a wheel again from what it says of itself, and say how far the two agree; AuditError when they do not."""
     from retread.build import reproduce as build_reproduce
     from retread.cli import show
+    from retread.wheel import comparison
 
     machine = session.machine(options)
     wheel = session.existing(options.wheel)
@@ -198,7 +199,11 @@ def reproduce(options: ReproduceOptions) -> int:
         session.print_json(found)
     else:
         session.put(show.comparison(found))
-    build_reproduce.demand_same(found)
+    comparison.demand_same(
+        found,
+        "what is made today can behave differently",
+        hint="build with the recipe, series, tools and retread that retread.json in the wheel names",
+    )
     return 0
 
 

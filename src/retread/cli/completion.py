@@ -96,8 +96,7 @@ def _recipes(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
 
 def _targets(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """Return the targets of the recipes that were typed, or of the one that is taken when none is."""
-    import tomllib
-
+    from retread import strict
     from retread.recipe import files
 
     typed = getattr(parsed_args, "recipe", None) or DEFAULT_RECIPE
@@ -106,7 +105,7 @@ def _targets(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
         with suppress(
             OSError, ValueError
         ):  # a recipe with a fault offers nothing; a build says what is wrong
-            table = tomllib.loads((_root(parsed_args) / files.recipe_file(name)).read_text("utf-8"))
+            table = strict.table((_root(parsed_args) / files.recipe_file(name)).read_text("utf-8"))
             found |= dict.fromkeys(table.get("targets", {}))
     return list(found)
 

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Any, NoReturn
 
 from retread.address import shown
@@ -24,9 +25,9 @@ NOUNS = {
     "build": ("build", "plan", "reproduce"),
     "matrix": ("matrix",),
     "patch": ("patch",),
-    "wheel": ("inspect", "audit", "graft"),
+    "wheel": ("inspect", "audit", "compare", "graft"),
     "smoke": ("smoke", "kit", "evidence"),
-    "attest": ("key", "attest"),
+    "attest": ("key", "attest", "statement", "sign"),
     "index": ("publish", "index"),
     "revoke": ("audit-lock",),
     "serve": ("serve",),
@@ -118,12 +119,20 @@ def _exit_codes() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
+    sys.excepthook = _trace
     code = run(arguments)
     if code == INTERRUPTED:
         from retread.doors import proc
 
         proc.close()
     sys.exit(code)
+
+
+def _trace(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback, which may repeat an address, without its password."""
+    import traceback
+
+    sys.stderr.write(shown("".join(traceback.format_exception(kind, error, trace))))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -62,7 +62,7 @@ class BumpOptions(Options):
     accept: tuple[str, ...] | None
     skip: tuple[str, ...] | None
     because: tuple[str, ...] | None
-    clone: str
+    repository: str
     tag: str
     check: bool
     edit: bool
@@ -125,7 +125,10 @@ def _add_bump(actions: Groups) -> None:
     )
     bump.add_argument("recipe")
     bump.add_argument(
-        "--to", metavar="VERSION", required=True, help="a release of the index, or of another recipe"
+        "--to",
+        metavar="VERSION|COMMIT",
+        required=True,
+        help="a release of the index, or of another recipe; a commit is only looked at",
     )
     bump.add_argument(
         "--accept",
@@ -136,7 +139,11 @@ def _add_bump(actions: Groups) -> None:
     bump.add_argument("--skip", action="append", metavar="PATCH", help="leave a patch out; repeatable")
     bump.add_argument("--because", action="append", metavar="TEXT", help="why, once for each --skip")
     bump.add_argument(
-        "--clone", metavar="DIR", default="", help="where the commit is; default: its repository"
+        "--repository",
+        "--clone",
+        metavar="PLACE",
+        default="",
+        help="where the commit is, a clone or an address; default: what the recipe pins",
     )
     bump.add_argument(
         "--tag", metavar="REF", default="", help="the release's tag or commit; default: its version"
@@ -158,6 +165,7 @@ def _add_bump(actions: Groups) -> None:
 def recipe_list(options: ListOptions) -> int:
     """Show recipes and their targets: for which torch, Python and GPUs, and by which lane they are made."""
     from retread.cli import show
+    from retread.doors.store import Kind
     from retread.recipe import workspace
 
     wanted = _wanted(options)
@@ -169,7 +177,7 @@ def recipe_list(options: ListOptions) -> int:
     if options.json:
         session.print_json([one.recipe for one in loaded])
     elif loaded:
-        session.put(show.recipes(loaded))
+        session.put(show.recipes(loaded, session.machine(options).store.names(Kind.WHEELS)))
     return 0
 
 
@@ -178,14 +186,14 @@ def _wanted(options: ListOptions) -> Callable[[Loaded], Loaded]:
     import re
 
     import msgspec
-    from packaging.version import InvalidVersion, Version
 
+    from retread import pypa
     from retread.errors import UsageError
     from retread.recipe.plan import fits
 
     try:
-        Version(options.torch or "0")
-    except InvalidVersion:
+        pypa.version(options.torch or "0")
+    except ValueError:
         raise UsageError(f"--torch: {options.torch!r} is not a version like '2.9.1'") from None
     if options.python and not re.fullmatch(r"3\.\d+", options.python):
         raise UsageError(f"--python: {options.python!r} is not a version like '3.12'")
@@ -292,18 +300,18 @@ def recipe_bump(options: BumpOptions) -> int:
     from retread.errors import UsageError
     from retread.queue import order
     from retread.queue.desk import Desk
-    from retread.upstream import bump
+    from retread.upstream import bump, written
 
     desk = Desk(session.machine(options), session.root(options), options.recipe, to=options.to)
     if options.abort or options.undo:
-        session.put("\n".join(bump.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
+        session.put("\n".join(written.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
         return 0
     if options.exec and not options.edit:
         raise UsageError("--exec runs in the rebase of --edit", hint="add --edit")
     names = order.names(order.read(desk.loaded().files))
     wish = bump.wish(names, options.recipe, bump.accepted(options.accept or ()), _skipped(options))
     found = bump.bump(
-        desk, bump.Request(options.to, wish, options.clone, options.tag, _way(options), options.exec)
+        desk, bump.Request(options.to, wish, options.repository, options.tag, _way(options), options.exec)
     )
     if options.json:
         session.print_json(found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,11 +13,11 @@ from retread.elf.facts import DEVICES, Facts, LibraryFacts, Module, Served, serv
 from retread.elf.facts import lacking as without
 from retread.errors import PlanError
 from retread.queue.fate import Fate
-from retread.recipe.plan import Forecast, Plan, choose_lane, purpose, pythons
+from retread.recipe.plan import Forecast, Plan, choose_lane, patched_version, purpose, pythons
 from retread.source.records import Applied
 from retread.text.tables import aligned, columns, middle, plain, wrapped
 from retread.units import about, size
-from retread.version import NVCC
+from retread.version import CLANG, NVCC
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import CompileStatement, Statement, compiler_of
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from retread.doors.store import Entry
     from retread.queue.graph import Graph
     from retread.queue.pieces import Altered
+    from retread.recipe.model import Recipe, Target
     from retread.recipe.workspace import Loaded
     from retread.toolkit.inquiry import ToolchainReport
     from retread.upstream.bump import Bumped
@@ -309,11 +310,22 @@ def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, no
     return "\n".join([f"{root}  ({recent} used in the last day)", *aligned(rows)])
 
 
-def recipes(loaded: Sequence[Loaded]) -> str:
-    """Return recipes with their summaries, and of each target for whom it is and how it is made."""
-    heads = ("target", "torch", "Python", "GPUs", "lane")
+def recipes(loaded: Sequence[Loaded], wheels: Collection[str] = ()) -> str:
+    """Return recipes with their summaries, and of each target for whom it is, how it is made, and whether it was.
+
+    ``wheels`` are the names of those that were made here.
+    """
+    heads = ("target", "torch", "Python", "GPUs", "lane", "built here")
+    made = {"-".join(one.split("-")[:2]) for one in wheels}
     rows = [
-        (name, target.torch, " ".join(pythons(target)), " ".join(target.architectures), _lane(one, name))
+        (
+            name,
+            target.torch,
+            " ".join(pythons(target)),
+            " ".join(target.architectures),
+            _lane(one, name),
+            "yes" if _names(one.recipe, target) & made else "no",
+        )
         for one in loaded
         for name, target in one.recipe.targets.items()
     ]
@@ -322,6 +334,12 @@ def recipes(loaded: Sequence[Loaded]) -> str:
     for one in loaded:
         found += [f"{one.recipe.name}  {one.recipe.summary}", *islice(lines, len(one.recipe.targets))]
     return plain(found)
+
+
+def _names(recipe: Recipe, target: Target) -> set[str]:
+    """Return how the names of a target's wheels begin, whoever compiled them."""
+    project = recipe.project.replace("-", "_")
+    return {f"{project}-{patched_version(recipe, target, one)}" for one in (NVCC, CLANG)}
 
 
 def _lane(loaded: Loaded, target: str) -> str:

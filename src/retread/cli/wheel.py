@@ -1,4 +1,4 @@
-"""``retread inspect``, ``audit``, ``graft``: what wheels and libraries hold."""
+"""``retread inspect``, ``audit``, ``compare``, ``graft``: what wheels and libraries hold."""
 
 from __future__ import annotations
 
@@ -30,6 +30,13 @@ class AuditOptions(Options):
     wheel: Path
     recipe: str | None
     target: str | None
+
+
+class CompareOptions(Options):
+    """What is typed after ``compare``."""
+
+    first: Path
+    second: Path
 
 
 class GraftOptions(Options):
@@ -77,6 +84,17 @@ def add(groups: Groups) -> None:
     command.add_argument("--target", help="default: the recipe's first")
     add_common(command, audit, AuditOptions)
 
+    command = add_command(
+        groups, "compare", "say how far two wheels agree: bytes, files, code; what differs otherwise"
+    )
+    command.add_argument("first", type=Path)
+    command.add_argument("second", type=Path)
+    add_common(command, compare, CompareOptions)
+
+    _add_graft(groups)
+
+
+def _add_graft(groups: Groups) -> None:
     command = add_command(
         groups,
         "graft",
@@ -207,6 +225,22 @@ def audit(options: AuditOptions) -> int:
     return 0
 
 
+def compare(options: CompareOptions) -> int:
+    """Show how far two wheels agree; AuditError when what is installed of them can behave differently."""
+    from retread.cli import show
+    from retread.wheel import comparison
+
+    first, second = session.existing(options.first), session.existing(options.second)
+    with session.scratch(options) as scratch:
+        found = comparison.compare(first, second, scratch)
+    if options.json:
+        session.print_json(found)
+    else:
+        session.put(show.comparison(found))
+    comparison.demand_same(found, "the two can behave differently")
+    return 0
+
+
 def graft(options: GraftOptions) -> int:
     """Add native code to a shared object, or to all of a wheel."""
     from retread.errors import UsageError
@@ -234,7 +268,7 @@ def _graft_library(options: GraftOptions) -> int:
     missing = graft.wanted(facts, wanted)
     if not missing:
         machine.console.say(f"note: {old.name} has {' '.join(wanted)} already; it is copied as it is")
-    tool = _tool(options, machine) if missing else None
+    tool = _tool(options, machine).ready() if missing else None
     with machine.console.step(f"graft {' '.join(missing) or 'nothing'} into {old.name}") as step:
         graft.graft(
             old,
@@ -273,11 +307,15 @@ def _graft_wheel(options: GraftOptions) -> int:
 
 
 def _tool(options: GraftOptions, machine: Machine) -> Tool:
-    """Return the assembler of the toolchain that the options name."""
-    from retread.build.alone import Tool
+    """Return the toolchain that the options name."""
+    from retread.build.alone import Assembler, Tool
     from retread.build.cubins import assembler, assembly
     from retread.recipe import workspace
 
     toolchain = workspace.load_toolchain(session.workspace_or_none(options), options.toolchain)
-    program = assembler(machine, toolchain)
-    return Tool(toolchain.name, toolchain.cuda, program.version, assembly(machine, program))
+
+    def ready() -> Assembler:
+        program = assembler(machine, toolchain)
+        return Assembler(program.version, assembly(machine, program))
+
+    return Tool(toolchain.name, toolchain.cuda, ready)

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from retread import strict
 from retread.doors import fs
 from retread.errors import StoreError
 from retread.records import Record
@@ -103,9 +104,9 @@ class Store:
         """Return the finished entry, or None; an entry whose files were changed since is not finished."""
         path = self._path(kind, key)
         try:
-            stamp = msgspec.json.decode((path / _STAMP).read_bytes(), type=_Stamp)
+            stamp = strict.decoded((path / _STAMP).read_bytes(), _Stamp)
             sound = stamp.format == _FORMAT and stamp.files == _files(path, kind)
-        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None  # another process may be pruning it
         return path if sound else None
 
@@ -214,6 +215,11 @@ class Store:
                 with suppress(FileNotFoundError):  # another process may prune
                     found.append(Entry(kind, path.name, path, _size(path), (path / _STAMP).stat().st_mtime))
         return sorted(found, key=lambda entry: entry.used)
+
+    def names(self, kind: Kind) -> set[str]:
+        """Return the names of the files at the top of every finished entry of a kind."""
+        found = [path for one, path in self._places() if one is kind and self.get(kind, path.name)]
+        return {file.name for path in found for file in path.iterdir() if file.name != _STAMP}
 
     def tidy(self) -> int:
         """Remove the scratch of dead processes and downloads given up long ago; return how many bytes that freed."""

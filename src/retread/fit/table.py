@@ -131,7 +131,8 @@ def _usage(found: UsageReport) -> Iterable[str]:
     yield from (f"  not read: {one}" for one in found.unread[:_PLACES])
     if len(found.unread) > _PLACES:
         yield f"  not read: {len(found.unread) - _PLACES} more"
-    yield from wrapped(f"{found.says} ({found.files} files read)", "  ", "    ")
+    read = f"{found.files} file{'' if found.files == 1 else 's'} read"
+    yield from wrapped(f"{found.says} ({read})", "  ", "    ")
 
 
 def explained(found: Sequence[Explained]) -> str:
@@ -150,9 +151,9 @@ def _explained(one: Explained) -> Iterator[str]:
     yield from wrapped(f"upstream: {one.upstream}", "  ", "    ") if one.upstream else []
     yield from wrapped(f"take: {one.take}", "  ", "    ")
     if one.ways:
-        yield from aligned([("  for", "upstream's", "patched", "made by"), *map(_way, one.ways)])
+        yield from aligned([("  for", "upstream's", "patched, by recipe and target"), *map(_way, one.ways)])
 
 
 def _way(way: Way) -> tuple[str, ...]:
-    made = f"{way.recipe} {way.target}{', which compiles' if way.compiles else ''}" if way.recipe else ""
-    return (f"  torch {way.torch}", way.upstream or "none", way.patched or "none", made)
+    made = f"{way.recipe} {way.target}{', compiled' if way.compiles else ''}" if way.recipe else "none"
+    return (f"  torch {way.torch}", way.upstream or "none", made)

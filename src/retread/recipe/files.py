@@ -26,6 +26,11 @@ def series(recipe: Recipe) -> str:
     return f"patches/{recipe.project}/{recipe.version}"
 
 
+def resolutions(recipe: Recipe) -> str:
+    """Return the folder of what was made of conflicts of a project's patches."""
+    return f"patches/{recipe.project}/resolutions"
+
+
 def lock(recipe: str, target: str) -> str:
     """Return where the lock of a target's build environment lies."""
     return f"{RECIPES}/locks/{recipe}-{target}.txt"

@@ -13,11 +13,11 @@ from retread.recipe.series import Change, ChangeKind, Patch
 
 
 def is_native(change: Change, recipe: Recipe, files: Mapping[str, str]) -> bool:
-    """Say whether a change of the series has to be compiled in: a native input, or a file in a folder that is new.
+    """Say whether a change of the series has to be compiled in: a native input, a mode, or a file in a new folder.
 
-    Only the build can say whether it packs a new folder, so such a file belongs to what is built.
+    Only the build can say whether it packs a new folder, or a file's mode, so these belong to what is built.
     """
-    if native_glob(change.path, recipe.native_inputs):
+    if change.mode or native_glob(change.path, recipe.native_inputs):
         return True
     if change.kind is not ChangeKind.ADD:
         return False
@@ -26,7 +26,7 @@ def is_native(change: Change, recipe: Recipe, files: Mapping[str, str]) -> bool:
 
 
 def touched(patch: Patch, recipe: Recipe) -> Iterator[str]:
-    """Yield of each native input that a patch touches, and of each copy of one, what it is."""
+    """Yield of each native input that a patch touches, of each copy of one, and of each other mode, what it is."""
     for change in patch.changes:
         glob = native_glob(change.path, recipe.native_inputs)
         copied = next((copy for copy in recipe.sdist.copies if change.path.startswith(f"{copy}/")), "")
@@ -34,6 +34,8 @@ def touched(patch: Patch, recipe: Recipe) -> Iterator[str]:
             yield f"{patch.name} touches {change.path}, a native input ({glob})"
         elif copied:
             yield f"{patch.name} touches {change.path}, a copy of {recipe.sdist.copies[copied]}: patch that"
+        elif change.mode:
+            yield f"{patch.name} gives {change.path} mode {change.mode}: only a build can say what a wheel has of that"
 
 
 def tree(files: Mapping[str, str], changes: Iterable[Change], blobs: Mapping[str, str]) -> dict[str, str]:

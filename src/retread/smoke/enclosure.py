@@ -5,21 +5,26 @@ It sees the Python that tries it with all that this can import, and GPUs where t
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from retread import strict
 from retread.doors import proc, walls
 from retread.doors.walls import Walls
 from retread.environment import host
 
 _ASK: Final = """
-import json, site, sys
+import contextlib, ctypes, json, site, sys
+if sys.argv[1:]:
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libcuda.so.1").cuInit(0)
 found = [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, *sys.path]
-print(json.dumps([path for path in found if path]))
+print(json.dumps({"shown": [path for path in found if path], "user": site.getuserbase()}))
 """
+"""What a Python can import. On a machine with GPUs it also has the driver make its device files, once: that takes
+rights which nothing has behind walls."""
 _KEPT: Final = frozenset(
     {
         "PATH",
@@ -56,9 +61,13 @@ def around(
     kept = {
         name: value for name, value in environment.items() if name in _KEPT or name.startswith(_KEPT_KINDS)
     }
+    gpu = host.has_gpu()
     program = shutil.which(python, path=environment.get("PATH")) or str(python)
-    asked = proc.run([program, "-c", _ASK], env=kept, check=False)
-    own = [] if asked.code else json.loads(asked.stdout.splitlines()[-1])
+    home = {"HOME": environment["HOME"]} if "HOME" in environment else {}
+    asked = proc.run([program, "-c", _ASK, *(["gpu"] if gpu else [])], env={**kept, **home}, check=False)
+    own: dict[str, Any] = {"shown": [], "user": ""}
+    if not asked.code:
+        own = strict.json(asked.stdout.splitlines()[-1])
     named = [
         one
         for name, value in kept.items()
@@ -66,7 +75,6 @@ def around(
         for one in value.split(":")
         if one.startswith("/")
     ]
-    gpu = host.has_gpu()
-    shown = [kit, *paths, *walls.hops(program), *own, *named]
+    shown = [kit, *paths, *walls.hops(program), *own["shown"], *named]
     made = Walls(walls.readable([*shown, *(_DRIVER if gpu else ())]), folder=_HOME, devices=gpu)
-    return made.command(), {**kept, "HOME": _HOME}
+    return made.command(), {**kept, "HOME": _HOME, "PYTHONUSERBASE": own["user"]}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from retread import strict
 from retread.doors import proc
 from retread.errors import SeriesError, ToolError
 from retread.recipe.proof import blob_id
@@ -28,7 +29,7 @@ TREE = "tree"
 
 def load(entry: Path) -> PatchedTree:
     """Return the difference that lies in a finished store entry."""
-    delta = msgspec.json.decode((entry / DELTA).read_bytes(), type=_Delta)
+    delta = strict.decoded((entry / DELTA).read_bytes(), _Delta)
     return PatchedTree(root=entry / TREE, changes=delta.changes, applied=delta.applied)
 
 
@@ -96,6 +97,7 @@ def try_series(
         if path in source.manifest.files:
             (work / path).parent.mkdir(parents=True, exist_ok=True)
             (work / path).write_bytes(pristine(source, path).read_bytes())
+            (work / path).chmod(0o755 if _executable(source.root / path) else 0o644)
     results = []
     for patch in patches:
         file = into / patch.name
@@ -106,11 +108,13 @@ def try_series(
 
 
 def _try(git: _Git, source: SourceTree, patch: Patch, file: Path, work: Path) -> Applied:
-    before = {change.path: _blob(work / change.path) for change in patch.changes}
+    before = {change.path: _state(work / change.path) for change in patch.changes}
     done = git.apply(file)
     if done.code == 0:
-        untouched = [path for path, blob in before.items() if blob == _blob(work / path)]
+        untouched = [path for path, state in before.items() if state == _state(work / path)]
         if len(untouched) == len(before):  # the source of a copy stays as it was
+            if all(change.mode for change in patch.changes):
+                return Applied(name=patch.name, verdict=Verdict.UPSTREAM)
             raise ToolError(f"git apply says that {patch.name} went in, but {untouched[0]} is as it was")
         moved = re.findall(r"Hunk #\d+ succeeded at \d+ \(offset -?\d+ lines?\)", done.stderr)
         verdict = Verdict.OFFSET if moved else Verdict.APPLIES
@@ -128,14 +132,18 @@ def _try(git: _Git, source: SourceTree, patch: Patch, file: Path, work: Path) ->
     return Applied(name=patch.name, verdict=Verdict.CONFLICT, detail=_where(done.stderr, patch, work))
 
 
-def _blob(path: Path) -> str | None:
-    return blob_id(path.read_bytes()) if path.is_file() else None
+def _state(path: Path) -> tuple[str, bool] | None:
+    return (blob_id(path.read_bytes()), _executable(path)) if path.is_file() else None
+
+
+def _executable(path: Path) -> bool:
+    return bool(path.stat().st_mode & 0o100)
 
 
 def _where(said: str, patch: Patch, work: Path) -> str:
     """Return file:line of the first hunk that failed, and the line endings when they are the cause."""
-    failed = re.search(r"patch failed: (\S+):(\d+)", said)
-    exists = re.search(r"error: (\S+): already exists in working directory", said)
+    failed = re.search(r"patch failed: (.+):(\d+)$", said, re.MULTILINE)
+    exists = re.search(r"error: (.+): already exists in working directory", said)
     if exists:
         return f"{exists[1]} exists already"
     if not failed:
@@ -172,13 +180,15 @@ def _refusal(source: SourceTree, patch: Patch, result: Applied) -> SeriesError:
 def _difference(source: SourceTree, patches: Sequence[Patch], work: Path) -> tuple[Change, ...]:
     changes = []
     for path in sorted({change.path for patch in patches for change in patch.changes}):
-        before = source.manifest.files.get(path)
-        after = blob_id((work / path).read_bytes()) if (work / path).exists() else None
+        known = source.manifest.files.get(path)
+        before = (known, _executable(source.root / path)) if known else None
+        after = _state(work / path)
         if before == after:
             (work / path).unlink(missing_ok=True)
         elif after is None:
             changes.append(Change(path=path, kind=ChangeKind.DELETE))
         else:
             kind = ChangeKind.ADD if before is None else ChangeKind.MODIFY
-            changes.append(Change(path=path, kind=kind))
+            mode = "" if after[1] == bool(before and before[1]) else "100755" if after[1] else "100644"
+            changes.append(Change(path=path, kind=kind, mode=mode))
     return tuple(changes)

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import Version
+from packaging.requirements import InvalidRequirement
 
-from retread import arch, strict
+from retread import arch, pypa, strict
 from retread.elf import files
 from retread.elf.facts import CodeFacts, Facts, LibraryFacts
 from retread.elf.resources import Kernel
@@ -174,7 +173,7 @@ def _requirements(wheel: Wheel) -> tuple[str, ...]:
     found = metadata.requirements(wheel.metadata)
     for text in found:
         try:
-            Requirement(text)
+            pypa.requirement(text)
         except InvalidRequirement as error:
             said = str(error).splitlines()[0]
             raise WheelError(f"{wheel.path.name}: METADATA: Requires-Dist {text!r}: {said}") from None
@@ -188,17 +187,17 @@ def _statement(wheel: Wheel) -> Statement | None:
     try:
         data = wheel.archive.read(name)
         strict.json(data)
-        found = msgspec.json.decode(data, type=Statement)
+        found = strict.decoded(data, Statement)
         promise = found.promise
         for text in (f"torch{promise.torch}", *promise.requires):
-            Requirement(text)
+            pypa.requirement(text)
         listed = [(one.architectures, one.ptx) for one in promise.exempt]
         proof = promise.proof or Proof(gpu=(), triton=())
         for text in proof.triton:
-            Version(text)
+            pypa.version(text)
         for architectures in chain((promise.architectures, promise.ptx, proof.gpu), *listed):
             for one in architectures:
                 arch.parse(one)
-    except (ValueError, RecursionError) as error:  # so are InvalidRequirement, InvalidVersion and DecodeError
+    except ValueError as error:
         raise WheelError(f"{wheel.path.name}: {name} is not retread's: {error}") from None
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +14,10 @@ import pytest
 from retread.compile import room as module
 from retread.compile.jobserver import Compiled
 from retread.compile.room import Layout
+from retread.compile.sandbox import Cache, Walled, Work
 from retread.compile.schedule import Cost, Unit
-from retread.doors import fs
-from retread.environment.host import Compiler
+from retread.doors import fs, walls
+from retread.environment.host import Compiler, Python
 from retread.recipe.proof import blob_id
 from retread.records import Sha256
 
@@ -390,6 +392,34 @@ def test_a_unit_that_was_seen_inside_is_listed_by_its_place_in_the_room(place: P
     (one,) = module.units(place.room)
     assert one.output == "source/build/temp.linux/csrc/a.cu.o"
     assert one.read == (f"{fixed.source}/csrc/a.cu",), "as every machine sees it"
+
+
+@pytest.mark.skipif(bool(walls.absence({})), reason="needs bubblewrap, and namespaces")
+def test_what_a_build_writes_to_its_own_tmp_is_found_outside(place: Place, tmp_path: Path) -> None:
+    """Projects that compile below /tmp are listed like the others, and a build's /tmp is bounded and seen by nobody."""
+    control = tmp_path / "control"
+    control.mkdir()
+    tools = Python(executable=sys.executable, prefix=sys.prefix, version="", number="", digest=Sha256(""))
+    here = Walled(tools, Compiler(c="/usr/bin/cc", cxx="/usr/bin/c++", version="", digest=Sha256("")), {})
+    found = here.layout(place.room, Path("/the/kit"), Path("/the/env"), control)
+    work = Work(found, place.room, control, {}, Cache(None, tmp_path, anew=False), {})
+    command = [str(word) for word in here.command(work)[0]]
+    start = command[: command.index("sh")]
+    mounted = (
+        f"mount -t tmpfs -o size=65536 x {control}/tmp && echo 'x.o: a.h' > {control}/tmp/x.d && echo up; cat"
+    )
+    with subprocess.Popen(
+        [*start, "sh", "-c", mounted], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as build:
+        assert build.stdout
+        assert build.stdout.readline() == "up\n"
+        here.started(control, build.pid)
+        stream, real = found.written("/tmp/x.d")
+        with stream:
+            assert stream.read() == b"x.o: a.h\n"
+        assert Path(real).read_text() == "x.o: a.h\n"
+        assert list((control / "tmp").iterdir()) == []
+        build.communicate("")
 
 
 def test_without_walls_the_folders_lie_where_they_are(place: Place, fixed: Layout) -> None:

@@ -34,7 +34,13 @@ def other(ptx: bytes, target: Arch, options: str, where: str) -> bytes:
     return cubin(ptx, A10, options, where)
 
 
-TOOL = alone.Tool("cuda-12.8", "12.8", "ptxas 12.8, V12.8.93", Assembly((8, 7), cubin))
+def made_by(assemble: Callable[..., bytes] = cubin, isa: tuple[int, int] = (8, 7)) -> alone.Tool:
+    """Return a toolchain with this assembler, which has to be needed."""
+    assembler = alone.Assembler("ptxas 12.8, V12.8.93", Assembly(isa, assemble))
+    return alone.Tool("cuda-12.8", "12.8", lambda: assembler)
+
+
+TOOL = made_by()
 Give = Callable[..., alone.Given]
 
 
@@ -128,17 +134,17 @@ def test_where_none_can_get_it_each_reason_is_told(give: Give) -> None:
 def test_nothing_to_graft(
     give: Give, files: dict[str, bytes], architectures: tuple[Arch, ...], words: str
 ) -> None:
-    refused(give, PlanError, words, files, *architectures)
+    never = TOOL._replace(ready=lambda: pytest.fail("the assembler is fetched for nothing"))
+    refused(give, PlanError, words, files, *architectures, tool=never)
 
 
 def test_ptx_that_is_newer_than_the_assembler_is_told(give: Give) -> None:
-    older = TOOL._replace(assembly=Assembly((8, 0), cubin))
-    error = refused(give, FatbinError, "no library", None, A10, tool=older)
+    error = refused(give, FatbinError, "no library", None, A10, tool=made_by(isa=(8, 0)))
     assert "its PTX is ISA 8.7, the toolchain's reads up to 8.0" in error.faults[0]
 
 
 def test_another_release_of_ptxas_is_told_and_recorded(give: Give) -> None:
-    made = give(tool=TOOL._replace(assembly=Assembly((8, 7), other)))
+    made = give(tool=made_by(other))
     assert any("another release built the wheel" in note for note in made.notes)
 
 

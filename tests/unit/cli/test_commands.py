@@ -10,13 +10,16 @@ import subprocess
 import sys
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from house import ROOT, SOURCE, is_in
 from retread.cli import main, options
+from retread.errors import AuditError
 from retread.text.colour import Colour
+from tinycuda import WHEEL, make_wheel, wheel_files
 
 
 def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
@@ -185,3 +188,19 @@ def test_what_is_no_version_narrows_nothing(
 ) -> None:
     assert main.run(["recipe", "list", "--root", str(ROOT), *options]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_two_wheels_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = tmp_path / WHEEL, tmp_path / "other" / WHEEL
+    two.parent.mkdir()
+    one.write_bytes(make_wheel(wheel_files()))
+    two.write_bytes(one.read_bytes())
+    assert main.run(["compare", str(one), str(two)]) == 0
+    assert capsys.readouterr().out == "identical: the same bytes\n"
+    two.write_bytes(make_wheel(wheel_files() | {"tinycuda/ops.py": b"CHANGED = True\n"}))
+    assert main.run(["compare", str(one), str(two)]) == AuditError.exit_code
+    out, err = capsys.readouterr()
+    assert f"{WHEEL}: the two can behave differently\n" in err
+    assert out.splitlines()[0] == "different: what is installed can behave differently"
+    assert "matters" in out
+    assert "tinycuda/ops.py" in out

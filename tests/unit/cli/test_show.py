@@ -378,16 +378,20 @@ def test_nothing_ends_in_spaces(text: str) -> None:
 def test_recipes_say_for_whom_each_target_is_and_how_it_is_made() -> None:
     """The first is the table's head; a recipe's targets stand below its summary."""
     root = Path(__file__).parents[3]
-    found = show.recipes([workspace.load(root, f"xformers-{one}") for one in ("0.0.29.post3", "0.0.35")])
+    wheels = ["xformers-0.0.29.post3+cu128.clang.1-cp312-cp312-manylinux_2_34_x86_64.whl"]
+    wheels += ["xformers-0.0.35+cu128.2-py39-none-manylinux_2_28_x86_64.whl"]  # another revision
+    found = show.recipes(
+        [workspace.load(root, f"xformers-{one}") for one in ("0.0.29.post3", "0.0.35")], wheels
+    )
     lines = [re.sub(r"  +", "  ", line) for line in found.splitlines()]
-    assert lines[0] == "  target  torch  Python  GPUs  lane"
+    assert lines[0] == "  target  torch  Python  GPUs  lane  built here"
     assert lines[1].startswith("xformers-0.0.29.post3  xFormers 0.0.29.post3: ")
     assert lines[2:5] == [
-        "  cu128  ==2.8.0  >=3.9,<3.14  8.0 9.0 10.0 12.0  source",
-        "  cu130  ==2.11.0  >=3.10,<3.15  9.0 10.0 12.0  source",
-        "  cu124  ==2.6.0  3.9 3.10 3.11 3.12  6.0 7.0 7.5 8.0 9.0a  overlay",
+        "  cu128  ==2.8.0  >=3.9,<3.14  8.0 9.0 10.0 12.0  source  yes",
+        "  cu130  ==2.11.0  >=3.10,<3.15  9.0 10.0 12.0  source  no",
+        "  cu124  ==2.6.0  3.9 3.10 3.11 3.12  6.0 7.0 7.5 8.0 9.0a  overlay  no",
     ]
-    assert lines[6] == "  cu128  >=2.10  >=3.9  7.5 8.0 9.0a 10.0 12.0  overlay"
+    assert lines[6] == "  cu128  >=2.10  >=3.9  7.5 8.0 9.0a 10.0 12.0  overlay  no"
 
 
 def test_a_target_that_the_series_closes_is_shown_as_that() -> None:
@@ -395,8 +399,8 @@ def test_a_target_that_the_series_closes_is_shown_as_that() -> None:
     change = Change(path="xformers/csrc/x.cu", kind=ChangeKind.MODIFY)
     closed = loaded._replace(patches=(replace(loaded.patches[0], changes=(change,)),))
     lines = show.recipes([closed]).splitlines()
-    assert lines[2].endswith("  none: closed by the series")
-    assert lines[3].endswith("  source")
+    assert "  none: closed by the series  " in lines[2]
+    assert re.search(r"  source +no$", lines[3])
 
 
 def test_the_steps_of_a_plan_fit_80_columns() -> None:

@@ -329,6 +329,14 @@ def test_a_workroom_is_kept_between_runs_also_after_a_failure(store: Store) -> N
     assert store.entries() == []
 
 
+def test_files_of_finished_entries_are_known_by_their_names(store: Store) -> None:
+    store.make(Kind.WHEELS, KEY, _build)
+    (store.root / Kind.WHEELS / "cd" / (32 * "cd")).mkdir(parents=True)
+    (store.root / Kind.WHEELS / "cd" / (32 * "cd") / "killed").touch()
+    assert store.names(Kind.WHEELS) == {"deep", "top"}
+    assert store.names(Kind.BASES) == set()
+
+
 def test_one_process_at_a_time_works_in_a_workroom_and_the_other_is_told(tmp_path: Path) -> None:
     told: list[str] = []
     heard, entered = threading.Event(), threading.Event()

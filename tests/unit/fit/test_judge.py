@@ -203,6 +203,21 @@ def test_an_import_that_crashed_counts_and_one_that_was_stopped_does_not() -> No
     assert faults(msgspec.structs.replace(found, imports=(stopped,))) == []
 
 
+def test_libraries_that_lack_the_same_are_told_once_and_the_wheel_that_is_there_is_not_to_be_taken() -> None:
+    lacking = [Library(path=f"demo/_{one}.so", missing=("libcudart.so.12",)) for one in "CDE"]
+    found = judged(environment(demo("1.3+cu128.1", *lacking, mends=("cap",)), gpus="9.0"))
+    (one,) = [one for one in found.findings if one.fault]
+    assert one.subject == "demo demo/_C.so and 2 more"
+    assert one.says == "nothing here provides libcudart.so.12, which they need"
+    assert found.verdict.endswith("which they need")
+
+
+def test_what_links_to_a_torch_that_is_not_there_is_told_what_to_install() -> None:
+    package = demo("1.2", msgspec.structs.replace(library("demo/_C.so", "8.0"), missing=("libtorch.so",)))
+    bare = msgspec.structs.replace(environment(package, cuda=""), packages=(package,))
+    assert "install what demo requires" in [one.next for one in judged(bare).findings]
+
+
 @pytest.mark.parametrize(
     ("gpu", "words"),
     [

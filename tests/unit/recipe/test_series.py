@@ -408,7 +408,7 @@ def test_adding_deleting_and_renaming(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("also", [False, True], ids=["alone", "with content"])
-def test_a_mode_is_no_content(repository: Path, also: bool) -> None:
+def test_a_mode_that_changes_is_told_of_the_file(repository: Path, also: bool) -> None:
     before = git(repository, "write-tree").strip()
     script = repository / "demo" / "run.sh"
     script.chmod(0o755)
@@ -416,11 +416,16 @@ def test_a_mode_is_no_content(repository: Path, also: bool) -> None:
     (repository / "demo" / "new.sh").write_text("text\n")
     (repository / "demo" / "new.sh").chmod(0o755)
     git(repository, "add", "-A")
-    says = "and only content is patched: leave the mode out"
-    assert faults_of(patch(git(repository, "diff", "--cached", before))) == [
-        f"demo/new.sh: changes the file's mode (none to 100755), {says}",
-        f"demo/run.sh: changes the file's mode (100644 to 100755), {says}",
+    (found,) = parse_series(
+        {"series": b"0001-a.patch\n", "0001-a.patch": patch(git(repository, "diff", "--cached", before))},
+        where="x",
+    )
+    assert [(one.path, one.kind, one.mode) for one in found.changes] == [
+        ("demo/new.sh", "add", "100755"),
+        ("demo/run.sh", "modify", "100755"),
     ]
+    odd = git(repository, "diff", "--cached", before).replace("new mode 100755", "new mode 100700")
+    assert faults_of(patch(odd)) == ["demo/run.sh: has mode 100700; git keeps 100644 and 100755 alone"]
 
 
 def committed(repository: Path, message: str) -> bytes:

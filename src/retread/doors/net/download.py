@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from retread import limits, units
 from retread.address import bare
 from retread.doors import fs
+from retread.doors.net import transfer
 from retread.doors.net.asking import ASKING, TIMEOUT, Wanted, reason
 from retread.doors.net.catalogue import locate
 from retread.doors.net.settings import Settings, folder_of
@@ -135,16 +137,19 @@ def _download(
             response.raise_for_status()
             if response.status_code != requests.codes.partial_content:
                 have = 0
-            total = have + int(response.headers.get("Content-Length", 0))
+            total = have + transfer.announced(response)
+            if total > limits.DOWNLOAD:
+                raise transfer.TransferError(f"the server announces {units.size(total)}")
             with fs.disk_errors(partial), partial.open("r+b" if have else "wb") as stream:
                 stream.seek(have)
-                for chunk in response.iter_content(fs.CHUNK):
+                for chunk in transfer.pieces(response, limits.DOWNLOAD - have):
                     stream.write(chunk)
                     have += len(chunk)
                     progress(have, total)
-    except requests.RequestException as error:
+    except (requests.RequestException, transfer.TransferError) as error:
+        why = str(error) if isinstance(error, transfer.TransferError) else reason(error)
         raise FetchError(
-            f"the download of {wanted.file} stopped after {have:,} bytes: {reason(error)}",
+            f"the download of {wanted.file} stopped after {have:,} bytes: {why}",
             hint="run the same command again; it goes on from there",
         ) from None
 
