@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from retread.doors.net import asking
+
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
@@ -84,6 +86,7 @@ def _alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, home
             monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple/")
+    monkeypatch.setattr(asking, "WAITS", (0.0, 0.0))
     _block(monkeypatch)
 
 
@@ -192,10 +195,7 @@ def _server() -> Iterator[Index]:
 @pytest.fixture
 def index(_server: Index, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     """Return an empty index on 127.0.0.1, which is the only one that is configured."""
-    from retread.doors.net import asking
-
     _server.reset()
-    monkeypatch.setattr(asking, "PAUSES", (0.0, 0.0))  # nothing is at fault but what a test says
     monkeypatch.setenv("PIP_INDEX_URL", _server.url)
     yield _server
     _server.released.set()

@@ -169,7 +169,15 @@ def pages(files: tuple[str, ...]) -> dict[str, Answer]:
         "redirect to nowhere": says(http(b"", HTML, moved, "Location: http://127.0.0.1:9/")),
         "redirect to what is no address": says(http(b"", HTML, moved, "Location: http://[::1/x")),
         "redirect to what is no text": says(http(b"", HTML, moved, "Location: http://\udcff\udcfe/")),
+        "redirect without an end": endless(
+            b"HTTP/1.1 302 Found\r\nLocation: /simple/x/\r\n\r\n", bytes(1 << 16)
+        ),
         "always 500": broken,
+        "500 without an end": endless(b"HTTP/1.1 500 No\r\n\r\n", bytes(1 << 16)),
+        "busy until another time": says(
+            http(b"no", HTML, "503 No", "Retry-After: Wed, 99 Foo 99999 00:00:00")
+        ),
+        "busy for minus a second": says(http(b"no", HTML, "429 No", "Retry-After: -1")),
         "forbidden": says(http(b"no", HTML, "403 Forbidden")),
         "a status that is none": says(b"HTTP/1.1 9x9 No\r\n\r\n"),
         "no HTTP": says(b"SSH-2.0-OpenSSH_9.2\r\n"),
@@ -240,6 +248,10 @@ def files(name: str, right: bytes) -> dict[str, Answer]:
         ),
         "not satisfiable": says(http(b"", binary, "416 Range Not Satisfiable")),
         "always 500": broken,
+        "500 without an end": endless(b"HTTP/1.1 500 No\r\n\r\n", bytes(1 << 16)),
+        "redirect without an end": endless(
+            b"HTTP/1.1 302 Found\r\nLocation: /simple/x/\r\n\r\n", bytes(1 << 16)
+        ),
         "gone": absent,
         "redirect to itself": lambda hostile, path: [http(b"", binary, moved, f"Location: {path}")],
         "redirect to a file": says(http(b"", binary, moved, "Location: file:///etc/passwd")),

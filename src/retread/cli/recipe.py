@@ -278,13 +278,13 @@ def recipe_proof(options: ProofOptions) -> int:
     listing, sdist = session.existing(options.listing), session.existing(options.sdist)
     below = "" if options.at == "." else f"{options.at.rstrip('/')}/"
     files = {path.removeprefix(below) for path in tree.paths(sdist) if path.startswith(below)}
-    proven = proof.parse(listing.read_bytes(), name=listing.name)
+    proven = proof.parse(fs.read(listing), name=listing.name)
     if files.isdisjoint(proven.entries):
         raise UsageError(
             f"{sdist.name} holds no file of {proven.repository} {proven.commit[:12]} in {options.at}",
             hint="--at PATH says where the archive has the repository, as third_party/cutlass",
         )
-    data = proof.pruned(listing.read_bytes(), files, name=listing.name)
+    data = proof.pruned(fs.read(listing), files, name=listing.name)
     out = options.out or workspace.proof_path(session.root(options), proven.repository, proven.commit)
     fs.write(out, data)
     if options.json:

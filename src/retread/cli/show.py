@@ -15,6 +15,7 @@ from retread.errors import PlanError
 from retread.queue.fate import Fate
 from retread.recipe.plan import Forecast, Plan, choose_lane, patched_version, purpose, pythons
 from retread.source.records import Applied
+from retread.text import controls
 from retread.text.tables import aligned, columns, middle, plain, wrapped
 from retread.units import about, size
 from retread.version import CLANG, NVCC
@@ -80,10 +81,11 @@ def _forecast(found: Forecast) -> Iterator[str]:
         yield from wrapped(one, "  - ", "    ")
 
 
-def series(name: str, applied: Sequence[Applied]) -> str:
-    """Return what became of each patch of a recipe."""
+def series(name: str, applied: Sequence[Applied], touched: Sequence[str] = ()) -> str:
+    """Return what became of each patch of a recipe, and what closes the overlay lane."""
     rows = [(one.name, str(one.verdict), one.detail) for one in applied] or [("(no patches)", "", "")]
-    return "\n".join([name, *aligned(rows)])
+    closed = [f"  no overlay: {one}" for one in touched]
+    return "\n".join([name, *aligned(rows), *map(controls.line, closed)])
 
 
 def altered(found: Altered) -> str:

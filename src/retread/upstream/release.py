@@ -78,7 +78,8 @@ def find(desk: Desk, loaded: Loaded, to: str, place: str, left_out: Collection[s
 def _offered(desk: Desk, recipe: Recipe, version: Version) -> Release:
     """Return a release as the index has it."""
     machine = desk.machine
-    offers = tuple(catalogue.offered(recipe.project, using=settings.settings(machine.environment)))
+    using = settings.settings(machine.environment)._replace(say=machine.console.say)
+    offers = tuple(catalogue.offered(recipe.project, using=using))
     sdist = next((one for one in offers if one.version == version and not one.tags), None)
     if sdist is None or not sdist.sha256:
         what = "no source archive of" if sdist is None else "no sha256 of"

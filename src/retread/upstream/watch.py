@@ -82,7 +82,10 @@ class Watch:
     def _offers(self, project: str) -> list[Offer]:
         if project not in self._offered:
             with self.machine.console.step(f"ask the index for {project}") as step:
-                found = catalogue.offered(project, using=settings.settings(self.machine.environment))
+                found = catalogue.offered(
+                    project,
+                    using=settings.settings(self.machine.environment)._replace(say=self.machine.console.say),
+                )
                 step.detail = f"{len({one.version for one in found})} versions"
             self._offered[project] = found
         return self._offered[project]

@@ -10,7 +10,7 @@ import hostile
 from fitting import KNOWN
 from hostile import Hostile
 from retread import limits
-from retread.doors.net import transfer
+from retread.doors.net import asking, transfer
 from retread.errors import FetchError, RetreadError, ToolError
 from retread.fit import listing
 from tinycuda import SDIST, WHEEL, Project, Result
@@ -50,6 +50,7 @@ def bad(_bad: Hostile, project: Project, monkeypatch: pytest.MonkeyPatch) -> Hos
         assert hasattr(limits, name)
         monkeypatch.setattr(limits, name, value)
     monkeypatch.setattr(limits, "PACE", 1 << 40)
+    monkeypatch.setattr(asking, "WAITS", (0.0, 0.0))
     assert transfer.limits is limits
     return _bad
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from retread import limits
 from retread.records import Sha256
 
-if TYPE_CHECKING:
-    import requests
-
 TIMEOUT = (limits.CONNECT, limits.PAUSE)
 """Seconds to connect, and between two pieces of an answer."""
 ASKING = limits.ASKED
 """The same where nothing is to be downloaded."""
+WAITS = (1.0, 4.0, 15.0)
+"""Seconds before a server is asked again that answered 500 or the like: one that restarts is back within 20."""
 CHECK = "check the index settings (PIP_INDEX_URL, UV_DEFAULT_INDEX, pip's configuration) and the network"
-
-
-PAUSES = (0.5, 2.0)
-"""Seconds after which a server at fault is asked again, each time: one that restarts is back by then."""
-_AT_FAULT: Final = {500, 502, 503, 504}
 
 
 class Wanted(NamedTuple):
@@ -32,30 +23,6 @@ class Wanted(NamedTuple):
     project: str
     file: str
     sha256: Sha256
-
-
-def session(verify: bool | str) -> requests.Session:
-    """Return a session that checks certificates as told, and is not sent on for ever."""
-    import requests
-
-    made = requests.Session()
-    made.verify, made.max_redirects = verify, limits.REDIRECTS
-    return made
-
-
-@contextmanager
-def answered(
-    asking: requests.Session, address: str, headers: Mapping[str, str], timeout: float | tuple[float, float]
-) -> Iterator[requests.Response]:
-    """Yield what a server answers, its body not read; one at fault is asked again, where there is time."""
-    for pause in (*(PAUSES if timeout != ASKING else ()), None):
-        response = asking.get(address, headers=headers, stream=True, timeout=timeout)
-        if pause is None or response.status_code not in _AT_FAULT:
-            break
-        response.close()
-        time.sleep(pause)
-    with response:
-        yield response
 
 
 def reason(error: Exception) -> str:

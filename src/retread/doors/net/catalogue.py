@@ -25,8 +25,11 @@ def index_absence(wanted: Wanted, *, using: Settings) -> str:
     """Say why no index has the wanted file, or nothing; nothing but pages is transferred."""
     if any((folder / wanted.file).is_file() for folder in using.folders):
         return ""
+    import requests
+
     try:
-        with asking.session(using.verify) as session:
+        with requests.Session() as session:
+            session.verify = using.verify
             locate(session, wanted, using.indexes, timeout=ASKING)
     except FetchError as error:
         return f"{error.message}: {'; '.join(error.faults)}"
@@ -38,8 +41,10 @@ def offered(project: str, *, using: Settings) -> list[Offer]:
 
     FetchError when there is none, and when an index does not answer: it may be the one that has the newest.
     """
+    from retread.doors.net import patience
+
     found, said = list(_in_folders(project, using.folders)), []
-    with asking.session(using.verify) as session:
+    with patience.session(using) as session:
         for index in using.indexes:
             try:
                 page = _page(session, index, project)
@@ -120,7 +125,7 @@ def _page(
     try:
         address = PyPISimple(index, session=session).get_project_url(project)
         accept = {"Accept": ACCEPT_ANY}
-        with asking.answered(session, address, accept, timeout or asking.TIMEOUT) as response:
+        with session.get(address, headers=accept, stream=True, timeout=timeout or asking.TIMEOUT) as response:
             if response.status_code == requests.codes.not_found:
                 raise _NoPageError(index, f"has no project {project}", absent=True)
             response.raise_for_status()

@@ -43,7 +43,9 @@ def fetch(wanted: Wanted, partial: Path, *, using: Settings, progress: Progress)
         if local.is_file() and fs.sha256(local) == wanted.sha256:
             shutil.copyfile(local, partial)
             return
-    with asking.session(using.verify) as session:
+    from retread.doors.net import patience
+
+    with patience.session(using) as session:
         _download(session, locate(session, wanted, using.indexes), wanted, partial, progress)
     _check(wanted, partial)
 
@@ -61,7 +63,9 @@ def fetch_from(
                 raise FetchError(f"there is no file {folder / path}")
             shutil.copyfile(folder / path, partial)
         else:
-            with asking.session(using.verify) as session:
+            from retread.doors.net import patience
+
+            with patience.session(using) as session:
                 _download(session, _below(base, path), wanted, partial, progress)
         _check(wanted, partial)
     except FetchError as error:
@@ -83,7 +87,8 @@ def absence(base: str, path: str, *, using: Settings) -> str:
     import requests
 
     try:
-        with asking.session(using.verify) as session:
+        with requests.Session() as session:
+            session.verify = using.verify
             response = session.head(address, timeout=ASKING, allow_redirects=True)
             if response.status_code not in _NO_HEADERS_ALONE:
                 response.raise_for_status()
@@ -124,7 +129,7 @@ def _download(
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        with asking.answered(session, address, headers, asking.TIMEOUT) as response:
+        with session.get(address, headers=headers, stream=True, timeout=asking.TIMEOUT) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
                 return  # complete already, or longer than the file: the digest decides
             response.raise_for_status()
