@@ -140,7 +140,8 @@ unit: tools
 # Most of these tests wait for one program or another, so two files go on at a time; more would not fit the memory and
 # disk of a small machine. What files share they share in a worker. The slowest are told, since they set the pace.
 e2e: tools
-	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadfile --durations 15 --durations-min 10 tests/e2e
+	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder \
+		--durations 15 --durations-min 10 tests/e2e
 
 lint: tools
 	$(BIN)/ruff format --check $(CODE)
@@ -172,6 +173,7 @@ fuzz: tools
 
 bench: tools
 	$(BIN)/python scripts/bench/overlay.py
+	$(BIN)/python scripts/bench/series.py
 
 bench-source: tools
 	$(BIN)/python scripts/bench/source.py

@@ -205,6 +205,7 @@ def abort(desk: Desk, to: str) -> str:
         if tree.state is None:
             raise UsageError(f"no bump to {to} is under way")
         fs.remove(tree.folder)
+        written.tidy(desk)
         return str(tree.folder)
 
 

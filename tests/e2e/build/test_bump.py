@@ -308,6 +308,39 @@ def test_killed_at_any_write_the_same_command_goes_on_and_undo_leads_back(upcomi
     assert at > 12
 
 
+@pytest.mark.slow
+def test_killed_at_any_write_of_a_continue_what_a_person_did_is_not_lost(
+    upcoming: Next, tmp_path: Path
+) -> None:
+    before = upcoming.state()
+    place = _two(upcoming)
+    before |= upcoming.state()
+    (place / OPS).write_text(ops(VALUE_3=333))
+    git(place, "add", OPS)
+    saved, at = tmp_path / "saved", 0
+    shutil.copytree(place, saved)
+    kept = upcoming.project.root / "patches/tinycuda/resolutions"
+    line = ("recipe", "bump", "tinycuda-1.0", "--to", "1.1")
+    while killed(lambda: upcoming.bump("--continue"), at):
+        assert place.exists()
+        if at % 3:
+            code, _, told = upcoming.bump("--continue")
+            assert code == 0, told
+            assert not place.exists()
+            assert "+VALUE_3 = 333\n" in (upcoming.series / "1.1" / "0001-change.patch").read_text()
+            assert [path.suffix for path in kept.iterdir()] == [".json"]
+        else:
+            assert upcoming.project.run(*line, "--abort").code == 0
+            assert not place.exists()
+        undone = upcoming.project.run(*line, "--undo")
+        assert undone.code == 0 or "there is nothing to undo" in undone.err
+        shutil.rmtree(kept, ignore_errors=True)
+        assert upcoming.state() == before
+        shutil.copytree(saved, place)
+        at += 4
+    assert at > 12
+
+
 def test_a_target_of_one_torch_gets_the_new_wheel_s_and_what_it_lacks_is_told(upcoming: Next) -> None:
     recipe = upcoming.project.root / "recipes" / "tinycuda-1.0.toml"
     recipe.write_text(
