@@ -152,6 +152,7 @@ lint: tools
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/zizmor --offline --quiet --persona=pedantic .github
+	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadfile --quiet tests/house
 
 format: tools
 	$(BIN)/ruff format $(CODE)

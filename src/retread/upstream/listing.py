@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from retread.address import has_secret
 from retread.doors import proc
-from retread.errors import FetchError, SourceError
+from retread.errors import FetchError, SourceError, UsageError
 
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _LACKS: Final = (
@@ -47,7 +48,14 @@ class _Git:
         self._line: list[str | Path] = [program, f"--git-dir={folder}", "-c", f"core.hooksPath={os.devnull}"]
 
     def fetch(self, repository: str, reference: str, *, without: str = "blob:none") -> str:
-        """Fetch one commit; return nothing, or what git said last."""
+        """Fetch one commit; return nothing, or what git said last. UsageError for an address with a password."""
+        if has_secret(
+            repository
+        ):  # git would show it to every user of this machine, in the list of processes
+            raise UsageError(
+                f"{repository} was given with a password or a token",
+                hint="leave it to git's credential helper",
+            )
         words: tuple[str, ...] = (
             "fetch",
             "--quiet",

@@ -460,6 +460,15 @@ def test_a_build_tells_all_its_faults_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize("login", ["me:s3cret@", "s3cret@"])
+def test_an_address_that_brings_a_key_is_refused_and_not_repeated(login: str) -> None:
+    told = faults(("https://example.org/demo", f"https://{login}example.org/demo"))
+    assert told == ("pin.repository: holds a password or a token; leave it to git's credential helper",)
+    assert faults(("https://example.org/demo", "-x")) == (
+        "pin.repository: '-x' is an option, not an address",
+    )
+
+
 def test_what_is_listed_twice() -> None:
     sub = (
         '[[pin.submodules]]\npath = "third_party/sub"\nrepository = "r"\ncommit = "' + 40 * "2" + '"\n[sdist]'
