@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import functools
+import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from retread.text.controls import legal
+
+_LONGEST: Final = 200
+"""Characters of others' words that a page shows at a time."""
 
 
 def render(template: str, filters: Any = (), **view: Any) -> str:
@@ -36,3 +41,16 @@ def utc(started: int) -> str:
     except OverflowError:
         return str(started)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def code(words: str) -> Markup:
+    """Return words as a code span on one line, whatever they hold; cut after 200 characters.
+
+    Source: CommonMark, code spans: as many backticks before and after as never follow one another inside.
+    """
+    shown = "".join(char if char.isprintable() else " " for char in words)
+    shown = " ".join(shown.split()) or "-"
+    shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+    fence = (max(map(len, re.findall("`+", shown)), default=0) + 1) * "`"
+    space = " " if "`" in shown else ""
+    return Markup(f"{fence}{space}{shown}{space}{fence}")
