@@ -225,6 +225,13 @@ def demand_closed(data: Bumped) -> None:
 # The series.
 
 
+def looked(desk: Desk, loaded: Loaded, release: Release, scratch: Path) -> tuple[PatchFate, ...]:
+    """Return what a bump to a release says of each patch, when nobody has decided anything; nothing is written."""
+    request = Request(release.title, Wish({}, {}), "", "", Way.CHECK, "")
+    work = _Work(desk, loaded, release, request, scratch, functools.partial(_held, desk, scratch))
+    return _carried(work, desk.resolutions()).data.patches
+
+
 def _carried(work: _Work, resolutions: Mapping[Key, bytes]) -> Bump:
     desk, loaded, release, request, scratch, _ = work
     repository = desk.repository(scratch)

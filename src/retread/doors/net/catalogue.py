@@ -41,11 +41,10 @@ def offered(project: str, *, using: Settings) -> list[Offer]:
 
     FetchError when there is none, and when an index does not answer: it may be the one that has the newest.
     """
-    import requests
+    from retread.doors.net import patience
 
     found, said = list(_in_folders(project, using.folders)), []
-    with requests.Session() as session:
-        session.verify = using.verify
+    with patience.session(using) as session:
         for index in using.indexes:
             try:
                 page = _page(session, index, project)

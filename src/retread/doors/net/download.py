@@ -43,10 +43,9 @@ def fetch(wanted: Wanted, partial: Path, *, using: Settings, progress: Progress)
         if local.is_file() and fs.sha256(local) == wanted.sha256:
             shutil.copyfile(local, partial)
             return
-    import requests
+    from retread.doors.net import patience
 
-    with requests.Session() as session:
-        session.verify = using.verify
+    with patience.session(using) as session:
         _download(session, locate(session, wanted, using.indexes), wanted, partial, progress)
     _check(wanted, partial)
 
@@ -64,10 +63,9 @@ def fetch_from(
                 raise FetchError(f"there is no file {folder / path}")
             shutil.copyfile(folder / path, partial)
         else:
-            import requests
+            from retread.doors.net import patience
 
-            with requests.Session() as session:
-                session.verify = using.verify
+            with patience.session(using) as session:
                 _download(session, _below(base, path), wanted, partial, progress)
         _check(wanted, partial)
     except FetchError as error:
