@@ -381,7 +381,7 @@ def _envelope(data: bytes, _: Path) -> None:
 
 def _revocations(data: bytes, _: Path) -> None:
     found = revocations.parse(data, name="revocations")
-    revocations.demand_fresh(found, 100_000, 0)
+    revocations.demand_fresh(found, 100_000, 4_102_444_800)
     revocations.newer(found, revocations.renewed(found, "2026-01-01T00:00:00Z"))
 
 

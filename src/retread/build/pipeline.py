@@ -272,6 +272,7 @@ class Job:
             self.goal.name,
             self.origin.stated(),
             self.goal.trees.loaded.patches,
+            applied=self.goal.trees.patched.applied,
             version=self.goal.version,
             lane=self.origin.lane,
             time=time,
@@ -376,7 +377,8 @@ def build(job: Job, out: Path) -> Built:
     destination = out / report.wheel
     if fs.place(entry / report.wheel, destination):
         machine.console.say(
-            f"note: {destination} held other bytes; raise targets.{goal.name}.revision if they were published"
+            f"note: {destination} held other bytes, of an earlier build or changed since, and was replaced; "
+            f"if they were published, raise targets.{goal.name}.revision"
         )
     for evidence, beside in ((_AUDIT, AUDIT), (_COMPILE, COMPILE), (_RESOURCES, RESOURCES)):
         if (entry / evidence).exists():

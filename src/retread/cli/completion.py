@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from retread.cli import session
 from retread.cli.options import DEFAULT_RECIPE, Record, add_command, handle
 from retread.errors import RetreadError
 
@@ -44,7 +45,7 @@ def completion(options: CompletionOptions) -> int:
     """Print what makes a shell ask this command what may follow."""
     from argcomplete.shell_integration import shellcode
 
-    print(shellcode(["retread"], shell=options.shell))
+    session.print_bytes(f"{shellcode(['retread'], shell=options.shell)}\n".encode())
     return 0
 
 

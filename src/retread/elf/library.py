@@ -119,15 +119,10 @@ def edit(
     """
     change = elfedit.plan(load(source), fatbins=fatbins or {}, wanted_path=run_path)
     pieces = layout.pieces(change)
-    partial = destination.with_name(f".{destination.name}.partial")
-    try:
+    with fs.sibling(destination) as partial:
         with source.open("rb") as old, partial.open("wb") as new:
             _write(pieces, old, new)
         shutil.copymode(source, partial)
-        partial.replace(destination)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _write(pieces: Iterable[layout.Piece], old: BinaryIO, new: BinaryIO) -> None:

@@ -37,7 +37,7 @@ def attach(path: Path, out: Path) -> Path:
 
     EvidenceError for a report that was edited, or is of another wheel.
     """
-    data = path.read_bytes()
+    data = fs.read(path)
     report = reports.parse(data, name=path.name)
     reports.demand_whole(report, name=path.name)
     wheel = out / report.wheel

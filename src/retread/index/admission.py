@@ -102,6 +102,8 @@ def _read(wheel: Path, scratch: Path) -> Candidate:
         one = candidate.read(wheel, Path(folder), candidate.taken(wheel, room))
     release(one.hosted.version)  # or it belongs to no channel
     _demand_normal(one.hosted.file)
+    if one.refused:
+        raise PublishError("installers refuse it", faults=one.refused)
     return one
 
 

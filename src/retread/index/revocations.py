@@ -174,6 +174,11 @@ def renewed(revocations: Revocations, issued: str) -> Revocations:
 def demand_fresh(revocations: Revocations, days: int, now: int) -> None:
     """Raise PublishError for a list that was issued more than ``days`` before ``now``, in seconds since 1970."""
     age = now - datetime.fromisoformat(revocations.issued).timestamp()
+    if age < -_DAY:
+        raise PublishError(
+            f"the revocation list was issued at {revocations.issued}, after today",
+            hint="set this machine's clock; if it is right, the signer's was not: 'retread index renew DIR --key KEY'",
+        )
     if age > days * _DAY:
         raise PublishError(
             f"the revocation list was issued at {revocations.issued}, {int(age // _DAY)} days ago; "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from retread import limits
 from retread.address import bare
+from retread.doors import fs
 from retread.doors.machine import Machine, downloaded
 from retread.errors import FetchError, SeriesError, UsageError
 from retread.queue import header, incoming
@@ -36,7 +37,7 @@ def file(typed: str) -> Read:
         raise UsageError(f"there is no file {typed}")
     if path.stat().st_size > limits.PATCH:
         raise SeriesError(f"{typed}: larger than {limits.PATCH >> 20} MiB")
-    return incoming.read(path.read_bytes(), name=path.name)
+    return incoming.read(fs.read(path), name=path.name)
 
 
 def anything(machine: Machine, typed: str, sha256: str) -> Read:

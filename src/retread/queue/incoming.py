@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from retread import limits
 from retread.errors import SeriesError
 from retread.queue import header
-from retread.recipe.series import subject
+from retread.recipe.series import encoding_fault, subject
 
 _POSTMARK: Final = re.compile(rb"^From [^\n]*[0-9]{4}[^\n]*\n(?=[A-Za-z-]+: )", re.MULTILINE)
 _DIFF: Final = re.compile(rb"^(?:diff |Index: |--- [^\n]*\n\+\+\+ )", re.MULTILINE)
@@ -49,6 +49,8 @@ class Read(NamedTuple):
 
 def read(data: bytes, *, name: str) -> Read:
     """Return the patches in a file; SeriesError with every one that is none, or holds what no series may."""
+    if coded := encoding_fault(data):
+        raise SeriesError(f"{name}: {coded}")
     mails = list(_mails(data))
     texts = [_mail(one) for one in mails] if mails else [data]
     found: list[Incoming] = []

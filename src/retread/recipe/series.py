@@ -55,6 +55,7 @@ ONLY_WITH: Final = "Only-with"
 UPSTREAM: Final = re.compile(
     r"(not reported|reported as \S+|fixed in \S+ \([0-9a-f]{7,40}\))(;.*)?", re.DOTALL
 )
+NO_NEWLINE: Final = "\\ No newline at end of file"
 _SEPARATOR: Final = "\n---\n"
 _WINDOWS: Final = re.compile(rb"\A[^\n]*\r\n|^diff --git [^\n]*\r\n", re.MULTILINE)
 """A line of the patch itself, not of the source, that ends with CR LF."""
@@ -80,6 +81,10 @@ class Patch(Record, frozen=True, kw_only=True):
     """Whether lines of its hunks end with CR LF."""
     only_with: str = ""
     """The compiler of device code whose compiles alone have it: ``clang``; empty for every build."""
+    unended: bool = False
+    """Whether it says of a file that it ends without a newline."""
+    new_folders: tuple[str, ...] = ()
+    """Files that it adds in folders which the pinned source lacks, as far as that is known."""
     seen_as: tuple[Symptom, ...] = ()
     """By which texts users know the fault."""
 
@@ -105,6 +110,7 @@ def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]
     faults.extend(f"{name}: not listed in series" for name in present if name not in listed)
     patches = [_lint(name, files[name], faults) for name in names if name in files]
     faults.extend(_order_faults([patch for patch in patches if patch]))
+    faults.extend(_same_faults({name: files[name] for name in names if name in files}))
     if faults:
         raise SeriesError(f"{where}: the series breaks {len(faults)} rule(s)", faults=faults)
     return tuple(patch for patch in patches if patch)
@@ -133,8 +139,20 @@ def _order_faults(patches: Sequence[Patch]) -> Iterator[str]:
             )
 
 
+def _same_faults(patches: Mapping[str, bytes]) -> Iterator[str]:
+    """Yield patches whose diff is that of another one before them."""
+    seen: dict[bytes, str] = {}
+    for name, data in patches.items():
+        _, separator, diff = data.partition(_SEPARATOR.encode())
+        if separator and diff.strip() and (first := seen.setdefault(diff, name)) != name:
+            yield f"{name}: is {first} once more: the same diff; drop one of the two"
+
+
 def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
     """Return the patch, or None after adding what is wrong with it to ``faults``."""
+    if coded := encoding_fault(data):
+        faults.append(f"{name}: {coded}")
+        return None
     found = list(_byte_faults(data))
     plain = data.removeprefix(codecs.BOM_UTF8)
     plain = plain.replace(b"\r\n", b"\n") if _WINDOWS.search(data) else plain
@@ -163,8 +181,16 @@ def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
         changes=tuple(change for file in diff for change in _changes(file)),
         crlf=any(line.value.endswith("\r\n") for file in diff for hunk in file for line in hunk),
         only_with=fields.get(ONLY_WITH, ""),
+        unended=f"\n{NO_NEWLINE}" in body,
         seen_as=symptom.symptoms(items),
     )
+
+
+def encoding_fault(data: bytes) -> str:
+    """Say that a file is no UTF-8 as Windows' PowerShell and Notepad write none; nothing when it may be."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "is UTF-16, as PowerShell writes what is redirected: save it as UTF-8"
+    return "holds zero bytes: a binary file, or UTF-16; patches are text in UTF-8" if b"\0" in data else ""
 
 
 def _byte_faults(data: bytes) -> Iterator[str]:

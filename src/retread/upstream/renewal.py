@@ -103,8 +103,7 @@ def text(old: str, recipe: Recipe, facts: Facts) -> str:
     for at in recipe.targets:
         made = _each_once(made, f"targets.{at}.base")
     for at, torch in facts.torch.items():
-        before = re.escape(recipe.targets[at].torch.removeprefix("==").strip())
-        made = re.sub(rf'^torch = "(==)?{before}"', rf'torch = "\g<1>{torch}"', made, flags=re.MULTILINE)
+        made = _with_torch(made, at, recipe.targets[at].torch.removeprefix("==").strip(), torch)
     lines = {"name": name(recipe, facts.version), "version": facts.version}
     for key, value in lines.items():
         made = re.sub(rf'^{key} = "[^"]*"', f'{key} = "{value}"', made, count=1, flags=re.MULTILINE)
@@ -115,6 +114,18 @@ def text(old: str, recipe: Recipe, facts: Facts) -> str:
         flags=re.MULTILINE,
     )
     return re.sub(r"^revision = [0-9]+", "revision = 1", made, flags=re.MULTILINE)
+
+
+def _with_torch(text: str, target: str, old: str, new: str) -> str:
+    """Return a recipe's text in which one target is for another torch, and is tried with it."""
+    tables = re.split(r"^(?=\[)", text, flags=re.MULTILINE)
+    for at, table in enumerate(tables):
+        if table.partition("\n")[0] in {f"[targets.{target}]", f"[targets.{target}.smoke]"}:
+            made = re.sub(
+                rf'^torch = "(==)?{re.escape(old)}"', rf'torch = "\g<1>{new}"', table, flags=re.MULTILINE
+            )
+            tables[at] = made.replace(f'"torch=={old}"', f'"torch=={new}"')
+    return "".join(tables)
 
 
 def _without(text: str, gone: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from retread import strict
 from retread.doors import durable
 from retread.errors import SeriesError, UsageError
 from retread.queue.desk import Desk
+from retread.recipe import files
 
 
 def write(desk: Desk, made: Mapping[str, bytes], lessons: Mapping[str, bytes]) -> None:
@@ -45,6 +46,16 @@ def _written(desk: Desk) -> dict[str, str]:
     return {}
 
 
+def tidy(desk: Desk) -> None:
+    """Remove what a process that was killed left half written."""
+    lessons = (desk.root / files.resolutions(desk.recipe)).glob("*.new")
+    halves = [*(desk.root / f"{path}.new" for path in _written(desk)), *lessons]
+    for path in (one for one in halves if one.exists()):
+        durable.remove(path)
+        if not any(path.parent.iterdir()):
+            durable.remove(path.parent)
+
+
 def undo(desk: Desk) -> list[str]:
     """Remove the files that the last bump to this release wrote, the recipe first; return them.
 
@@ -54,6 +65,7 @@ def undo(desk: Desk) -> list[str]:
         known = _written(desk)
         if not known:
             raise UsageError("there is nothing to undo")
+        tidy(desk)
         there = [path for path in reversed(known) if (desk.root / path).is_file()]
         changed = [
             path

@@ -11,6 +11,7 @@ import msgspec
 from packaging.requirements import InvalidRequirement
 
 from retread import arch, pypa, strict
+from retread.doors import fs
 from retread.elf import files
 from retread.elf.facts import CodeFacts, Facts, LibraryFacts
 from retread.elf.resources import Kernel
@@ -109,7 +110,7 @@ def is_wheel(path: Path) -> bool:
     """Say whether a file is to be read as a wheel: by its name, or because it is no file that may hold code."""
     if path.name.endswith(".whl"):
         return True
-    with path.open("rb") as stream:
+    with fs.naming(path), path.open("rb") as stream:
         return files.told(stream.read(files.HEAD), path.name) is None
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from zipparts import CONTENT, Part, build
 
 from retread.errors import WheelError
 from retread.wheel.ziparchive import CHUNK, Archive, Limits
+from zipparts import CONTENT, Part, build
 
 
 def save(folder: Path, data: bytes) -> Path:

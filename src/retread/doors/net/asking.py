@@ -12,6 +12,8 @@ TIMEOUT = (limits.CONNECT, limits.PAUSE)
 """Seconds to connect, and between two pieces of an answer."""
 ASKING = limits.ASKED
 """The same where nothing is to be downloaded."""
+WAITS = (1.0, 4.0, 15.0)
+"""Seconds before a server is asked again that answered 500 or the like: one that restarts is back within 20."""
 CHECK = "check the index settings (PIP_INDEX_URL, UV_DEFAULT_INDEX, pip's configuration) and the network"
 
 

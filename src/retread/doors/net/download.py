@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from retread import limits, units
 from retread.address import bare
 from retread.doors import fs
-from retread.doors.net import transfer
-from retread.doors.net.asking import ASKING, TIMEOUT, Wanted, reason
+from retread.doors.net import asking, transfer
+from retread.doors.net.asking import ASKING, Wanted, reason
 from retread.doors.net.catalogue import locate
 from retread.doors.net.settings import Settings, folder_of
 from retread.errors import FetchError
@@ -43,10 +43,9 @@ def fetch(wanted: Wanted, partial: Path, *, using: Settings, progress: Progress)
         if local.is_file() and fs.sha256(local) == wanted.sha256:
             shutil.copyfile(local, partial)
             return
-    import requests
+    from retread.doors.net import patience
 
-    with requests.Session() as session:
-        session.verify = using.verify
+    with patience.session(using) as session:
         _download(session, locate(session, wanted, using.indexes), wanted, partial, progress)
     _check(wanted, partial)
 
@@ -64,10 +63,9 @@ def fetch_from(
                 raise FetchError(f"there is no file {folder / path}")
             shutil.copyfile(folder / path, partial)
         else:
-            import requests
+            from retread.doors.net import patience
 
-            with requests.Session() as session:
-                session.verify = using.verify
+            with patience.session(using) as session:
                 _download(session, _below(base, path), wanted, partial, progress)
         _check(wanted, partial)
     except FetchError as error:
@@ -131,7 +129,7 @@ def _download(
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        with session.get(address, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        with session.get(address, headers=headers, stream=True, timeout=asking.TIMEOUT) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
                 return  # complete already, or longer than the file: the digest decides
             response.raise_for_status()
