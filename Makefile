@@ -5,11 +5,13 @@
 #   make kit      packs it with its tests for a GPU machine
 #   make index    lists what lies in dist/ in an index under dist/index, and serves it for trying it out
 #   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make schemas   make clean
+#   make fuzz [SECONDS=60] [PARSER=elf]   changes inputs of every parser; what goes wrong lies in build/fuzz
 #   make bump RECIPE=NAME TO=VERSION   carries a recipe to another release, with a verdict for each patch
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
 # What the workflows run, too (docs/guides/pipeline.md):
-#   make matrix   shows every job [RECIPES="..."], or what changed [SINCE=origin/main] [GPUS="9.0"]
+#   make matrix   shows every job [RECIPES="..."], or what changed [SINCE=origin/main LANE=overlay GPUS="9.0"]
 #   make publish INDEX=DIR [POLICY=FILE]      make release      make install-check ADDRESS=URL
+#   make statements      make sign      make run-check RUN=ID      make locks   pins anew what their jobs install
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,6 +22,8 @@ INDEX ?= $(OUT)/index
 WHEEL ?= $(lastword $(shell ls -t $(OUT)/*.whl 2>/dev/null | tac))
 KIT ?= $(WHEEL).kit.pyz
 SITE ?= build/docs
+BUILDER ?= builder
+TESTER ?= tester
 CODE := src tests scripts docs/conf.py
 narrow = $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) $(if $(FOR),--python $(FOR))
 some-wheel = test -n "$(WHEEL)" || { echo "there is no wheel in $(OUT)/; make one: make wheel" >&2; exit 2; }
@@ -27,8 +31,9 @@ some-wheel = test -n "$(WHEEL)" || { echo "there is no wheel in $(OUT)/; make on
 help:
 	@sed -n 's/^#   //p' Makefile
 
-.PHONY: help machine setup tools wheel wheels matrix audit smoke kit publish index release collect install-check \
-	watch issue plan bump test unit e2e lint format docs docs-reference bench bench-source bench-index catalogue \
+.PHONY: help machine setup tools wheel wheels matrix audit smoke kit publish index release collect statements sign \
+	run-check locks install-check watch issue plan bump test unit e2e lint format docs docs-reference fuzz bench \
+	bench-source bench-index catalogue \
 	schemas clean
 
 # For a fresh machine of a workflow, as root.
@@ -58,7 +63,7 @@ wheels: setup
 
 # With JSON=NAME, one line NAME={...}, as a workflow's outputs want it.
 matrix: setup
-	@$(if $(JSON),printf '$(JSON)=' &&) $(BIN)/retread matrix $(RECIPES) $(if $(SINCE),--base $(SINCE)) --gpus "$(GPUS)" $(if $(JSON),--json)
+	@$(if $(JSON),printf '$(JSON)=' &&) $(BIN)/retread matrix $(RECIPES) $(if $(SINCE),--base $(SINCE)) $(if $(LANE),--lane $(LANE)) --gpus "$(GPUS)" $(if $(JSON),--json)
 
 audit: setup
 	@$(some-wheel)
@@ -74,6 +79,7 @@ kit: setup
 
 publish: setup
 	@$(some-wheel)
+	@test -n "$(INDEX)" || { echo "publish: INDEX is empty; nothing was listed" >&2; exit 2; }
 	@$(BIN)/retread publish $(OUT)/*.whl --index $(INDEX) $(if $(POLICY),--policy $(POLICY)) $(if $(BASE),--base $(BASE)) \
 		$(if $(UNPROVEN),--allow-unproven "$(UNPROVEN)")
 	@$(BIN)/retread index check $(INDEX) $(if $(POLICY),--policy $(POLICY))
@@ -86,6 +92,22 @@ index: publish
 # What the workflow of a commit made and its GPU runners found, as if it had been made here; needs gh, logged in.
 collect: setup
 	@RETREAD=$(BIN)/retread scripts/collect.sh "$(COMMIT)" $(OUT)
+
+# What is known of the wheels in dist/, to be signed where the keys are: digests and no wheel.
+statements: setup
+	@$(some-wheel)
+	@$(BIN)/retread statement $(OUT)/*.whl --builder "$(BUILDER)" --tester "$(TESTER)" --out statements
+
+# With one of the keys in RETREAD_KEY, whose name is KEY.
+sign: setup
+	@RETREAD=$(BIN)/retread scripts/sign.sh "$(KEY)" statements
+
+# That a run whose kits are to be tried is one of ours: needs gh.
+run-check:
+	@scripts/run-check.sh "$(RUN)"
+
+locks: setup
+	@$(BIN)/python scripts/locks.py
 
 release: setup
 	@RETREAD=$(BIN)/retread scripts/release.sh $(OUT)
@@ -116,9 +138,10 @@ unit: tools
 		$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/unit
 
 # Most of these tests wait for one program or another, so two files go on at a time; more would not fit the memory and
-# disk of a small machine. What files share they share in a worker.
+# disk of a small machine. What files share they share in a worker. The slowest are told, since they set the pace.
 e2e: tools
-	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadfile tests/e2e
+	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder \
+		--durations 15 --durations-min 10 tests/e2e
 
 lint: tools
 	$(BIN)/ruff format --check $(CODE)
@@ -127,7 +150,9 @@ lint: tools
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
-	$(BIN)/zizmor --offline --quiet --persona=pedantic .github/workflows
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/zizmor --offline --quiet --persona=pedantic .github
+	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadfile --quiet tests/house
 
 format: tools
 	$(BIN)/ruff format $(CODE)
@@ -143,8 +168,13 @@ docs: $(VENV)/ready-docs
 docs-reference: setup
 	@$(BIN)/python scripts/reference.py
 
+# Seeds and helpers are the tests'.
+fuzz: tools
+	@PYTHONPATH=scripts:tests/helpers $(BIN)/python -m fuzz.run --seconds $(or $(SECONDS),60) $(if $(PARSER),--parser "$(PARSER)")
+
 bench: tools
 	$(BIN)/python scripts/bench/overlay.py
+	$(BIN)/python scripts/bench/series.py
 
 bench-source: tools
 	$(BIN)/python scripts/bench/source.py

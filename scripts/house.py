@@ -30,7 +30,8 @@ TOP: Final = ("__main__", "api")
 APART: Final = {"compile.inside": (), "smoke.runtime": ("arch", "canonical")}
 """Programs that run where retread is not installed -> what of ours they take with them."""
 PURE: Final = (
-    "arch", "canonical", "code", "errors", "fields", "records", "strict", "units", "version",
+    "address", "arch", "canonical", "code", "errors", "fields", "limits", "pypa", "records", "strict", "units",
+    "version",
     "text",
     "doors.net.offers",
     "lockfile",
@@ -41,6 +42,7 @@ PURE: Final = (
     "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial",
     "wheel.facts", "wheel.faults", "wheel.metadata", "wheel.statement", "wheel.table",
     "source.records", "queue.fate", "queue.header", "queue.hunks", "queue.incoming", "queue.order",
+    "queue.resolution",
     "audit.manylinux", "audit.promise", "audit.providers", "audit.report", "audit.resources",
     "audit.rules",
     "compile.schedule",

@@ -17,8 +17,9 @@ trap 'rm -rf "$folder"' EXIT
 
 "${PYTHON:-python3}" -m venv "$folder/venv"
 pip() { "$folder/venv/bin/pip" --quiet --disable-pip-version-check "$@"; }
-PIP_CONFIG_FILE=/dev/null PIP_EXTRA_INDEX_URL='' PIP_FIND_LINKS='' pip download --no-deps --no-cache-dir --only-binary :all: \
-	--index-url "$address/${local%%.*}/simple/" --dest "$folder" "$project==$version"
+PIP_CONFIG_FILE=/dev/null PIP_EXTRA_INDEX_URL='' PIP_FIND_LINKS='' PIP_INDEX_URL="$address/${local%%.*}/simple/" \
+	pip download --no-deps --no-cache-dir --only-binary :all: \
+	--dest "$folder" "$project==$version"
 cmp "$folder/$name" "$wheel" || { echo "install-check: the index has other bytes than $wheel" >&2; exit 1; }
 if [ "${TORCH:-}" ]; then
 	"$TORCH" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$(echo "$folder"/venv/lib/python3*/site-packages)/torch.pth"

@@ -11,6 +11,7 @@ want strip binutils
 want unzip unzip
 want g++ g++
 want unshare util-linux
+want bwrap bubblewrap
 want nginx nginx-light
 want sshd openssh-server
 want ssh openssh-client

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from retread.doors.net import asking
+
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
@@ -41,6 +43,12 @@ def _prepare() -> None:
     settings.register_profile("house", max_examples=15, deadline=None)  # the unit suite ends within 15 s
     settings.load_profile("house")
     gc.disable()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that hold slow tests: who begins with one when all else is done works on alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_collection_finish() -> None:
@@ -78,6 +86,7 @@ def _alone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, home
             monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple/")
+    monkeypatch.setattr(asking, "WAITS", (0.0, 0.0))
     _block(monkeypatch)
 
 

@@ -1,10 +1,11 @@
 """Hold what retread reads in wheels against NVIDIA's cuobjdump: every image and every kernel of every file.
 
-    python scripts/bench/against-cuobjdump.py [--cuobjdump PROGRAM] [--json FILE] WHEEL ...
+    python scripts/bench/against-cuobjdump.py [--cuobjdump PROGRAM ...] [--json FILE] WHEEL ...
 
 Without PROGRAM, cuobjdump is that of the package index's nvidia-cuda-cuobjdump (``pip download``); where it cannot be
-had, nothing is compared and the exit code is 77. A line for each file with GPU code: images and kernels of both, how
-long each took, and what only one of the two finds, by name. What is known to differ is counted apart, with its reason.
+had, nothing is compared and the exit code is 77. Of several programs the next is asked where one gives up, since new
+ones do not read machine code of CUDA 12.1. A line for each file with GPU code: images and kernels of both, how long
+each took, and what only one of the two finds, by name. What is known to differ is counted apart, with its reason.
 """
 
 from __future__ import annotations
@@ -61,35 +62,41 @@ class Row(NamedTuple):
     """What only retread found, without a reason that is known."""
     fault: str
     """Why cuobjdump gave up; then nothing is compared."""
+    program: str = ""
+    """Which cuobjdump read the file."""
 
 
 def main() -> int:
-    """Compare every wheel; 0 when all differences are known ones, 1 when not, 77 without a cuobjdump."""
+    """Compare every wheel; 0 when all was compared and all differences are known ones, 1 when not, 77 without a
+    cuobjdump.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("wheel", type=Path, nargs="+")
-    parser.add_argument("--cuobjdump", type=Path)
+    parser.add_argument("--cuobjdump", type=Path, action="append", default=[], help="may be given again")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="against-cuobjdump-") as folder:
-        program = options.cuobjdump or _download(Path(folder))
-        if program is None:
+        programs = [one.absolute() for one in options.cuobjdump] or _download(Path(folder))
+        if not programs:
             print("there is no cuobjdump: nothing was compared")
             return _SKIPPED
-        rows = [row for wheel in options.wheel for row in _wheel(wheel, program.absolute(), Path(folder))]
+        rows = [row for wheel in options.wheel for row in _wheel(wheel, programs, Path(folder))]
     if options.json:
         options.json.write_text(json.dumps([row._asdict() for row in rows], indent=2) + "\n")
     unknown = sum(len(row.missing) + len(row.more) for row in rows)
-    images, kernels = sum(row.theirs for row in rows), sum(row.their_kernels for row in rows)
+    compared = [row for row in rows if not row.fault]
+    images, kernels = sum(row.theirs for row in compared), sum(row.their_kernels for row in compared)
     print(
-        f"{len(rows)} files, {images} images and {kernels} kernels of cuobjdump's, {unknown} unknown differences"
+        f"{len(compared)} files, {images} images and {kernels} kernels of cuobjdump's, {unknown} unknown differences; "
+        f"{len(rows) - len(compared)} files not compared"
     )
-    return 1 if unknown else 0
+    return 1 if unknown or len(compared) < len(rows) else 0
 
 
-def _download(folder: Path) -> Path | None:
-    """Return the package index's cuobjdump, or None."""
+def _download(folder: Path) -> list[Path]:
+    """Return the package index's cuobjdump, or nothing."""
     line: list[str | Path] = [
         sys.executable,
         "-m",
@@ -102,16 +109,16 @@ def _download(folder: Path) -> Path | None:
         "nvidia-cuda-cuobjdump",
     ]
     if subprocess.run(line, check=False).returncode:
-        return None
+        return []
     (wheel,) = folder.glob("nvidia_cuda_cuobjdump*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "cuobjdump")
     program = next((folder / "cuobjdump").rglob("bin/cuobjdump"))
     program.chmod(0o755)
-    return program
+    return [program]
 
 
-def _wheel(wheel: Path, program: Path, folder: Path) -> Iterator[Row]:
+def _wheel(wheel: Path, programs: list[Path], folder: Path) -> Iterator[Row]:
     """Yield a row for every member with GPU code, and print it."""
     with zipfile.ZipFile(wheel) as archive:
         for info in archive.infolist():
@@ -123,21 +130,24 @@ def _wheel(wheel: Path, program: Path, folder: Path) -> Iterator[Row]:
             with archive.open(info) as stream, path.open("wb") as out:
                 while block := stream.read(1 << 20):
                     out.write(block)
-            row = _compare(f"{wheel.name.split('-')[0]}: {info.filename}", path, told, program)
+            row = _compare(f"{wheel.name.split('-')[0]}: {info.filename}", path, told, programs)
             path.unlink()
             if row.images or row.theirs:
                 _show(row)
                 yield row
 
 
-def _compare(name: str, path: Path, told: files.Format, program: Path) -> Row:
+def _compare(name: str, path: Path, told: files.Format, programs: list[Path]) -> Row:
     """Return how the two read one file."""
     start = time.perf_counter()
     ours, beyond = _ours(path, told)
     seconds = time.perf_counter() - start
-    start = time.perf_counter()
     single = next(iter(ours.images)) if told is files.Format.CUBIN else ("", "")
-    theirs, fault = _theirs(path, program, *single)
+    for program in programs:
+        start = time.perf_counter()
+        theirs, fault = _theirs(path, program, *single)
+        if not fault:
+            break
     return Row(
         file=name,
         images=sum(ours.images.values()) + sum(beyond.values()),
@@ -150,6 +160,7 @@ def _compare(name: str, path: Path, told: files.Format, program: Path) -> Row:
         missing=[] if fault else _only(theirs, ours),
         more=[] if fault else _only(ours, theirs),
         fault=fault,
+        program=str(program),
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 DECIDING: Final = (
-    "arch.py", "code.py", "fields.py", "records.py", "strict.py", "version.py",
-    "doors/fs.py", "doors/machine.py", "doors/proc.py", "doors/store.py",
+    "arch.py", "code.py", "fields.py", "pypa.py", "records.py", "strict.py", "version.py",
+    "doors/fs.py", "doors/machine.py", "doors/proc.py", "doors/store.py", "doors/tar.py",
     "audit/", "build/", "compile/", "elf/", "environment/", "lanes/", "lockfile/", "recipe/", "source/", "toolkit/",
     "wheel/",
 )  # fmt: skip
 """Files, and folders, which end with a slash, below retread's own. What they import decides, too, but for:"""
+PROGRAMS: Final = (".py", ".sh")
+"""What those are; of data that lies among them, like toolchains, each is in the keys of what uses it."""
 NOT_DECIDING: Final = {
     "build.reproduce": "it has a wheel made by the others, and says how far two agree",
     "compile.jobserver": "it says when a unit is compiled, not what of it comes out",
@@ -22,9 +24,12 @@ NOT_DECIDING: Final = {
     "toolkit.inquiry": "it says what is there of a toolkit; the target that is chosen by it is in the keys",
     "wheel.comparison": "it compares wheels that are made",
     "wheel.table": "it writes for people",
+    "address": "it says what of an address is shown",
     "errors": "it says what went wrong",
+    "limits": "they say what is refused, not what becomes of what is taken",
     "units": "it writes numbers for people",
     "doors.console": "it talks",
+    "doors.walls": "they hide what no wheel is to be made of",
     "doors.net": "what it brings is held to a sha256 that the recipe, toolchain or lock pins",
     "evidence.beside": "it names files beside a wheel",
     "smoke.kit": "it tries a wheel that is made, and changes none",
@@ -35,7 +40,9 @@ NOT_DECIDING: Final = {
 def decides(path: str) -> bool:
     """Say whether a file below retread's own folder (``wheel/metadata.py``) is part of the keys."""
     listed = any(path.startswith(one) if one.endswith("/") else path == one for one in DECIDING)
-    return listed and path.removesuffix(".py").replace("/", ".") not in NOT_DECIDING
+    return (
+        listed and path.endswith(PROGRAMS) and path.removesuffix(".py").replace("/", ".") not in NOT_DECIDING
+    )
 
 
 COMPILING: Final = (
@@ -52,13 +59,16 @@ NOT_COMPILING: Final = {
     "doors.net": NOT_DECIDING["doors.net"],
     "doors.store": "it keeps what it is given",
     "doors.fs": "it copies, removes and digests files",
+    "doors.walls": NOT_DECIDING["doors.walls"],
     "doors.proc": "it starts what it is told, with the variables that it is told",
     "environment.host": "the tools that it finds are in the setting by their digests",
     "errors": NOT_DECIDING["errors"],
+    "pypa": "the ranges that it reads choose an interpreter, which is in the setting",
     "recipe.model": "what a recipe says is in the setting, field by field",
     "recipe.proof": "the ids that it gives to files are in the key",
     "recipe.series": "what a series makes of the tree is in the key, file by file",
     "records": "it says what a record is; those that decide are in the setting",
+    "strict": "it reads what a compile left behind",
     "toolkit.clang": "its programs are in the toolkit's digest; the rest refuses a toolkit, or takes it as it is",
 }
 """Modules that those import -> why they change nothing of what is compiled."""

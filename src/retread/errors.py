@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
+from retread.address import shown
+
 _SHOWN: Final = 20
 """Faults of one refusal that are listed: a screen holds them with the message above them still in sight."""
 
@@ -16,6 +18,7 @@ class RetreadError(Exception):
     """A refusal that a user can act on.
 
     ``message`` says what and where, ``hint`` what next, ``faults`` lists every single fault when there are several.
+    None of them shows the password of an address, whoever wrote the text.
     """
 
     exit_code: ClassVar[int] = 1
@@ -25,10 +28,10 @@ class RetreadError(Exception):
     """What lists of exit codes say of it."""
 
     def __init__(self, message: str, *, hint: str = "", faults: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-        self.faults = tuple(faults)
+        self.message = shown(message)
+        self.hint = shown(hint)
+        self.faults = tuple(map(shown, faults))
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         lines = [self.message, *(f"  - {fault}" for fault in self.faults)]

@@ -73,12 +73,13 @@ class Client(NamedTuple):
 
 def get(wanted: str, folder: Path) -> Client:
     """Install an installer from the user's own index: ``uv==0.9.30``, or ``uv`` for the newest."""
-    indexes = venv.index_options(settings.settings(os.environ))
+    mine = settings.settings(os.environ)
+    indexes, env = venv.index_options(mine), venv.index_variables(mine, os.environ)
     quiet: list[str | Path] = [UV, "--quiet", "--no-config", "--cache-dir", folder.with_name("cache")]
-    subprocess.run([*quiet, "venv", "--python", sys.executable, folder], check=True)
+    subprocess.run([*quiet, "venv", "--python", sys.executable, folder], env=env, check=True)
     python = folder / "bin" / "python"
     install = ["pip", "install", "--only-binary", ":all:", "--python", str(python)]
-    subprocess.run([*quiet, *install, *indexes, wanted], check=True)
+    subprocess.run([*quiet, *install, *indexes, wanted], env=env, check=True)
     name = wanted.partition("=")[0]
     [found] = folder.glob(f"lib/python*/site-packages/{name}-*.dist-info")
     return Client(name, Version(_version(found)), folder / "bin")

@@ -15,6 +15,7 @@ PYTHON = Interpreter(
 )
 TORCH = Package(name="torch", version="2.8.0", requires=("triton==3.4.0",))
 TRITON = Package(name="triton", version="3.4.0")
+PIP = Package(name="pip", version="25.3")
 
 
 def code(*sass: str, ptx: tuple[str, ...] = ()) -> LibraryFacts:
@@ -39,7 +40,7 @@ def environment(
 ) -> Environment:
     """Return an environment with torch 2.8.0 for CUDA 12.8, where nothing else is said."""
     names = {one.name for one in packages}
-    rest = [one for one in (TORCH, TRITON) if one.name not in names]
+    rest = [one for one in (TORCH, TRITON, PIP) if one.name not in names]
     major, minor = python.split(".")[:2]
     interpreter = msgspec.structs.replace(PYTHON, version=python, abi=f"cp{major}{minor}")
     hardware = Hardware(gpus=tuple(map(Arch, gpus.split())), driver=driver, source="the options")

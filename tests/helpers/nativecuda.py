@@ -135,9 +135,6 @@ def native(project: Project, upstream: Upstream) -> None:
         path.unlink()
     for path, data in upstream.proofs.items():
         (folder / "commits" / path).write_bytes(data)
-    (folder / "toolchains").mkdir()
-    for one in ("cuda-13.0", "cuda-12.8"):
-        shutil.copy(ROOT / "recipes" / "toolchains" / f"{one}.toml", folder / "toolchains")
     (folder / "locks").mkdir()
     shutil.copy(LOCK, folder / "locks" / "tiny-1.0-cu130.txt")
     project.write_recipe(RECIPE.format(up=upstream, sdist=name, sha256=sha256(sdist)))

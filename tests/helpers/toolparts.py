@@ -13,7 +13,7 @@ from retread.recipe.toolchain import Part, Toolchain, parse_toolchain
 from retread.records import Sha256
 from tinycuda import record, sha256, zip_bytes
 
-SHIPPED = Path(__file__).parents[2] / "recipes" / "toolchains"
+SHIPPED = Path(__file__).parents[2] / "src" / "retread" / "recipe" / "toolchains"
 NVCC = "cuda_nvcc/linux-x86_64/cuda_nvcc-linux-x86_64-12.8.93-archive.tar.xz"
 CUDART = "cuda_cudart/linux-x86_64/cuda_cudart-linux-x86_64-12.8.90-archive.tar.xz"
 SCRIPT = """\

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from retread import arch
+from retread import arch, strict
 from retread.arch import Arch
 from retread.doors import proc
 from retread.elf import fatbin, library
@@ -121,11 +121,6 @@ def graft_member(
         )
     except (ElfError, FatbinError) as error:  # the user knows the member, not where it was unpacked
         raise type(error)(error.message.replace(str(old), request.member), hint=error.hint) from None
-    if reproduced is False:
-        raise FatbinError(
-            f"{request.member}: the toolchain's ptxas does not make the library's own machine code from its PTX",
-            hint="name the toolchain of the CUDA release that built the base wheel",
-        )
     facts = library.read(new)
     result = Grafted(
         facts=facts,
@@ -137,9 +132,18 @@ def graft_member(
     (into / _FACTS).write_bytes(msgspec.json.encode(result))
 
 
+def demand_own(member: str, made: Grafted) -> None:
+    """Raise FatbinError where the assembler did not make machine code that the library had."""
+    if made.reproduced is False:
+        raise FatbinError(
+            f"{member}: the toolchain's ptxas does not make the library's own machine code from its PTX",
+            hint="name the toolchain of the CUDA release that built the base wheel",
+        )
+
+
 def load(entry: Path) -> tuple[Grafted, Path]:
     """Return what lies in a finished store entry, and the file of deflated bytes."""
-    return msgspec.json.decode((entry / _FACTS).read_bytes(), type=Grafted), entry / _CONTENT
+    return strict.decoded((entry / _FACTS).read_bytes(), Grafted), entry / _CONTENT
 
 
 def _demand_reach(old: Path, facts: LibraryFacts, inside: int, architectures: Sequence[Arch]) -> None:

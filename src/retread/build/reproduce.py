@@ -9,7 +9,7 @@ from retread.build.choice import jobs
 from retread.build.pipeline import build
 from retread.doors.machine import Machine
 from retread.doors.store import Kind
-from retread.errors import AuditError, PlanError, UsageError, first
+from retread.errors import PlanError, UsageError
 from retread.lanes.lane import Wish
 from retread.recipe import workspace
 from retread.recipe.lane import Lane
@@ -57,17 +57,3 @@ def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish:
     (scratch / "compare").mkdir()
     with machine.console.step("compare"):
         return comparison.compare(wheel, Path(built.path), scratch / "compare")
-
-
-def demand_same(found: Comparison) -> None:
-    """Raise AuditError when the two wheels can behave differently."""
-    from retread.wheel.comparison import Tier
-
-    if found.tier is Tier.DIFFERENT:
-        raise AuditError(
-            f"{found.first.file}: what is made today can behave differently",
-            faults=first(
-                [f"{one.member}: {one.kind}: {one.detail}" for one in found.differences if one.runs]
-            ),
-            hint="build with the recipe, series, tools and retread that retread.json in the wheel names",
-        )

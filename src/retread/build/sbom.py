@@ -35,13 +35,14 @@ def write(statement: Statement, patches: Mapping[str, bytes]) -> bytes:
 
     told = msgspec.json.encode(statement, order="deterministic")
     upstream = statement.version.partition("+")[0]
+    made_of = list(filter(None, (statement.sdist or statement.base,)))
     origin = Component(
         name=statement.project,
         version=upstream,
         type=ComponentType.LIBRARY,
         purl=pypi(upstream),
         bom_ref=f"upstream:{statement.project}@{upstream}",
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=statement.sdist.sha256)],
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=one.sha256) for one in made_of],
     )
     subject = Component(
         name=statement.project,
@@ -51,7 +52,7 @@ def write(statement: Statement, patches: Mapping[str, bytes]) -> bytes:
         bom_ref=f"{statement.project}@{statement.version}",
         pedigree=Pedigree(
             ancestors=[origin],
-            commits=[Commit(uid=statement.commit)],
+            commits=[Commit(uid=statement.commit)] if statement.is_proven else [],
             patches=[_patch(one, patches[one.name]) for one in statement.series],
         ),
     )

@@ -10,17 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from retread import pypa
 from retread.build import sbom
 from retread.errors import BaseError, PlanError, RecipeError
 from retread.recipe.model import Target
 from retread.recipe.series import Change, ChangeKind
 from retread.source.records import PatchedTree
 from retread.version import channel
-from retread.wheel import metadata
 from retread.wheel.contents import STATEMENT
+from retread.wheel.metadata import WheelName, requirements, rivals, set_name, set_requirement, set_version
 from retread.wheel.statement import Statement
 from retread.wheel.wheelfile import Verified, Wheel, copies, sealed
 from retread.wheel.zipwriter import Copied, Deflated, NewBytes, NewDeflated, Source, write
@@ -47,22 +47,54 @@ def seal(
     if platform:
         name = name.with_platform(platform)
     sources: dict[str, Source] = {one.name: one for one in copies(wheel, verified, stem=name.stem)}
-    dist_info = f"{name.stem}.dist-info"
     _patch(sources, patched)
+    for member, text in _edited(wheel, target, patched, statement.version).items():
+        sources[member] = NewBytes(name=member, content=text.encode())
+    text = _metadata(wheel, target, statement.version)
+    return _written(wheel, name, sources, libraries=libraries, said=(text, statement, patches), into=into)
+
+
+def renew(
+    wheel: Wheel,
+    verified: Verified,
+    *,
+    name: WheelName,
+    libraries: Mapping[str, tuple[Path, Deflated]],
+    statement: Statement,
+    into: Path,
+) -> Path:
+    """Write a wheel that is another one but for its name and ``libraries``, into ``into``, and return its path."""
+    sources: dict[str, Source] = {one.name: one for one in copies(wheel, verified, stem=name.stem)}
+    text = set_version(wheel.metadata, statement.version)
+    return _written(wheel, name, sources, libraries=libraries, said=(text, statement, {}), into=into)
+
+
+def _written(
+    wheel: Wheel,
+    name: WheelName,
+    sources: dict[str, Source],
+    *,
+    libraries: Mapping[str, tuple[Path, Deflated]],
+    said: tuple[str, Statement, Mapping[str, bytes]],
+    into: Path,
+) -> Path:
+    """Write the wheel ``name`` of ``sources``, with libraries in place of theirs, and what is ``said`` of it.
+
+    That is METADATA, the statement, and the patches by name.
+    """
+    metadata, statement, patches = said
+    dist_info = f"{name.stem}.dist-info"
     for member, (path, deflated) in libraries.items():
         executable = wheel.archive.by_name[member].executable
         sources[member] = NewDeflated(name=member, path=path, deflated=deflated, executable=executable)
-    for member, text in _edited(wheel, target, patched, statement.version).items():
-        sources[member] = NewBytes(name=member, content=text.encode())
-    if platform:
-        text = metadata.set_tags(wheel.wheel, name.tag_set)
-        sources[f"{dist_info}/WHEEL"] = NewBytes(name=f"{dist_info}/WHEEL", content=text.encode())
-    additions = {
-        "METADATA": _metadata(wheel, target, statement.version).encode(),
+    texts = {
+        "METADATA": metadata.encode(),
         STATEMENT: msgspec.json.format(msgspec.json.encode(statement)) + b"\n",
         f"sboms/{statement.project}.cdx.json": sbom.write(statement, patches),
     }
-    for file, content in additions.items():
+    if (text := set_name(wheel.wheel, name)) != wheel.wheel:
+        texts["WHEEL"] = text.encode()
+    for file, content in texts.items():
         sources[f"{dist_info}/{file}"] = NewBytes(name=f"{dist_info}/{file}", content=content)
     destination = into / name.file_name
     write(destination, sealed(sources.values(), dist_info), date_time=statement.commit_time)
@@ -136,12 +168,12 @@ def _text(wheel: Wheel, member: str) -> str:
 
 def _metadata(wheel: Wheel, target: Target, version: str) -> str:
     """Return METADATA with the version and the target's requirements; BaseError if it asks for another torch."""
-    text = metadata.set_version(wheel.metadata, version)
+    text = set_version(wheel.metadata, version)
     for requirement in target.requires:
-        text = metadata.set_requirement(text, requirement)
+        text = set_requirement(text, requirement)
     torch = f"torch{target.torch}"
-    if [Requirement(one) for one in metadata.rivals(text, torch)] != [Requirement(torch)]:
-        said = [Requirement(one) for one in metadata.requirements(text)]
+    if [pypa.requirement(one) for one in rivals(text, torch)] != [pypa.requirement(torch)]:
+        said = [pypa.requirement(one) for one in requirements(text)]
         others = [repr(str(one)) for one in said if canonicalize_name(one.name) == "torch"]
         raise BaseError(
             f"{wheel.path.name} requires another torch than the target's {torch!r}: "

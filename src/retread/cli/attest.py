@@ -1,4 +1,4 @@
-"""``retread key``, ``attest``: who vouches for a wheel, and what is signed."""
+"""``retread key``, ``attest``, ``statement``, ``sign``: who vouches for a wheel, and what is signed."""
 
 from __future__ import annotations
 
@@ -35,6 +35,22 @@ class AttestOptions(Options):
     tester: Path | None
 
 
+class StatementOptions(Options):
+    """What is typed after ``statement``."""
+
+    wheels: list[Path]
+    builder: str
+    tester: str
+    out: Path
+
+
+class SignOptions(Options):
+    """What is typed after ``sign``."""
+
+    folder: Path
+    key: Path
+
+
 def add(groups: Groups) -> None:
     """Add the commands."""
     key = add_command(groups, "key", "ed25519 keys that sign evidence: new, list")
@@ -54,6 +70,29 @@ def add(groups: Groups) -> None:
     command.add_argument("--builder", type=Path, metavar="KEY", help="sign how it was built")
     command.add_argument("--tester", type=Path, metavar="KEY", help="sign what its smoke reports found")
     add_common(command, attest, AttestOptions)
+
+    command = add_command(
+        groups,
+        "statement",
+        "write what is known of wheels, for signing where the wheels are not; stdout is the files",
+    )
+    command.add_argument("wheels", type=Path, nargs="+", metavar="WHEEL")
+    command.add_argument(
+        "--builder", metavar="NAME", default="", help="the key that is to say how it was built"
+    )
+    command.add_argument(
+        "--tester", metavar="NAME", default="", help="the key that is to say what its tests found"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the statements go")
+    add_common(command, statement, StatementOptions)
+    command = add_command(
+        groups,
+        "sign",
+        "sign the statements in a folder that are made in a key's name; stdout is the envelopes",
+    )
+    command.add_argument("folder", type=Path)
+    command.add_argument("--key", type=Path, required=True, help="the builder's or the tester's .key file")
+    add_common(command, sign, SignOptions)
 
 
 def key_new(options: KeyNewOptions) -> int:
@@ -83,12 +122,11 @@ def _print_keys(options: Options, found: list[Key]) -> None:
         session.print_json([{"name": key.name, "id": key.id, "key": signing.line(key)} for key in found])
     else:
         told = (f'# {key.id}\nname = "{key.name}"\nkey = "{signing.line(key)}"' for key in found)
-        print("\n".join(told) or "no keys")
+        session.put("\n".join(told) or "no keys")
 
 
 def attest(options: AttestOptions) -> int:
     """Sign what is known of a wheel; stdout is the envelopes, which lie beside it."""
-    from retread.doors import fs
     from retread.errors import UsageError
     from retread.evidence import attest as attesting
 
@@ -102,10 +140,48 @@ def attest(options: AttestOptions) -> int:
             made |= attesting.provenance(wheel, options.builder, finished=int(time.time()), scratch=scratch)
     if options.tester:
         made |= attesting.results(wheel, options.tester)
-    for place, envelope in made.items():  # all or none
-        fs.write(place, envelope)
+    return _written(options, made)
+
+
+def statement(options: StatementOptions) -> int:
+    """Write the statements about wheels that others are to sign."""
+    from retread.errors import UsageError
+    from retread.evidence import attest as attesting
+
+    if not options.builder and not options.tester:
+        raise UsageError(
+            "name who is to sign: --builder NAME says how it was built, --tester NAME what tests found"
+        )
+    made = dict[Path, bytes]()
+    with session.machine(options).store.scratch() as scratch:
+        for wheel in map(session.existing, options.wheels):
+            found = dict[Path, bytes]()
+            if options.builder:
+                found |= attesting.built(wheel, options.builder, finished=int(time.time()), scratch=scratch)
+            if options.tester:
+                found |= attesting.tested(wheel, options.tester)
+            made |= {options.out / f"{one.name}{attesting.STATEMENT}": data for one, data in found.items()}
+    return _written(options, made)
+
+
+def sign(options: SignOptions) -> int:
+    """Sign the statements of a folder that are made in the key's name."""
+    from retread.errors import UsageError
+    from retread.evidence import attest as attesting
+
+    if not options.folder.is_dir():
+        raise UsageError(f"there is no folder {options.folder}")
+    return _written(options, attesting.sign(options.folder, options.key))
+
+
+def _written(options: Options, made: dict[Path, bytes]) -> int:
+    """Write files, all or none, and print their names."""
+    from retread.doors import fs
+
+    for place, data in made.items():
+        fs.write(place, data)
     if options.json:
         session.print_json([str(one) for one in made])
     else:
-        print("\n".join(map(str, made)))
+        session.put("\n".join(map(str, made)))
     return 0

@@ -148,7 +148,7 @@ def build(options: BuildOptions) -> int:
     if options.json:
         session.print_json(built)
     else:
-        print("\n".join(one.path for one in built))
+        session.put("\n".join(one.path for one in built))
     return 0
 
 
@@ -189,6 +189,7 @@ def reproduce(options: ReproduceOptions) -> int:
     """Make a wheel again from what it says of itself, and say how far the two agree; AuditError when they do not."""
     from retread.build import reproduce as build_reproduce
     from retread.cli import show
+    from retread.wheel import comparison
 
     machine = session.machine(options)
     wheel = session.existing(options.wheel)
@@ -197,8 +198,12 @@ def reproduce(options: ReproduceOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(show.comparison(found))
-    build_reproduce.demand_same(found)
+        session.put(show.comparison(found))
+    comparison.demand_same(
+        found,
+        "what is made today can behave differently",
+        hint="build with the recipe, series, tools and retread that retread.json in the wheel names",
+    )
     return 0
 
 
@@ -222,5 +227,5 @@ def plan(options: PlanOptions) -> int:
     if options.json:
         session.print_json(plans)
     else:
-        print("\n\n".join(show.plan(one) for one in plans))
+        session.put("\n\n".join(show.plan(one) for one in plans))
     return 0

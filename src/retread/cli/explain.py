@@ -29,7 +29,7 @@ def add(groups: Groups) -> None:
     command.add_argument(
         "text", nargs="*", metavar="ERROR", help="its text; default: a log on standard input"
     )
-    add_common(command, explain, ExplainOptions)
+    add_common(command, explain, ExplainOptions, waits=True)
 
 
 def explain(options: ExplainOptions) -> int:
@@ -44,7 +44,7 @@ def explain(options: ExplainOptions) -> int:
     if options.json:
         session.print_json(found)
     elif found:
-        print(table.explained(found))
+        session.put(table.explained(found))
     if not found:
         raise FitError(
             "no fault that is known here has this text",

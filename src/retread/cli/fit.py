@@ -76,7 +76,7 @@ def fit(options: FitOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(table.line(found) if options.quiet else table.report(found))
+        session.put(table.line(found) if options.quiet else table.report(found))
     return 0 if found.fits else FitError.exit_code
 
 

@@ -133,7 +133,7 @@ def publish(options: PublishOptions) -> int:
     if options.json:
         session.print_json(done)
     elif done.listed:
-        print("\n".join(one.file for one in done.listed))
+        session.put("\n".join(one.file for one in done.listed))
     return 0
 
 
@@ -256,7 +256,7 @@ def _print_actions(options: Options, done: list[Action]) -> None:
         return
     for one in done:
         what = ", ".join(dict.fromkeys(file.file for file in one.files)) or ", ".join(one.projects)
-        print(
+        session.put(
             f"{one.number:>5}  {one.time[:19]}  {one.action:<9} {what}{f'  ({one.reason})' if one.reason else ''}"
         )
 
@@ -277,7 +277,7 @@ def index_check(options: CheckOptions) -> int:
     if options.json:
         session.print_json(found)
     elif not found.faults:
-        print(
+        session.put(
             f"sound: {found.actions} actions, {found.projects} projects, {found.files} files, {found.size:,} bytes"
         )
     if found.faults:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_command, add_common
+from retread.cli.options import Options, add_command, add_common, words
+from retread.recipe.lane import Lane
 
 if TYPE_CHECKING:
     from retread.arch import Arch
@@ -20,6 +21,7 @@ class MatrixOptions(Options):
     recipe: tuple[str, ...]
     base: str | None
     gpus: str
+    lane: Lane | None
 
 
 def add(groups: Groups) -> None:
@@ -34,13 +36,12 @@ def add(groups: Groups) -> None:
     command.add_argument(
         "--gpus", metavar="LIST", default="", help="capabilities that runners have, like '9.0 12.0'"
     )
+    command.add_argument("--lane", choices=words(Lane), help="only what this lane makes; default: all")
     add_common(command, matrix, MatrixOptions)
 
 
 def matrix(options: MatrixOptions) -> int:
     """Print the jobs for all recipes or for those that are named, or only for what changed since ``--base``."""
-    import msgspec
-
     from retread.doors import git
     from retread.recipe import matrix, workspace
 
@@ -48,12 +49,12 @@ def matrix(options: MatrixOptions) -> int:
     runners = [session.architecture(word) for word in options.gpus.replace(",", " ").split()]
     loaded = [workspace.load(root, name) for name in options.recipe or workspace.recipes(root)]
     changed = git.changed(root, options.base, machine.environment) if options.base else None
-    found = matrix.matrix([(one.recipe, one.patches) for one in loaded], changed, runners)
+    found = matrix.matrix([(one.recipe, one.patches) for one in loaded], changed, runners, options.lane)
     if options.json:
-        print(msgspec.json.encode(found).decode())  # in one line: a workflow's outputs take no more
-    elif found.count:
-        print(table(found, runners))
-    if not found.count:
+        session.print_json(found, indented=False)  # a workflow's outputs take no more than a line
+    elif found.count or found.left_out:
+        session.put(table(found, runners))
+    if not found.count and not found.left_out:
         machine.console.say(
             f"nothing of which a wheel is made changed since {options.base}"
             if options.base
@@ -75,6 +76,9 @@ def table(found: Matrix, runners: Sequence[Arch]) -> str:
         there = f"runners have {', '.join(runners)}" if runners else "there is no GPU runner"
         lines += ["", f"Unproven on a GPU ({there}):", ""]
         lines += [f"- {one.wheel} on {one.gpu}" for one in found.unproven]
+    if found.left_out:
+        lines += ["", "Left out, since another lane makes them:", ""]
+        lines += [f"- {one}" for one in found.left_out]
     return "\n".join(lines)
 
 

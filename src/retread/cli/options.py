@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar, dataclass_transform, get_type_hints
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     Groups: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
     """Commands, or the actions of one: what a noun's ``add`` puts its own into."""
 
@@ -65,15 +67,25 @@ def handle(command: argparse.ArgumentParser, run: Callable[[Typed], int], record
     command.set_defaults(run=run, record=record)
 
 
-def typed(namespace: argparse.Namespace) -> int:
-    """Run the command that was typed; return its exit code."""
+def typed(
+    namespace: argparse.Namespace, attended: Callable[[Options, str], AbstractContextManager[None]]
+) -> int:
+    """Run the command that was typed; return its exit code. Work goes on within what ``attended`` makes of its name."""
     import msgspec
 
     kinds = get_type_hints(namespace.record)
     given = {name: value for name, value in vars(namespace).items() if name in kinds}
     values = {name: msgspec.convert(value, kinds[name]) for name, value in given.items()}
-    code: int = namespace.run(namespace.record(**values))
-    return code
+    found, run = namespace.record(**values), namespace.run
+    if getattr(namespace, "waits", True):
+        return int(run(found))
+    with attended(found, _title(namespace)):
+        return int(run(found))
+
+
+def _title(namespace: argparse.Namespace) -> str:
+    """Return the words by which a command is known: ``index check``."""
+    return " ".join(filter(None, (namespace.command, getattr(namespace, "action", ""))))
 
 
 def add_common(
@@ -82,9 +94,14 @@ def add_common(
     record: type[Typed],
     *,
     json: bool = True,
+    waits: bool = False,
 ) -> None:
-    """Let ``run`` do what the command is for, and add what all commands take."""
+    """Let ``run`` do what the command is for, and add what all commands take.
+
+    One that ``waits`` for others, not for work of its own, is not shown as being at work.
+    """
     handle(command, run, record)
+    command.set_defaults(waits=waits)
     if json:
         command.add_argument("--json", action="store_true", help="print data as JSON")
     command.add_argument(

@@ -62,7 +62,7 @@ class BumpOptions(Options):
     accept: tuple[str, ...] | None
     skip: tuple[str, ...] | None
     because: tuple[str, ...] | None
-    clone: str
+    repository: str
     tag: str
     check: bool
     edit: bool
@@ -125,7 +125,10 @@ def _add_bump(actions: Groups) -> None:
     )
     bump.add_argument("recipe")
     bump.add_argument(
-        "--to", metavar="VERSION", required=True, help="a release of the index, or of another recipe"
+        "--to",
+        metavar="VERSION|COMMIT",
+        required=True,
+        help="a release of the index, or of another recipe; a commit is only looked at",
     )
     bump.add_argument(
         "--accept",
@@ -136,7 +139,11 @@ def _add_bump(actions: Groups) -> None:
     bump.add_argument("--skip", action="append", metavar="PATCH", help="leave a patch out; repeatable")
     bump.add_argument("--because", action="append", metavar="TEXT", help="why, once for each --skip")
     bump.add_argument(
-        "--clone", metavar="DIR", default="", help="where the commit is; default: its repository"
+        "--repository",
+        "--clone",
+        metavar="PLACE",
+        default="",
+        help="where the commit is, a clone or an address; default: what the recipe pins",
     )
     bump.add_argument(
         "--tag", metavar="REF", default="", help="the release's tag or commit; default: its version"
@@ -158,6 +165,7 @@ def _add_bump(actions: Groups) -> None:
 def recipe_list(options: ListOptions) -> int:
     """Show recipes and their targets: for which torch, Python and GPUs, and by which lane they are made."""
     from retread.cli import show
+    from retread.doors.store import Kind
     from retread.recipe import workspace
 
     wanted = _wanted(options)
@@ -169,7 +177,7 @@ def recipe_list(options: ListOptions) -> int:
     if options.json:
         session.print_json([one.recipe for one in loaded])
     elif loaded:
-        print(show.recipes(loaded))
+        session.put(show.recipes(loaded, session.machine(options).store.names(Kind.WHEELS)))
     return 0
 
 
@@ -178,14 +186,14 @@ def _wanted(options: ListOptions) -> Callable[[Loaded], Loaded]:
     import re
 
     import msgspec
-    from packaging.version import InvalidVersion, Version
 
+    from retread import pypa
     from retread.errors import UsageError
     from retread.recipe.plan import fits
 
     try:
-        Version(options.torch or "0")
-    except InvalidVersion:
+        pypa.version(options.torch or "0")
+    except ValueError:
         raise UsageError(f"--torch: {options.torch!r} is not a version like '2.9.1'") from None
     if options.python and not re.fullmatch(r"3\.\d+", options.python):
         raise UsageError(f"--python: {options.python!r} is not a version like '3.12'")
@@ -221,7 +229,7 @@ def recipe_check(options: CheckOptions) -> int:
     if faults:
         kind = kinds.pop() if len(kinds) == 1 else RecipeError
         raise kind(f"{len(faults)} fault(s)", faults=faults)
-    print('{"faults": []}' if options.json else "sound: recipes, series, toolchains and proofs")
+    session.put('{"faults": []}' if options.json else "sound: recipes, series, toolchains and proofs")
     return 0
 
 
@@ -256,7 +264,7 @@ def recipe_lock(options: LockOptions) -> int:
     if options.json:
         session.print_json(written)
     else:
-        print("\n".join(written))
+        session.put("\n".join(written))
     return 0
 
 
@@ -270,19 +278,19 @@ def recipe_proof(options: ProofOptions) -> int:
     listing, sdist = session.existing(options.listing), session.existing(options.sdist)
     below = "" if options.at == "." else f"{options.at.rstrip('/')}/"
     files = {path.removeprefix(below) for path in tree.paths(sdist) if path.startswith(below)}
-    proven = proof.parse(listing.read_bytes(), name=listing.name)
+    proven = proof.parse(fs.read(listing), name=listing.name)
     if files.isdisjoint(proven.entries):
         raise UsageError(
             f"{sdist.name} holds no file of {proven.repository} {proven.commit[:12]} in {options.at}",
             hint="--at PATH says where the archive has the repository, as third_party/cutlass",
         )
-    data = proof.pruned(listing.read_bytes(), files, name=listing.name)
+    data = proof.pruned(fs.read(listing), files, name=listing.name)
     out = options.out or workspace.proof_path(session.root(options), proven.repository, proven.commit)
     fs.write(out, data)
     if options.json:
         session.print_json({"proof": str(out), "repository": proven.repository, "commit": proven.commit})
     else:
-        print(out)
+        session.put(out)
     return 0
 
 
@@ -292,23 +300,23 @@ def recipe_bump(options: BumpOptions) -> int:
     from retread.errors import UsageError
     from retread.queue import order
     from retread.queue.desk import Desk
-    from retread.upstream import bump
+    from retread.upstream import bump, written
 
     desk = Desk(session.machine(options), session.root(options), options.recipe, to=options.to)
     if options.abort or options.undo:
-        print("\n".join(bump.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
+        session.put("\n".join(written.undo(desk) if options.undo else [bump.abort(desk, options.to)]))
         return 0
     if options.exec and not options.edit:
         raise UsageError("--exec runs in the rebase of --edit", hint="add --edit")
     names = order.names(order.read(desk.loaded().files))
     wish = bump.wish(names, options.recipe, bump.accepted(options.accept or ()), _skipped(options))
     found = bump.bump(
-        desk, bump.Request(options.to, wish, options.clone, options.tag, _way(options), options.exec)
+        desk, bump.Request(options.to, wish, options.repository, options.tag, _way(options), options.exec)
     )
     if options.json:
         session.print_json(found)
     else:
-        print(show.bumped(found))
+        session.put(show.bumped(found))
     bump.demand_closed(found)
     return 0
 
@@ -348,5 +356,5 @@ def recipe_schema(options: SchemaOptions) -> int:
     if options.json:
         session.print_json(list(map(str, written)))
     else:
-        print("\n".join(map(str, written)))
+        session.put("\n".join(map(str, written)))
     return 0

@@ -78,7 +78,7 @@ def index_renew(options: RenewOptions) -> int:
     """Sign the list again, as it is, with the next serial number and today's date; stdout is the list's path."""
     from retread.index import revoke
 
-    print(revoke.renew(Path(options.index), options.key, now=int(time.time())))
+    session.put(revoke.renew(Path(options.index), options.key, now=int(time.time())))
     return 0
 
 
@@ -93,7 +93,7 @@ def index_revoke(options: RevokeOptions) -> int:
         options.key,
         now=int(time.time()),
     )
-    print(place)
+    session.put(place)
     return 0
 
 
@@ -117,7 +117,7 @@ def audit_lock(options: AuditLockOptions) -> int:
         session.print_json(findings)
     else:
         rest = f", {len(unchecked)} not compared" if unchecked else ""
-        print(
+        session.put(
             "\n".join(map(revocations.tell, findings))
             or f"{len(locked)} locked, nothing revoked or yanked{rest}"
         )

@@ -26,7 +26,7 @@ def add(groups: Groups) -> None:
     command.add_argument("index", type=Path)
     command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
     command.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")
-    add_common(command, serve, ServeOptions, json=False)
+    add_common(command, serve, ServeOptions, json=False, waits=True)
 
 
 def serve(options: ServeOptions) -> int:
@@ -39,7 +39,8 @@ def serve(options: ServeOptions) -> int:
         console.say(
             f"serving {options.index} at {address}; for trying it out: docs/serving says how to serve it really"
         )
-        print(address, flush=True)
+        session.put(address)
+        session.flush()
 
     serving.serve(options.index, options.host, options.port, ready=ready)
     return 0

@@ -5,27 +5,55 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from retread.cli.options import POLICY, Options
 
 if TYPE_CHECKING:
     from retread.arch import Arch
+    from retread.doors.console import Console
     from retread.doors.machine import Machine
     from retread.evidence.gate import Policy
+
+_CONSOLE: Final[ContextVar[Console | None]] = ContextVar("console", default=None)
+"""The terminal of the command that runs."""
+
+
+@contextmanager
+def attended(options: Options, title: str) -> Iterator[None]:
+    """Let a command have one terminal until the block ends, which shows that it is at work while it says nothing."""
+    console = _console(options)
+    token = _CONSOLE.set(console)
+    try:
+        with console.attended(title):
+            yield
+    finally:
+        _CONSOLE.reset(token)
 
 
 def machine(options: Options) -> Machine:
     """Return the doors that a command goes through."""
-    from retread.doors.console import Console
     from retread.doors.machine import Machine
     from retread.doors.store import Store, default_root
-    from retread.text.colour import Colour
 
     environment = dict(os.environ)
-    console = Console(quiet=options.quiet, colour=Colour(options.color))
-    return Machine(Store(default_root(environment), waiting=console.say), console, environment)
+    console = _CONSOLE.get() or _console(options)
+    return Machine(Store(default_root(environment), waiting=console.step), console, environment)
+
+
+def _console(options: Options) -> Console:
+    from retread.doors.console import Console
+    from retread.text.colour import Colour
+
+    return Console(quiet=options.quiet, colour=Colour(options.color))
+
+
+def _make_way() -> None:
+    """Take away the clock that a terminal shows: something goes to standard output."""
+    if console := _CONSOLE.get():
+        console.make_way()
 
 
 @contextmanager
@@ -43,6 +71,18 @@ def scratch(options: Options) -> Iterator[Path]:
         yield path
 
 
+def workspace_or_none(options: Options) -> Path | None:
+    """Return the folder that ``root`` returns, or None where there is none: retread's own toolchains do without."""
+    from retread.errors import UsageError
+
+    try:
+        return root(options)
+    except UsageError:
+        if options.root:
+            raise
+        return None
+
+
 def root(options: Options) -> Path:
     """Return the folder with recipes/ and patches/ that the options name, or that is found upwards."""
     from retread.recipe import workspace
@@ -52,6 +92,7 @@ def root(options: Options) -> Path:
 
 def policy(options: Options, path: Path | None) -> Policy | None:
     """Return the policy that is named, or the workspace's, if it has one."""
+    from retread.doors import fs
     from retread.errors import UsageError
     from retread.evidence import gate
 
@@ -62,39 +103,105 @@ def policy(options: Options, path: Path | None) -> Policy | None:
             return None
         if not path.is_file():
             return None
-    return gate.parse_policy(existing(path).read_bytes(), name=path.name)
+    return gate.parse_policy(fs.read(existing(path)), name=path.name)
 
 
 def json(value: object) -> bytes:
-    """Return data as every command writes it: indented, with a newline at the end."""
+    """Return data as every command writes it: indented, a newline at the end, no address with a password.
+
+    A path may be no UTF-8.
+    """
     import msgspec
 
-    return msgspec.json.format(msgspec.json.encode(value)) + b"\n"
+    from retread.address import shown_in
+
+    said = shown_in(msgspec.to_builtins(value))
+    try:
+        data = msgspec.json.encode(said)
+    except UnicodeEncodeError:
+        from json import dumps
+
+        data = dumps(said).encode()
+    return msgspec.json.format(data) + b"\n"
+
+
+def put(text: object) -> None:
+    """Write text to standard output as people may see it: the one way there for what is no JSON."""
+    from retread.text import controls
+
+    _write(f"{controls.shown(str(text))}\n")
 
 
 def show(text: str, options: Options) -> None:
     """Write text for people to standard output, with its marks coloured where that is wanted."""
     import sys
 
-    from retread.text import colour
+    from retread.text import colour, controls
 
     terminal = sys.stdout.isatty()
     coloured = colour.wanted(colour.Colour(options.color), os.environ, terminal=terminal)
-    print(colour.marked(text) if coloured else text)
+    told = controls.shown(text)
+    _write(f"{colour.marked(told) if coloured else told}\n")
 
 
-def print_json(value: object) -> None:
-    """Write data to standard output."""
-    print(json(value).decode(), end="")
+def print_json(value: object, *, indented: bool = True) -> None:
+    """Write data to standard output, in one line where that is all that its reader takes."""
+    from retread.text import controls
+
+    data = json(value)
+    if not indented:
+        import msgspec
+
+        data = msgspec.json.format(data, indent=0) + b"\n"
+    _write(controls.escaped(data.decode()))
 
 
 def print_bytes(data: bytes) -> None:
     """Write bytes to standard output as they are."""
     import sys
 
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    _make_way()
+    flush()
+    with _taking():
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def flush() -> None:
+    """Wait until standard output has taken everything; StoreError when it does not."""
+    import sys
+
+    with _taking():
+        sys.stdout.flush()
+
+
+def _write(text: str) -> None:
+    import sys
+
+    _make_way()
+    with _taking():
+        sys.stdout.write(text)
+
+
+@contextmanager
+def _taking() -> Iterator[None]:
+    """Turn a standard output that takes nothing into a StoreError; a reader who has gone is no error."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from retread.errors import StoreError
+
+        hush()
+        raise StoreError(f"cannot write standard output: {error.strerror}") from None
+
+
+def hush() -> None:
+    """Let what is still to be printed go nowhere: it would fail again when the process ends."""
+    import sys
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def existing(file: Path) -> Path:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from retread.arch import Arch
-from retread.audit.report import AuditReport
+from retread.audit.report import AuditReport, Check
 from retread.elf.facts import DEVICES, Facts, LibraryFacts, Module, Served, served
 from retread.elf.facts import lacking as without
 from retread.errors import PlanError
 from retread.queue.fate import Fate
-from retread.recipe.plan import Forecast, Plan, choose_lane, purpose, pythons
+from retread.recipe.plan import Forecast, Plan, choose_lane, patched_version, purpose, pythons
 from retread.source.records import Applied
+from retread.text import controls
 from retread.text.tables import aligned, columns, middle, plain, wrapped
 from retread.units import about, size
-from retread.version import NVCC
+from retread.version import CLANG, NVCC
 from retread.wheel.facts import WheelFacts
-from retread.wheel.statement import CompileStatement, compiler_of
+from retread.wheel.statement import CompileStatement, Statement, compiler_of
 
 if TYPE_CHECKING:
     from retread.doors.store import Entry
     from retread.queue.graph import Graph
     from retread.queue.pieces import Altered
+    from retread.recipe.model import Recipe, Target
     from retread.recipe.workspace import Loaded
     from retread.toolkit.inquiry import ToolchainReport
     from retread.upstream.bump import Bumped
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 
 _SHOWN: Final = 40
-_SUBJECT: Final = 48
+_SUBJECT: Final = 28
 """How much of a file's name a plan shows: both of its ends, with its version and its platform; JSON has all."""
 _UNREAD: Final = 20
 
@@ -40,14 +42,22 @@ _UNREAD: Final = 20
 def plan(found: Plan) -> str:
     """Return a plan as a table."""
     rows = [
-        (step.stage, "in store" if step.cached else "to do", middle(step.subject, _SUBJECT), step.reason)
-        for step in found.steps
+        ("stage", "state", "what", "decided by"),
+        *(
+            (
+                step.stage,
+                "in store" if step.cached else "to do",
+                middle(step.subject, _SUBJECT),
+                step.reason.removeprefix("changes with ").removeprefix("pinned by "),
+            )
+            for step in found.steps
+        ),
     ]
     return "\n".join(
         [
             f"{found.recipe} {found.target} -> {found.wheel}",
             *purpose(found, found.python),
-            f"lane: {found.lane} ({found.reason})",
+            *wrapped(f"lane: {found.lane} ({found.reason})", "", "  "),
             *_forecast(found.forecast),
             *aligned(rows),
         ]
@@ -71,10 +81,11 @@ def _forecast(found: Forecast) -> Iterator[str]:
         yield from wrapped(one, "  - ", "    ")
 
 
-def series(name: str, applied: Sequence[Applied]) -> str:
-    """Return what became of each patch of a recipe."""
+def series(name: str, applied: Sequence[Applied], touched: Sequence[str] = ()) -> str:
+    """Return what became of each patch of a recipe, and what closes the overlay lane."""
     rows = [(one.name, str(one.verdict), one.detail) for one in applied] or [("(no patches)", "", "")]
-    return "\n".join([name, *aligned(rows)])
+    closed = [f"  no overlay: {one}" for one in touched]
+    return "\n".join([name, *aligned(rows), *map(controls.line, closed)])
 
 
 def altered(found: Altered) -> str:
@@ -122,9 +133,7 @@ def wheel(facts: WheelFacts) -> str:
     ]
     if facts.statement:
         made = facts.statement
-        lines.append(
-            f"made by {made.tool}: {made.recipe} {made.target}, lane {made.lane}, commit {made.commit[:12]}"
-        )
+        lines.append(f"made by {made.tool}: {_made_of(made)}")
         lines += list(_compiled(made.compiled)) if made.compiled else []
         lines += [f"  {patch.name}: {patch.subject} (upstream: {patch.upstream})" for patch in made.series]
         lines += [f"note: {made.promise.note}"] if made.promise.note else []
@@ -134,6 +143,13 @@ def wheel(facts: WheelFacts) -> str:
         lines += ["", "no shared objects"]
     lines += ["", *not_read(facts.unread)] if facts.unread else []
     return "\n".join([*lines, *_noted(facts)])
+
+
+def _made_of(said: Statement) -> str:
+    if said.is_proven:
+        return f"{said.recipe} {said.target}, lane {said.lane}, commit {said.commit[:12]}"
+    base = f" {said.base.file} (sha256 {said.base.sha256[:12]})" if said.base else ""
+    return f"of the wheel{base} alone, whose source is not proven"
 
 
 def _compiled(said: CompileStatement) -> Iterator[str]:
@@ -228,7 +244,10 @@ def lacking(facts: Mapping[str, Facts], device: Arch) -> Iterator[str]:
 
 def audit(report: AuditReport) -> str:
     """Return an audit as a table and its verdict."""
-    rows = [("ok" if one.ok else "FAIL", one.check, one.subject, one.detail) for one in report.checks]
+    rows = [
+        ("ok" if ok else "FAIL", check, middle(subject, _SUBJECT), detail)
+        for ok, check, subject, detail in _grouped(report.checks)
+    ]
     if report.target:
         verdict = f"the promise of {report.target} {'holds' if report.ok else 'DOES NOT HOLD'}"
     else:
@@ -236,6 +255,18 @@ def audit(report: AuditReport) -> str:
     verdict += " for what was read" if report.unread and report.ok else ""
     unread = not_read(report.unread) if report.unread else ()
     return "\n".join([*aligned(rows), *unread, f"{report.wheel}: {verdict}"])
+
+
+def _grouped(checks: Iterable[Check]) -> Iterator[tuple[bool, str, str, str]]:
+    """Yield checks; those that say the same of several files are one, which names the first and counts the others."""
+    found: dict[tuple[bool, str, str], list[str]] = {}
+    for one in checks:
+        found.setdefault((one.ok, one.check, one.detail), []).append(one.subject)
+    for (ok, check, detail), (first, *others) in found.items():
+        if ok and others:
+            yield ok, check, f"{1 + len(others)} files", f"{detail} ({first} and {len(others)} more)"
+        else:
+            yield from ((ok, check, one, detail) for one in (first, *others))
 
 
 def comparison(found: Comparison) -> str:
@@ -281,11 +312,22 @@ def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, no
     return "\n".join([f"{root}  ({recent} used in the last day)", *aligned(rows)])
 
 
-def recipes(loaded: Sequence[Loaded]) -> str:
-    """Return recipes with their summaries, and of each target for whom it is and how it is made."""
-    heads = ("target", "torch", "Python", "GPUs", "lane")
+def recipes(loaded: Sequence[Loaded], wheels: Collection[str] = ()) -> str:
+    """Return recipes with their summaries, and of each target for whom it is, how it is made, and whether it was.
+
+    ``wheels`` are the names of those that were made here.
+    """
+    heads = ("target", "torch", "Python", "GPUs", "lane", "built here")
+    made = {"-".join(one.split("-")[:2]) for one in wheels}
     rows = [
-        (name, target.torch, " ".join(pythons(target)), " ".join(target.architectures), _lane(one, name))
+        (
+            name,
+            target.torch,
+            " ".join(pythons(target)),
+            " ".join(target.architectures),
+            _lane(one, name),
+            "yes" if _names(one.recipe, target) & made else "no",
+        )
         for one in loaded
         for name, target in one.recipe.targets.items()
     ]
@@ -294,6 +336,12 @@ def recipes(loaded: Sequence[Loaded]) -> str:
     for one in loaded:
         found += [f"{one.recipe.name}  {one.recipe.summary}", *islice(lines, len(one.recipe.targets))]
     return plain(found)
+
+
+def _names(recipe: Recipe, target: Target) -> set[str]:
+    """Return how the names of a target's wheels begin, whoever compiled them."""
+    project = recipe.project.replace("-", "_")
+    return {f"{project}-{patched_version(recipe, target, one)}" for one in (NVCC, CLANG)}
 
 
 def _lane(loaded: Loaded, target: str) -> str:

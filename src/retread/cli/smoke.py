@@ -182,7 +182,7 @@ def kit(options: KitOptions) -> int:
     if options.json:
         session.print_json({"kit": str(out), "wheel": wheel.name, "sha256": tried.facts.sha256})
     else:
-        print(out)
+        session.put(out)
     return 0
 
 

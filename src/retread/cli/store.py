@@ -48,7 +48,7 @@ def store_list(options: Options) -> int:
             [{"kind": one.kind, "key": one.key, "size": one.size, "used": one.used} for one in entries]
         )
     else:
-        print(show.store(store.root, entries, store.beside(), now=time.time()))
+        session.put(show.store(store.root, entries, store.beside(), now=time.time()))
     return 0
 
 
@@ -64,5 +64,5 @@ def store_prune(options: PruneOptions) -> int:
     if options.json:
         session.print_json({"removed": [one.key for one in gone], "freed": freed})
     else:
-        print(f"removed {len(gone)} entries, {size(freed)} in all")
+        session.put(f"removed {len(gone)} entries, {size(freed)} in all")
     return 0

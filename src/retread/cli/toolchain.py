@@ -37,7 +37,7 @@ def add(groups: Groups) -> None:
 def _toolchains(options: ToolchainOptions) -> list[Toolchain]:
     from retread.recipe import workspace
 
-    root = session.root(options)
+    root = session.workspace_or_none(options)
     return [workspace.load_toolchain(root, name) for name in options.name or workspace.toolchains(root)]
 
 
@@ -74,7 +74,7 @@ def toolchain_get(options: ToolchainOptions) -> int:
     if options.json:
         session.print_json(reports)
     else:
-        print("\n".join(one.root for one in reports))
+        session.put("\n".join(one.root for one in reports))
     return 0
 
 
@@ -121,4 +121,4 @@ def _show_toolchains(options: ToolchainOptions, reports: list[ToolchainReport]) 
     if options.json:
         session.print_json(reports)
     else:
-        print("\n".join(show.toolchain(one) for one in reports) or "there are no toolchains")
+        session.put("\n".join(show.toolchain(one) for one in reports) or "there are no toolchains")

@@ -51,7 +51,7 @@ def watch(options: WatchOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(table.table(found))
+        session.put(table.table(found))
     if options.issue:
         fs.write(options.issue, issue.text(found).encode())
     watching.demand(look.failures)

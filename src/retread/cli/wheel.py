@@ -1,4 +1,4 @@
-"""``retread inspect``, ``audit``, ``graft``: what wheels and libraries hold."""
+"""``retread inspect``, ``audit``, ``compare``, ``graft``: what wheels and libraries hold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from retread.cli import session
 from retread.cli.options import Options, add_command, add_common
 
 if TYPE_CHECKING:
+    from retread.build.alone import Tool
     from retread.cli.options import Groups
+    from retread.doors.machine import Machine
 
 
 class InspectOptions(Options):
@@ -30,11 +32,19 @@ class AuditOptions(Options):
     target: str | None
 
 
+class CompareOptions(Options):
+    """What is typed after ``compare``."""
+
+    first: Path
+    second: Path
+
+
 class GraftOptions(Options):
     """What is typed after ``graft``."""
 
     library: Path
     arch: tuple[str, ...]
+    local: str | None
     toolchain: str
     out: Path
 
@@ -75,15 +85,35 @@ def add(groups: Groups) -> None:
     add_common(command, audit, AuditOptions)
 
     command = add_command(
+        groups, "compare", "say how far two wheels agree: bytes, files, code; what differs otherwise"
+    )
+    command.add_argument("first", type=Path)
+    command.add_argument("second", type=Path)
+    add_common(command, compare, CompareOptions)
+
+    _add_graft(groups)
+
+
+def _add_graft(groups: Groups) -> None:
+    command = add_command(
         groups,
         "graft",
-        "add native code to any shared object with fat binaries, assembled from the PTX in it",
+        "add native code to any wheel or shared object with fat binaries, assembled from the PTX in it",
     )
-    command.add_argument("library", type=Path)
+    command.add_argument("library", type=Path, help="a shared object, or a wheel, of which all is grafted")
     command.add_argument("--arch", action="append", required=True, help="like 10.0; may be given again")
+    command.add_argument(
+        "--local",
+        metavar="VERSION",
+        help="local version of the new wheel; default: cu128.1 of the toolchain's CUDA, or the wheel's own and .1",
+    )
     command.add_argument("--toolchain", default="cuda-12.8", help="default: cuda-12.8")
     command.add_argument(
-        "-o", "--out", type=Path, required=True, help="where to write it; may be the library itself"
+        "-o",
+        "--out",
+        type=Path,
+        required=True,
+        help="where to write it: a file, which may be the library itself; of a wheel, a folder",
     )
     add_common(command, graft, GraftOptions)
 
@@ -113,9 +143,11 @@ def inspect(options: InspectOptions) -> int:
         session.print_json(found)
         return 0
     every = found.every if isinstance(found, WheelFacts) else {file.name: found}
-    print(show.wheel(found) if isinstance(found, WheelFacts) else "\n".join(show.library(file.name, found)))
+    session.put(
+        show.wheel(found) if isinstance(found, WheelFacts) else "\n".join(show.library(file.name, found))
+    )
     for device in devices:
-        print("\n".join(show.lacking(every, device)))
+        session.put("\n".join(show.lacking(every, device)))
     return 0
 
 
@@ -130,7 +162,7 @@ def _inspect_table(options: InspectOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(table.markdown(found))
+        session.put(table.markdown(found))
     return 0
 
 
@@ -155,7 +187,7 @@ def _inspect_resources(options: InspectOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        print(usage.text(found))
+        session.put(usage.text(found))
     resources.demand(found)
     return 0
 
@@ -193,41 +225,97 @@ def audit(options: AuditOptions) -> int:
     return 0
 
 
+def compare(options: CompareOptions) -> int:
+    """Show how far two wheels agree; AuditError when what is installed of them can behave differently."""
+    from retread.cli import show
+    from retread.wheel import comparison
+
+    first, second = session.existing(options.first), session.existing(options.second)
+    with session.scratch(options) as scratch:
+        found = comparison.compare(first, second, scratch)
+    if options.json:
+        session.print_json(found)
+    else:
+        session.put(show.comparison(found))
+    comparison.demand_same(found, "the two can behave differently")
+    return 0
+
+
 def graft(options: GraftOptions) -> int:
-    """Add native code to a shared object."""
+    """Add native code to a shared object, or to all of a wheel."""
+    from retread.errors import UsageError
+    from retread.wheel import contents
+
+    if contents.is_wheel(session.existing(options.library)):
+        return _graft_wheel(options)
+    if options.local is not None:
+        raise UsageError("--local names a wheel's version; a library has none")
+    return _graft_library(options)
+
+
+def _graft_library(options: GraftOptions) -> int:
     from retread.build import graft
-    from retread.build.cubins import assembler, assembly
     from retread.cli import show
     from retread.elf import library as elf
     from retread.errors import FatbinError
-    from retread.recipe import workspace
 
     machine = session.machine(options)
-    old, wanted, new = (
-        session.existing(options.library),
-        [session.architecture(text) for text in options.arch],
-        options.out,
-    )
+    old, new = options.library, options.out
     facts = elf.read(old)
     if not facts.modules:
         raise FatbinError(f"{old} holds no GPU code; there is nothing to graft on")
+    wanted = [session.architecture(text) for text in options.arch]
     missing = graft.wanted(facts, wanted)
     if not missing:
         machine.console.say(f"note: {old.name} has {' '.join(wanted)} already; it is copied as it is")
-    toolchain = workspace.load_toolchain(session.root(options), options.toolchain) if missing else None
-    tool = assembler(machine, toolchain) if toolchain else None
+    tool = _tool(options, machine).ready() if missing else None
     with machine.console.step(f"graft {' '.join(missing) or 'nothing'} into {old.name}") as step:
         graft.graft(
             old,
             new,
             architectures=missing,
             run_path=None,
-            assembly=assembly(machine, tool) if tool else None,
+            assembly=tool.assembly if tool else None,
             progress=lambda done, total: step.progress(done, total, "B"),
         )
     facts = elf.read(new)
     if options.json:
         session.print_json(facts)
     else:
-        print("\n".join(show.library(str(new), facts)))
+        session.put("\n".join(show.library(str(new), facts)))
     return 0
+
+
+def _graft_wheel(options: GraftOptions) -> int:
+    from retread.build import alone
+
+    machine = session.machine(options)
+    wanted = [session.architecture(text) for text in options.arch]
+    tool = _tool(options, machine)
+    made = alone.give(
+        options.library, options.out, wanted, tool, local=options.local, console=machine.console
+    )
+    for name, why in made.left.items():
+        machine.console.say(f"note: {name} stays as it is: {why}")
+    for note in made.notes:
+        machine.console.say(f"note: {note}")
+    if options.json:
+        session.print_json(made)
+    else:
+        session.put(made.path)
+    return 0
+
+
+def _tool(options: GraftOptions, machine: Machine) -> Tool:
+    """Return the toolchain that the options name."""
+    from retread.build.alone import Assembler, Tool
+    from retread.build.cubins import assembler, assembly
+    from retread.recipe import workspace
+
+    toolchain = workspace.load_toolchain(session.workspace_or_none(options), options.toolchain)
+
+    def ready() -> Assembler:
+        program = assembler(machine, toolchain)
+        return Assembler(program.version, assembly(machine, program))
+
+    return Tool(toolchain.name, toolchain.cuda, ready)

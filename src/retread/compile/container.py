@@ -18,8 +18,7 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import NamedTuple
 
-from packaging.requirements import Requirement
-
+from retread import pypa, strict
 from retread.compile import room
 from retread.compile.room import Layout
 from retread.compile.sandbox import Work, cache_variables
@@ -37,7 +36,6 @@ TOOLS = ("auditwheel", "virtualenv")
 """What runs in the container beside the build; it comes from retread's own environment, so the image needs it not."""
 OUTSIDE = ("libtorch*", "libc10*", "libcu*", "libnv*", "libnccl*", "libcaffe2*")
 """Libraries that torch and CUDA bring, which no wheel may hold a second time."""
-_PLACE = "/mnt/retread"
 _PROJECT = "/project"
 """Where cibuildwheel puts what it builds."""
 _LOOKED_FOR = ("pyproject.toml", "setup.py", "setup.cfg")
@@ -154,7 +152,7 @@ def _image(using: Engine, name: str, known: str, found: Mapping[str, str], progr
     asked = using.inside(name, [program, "-I", "-c", host.PYTHON_FACTS])
     if asked.code:
         raise PlanError(f"the image {name}: {program} does not run: {_last(asked)}")
-    said = json.loads(asked.stdout)
+    said = strict.json(asked.stdout)
     compiler = Compiler(
         c=found["c"], cxx=found["cxx"], version=found["version"], digest=_digest(known, found["cxx"])
     )
@@ -195,16 +193,16 @@ class Container:
         self._kit = kit
         """What tries the wheel once it is made."""
 
-    def layout(self, at: Path, toolkit: Path, environment: Path) -> Layout:
+    def layout(self, at: Path, toolkit: Path, environment: Path, control: Path) -> Layout:
         """Return the fixed places; the tree lies where cibuildwheel expects its project."""
         binds = (
             (str(at / room.SOURCE), _PROJECT, "rw"),
-            (str(at), f"{_PLACE}/room", "rw"),
-            (str(toolkit), f"{_PLACE}/toolkit", "ro"),
-            (str(environment), f"{_PLACE}/environment", "ro"),
+            (str(at), f"{room.PLACE}/room", "rw"),
+            (str(toolkit), f"{room.PLACE}/toolkit", "ro"),
+            (str(environment), f"{room.PLACE}/environment", "ro"),
         )
         return Layout(
-            True, "-", _PROJECT, f"{_PLACE}/room", f"{_PLACE}/toolkit", f"{_PLACE}/environment", binds
+            True, _PROJECT, f"{room.PLACE}/room", f"{room.PLACE}/toolkit", f"{room.PLACE}/environment", binds
         )
 
     def attempt(self, command: Sequence[str | Path], folders: Iterable[Path]) -> Finished:
@@ -285,6 +283,9 @@ class Container:
             "RETREAD_CACHE_STATS": f"{layout.room}/{room.CACHE_STATS}",
         }
 
+    def started(self, control: Path, pid: int) -> None:
+        """Do nothing: the container is found by its label."""
+
     def outside(self, paths: Iterable[str], layout: Layout) -> dict[str, Sha256]:
         """Return nothing: the image's digest covers all that is not the build's own."""
         return {}
@@ -333,7 +334,7 @@ def put_tools(folder: Path) -> None:
         done.add(name)
         found = _distribution(name)
         _copy(found, folder)
-        wanted = [Requirement(text) for text in found.requires or ()]
+        wanted = [pypa.requirement(text) for text in found.requires or ()]
         waiting += [one.name for one in wanted if not one.marker or one.marker.evaluate({"extra": ""})]
 
 

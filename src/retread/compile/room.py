@@ -1,26 +1,27 @@
 """The room of a build: a folder of the store that outlives it, and how the build sees it.
 
 It holds the tree, the objects made of it, and a list of the finished ones with all that each was made of, so that the
-next run, after an interrupt or a change, compiles only what is missing. Where the kernel gives namespaces, the build
-sees its folders at fixed places and no network.
+next run, after an interrupt or a change, compiles only what is missing. Behind walls (``doors.walls``) the build sees
+its folders at fixed places, and of the room what is its own: not the list, which says what is finished.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
+from retread import strict
 from retread.compile.jobserver import Compiled
 from retread.compile.schedule import Cost, Unit
-from retread.doors import fs, proc
+from retread.doors import fs
 from retread.environment.host import Compiler
 from retread.recipe import native
 from retread.recipe.proof import blob_id
@@ -33,8 +34,12 @@ EXECUTED = "executed"
 OUT = "out"
 SOURCE = "source"
 _UNITS = "units.jsonl"
-_PLACES = ("/mnt", "/media", "/srv")
-"""Folders that every Linux has; a build's own view of one holds its room, at the same place on every machine."""
+PLACE = "/mnt/retread"
+"""Where a build behind walls sees its folders, on every machine."""
+_OWN = ("home", OUT)
+"""Folders of the room that a build writes to, beside the tree."""
+_TOOLS = ("bin", "host", "cuda", "trace")
+"""Folders that it reads: stand-ins of the compilers, and what notes the Python files that run."""
 
 
 class UnitFacts(Record, frozen=True, kw_only=True):
@@ -49,10 +54,10 @@ class UnitFacts(Record, frozen=True, kw_only=True):
 
 
 class Layout(NamedTuple):
-    """Where the folders of a build lie, seen from inside; ``place`` is ``-`` where there are no namespaces."""
+    """Where the folders of a build lie, seen from inside."""
 
     fixed: bool
-    place: str
+    """Whether they lie at fixed places, behind walls."""
     source: str
     room: str
     toolkit: str
@@ -71,6 +76,19 @@ class Layout(NamedTuple):
                 return real + path[len(seen) :]
         return path
 
+    def written(self, path: str) -> tuple[BinaryIO, str]:
+        """Open a file that the build says it wrote; return it and where it lies for this process.
+
+        OSError for one that lies in no folder of the build's: whoever is behind walls must not have others read to it.
+        """
+        if not self.fixed:
+            return open(path, "rb"), path  # noqa: PTH123
+        for real, seen, mode in self.binds:
+            if mode == "rw" and path.startswith(f"{seen}/"):
+                below = path[len(seen) + 1 :]
+                return fs.beneath(Path(real), below), f"{real}/{below}"
+        raise FileNotFoundError(errno.ENOENT, "is in no folder of the build", path)
+
 
 def is_known(room: Path, setting: str) -> bool:
     """Say whether something was compiled here with this setting before."""
@@ -85,13 +103,18 @@ def enter(room: Path, setting: str, files: Mapping[str, str], get: Callable[[str
     and those of sources that are gone.
     """
     source, sign = room / SOURCE, room / "setting"
+    for item in room.iterdir():
+        if item.is_symlink():  # the last build's, and what is written here must not go where it leads
+            item.unlink()
     if not sign.is_file() or sign.read_text("utf-8") != setting:
         for item in room.iterdir():
             fs.remove(item)
     source.mkdir(exist_ok=True)
     for name in (OUT, "bin", "host", "cuda", "trace", EXECUTED, LOG, CACHE_LOG, CACHE_STATS):
         fs.remove(room / name)
-    (room / "home").mkdir(exist_ok=True)
+    for name in _OWN:
+        (room / name).mkdir(exist_ok=True)
+    (room / EXECUTED).touch()
     _clear(source, files)
     for path, blob in files.items():
         file = source / path
@@ -107,8 +130,13 @@ def enter(room: Path, setting: str, files: Mapping[str, str], get: Callable[[str
 
 
 def _clear(source: Path, files: Mapping[str, str]) -> None:
-    """Remove what the last build left beside the tree, but for its objects."""
+    """Remove what the last build left beside the tree, but for its objects; no link stays, wherever it leads."""
     kept = source / "build"
+    for folder, _, _ in os.walk(source):
+        here = Path(folder)
+        for name in os.listdir(here):  # noqa: PTH208
+            if (here / name).is_symlink():
+                (here / name).unlink()
     for folder, folders, names in os.walk(source):
         here = Path(folder)
         if here == kept:
@@ -140,8 +168,8 @@ def units(room: Path) -> list[UnitFacts]:
     found: dict[str, UnitFacts] = {}
     with suppress(FileNotFoundError):
         for line in (room / _UNITS).read_bytes().splitlines():
-            with suppress(msgspec.DecodeError):  # the last line of a killed run
-                one = msgspec.json.decode(line, type=UnitFacts)
+            with suppress(ValueError):  # the last line of a killed run
+                one = strict.decoded(line, UnitFacts)
                 found[one.output] = one
     changed: dict[str, int] = {}
     return [one for one in found.values() if _is_whole(room, one) and not _is_older(one, changed)]
@@ -171,59 +199,47 @@ def _is_older(one: UnitFacts, changed: dict[str, int]) -> bool:
 
 
 def note(room: Path, one: Compiled, layout: Layout) -> None:
-    """Put a finished unit on the room's list, with every file that it was made of."""
+    """Put a finished unit on the room's list, with every file that it was made of; OSError when it is not there."""
     read: list[str] = []
     with suppress(FileNotFoundError):
-        depfile = Path(layout.outside(str(one.depfile)))
-        read = [
-            os.path.normpath(one.folder / path)
-            for path in native.dependencies(depfile.read_text("utf-8", "replace"))
-        ]
-    output = layout.outside(str(one.output))
+        stream, _ = layout.written(str(one.depfile))
+        with stream:
+            text = stream.read().decode("utf-8", "replace")
+        read = [os.path.normpath(one.folder / path) for path in native.dependencies(text)]
+    stream, output = layout.written(str(one.output))
+    with stream:
+        made = os.fstat(stream.fileno()).st_mtime_ns
     facts = UnitFacts(
         unit=one.unit,
         cost=Cost(seconds=round(one.cost.seconds, 3), memory=one.cost.memory),
         output=os.path.relpath(output, room),
-        made=Path(output).stat().st_mtime_ns,
+        made=made,
         read=tuple(sorted(set(read))),
     )
-    with (room / _UNITS).open("ab") as stream:
+    with (room / _UNITS).open("ab") as lines:
         # A line that was cut off before must not take this one in.
-        stream.write(b"\n" + msgspec.json.encode(facts) + b"\n")
+        lines.write(b"\n" + msgspec.json.encode(facts) + b"\n")
 
 
-def layout(room: Path, toolkit: Path, environment: Path, others: Iterable[str]) -> Layout:
-    """Return where a build will see its folders; ``others`` are places outside of them that it needs, too."""
-    real = (str(room), str(toolkit), str(environment))
-    needed = (*real, *others, tempfile.gettempdir())
-    place = next(
-        (one for one in _PLACES if Path(one).is_dir() and not any(f"{path}/".startswith(f"{one}/") for path in needed)),
-        "",
-    )  # fmt: skip
-    if not place or not _namespaces():
-        return Layout(False, "-", f"{real[0]}/{SOURCE}", real[0], real[1], real[2], ())
-    room_at, toolkit_at, environment_at = (
-        f"{place}/retread/{name}" for name in ("room", "toolkit", "environment")
+def layout(room: Path, toolkit: Path, environment: Path) -> Layout:
+    """Return where a build without walls sees its folders: where they are."""
+    return Layout(False, f"{room}/{SOURCE}", str(room), str(toolkit), str(environment), ())
+
+
+def fixed(room: Path, toolkit: Path, environment: Path, tmp: str) -> Layout:
+    """Return where a build behind walls sees its folders; ``tmp`` is where its /tmp lies for this process."""
+    binds = [(f"{room}/{name}", f"{PLACE}/room/{name}", "rw") for name in (SOURCE, *_OWN, EXECUTED)]
+    binds += [(f"{room}/{name}", f"{PLACE}/room/{name}", "ro") for name in _TOOLS]
+    binds += [(str(toolkit), f"{PLACE}/toolkit", "ro"), (str(environment), f"{PLACE}/environment", "ro")]
+    binds += [(tmp, "/tmp", "rw")]
+    return Layout(
+        True,
+        f"{PLACE}/room/{SOURCE}",
+        f"{PLACE}/room",
+        f"{PLACE}/toolkit",
+        f"{PLACE}/environment",
+        tuple(binds),
     )
-    binds = (
-        (real[0], room_at, "rw"),
-        (real[1], toolkit_at, "ro"),
-        (real[2], environment_at, "ro"),
-    )
-    return Layout(True, place, f"{room_at}/{SOURCE}", room_at, toolkit_at, environment_at, binds)
-
-
-def unshare() -> list[str]:
-    """Return the command that gives a build namespaces of its own; when it ends, all that it started ends."""
-    user = [] if os.geteuid() == 0 else ["--map-root-user"]
-    return ["unshare", *user, "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--"]
-
-
-def _namespaces() -> bool:
-    if not shutil.which("unshare"):
-        return False
-    command = [*unshare(), "unshare", "--net", "--", "true"]
-    return proc.run(command, env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}, check=False).code == 0
 
 
 def put_tools(room: Path, toolkit: Path, compiler: Compiler, layout: Layout) -> dict[str, str]:

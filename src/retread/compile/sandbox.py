@@ -1,10 +1,12 @@
-"""Where a build runs and what it sees of the machine: namespaces on this one, or a container (``container``).
+"""Where a build runs and what it sees of the machine: walls on this one, or a container (``container``).
 
 Either way its folders lie at fixed places, it has no network, and only the variables that it is given.
 """
 
 from __future__ import annotations
 
+import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -12,13 +14,25 @@ from typing import NamedTuple, Protocol
 
 from retread.compile import room
 from retread.compile.room import Layout
-from retread.doors import fs, proc
+from retread.doors import fs, proc, walls
 from retread.doors.proc import Finished
+from retread.doors.walls import Seen, Walls
 from retread.environment.host import Compiler, Python
 from retread.records import Sha256
 
 _BUILD = ("-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check")
 _CACHE_VARIABLES = ("SCCACHE_", "AWS_", "GOOGLE_", "ACTIONS_", "ALIBABA_", "TENCENTCLOUD_", "RUST_LOG")
+
+_REMOTE = tuple(
+    f"SCCACHE_{one}"
+    for one in (
+        "AZURE", "BUCKET", "CONF", "COS", "DIST", "ENDPOINT", "GCS", "GHA", "MEMCACHED", "OSS", "REDIS", "WEBDAV"
+    )
+)  # fmt: skip
+"""Its variables that lead the cache to another machine."""
+_SCRATCH = "/tmp"
+_TMP, _VIEW = "tmp", "view"
+"""Of the control folder: where a build's /tmp is put, and where this process finds it."""
 
 
 class Cache(NamedTuple):
@@ -49,14 +63,17 @@ class Work(NamedTuple):
 class Sandbox(Protocol):
     """A place for builds."""
 
-    def layout(self, at: Path, toolkit: Path, environment: Path) -> Layout:
-        """Return where a build will see the room ``at`` and the other two."""
+    def layout(self, at: Path, toolkit: Path, environment: Path, control: Path) -> Layout:
+        """Return where a build will see the room ``at`` and the other two; ``control`` is of this run alone."""
 
     def attempt(self, command: Sequence[str | Path], folders: Iterable[Path]) -> Finished:
         """Run a short command that sees ``folders`` where they are."""
 
     def command(self, work: Work) -> tuple[list[str | Path], dict[str, str]]:
         """Return the command that builds the wheel, and the environment that it is started with."""
+
+    def started(self, control: Path, pid: int) -> None:
+        """Hear which process was started with the command."""
 
     def outside(self, paths: Iterable[str], layout: Layout) -> dict[str, Sha256]:
         """Return the digests of files that were compiled in and that no other key covers."""
@@ -68,16 +85,20 @@ class Sandbox(Protocol):
         """Return the error of a step that only this kind of place has, if the log of a failed build tells one."""
 
 
-class Namespaces:
-    """Builds on this machine, in namespaces of their own where the kernel gives them."""
+class Walled:
+    """Builds on this machine, behind walls where it has any."""
 
-    def __init__(self, python: Python, compiler: Compiler) -> None:
+    def __init__(self, python: Python, compiler: Compiler, environment: Mapping[str, str]) -> None:
         self._python = python
         self._compiler = compiler
+        self._environment = environment
 
-    def layout(self, at: Path, toolkit: Path, environment: Path) -> Layout:
-        """Return the fixed places, or the real ones where there are no namespaces."""
-        return room.layout(at, toolkit, environment, (self._python.executable, self._compiler.cxx))
+    def layout(self, at: Path, toolkit: Path, environment: Path, control: Path) -> Layout:
+        """Return the fixed places, or the real ones where there are no walls."""
+        if walls.absence(self._environment):
+            return room.layout(at, toolkit, environment)
+        (control / _TMP).mkdir()
+        return room.fixed(at, toolkit, environment, str(control / _VIEW))
 
     def attempt(self, command: Sequence[str | Path], folders: Iterable[Path]) -> Finished:
         """Run a command as it is."""
@@ -85,7 +106,7 @@ class Namespaces:
         return proc.run(command, env={"PATH": path, "LC_ALL": "C"}, check=False)
 
     def command(self, work: Work) -> tuple[list[str | Path], dict[str, str]]:
-        """Return the way into the namespaces and what is built there; the environment is the compile cache's alone."""
+        """Return the way behind the walls and what is built there; the environment is the compile cache's alone."""
         layout = work.layout
         bins = (
             f"{layout.room}/bin",
@@ -102,19 +123,42 @@ class Namespaces:
             f"{layout.room}/{room.OUT}",
             layout.source,
         ]
-        enter = resources.files("retread.compile.inside").joinpath("enter.sh")
-        command: list[str | Path] = [*room.unshare()] if layout.fixed else []
-        command += [
-            "sh",
-            str(enter),
-            layout.place,
-            "off" if layout.fixed else "on",
-            str(work.cache.program or "-"),
+        enter = str(resources.files("retread.compile.inside").joinpath("enter.sh"))
+        inner = ["env", "-i", *(f"{name}={value}" for name, value in sorted(seen.items())), *build]
+        cache, outer = str(work.cache.program or "-"), _of_cache(work)
+        if not layout.fixed:
+            return ["sh", enter, "-", "0", cache, "", "--", *inner], outer
+        user = [] if os.geteuid() == 0 else ["--map-root-user"]
+        command = ["unshare", *user, "--mount", "--propagation", "private", "--"]
+        command += ["sh", enter, str(work.control / _TMP), str(walls.limit()), cache]
+        mine = self._seen(work)
+        return [
+            *command,
+            shlex.join(_of_server(work, mine, outer).command()),
+            "--",
+            *("env", "-i"),  # what leads behind the walls is seen there, with its variables
+            *Walls(mine, folder=layout.room).command(),
+            *inner,
+        ], outer
+
+    def _seen(self, work: Work) -> tuple[Seen, ...]:
+        """Return what a build and its compile cache see of this machine: the build's folders, and its tools."""
+        own = [Seen(real, at, mode == "rw") for real, at, mode in work.layout.binds if at != _SCRATCH]
+        tools: list[str | Path] = [self._python.prefix, *walls.hops(self._python.executable)]
+        for one in (self._compiler.c, self._compiler.cxx):
+            folder = Path(one).parent
+            tools.append(folder.parent if folder.name == "bin" else one)
+        tools += [work.cache.program] if work.cache.program else []
+        scratch = [
+            Seen(str(work.control / _TMP), _SCRATCH, True),
+            Seen(str(work.control), str(work.control), True),
         ]
-        for bind in layout.binds:
-            command += bind
-        command += ["--", "env", "-i", *(f"{name}={value}" for name, value in sorted(seen.items())), *build]
-        return command, _of_cache(work)
+        return (*scratch, *walls.readable(tools), *own)
+
+    def started(self, control: Path, pid: int) -> None:
+        """Lead to the build's own /tmp, which only its processes see."""
+        if (control / _TMP).is_dir():
+            (control / _VIEW).symlink_to(f"/proc/{pid}/root{control / _TMP}")
 
     def outside(self, paths: Iterable[str], layout: Layout) -> dict[str, Sha256]:
         """Return the digests of this machine's own files, like the C library's headers."""
@@ -126,7 +170,7 @@ class Namespaces:
         }
 
     def clear(self) -> None:
-        """Do nothing: what runs in a namespace ends with it."""
+        """Do nothing: what runs behind walls ends with them."""
 
     def failure(self, log: str) -> Exception | None:
         """Return nothing: only the build itself can fail."""
@@ -143,6 +187,20 @@ def cache_variables(work: Work, given: Mapping[str, str]) -> dict[str, str]:
         "SCCACHE_DIRECT": "false",  # every unit is preprocessed, which tells what it was made of
         "SCCACHE_SERVER_UDS": str(work.control / "cache"),
     }
+
+
+def _of_server(work: Work, seen: tuple[Seen, ...], variables: Mapping[str, str]) -> Walls:
+    """Return what the compile cache's server sees: what the build does, its own folder, a network if it needs one.
+
+    The build sees nothing of it but its socket: neither its keys nor what it keeps, which later builds believe.
+    """
+    if work.cache.program is None:
+        return Walls(())
+    folder = Path(variables["SCCACHE_DIR"])
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [value for value in variables.values() if value.startswith("/") and Path(value).is_file()]
+    network = any(name.startswith(_REMOTE) for name in variables)
+    return Walls((*seen, *walls.readable(files), Seen(str(folder), str(folder), True)), network=network)
 
 
 def _of_cache(work: Work) -> dict[str, str]:

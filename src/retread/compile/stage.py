@@ -1,7 +1,7 @@
 """Stage *compile*: a wheel of the tree with its native changes, by exactly the tools and variables that were named.
 
 The build runs in a room of the store that outlives it, so that what was compiled before an interrupt is there for the
-next run. Where the kernel allows, the room's folders lie at fixed places and there is no network. What was read while
+next run. Behind walls the room's folders lie at fixed places and there is no network. What was read while
 compiling is held against the recipe's native inputs at the end: only then may the result stand for its digest.
 """
 
@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from retread import arch
+from retread import arch, strict
 from retread.compile import room
 from retread.compile.jobserver import Failed, Jobserver, State
 from retread.compile.room import LOG, Layout
@@ -113,7 +113,7 @@ class CompileFacts(Record, frozen=True, kw_only=True):
 
 def load(entry: Path) -> CompileFacts:
     """Return the facts that lie in a finished store entry."""
-    return msgspec.json.decode((entry / FACTS).read_bytes(), type=CompileFacts)
+    return strict.decoded((entry / FACTS).read_bytes(), CompileFacts)
 
 
 def still_true(facts: CompileFacts) -> bool:
@@ -138,9 +138,9 @@ def make(order: Order, means: Means, into: Path) -> None:
     if not room.is_known(place, order.setting):
         _try_tools(order, means)
     room.enter(place, order.setting, order.files, means.file)
-    layout = sandbox.layout(place, order.toolkit, order.environment)
     control = Path(tempfile.mkdtemp(prefix="retread-"))
     try:
+        layout = sandbox.layout(place, order.toolkit, order.environment, control)
         tools = room.put_tools(place, order.toolkit, order.compiler, layout)
         (control / "control.json").write_bytes(
             msgspec.json.encode(_control(order, means, layout, control, tools))
@@ -154,7 +154,12 @@ def make(order: Order, means: Means, into: Path) -> None:
             compiled=lambda one: room.note(place, one, layout),
         ) as server:
             command, env = sandbox.command(_work(order, means, layout, control))
-            code = proc.run_logged(command, env=env, cwd=place, log=place / LOG, started=server.watch)
+
+            def started(pid: int) -> None:
+                sandbox.started(control, pid)
+                server.watch(pid)
+
+            code = proc.run_logged(command, env=env, cwd=place, log=place / LOG, started=started)
         if code or server.failed:
             raise _failure(order, means, code, server.failed, server.peak)
         _collect(order, means, layout, server, into)
@@ -271,6 +276,10 @@ of them less than 400 MB.
 def _collect(order: Order, means: Means, layout: Layout, server: Jobserver, into: Path) -> None:
     place = means.room
     wheels = list((place / room.OUT).glob("*.whl"))
+    if any(wheel.is_symlink() for wheel in wheels):  # what it leads to is not the build's
+        raise CompileError(
+            f"{order.recipe.name}: the build made a link in the place of a wheel", hint=_seen(place)
+        )
     if len(wheels) != 1:
         raise CompileError(
             f"{order.recipe.name}: the build made {len(wheels)} wheels, not one", hint=_seen(place)
@@ -327,7 +336,7 @@ def demand_covered(recipe: Recipe, files: Mapping[str, str], read: Iterable[str]
 
 def _cache_facts(place: Path) -> dict[str, int] | None:
     try:
-        stats = msgspec.json.decode((place / room.CACHE_STATS).read_bytes())["stats"]
+        stats = strict.json((place / room.CACHE_STATS).read_bytes())["stats"]
     except (OSError, ValueError, KeyError):
         return None
     return {
@@ -363,7 +372,8 @@ def _failure(order: Order, means: Means, code: int, failed: list[Failed], peak: 
     if "No space left on device" in said:
         return StoreError(
             f"{name}: the disk is full while compiling in {place}",
-            hint="make room, or point RETREAD_STORE to another disk; what is compiled stays",
+            hint="make room, or point RETREAD_STORE to another disk; what is compiled stays. If it was the build's own"
+            " /tmp, which holds a quarter of the memory: give it fewer jobs (--jobs)",
         )
     if failed:
         unit = failed[0]

@@ -2,7 +2,8 @@
 
 A step is one line that ends with a mark and its seconds, 80 columns wide at most. On a terminal it stands there from
 its start, with a clock, and is written over; elsewhere it is named when it takes more than a moment, and says every 30
-seconds how far it is. In CI the lines of a build fold.
+seconds how far it is. A command that is at work outside of a step shows a clock, too, or says so, when nothing else was
+said for as long. In CI the lines of a build fold.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, TextIO
 
+from retread.text import controls
 from retread.text.colour import Colour, marked, painted, wanted
 from retread.text.tables import middle
 from retread.units import clock, size
@@ -24,8 +26,8 @@ COLUMNS: Final = 80
 _ROOM: Final = COLUMNS - len("  ") - len(" failed 9999.9 s")
 """What of that is left for a step's title and detail."""
 _NAMED: Final = 2.0
-"""Seconds after which a step that runs is named where nothing can be written over: most are done before, and what they
-did stands in their finished line."""
+"""Seconds after which a step that runs is named where nothing can be written over, and a command on a terminal: most
+are done before, and what they did stands in their finished line."""
 _SPOKEN: Final = 30.0
 """Seconds after which it says again that it runs: CI systems and people take silence for a hang."""
 _DRAWN: Final = 0.1
@@ -107,16 +109,36 @@ class Step:
 
     def line(self, mark: str) -> str:
         """Return the finished line, which ends with what became of it and its seconds."""
-        detail = f": {self.detail}" if self.detail else ""
-        text = middle(self._title, max(_ROOM - len(detail), _ROOM // 2)) + detail
+        detail = f": {controls.line(self.detail)}" if self.detail else ""
+        text = middle(controls.line(self._title), max(_ROOM - len(detail), _ROOM // 2)) + detail
         spent = f"{self.seconds:.1f}" if self.seconds < 10_000 else f"{self.seconds:.0f}"
-        shown = painted(f"{mark:>6}", mark) if self._console.coloured else f"{mark:>6}"
-        return f"  {middle(text, _ROOM):<{_ROOM}} {shown} {spent:>6} s"
+        ending = painted(f"{mark:>6}", mark) if self._console.coloured else f"{mark:>6}"
+        return f"  {middle(text, _ROOM):<{_ROOM}} {ending} {spent:>6} s"
 
     @property
     def seconds(self) -> float:
         """Seconds since the step began."""
         return self._console.clock() - self._started
+
+
+class _Command:
+    """What is at work when no step runs; it only speaks up when nothing else was said for a while."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._title = title
+        self._started = console.clock()
+
+    def tick(self) -> None:
+        """Show that it is at work, where nobody heard of it lately."""
+        console, moment = self._console, self._console.clock()
+        with console.lock:
+            silent = moment - max(console.heard, self._started)
+            told = f"  {self._title}  {clock(moment - self._started)}"
+            if console.live and silent >= _NAMED:
+                console.over(told)
+            elif not console.live and silent >= _SPOKEN:
+                console.say(told)
 
 
 class Console:
@@ -137,9 +159,11 @@ class Console:
         self.coloured = wanted(colour, os.environ, terminal=terminal)
         self.clock = clock
         """Seconds of a clock that only goes on."""
+        self.heard = clock()
+        """When a line was finished last."""
         self.lock = threading.RLock()
         self._folds = os.environ.get(_CI) == "true" and not quiet
-        self._running: list[Step] = []
+        self._running: list[Step | _Command] = []
         self._over = threading.Event()
 
     def say(self, text: str) -> None:
@@ -152,21 +176,37 @@ class Console:
         self._write(text)
 
     def _write(self, text: str) -> None:
+        told = controls.shown(text)
+        with self.lock:
+            self.make_way()
+            self._put(f"{marked(told) if self.coloured else told}\n")
+
+    def make_way(self) -> None:
+        """Take away what would be written over: a whole line follows, here or on standard output."""
         with self.lock:
             self._clear()
-            print(marked(text) if self.coloured else text, file=self._stream, flush=True)
+            self.heard = self.clock()
 
     def over(self, text: str) -> None:
         """Show a line that the next one replaces."""
         width = os.get_terminal_size(self._stream.fileno()).columns if self.live else COLUMNS
         with self.lock:
             self._clear()
-            self._stream.write(text[: width - 1])
-            self._stream.flush()
+            self._put(controls.line(text)[: width - 1])
 
     def _clear(self) -> None:
         if self.live:
-            self._stream.write("\r\x1b[K")
+            self._put("\r\x1b[K")
+
+    def _put(self, text: str) -> None:
+        """Write to the stream; talk that it does not take is lost, but a reader who has gone ends the command."""
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError:  # a full disk behind it
+            return
 
     @contextmanager
     def fold(self, title: str) -> Iterator[None]:
@@ -177,6 +217,16 @@ class Console:
         finally:
             if self._folds:
                 self.say("::endgroup::")
+
+    @contextmanager
+    def attended(self, title: str) -> Iterator[None]:
+        """Let a whole command say that it is at work, whenever nothing else is said until the block ends."""
+        command = _Command(self, title)
+        self._begin(command)
+        try:
+            yield
+        finally:
+            self._finish(command)
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
@@ -190,28 +240,38 @@ class Console:
             raise
         self._end(step, step.mark)
 
-    def _begin(self, step: Step) -> None:
+    def _begin(self, one: Step | _Command) -> None:
         with self.lock:
-            self._running.append(step)
+            self._running.append(one)
             if len(self._running) == 1 and not self.quiet:
                 self._over = threading.Event()
                 threading.Thread(target=self._beat, args=(self._over,), daemon=True).start()
-        if not self.quiet:
-            step.tick()
+        self.tick()
 
     def _end(self, step: Step, mark: str) -> None:
+        self._finish(step)
+        if not self.quiet:
+            with self.lock:
+                self.make_way()
+                self._put(f"{step.line(mark)}\n")
+
+    def _finish(self, one: Step | _Command) -> None:
         with self.lock:
-            self._running.remove(step)
+            self._running.remove(one)
             if not self._running:
                 self._over.set()
-            if not self.quiet:
-                self._clear()
-                print(step.line(mark), file=self._stream, flush=True)
+            self._clear()
+
+    def tick(self) -> None:
+        """Let what began last show that it runs, as often as its reader wants."""
+        with self.lock:
+            if self._running and not self.quiet:
+                self._running[-1].tick()
 
     def _beat(self, over: threading.Event) -> None:
-        """Let the step that began last show its clock until none runs; a reader who has gone is told by others."""
+        """Look at the clock until nothing runs; a reader who has gone is told by others."""
         with suppress(OSError, ValueError):
             while not over.wait(_BEAT):
                 with self.lock:
-                    if self._running and not over.is_set():
-                        self._running[-1].tick()
+                    if not over.is_set():
+                        self.tick()

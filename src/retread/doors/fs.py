@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from retread.errors import StoreError, UsageError
 from retread.records import Sha256
 
-if TYPE_CHECKING:
-    from tarfile import TarInfo
-
 CHUNK = 1 << 20
 """Bytes that are read, hashed or copied at a time. Measured on 200 MB: hashing takes 0.14 s of a processor with 64 KiB
 to 4 MiB; copying 0.017 s with 1 MiB, 0.022 s with 64 KiB, 0.036 s with 16 KiB."""
+FULL = "make room there, or use a folder on another disk"
+_NEW = ".retread-new"
+"""How a file is called that is being written, in the end."""
 _KNOWN = {
-    errno.ENOSPC: ("the disk is full", "make room, or point RETREAD_STORE to another disk"),
-    errno.EDQUOT: ("the disk quota is used up", "make room, or point RETREAD_STORE to another disk"),
+    errno.ENOSPC: ("the disk is full", FULL),
+    errno.EDQUOT: ("the disk quota is used up", FULL),
     errno.EACCES: ("no permission", "use a folder that you may write to"),
     errno.EPERM: ("no permission", "use a folder that you may write to"),
     errno.EROFS: ("the disk is read-only", "use a folder that you may write to"),
@@ -33,36 +34,146 @@ _KNOWN = {
     errno.ENOTDIR: ("a file is in the way", "move it away, or use another folder"),
     errno.EISDIR: ("a folder is in the way", "move it away, or use another folder"),
     errno.ENAMETOOLONG: ("the name is too long", "use a folder with a shorter name"),
+    errno.ELOOP: ("its links go in a circle", "use another folder"),
+    errno.EIO: ("the disk fails", "use another disk"),
 }
+"""What keeps from writing, and the way out."""
+_SEEN = {
+    errno.ENOENT: "it is not there",
+    errno.EISDIR: "it is a folder",
+    errno.ENOTDIR: "a part of its path is no folder",
+    errno.ENXIO: "it is a socket, or nobody is at its other end",
+}
+"""What is said of a file or folder when nobody knows whether it was to be written."""
 
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full, read-only or forbidden disk into a StoreError that names ``path``."""
+    """Turn a full, read-only or forbidden disk into a StoreError that names ``path``, or what else was refused."""
     try:
         yield
     except OSError as error:
         if error.errno not in _KNOWN:
             raise
+        if error.filename and not _is_of(Path(os.fsdecode(error.filename)), path):
+            raise refused(error) from None  # what is read meanwhile
         what, hint = _KNOWN[error.errno]
         raise StoreError(f"cannot write {error.filename or path}: {what}", hint=hint) from None
 
 
+def _is_of(named: Path, path: Path) -> bool:
+    """Say whether a file is written for the sake of ``path``: it, a folder on the way, what is in it, its sibling."""
+    hidden = named.name.startswith(".") and named.parent == path.parent
+    return hidden or named.is_relative_to(path) or path.is_relative_to(named)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error while a file is read name it; the system tells no name once a file is open."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = os.fspath(path)
+        raise
+
+
+def read(path: Path) -> bytes:
+    """Return what a file holds that a user named."""
+    with naming(path):
+        return path.read_bytes()
+
+
+def listed(folder: Path, ending: str = "") -> list[Path]:
+    """Return the files and folders of a folder whose names have an ending, sorted; nothing where there is no folder.
+
+    Path.glob takes a folder that may not be read for an empty one.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if path.name.endswith(ending))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def refused(error: OSError) -> StoreError:
+    """Return what an error of the system says to a user, wherever it came from."""
+    code, where = error.errno or 0, error.filename
+    what = _SEEN.get(code) or _KNOWN.get(code, (error.strerror or str(error), ""))[0]
+    if where is not None:
+        return StoreError(
+            f"cannot use {os.fsdecode(where) if isinstance(where, bytes | str) else where}: {what}"
+        )
+    try:
+        Path.cwd()
+    except OSError:
+        return StoreError("the folder that this runs in is gone", hint="go to one that is there")
+    return StoreError(f"the system refused: {what}")
+
+
 @contextmanager
 def sibling(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; it becomes ``path`` when the block ends well, else it is removed."""
+    """Yield a temporary path beside ``path``; it becomes ``path`` when the block ends well, else it is removed.
+
+    That of a process that was killed is removed by the next one that writes ``path``.
+    """
     with disk_errors(path):
+        _demand_plain(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        handle, temporary = _reserved(path)
         try:
             yield temporary
             temporary.replace(path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
-            raise
+        finally:  # a link that replaces one to the same file stays where it was: another process was as quick
+            temporary.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def _demand_plain(path: Path) -> None:
+    """Raise StoreError where a device, a pipe or a socket lies: a file would take its place."""
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise StoreError(
+            f"cannot write {path}: it is no plain file", hint="name one that is, or that is not there"
+        )
+
+
+def _reserved(path: Path) -> tuple[int, Path]:
+    """Make a file beside ``path``, locked as long as this process lives, and remove those that nobody holds."""
+    prefix = f".{path.name[:80]}."
+    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _lock(folder, fcntl.LOCK_EX):  # so that each is locked as soon as others see it
+            for other in path.parent.iterdir():
+                if other.name.startswith(prefix) and other.name.endswith(_NEW) and _is_abandoned(other):
+                    other.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=_NEW, dir=path.parent)
+        _lock(handle, fcntl.LOCK_EX)
+        return handle, Path(name)
+    finally:
+        os.close(folder)
+
+
+def _is_abandoned(path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, how: int) -> bool:
+    """Lock a file or a folder; False where somebody has it, or the file system knows no locks."""
+    try:
+        fcntl.flock(handle, how)
+    except OSError:
+        return False
+    return True
 
 
 def write(path: Path, data: bytes) -> None:
@@ -133,9 +244,36 @@ def plain(path: Path) -> BinaryIO | None:
     return os.fdopen(handle, "rb")
 
 
+def beneath(root: Path, path: str) -> BinaryIO:
+    """Open a plain file below a folder that somebody else writes to; OSError when a link stands on the way to it.
+
+    What was looked at cannot be swapped for a link to another file meanwhile, since no step is taken twice.
+    """
+    *folders, name = Path(path).parts
+    handle = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    for one in folders:
+        if one == "..":
+            os.close(handle)
+            raise OSError(errno.EINVAL, "leads out of its folder", path)
+        try:
+            inner = os.open(one, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)
+        finally:
+            os.close(handle)
+        handle = inner
+    try:
+        found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=handle)
+    finally:
+        os.close(handle)
+    stream = os.fdopen(found, "rb")
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "is no plain file", path)
+    return stream
+
+
 def sha256(path: Path) -> Sha256:
     """Return the SHA-256 of a file."""
-    with path.open("rb") as stream:
+    with naming(path), path.open("rb") as stream:
         return Sha256(hashlib.file_digest(stream, "sha256").hexdigest())
 
 
@@ -145,14 +283,3 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def catch(member: TarInfo, into: Path) -> None:
-    """Raise tarfile.FilterError for a member that Python's own rules for data would not unpack into a folder.
-
-    A second net below the rules of whoever unpacks; a Python before 3.11.4 has none.
-    """
-    import tarfile
-
-    if hasattr(tarfile, "data_filter"):
-        tarfile.data_filter(member, str(into))

@@ -41,11 +41,7 @@ def code_digest() -> str:
 def _programs(root: Path) -> Iterator[Path]:
     for one in map(root.joinpath, code.DECIDING):
         found = one.rglob("*") if one.is_dir() else (one,)
-        yield from (
-            path
-            for path in found
-            if path.suffix in {".py", ".sh"} and code.decides(path.relative_to(root).as_posix())
-        )
+        yield from (path for path in found if code.decides(path.relative_to(root).as_posix()))
 
 
 @functools.cache
@@ -75,7 +71,7 @@ def downloaded(
     def build(into: Path) -> None:
         from retread.doors.net import settings
 
-        using = settings.settings(machine.environment)
+        using = settings.settings(machine.environment)._replace(say=machine.console.say)
         partial = machine.store.partial(sha256)
         with machine.console.step(f"fetch {file}") as step:
             fetch(partial, using, lambda done, total: step.progress(done, total, "B"))

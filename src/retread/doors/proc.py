@@ -64,7 +64,7 @@ def run(
         try:
             stdout, stderr = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            raise ToolError(f"{Path(command[0]).name} did not end within {limit:.0f} s") from None
+            raise ToolError(f"{Path(command[0]).name} did not end within {limit:g} s") from None
     if check and process.returncode:
         raise ToolError(_failure(command, process.returncode, stdout + stderr))
     return Finished(process.returncode, stdout, stderr)

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from retread import strict
 from retread.doors import fs
 from retread.errors import StoreError
 from retread.records import Record
@@ -81,7 +82,10 @@ def digest(*parts: Any) -> str:
 class Store:
     """A folder of finished entries, shared by every retread of this user."""
 
-    def __init__(self, root: Path, *, waiting: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, root: Path, *, waiting: Callable[[str], AbstractContextManager[object]] = nullcontext
+    ) -> None:
+        """Take a folder; ``waiting`` gets what is waited for, and is entered meanwhile."""
         self.root = root
         self._waiting = waiting
         self._moved: dict[Kind, Store] = {}
@@ -100,9 +104,9 @@ class Store:
         """Return the finished entry, or None; an entry whose files were changed since is not finished."""
         path = self._path(kind, key)
         try:
-            stamp = msgspec.json.decode((path / _STAMP).read_bytes(), type=_Stamp)
+            stamp = strict.decoded((path / _STAMP).read_bytes(), _Stamp)
             sound = stamp.format == _FORMAT and stamp.files == _files(path, kind)
-        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None  # another process may be pruning it
         return path if sound else None
 
@@ -123,8 +127,20 @@ class Store:
             return moved.make(kind, key, build)  # with locks and scratch on its own disk
         if found := self.use(kind, key):
             return found
-        with fs.disk_errors(self.root), self.lock(f"{kind}-{key}", tell=True):
+        with self._errors(), self.lock(f"{kind}-{key}", tell=True):
             return self.get(kind, key) or self._build(kind, key, build)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Say of a disk that refuses what can be done about a store's."""
+        try:
+            with fs.disk_errors(self.root):
+                yield
+        except StoreError as error:
+            if error.hint != fs.FULL:
+                raise
+            hint = "make room, or point RETREAD_STORE to another disk"
+            raise StoreError(error.message, hint=hint) from None
 
     def _build(self, kind: Kind, key: str, build: Callable[[Path], None]) -> Path:
         path = self._path(kind, key)
@@ -134,15 +150,15 @@ class Store:
             build(work)
             stamp = _Stamp(format=_FORMAT, files=_files(work, kind))
             (work / _STAMP).write_bytes(msgspec.json.encode(stamp))
-            fs.remove(path)
+            _remove(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             work.rename(path)
         return path
 
     def discard(self, kind: Kind, key: str) -> None:
         """Remove an entry that turned out to be void."""
-        with fs.disk_errors(self.root), self.lock(f"{kind}-{key}"):
-            fs.remove(self._path(kind, key))
+        with self._errors(), self.lock(f"{kind}-{key}"):
+            _remove(self._path(kind, key))
 
     @contextmanager
     def workroom(self, name: str) -> Iterator[Path]:
@@ -154,7 +170,7 @@ class Store:
             with self._moved[Kind.COMPILED].workroom(name) as path:
                 yield path
             return
-        with fs.disk_errors(self.root), self.lock(f"work-{name}", tell=True):
+        with self._errors(), self.lock(f"work-{name}", tell=True):
             path = self._room(_WORK) / name
             path.mkdir(exist_ok=True)
             yield path
@@ -164,15 +180,16 @@ class Store:
     def lock(self, name: str, *, tell: bool = False) -> Iterator[None]:
         """Hold the lock ``name`` of this store; the kernel frees it when the process dies.
 
-        With ``tell``, the user hears when somebody else has it.
+        With ``tell``, the user sees when somebody else has it, and for how long.
         """
         with (self._room("locks") / name).open("w") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if tell:
-                    self._waiting(f"waiting for another build that is making {name[:24]}")
-                fcntl.flock(handle, fcntl.LOCK_EX)
+                with (
+                    self._waiting(f"wait for another build that makes {name[:24]}") if tell else nullcontext()
+                ):
+                    fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     @contextmanager
@@ -181,7 +198,7 @@ class Store:
 
         It is locked as long as this process lives, so that ``sweep`` knows whose it may remove.
         """
-        with fs.disk_errors(self.root):
+        with self._errors():
             folder = self._room("scratch")
             with self.lock("scratch"):
                 path = Path(tempfile.mkdtemp(dir=folder))
@@ -211,10 +228,15 @@ class Store:
                     found.append(Entry(kind, path.name, path, _size(path), (path / _STAMP).stat().st_mtime))
         return sorted(found, key=lambda entry: entry.used)
 
+    def names(self, kind: Kind) -> set[str]:
+        """Return the names of the files at the top of every finished entry of a kind."""
+        found = [path for one, path in self._places() if one is kind and self.get(kind, path.name)]
+        return {file.name for path in found for file in path.iterdir() if file.name != _STAMP}
+
     def tidy(self) -> int:
         """Remove the scratch of dead processes and downloads given up long ago; return how many bytes that freed."""
         freed = 0
-        with fs.disk_errors(self.root):
+        with self._errors():
             if (self.root / "scratch").is_dir():
                 with self.lock("scratch"):
                     for path in (self.root / "scratch").iterdir():
@@ -232,7 +254,7 @@ class Store:
     def sweep(self) -> int:
         """Do what ``tidy`` does, and remove entries that are not finished or were damaged since."""
         freed = self.tidy()
-        with fs.disk_errors(self.root):
+        with self._errors():
             for kind, path in self._places():
                 if not self.get(kind, path.name):
                     lock = self._room("locks") / f"{kind}-{path.name}"
@@ -252,7 +274,7 @@ class Store:
                 with self.lock(f"{entry.kind}-{entry.key}"):
                     if _used(entry.path) > entry.used:
                         continue  # somebody took it while this process waited
-                    fs.remove(entry.path)
+                    _remove(entry.path)
                 total -= entry.size
                 gone.append(entry)
         return gone
@@ -337,10 +359,17 @@ def _remove_unlocked(path: Path, lock: Path, unless: Callable[[], object] = lamb
         if unless():
             return 0
         freed = _size(path)
-        fs.remove(path)
+        _remove(path)
         return freed
     finally:
         os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    """Remove an entry or a folder, the stamp first: a process that dies halfway leaves nothing that counts."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        (path / _STAMP).unlink()
+    fs.remove(path)
 
 
 def _try_lock(path: Path) -> int | None:

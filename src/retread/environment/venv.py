@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from platform import machine as processor
 
-from packaging.specifiers import SpecifierSet
-
+from retread import pypa
 from retread.doors import fs, proc
 from retread.doors.machine import Machine
 from retread.doors.net.settings import Settings
@@ -36,16 +35,31 @@ def stored(machine: Machine, key: str, title: str, install: Callable[[Path, Path
 
 
 def index_options(settings: Settings) -> list[str]:
-    """Return the user's own index settings as options of uv.
+    """Return the user's own index settings as options of uv, but for the addresses: ``index_variables``.
 
     All indexes count alike, as they do for pip, whose settings these may be; what is installed is pinned by hash.
     """
     options = ["--no-config", "--index-strategy", "unsafe-best-match"]
-    for index, address in enumerate(settings.indexes):
-        options += ["--index" if index else "--default-index", address]
     for folder in settings.folders:
         options += ["--find-links", str(folder)]
     return options if settings.indexes else [*options, "--no-index"]
+
+
+def index_variables(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which uv has the user's index addresses, and nothing else of its own.
+
+    They may hold passwords, and arguments can be read by every user of a machine.
+    """
+    env = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(("UV_", "PIP_", "VIRTUAL_ENV"))
+    }
+    if settings.indexes:
+        env |= {"UV_DEFAULT_INDEX": settings.indexes[0], "UV_INDEX": " ".join(settings.indexes[1:])}
+    if isinstance(settings.verify, str):
+        env["SSL_CERT_FILE"] = settings.verify
+    return env
 
 
 def install(
@@ -146,16 +160,12 @@ def _install(
 
 
 def _environment(cache: Path, settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
-    env = {name: value for name, value in environment.items() if not name.startswith(("UV_", "VIRTUAL_ENV"))}
-    env |= {
+    return index_variables(settings, environment) | {
         "UV_CACHE_DIR": str(cache),
         "UV_LINK_MODE": "hardlink",
         "UV_PYTHON_DOWNLOADS": "never",
         "UV_NO_PROGRESS": "1",
     }
-    if isinstance(settings.verify, str):
-        env["SSL_CERT_FILE"] = settings.verify
-    return env
 
 
 def _said(done: Finished) -> list[str]:
@@ -191,11 +201,11 @@ def resolve(
         "-o",
         lock,
     ]
-    proc.run([*command, *index_options(settings)], env=environment)
+    proc.run([*command, *index_options(settings)], env=index_variables(settings, environment))
     return lock.read_text("utf-8")
 
 
 def _oldest(python: str) -> str:
     """Return the first minor version that a range allows: ``>=3.10,<3.15`` is 3.10."""
-    fits = SpecifierSet(python)
+    fits = pypa.specifiers(python)
     return next(f"3.{minor}" for minor in range(9, 100) if fits.contains(f"3.{minor}.99"))

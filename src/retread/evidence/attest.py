@@ -1,30 +1,35 @@
-"""Signed statements beside a wheel: how it was built, and what each smoke run found."""
+"""Signed statements beside a wheel: how it was built, and what each smoke run found.
+
+A statement can be made where the wheel is and signed elsewhere: who has the key then meets nothing but digests.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
+from retread.doors import fs
 from retread.errors import EvidenceError
 from retread.evidence import beside, keyfiles, signing, statements
 from retread.evidence.beside import ENVELOPE
+from retread.evidence.signing import Key
 from retread.smoke import reading
 from retread.smoke.level import Level
 from retread.smoke.report import Run, SmokeReport
 from retread.smoke.tally import Verdict, tally
 from retread.wheel import contents
 
+STATEMENT: Final = ".statement.json"
+"""How the file of a statement ends that nobody has signed yet."""
+_LIMIT: Final = 1 << 20
+"""A statement about a wheel of a hundred patches has 30 kB."""
+
 
 def provenance(wheel: Path, key: Path, *, finished: int, scratch: Path) -> dict[Path, bytes]:
     """Sign how a wheel was built, as its own retread.json says; return the envelope and its place beside the wheel."""
-    facts, verified = contents.examine(wheel, scratch)
-    if facts.statement is None:
-        raise EvidenceError(f"{wheel.name} holds no {contents.STATEMENT}: nothing says how it was built")
     builder = keyfiles.load(key)
-    told = verified.digest_of(f"{verified.dist_info}/{contents.STATEMENT}")
-    payload = statements.provenance(
-        facts.file, facts.sha256, facts.statement, told, builder=builder.name, finished=finished
-    )
-    return {_place(wheel, "provenance"): signing.sign(payload, statements.PAYLOAD_TYPE, builder)}
+    return _signed(built(wheel, builder.name, finished=finished, scratch=scratch), builder)
 
 
 def results(wheel: Path, key: Path) -> dict[Path, bytes]:
@@ -33,15 +38,65 @@ def results(wheel: Path, key: Path) -> dict[Path, bytes]:
     EvidenceError when there is no report, or when nothing ran in a run: in-toto knows no result for that.
     """
     tester = keyfiles.load(key)
+    return _signed(tested(wheel, tester.name), tester)
+
+
+def built(wheel: Path, builder: str, *, finished: int, scratch: Path) -> dict[Path, bytes]:
+    """Return the statement that a builder made a wheel as its retread.json says, and its place beside the wheel."""
+    facts, verified = contents.examine(wheel, scratch)
+    if facts.statement is None:
+        raise EvidenceError(f"{wheel.name} holds no {contents.STATEMENT}: nothing says how it was built")
+    told = verified.digest_of(f"{verified.dist_info}/{contents.STATEMENT}")
+    payload = statements.provenance(
+        facts.file, facts.sha256, facts.statement, told, builder=builder, finished=finished
+    )
+    return {_place(wheel, "provenance"): payload}
+
+
+def tested(wheel: Path, tester: str) -> dict[Path, bytes]:
+    """Return the statements that a tester found what the reports beside a wheel tell, and their places."""
     found = beside.evidence(wheel).reports
     runs = [(report, run) for report in found for run in report.runs if _says(report, run)]
     if not runs:
         raise EvidenceError(f"no smoke report lies beside {wheel}", hint=f"make one: retread smoke {wheel}")
     return {
-        _place(wheel, f"{_name(run)}-{report.digest[:8]}"): signing.sign(
-            statements.test_result(report, run, tester=tester.name), statements.PAYLOAD_TYPE, tester
-        )
+        _place(wheel, f"{_name(run)}-{report.digest[:8]}"): statements.test_result(report, run, tester=tester)
         for report, run in runs
+    }
+
+
+def sign(folder: Path, key: Path) -> dict[Path, bytes]:
+    """Sign the statements of a folder that are made in the key's name; return the envelopes and their places.
+
+    It takes no wheel and no report: a statement names the wheel by its digest. GateError for a file that is no
+    statement, EvidenceError when none is made in that name.
+    """
+    signer, mine = keyfiles.load(key), dict[Path, bytes]()
+    for path in sorted(folder.glob(f"*{STATEMENT}")):
+        stream = fs.plain(path)
+        if stream is None:
+            raise EvidenceError(f"{path} is no plain file")
+        with stream:
+            payload = stream.read(_LIMIT + 1)
+        if len(payload) > _LIMIT:
+            raise EvidenceError(f"{path} is larger than any statement: over {_LIMIT >> 20} MiB")
+        said = statements.parse(payload, name=path.name)
+        if not path.name.startswith(f"{said.wheel}."):
+            raise EvidenceError(f"{path.name} is a statement about {said.wheel}")
+        if said.by == signer.name:
+            mine[path.with_name(path.name.removesuffix(STATEMENT))] = payload
+    if not mine:
+        raise EvidenceError(
+            f"no statement in {folder} is made in the name of {signer.name}",
+            hint=f"make them: retread statement WHEEL --builder {signer.name} --out {folder}",
+        )
+    return _signed(mine, signer)
+
+
+def _signed(payloads: Mapping[Path, bytes], key: Key) -> dict[Path, bytes]:
+    return {
+        place.with_name(place.name + ENVELOPE): signing.sign(payload, statements.PAYLOAD_TYPE, key)
+        for place, payload in payloads.items()
     }
 
 
@@ -62,4 +117,5 @@ def _gpu(run: Run) -> str:
 
 
 def _place(wheel: Path, kind: str) -> Path:
-    return wheel.with_name(f"{wheel.name}.{kind}{ENVELOPE}")
+    """Return what a statement is called, without an ending: there is one for it as it is, and one for its envelope."""
+    return wheel.with_name(f"{wheel.name}.{kind}")

@@ -345,9 +345,8 @@ def _attested(said: Built | Tested) -> Attested:
 
 def _table(payload: bytes, name: str) -> dict[str, Any]:
     try:
-        msgspec.json.decode(payload)  # refuses what is no Unicode and no JSON, which json lets through
         table = strict.json(payload)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise GateError(f"{name} holds no statement: {error}", hint="have it made again") from None
     if not isinstance(table, dict):
         raise GateError(f"{name} holds no statement: it is no JSON object", hint="have it made again")
@@ -359,7 +358,8 @@ def _subject(wheel: str, sha256: str) -> tuple[Subject]:
 
 
 def _materials(said: Statement) -> Iterator[Material]:
-    yield _source("", said.repository, said.commit)
+    if said.is_proven:
+        yield _source("", said.repository, said.commit)
     for one in said.submodules:
         yield _source(one.path, one.repository, one.commit)
     for file in (said.sdist, said.base):

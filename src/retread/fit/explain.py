@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
-
-from retread.fit.catalogue import Catalogue, Fault, Made, Release, has
+from retread import pypa
+from retread.fit.catalogue import Catalogue, Fault, Made, Official, Release, has
 from retread.records import Record
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 _SPACE: Final = r"(?:\s|\x1b\[[0-9;]*m)+"
 """What may stand between two words of a message in a log: terminals break lines and colour them."""
@@ -181,27 +182,59 @@ def _ways(known: Catalogue, fault: Fault) -> Iterator[Way]:
     official: dict[str, str] = {}
     patched: dict[str, tuple[Release, Made]] = {}
     for usage in (one for one in known.usage if one.project == fault.project):
-        official.update({one.torch: one.version for one in usage.release if not has(fault, one.version)})
+        official.update({one.torch: one.version for one in usage.release if not _met(fault, one)})
     for release in (one for one in known.releases if one.project == fault.project):
         if not has(fault, release.version) or fault.name in release.faults:
             for made in release.made:
                 if made.bases or made.torch not in patched or not patched[made.torch][1].bases:
                     patched[made.torch] = release, made
-    for torch in sorted({*official, *patched}, key=_first):
-        found = patched.get(torch)
-        yield Way(
-            torch=torch,
-            upstream=official.get(torch, ""),
-            patched=found[1].version if found else "",
-            recipe=found[0].recipe if found else "",
-            target=found[1].target if found else "",
-            compiles=bool(found and not found[1].bases),
+    ways = [_way(torch, official.get(torch, ""), patched.get(torch)) for torch in {*official, *patched}]
+    yield from sorted(
+        (one for one in ways if not any(_covers(other, one) for other in ways)),
+        key=lambda one: _first(one.torch),
+    )
+
+
+def _way(torch: str, upstream: str, patched: tuple[Release, Made] | None) -> Way:
+    return Way(
+        torch=torch,
+        upstream=upstream,
+        patched=patched[1].version if patched else "",
+        recipe=patched[0].recipe if patched else "",
+        target=patched[1].target if patched else "",
+        compiles=bool(patched and not patched[1].bases),
+    )
+
+
+def _met(fault: Fault, release: Official) -> bool:
+    """Say whether who installs a release meets a fault of it: with the torch and Triton that it is made for."""
+    around = {"torch": _first(release.torch), "triton": pypa.version(release.triton or "0")}
+    return has(fault, release.version) and any(
+        all(
+            pypa.specifiers(seen.when.get(key, "")).contains(one)
+            for key, one in around.items()
+            if one.release[0]
         )
+        for seen in fault.seen_as
+    )
+
+
+def _covers(other: Way, one: Way) -> bool:
+    """Say whether a way for every later torch makes another one needless: it offers all that this one does."""
+    allowed = pypa.specifiers(other.torch)
+    return (
+        other is not one
+        and all(part.operator == ">=" for part in allowed)
+        and allowed.contains(_first(one.torch))
+        and bool(other.upstream or not one.upstream)
+        and bool(other.patched or not one.patched)
+        and (one.compiles or not other.compiles)
+    )
 
 
 def _first(torch: str) -> Version:
     """Return the oldest version that a range names, to order ranges by."""
-    return min((Version(one.version) for one in SpecifierSet(torch)), default=Version("0"))
+    return min((pypa.version(one.version) for one in pypa.specifiers(torch)), default=pypa.version("0"))
 
 
 def _general(text: str, one: General) -> Explained:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from packaging.requirements import Requirement
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
+from retread import pypa
 from retread.arch import FIRST_CUDA
 from retread.fit import conditions, explain, serving
 from retread.fit import driver as drivers
@@ -16,6 +16,9 @@ from retread.fit.conditions import Appears
 from retread.fit.driver import Cuda
 from retread.fit.environment import Environment, Library, Package
 from retread.fit.report import Finding, Served
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 _ORDER: Final = (
     "torch", "driver", "triton", "requirement", "library", "symbol", "patch", "gpu", "metadata", "import",
@@ -78,6 +81,7 @@ def _packages(environment: Environment, known: Catalogue) -> Iterator[Finding]:
             )
         if matters:
             yield from _requirements(package, environment)
+        yield from _missing(package, environment)
         for library in package.libraries:
             yield from _library(package, library, environment)
 
@@ -85,7 +89,7 @@ def _packages(environment: Environment, known: Catalogue) -> Iterator[Finding]:
 def _requirements(package: Package, environment: Environment) -> Iterator[Finding]:
     missing: list[str] = []
     for text in package.requires:
-        wanted = Requirement(text)
+        wanted = pypa.requirement(text)
         there = environment.package(wanted.name)
         if there is None:
             missing.append(text)
@@ -123,9 +127,28 @@ def _other(package: Package, wanted: Requirement, there: Package) -> Finding:
 
 def _satisfies(wanted: Requirement, version: str) -> bool:
     try:
-        return wanted.specifier.contains(Version(version), prereleases=True)
+        return wanted.specifier.contains(pypa.version(version), prereleases=True)
     except InvalidVersion:
         return False
+
+
+def _missing(package: Package, environment: Environment) -> Iterator[Finding]:
+    """Yield what nothing provides: once for all the libraries of a package that need the same."""
+    needing: dict[tuple[str, ...], list[str]] = {}
+    for library in package.libraries:
+        if library.missing:
+            needing.setdefault(tuple(library.missing), []).append(library.path)
+    cuda = f", or the build of it for CUDA {environment.torch_cuda}" if environment.torch_cuda else ""
+    for missing, (first, *others) in needing.items():
+        more = f" and {len(others)} more" if others else ""
+        yield Finding(
+            kind="library",
+            package=package.name,
+            subject=f"{package.name} {first}{more}",
+            fault=True,
+            says=f"nothing here provides {', '.join(missing)}, which {'they need' if others else 'it needs'}",
+            next=f"install what {package.name} requires{cuda}",
+        )
 
 
 def _library(package: Package, library: Library, environment: Environment) -> Iterator[Finding]:
@@ -134,10 +157,6 @@ def _library(package: Package, library: Library, environment: Environment) -> It
         yield Finding(
             kind="library", package=package.name, subject=subject, fault=True, says=library.fault, next=again
         )
-    if library.missing:
-        says = f"nothing here provides {', '.join(library.missing)}, which it needs"
-        hint = f"install what {package.name} requires, or the build of it for CUDA {environment.torch_cuda}"
-        yield Finding(kind="library", package=package.name, subject=subject, fault=True, says=says, next=hint)
     if library.undefined:
         count, shown = len(library.undefined), ", ".join(library.undefined[:_SHOWN])
         more = f" and {count - _SHOWN} more" if count > _SHOWN else ""

@@ -62,7 +62,10 @@ def _verdict(environment: Environment, findings: Sequence[Finding], found: Seque
         return f"fits: {', '.join([where, *there])}" + ("" if there else f"; {_take(found)}")
     more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
     theirs = [one for one in faults if one.kind != "import"] or faults  # imports fail for what else is wrong
-    take = f"; {_take(found)}" if not there or any(one.package in projects for one in theirs) else ""
+    best = next((one for one in found if one.fits), None)
+    has = best is not None and f"{best.project} {best.version}" in there
+    asked = not there or any(one.package in projects for one in theirs)
+    take = f"; {_take(found)}" if asked and not has else ""
     return f"does not fit: {where}: {faults[0].subject}: {faults[0].says}{more}{take}"
 
 

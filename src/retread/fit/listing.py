@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from retread.address import bare
 from retread.doors.net import catalogue as net
 from retread.doors.net import offers, settings
-from retread.doors.net.asking import without_secrets
 from retread.doors.net.offers import Offer
 from retread.errors import FetchError, UsageError
 from retread.fit.candidates import Listed
@@ -67,7 +67,7 @@ def _asked(
             except FetchError as error:
                 said += error.faults or (error.message,)
                 continue
-            found.append(Listed(project, without_secrets(index), tuple(offered), {}))
+            found.append(Listed(project, bare(index), tuple(offered), {}))
             if index == address:
                 break
         if not found:

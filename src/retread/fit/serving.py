@@ -7,7 +7,8 @@ from typing import Final
 
 from retread import arch
 from retread.arch import Arch
-from retread.elf.facts import LibraryFacts, common, coverage
+from retread.elf import facts as elf
+from retread.elf.facts import LibraryFacts, common
 from retread.fit import driver as drivers
 from retread.fit.driver import Cuda
 from retread.fit.environment import Environment, Library, Package, with_gpu_code
@@ -42,13 +43,13 @@ def _served(
 
 
 def _of_library(library: Library, facts: LibraryFacts, gpu: Arch, driver: str) -> str:
-    kind = coverage(facts, gpu)
-    if kind == "none":
+    found = elf.served(facts, gpu)
+    if found.verdict == "none":
         return NONE
-    if kind == "native":
-        tuned = all(any(_is_for(code, gpu) for code in one.sass) for one in facts.modules)
-        return _native(tuned)
-    return _jit(_isa(library.isa, gpu), driver)
+    offering = [one for one in facts.modules if elf.offered(one, gpu) == "native"]
+    tuned = all(any(_is_for(code, gpu) for code in one.sass) for one in offering)
+    words = _jit(_isa(library.isa, gpu), driver) if found.jit else _native(tuned)
+    return words + (f", but for {found.none} of {found.kernels} kernels" if found.none else "")
 
 
 def of_architectures(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from retread.arch import Arch
@@ -11,6 +12,7 @@ from retread.fit.explain import Explained, Way
 from retread.fit.report import Candidate, Finding, FitReport, UsageReport
 from retread.text.tables import aligned, plain, wrapped
 
+_OTHER_TORCH: Final = re.compile(r"it is for torch (.*); .* is installed")
 _PLACES: Final = 3
 """Places of a call that a line shows."""
 
@@ -22,7 +24,7 @@ def report(found: FitReport) -> str:
         _libraries(found),
         _findings("must change", [one for one in found.findings if one.fault]),
         _findings("good to know", [one for one in found.findings if not one.fault]),
-        _candidates(found.candidates),
+        _candidates(found.candidates, {one.package: one.version for one in found.libraries}),
         _need(found),
         [found.verdict],
     ]
@@ -71,21 +73,35 @@ def _findings(title: str, found: Sequence[Finding]) -> list[str]:
     return [title, *lines] if lines else []
 
 
-def _candidates(found: Sequence[Candidate]) -> list[str]:
+def _candidates(found: Sequence[Candidate], installed: Mapping[str, str]) -> list[str]:
     lines = ["wheels"] if found else []
-    for one in found:
-        made = ", which compiles" if one.compiles else ""
-        what = f"{one.project} {one.version} ({one.by}{made})"
-        if one.fits:
-            gpus = "; ".join(f"{gpu}: {words}" for gpu, words in one.gpus.items())
-            lines += wrapped(f"fits  {what}{f'  {gpus}' if gpus else ''}", "  ", "        ")
-            lines += [
-                line for patch in one.lacks for line in wrapped(f"lacks {patch}", "        ", "          ")
-            ]
-        else:
-            lines += wrapped(f"no    {what}: {'; '.join(one.reasons)}", "  ", "        ")
+    for one in (one for one in found if one.fits):
+        gpus = "; ".join(f"{gpu}: {words}" for gpu, words in one.gpus.items())
+        lines += wrapped(f"fits  {_named(one)}{f'  {gpus}' if gpus else ''}", "  ", "        ")
+        lines += [line for patch in one.lacks for line in wrapped(f"lacks {patch}", "        ", "          ")]
+    for told in _unfit([one for one in found if not one.fits]):
+        lines += wrapped(f"no    {told}", "  ", "        ")
     best = next((one for one in found if one.fits), None)
+    if best and installed.get(best.project) == best.version:
+        return [*lines, "", f"{best.project} {best.version} is installed: no other wheel is better"]
     return [*lines, *(_take(best) if best else [])]
+
+
+def _named(one: Candidate) -> str:
+    made = ", which compiles" if one.compiles else ""
+    return f"{one.project} {one.version} ({one.by}{made})"
+
+
+def _unfit(found: Sequence[Candidate]) -> Iterator[str]:
+    """Yield why each does not fit; those for another torch are one list, since there are many and the rest is moot."""
+    elsewhere: dict[str, list[str]] = {}
+    for one in found:
+        match = _OTHER_TORCH.match(one.reasons[0]) if one.reasons else None
+        if match:
+            elsewhere.setdefault(f"{one.project} ({one.by})", []).append(f"{one.version} for {match[1]}")
+        else:
+            yield f"{_named(one)}: {'; '.join(one.reasons)}"
+    yield from (f"for another torch: {name} {', '.join(versions)}" for name, versions in elsewhere.items())
 
 
 def _take(best: Candidate) -> Iterator[str]:
@@ -115,7 +131,8 @@ def _usage(found: UsageReport) -> Iterable[str]:
     yield from (f"  not read: {one}" for one in found.unread[:_PLACES])
     if len(found.unread) > _PLACES:
         yield f"  not read: {len(found.unread) - _PLACES} more"
-    yield from wrapped(f"{found.says} ({found.files} files read)", "  ", "    ")
+    read = f"{found.files} file{'' if found.files == 1 else 's'} read"
+    yield from wrapped(f"{found.says} ({read})", "  ", "    ")
 
 
 def explained(found: Sequence[Explained]) -> str:
@@ -134,9 +151,9 @@ def _explained(one: Explained) -> Iterator[str]:
     yield from wrapped(f"upstream: {one.upstream}", "  ", "    ") if one.upstream else []
     yield from wrapped(f"take: {one.take}", "  ", "    ")
     if one.ways:
-        yield from aligned([("  for", "upstream's", "patched", "made by"), *map(_way, one.ways)])
+        yield from aligned([("  for", "upstream's", "patched, by recipe and target"), *map(_way, one.ways)])
 
 
 def _way(way: Way) -> tuple[str, ...]:
-    made = f"{way.recipe} {way.target}{', which compiles' if way.compiles else ''}" if way.recipe else ""
-    return (f"  torch {way.torch}", way.upstream or "none", way.patched or "none", made)
+    made = f"{way.recipe} {way.target}{', compiled' if way.compiles else ''}" if way.recipe else "none"
+    return (f"  torch {way.torch}", way.upstream or "none", made)

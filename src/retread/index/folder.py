@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
+from retread import strict
 from retread.doors import durable
 from retread.errors import PublishError, StoreError
 from retread.index import layout
@@ -273,8 +274,8 @@ def read(path: Path, kind: type[R]) -> R | None:
 
 def _decode(data: bytes, kind: type[R], path: Path) -> R:
     try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+        return strict.decoded(data, kind)
+    except ValueError as error:
         raise PublishError(f"{path} is damaged: {error}", hint=_HINT) from None
 
 

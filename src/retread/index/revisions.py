@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec import structs
 
+from retread import arch
 from retread.arch import Arch
 from retread.records import Record, Sha256
 from retread.version import Release, release
@@ -43,8 +44,14 @@ def patch_set(said: Statement | None) -> PatchSet | None:
         series=tuple(patch.sha256 for patch in said.series),
         commit=said.commit,
         lane=said.lane,
-        architectures=said.promise.architectures,
+        architectures=said.promise.architectures or _given(said),
     )
+
+
+def _given(said: Statement) -> tuple[Arch, ...]:
+    """Return what the libraries of a wheel have that promises none: one that was made of another wheel alone."""
+    found = {one for library in said.libraries.values() for one in library.after}
+    return tuple(sorted(found, key=arch.sort_key))
 
 
 def fault(ledger: Ledger, version: str, patches: PatchSet | None) -> str:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from msgspec import structs
 from packaging.utils import canonicalize_name
 
+from retread.doors import fs
 from retread.errors import GateError, PublishError, UsageError
 from retread.evidence import keyfiles, signing
 from retread.evidence.gate import Policy
@@ -201,7 +202,7 @@ def locked(path: Path) -> tuple[Locked, ...]:
         return readers.from_records(_installed(path))
     if not path.is_file():
         raise UsageError(f"there is no {path}")
-    return readers.read(path.read_bytes(), name=path.name)
+    return readers.read(fs.read(path), name=path.name)
 
 
 def _installed(folder: Path) -> list[Installed]:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from retread.audit import manylinux
-from retread.compile.sandbox import Namespaces, Sandbox
+from retread.compile.sandbox import Sandbox, Walled
+from retread.doors import walls
+from retread.doors.console import NOTE
 from retread.doors.machine import Machine
 from retread.elf.facts import LibraryFacts
 from retread.environment import host
@@ -82,7 +84,7 @@ def missing(ask: Callable[[], object]) -> Iterator[str]:
 
 
 class HostPlace:
-    """The machine that retread runs on: its own Python and compiler, in namespaces where the kernel gives them."""
+    """The machine that retread runs on: its own Python and compiler, behind walls where it has any."""
 
     lane = Lane.SOURCE
     programs: tuple[str, ...] = ("compile/inside/enter.sh",)
@@ -134,8 +136,10 @@ class HostPlace:
         venv.install(lock, self.python.executable, into, cache=cache, settings=using, environment=environment)
 
     def sandbox(self, room: Path, scratch: Path) -> Sandbox:
-        """Return namespaces, which need nothing of either folder."""
-        return Namespaces(self.python, self.compiler)
+        """Return walls, which need nothing of either folder, and say so when this machine has none."""
+        if why := walls.absence(self._machine.environment):
+            self._machine.console.say(f"    {NOTE} {why}, so this build {walls.OPEN}")
+        return Walled(self.python, self.compiler, self._machine.environment)
 
     def check(self, wheel: Path, scratch: Path) -> None:
         """Let every wheel stand."""

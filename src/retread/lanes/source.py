@@ -167,14 +167,16 @@ class Compiled:
 
     @functools.cached_property
     def setting(self) -> str:
-        """Digest of everything but the tree that decides what is compiled: code, tools, environment, variables."""
+        """Digest of all that decides what is compiled but the tree's bytes: code, tools, environment, variables."""
         said = (
             all_but(self.goal.recipe, NOT_OF_RECIPE),
             all_but(self.goal.target, NOT_OF_TARGET),
             all_but(self.build, NOT_OF_BUILD),
         )
         made_with = (self.toolkit.digest, self.lock, self.place.manner)
-        return digest("setting", self._code, *made_with, *said)
+        patches = self.goal.trees.loaded.patches
+        modes = [(one.path, one.mode) for patch in patches for one in patch.changes if one.mode]
+        return digest("setting", self._code, *made_with, *said, *modes)
 
     @property
     def _code(self) -> str:
@@ -336,8 +338,6 @@ class Compiled:
             say(f"    {unit.name}: {unit.seconds:.0f} s, {size(unit.memory)}")
         if facts.cache:
             say(f"    compile cache: {facts.cache['hits']} hits, {facts.cache['misses']} misses")
-        if facts.network:
-            say("    note: this kernel gives no namespaces, so the build could have reached the network")
 
     def proven(self) -> ProvenBase:
         """Return the compiled wheel's facts, proven against the tree that was compiled."""

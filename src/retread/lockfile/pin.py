@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
+from retread import pypa
 from retread.records import Record, Sha256
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -70,18 +71,9 @@ def others(stated: Iterable[str]) -> tuple[str, ...]:
 def spelled(version: str) -> str:
     """Return a version normalised, or as it is: an environment may hold what no index would take."""
     try:
-        return str(Version(version))
+        return str(pypa.version(version))
     except InvalidVersion:
         return version
-
-
-def plain(address: str) -> str:
-    """Return an address without what may be secret: user, password, query."""
-    scheme, separator, rest = _bare(address).partition("://")
-    if not separator:
-        return scheme
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def file_name(address: str) -> str:

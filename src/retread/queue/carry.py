@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from retread.queue import hunks as cut
+from retread.queue import resolution
 from retread.queue.fate import GONE, PASSES, Fate, HunkFate, PatchFate, together
 from retread.queue.hunks import Hunk
 from retread.queue.pieces import Piece
 from retread.queue.repository import Attempt, Repository
+from retread.queue.resolution import Key
 
 _SHOWN: Final = 60
 """Lines of upstream's own diff that are shown for a hunk in conflict: more is read in the files."""
@@ -33,21 +35,31 @@ class Carried(NamedTuple):
     piece: Piece | None
 
 
+Judged = tuple[list[HunkFate], str]
+"""The verdict of each hunk, and the tree that they make; nothing where none is made."""
+
+
+class Known(NamedTuple):
+    """What is known besides the two sources."""
+
+    renames: Callable[[], Mapping[str, str]]
+    """Old path -> new one; asked for only when a file is gone."""
+    fixed: Callable[[str], bool]
+    """Whether upstream fixed by its release what a patch mends."""
+    resolutions: Mapping[Key, bytes] = {}
+    """What a person made of conflicts before."""
+    history: Callable[[str, int, int], Sequence[str]] = lambda *_: ()
+    """The commits that changed lines of a file of the new source, where a clone can tell them."""
+
+
 class Carrier:
     """The new source, onto which patches are put one after the other."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        bases: tuple[str, str],
-        renames: Callable[[], Mapping[str, str]],
-        fixed: Callable[[str], bool],
-    ) -> None:
-        """``bases`` are the trees of the old and the new source; ``fixed`` says what upstream fixed by its release."""
+    def __init__(self, repository: Repository, bases: tuple[str, str], known: Known) -> None:
+        """``bases`` are the trees of the old and the new source."""
         self._repository = repository
         self._old, self._new = bases
-        self._renames = renames
-        self._fixed = fixed
+        self._known = known
         self._tree = self._rest = self._new
 
     def carry(self, some: Sequence[Piece], wish: Wish) -> list[Carried]:
@@ -56,7 +68,7 @@ class Carrier:
 
     def _one(self, piece: Piece, wish: Wish) -> Carried:
         diff = self._repository.diff(piece.before, piece.after)
-        found, tree = self._judge(piece.name, diff)
+        found, tree = self._judge(piece, diff)
         fate = together([one.fate for one in found])
         skipped, accepted = wish.skipped.get(piece.name), wish.accepted.get(piece.name) is fate
         reason = skipped or (f"{fate}, accepted" if accepted and fate not in PASSES else "")
@@ -76,29 +88,66 @@ class Carrier:
         same = piece.diff if fate is Fate.CLEAN else None
         return Carried(made, piece._replace(before=before, after=tree, diff=same))
 
-    def _judge(self, name: str, diff: bytes) -> tuple[list[HunkFate], str]:
+    def _judge(self, piece: Piece, diff: bytes) -> Judged:
         """Return the verdict of each hunk, and the tree that they make if they are taken."""
-        pieces = cut.hunks(diff)
+        some = cut.hunks(diff)
+        return self._exact(some, diff) or self._gone(some, diff) or self._merge(piece, some, diff)
+
+    def _exact(self, pieces: Sequence[Hunk], diff: bytes) -> Judged | None:
+        """Return the verdicts of a patch that goes in exactly, or whose reverse does."""
         whole = self._repository.attempt(self._tree, diff)
-        if whole.tree:
+        if whole.tree and whole.tree != self._tree:
             return self._moved(pieces, whole), whole.tree
-        if self._repository.attempt(self._tree, diff, "--reverse").tree:
+        # A mode that the file has already goes in again: git sees nothing wrong with that.
+        if whole.tree or self._repository.attempt(self._tree, diff, "--reverse").tree:
             return [_fate(one, Fate.UPSTREAM) for one in pieces], ""
+        return None
+
+    def _gone(self, pieces: Sequence[Hunk], diff: bytes) -> Judged | None:
+        """Return the verdicts of a patch of which files are gone, and the tree with it aimed at where they went."""
         gone = {one.path for one in pieces if not one.adds and not self._has(one.path)}
-        moved = {path: self._renames()[path] for path in gone if path in self._renames()}
-        if gone:
-            aimed = (
-                self._repository.attempt(self._tree, cut.elsewhere(diff, moved))
-                if moved
-                else Attempt("", (), "")
-            )
-            return list(self._homeless(pieces, gone, moved)), aimed.tree
+        if not gone:
+            return None
+        renames = self._known.renames()
+        moved = {path: renames[path] for path in gone if path in renames}
+        aimed = self._repository.attempt(self._tree, cut.elsewhere(diff, moved)).tree if moved else ""
+        return list(self._homeless(pieces, gone, moved)), aimed
+
+    def _merge(self, piece: Piece, pieces: Sequence[Hunk], diff: bytes) -> Judged:
+        """Return the verdicts of a patch that is merged, by git or as a person did before, or in conflict."""
         merged = self._repository.attempt(self._tree, diff, "--3way")
         if merged.tree:
             return self._merged(pieces, merged), merged.tree
-        if self._fixed(name):
+        solved = self._solved(piece)
+        if solved == self._tree:
+            return [_fate(one, Fate.UPSTREAM, Fate.RESOLVED) for one in pieces], ""
+        if solved:
+            return list(self._as_before(pieces)), solved
+        if self._known.fixed(piece.name):
             return [_fate(one, Fate.OTHERWISE, "its header says so") for one in pieces], ""
         return list(self._apart(pieces)), ""
+
+    def _solved(self, piece: Piece) -> str:
+        """Return the tree of a patch whose every conflict was solved before; nothing when one was not."""
+        files = {}
+        for path in self._repository.changed(piece.before, piece.after):
+            ours = self._repository.blob(self._tree, path)
+            base, theirs = (self._repository.blob(tree, path) for tree in (piece.before, piece.after))
+            if not ours or not base or not theirs:
+                return ""
+            merged = self._repository.merged(ours[1], base[1], theirs[1])
+            text = resolution.applied(merged, self._known.resolutions)
+            if text is None:
+                return ""
+            files[path] = ours[0] if base[0] == theirs[0] else theirs[0], text
+        return self._repository.with_files(self._tree, files)
+
+    def _as_before(self, pieces: Sequence[Hunk]) -> Iterator[HunkFate]:
+        """Yield the verdicts of a patch in conflict that was solved before; what only a merge takes is told as such."""
+        self._rest = self._tree
+        for one in pieces:
+            merges = bool(self._repository.attempt(self._tree, one.diff, "--3way").tree)
+            yield self._alone(one) or _fate(one, Fate.THREE_WAY if merges else Fate.RESOLVED)
 
     def _moved(self, pieces: Sequence[Hunk], whole: Attempt) -> list[HunkFate]:
         """Return the verdicts of a patch that goes in; git numbers hunks within a file and tells those that moved."""
@@ -138,9 +187,10 @@ class Carrier:
 
     def _conflict(self, one: Hunk) -> HunkFate:
         detail = self._repository.attempt(self._rest, one.diff).detail
-        theirs = cut.near(self._repository.diff(self._old, self._new, one.path), one.first, one.last)
-        shown = "".join(theirs.splitlines(keepends=True)[:_SHOWN])
-        return _fate(one, Fate.CONFLICT, detail, shown)
+        theirs = self._repository.diff(self._old, self._new, one.path)
+        shown = cut.near(theirs, one.first, one.last).splitlines(keepends=True)[:_SHOWN]
+        commits = self._known.history(one.path, *cut.after(theirs, one.first, one.last))
+        return _fate(one, Fate.CONFLICT, detail, "".join([*(f"{line}\n" for line in commits), *shown]))
 
     def _homeless(
         self, pieces: Sequence[Hunk], gone: set[str], moved: Mapping[str, str]

@@ -12,10 +12,11 @@ from retread.doors import durable, fs
 from retread.doors.machine import Machine
 from retread.doors.store import digest
 from retread.errors import UsageError
-from retread.queue import pieces
+from retread.queue import pieces, resolution
 from retread.queue.ledger import Ledger
 from retread.queue.pieces import Piece
 from retread.queue.repository import Repository
+from retread.queue.resolution import Key
 from retread.recipe import files, workspace
 from retread.recipe.model import Recipe
 from retread.recipe.workspace import Loaded
@@ -93,6 +94,11 @@ class Desk:
         """Hold the lock of this series while the block runs, and yield an empty folder for it."""
         with self.machine.store.lock(f"worktree-{self._key}"), self.machine.store.scratch() as scratch:
             yield scratch
+
+    def resolutions(self) -> dict[Key, bytes]:
+        """Return what a person made of conflicts before."""
+        beside = workspace.series_files(self.root / files.resolutions(self.recipe))
+        return resolution.read({name: data for name, data in beside.items() if name.endswith(".json")})
 
     def loaded(self) -> Loaded:
         """Read the recipe with its series."""

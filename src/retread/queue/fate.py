@@ -14,6 +14,7 @@ class Fate(StrEnum):
 
     CLEAN = "clean"
     OFFSET = "offset"
+    RESOLVED = "resolved as before"
     THREE_WAY = "three-way"
     UPSTREAM = "already upstream"
     OTHERWISE = "upstream in other words"
@@ -23,7 +24,7 @@ class Fate(StrEnum):
     CONFLICT = "conflict"
 
 
-PASSES: Final = frozenset({Fate.CLEAN, Fate.OFFSET})
+PASSES: Final = frozenset({Fate.CLEAN, Fate.OFFSET, Fate.RESOLVED})
 GONE: Final = frozenset({Fate.UPSTREAM, Fate.OTHERWISE, Fate.DELETED})
 """What is dropped when it is accepted: there is nothing to patch."""
 WORDS: Final = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from unidiff.patch import Hunk as UnifiedHunk
 from unidiff.patch import PatchedFile, PatchSet
 
 
@@ -62,10 +63,26 @@ def elsewhere(diff: bytes, moved: dict[str, str]) -> bytes:
 
 def near(diff: bytes, first: int, last: int) -> str:
     """Return those hunks of a file's diff that touch lines ``first`` to ``last`` of the old file."""
-    found = [
-        str(hunk)
+    return "".join(map(str, _touching(diff, first, last)))
+
+
+def after(diff: bytes, first: int, last: int) -> tuple[int, int]:
+    """Return the lines of the new file that stand for lines ``first`` to ``last`` of the old one."""
+    ends = [(one.target_start, one.target_start + one.target_length) for one in _touching(diff, first, last)]
+    moved = sum(
+        one.target_length - one.source_length
+        for file in files(diff)
+        for one in file
+        if one.source_start + one.source_length < first
+    )
+    ends = ends or [(first + moved, last + moved)]
+    return max(min(start for start, _ in ends), 1), max(end for _, end in ends)
+
+
+def _touching(diff: bytes, first: int, last: int) -> list[UnifiedHunk]:
+    return [
+        hunk
         for file in files(diff)
         for hunk in file
         if hunk.source_start <= last and first <= hunk.source_start + hunk.source_length
     ]
-    return "".join(found)

@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 
 from retread.doors import proc
 from retread.errors import StoreError
+from retread.queue import resolution
+from retread.queue.resolution import Merged
 from retread.source.records import SourceTree
 
 NOTES: Final = "refs/notes/retread"
@@ -120,10 +122,12 @@ class Repository:
     def base(self, source: SourceTree, paths: Iterable[str] | None = None) -> str:
         """Return the tree of the pinned source, or of those of its files that ``paths`` names.
 
-        StoreError when the store's copy is not the pinned one any more.
+        A file ``.git``, as archives have where a submodule was, is left out: git holds none. StoreError when the
+        store's copy is not the pinned one any more.
         """
         files = source.manifest.files
-        chosen = sorted(files if paths is None else files.keys() & set(paths))
+        wanted = files if paths is None else files.keys() & set(paths)
+        chosen = sorted(path for path in wanted if ".git" not in path.lower().split("/"))
         index = self._fresh_index()
         for start in range(0, len(chosen), _BATCH):
             some = chosen[start : start + _BATCH]
@@ -188,6 +192,40 @@ class Repository:
             return out.read_bytes()
         finally:
             out.unlink(missing_ok=True)
+
+    def blob(self, tree: str, path: str) -> tuple[str, str] | None:
+        """Return mode and id of a file of a tree; None when it has none there."""
+        said = self.ask("ls-tree", "-z", tree, "--", path).partition("\t")[0].split(" ")
+        return (said[0], said[2]) if len(said) == 3 and said[1] == "blob" else None
+
+    def bytes_of(self, blob: str) -> bytes:
+        """Return the content of a blob."""
+        file = self.scratch / self.ask("unpack-file", blob, cwd=self.scratch).strip()
+        try:
+            return file.read_bytes()
+        finally:
+            file.unlink()
+
+    def merged(self, ours: str, base: str, theirs: str) -> Merged:
+        """Return three blobs merged, with what is between the conflicts apart from these."""
+        sides = {"ours": ours, "base": base, "theirs": theirs}
+        for name, blob in sides.items():
+            (self.scratch / name).write_bytes(self.bytes_of(blob))
+        labels = [word for name in sides for word in ("-L", name)]
+        words = ("merge-file", "--quiet", "--diff3", f"--marker-size={resolution.MARKER}", *labels, *sides)
+        self.run(*words, cwd=self.scratch)
+        return resolution.parted((self.scratch / "ours").read_bytes())
+
+    def with_files(self, tree: str, files: Mapping[str, tuple[str, bytes]]) -> str:
+        """Return a tree in which files have another mode and content."""
+        index = self._fresh_index()
+        self.ask("read-tree", tree, index=index)
+        file = self.scratch / "content"
+        for path, (mode, data) in files.items():
+            file.write_bytes(data)
+            blob = self.ask("hash-object", "-w", "--no-filters", file).strip()
+            self.ask("update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}", index=index)
+        return self.ask("write-tree", index=index).strip()
 
     def changed(self, before: str, after: str) -> list[str]:
         """Return the paths that differ between two trees."""

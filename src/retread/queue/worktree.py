@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from retread import strict
 from retread.doors import durable, fs
 from retread.doors.proc import Finished
 from retread.errors import SeriesError, ToolError, UsageError, first
@@ -65,8 +66,8 @@ class Worktree:
         if self._new or not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
             return None
         try:
-            found = msgspec.json.decode(file.read_bytes(), type=State)
-        except (OSError, msgspec.DecodeError):
+            found = strict.decoded(file.read_bytes(), State)
+        except (OSError, ValueError):
             raise UsageError(
                 f"{self.folder} is no worktree of retread's",
                 hint="move it away, or name another place with --into",
@@ -176,14 +177,16 @@ class Worktree:
 
     def demand_quiet(self) -> None:
         """Raise SeriesError while git is in the middle of something, or files differ from the last commit."""
+        said = self.repository.ask("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
+        dirty = [f"{one[3:]}: {_status(one[:2])}" for one in said.split("\0") if one]
         for name, (what, command) in _RUNNING.items():
             if (self.repository.metadata / name).exists():
                 way = "reset" if command == "bisect" else "--continue' or 'git " + f"{command} --abort"
                 raise SeriesError(
-                    f"{self.folder}: {what} is under way", hint=f"end it there with 'git {command} {way}'"
+                    f"{self.folder}: {what} is under way",
+                    faults=first(dirty),
+                    hint=f"end it there with 'git {command} {way}'",
                 )
-        said = self.repository.ask("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all")
-        dirty = [f"{one[3:]}: {_status(one[:2])}" for one in said.split("\0") if one]
         if dirty:
             raise SeriesError(
                 f"{self.folder}: {len(dirty)} file(s) are not committed",

@@ -12,6 +12,8 @@ from retread.recipe.model import Recipe
 
 RECIPES: Final = "recipes"
 TOOLCHAINS: Final = f"{RECIPES}/toolchains"
+OWN_TOOLCHAINS: Final = "src/retread/recipe/toolchains"
+"""Where those that are part of retread lie in its own repository."""
 
 
 def recipe_file(name: str) -> str:
@@ -24,13 +26,18 @@ def series(recipe: Recipe) -> str:
     return f"patches/{recipe.project}/{recipe.version}"
 
 
+def resolutions(recipe: Recipe) -> str:
+    """Return the folder of what was made of conflicts of a project's patches."""
+    return f"patches/{recipe.project}/resolutions"
+
+
 def lock(recipe: str, target: str) -> str:
     """Return where the lock of a target's build environment lies."""
     return f"{RECIPES}/locks/{recipe}-{target}.txt"
 
 
 def toolchain(name: str) -> str:
-    """Return where the toolchain of that name lies."""
+    """Return where the toolchain of that name lies, if it is the workspace's own."""
     return f"{TOOLCHAINS}/{name}.toml"
 
 
@@ -55,6 +62,7 @@ def inputs(recipe: Recipe, target: str) -> tuple[str, ...]:
         f"{series(recipe)}/",
         lock(recipe.name, target),
         *map(toolchain, recipe.targets[target].toolchains),
+        *(f"{OWN_TOOLCHAINS}/{one}.toml" for one in recipe.targets[target].toolchains),
         *(path for _, path in proofs(recipe)),
         *dict.fromkeys(f"{suite.rpartition('/')[0]}/".lstrip("/") or suite for suite in recipe.smoke.suites),
     )

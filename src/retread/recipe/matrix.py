@@ -68,21 +68,27 @@ class Matrix(Record, frozen=True, kw_only=True):
     include: tuple[Entry, ...]
     trials: Trials
     unproven: tuple[Unproven, ...]
+    left_out: tuple[str, ...] = ()
+    """Names of entries that another lane makes than was asked for."""
 
 
 def matrix(
-    known: Sequence[tuple[Recipe, Sequence[Patch]]], changed: Sequence[str] | None, runners: Sequence[Arch]
+    known: Sequence[tuple[Recipe, Sequence[Patch]]],
+    changed: Sequence[str] | None,
+    runners: Sequence[Arch],
+    lane: Lane | None = None,
 ) -> Matrix:
     """Return the jobs for every recipe with its series: all, or those that the ``changed`` paths touch.
 
-    ``runners`` are the capabilities of the GPUs that there are.
+    ``runners`` are the capabilities of the GPUs that there are; with a ``lane``, its jobs alone.
     """
-    found = [
+    every = [
         entry
         for recipe, patches in known
         for target in recipe.targets
         for entry in _entries(recipe, target, patches, changed)
     ]
+    found = [one for one in every if lane in {None, one.lane}]
     wanted = [(entry, gpu) for entry in found for gpu in entry.gpu]
     trials = [_trial(entry, gpu) for entry, gpu in wanted if gpu in runners]
     return Matrix(
@@ -91,6 +97,7 @@ def matrix(
         include=tuple(found),
         trials=Trials(count=len(trials), include=tuple(trials)),
         unproven=tuple(Unproven(wheel=entry.name, gpu=gpu) for entry, gpu in wanted if gpu not in runners),
+        left_out=tuple(one.name for one in every if one not in found),
     )
 
 

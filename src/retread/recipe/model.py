@@ -136,7 +136,8 @@ class Target(Table, frozen=True, kw_only=True):
     container: Container | None = None
     """In what to compile it, for the container lane."""
     toolchain: Text = ""
-    """Name of the file in ``recipes/toolchains/``: its ptxas assembles what the base lacks, its compiler compiles."""
+    """Name of a toolchain, retread's own or a file in ``recipes/toolchains/``: its ptxas assembles what the base lacks,
+    its compiler compiles."""
     fallback: Text = ""
     """Name of the toolchain that compiles where the machine cannot have the first; the wheel's version says so."""
     note: str = ""

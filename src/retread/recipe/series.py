@@ -22,6 +22,7 @@ from typing import Final
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchedFile, PatchSet
 
+from retread import limits
 from retread.errors import SeriesError
 from retread.recipe import symptom
 from retread.recipe.symptom import Symptom
@@ -43,6 +44,8 @@ class Change(Record, frozen=True, kw_only=True):
 
     path: str
     kind: ChangeKind
+    mode: str = ""
+    """What git calls its mode, 100644 or 100755, when that is another one than before, or than a new file has."""
 
 
 NAME: Final = re.compile(r"[0-9]{4}-[a-z0-9][a-z0-9._-]*\.patch")
@@ -52,12 +55,14 @@ ONLY_WITH: Final = "Only-with"
 UPSTREAM: Final = re.compile(
     r"(not reported|reported as \S+|fixed in \S+ \([0-9a-f]{7,40}\))(;.*)?", re.DOTALL
 )
+NO_NEWLINE: Final = "\\ No newline at end of file"
 _SEPARATOR: Final = "\n---\n"
 _WINDOWS: Final = re.compile(rb"\A[^\n]*\r\n|^diff --git [^\n]*\r\n", re.MULTILINE)
 """A line of the patch itself, not of the source, that ends with CR LF."""
 _FIELD: Final = re.compile(r"^([A-Za-z][A-Za-z-]*):[ \t]*(.*(?:\n[ \t]+.*)*)", re.MULTILINE)
 _MODE: Final = re.compile(r"^(?:old mode (?P<old>\d+)\nnew mode|new file mode) (?P<new>\d+)$", re.MULTILINE)
 _LINK: Final = re.compile(r"^(?:(?:new|old|deleted)(?: file)? mode|index \S+) 1[26]0000$", re.MULTILINE)
+_MODES: Final = ("100644", "100755")
 _COPY: Final = re.compile(r"^copy from ", re.MULTILINE)
 
 
@@ -76,6 +81,10 @@ class Patch(Record, frozen=True, kw_only=True):
     """Whether lines of its hunks end with CR LF."""
     only_with: str = ""
     """The compiler of device code whose compiles alone have it: ``clang``; empty for every build."""
+    unended: bool = False
+    """Whether it says of a file that it ends without a newline."""
+    new_folders: tuple[str, ...] = ()
+    """Files that it adds in folders which the pinned source lacks, as far as that is known."""
     seen_as: tuple[Symptom, ...] = ()
     """By which texts users know the fault."""
 
@@ -91,15 +100,17 @@ def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]
         )
     faults: list[str] = []
     names = _names(files["series"].decode("utf-8", "replace"), faults)
+    listed = set(names)
     present = sorted(name for name in files if name.endswith((".patch", ".diff")))
     faults.extend(
         f"series: {name} is listed, but there is no such file{near_miss(name, present)}"
         for name in names
         if name not in files
     )
-    faults.extend(f"{name}: not listed in series" for name in present if name not in names)
+    faults.extend(f"{name}: not listed in series" for name in present if name not in listed)
     patches = [_lint(name, files[name], faults) for name in names if name in files]
     faults.extend(_order_faults([patch for patch in patches if patch]))
+    faults.extend(_same_faults({name: files[name] for name in names if name in files}))
     if faults:
         raise SeriesError(f"{where}: the series breaks {len(faults)} rule(s)", faults=faults)
     return tuple(patch for patch in patches if patch)
@@ -107,15 +118,15 @@ def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]
 
 def _names(text: str, faults: list[str]) -> list[str]:
     lines = (line.split("#", 1)[0].strip() for line in text.splitlines())
-    names: list[str] = []
+    names: dict[str, None] = {}
     for name in filter(None, lines):
         if name in names:
             faults.append(f"series: {name} is listed twice")
         elif not NAME.fullmatch(name):
             faults.append(f"series: {name!r} is not a patch name like 0001-what-it-does.patch")
         else:
-            names.append(name)
-    return names
+            names[name] = None
+    return list(names)
 
 
 def _order_faults(patches: Sequence[Patch]) -> Iterator[str]:
@@ -128,8 +139,20 @@ def _order_faults(patches: Sequence[Patch]) -> Iterator[str]:
             )
 
 
+def _same_faults(patches: Mapping[str, bytes]) -> Iterator[str]:
+    """Yield patches whose diff is that of another one before them."""
+    seen: dict[bytes, str] = {}
+    for name, data in patches.items():
+        _, separator, diff = data.partition(_SEPARATOR.encode())
+        if separator and diff.strip() and (first := seen.setdefault(diff, name)) != name:
+            yield f"{name}: is {first} once more: the same diff; drop one of the two"
+
+
 def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
     """Return the patch, or None after adding what is wrong with it to ``faults``."""
+    if coded := encoding_fault(data):
+        faults.append(f"{name}: {coded}")
+        return None
     found = list(_byte_faults(data))
     plain = data.removeprefix(codecs.BOM_UTF8)
     plain = plain.replace(b"\r\n", b"\n") if _WINDOWS.search(data) else plain
@@ -158,8 +181,16 @@ def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
         changes=tuple(change for file in diff for change in _changes(file)),
         crlf=any(line.value.endswith("\r\n") for file in diff for hunk in file for line in hunk),
         only_with=fields.get(ONLY_WITH, ""),
+        unended=f"\n{NO_NEWLINE}" in body,
         seen_as=symptom.symptoms(items),
     )
+
+
+def encoding_fault(data: bytes) -> str:
+    """Say that a file is no UTF-8 as Windows' PowerShell and Notepad write none; nothing when it may be."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "is UTF-16, as PowerShell writes what is redirected: save it as UTF-8"
+    return "holds zero bytes: a binary file, or UTF-16; patches are text in UTF-8" if b"\0" in data else ""
 
 
 def _byte_faults(data: bytes) -> Iterator[str]:
@@ -185,7 +216,7 @@ def _fields(head: str) -> list[tuple[str, str]]:
 
 def subject(value: str) -> str:
     """Return the subject without what git format-patch adds: ``[PATCH 1/2]``, and encoded words."""
-    if "=?" in value:
+    if "=?" in value and len(value) <= limits.SUBJECT:
         with suppress(HeaderParseError, LookupError, ValueError):  # it only looks encoded
             value = str(make_header(decode_header(value)))
     return re.sub(r"^\[PATCH[^]]*\]\s*", "", value)
@@ -231,11 +262,8 @@ def _file_faults(file: PatchedFile) -> Iterator[str]:
         yield f"{file.path}: a binary blob; patches hold text"
     if _LINK.search(_info(file)):
         yield f"{file.path}: makes a symbolic link or a submodule"
-    elif (mode := _MODE.search(_info(file))) and (mode["old"] or mode["new"] == "100755"):
-        yield (
-            f"{file.path}: changes the file's mode ({mode['old'] or 'none'} to {mode['new']}), and only content is "
-            "patched: leave the mode out"
-        )
+    elif (mode := _MODE.search(_info(file))) and mode["new"] not in _MODES:
+        yield f"{file.path}: has mode {mode['new']}; git keeps {' and '.join(_MODES)} alone"
     for path, prefix in ((file.source_file, "a/"), (file.target_file, "b/")):
         if path == "/dev/null":
             continue
@@ -262,16 +290,23 @@ def _printable(path: str) -> str:
     return path if path.isprintable() else ascii(path)
 
 
+def _mode(file: PatchedFile) -> str:
+    """Return the mode that a file gets, when that is another one."""
+    found = _MODE.search(_info(file))
+    return found["new"] if found and (found["old"] or found["new"] != _MODES[0]) else ""
+
+
 def _changes(file: PatchedFile) -> Iterator[Change]:
+    mode = _mode(file)
     if _COPY.search(_info(file)):
         yield Change(path=file.source_file.removeprefix("a/"), kind=ChangeKind.MODIFY)
-        yield Change(path=file.target_file.removeprefix("b/"), kind=ChangeKind.ADD)
+        yield Change(path=file.target_file.removeprefix("b/"), kind=ChangeKind.ADD, mode=mode)
     elif file.is_rename:
         yield Change(path=file.source_file.removeprefix("a/"), kind=ChangeKind.DELETE)
-        yield Change(path=file.target_file.removeprefix("b/"), kind=ChangeKind.ADD)
+        yield Change(path=file.target_file.removeprefix("b/"), kind=ChangeKind.ADD, mode=mode)
     elif file.is_added_file:
-        yield Change(path=file.path, kind=ChangeKind.ADD)
+        yield Change(path=file.path, kind=ChangeKind.ADD, mode=mode)
     elif file.is_removed_file:
         yield Change(path=file.path, kind=ChangeKind.DELETE)
     else:
-        yield Change(path=file.path, kind=ChangeKind.MODIFY)
+        yield Change(path=file.path, kind=ChangeKind.MODIFY, mode=mode)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from retread.doors import proc
 from retread.errors import EvidenceError, HostError, RetreadError, SmokeError, ToolError
-from retread.smoke import reading
+from retread.smoke import enclosure, reading
 from retread.smoke.level import Level
 from retread.smoke.report import SmokeReport
 
@@ -36,12 +36,13 @@ def run(
     environment: Mapping[str, str],
     heard: Callable[[str], None],
 ) -> SmokeReport:
-    """Run the kit with a Python of this machine.
+    """Run the kit with a Python of this machine, behind walls where it has any.
 
     HostError when it cannot try the wheel, EvidenceError for a changed kit.
     """
-    command = [python, kit, "--json", "-", *_arguments(options)]
-    return _heard(command, environment, heard, where=str(python))
+    before, variables = enclosure.around(kit, python, options.paths, environment)
+    command = [*before, python, kit, "--json", "-", *_arguments(options)]
+    return _heard(command, variables, heard, where=str(python))
 
 
 def run_there(

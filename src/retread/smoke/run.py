@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from packaging.requirements import Requirement
 from packaging.tags import sys_tags
 from packaging.utils import canonicalize_name
 
+from retread import pypa
 from retread.audit import audit as auditing
 from retread.audit import promise as audit_promise
+from retread.doors import walls
+from retread.doors.console import NOTE
 from retread.doors.machine import Machine, download
 from retread.doors.net import settings
 from retread.doors.store import digest
@@ -112,6 +114,8 @@ def run(machine: Machine, tried: Subject, request: Request, scratch: Path) -> Sm
     """Try a wheel on every level that is asked for and return one report."""
     path = scratch / "kit.pyz"
     make_kit(machine, tried, path)
+    if not request.host and (why := walls.absence(machine.environment)):
+        machine.console.say(f"    {NOTE} {why}, so what this wheel runs {walls.OPEN}")
     report = reading.joined(list(_parts(machine, tried, request, path)))
     if Level.STATIC not in (request.levels or EVERY) or request.only != "*":
         return report
@@ -222,7 +226,7 @@ def _unable(other: SmokeReport, tried: Subject, why: str) -> SmokeReport:
 def _others(tried: Subject) -> list[str]:
     """Return what the wheel requires beside torch and what the kit brings."""
     brought = {"torch", *(canonicalize_name(one.package) for one in tried.trial.runtime)}
-    found = [Requirement(text) for text in tried.facts.requires]
+    found = [pypa.requirement(text) for text in tried.facts.requires]
     return [
         f"{one.name}{one.specifier}"
         for one in found

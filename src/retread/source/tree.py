@@ -5,16 +5,15 @@ Two ways lead to it: the sdist, checked against commit proofs offline, and git, 
 
 from __future__ import annotations
 
-import lzma
 import os
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from retread.doors import fs, proc
+from retread import limits, strict
+from retread.doors import fs, proc, tar
 from retread.errors import SourceError, StoreError, first
 from retread.recipe.model import Recipe, Submodule
 from retread.recipe.native import matches
@@ -23,10 +22,6 @@ from retread.source.records import Manifest, SourceTree, UnprovenFile
 
 MANIFEST = "manifest.json"
 TREE = "tree"
-_MAX_FILE = 256 << 20
-_MAX_TOTAL = 4 << 30
-"""Bytes of one file, which is held in memory, and of all: about a hundred times the largest release that a recipe
-ships (3 and 39 MB)."""
 _GIT_PLACES = {
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -45,7 +40,7 @@ _AS_IT_IS = "* -text -ident -filter -working-tree-encoding\n"
 
 def load(entry: Path) -> SourceTree:
     """Return the tree that lies in a finished store entry."""
-    manifest = msgspec.json.decode((entry / MANIFEST).read_bytes(), type=Manifest)
+    manifest = strict.decoded((entry / MANIFEST).read_bytes(), Manifest)
     return SourceTree(root=entry / TREE, manifest=manifest)
 
 
@@ -134,24 +129,24 @@ def _members(sdist: Path, into: Path) -> Iterator[tuple[str, bytes, bool]]:
     """Yield (path without the top folder, content, executable) of every file; refuse what unpacks elsewhere."""
     total, seen = 0, set()
     try:
-        with tarfile.open(sdist) as archive:
+        with tar.opened(sdist) as archive:
             for member in archive:
                 path = _plain(sdist, member)
-                fs.catch(member, into)
+                tar.catch(member, into)
                 if path is None:
                     continue
                 if path in seen:
                     raise SourceError(f"{sdist.name}: {path} occurs twice")
                 seen.add(path)
                 total += member.size
-                if member.size > _MAX_FILE or total > _MAX_TOTAL:
+                if member.size > limits.SOURCE_FILE or total > limits.SOURCE:
                     raise SourceError(
                         f"{sdist.name}: {member.name} makes it larger than a source archive may be"
                     )
                 stream = archive.extractfile(member)
                 assert stream is not None
                 yield path, stream.read(), bool(member.mode & 0o100)
-    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
+    except (*tar.UNREADABLE, OSError) as error:
         raise SourceError(f"{sdist.name} cannot be read as a source archive: {error}") from None
 
 

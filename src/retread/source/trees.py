@@ -13,7 +13,7 @@ from retread.doors.store import Kind, digest
 from retread.recipe.plan import Step, step
 from retread.recipe.workspace import Loaded
 from retread.records import all_but
-from retread.source.records import Applied, PatchedTree, SourceTree
+from retread.source.records import Applied, PatchedTree, SourceTree, Verdict
 
 NOT_OF_SOURCE: Final = {
     "name": "of the recipe: it is in messages",
@@ -86,7 +86,11 @@ class Trees:
                 )
                 step.detail = f"{len(self.loaded.patches)} patches"
 
-        return patch.load(self.machine.store.make(Kind.PATCHED, self.patched_key, build))
+        found = patch.load(self.machine.store.make(Kind.PATCHED, self.patched_key, build))
+        for one in found.applied:
+            if one.verdict is Verdict.OFFSET:
+                self.machine.console.say(f"  note: {one.name} {one.verdict}: {one.detail}")
+        return found
 
     def try_series(self) -> list[Applied]:
         """Return what becomes of each patch of the series; nothing is kept."""

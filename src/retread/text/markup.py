@@ -1,13 +1,14 @@
-"""How templates become pages: everything escaped, nothing undefined, no character that XML forbids. Pure."""
+"""How templates become pages: everything escaped, nothing undefined, no sign that a browser obeys. Pure."""
 
 from __future__ import annotations
 
 import functools
-import re
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from retread.text.controls import legal
 
 
 def render(template: str, filters: Any = (), **view: Any) -> str:
@@ -26,14 +27,6 @@ def _environment(filters: tuple[tuple[str, Any], ...]) -> Environment:
     )
     made.filters |= dict(filters)
     return made
-
-
-_ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-
-def legal(text: str) -> str:
-    """Return a text in which the replacement character stands for each one that XML 1.0 forbids."""
-    return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def utc(started: int) -> str:

@@ -6,13 +6,17 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-WIDTH: Final = 110
+from retread.text import controls
+
+WIDTH: Final = 80
+"""Of a terminal that nobody widened: what people read is not wider, but for what is there to be copied."""
 
 
 def columns(
     heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, text: Sequence[int] = (0,)
 ) -> Iterator[str]:
     """Yield rows below their heads; columns of ``text`` begin together, the others end together."""
+    rows = [tuple(map(controls.line, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     for row in (heads, *rows) if rows else ():
         cells = (
@@ -48,20 +52,17 @@ def middle(text: str, width: int) -> str:
 
 
 def plain(lines: Iterable[str]) -> str:
-    """Join lines; what a terminal would obey instead of showing is replaced."""
-    return "\n".join("".join(map(_harmless, line)).rstrip() for line in lines)
-
-
-def _harmless(char: str) -> str:
-    if char.isprintable():
-        return char
-    return " " if char.isspace() else "\N{REPLACEMENT CHARACTER}"
+    """Join lines, each of which stays one."""
+    return "\n".join(controls.line(line).rstrip() for line in lines)
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Return rows as indented lines, each column as wide as its widest cell."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    """Return rows as indented lines, columns as wide as their widest cells; a last cell that is too long goes below."""
+    rows = [tuple(map(controls.line, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
+    lines = []
+    for *cells, last in rows:
+        head = "  " + "".join(f"{cell:<{width}}  " for cell, width in zip(cells, widths, strict=True))
+        fits = len(head) + len(last) <= WIDTH
+        lines += [f"{head}{last}".rstrip()] if fits else [head.rstrip(), *wrapped(last, "        ")]
+    return lines

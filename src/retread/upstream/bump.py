@@ -6,40 +6,41 @@ Nothing is written before every patch has its place, and then the recipe last: w
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
-from retread.doors import durable, fs
-from retread.doors.machine import Machine, code_digest, download
-from retread.doors.net import catalogue, settings
+from retread import pypa
+from retread.doors import fs
+from retread.doors.machine import download
 from retread.doors.net.offers import Offer
-from retread.doors.store import Kind, digest
-from retread.errors import FetchError, SeriesError, UsageError
+from retread.errors import SeriesError, SourceError, UsageError
 from retread.queue import header, order, pieces
-from retread.queue.carry import Carrier, Wish
+from retread.queue.carry import Carrier, Known, Wish
 from retread.queue.desk import Desk
 from retread.queue.fate import WORDS, Fate, PatchFate
 from retread.queue.repository import Repository
+from retread.queue.resolution import Key
 from retread.queue.worktree import Worktree
-from retread.recipe import files, proof, reading, workspace
-from retread.recipe.model import Recipe
+from retread.recipe import files, proof, reading
+from retread.recipe.model import Base, Recipe
 from retread.recipe.series import parse_series
 from retread.recipe.workspace import Loaded
-from retread.records import Record, Sha256
+from retread.records import Record
 from retread.source import tree as source
 from retread.source.records import SourceTree
-from retread.source.trees import Trees
 from retread.strict import near_miss
-from retread.upstream import listing, outlook, rebase, renewal
-from retread.upstream.listing import Listing
+from retread.upstream import outlook, rebase, renewal, written
+from retread.upstream.commits import Commits
+from retread.upstream.history import History
+from retread.upstream.release import Release, find
 from retread.wheel import contents
 from retread.wheel.facts import WheelFacts
 
@@ -64,16 +65,6 @@ class Bumped(Record, frozen=True, kw_only=True):
     written: tuple[str, ...]
 
 
-class Release(NamedTuple):
-    """Another release: its source, what the index offers of it, and its recipe, if there is one."""
-
-    version: Version
-    tree: SourceTree
-    sdist: Offer
-    offers: tuple[Offer, ...]
-    known: Loaded | None
-
-
 class Way(StrEnum):
     """What is done with a bump."""
 
@@ -88,18 +79,31 @@ class Request(NamedTuple):
 
     to: str
     wish: Wish
-    clone: str
+    place: str
     tag: str
     way: Way
     command: str
     """What is run after each patch of a rebase."""
 
 
+class _Work(NamedTuple):
+    """A bump that is under way: the recipe, where it is carried, what was asked for, and a folder for it."""
+
+    desk: Desk
+    loaded: Loaded
+    release: Release
+    request: Request
+    scratch: Path
+    held: Callable[[Base], WheelFacts]
+    """What a wheel of upstream's holds; each is read once."""
+
+
 class Bump(NamedTuple):
-    """What was planned: the data, and the files to write."""
+    """What was planned: the data, the files of the series, and what a person made of conflicts."""
 
     data: Bumped
     folder: dict[str, bytes]
+    lessons: Mapping[str, bytes] = MappingProxyType({})
 
 
 def bump(desk: Desk, request: Request) -> Bumped:
@@ -109,56 +113,89 @@ def bump(desk: Desk, request: Request) -> Bumped:
     looked at. ``EDIT`` leaves open patches to a rebase in a worktree, ``CONTINUE`` takes what became of it.
     """
     loaded = desk.loaded()
-    release = find(desk.machine, desk.root, loaded.recipe, request.to)
+    release = find(desk, loaded, request.to, request.place, request.wish.skipped)
     with desk.held() as scratch:
         tree = Worktree(desk, scratch)
-        _demand_way(tree, request)
-        plan = _carried(desk, loaded, release, request.wish, scratch)
+        request = request._replace(way=_way(tree, request))
+        known = desk.resolutions()
+        held = functools.cache(functools.partial(_held, desk, scratch))
+        work = _Work(desk, loaded, release, request, scratch, held)
+        plan = _carried(work, known)
         if request.way is Way.CONTINUE:
+            rebase.advance(tree, known, _left_out(plan.data), looked=True)
             plan = _solved(tree, loaded, release.tree, plan)
         left = any(one.open for one in plan.data.patches)
         if request.way is Way.EDIT and (left or request.command):
             rebase.begin(tree, loaded, release.tree, plan.data.patches, request.command)
+            rebase.advance(tree, known, frozenset(), looked=False)
             desk.machine.console.say(rebase.told(tree))
             return plan.data
         if left:
             return plan.data
         if any(one.fate is not Fate.CLEAN for one in plan.data.patches):
-            shown = _compared(desk, loaded, release, plan.folder, scratch)
+            shown = _compared(work, plan.folder)
             plan = plan._replace(data=msgspec.structs.replace(plan.data, range_diff=shown))
-        if request.way is Way.CHECK or release.known is not None:
+        if request.way is Way.CHECK:
             return plan.data
-        new = _new_files(desk, loaded, release, request, scratch)
-        recipe = reading.parse_recipe(new[_recipe_path(desk, release)], name=_name(desk, release))
-        look_at = _look_at(desk, recipe, scratch)
-        series = files.series(recipe)
-        made = {**{f"{series}/{name}": data for name, data in plan.folder.items()}, **new}
-        _write(desk, made)
+        found = _written(work, plan)
         if request.way is Way.CONTINUE:
             fs.remove(tree.folder)
-        return msgspec.structs.replace(plan.data, look_at=look_at, written=tuple(made))
+        return found
 
 
-def _demand_way(tree: Worktree, request: Request) -> None:
-    """Raise UsageError for a second bump while one is under way, and for going on with none."""
+def _written(work: _Work, plan: Bump) -> Bumped:
+    """Write what a bump made: resolutions, and of a release that has no recipe yet series, proofs and recipe."""
+    desk, release = work.desk, work.release
+    made: dict[str, bytes] = {}
+    look_at: tuple[str, ...] = ()
+    if not release.only_looked_at:
+        new = _new_files(work)
+        recipe = reading.parse_recipe(new[_recipe_path(desk, release)], name=_name(desk, release))
+        look_at = _look_at(recipe, work.held)
+        series = files.series(recipe)
+        made = {f"{series}/{name}": data for name, data in plan.folder.items()} | new
+    written.write(desk, made, plan.lessons)
+    return msgspec.structs.replace(plan.data, look_at=look_at, written=(*plan.lessons, *made))
+
+
+def _way(tree: Worktree, request: Request) -> Way:
+    """Return what is done: a patch that is left out while a bump is under way is left out of that one.
+
+    UsageError for a second bump while one is under way, and for going on with none.
+    """
     there = tree.state is not None
+    if there and request.way is Way.ONCE and request.wish.skipped:
+        return Way.CONTINUE
     if there and request.way in {Way.ONCE, Way.EDIT}:
         raise UsageError(
             f"a bump of {tree.desk.recipe.name} to {request.to} is under way in {tree.folder}",
-            hint="go on with --continue, leave a patch out with --continue --skip PATCH --because TEXT, or --abort",
+            hint="go on with --continue, leave a patch out with --skip PATCH --because TEXT, throw the worktree away "
+            "with --abort; --undo takes back what an earlier one wrote",
         )
     if request.way is Way.CONTINUE and not there:
         raise UsageError(f"no bump to {request.to} is under way", hint="begin one with --edit")
+    return request.way
+
+
+def _left_out(data: Bumped) -> set[str]:
+    return {one.name for one in data.patches if not one.kept and not one.open}
 
 
 def _solved(tree: Worktree, loaded: Loaded, new: SourceTree, plan: Bump) -> Bump:
-    gone = {one.name for one in plan.data.patches if not one.kept and not one.open}
+    gone = _left_out(plan.data)
     found, fates = rebase.solved(tree, loaded, new, plan.data.patches, gone)
     dropped = {one.name: one.reason for one in fates if one.name in gone}
     folder = pieces.folder(
         tree.repository, loaded.files, found, where=f"the series for {plan.data.to}", dropped=dropped
     )
-    return Bump(msgspec.structs.replace(plan.data, patches=tuple(fates)), folder.files)
+    solved = {one.name for one in fates if one.reason == rebase.BY_HAND}
+    lessons = rebase.lessons(tree, loaded, found, solved)
+    place = files.resolutions(tree.desk.recipe)
+    return Bump(
+        msgspec.structs.replace(plan.data, patches=tuple(fates)),
+        folder.files,
+        {f"{place}/{name}": data for name, data in lessons.items()},
+    )
 
 
 def abort(desk: Desk, to: str) -> str:
@@ -168,6 +205,7 @@ def abort(desk: Desk, to: str) -> str:
         if tree.state is None:
             raise UsageError(f"no bump to {to} is under way")
         fs.remove(tree.folder)
+        written.tidy(desk)
         return str(tree.folder)
 
 
@@ -183,59 +221,36 @@ def demand_closed(data: Bumped) -> None:
         )
 
 
-# The release.
-
-
-def find(machine: Machine, root: Path, recipe: Recipe, to: str) -> Release:
-    """Return a release of a recipe's project: as its own recipe pins it, else as the index has it."""
-    try:
-        version = Version(to)
-    except InvalidVersion:
-        raise UsageError(f"{to!r} is no version", hint="write it like --to 0.0.36") from None
-    name = renewal.name(recipe, to)
-    if name in workspace.recipes(root):
-        known = workspace.load(root, name)
-        pinned = known.recipe.sdist
-        offer = Offer(pinned.file, version, frozenset(), pinned.sha256, yanked=False)
-        return Release(version, Trees(known, machine).source, offer, (), known)
-    offers = tuple(catalogue.offered(recipe.project, using=settings.settings(machine.environment)))
-    sdist = next((one for one in offers if one.version == version and not one.tags), None)
-    if sdist is None or not sdist.sha256:
-        what = "no source archive of" if sdist is None else "no sha256 of"
-        known_versions = sorted({one.version for one in offers if not one.tags})[-5:]
-        raise FetchError(
-            f"the index has {what} {recipe.project} {to}",
-            hint=f"the newest that it has a source of are {', '.join(map(str, known_versions)) or 'none'}",
-        )
-    path = download(machine, recipe.project, sdist.file, sdist.sha256)
-    key = digest("unproven", code_digest(), sdist.sha256)
-    made = machine.store.make(Kind.TREES, key, lambda into: source.from_unproven(path, into))
-    return Release(version, source.load(made), sdist, offers, None)
-
-
 # The series.
 
 
-def _carried(desk: Desk, loaded: Loaded, release: Release, wish: Wish, scratch: Path) -> Bump:
+def _carried(work: _Work, resolutions: Mapping[Key, bytes]) -> Bump:
+    desk, loaded, release, request, scratch, _ = work
     repository = desk.repository(scratch)
     old = desk.trees(loaded).source
     touched = pieces.paths(loaded.patches)
     bases = repository.base(old, touched), repository.base(release.tree, touched)
     stack = pieces.stacked(repository, bases[0], loaded.files)
-    fixed = {patch.name: _is_fixed(patch.upstream, release.version) for patch in loaded.patches}
-    carrier = Carrier(repository, bases, _renames(repository, old, release.tree), fixed.__getitem__)
-    found = carrier.carry(stack, wish)
+    fixed = {patch.name: _is_fixed(patch.upstream, release) for patch in loaded.patches}
+    history = History(
+        request.place,
+        loaded.recipe.pin.commit,
+        _references(release, request.tag),
+        desk.machine.environment,
+    )
+    known = Known(_renames(repository, old, release.tree), fixed.__getitem__, resolutions, history.lines)
+    found = Carrier(repository, bases, known).carry(stack, request.wish)
     kept = [one.piece for one in found if one.piece is not None]
     dropped = {one.fate.name: one.fate.reason for one in found if not one.fate.kept and not one.fate.open}
-    where = f"the series for {release.version}"
+    where = f"the series for {release.title}"
     folder = pieces.folder(repository, loaded.files, kept, where=where, dropped=dropped).files
     data = Bumped(
         schema=1,
         recipe=desk.recipe.name,
-        to=str(release.version),
-        file=release.sdist.file,
-        sha256=release.sdist.sha256,
-        proven=release.known is not None,
+        to=release.title,
+        file=release.sdist.file if release.sdist else "",
+        sha256=release.sdist.sha256 if release.sdist else "",
+        proven=release.only_looked_at,
         patches=tuple(one.fate for one in found),
         range_diff="",
         look_at=(),
@@ -244,10 +259,9 @@ def _carried(desk: Desk, loaded: Loaded, release: Release, wish: Wish, scratch: 
     return Bump(data, folder)
 
 
-def _compared(
-    desk: Desk, loaded: Loaded, release: Release, folder: Mapping[str, bytes], scratch: Path
-) -> str:
+def _compared(work: _Work, folder: Mapping[str, bytes]) -> str:
     """Return how the new series differs from the old one, for whoever reviews it."""
+    desk, loaded, release, _, scratch, _ = work
     repository = desk.repository(scratch)
     ranges = []
     for tree, series in ((desk.trees(loaded).source, loaded.files), (release.tree, folder)):
@@ -258,7 +272,7 @@ def _compared(
         if head == base:
             return ""  # git compares no empty ranges, and there is nothing to see
         ranges.append(f"{base}..{head}")
-    return repository.ask("range-diff", "--no-color", *ranges)
+    return repository.ask("range-diff", "--no-color", "--creation-factor=90", *ranges)
 
 
 def _renames(
@@ -273,10 +287,13 @@ def _renames(
     return functools.partial(find_them)
 
 
-def _is_fixed(upstream: str, version: Version) -> bool:
+def _is_fixed(upstream: str, release: Release) -> bool:
+    """Say whether a header says that upstream fixed the fault by then; a commit counts as newer than any release."""
     found = _FIXED.match(upstream)
+    if not found or release.version is None:
+        return bool(found)
     with suppress(InvalidVersion):
-        return bool(found) and Version(found[1] if found else "") <= version
+        return pypa.version(found[1]) <= release.version
     return False
 
 
@@ -306,140 +323,92 @@ def accepted(typed: Iterable[str]) -> dict[str, Fate]:
 
 
 def _name(desk: Desk, release: Release) -> str:
-    return renewal.name(desk.recipe, str(release.version))
+    return renewal.name(desk.recipe, release.title)
 
 
 def _recipe_path(desk: Desk, release: Release) -> str:
     return files.recipe_file(_name(desk, release))
 
 
-def _new_files(
-    desk: Desk, loaded: Loaded, release: Release, request: Request, scratch: Path
-) -> dict[str, bytes]:
+def _new_files(work: _Work) -> dict[str, bytes]:
     """Return the new recipe's proofs and its text, last; SourceError when the archive is not the commit."""
-    recipe, version = loaded.recipe, str(release.version)
-    tags = (request.tag,) if request.tag else (f"refs/tags/v{version}", f"refs/tags/{version}")
-    environment = desk.machine.environment
+    desk, loaded, release, request, scratch, _ = work
+    assert release.sdist is not None
+    assert release.version is not None
+    recipe, version = loaded.recipe, release.title
+    tags = _references(release, request.tag)
+    commits = Commits(desk, request.place, scratch)
     with desk.machine.console.step(f"find {tags[0].removeprefix('refs/tags/')}") as step:
-        top = listing.fetch(request.clone or recipe.pin.repository, tags, scratch, environment=environment)
+        top = commits.top(tags)
         step.detail = top.commit[:12]
     wheels = renewal.wheels(recipe, release.offers, release.version)
-    commits = {one.path: top.submodules.get(one.path, one.commit) for one in recipe.pin.submodules}
-    torch = dict(_torch(desk, recipe, wheels, scratch))
-    facts = renewal.Facts(version, top.commit, release.sdist, commits, wheels, torch)
+    inner = commits.submodules(top, recipe.pin.submodules)
+    torch = dict(_torch(recipe, wheels, work.held))
+    facts = renewal.Facts(version, top.commit, release.sdist, inner, wheels, torch)
     old = (desk.root / files.recipe_file(recipe.name)).read_text("utf-8")
     text = renewal.text(old, recipe, facts).encode()
     made = reading.parse_recipe(text, name=_name(desk, release))
-    proofs = dict(_proofs(desk, loaded, made, top, scratch))
-    sdist = download(desk.machine, recipe.project, release.sdist.file, release.sdist.sha256)
-    parsed = {one.commit: one for one in (proof.parse(data, name=path) for path, data in proofs.items())}
-    with desk.machine.console.step("prove the source"):
-        (scratch / "proven").mkdir()
-        source.from_sdist(made, sdist, parsed, scratch / "proven")
+    proven = {one.path for one in recipe.pin.submodules if one.commit in loaded.proofs}
+    proofs = commits.proofs(made, top, proven)
+    _prove(commits, made, proofs, scratch)
     return {**proofs, _recipe_path(desk, release): text}
 
 
+def _references(release: Release, tag: str) -> tuple[str, ...]:
+    """Return under which names the release's commit may be known."""
+    if release.known is not None:
+        return (release.known.recipe.pin.commit,)
+    if tag or release.version is None:
+        return (tag or release.title,)
+    return (f"refs/tags/v{release.title}", f"refs/tags/{release.title}")
+
+
+def _prove(commits: Commits, made: Recipe, proofs: Mapping[str, bytes], scratch: Path) -> None:
+    """Hold the release's archive to its commit; SourceError says what may be wrong when it is another's."""
+    machine, pinned = commits.desk.machine, commits.desk.recipe.pin.commit
+    sdist = download(machine, made.project, made.sdist.file, made.sdist.sha256)
+    parsed = {one.commit: one for one in (proof.parse(data, name=path) for path, data in proofs.items())}
+    into = scratch / "proven"
+    into.mkdir()
+    try:
+        with machine.console.step("prove the source"):
+            source.from_sdist(made, sdist, parsed, into)
+    except SourceError as error:
+        hint = "the tag may have moved since the archive was made: name the commit that it was made of with --tag; or "
+        if not commits.has(pinned):
+            hint = (
+                f"{commits.place} has not the commit {pinned[:12]} that {commits.desk.recipe.name} pins: is it the "
+                "right repository? or "
+            )
+        raise SourceError(error.message, faults=error.faults, hint=hint + error.hint) from None
+
+
 def _torch(
-    desk: Desk, recipe: Recipe, wheels: Mapping[str, Offer], scratch: Path
+    recipe: Recipe, wheels: Mapping[str, Offer], held: Callable[[Base], WheelFacts]
 ) -> Iterator[tuple[str, str]]:
     """Yield the torch of each target that is for one, as its new base wheel says it."""
     for name, target in recipe.targets.items():
         for base in target.base:
             new = wheels[base.file]
-            found = renewal.one_torch(target, _held(desk, new.file, new.sha256, scratch))
+            found = renewal.one_torch(target, held(Base(file=new.file, sha256=new.sha256)))
             if found:
                 yield name, found
 
 
-def _held(desk: Desk, file: str, sha256: Sha256, scratch: Path) -> WheelFacts:
+def _held(desk: Desk, scratch: Path, base: Base) -> WheelFacts:
     """Return what a wheel of upstream's holds."""
-    path = download(desk.machine, desk.recipe.project, file, sha256)
+    path = download(desk.machine, desk.recipe.project, base.file, base.sha256)
     folder = scratch / "wheel"
     folder.mkdir(exist_ok=True)
-    with desk.machine.console.step(f"read {file}"):
+    with desk.machine.console.step(f"read {base.file}"):
         return contents.examine(path, folder)[0]
 
 
-def _look_at(desk: Desk, made: Recipe, scratch: Path) -> tuple[str, ...]:
+def _look_at(made: Recipe, held: Callable[[Base], WheelFacts]) -> tuple[str, ...]:
     """Return where the new wheels differ from what the recipe's targets promise."""
     return tuple(
         f"targets.{name}: {lack}"
         for name, target in made.targets.items()
         for base in target.base
-        for lack in outlook.lacks(target, _held(desk, base.file, base.sha256, scratch))
+        for lack in outlook.lacks(target, held(base))
     )
-
-
-def _proofs(desk: Desk, loaded: Loaded, made: Recipe, top: Listing, scratch: Path) -> list[tuple[str, bytes]]:
-    """Return the proofs of the pin and of those submodules of which the old recipe had one."""
-    sdist = download(desk.machine, made.project, made.sdist.file, made.sdist.sha256)
-    paths = source.paths(sdist)
-    found = [(files.proof(made.pin.repository, top.commit), proof.pruned(top.data, paths, name="proof"))]
-    before = {one.path: one.commit for one in loaded.recipe.pin.submodules}
-    for one in made.pin.submodules:
-        if before[one.path] not in loaded.proofs:
-            continue
-        path = files.proof(one.repository, one.commit)
-        if (desk.root / path).is_file():
-            found.append((path, (desk.root / path).read_bytes()))
-            continue
-        inner = listing.fetch(one.repository, [one.commit], scratch, environment=desk.machine.environment)
-        below = f"{one.path}/"
-        inside = {name.removeprefix(below) for name in paths if name.startswith(below)}
-        found.append((path, proof.pruned(inner.data, inside, name=path)))
-    return found
-
-
-def _write(desk: Desk, made: Mapping[str, bytes]) -> None:
-    """Write new files, the recipe last; a file that is there already is the same, or in the way."""
-    root = desk.root
-    there = {path for path in made if (root / path).exists()}
-    other = [path for path in sorted(there) if (root / path).read_bytes() != made[path]]
-    if other:
-        raise UsageError(f"{', '.join(other)}: there already; nothing was written", hint="move it away")
-    begun = _written(desk)  # by a process that was killed
-    digests = {path: hashlib.sha256(data).hexdigest() for path, data in made.items()}
-    new = {path: found for path, found in digests.items() if path not in there or begun.get(path) == found}
-    with durable.disk_errors(root):
-        durable.folder(desk.written.parent)
-        durable.replace(desk.written, msgspec.json.encode(new))
-        for path in (one for one in new if one not in there):
-            durable.remove(root / f"{path}.new")
-            durable.write(root / f"{path}.new", made[path])
-            durable.move(root / f"{path}.new", root / path)
-
-
-def _written(desk: Desk) -> dict[str, str]:
-    """Return path -> SHA-256 of what the last bump wrote."""
-    with suppress(FileNotFoundError):
-        return msgspec.json.decode(desk.written.read_bytes(), type=dict[str, str])
-    return {}
-
-
-def undo(desk: Desk) -> list[str]:
-    """Remove the files that the last bump to this release wrote, the recipe first; return them.
-
-    SeriesError, and nothing is removed, when one of them changed since.
-    """
-    with desk.held(), durable.disk_errors(desk.root):
-        known = _written(desk)
-        if not known:
-            raise UsageError("there is nothing to undo")
-        there = [path for path in reversed(known) if (desk.root / path).is_file()]
-        changed = [
-            path
-            for path in there
-            if hashlib.sha256((desk.root / path).read_bytes()).hexdigest() != known[path]
-        ]
-        if changed:
-            raise SeriesError(
-                f"{', '.join(changed)} changed since the bump; nothing was removed",
-                hint="git knows what is new",
-            )
-        for path in there:
-            durable.remove(desk.root / path)
-        for folder in {(desk.root / path).parent for path in there}:
-            if not any(folder.iterdir()):
-                durable.remove(folder)
-        durable.remove(desk.written)
-        return there

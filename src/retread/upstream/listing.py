@@ -5,12 +5,23 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from retread.address import has_secret
 from retread.doors import proc
-from retread.errors import SourceError
+from retread.errors import FetchError, SourceError, UsageError
+
+COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_LACKS: Final = (
+    "couldn't find remote ref",
+    "not our ref",
+    "no such remote ref",
+    "did not send all necessary",
+)
+"""What git says, or the server, when a repository answers and has no such reference."""
 
 
 class Listing(NamedTuple):
@@ -18,46 +29,89 @@ class Listing(NamedTuple):
 
     commit: str
     data: bytes
-    submodules: dict[str, str]
+    submodules: Mapping[str, str]
     """Path -> commit."""
+    pruned: bool = False
+    """Whether it is a proof already: directories of which no file is needed stand as one line."""
+
+
+class _Git:
+    """A repository of one action, into which commits and trees are fetched."""
+
+    def __init__(self, scratch: Path, environment: Mapping[str, str]) -> None:
+        program = proc.find("git", why="the proof of a commit comes from its repository")
+        self._env = {name: value for name, value in environment.items() if not name.startswith("GIT_")}
+        self._env |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+        folder = scratch / "listing.git"
+        if not folder.exists():
+            proc.run([program, "init", "--quiet", "--bare", "--template=", folder], env=self._env)
+        self._line: list[str | Path] = [program, f"--git-dir={folder}", "-c", f"core.hooksPath={os.devnull}"]
+
+    def fetch(self, repository: str, reference: str, *, without: str = "blob:none") -> str:
+        """Fetch one commit; return nothing, or what git said last. UsageError for an address with a password."""
+        if has_secret(
+            repository
+        ):  # git would show it to every user of this machine, in the list of processes
+            raise UsageError(
+                f"{repository} was given with a password or a token",
+                hint="leave it to git's credential helper",
+            )
+        words: tuple[str, ...] = (
+            "fetch",
+            "--quiet",
+            "--depth=1",
+            "--no-tags",
+            f"--filter={without}",
+            "--",
+            repository,
+            reference,
+        )
+        done = proc.run([*self._line, *words], env=self._env, check=False)
+        said = done.stderr.strip().splitlines()
+        return (
+            "" if done.code == 0 else next(filter(_is_fatal, said), said[-1] if said else "git says nothing")
+        )
+
+    def ask(self, *words: str) -> str:
+        return proc.run([*self._line, *words], env=self._env).stdout
 
 
 def fetch(
     repository: str, references: Sequence[str], scratch: Path, *, environment: Mapping[str, str]
 ) -> Listing:
-    """Return the first of ``references`` (tags or a commit) that a repository, or a clone, has; else SourceError."""
-    git = proc.find("git", why="the proof of a commit comes from its repository")
-    env = {name: value for name, value in environment.items() if not name.startswith("GIT_")}
-    env |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
-    folder = scratch / "listing.git"
-    if not folder.exists():
-        proc.run([git, "init", "--quiet", "--bare", "--template=", folder], env=env)
-    line: list[str | Path] = [git, f"--git-dir={folder}", "-c", f"core.hooksPath={os.devnull}"]
+    """Return the first of ``references`` (tags or a commit) that a repository, or a clone, has.
+
+    SourceError when it has none of them, FetchError when it cannot be asked.
+    """
+    git = _Git(scratch, environment)
     said = ""
     for reference in references:
-        words = [
-            "fetch",
-            "--quiet",
-            "--depth=1",
-            "--no-tags",
-            "--filter=blob:none",
-            "--",
-            repository,
-            reference,
-        ]
-        done = proc.run([*line, *words], env=env, check=False)
-        if done.code == 0:
-            return _listed(line, env, repository)
-        said = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else said
+        said = git.fetch(repository, reference)
+        if not said:
+            return _listed(git, repository)
+        if not any(words in said for words in _LACKS):
+            raise FetchError(
+                f"{repository} cannot be asked for {reference}: {said}",
+                hint="try again when it can be reached, or name a clone that has it with --repository",
+            )
     raise SourceError(
         f"{repository} has none of {', '.join(references)}: {said}",
-        hint="name the release's tag or commit with --tag, or a clone that has it with --clone",
+        hint="name the release's tag or commit with --tag, or a clone that has it with --repository",
     )
 
 
-def _listed(line: Sequence[str | Path], env: Mapping[str, str], repository: str) -> Listing:
-    commit = proc.run([*line, "rev-parse", "FETCH_HEAD^{commit}"], env=env).stdout.strip()
-    raw = proc.run([*line, "cat-file", "commit", commit], env=env).stdout
+def has(repository: str, commit: str, scratch: Path, *, environment: Mapping[str, str]) -> bool:
+    """Say whether a repository has a commit; its trees are not fetched."""
+    return not _Git(scratch, environment).fetch(repository, commit, without="tree:0")
+
+
+def _is_fatal(line: str) -> bool:
+    return line.startswith(("fatal:", "error:"))
+
+
+def _listed(git: _Git, repository: str) -> Listing:
+    commit = git.ask("rev-parse", "FETCH_HEAD^{commit}").strip()
+    raw = git.ask("cat-file", "commit", commit)
     head = {
         "repository": "/".join(repository.removesuffix(".git").rstrip("/").split("/")[-2:]),
         "commit": commit,
@@ -65,7 +119,7 @@ def _listed(line: Sequence[str | Path], env: Mapping[str, str], repository: str)
     }
     rows = [json.dumps(head)]
     submodules = {}
-    for row in proc.run([*line, "ls-tree", "-r", "-z", commit], env=env).stdout.rstrip("\0").split("\0"):
+    for row in git.ask("ls-tree", "-r", "-z", commit).rstrip("\0").split("\0"):
         facts, _, path = row.partition("\t")
         mode, _, identity = facts.split(" ")
         rows.append(f"{mode} {identity} {path}")

@@ -13,10 +13,10 @@ from pathlib import PurePosixPath
 from typing import Final
 
 import msgspec
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from retread import pypa
 from retread.arch import Arch
 from retread.elf.facts import LibraryFacts, coverage
 from retread.errors import PlanError, RetreadError
@@ -156,7 +156,7 @@ class Outlook(Record, frozen=True, kw_only=True):
 def heir(recipe: Recipe, others: Mapping[str, Recipe]) -> str:
     """Return the name of the project's recipe with the highest version; ``recipe`` itself when it has that."""
     family = [recipe, *(one for one in others.values() if one.project == recipe.project)]
-    return max(family, key=lambda one: Version(one.version)).name
+    return max(family, key=lambda one: pypa.version(one.version)).name
 
 
 def superfluous(patch: Patch, applied: Applied, version: Version, files: Collection[str]) -> bool:
@@ -170,7 +170,7 @@ def superfluous(patch: Patch, applied: Applied, version: Version, files: Collect
         return applied.verdict is Verdict.UPSTREAM
     fixed = _FIXED.match(patch.upstream)
     with suppress(InvalidVersion):
-        if fixed and Version(fixed[1]) <= version:
+        if fixed and pypa.version(fixed[1]) <= version:
             return True
     if applied.verdict is not Verdict.GONE:
         return False
@@ -204,8 +204,8 @@ def _torch_lacks(target: Target, wheel: WheelFacts) -> Iterator[str]:
 
     Ranges begin and end at versions that they name, so these and the one that the target is tried with are looked at.
     """
-    served, wanted = SpecifierSet(target.torch), SpecifierSet()
-    for one in map(Requirement, wheel.requires):
+    served, wanted = pypa.specifiers(target.torch), SpecifierSet()
+    for one in map(pypa.requirement, wheel.requires):
         if one.name.lower() == "torch" and (not one.marker or one.marker.evaluate({"extra": ""})):
             wanted &= one.specifier
     named = [one.version.removesuffix(".*") for one in (*served, *wanted)]

@@ -6,19 +6,25 @@ stops, too: nobody takes it for clean.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Final
 
 from msgspec.structs import replace
 
 from retread.errors import SeriesError
-from retread.queue import header, pieces
+from retread.queue import header, pieces, resolution
 from retread.queue.fate import PatchFate
 from retread.queue.pieces import Piece
+from retread.queue.resolution import Key
 from retread.queue.worktree import Worktree, digests
 from retread.recipe.workspace import Loaded
 from retread.source.records import SourceTree
 
-BY_HAND = "by hand"
+BY_HAND: Final = "by hand"
+_RUNNING: Final = "rebase-merge"
+"""What git's folder has while a rebase is under way."""
 
 
 def begin(
@@ -56,9 +62,79 @@ def begin(
     tree.found(fill)
 
 
+def advance(tree: Worktree, known: Mapping[Key, bytes], gone: AbstractSet[str], *, looked: bool) -> None:
+    """Go on with a rebase as far as no person is needed: over conflicts that were solved before, and patches left out.
+
+    With ``looked`` somebody was at the stop where it is now; a later stop is for somebody to look at.
+    """
+    state = tree.repository.metadata / _RUNNING
+    while state.is_dir():
+        stopped = tree.repository.run("rev-parse", "--quiet", "--verify", "REBASE_HEAD")
+        patch = tree.repository.one(stopped.stdout.strip()).names if stopped.code == 0 else ()
+        amends, way = (state / "amend").exists(), "--continue"
+        if not gone.isdisjoint(patch):
+            way = "--continue" if amends else "--skip"
+            tree.repository.ask("reset", "--quiet", "--hard", "HEAD~1" if amends else "HEAD")
+        elif _filled(tree, known) or ((amends or stopped.code) and not looked):
+            return
+        looked = False
+        if not _went_on(tree, state, way):
+            return
+
+
+def _went_on(tree: Worktree, state: Path, way: str) -> bool:
+    """Go on with a rebase; say whether it came farther."""
+    place = state / "msgnum"
+    before = place.read_text()
+    who = {f"GIT_COMMITTER_{key}": "retread" for key in ("NAME", "EMAIL")}
+    tree.repository.run("rebase", way, more={"GIT_EDITOR": "true", **who})
+    return not place.exists() or place.read_text() != before
+
+
+def _filled(tree: Worktree, known: Mapping[Key, bytes]) -> list[str]:
+    """Solve what is in conflict as it was solved before; return the files that are left."""
+    stages: dict[str, dict[str, str]] = {}
+    for row in tree.repository.ask("ls-files", "--unmerged", "-z").split("\0")[:-1]:
+        facts, _, path = row.partition("\t")
+        _, blob, stage = facts.split(" ")
+        stages.setdefault(path, {})[stage] = blob
+    for path, sides in list(stages.items()):
+        if sides.keys() != {"1", "2", "3"}:
+            continue
+        merged = tree.repository.merged(sides["2"], sides["1"], sides["3"])
+        text = resolution.applied(merged, known)
+        if text is not None:
+            (tree.folder / path).write_bytes(text)
+            tree.repository.ask("add", "--", path)
+            del stages[path]
+    return list(stages)
+
+
+def lessons(
+    tree: Worktree, loaded: Loaded, found: Collection[Piece], solved: Collection[str]
+) -> dict[str, bytes]:
+    """Return name -> bytes of what was made of the conflicts of those patches that a person ``solved``."""
+    git, made = tree.repository, dict[str, bytes]()
+    source = tree.desk.trees(loaded).source
+    old = pieces.stacked(git, git.base(source, pieces.paths(loaded.patches)), loaded.files)
+    before = {one.name: one for one in old}
+    for one in (piece for piece in found if piece.name in solved):
+        was = before[one.name]
+        for path in git.changed(was.before, was.after):
+            sides = [git.blob(at, path) for at in (one.before, was.before, was.after, one.after)]
+            ids = [side[1] for side in sides if side]
+            if len(ids) < len(sides):
+                continue
+            merged = git.merged(*ids[:3])
+            if merged.conflicts:
+                learned = resolution.learned(merged, git.bytes_of(ids[3]))
+                made |= resolution.files(learned, path, one.name)
+    return made
+
+
 def told(tree: Worktree) -> str:
     """Return what is to be done in the worktree."""
-    if not (tree.repository.metadata / "rebase-merge").is_dir():
+    if not (tree.repository.metadata / _RUNNING).is_dir():
         return f"{tree.folder}: the rebase went through; take it with 'retread recipe bump ... --continue'"
     stopped = tree.repository.run("log", "-1", "--format=%s", "REBASE_HEAD").stdout.strip() or tree.subject
     return (
@@ -76,6 +152,11 @@ def solved(
     """
     state = tree.demand_state()
     tree.demand_quiet()
+    if state.pin != tree.desk.trees(loaded).source_key:
+        raise SeriesError(
+            f"{tree.desk.recipe.name} pins another source than when the bump began",
+            hint="put the recipe back with git, or begin anew after --abort",
+        )
     if state.series != digests(loaded.files) or tree.repository.base(new) != tree.repository.tree_of(
         state.base
     ):

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from packaging.specifiers import SpecifierSet
 from packaging.tags import sys_tags
-from packaging.version import Version
 
+from retread import pypa
 from retread.build import choice, pipeline
 from retread.doors.machine import Machine, code_digest, download
 from retread.doors.net import catalogue, offers, settings
@@ -83,7 +82,10 @@ class Watch:
     def _offers(self, project: str) -> list[Offer]:
         if project not in self._offered:
             with self.machine.console.step(f"ask the index for {project}") as step:
-                found = catalogue.offered(project, using=settings.settings(self.machine.environment))
+                found = catalogue.offered(
+                    project,
+                    using=settings.settings(self.machine.environment)._replace(say=self.machine.console.say),
+                )
                 step.detail = f"{len({one.version for one in found})} versions"
             self._offered[project] = found
         return self._offered[project]
@@ -99,7 +101,7 @@ class Watch:
                 f"the index has no source archive of any release of {recipe.project}",
                 hint="without one no patch can be tried; see what upstream publishes instead",
             )
-        if newest.sdist.version > Version(recipe.version):
+        if newest.sdist.version > pypa.version(recipe.version):
             tree = self._unproven(recipe.project, newest.sdist)
             return _upstream(loaded, newest, tree, self._tried(loaded, tree))
         _demand_pinned(recipe, newest.sdist)
@@ -133,7 +135,7 @@ class Watch:
         reasons = outlook.kept_by_series(recipe, upstream)
         if reasons:
             return Need(wheel="", kept_by=tuple(reasons))
-        found = offers.fitting(self._offers(recipe.project), Version(upstream.version), list(sys_tags()))
+        found = offers.fitting(self._offers(recipe.project), pypa.version(upstream.version), list(sys_tags()))
         if found is None or not found.sha256:
             lack = "has no wheel for this machine" if found is None else f"states no sha256 of {found.file}"
             return Need(wheel="", kept_by=(f"{upstream.version}: the index {lack}",))
@@ -155,7 +157,7 @@ class Watch:
             why = f"the recipe does not say how {name} is tried under a Triton"
             return Jit(state=JitState.UNTRIED, why=why, target=name)
         torch, triton = self._newest("torch"), self._newest("triton")
-        if not SpecifierSet(target.torch).contains(torch):
+        if not pypa.specifiers(target.torch).contains(torch):
             why = f"{name} is for torch {target.torch}, the newest is {torch}"
             return Jit(state=JitState.UNFIT, why=why, torch=torch, triton=triton, target=name)
         return self._run(loaded, name, msgspec.structs.replace(target.smoke, torch=torch, triton=(triton,)))
@@ -221,7 +223,7 @@ def _demand_pinned(recipe: Recipe, sdist: Offer) -> None:
 
 def _upstream(loaded: Loaded, newest: Newest, tree: SourceTree, series: Sequence[Applied]) -> Upstream:
     sdist, recipe = newest.sdist, loaded.recipe
-    newer = sdist.version > Version(recipe.version)
+    newer = sdist.version > pypa.version(recipe.version)
     done = [
         one.name
         for patch, one in zip(loaded.patches, series, strict=True)

@@ -42,7 +42,7 @@ class Promise(Record, frozen=True, kw_only=True):
     """What the wheel has to be proven by; None in a wheel of a retread that did not say it yet."""
 
 
-class PatchStatement(Record, frozen=True, kw_only=True):
+class PatchStatement(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A patch of the series, as the wheel tells it."""
 
     name: str
@@ -52,6 +52,8 @@ class PatchStatement(Record, frozen=True, kw_only=True):
     affects: str
     upstream: str
     drop_when: str
+    offsets: tuple[str, ...] = ()
+    """Hunks that did not go in at their own lines, and where they did; not written where there are none."""
 
 
 class FileStatement(Record, frozen=True, kw_only=True):
@@ -133,6 +135,8 @@ class Statement(Record, frozen=True, kw_only=True):
     schema: int
     tool: str
     recipe: str
+    """Empty, as are its target, repository and commit, where it was made of another wheel alone, whose source nobody
+    proved."""
     target: str
     project: str
     version: str
@@ -142,7 +146,8 @@ class Statement(Record, frozen=True, kw_only=True):
     submodules: tuple[SubmoduleStatement, ...]
     commit_time: int
     """Seconds since 1970; the time of every member of the wheel."""
-    sdist: FileStatement
+    sdist: FileStatement | None
+    """None where nobody proved the source."""
     base: FileStatement | None
     """The official wheel that compiled parts were taken from; None when they were compiled."""
     compiled: CompileStatement | None
@@ -151,6 +156,11 @@ class Statement(Record, frozen=True, kw_only=True):
     toolchain: ToolchainStatement | None
     libraries: dict[str, LibraryStatement]
     promise: Promise
+
+    @property
+    def is_proven(self) -> bool:
+        """Say whether it is known of which commit it was made."""
+        return bool(self.commit)
 
 
 def compiler_of(said: CompileStatement) -> str:

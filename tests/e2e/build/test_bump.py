@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,82 +10,14 @@ import pytest
 from patchwork import killed
 from tinycuda import (
     FILES,
-    INFO,
-    INNER,
-    METADATA,
     OPS,
-    SDIST,
     WHEEL,
     Project,
     diff,
     git,
-    make_sdist,
     ops,
-    record,
-    wheel_files,
-    zip_bytes,
 )  # fmt: skip
-
-
-class Next:
-    """The next release of tinycuda: a clone with a tag, an archive and a wheel on the index."""
-
-    def __init__(self, project: Project, folder: Path) -> None:
-        self.project = project
-        self.clone = folder / "clone"
-        self.series = project.root / "patches" / "tinycuda"
-        project.edit_recipe('name = "tiny-1.0"', 'name = "tinycuda-1.0"')
-        (project.root / "recipes" / "tiny-1.0.toml").rename(project.root / "recipes" / "tinycuda-1.0.toml")
-
-    def release(
-        self, files: Mapping[str, str], *, tag: str = "v1.1", sdist: Mapping[str, str] | None = None
-    ) -> None:
-        """Publish 1.1 with these files."""
-        git(self.clone.parent, "clone", "--quiet", str(self.project.upstream.repository), "clone")
-        for path in FILES:
-            (self.clone / path).unlink()
-        for path, text in files.items():
-            (self.clone / path).parent.mkdir(parents=True, exist_ok=True)
-            (self.clone / path).write_bytes(text.encode())
-        git(self.clone, "add", "--all")
-        git(self.clone, "commit", "--quiet", "--allow-empty", "--message", "second")
-        git(self.clone, "tag", tag)
-        packed = {f"tinycuda-1.1/{path}": text.encode() for path, text in (sdist or files).items()}
-        packed |= {f"tinycuda-1.1/third_party/lib/{path}": text.encode() for path, text in INNER.items()}
-        packed["tinycuda-1.1/PKG-INFO"] = METADATA.encode()
-        served = self.project.index.files["tinycuda"]
-        served[SDIST.replace("1.0", "1.1")] = make_sdist(packed)
-        self.require("torch>=2.8")
-
-    def require(self, torch: str) -> None:
-        """Publish the wheel of 1.1, which requires a torch."""
-        new = INFO.replace("1.0", "1.1")
-        files = {name.replace(INFO, new): data for name, data in wheel_files().items()}
-        text = METADATA.replace("Version: 1.0", "Version: 1.1").replace("torch>=2.8", torch)
-        files[f"{new}/METADATA"] = text.encode()
-        made = zip_bytes({**files, f"{new}/RECORD": record(files, new)})
-        self.project.index.files["tinycuda"][WHEEL.replace("1.0", "1.1")] = made
-
-    def bump(self, *words: str) -> tuple[int, dict[str, object], str]:
-        """Run the command; return its code, its data and what it said."""
-        line = ("recipe", "bump", "tinycuda-1.0", "--to", "1.1", "--clone", str(self.clone), "--json", *words)
-        result = self.project.run(*line)
-        return result.code, json.loads(result.out or "{}"), result.err
-
-    def state(self) -> dict[str, bytes]:
-        """Return every file of the workspace."""
-        root = self.project.root
-        return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-    def refused(self, code: int, *words: str, said: tuple[str, ...]) -> None:
-        """Run the command; nothing is written."""
-        before = self.state()
-        found, _, told = self.bump(*words)
-        assert found == code, told
-        for word in said:
-            assert word in told, (word, told)
-        assert self.state() == before
-        assert self.project.leftovers() == []
+from upcoming import Next
 
 
 @pytest.fixture
@@ -132,6 +62,11 @@ def test_a_conflict_writes_nothing_and_a_skip_says_why(upcoming: Next) -> None:
     )
     upcoming.release({**FILES, OPS: ops(VALUE_3=33)})
     upcoming.refused(5, said=("0001-change.patch: conflict", "nothing was written"))
+    shown = upcoming.bump()[1]["patches"]
+    day = "2023-11-14"
+    assert isinstance(shown, list)
+    assert f" {day} second\n@@ -1,6 +1,6 @@" in shown[0]["hunks"][0]["upstream"]
+    assert "-VALUE_3 = 3\n+VALUE_3 = 33\n" in shown[0]["hunks"][0]["upstream"]
     upcoming.refused(5, "--accept", "three-way:1", said=("0001-change.patch: conflict",))
     upcoming.refused(2, "--accept", "conflict:1", said=("accepts nothing", "three-way, upstream"))
     upcoming.refused(2, "--skip", "1", said=("say of each patch why",))
@@ -227,6 +162,56 @@ def test_a_conflict_is_solved_in_a_worktree_and_gone_on_from(upcoming: Next) -> 
     assert upcoming.project.run("patch", "check", "tinycuda-1.1").code == 0
 
 
+def test_a_conflict_that_was_solved_is_not_asked_for_again(upcoming: Next) -> None:
+    place = _two(upcoming)
+    (place / OPS).write_text(ops(VALUE_3=333))
+    git(place, "add", OPS)
+    code, data, told = upcoming.bump("--continue")
+    assert code == 0, told
+    assert [one for one in data["written"] if "resolutions" in one]
+    first = (upcoming.series / "1.1" / "0001-change.patch").read_bytes()
+    undo = ("recipe", "bump", "tinycuda-1.0", "--to", "1.1", "--undo")
+    assert upcoming.project.run(*undo).code == 0
+    code, data, told = upcoming.bump("--check")
+    assert code == 0, told
+    assert [(one["fate"], one["open"]) for one in data["patches"]] == [
+        ("resolved as before", False),
+        ("clean", False),
+    ]
+    code, data, told = upcoming.bump("--edit", "--exec", "true")
+    assert (code, "the rebase went through" in told) == (0, True), told
+    code, data, told = upcoming.bump("--continue")
+    assert code == 0, told
+    assert (upcoming.series / "1.1" / "0001-change.patch").read_bytes() == first
+    assert upcoming.project.run(*undo).code == 0
+    (kept,) = (upcoming.project.root / "patches/tinycuda/resolutions").iterdir()
+    kept.write_bytes(b"{}")
+    upcoming.refused(5, said=(f"resolutions/{kept.name}", "remove it"))
+
+
+def test_what_is_left_out_while_a_bump_is_under_way_is_left_out_of_that_one(upcoming: Next) -> None:
+    _two(upcoming)
+    code, data, told = upcoming.bump("--skip", "1", "--because", "no more")
+    assert code == 0, told
+    assert [(one["name"], one["kept"]) for one in data["patches"]] == [
+        ("0001-change.patch", False),
+        ("0002-change.patch", True),
+    ]
+    assert "was dropped: no more" in (upcoming.series / "1.1" / "series").read_text()
+
+
+def test_who_goes_on_looks_at_every_stop(upcoming: Next) -> None:
+    first, both = ops(VALUE_10=0), ops(VALUE_10=0, VALUE_30=0)
+    upcoming.project.series(diff(OPS, FILES[OPS], first), diff(OPS, first, both))
+    upcoming.release({**FILES, OPS: ops(VALUE_8=8888, VALUE_28=2828)})
+    code, _, told = upcoming.bump("--edit")
+    assert (code, "a rebase stops at 'Change 0001" in told) == (5, True), told
+    upcoming.refused(5, "--continue", said=("a rebase is under way",))
+    code, data, told = upcoming.bump("--continue")
+    assert code == 0, told
+    assert [(one["fate"], one["reason"]) for one in data["patches"]] == [("three-way", "by hand")] * 2
+
+
 def test_a_patch_that_is_skipped_in_the_rebase_needs_a_reason(upcoming: Next) -> None:
     place = _two(upcoming)
     git(place, "rebase", "--skip")
@@ -320,6 +305,39 @@ def test_killed_at_any_write_the_same_command_goes_on_and_undo_leads_back(upcomi
         assert upcoming.project.run(*line).code == 0
         assert upcoming.state() == before
         at += 4  # each of the few files is made in six steps
+    assert at > 12
+
+
+@pytest.mark.slow
+def test_killed_at_any_write_of_a_continue_what_a_person_did_is_not_lost(
+    upcoming: Next, tmp_path: Path
+) -> None:
+    before = upcoming.state()
+    place = _two(upcoming)
+    before |= upcoming.state()
+    (place / OPS).write_text(ops(VALUE_3=333))
+    git(place, "add", OPS)
+    saved, at = tmp_path / "saved", 0
+    shutil.copytree(place, saved)
+    kept = upcoming.project.root / "patches/tinycuda/resolutions"
+    line = ("recipe", "bump", "tinycuda-1.0", "--to", "1.1")
+    while killed(lambda: upcoming.bump("--continue"), at):
+        assert place.exists()
+        if at % 3:
+            code, _, told = upcoming.bump("--continue")
+            assert code == 0, told
+            assert not place.exists()
+            assert "+VALUE_3 = 333\n" in (upcoming.series / "1.1" / "0001-change.patch").read_text()
+            assert [path.suffix for path in kept.iterdir()] == [".json"]
+        else:
+            assert upcoming.project.run(*line, "--abort").code == 0
+            assert not place.exists()
+        undone = upcoming.project.run(*line, "--undo")
+        assert undone.code == 0 or "there is nothing to undo" in undone.err
+        shutil.rmtree(kept, ignore_errors=True)
+        assert upcoming.state() == before
+        shutil.copytree(saved, place)
+        at += 4
     assert at > 12
 
 

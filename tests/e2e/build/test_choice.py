@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from retread.toolkit import inquiry
-from shipped import REPOSITORY
 from tinycuda import BUILT, FILES, Project, diff
 
 CU130 = """
@@ -29,9 +26,6 @@ requires = ["torch==2.11.0"]
 @pytest.fixture
 def two(project: Project) -> Project:
     """Give the recipe a second target, which is compiled, for another CUDA and another torch."""
-    folder = project.root / "recipes" / "toolchains"
-    folder.mkdir()
-    shutil.copy(REPOSITORY / "recipes" / "toolchains" / "cuda-13.0.toml", folder)
     project.write_recipe(project.recipe_text + CU130)
     return project
 

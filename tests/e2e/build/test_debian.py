@@ -12,6 +12,7 @@ import pytest
 from debparts import CLANG, LIBC, OLD, Pinned, clang_deb, libc_deb, make_deb, nvidia_files, pinned
 from loopback import Index
 from retread.doors.store import Kind
+from retread.recipe import workspace
 from retread.toolkit import debian
 from tinycuda import Project, Result, names
 from toolparts import link
@@ -69,6 +70,7 @@ class Workplace:
 def place(project: Project, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setenv(debian.MIRROR, index.mirror_url)
+    monkeypatch.setattr(workspace, "_OWN", tmp_path / "none")  # its parts are those of the real one
     return Workplace(project, index, tmp_path)
 
 

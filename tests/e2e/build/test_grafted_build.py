@@ -12,7 +12,7 @@ from retread.arch import Arch
 from retread.build import graft
 from retread.doors.store import Kind
 from retread.toolkit import ptxas
-from tinycuda import DATA, LIBRARY, Project
+from tinycuda import BUILT, DATA, LIBRARY, WHEEL, Project, make_wheel, sha256, wheel_files
 
 A8, A9, A10 = Arch("8.0"), Arch("9.0a"), Arch("10.0")
 
@@ -136,3 +136,29 @@ def test_a_corrupt_fat_binary_stops_the_build(project: Project) -> None:
     assert "_C.so" in result.err
     assert project.leftovers() == []
     assert project.entries(Kind.BASES) == []
+
+
+def test_a_whole_wheel_is_grafted_without_a_recipe(project: Project) -> None:
+    project.add_toolchain("10.0")
+    file = project.root / WHEEL
+    file.write_bytes(make_wheel(wheel_files()))
+    result = project.run(
+        "graft", str(file), "--arch", "10.0", "--toolchain", "fake-12.8", "-o", str(project.root / "out")
+    )
+    assert (result.code, Path(result.out.strip()).name) == (0, BUILT)
+    assert "note: made from another wheel alone: its source is not proven" in result.err
+    shown = project.run("inspect", result.out.strip()).out
+    assert f"of the wheel {WHEEL} (sha256 {sha256(file.read_bytes())[:12]}) alone" in shown
+    refused = project.run(
+        "graft",
+        result.out.strip(),
+        "--arch",
+        "10.0",
+        "--toolchain",
+        "fake-12.8",
+        "-o",
+        str(project.root / "no"),
+    )
+    assert (refused.code, refused.out) == (6, "")
+    assert "has 10.0 in all of its code already; there is nothing to graft" in refused.err
+    assert not (project.root / "no").exists()

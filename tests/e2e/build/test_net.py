@@ -12,7 +12,7 @@ from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from loopback import Index, Request
 from retread.doors import fs
-from retread.doors.net import asking, download, settings
+from retread.doors.net import asking, download, patience, settings
 from retread.doors.net.asking import Wanted
 from retread.doors.net.settings import Settings
 from retread.errors import FetchError, StoreError
@@ -222,6 +222,27 @@ def test_an_answer_that_is_an_error_is_named(demo: Index, partial: Path, status:
     expected = "has no project demo" if status == 404 else f"the server answered {status}"
     assert f"{demo.url}: {expected}" in text
     assert not partial.exists()
+
+
+def test_a_server_that_is_busy_for_a_while_is_asked_again_which_is_told(
+    demo: Index, partial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept, said = list[float](), list[str]()
+    monkeypatch.setattr(patience.time, "sleep", slept.append)
+    monkeypatch.setattr(asking, "WAITS", (1.0, 4.0))
+    demo.passing = {"/simple/demo/": [(500, ""), (503, "")], f"/files/{FILE}": [(429, "7"), (429, "86400")]}
+    using = Settings(indexes=(demo.url,), folders=(), verify=True, say=said.append)
+    download.fetch(WANTED, partial, using=using, progress=lambda done, total: None)
+    assert partial.read_bytes() == DATA
+    assert slept == [1.0, 4.0, 7.0, 60.0]
+    assert said[0] == "  the server answered 500; it is asked again in 1 s"
+    assert said[2] == "  the server answered 429; it is asked again in 7 s"
+
+
+def test_patience_ends(demo: Index, partial: Path) -> None:
+    demo.status = {f"/files/{FILE}": 502}
+    assert "the server answered 502" in _refused(partial, demo.url)
+    assert len(demo.asked_for(FILE)) == 1 + len(asking.WAITS)
 
 
 def test_every_index_says_why_it_has_it_not(demo: Index, partial: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from retread.queue.carry import Carried, Carrier, Wish
+from retread.queue.carry import Carried, Carrier, Known, Wish
 from retread.queue.fate import Fate, together
 from retread.queue.pieces import Piece
 from retread.queue.repository import Repository
@@ -61,7 +61,8 @@ class Made:
             some.append(Piece(f"000{number}-p.patch", b"", before, after, self.git.diff(before, after)))
             before = after
         target = self.tree("new", new)
-        carrier = Carrier(self.git, (base, target), lambda: self.git.renamed(base, target), lambda _: fixed)
+        known = Known(lambda: self.git.renamed(base, target), lambda _: fixed)
+        carrier = Carrier(self.git, (base, target), known)
         names = {f"000{key[1:]}-p.patch": value for key, value in wish.items()}
         return carrier.carry(some, Wish(names, {}))
 
@@ -98,6 +99,18 @@ def test_every_verdict(made: Made, new: dict[str, str], fate: Fate, detail: str)
     assert one.fate.fate is fate
     assert one.fate.kept == (fate in {Fate.CLEAN, Fate.OFFSET})
     assert one.fate.open != one.fate.kept
+
+
+@pytest.mark.parametrize(("mode", "fate"), [(0o644, Fate.CLEAN), (0o755, Fate.UPSTREAM)])
+def test_a_mode_goes_in_once(made: Made, mode: int, fate: Fate) -> None:
+    old = made.tree("old", {"a b.py": OLD})
+    (made.folder / "old" / "a b.py").chmod(0o755)
+    step = made.tree("old", {"a b.py": OLD})
+    (made.folder / "old" / "a b.py").chmod(mode)
+    new = made.tree("old", {"a b.py": OLD, "other": ""})
+    piece = Piece("0001-p.patch", b"", old, step, None)
+    (one,) = Carrier(made.git, (old, new), Known(dict, lambda _: False)).carry([piece], Wish({}, {}))
+    assert one.fate.fate is fate
 
 
 def test_a_conflict_shows_what_upstream_did_there(made: Made) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from patchwork import MESSAGE, RECIPE, Work, autosquash, commit, killed, write
+from patchwork import FULL, MESSAGE, RECIPE, Work, autosquash, commit, killed, write
 from retread.doors import durable
 from retread.doors.store import Store
 from tinycuda import FILES, OPS, Project, diff, git, ops
@@ -157,8 +157,10 @@ def test_reordered_and_dropped_commits_are_numbered_anew(work: Work) -> None:
     assert work.source()[OPS] == ops(VALUE_30=3)
 
 
-def test_a_rename_a_new_and_a_deleted_file_go_both_ways(work: Work) -> None:
+def test_a_rename_a_mode_a_new_and_a_deleted_file_go_both_ways(work: Work) -> None:
     place = work.edit()
+    (place / "tinycuda/__init__.py").chmod(0o755)
+    write(place, "tinycuda/Größe und Maß.py", "NEW = 1")
     git(place, "mv", "tinycuda/extra/deep.py", "tinycuda/extra/moved.py")
     (place / "tinycuda/new.py").unlink()
     write(place, "tinycuda/dos.py", "A = 1\r\nB = 9\r\nC = 3\r\n")
@@ -167,13 +169,31 @@ def test_a_rename_a_new_and_a_deleted_file_go_both_ways(work: Work) -> None:
     text = work.state()["0004-rename.patch"]
     assert b"rename from tinycuda/extra/deep.py\nrename to tinycuda/extra/moved.py\n" in text
     assert b"deleted file mode 100644" in text
+    assert (
+        b"diff --git a/tinycuda/__init__.py b/tinycuda/__init__.py\nold mode 100644\nnew mode 100755\n"
+        in text
+    )
+    assert "b/tinycuda/Größe und Maß.py".encode() in text
     assert b"+B = 9\r\n" in text
     assert work.project.run("patch", "check").code == 0
     found = work.source()
     assert "tinycuda/extra/moved.py" in found
     assert "tinycuda/extra/deep.py" not in found
     assert found["tinycuda/dos.py"] == "A = 1\r\nB = 9\r\nC = 3\r\n"
+    assert found["tinycuda/Größe und Maß.py"] == "NEW = 1"
     assert "as it was" in work.done("refresh", "--check")
+    mail = work.done("export", "4", "--mbox", "--author", "Jo Doe <jo@example.org>")
+    work.done("drop", "4", "--because", "it comes back")
+    box = place.with_name("box")
+    box.write_text(mail)
+    work.done("import", str(box), "--name", "rename")
+    assert work.state()["0004-rename.patch"].partition(b"\n---\n")[2] == text.partition(b"\n---\n")[2]
+    split = ("4", "the-mode", "--path", "tinycuda/__init__.py", "--set", "Subject: Mode", *FULL)
+    work.done("split", *split)
+    assert work.project.run("patch", "check").code == 0
+    plan = work.project.run("plan", RECIPE)
+    assert plan.code == 6, plan
+    assert "gives tinycuda/__init__.py mode 100755: only a build can say" in plan.err
 
 
 def _dirty(place: Path) -> None:
@@ -229,11 +249,6 @@ def _binary(place: Path) -> None:
     commit(place, MESSAGE.format(subject="Blob"))
 
 
-def _mode(place: Path) -> None:
-    (place / "setup.py").chmod(0o755)
-    commit(place, MESSAGE.format(subject="Mode"))
-
-
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -247,7 +262,6 @@ def _mode(place: Path) -> None:
         (_dashes, ["holds a line '---'"]),
         (_elsewhere, ["do not stand on the pinned source"]),
         (_binary, ["0004-blob.patch (commit ", "tinycuda/blob.bin: a binary blob; patches hold text"]),
-        (_mode, ["0004-mode.patch (commit ", "setup.py: changes the file's mode (100644 to 100755)"]),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )
@@ -258,9 +272,7 @@ def test_what_cannot_be_a_series_is_told_and_nothing_is_written(
     assert callable(spoil)
     spoil(place)
     work.refused(5, "refresh", said=tuple(words))
-    work.refused(
-        5, "move", "3", "--before", "1", said=(words[0] if spoil not in {_binary, _mode} else "0004",)
-    )
+    work.refused(5, "move", "3", "--before", "1", said=(words[0] if spoil is not _binary else "0004",))
 
 
 def test_a_patch_edited_meanwhile_is_not_overwritten(work: Work) -> None:

@@ -17,10 +17,11 @@ from loopback import Index
 from retread.doors import fs
 from retread.doors.net import download, settings
 from retread.doors.store import Kind
+from retread.recipe import workspace
 from retread.toolkit import layout as stage
 from retread.toolkit.toolkit import MIRROR
 from tinycuda import Project, Result, names
-from toolparts import CUDART, NVCC, SHIPPED, Mirror, link, make_archive, mirror, nvcc_files, top
+from toolparts import CUDART, NVCC, Mirror, link, make_archive, mirror, nvcc_files, top
 
 FILE = NVCC.rpartition("/")[2]
 WAYS = (
@@ -77,6 +78,7 @@ class Workplace:
 def place(project: Project, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(stage, "SYSTEM", tmp_path / "local")
+    monkeypatch.setattr(workspace, "_OWN", tmp_path / "none")  # its parts are those of the real one
     monkeypatch.setenv(MIRROR, index.mirror_url)
     for name in ("CUDA_HOME", "CUDA_PATH"):
         monkeypatch.delenv(name, raising=False)
@@ -342,7 +344,7 @@ def real_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _run(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-c", "from retread.cli.main import main; main()", "toolchain", *arguments]
     env = {**os.environ, "RETREAD_STORE": str(store)}
-    return subprocess.run(line, cwd=SHIPPED.parents[1], env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(line, cwd=store.parent, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.network

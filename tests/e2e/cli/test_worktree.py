@@ -55,7 +55,7 @@ def clone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Clone:
     for name in ("recipes/xformers-0.0.35.toml", "recipes/xformers-0.0.34.toml"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPOSITORY / name, root / name)
-    for name in ("recipes/toolchains", "recipes/locks", "patches/xformers/0.0.35", "patches/xformers/0.0.34"):
+    for name in ("recipes/locks", "patches/xformers/0.0.35", "patches/xformers/0.0.34"):
         shutil.copytree(REPOSITORY / name, root / name)
     made = Clone(root, capsys.readouterr)
     git(root, "init", "--quiet")
@@ -85,8 +85,9 @@ def test_with_a_base_it_is_what_the_branch_and_the_working_tree_changed(clone: C
     clone.commit()
     git(clone.root, "checkout", "--quiet", "work")
     assert clone.touched() == [COMPILED]
-    git(clone.root, "mv", "recipes/toolchains/cuda-12.8.toml", "recipes/toolchains/other.toml")
-    git(clone.root, "mv", "recipes/toolchains/other.toml", "recipes/toolchains/cuda-12.8.toml")
+    lock = "recipes/locks/xformers-0.0.34-cu130.txt"
+    git(clone.root, "mv", lock, "recipes/locks/other.txt")
+    git(clone.root, "mv", "recipes/locks/other.txt", lock)
     clone.write("docs/new.md")
     assert clone.touched() == [COMPILED]
     clone.write("patches/xformers/0.0.35/README")  # git does not know it yet

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nativecuda import ADD, FILES, LOCK, RECIPE, ROOT, SCALE, SETUP
+from nativecuda import ADD, FILES, LOCK, RECIPE, SCALE, SETUP
 from retread.doors import proc
 from retread.doors.store import Kind
 from retread.elf import fatbin
@@ -50,7 +50,6 @@ def with_clang(project: Project) -> Project:
     """Turn a project that is really compiled into one whose only target is compiled by clang, with PTX."""
     assert "cu130" in RECIPE
     recipes = project.root / "recipes"
-    shutil.copy(ROOT / "recipes" / "toolchains" / f"{NAME}.toml", recipes / "toolchains")
     shutil.copy(LOCK, recipes / "locks" / "tiny-1.0-cu128.txt")
     text = (
         project.recipe_text.replace("cuda-13.0", NAME).replace("cu130", "cu128").replace('"13.0"', '"12.8"')
@@ -158,7 +157,6 @@ def test_a_wheel_with_code_of_clang_s(work: Project) -> None:
 def with_fallback(work: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Name nvcc's toolchain first, of which this machine can have no part."""
     monkeypatch.setenv("RETREAD_CUDA_MIRROR", str(tmp_path / "nothing"))
-    shutil.copy(ROOT / "recipes" / "toolchains" / "cuda-12.8.toml", work.root / "recipes" / "toolchains")
     work.edit_recipe(f'toolchain = "{NAME}"', f'toolchain = "cuda-12.8"\nfallback = "{NAME}"')
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,8 +18,10 @@ from typing import Any
 import jsonschema
 import pytest
 
+import prober
 from nativecuda import ADD, FILES, SETUP
 from retread.doors.store import Kind, Store
+from standins import until
 from tinycuda import Project, Result, diff, names
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
@@ -133,7 +136,29 @@ def test_the_same_inputs_compile_to_the_same_bytes(
     assert "compile" in result.err
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="namespaces are Linux's")
+def test_a_build_reaches_nothing_of_the_machine(
+    work: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither the build's own code nor what stands beside it for it: the compile cache's server holds keys."""
+    (tmp_path / "key").write_text(prober.SECRET)
+    for name in ("GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, prober.SECRET)
+    left = f"left-by-{tmp_path.name}"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        told = {
+            "key": str(tmp_path / "key"), "store": str(work.store), "project": str(work.root),
+            "packages": "/usr/lib", "host": "127.0.0.1", "port": server.getsockname()[1],
+            "marker": str(shutil.which("sccache", path=Path(sys.executable).parent)), "left": left,
+        }  # fmt: skip
+        probe = prober.program(told) + "raise SystemExit('probed')\n"
+        work.series(diff("setup.py", SETUP, probe + SETUP))
+        result = refused(work, 15, "build.log")
+    log = Path(result.err.rpartition("the whole log is ")[2].strip())
+    prober.assert_held(prober.found(log.read_text()), work.store, work.root)
+    until(lambda: not prober.running(left))
+    assert prober.SECRET not in log.read_text() + log.with_name("cache.log").read_text()
+
+
 def test_a_build_has_no_network_and_says_so(work: Project) -> None:
     call = 'import urllib.request\nurllib.request.urlopen("http://example.org/", timeout=5)\n'
     work.series(diff("setup.py", SETUP, call + SETUP))

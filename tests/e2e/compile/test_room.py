@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,11 +14,12 @@ import pytest
 from retread.compile import room as module
 from retread.compile.jobserver import Compiled
 from retread.compile.room import Layout
+from retread.compile.sandbox import Cache, Walled, Work
 from retread.compile.schedule import Cost, Unit
-from retread.environment.host import Compiler
+from retread.doors import fs, walls
+from retread.environment.host import Compiler, Python
 from retread.recipe.proof import blob_id
 from retread.records import Sha256
-from standins import until
 
 FILES = {"setup.py": b"1", "csrc/a.cu": b"2", "csrc/deep/b.h": b"3"}
 OLD = 1_000_000_000
@@ -80,7 +80,7 @@ class Place:
 
 def plain(room: Path) -> Layout:
     """Return the layout of a build without namespaces."""
-    return Layout(False, "-", f"{room}/source", str(room), "/kit", "/env", ())
+    return Layout(False, f"{room}/source", str(room), "/kit", "/env", ())
 
 
 @pytest.fixture
@@ -202,12 +202,20 @@ def test_objects_of_sources_that_the_tree_never_held_stay(place: Place, fixed: L
 def test_what_one_run_leaves_beside_the_tree_goes(place: Place) -> None:
     place.enter(FILES)
     for name in ("out", "bin", "host", "cuda", "trace"):
-        (place.room / name).mkdir()
+        (place.room / name).mkdir(exist_ok=True)
         (place.room / name / "file").write_text("old")
     for name in ("executed", "build.log", "cache.log", "cache.json"):
         (place.room / name).write_text("old")
     place.enter(FILES)
-    assert sorted(path.name for path in place.room.iterdir()) == ["home", "setting", "source"]
+    assert sorted(path.name for path in place.room.iterdir()) == [
+        "executed",
+        "home",
+        "out",
+        "setting",
+        "source",
+    ]
+    assert [*(place.room / "out").iterdir()] == []
+    assert (place.room / "executed").read_text() == ""
 
 
 def test_another_setting_keeps_nothing(place: Place) -> None:
@@ -296,35 +304,86 @@ def test_a_unit_without_a_depfile_is_listed(place: Place) -> None:
 
 
 @pytest.fixture
-def fixed(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Layout:
-    """Return the layout of a build with namespaces, whose place is one of two folders below ``tmp_path``."""
-    for name in ("mnt", "media"):
-        (tmp_path / name).mkdir()
-    monkeypatch.setattr(module, "_PLACES", (f"{tmp_path}/nowhere", f"{tmp_path}/mnt", f"{tmp_path}/media"))
-    monkeypatch.setattr(module, "_namespaces", lambda: True)
-    monkeypatch.setattr(module.tempfile, "gettempdir", lambda: "/elsewhere")
-    return module.layout(place.room, Path("/the/kit"), Path("/the/env"), ["/usr/bin/python3"])
+def fixed(place: Place, tmp_path: Path) -> Layout:
+    """Return the layout of a build behind walls."""
+    (tmp_path / "inner").mkdir()
+    return module.fixed(place.room, Path("/the/kit"), Path("/the/env"), str(tmp_path / "inner"))
 
 
-def test_with_namespaces_the_folders_lie_at_fixed_places(place: Place, fixed: Layout, tmp_path: Path) -> None:
-    top = f"{tmp_path}/mnt/retread"
-    assert (fixed.fixed, fixed.place) == (True, f"{tmp_path}/mnt")
+def test_behind_walls_the_folders_lie_at_fixed_places_and_the_list_of_units_is_not_seen(
+    place: Place, fixed: Layout, tmp_path: Path
+) -> None:
+    top = "/mnt/retread"
+    assert fixed.fixed
+    assert not fixed.network
     assert (fixed.source, fixed.room) == (f"{top}/room/source", f"{top}/room")
     assert (fixed.toolkit, fixed.environment) == (f"{top}/toolkit", f"{top}/environment")
-    assert fixed.binds == (
-        (str(place.room), f"{top}/room", "rw"),
-        ("/the/kit", f"{top}/toolkit", "ro"),
-        ("/the/env", f"{top}/environment", "ro"),
-    )
+    assert {seen: (real, mode) for real, seen, mode in fixed.binds} == {
+        **{
+            f"{top}/room/{one}": (f"{place.room}/{one}", "rw")
+            for one in ("source", "home", "out", "executed")
+        },
+        **{f"{top}/room/{one}": (f"{place.room}/{one}", "ro") for one in ("bin", "host", "cuda", "trace")},
+        f"{top}/toolkit": ("/the/kit", "ro"),
+        f"{top}/environment": ("/the/env", "ro"),
+        "/tmp": (f"{tmp_path}/inner", "rw"),
+    }
 
 
-def test_what_a_build_names_is_found_outside(place: Place, fixed: Layout, tmp_path: Path) -> None:
-    top = f"{tmp_path}/mnt/retread"
+def test_what_a_build_names_is_found_outside(place: Place, fixed: Layout) -> None:
+    top = "/mnt/retread"
     assert fixed.outside(f"{top}/room/source/a.cu") == f"{place.room}/source/a.cu"
-    assert fixed.outside(f"{top}/room") == str(place.room)
+    assert fixed.outside(f"{top}/room/source") == f"{place.room}/source"
     assert fixed.outside(f"{top}/toolkit/bin/nvcc") == "/the/kit/bin/nvcc"
-    assert fixed.outside(f"{top}/roomier/a.cu") == f"{top}/roomier/a.cu"
+    assert fixed.outside(f"{top}/room/sourcerer/a.cu") == f"{top}/room/sourcerer/a.cu"
     assert fixed.outside("/usr/include/x.h") == "/usr/include/x.h"
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["/etc/passwd", "{source}/link/key", "{source}/deep/link", "{source}/../key", "/tmp/link", "{room}/bin/key",
+     "{source}/deep"],
+)  # fmt: skip
+def test_no_build_has_what_it_may_not_see_read_for_it(
+    said: str, place: Place, fixed: Layout, tmp_path: Path
+) -> None:
+    place.enter(FILES)
+    (tmp_path / "home").mkdir()
+    for key in (tmp_path / "home" / "key", place.room / "key"):
+        key.write_text("x.o: /s3cret\n")
+    (place.source / "deep").mkdir()
+    for link, aim in (("link", "home"), ("deep/link", "home/key")):
+        (place.source / link).symlink_to(tmp_path / aim)
+    (tmp_path / "inner" / "link").symlink_to(tmp_path / "home" / "key")
+    path = Path(said.format(source=fixed.source, room=fixed.room))
+    one = Compiled(Unit(name="a", tool="cc", size=1), Cost(seconds=1, memory=1), path, path, Path("/"))
+    with pytest.raises(OSError):
+        module.note(place.room, one, fixed)
+    assert module.units(place.room) == []
+
+
+def test_a_link_that_a_build_left_is_gone_before_anything_is_written_through_it(
+    place: Place, tmp_path: Path
+) -> None:
+    place.enter(FILES)
+    own = tmp_path / "project"
+    (own / "deep").mkdir(parents=True)
+    (own / "a.cu").write_text("mine")
+    for path in (place.source / "csrc/a.cu", place.source / "csrc/deep/b.h"):
+        path.unlink()
+    (place.source / "csrc" / "deep").rmdir()
+    (place.source / "csrc").rmdir()
+    (place.source / "csrc").symlink_to(own)
+    (place.room / "units.jsonl").symlink_to(own / "a.cu")
+    (place.source / "build").symlink_to(own)
+    place.enter(FILES)
+    assert (own / "a.cu").read_text() == "mine"
+    assert list((own / "deep").iterdir()) == []
+    assert place.files() == FILES
+    fs.remove(place.source)
+    place.source.symlink_to(own)
+    place.enter(FILES)
+    assert sorted(own.iterdir()) == [own / "a.cu", own / "deep"]
 
 
 def test_a_unit_that_was_seen_inside_is_listed_by_its_place_in_the_room(place: Place, fixed: Layout) -> None:
@@ -335,43 +394,39 @@ def test_a_unit_that_was_seen_inside_is_listed_by_its_place_in_the_room(place: P
     assert one.read == (f"{fixed.source}/csrc/a.cu",), "as every machine sees it"
 
 
-def test_a_place_that_holds_something_needed_is_passed_over(
-    place: Place, fixed: Layout, tmp_path: Path
-) -> None:
-    found = module.layout(place.room, Path("/kit"), Path("/env"), [f"{tmp_path}/mnt/python/bin/python3"])
-    assert found.place == f"{tmp_path}/media"
-    both = [f"{tmp_path}/mnt/x", f"{tmp_path}/media/y"]
-    assert not module.layout(place.room, Path("/kit"), Path("/env"), both).fixed
+@pytest.mark.skipif(bool(walls.absence({})), reason="needs bubblewrap, and namespaces")
+def test_what_a_build_writes_to_its_own_tmp_is_found_outside(place: Place, tmp_path: Path) -> None:
+    """Projects that compile below /tmp are listed like the others, and a build's /tmp is bounded and seen by nobody."""
+    control = tmp_path / "control"
+    control.mkdir()
+    tools = Python(executable=sys.executable, prefix=sys.prefix, version="", number="", digest=Sha256(""))
+    here = Walled(tools, Compiler(c="/usr/bin/cc", cxx="/usr/bin/c++", version="", digest=Sha256("")), {})
+    found = here.layout(place.room, Path("/the/kit"), Path("/the/env"), control)
+    work = Work(found, place.room, control, {}, Cache(None, tmp_path, anew=False), {})
+    command = [str(word) for word in here.command(work)[0]]
+    start = command[: command.index("sh")]
+    mounted = (
+        f"mount -t tmpfs -o size=65536 x {control}/tmp && echo 'x.o: a.h' > {control}/tmp/x.d && echo up; cat"
+    )
+    with subprocess.Popen(
+        [*start, "sh", "-c", mounted], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as build:
+        assert build.stdout
+        assert build.stdout.readline() == "up\n"
+        here.started(control, build.pid)
+        stream, real = found.written("/tmp/x.d")
+        with stream:
+            assert stream.read() == b"x.o: a.h\n"
+        assert Path(real).read_text() == "x.o: a.h\n"
+        assert list((control / "tmp").iterdir()) == []
+        build.communicate("")
 
 
-def test_without_namespaces_the_folders_lie_where_they_are(
-    place: Place, fixed: Layout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_namespaces", lambda: False)
-    found = module.layout(place.room, Path("/the/kit"), Path("/the/env"), [])
-    assert found == Layout(False, "-", f"{place.room}/source", str(place.room), "/the/kit", "/the/env", ())
+def test_without_walls_the_folders_lie_where_they_are(place: Place, fixed: Layout) -> None:
+    found = module.layout(place.room, Path("/the/kit"), Path("/the/env"))
+    assert found == Layout(False, f"{place.room}/source", str(place.room), "/the/kit", "/the/env", ())
+    assert found.network
     assert found.outside(f"{fixed.source}/a.cu") == f"{fixed.source}/a.cu"
-
-
-def test_when_a_build_s_namespaces_end_all_that_it_started_ends(tmp_path: Path) -> None:
-    """Also what left its process group and its session, and also when it is killed."""
-    if not module._namespaces():
-        pytest.skip("needs namespaces")
-    beat, script = tmp_path / "beat", tmp_path / "build.sh"
-    script.write_text(f"setsid sh -c 'while :; do echo >>{beat}; sleep 0.02; done' &\nwait\n")
-    build = subprocess.Popen([*module.unshare(), "sh", str(script)])
-    try:
-        until(beat.exists)
-    finally:
-        build.kill()
-        build.wait(60)
-
-    def silent() -> bool:
-        before = beat.stat().st_size
-        time.sleep(0.2)
-        return beat.stat().st_size == before
-
-    until(silent)
 
 
 # Tools.
@@ -386,7 +441,7 @@ def test_every_compiler_is_a_stand_in_and_the_rest_of_the_toolkit_is_as_it_is(
         (kit / name).write_text(name)
     place.enter(FILES)
     compiler = Compiler(c="/real/gcc-13", cxx="/real/g++-13", version="", digest=Sha256("d1gest"))
-    layout = Layout(False, "-", "", str(place.room), str(kit), sys.prefix, ())
+    layout = Layout(False, "", str(place.room), str(kit), sys.prefix, ())
     tools = module.put_tools(place.room, kit, compiler, layout)
     host = place.room / "host"
     assert tools == {

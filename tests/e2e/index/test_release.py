@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,9 @@ case "$1 $2" in
 "run list") echo "$GH_RUN" ;;
 "run download") cp -r "$GH_ARTIFACTS"/. "$5" ;;
 "issue list") echo "$GH_ISSUE" ;;
+"api repos/{owner}/{repo}/actions/runs/7") echo "$GH_RUN" ;;
+"api repos/{owner}/{repo}/branches/main") echo true ;;
+"api repos/"*) echo false ;;
 esac
 """
 
@@ -152,6 +156,81 @@ def test_a_release_that_is_cancelled_takes_its_keys_along(shop: Shop) -> None:
     assert process.wait(60) == 143
     assert (shop.root / "seen").read_text().split() == ["700", "600", "0"]
     assert list(shop.temporary.iterdir()) == []
+
+
+def test_what_was_signed_where_no_wheel_is_lets_the_wheel_in(shop: Shop, tmp_path: Path) -> None:
+    """Each key is on a machine of its own, which gets the statements and gives envelopes."""
+    words = ("--builder", "builder", "--tester", "tester", "--out", "statements")
+    subprocess.run([RETREAD, "statement", shop.wheel, *words], cwd=shop.root, check=True)
+    names = {path.name for path in (shop.root / "statements").iterdir()}
+    assert len(names) > 1
+    for role, kind in (("builder", ".provenance."), ("tester", ".test-")):
+        alone = tmp_path / role
+        shutil.copytree(shop.root / "statements", alone)
+        key = shop.environment[f"RETREAD_{role.upper()}_KEY"]
+        done = shop.run("sign.sh", role, str(alone), RETREAD_KEY=key)
+        made = [Path(line) for line in done.stdout.splitlines()]
+        assert {path.name.replace(".dsse.json", ".statement.json") for path in made} == {
+            name for name in names if kind in name
+        }
+        for path in made:
+            path.rename(shop.wheel.parent / path.name)
+    again = tree(shop.root / "statements")
+    assert names == {path.name for path in (shop.root / "statements").iterdir()}
+    index = ("--index", "index", "--policy", "index-policy.toml")
+    done = subprocess.run(
+        [RETREAD, "publish", shop.wheel, *index], cwd=shop.root, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"{shop.wheel.name}\n"), done.stderr
+    assert tree(shop.root / "statements") == again
+
+
+def test_nothing_is_signed_that_is_no_statement_or_of_another_s_name(shop: Shop) -> None:
+    folder = shop.root / "statements"
+    folder.mkdir()
+    key = {"RETREAD_KEY": shop.environment["RETREAD_BUILDER_KEY"]}
+    assert (
+        "no statement in statements is made in the name of builder"
+        in shop.run("sign.sh", "builder", "statements", code=17, **key).stderr
+    )
+    (folder / "a.whl.provenance.statement.json").write_text('{"sign": "me"}')
+    assert (
+        "states neither a build nor a test result"
+        in shop.run("sign.sh", "builder", "statements", code=19, **key).stderr
+    )
+    assert (
+        "sign: missing or empty: RETREAD_KEY" in shop.run("sign.sh", "builder", "statements", code=2).stderr
+    )
+    assert len(list(folder.iterdir())) == 1
+
+
+OURS = "me/retread me/retread .github/workflows/wheels.yml push main"
+
+
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [
+        (OURS, ""),
+        (OURS.replace("push", "workflow_dispatch").replace("wheels.yml", "wheels.yml@main"), ""),
+        (OURS.replace(" me/", " fork/"), "is of fork/retread, not of me/retread"),
+        (OURS.replace("wheels.yml", "ci.yml"), "is of the workflow .github/workflows/ci.yml"),
+        (OURS.replace("push", "pull_request"), "was started by a pull_request"),
+        (OURS.replace("main", "mine"), "is for mine, which is no protected branch"),
+        (OURS.replace("push main", "push"), "is not told as it should be"),
+    ],
+)  # fmt: skip
+def test_only_our_own_runs_of_protected_branches_are_tried(
+    shop: Shop, tmp_path: Path, run: str, told: str
+) -> None:
+    shop.program("gh", GH)
+    shop.environment |= {"GH_LOG": str(tmp_path / "log"), "GH_RUN": run}
+    done = shop.run("run-check.sh", "7", code=2 if told else 0)
+    assert (f"run-check: run 7 {told}" in done.stderr) if told else (done.stderr == "")
+
+
+def test_a_run_is_named_by_its_number(shop: Shop) -> None:
+    for run in ("", "7/../../x", "7 8", "-1"):
+        assert "name a run by its number" in shop.run("run-check.sh", run, code=2).stderr
 
 
 def test_what_a_run_made_is_collected_with_the_reports_of_its_gpus(shop: Shop, tmp_path: Path) -> None:

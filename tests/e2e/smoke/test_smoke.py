@@ -24,6 +24,7 @@ import jsonschema
 import pytest
 
 import faketorch
+import prober
 from loopback import Index
 from retread.canonical import digest
 from retread.environment import host
@@ -78,10 +79,8 @@ def _():
 HANG = """
 @case("demo/hang", level="static")
 def _():
-    with open("{pid}.new", "w") as stream:
-        stream.write(str(os.getpid()))
-    os.rename("{pid}.new", "{pid}")
-    time.sleep(1000)
+    import subprocess, sys
+    subprocess.run([sys.executable, "-c", "import sys, time; sys.argv; time.sleep(1000)", "{word}"])
 """
 MANY = """
 for number in range(400):
@@ -419,12 +418,43 @@ def test_a_python_that_is_none(tried: Project, tmp_path: Path) -> None:
     check_clean(tried)
 
 
+def test_what_a_wheel_runs_reaches_nothing_of_the_machine(
+    tried: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key").write_text(prober.SECRET)
+    monkeypatch.setenv("GITHUB_TOKEN", prober.SECRET)
+    left = f"left-by-{tmp_path.name}"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        told = {
+            "key": str(tmp_path / "key"), "store": str(tried.store), "project": str(tried.root),
+            "packages": "/usr/lib", "host": "127.0.0.1", "port": server.getsockname()[1], "marker": "smoke",
+            "left": left,
+        }  # fmt: skip
+        (tried.root / "smoke" / "demo.py").write_text(
+            f"{SUITE}\nPROBE = {prober.program(told)!r}\n"
+            + """
+@case("demo/probe", level="static")
+def _():
+    import subprocess, sys
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
+    return {"said": done.stdout.replace("\\n", " ")}
+"""
+            + MAIN
+        )
+        result = smoke(tried, "--only", "demo/probe", "--level", "static", "--json", "r.json")
+    assert result.code == 0, result.err
+    (run,) = read(tried.root / "r.json").runs
+    (case,) = run.cases
+    prober.assert_held(prober.found(str(case.numbers["said"])), tried.store, tried.root)
+    wait_for(lambda: not prober.running(left))
+
+
 def test_an_interrupt_ends_the_kit_and_leaves_nothing(tried: Project, tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
-    hang = HANG.format(pid=pid)
+    word = f"hangs-in-{tmp_path.name}"
+    hang = HANG.format(word=word)
     (tried.root / "smoke" / "demo.py").write_text(SUITE + hang + MAIN)
     process = tried.start("smoke", f"dist/{BUILT}", "--python", sys.executable, "--only", "demo/hang")
-    wait_for(pid.exists)
+    wait_for(lambda: bool(prober.running(word)))
     process.send_signal(signal.SIGINT)
     result = tried.finish(process)
     assert result.code == 130
@@ -432,7 +462,7 @@ def test_an_interrupt_ends_the_kit_and_leaves_nothing(tried: Project, tmp_path: 
     assert "Traceback" not in result.err
     check_clean(tried)
     assert beside(tried) == []
-    wait_for(lambda: not is_suite(pid.read_text()))
+    wait_for(lambda: not prober.running(word))
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -440,13 +470,6 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         threading.Event().wait(0.02)
-
-
-def is_suite(pid: str) -> bool:
-    try:
-        return b"suites/demo.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 # Environments that retread makes.
@@ -760,16 +783,16 @@ def test_a_machine_that_cannot_be_reached_or_has_no_such_python(tried: Project, 
 
 
 def test_an_interrupt_ends_what_runs_on_another_machine(tried: Project, there: str, tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
-    hang = HANG.format(pid=pid)
+    word = f"hangs-in-{tmp_path.name}"
+    hang = HANG.format(word=word)
     (tried.root / "smoke" / "demo.py").write_text(SUITE + hang + MAIN)
     process = tried.start(
         "smoke", f"dist/{BUILT}", "--ssh", there, "--python", sys.executable, "--only", "demo/hang"
     )
-    wait_for(pid.exists)
+    wait_for(lambda: bool(prober.running(word)))
     process.send_signal(signal.SIGINT)
     result = tried.finish(process)
     assert result.code == 130
     assert "Traceback" not in result.err
-    wait_for(lambda: not is_suite(pid.read_text()) and not list((tmp_path / "tmp").iterdir()))
+    wait_for(lambda: not prober.running(word) and not list((tmp_path / "tmp").iterdir()))
     check_clean(tried)

@@ -9,36 +9,17 @@ import json
 import subprocess
 import sys
 import typing
-from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from commandline import COMMANDS, typed
 from house import ROOT, SOURCE, is_in
 from retread.cli import main, options
+from retread.errors import AuditError
 from retread.text.colour import Colour
-
-
-def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Yield every command and action that does something."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for one in action.choices.values():
-                if one.get_default("run"):
-                    yield one
-                yield from commands(one)
-
-
-COMMANDS = {one.prog: one for one in commands(main.parser())}
-
-
-def typed(command: argparse.ArgumentParser) -> dict[str, argparse.Action]:
-    """Return what can be typed after a command."""
-    return {
-        one.dest: one
-        for one in command._actions
-        if not isinstance(one, argparse._HelpAction | argparse._SubParsersAction)
-    }
+from tinycuda import WHEEL, make_wheel, wheel_files
 
 
 def test_every_file_that_adds_commands_has_its_row() -> None:
@@ -49,6 +30,11 @@ def test_every_file_that_adds_commands_has_its_row() -> None:
         if isinstance(node, ast.FunctionDef) and node.name == "add"
     }
     assert sorted(main.NOUNS) == sorted(found)
+
+
+def test_who_waits_for_others_is_not_shown_as_at_work() -> None:
+    waiting = {name for name, one in COMMANDS.items() if one.get_default("waits")}
+    assert waiting == {"retread explain", "retread serve"}
 
 
 HEAVY = {
@@ -89,7 +75,7 @@ def test_help_imports_only_what_it_shows(arguments: list[str]) -> None:
     names = set(done.stderr.split())
     assert {name for name in names if is_in(name, tuple(HEAVY))} == set()
     ours = {name.removeprefix("retread.") for name in names if name.startswith("retread.")}
-    light = {"errors", "recipe", "recipe.lane", "smoke", "smoke.level"}
+    light = {"address", "errors", "recipe", "recipe.lane", "smoke", "smoke.level"}
     assert {name for name in ours if not is_in(name, ("cli",))} <= light
     assert {name.partition(".")[0] for name in names} - sys.stdlib_module_names == {"retread"}
 
@@ -180,3 +166,19 @@ def test_what_is_no_version_narrows_nothing(
 ) -> None:
     assert main.run(["recipe", "list", "--root", str(ROOT), *options]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_two_wheels_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, two = tmp_path / WHEEL, tmp_path / "other" / WHEEL
+    two.parent.mkdir()
+    one.write_bytes(make_wheel(wheel_files()))
+    two.write_bytes(one.read_bytes())
+    assert main.run(["compare", str(one), str(two)]) == 0
+    assert capsys.readouterr().out == "identical: the same bytes\n"
+    two.write_bytes(make_wheel(wheel_files() | {"tinycuda/ops.py": b"CHANGED = True\n"}))
+    assert main.run(["compare", str(one), str(two)]) == AuditError.exit_code
+    out, err = capsys.readouterr()
+    assert f"{WHEEL}: the two can behave differently\n" in err
+    assert out.splitlines()[0] == "different: what is installed can behave differently"
+    assert "matters" in out
+    assert "tinycuda/ops.py" in out

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import argcomplete
 import pytest
 
 from retread.cli import main
@@ -17,7 +21,7 @@ from retread.cli.completion import SHELLS
 def root(tmp_path: Path) -> Path:
     """Return a workspace with two recipes, a toolchain and wheels."""
     (tmp_path / "recipes" / "toolchains").mkdir(parents=True)
-    (tmp_path / "recipes" / "toolchains" / "cuda-12.8.toml").touch()
+    (tmp_path / "recipes" / "toolchains" / "ours-1.toml").touch()
     (tmp_path / "recipes" / "demo-1.2.toml").write_text("[targets.cu128]\n[targets.cu130]\n")
     (tmp_path / "recipes" / "xformers-0.0.35.toml").write_text("[targets.cu126]\n")
     (tmp_path / "recipes" / "broken-1.toml").write_text("[targets\n")
@@ -30,18 +34,44 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def offered(root: Path, line: str) -> list[str]:
-    """Return what is offered at the end of a line."""
-    said = root / "said"
-    env = {
-        **os.environ, "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line, "COMP_POINT": str(len(line)),
+def asked(line: str, said: Path) -> dict[str, str]:
+    """Return the environment by which a shell asks."""
+    return {
+        "_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line, "COMP_POINT": str(len(line)),
         "COMP_TYPE": "9", "_ARGCOMPLETE_COMP_WORDBREAKS": " \t\n", "_ARGCOMPLETE_STDOUT_FILENAME": str(said),
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "retread"], env=env, cwd=root, capture_output=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, b"")
-    return [word.strip() for word in said.read_text().split("\n") if word.strip()]
+
+
+def words_of(said: str) -> list[str]:
+    return [word.strip() for word in said.split("\n") if word.strip()]
+
+
+class Finder(argcomplete.CompletionFinder):
+    """argcomplete's, for a process that goes on: it takes no descriptor, whosever that may be, for its own."""
+
+    def _init_debug_stream(self) -> None:
+        pass
+
+
+@pytest.fixture
+def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """Return what tells what is offered at the end of a line, without a process that ends there."""
+
+    def ended(code: int) -> None:
+        raise SystemExit(code)
+
+    def offer(line: str) -> list[str]:
+        for name, value in asked(line, tmp_path / "nobody").items():
+            monkeypatch.setenv(name, value)
+        said = io.StringIO()
+        finder = functools.partial(Finder(), exit_method=ended, output_stream=said)
+        monkeypatch.setattr(argcomplete, "autocomplete", finder)
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main.run([])
+        return words_of(said.getvalue())
+
+    monkeypatch.chdir(tmp_path)
+    return offer
 
 
 @pytest.mark.parametrize(
@@ -55,8 +85,8 @@ def offered(root: Path, line: str) -> list[str]:
         ("retread plan --target ", ["cu126"]),
         ("retread plan broken-1 --target ", []),
         ("retread plan --lane s", ["source"]),
-        ("retread toolchain get ", ["cuda-12.8"]),
-        ("retread graft a.so --toolchain ", ["cuda-12.8"]),
+        ("retread toolchain get ", ["cuda-12.8", "cuda-12.8-clang22", "cuda-13.0", "ours-1"]),
+        ("retread graft a.so --toolchain o", ["ours-1"]),
         ("retread audit ", ["dist/demo-1.2-py3-none-any.whl", "dist/", "other/", "recipes/"]),
         ("retread audit other/", ["other/a.whl"]),
         ("retread audit-lock n", ["notes.txt"]),
@@ -64,12 +94,27 @@ def offered(root: Path, line: str) -> list[str]:
         ("retread completion z", ["zsh"]),
     ],
 )
-def test_a_shell_is_offered_what_is_there(root: Path, line: str, words: list[str]) -> None:
-    assert offered(root, line) == words
+@pytest.mark.usefixtures("root")
+def test_a_shell_is_offered_what_is_there(
+    offered: Callable[[str], list[str]], line: str, words: list[str]
+) -> None:
+    assert offered(line) == words
 
 
-def test_where_there_are_no_recipes_nothing_is_offered_and_nothing_said(tmp_path: Path) -> None:
-    assert offered(tmp_path, "retread build ") == []
+def test_the_command_itself_answers_and_says_nothing_else(root: Path) -> None:
+    env = os.environ | asked("retread build d", root / "said")
+    done = subprocess.run(
+        [sys.executable, "-m", "retread"], env=env, cwd=root, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert words_of((root / "said").read_text()) == ["demo-1.2"]
+
+
+def test_where_there_are_no_recipes_nothing_is_offered_and_nothing_said(
+    offered: Callable[[str], list[str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert offered("retread build ") == []
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("shell", SHELLS)

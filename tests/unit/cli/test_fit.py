@@ -25,6 +25,11 @@ def typed(made: Made, *more: str) -> int:
     return run(["fit", "--python", str(made.python), "--gpu", "9.0", "--driver", "570.1", *more])
 
 
+def sentence(shown: str) -> str:
+    """Return text as it was before it was broken into lines."""
+    return " ".join(shown.split())
+
+
 def test_one_line_and_exit_code_0_where_nothing_has_to_change(
     made: Made, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,9 +53,8 @@ def test_the_src_fault_leads_to_the_release_made_for_the_torch(
     assert "AttributeError: Cannot set attribute 'src' directly" in out
     assert "take xformers 0.0.32.post2+cu128.1; neither line can replace torch" in out
     assert "import xformers.ops" in out
-    assert (
-        "0.0.29.post3+cu130.1 (retread, which compiles): it is for torch ==2.11.0; 2.8.0 is installed" in out
-    )
+    assert "no for another torch: xformers (retread) 0.0.35+cu128.1 for >=2.10" in sentence(out)
+    assert "0.0.29.post3+cu130.1 for ==2.11.0" in sentence(out)
 
 
 def test_json_holds_all_of_it_and_imports_can_be_left_out(
@@ -82,7 +86,7 @@ def test_code_is_read_for_what_it_uses(
     assert typed(made, "--usage", str(folder)) == 0
     out = capsys.readouterr().out
     assert "xformers.ops.memory_efficient_attention  (model.py:2)" in out
-    assert "xformers is not needed: torch 2.8.0 has a counterpart for all that is used of it" in out
+    assert "xformers is not needed: torch 2.8.0 has a counterpart for all that is used of it" in sentence(out)
 
 
 @pytest.mark.parametrize(
@@ -119,8 +123,12 @@ def test_explain_knows_an_error_by_its_text(capsys: pytest.CaptureFixture[str]) 
         == 0
     )
     out = capsys.readouterr().out
-    assert "take: upstream mended it in xformers 0.0.30; take the release that is made for your torch" in out
-    assert "torch ==2.8.0   0.0.32.post2  0.0.32.post2+cu128.1  xformers-0.0.32.post2 cu128" in out
+    assert (
+        "take: upstream mended it in xformers 0.0.30; take the release that is made for your torch"
+        in sentence(out)
+    )
+    row = "torch ==2.8.0 0.0.32.post2 xformers-0.0.32.post2 cu128"
+    assert row in sentence(out)
 
 
 def log(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:

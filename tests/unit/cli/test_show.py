@@ -148,7 +148,8 @@ def test_a_plan_names_lane_steps_and_reasons() -> None:
         "time: about 40 s",
         "memory: 160.0 MB; 8.0 GB are free",
         "disk: 450.0 MB at most; 60.0 GB are free",
-        "  fetch  in store  demo-1.2.tar.gz  pinned by sha256 aaaa",
+        "  stage  state     what             decided by",
+        "  fetch  in store  demo-1.2.tar.gz  sha256 aaaa",
         "  graft  to do     demo/_C.so       lacks 10.0 12.0",
     ]
 
@@ -156,7 +157,7 @@ def test_a_plan_names_lane_steps_and_reasons() -> None:
 def forecast(**changes: Any) -> list[str]:
     """Return what a plan says between its lane and its steps."""
     found = show.plan(replace(PLAN, forecast=replace(PLAN.forecast, **changes), steps=PLAN.steps[:1]))
-    return found.splitlines()[4:-1]
+    return found.splitlines()[4:-2]
 
 
 def test_a_plan_says_what_nobody_can_know_yet() -> None:
@@ -185,9 +186,7 @@ def test_a_plan_cuts_long_names_in_the_middle() -> None:
     name = "nvidia_cuda_nvcc_cu12-12.8.93-py3-none-manylinux2010_x86_64.manylinux_2_12_x86_64.whl"
     step = replace(PLAN.steps[0], subject=name)
     last = show.plan(replace(PLAN, steps=(step,))).splitlines()[-1]
-    assert (
-        last == "  fetch  in store  nvidia_cuda_nvcc_cu12-12.8.93-...2_12_x86_64.whl  pinned by sha256 aaaa"
-    )
+    assert last == "  fetch  in store  nvidia_cuda_nvcc...86_64.whl  sha256 aaaa"
 
 
 def test_a_series_names_each_verdict() -> None:
@@ -379,16 +378,20 @@ def test_nothing_ends_in_spaces(text: str) -> None:
 def test_recipes_say_for_whom_each_target_is_and_how_it_is_made() -> None:
     """The first is the table's head; a recipe's targets stand below its summary."""
     root = Path(__file__).parents[3]
-    found = show.recipes([workspace.load(root, f"xformers-{one}") for one in ("0.0.29.post3", "0.0.35")])
+    wheels = ["xformers-0.0.29.post3+cu128.clang.1-cp312-cp312-manylinux_2_34_x86_64.whl"]
+    wheels += ["xformers-0.0.35+cu128.2-py39-none-manylinux_2_28_x86_64.whl"]  # another revision
+    found = show.recipes(
+        [workspace.load(root, f"xformers-{one}") for one in ("0.0.29.post3", "0.0.35")], wheels
+    )
     lines = [re.sub(r"  +", "  ", line) for line in found.splitlines()]
-    assert lines[0] == "  target  torch  Python  GPUs  lane"
+    assert lines[0] == "  target  torch  Python  GPUs  lane  built here"
     assert lines[1].startswith("xformers-0.0.29.post3  xFormers 0.0.29.post3: ")
     assert lines[2:5] == [
-        "  cu128  ==2.8.0  >=3.9,<3.14  8.0 9.0 10.0 12.0  source",
-        "  cu130  ==2.11.0  >=3.10,<3.15  9.0 10.0 12.0  source",
-        "  cu124  ==2.6.0  3.9 3.10 3.11 3.12  6.0 7.0 7.5 8.0 9.0a  overlay",
+        "  cu128  ==2.8.0  >=3.9,<3.14  8.0 9.0 10.0 12.0  source  yes",
+        "  cu130  ==2.11.0  >=3.10,<3.15  9.0 10.0 12.0  source  no",
+        "  cu124  ==2.6.0  3.9 3.10 3.11 3.12  6.0 7.0 7.5 8.0 9.0a  overlay  no",
     ]
-    assert lines[6] == "  cu128  >=2.10  >=3.9  7.5 8.0 9.0a 10.0 12.0  overlay"
+    assert lines[6] == "  cu128  >=2.10  >=3.9  7.5 8.0 9.0a 10.0 12.0  overlay  no"
 
 
 def test_a_target_that_the_series_closes_is_shown_as_that() -> None:
@@ -396,5 +399,30 @@ def test_a_target_that_the_series_closes_is_shown_as_that() -> None:
     change = Change(path="xformers/csrc/x.cu", kind=ChangeKind.MODIFY)
     closed = loaded._replace(patches=(replace(loaded.patches[0], changes=(change,)),))
     lines = show.recipes([closed]).splitlines()
-    assert lines[2].endswith("  none: closed by the series")
-    assert lines[3].endswith("  source")
+    assert "  none: closed by the series  " in lines[2]
+    assert re.search(r"  source +no$", lines[3])
+
+
+def test_the_steps_of_a_plan_fit_80_columns() -> None:
+    step = replace(PLAN.steps[0], subject="x" * 60, reason="changes with the base wheel and the source")
+    last = show.plan(replace(PLAN, steps=(step,))).splitlines()[-1]
+    assert last.endswith("  the base wheel and the source")
+    assert len(last) <= 80
+
+
+def test_checks_that_say_the_same_of_several_files_are_one_line_and_failures_stay_apart() -> None:
+    def check(subject: str, detail: str, *, ok: bool = True) -> Check:
+        return Check(check="machine", subject=subject, ok=ok, detail=detail)
+
+    checks = [check(f"demo/{name}.so", "x86_64, tags linux_x86_64") for name in "abc"]
+    checks += [check(f"demo/{name}.so", "aarch64", ok=False) for name in "de"]
+    long = Check(check="providers", subject="demo/a.so", ok=True, detail="torch: " + "libtorch_cuda.so " * 12)
+    shown = show.audit(report(checks=(*checks, long))).splitlines()
+    assert shown[:5] == [
+        "  ok    machine    3 files    x86_64, tags linux_x86_64 (demo/a.so and 2 more)",
+        "  FAIL  machine    demo/d.so  aarch64",
+        "  FAIL  machine    demo/e.so  aarch64",
+        "  ok    providers  demo/a.so",
+        "        torch: libtorch_cuda.so libtorch_cuda.so libtorch_cuda.so",
+    ]
+    assert max(map(len, shown)) <= 80

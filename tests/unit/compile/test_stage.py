@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from retread.arch import Arch
 from retread.compile import stage
 from retread.compile.jobserver import Failed
 from retread.compile.room import Layout
-from retread.compile.sandbox import Cache, Namespaces
+from retread.compile.sandbox import Cache, Walled
 from retread.compile.schedule import Budget
-from retread.doors import fs
+from retread.doors import fs, walls
 from retread.environment.host import Compiler, Python
 from retread.errors import CompileError, RecipeError, StoreError
 from retread.recipe.model import Build, Pin, Recipe, Sdist, Target
@@ -65,7 +66,7 @@ PYTHON = Python(
     executable="/usr/bin/python3.12", prefix="/usr", version="3.12.1", number="3.12", digest=DIGEST
 )
 COMPILER = Compiler(c="/usr/bin/gcc-13", cxx="/usr/bin/g++-13", version="g++ 13.2", digest=DIGEST)
-HERE = Namespaces(PYTHON, COMPILER)
+HERE = Walled(PYTHON, COMPILER, {})
 
 
 def means(root: Path, **changes: Any) -> stage.Means:
@@ -170,7 +171,8 @@ def test_a_full_disk(tmp_path: Path, by: str) -> None:
     assert isinstance(error, StoreError)
     assert str(error).splitlines() == [
         f"demo-1.2: the disk is full while compiling in {tmp_path}",
-        "  next: make room, or point RETREAD_STORE to another disk; what is compiled stays",
+        "  next: make room, or point RETREAD_STORE to another disk; what is compiled stays. If it was the build's own"
+        " /tmp, which holds a quarter of the memory: give it fewer jobs (--jobs)",
     ]
 
 
@@ -277,8 +279,8 @@ def test_what_the_cache_says(tmp_path: Path, text: bytes | None, found: dict[str
 # What a build sees.
 
 LAYOUT = Layout(
-    True, "/mnt", "/mnt/retread/room/source", "/mnt/retread/room", "/mnt/retread/toolkit", "/mnt/retread/environment",
-    (("/store/room", "/mnt/retread/room", "rw"), ("/store/kit", "/mnt/retread/toolkit", "ro")),
+    True, "/mnt/retread/room/source", "/mnt/retread/room", "/mnt/retread/toolkit", "/mnt/retread/environment",
+    (("/store/room/source", "/mnt/retread/room/source", "rw"), ("/store/kit", "/mnt/retread/toolkit", "ro")),
 )  # fmt: skip
 CALLER = {
     "PATH": "/home/me/bin", "CUDA_HOME": "/opt/cuda", "GITHUB_TOKEN": "secret", "CPATH": "/home/me/include",
@@ -311,16 +313,34 @@ def test_nothing_of_the_caller_reaches_the_build(tmp_path: Path) -> None:
     }
 
 
-def test_a_build_has_no_network_where_there_are_namespaces(tmp_path: Path) -> None:
-    given, _ = command(tmp_path)
-    at = given.index("/mnt")
-    assert given[at : at + 3] == ["/mnt", "off", "-"]
-    assert given[at + 3 : at + 9] == [*LAYOUT.binds[0], *LAYOUT.binds[1]]
-    assert given[0] == "unshare"
-    free = Layout(False, "-", "/r/source", "/r", "/k", "/e", ())
-    without, _ = command(tmp_path, layout=free)
+def test_a_build_sees_its_folders_and_no_network_and_its_cache_one_for_another_machine_alone(
+    tmp_path: Path,
+) -> None:
+    cache = Cache(Path("/elsewhere/sccache"), tmp_path / "kept", anew=False)
+    given, _ = command(tmp_path, cache=cache)
+    at = given.index("--", given.index("sh"))
+    server, build = (
+        shlex.split(given[at - 1]),
+        given[at + 1 : given.index("/mnt/retread/environment/bin/python")],
+    )
+    assert given[given.index("sh") + 2 : at - 1] == ["/control/tmp", str(walls.limit()), "/elsewhere/sccache"]
+    assert build[:2] == ["env", "-i"], "what leads behind the walls can be seen there"
+    for one in (server, build):
+        shown = {(word, *one[n + 1 : n + 3]) for n, word in enumerate(one) if word in {"--bind", "--ro-bind"}}
+        assert ("--bind", "/store/room/source", "/mnt/retread/room/source") in shown
+        assert ("--ro-bind", "/store/kit", "/mnt/retread/toolkit") in shown
+        assert "--unshare-all" in one
+        assert (str(tmp_path / "kept") in one) == (one is server)
+    assert "--share-net" in server
+    assert "--share-net" not in build
+    given, _ = command(tmp_path, cache=cache, caller={})
+    assert "--share-net" not in " ".join(given)
+
+
+def test_without_walls_a_build_runs_where_it_is(tmp_path: Path) -> None:
+    without, _ = command(tmp_path, layout=Layout(False, "/r/source", "/r", "/k", "/e", ()))
     assert without[0] == "sh"
-    assert without[2:5] == ["-", "on", "-"]
+    assert without[2:8] == ["-", "0", "-", "", "--", "env"]
 
 
 def test_the_cache_s_own_variables_are_defaults_that_a_caller_overrides(tmp_path: Path) -> None:

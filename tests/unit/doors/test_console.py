@@ -149,6 +149,64 @@ def test_where_lines_stay_there_is_one_at_least_every_30_seconds(clock: _Clock) 
     assert "\x1b" not in out.getvalue()
 
 
+def test_a_command_that_is_silent_says_every_30_seconds_that_it_is_at_work(clock: _Clock) -> None:
+    out = io.StringIO()
+    console = Console(stream=out, clock=clock)
+    with console.attended("index check"):
+        for second in range(1, 100):
+            clock.now = 1000.0 + second
+            if second == 50:
+                console.say("waiting for another process")
+            console.tick()
+    lines = ["  index check  0:30", "waiting for another process", "  index check  1:20"]
+    assert out.getvalue().splitlines() == lines
+
+
+def test_a_command_that_is_silent_shows_a_clock_on_a_terminal_which_leaves_nothing(
+    terminal: _Terminal, clock: _Clock
+) -> None:
+    console = Console(stream=terminal, clock=clock)
+    with console.attended("audit"):
+        console.tick()
+        assert terminal.getvalue() == "", "most commands are done before"
+        clock.now += 65
+        console.tick()
+        assert terminal.drawn[-1] == "  audit  1:05"
+        console.make_way()
+        assert terminal.drawn[-1] == ""
+        console.tick()
+        assert terminal.drawn[-1] == "", "what is printed is not written over"
+        clock.now += 3
+        console.tick()
+    assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+def test_a_step_speaks_for_its_command_and_a_wait_for_its_step(clock: _Clock) -> None:
+    out = io.StringIO()
+    console = Console(stream=out, clock=clock)
+    with console.attended("build"), console.step("compile"):
+        with console.step("wait for another build"):
+            for _ in range(40):
+                clock.now += 1
+                console.tick()
+        clock.now += 1
+        console.tick()
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert lines[:2] == ["  wait for another build ...", "    0:30"]
+    assert lines[2].startswith("  wait for another build  ")
+    assert lines[3:5] == ["  compile ...", "    0:41"]
+    assert len(lines) == 6
+
+
+def test_a_quiet_command_stays_silent(clock: _Clock) -> None:
+    out = io.StringIO()
+    console = Console(stream=out, quiet=True, clock=clock)
+    with console.attended("publish"):
+        clock.now += 3600
+        console.tick()
+    assert out.getvalue() == ""
+
+
 def test_progress_shows_what_remains(terminal: _Terminal, clock: _Clock) -> None:
     with Console(stream=terminal, clock=clock).step("x") as step:
         clock.now += 10

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -223,6 +225,28 @@ def test_prune_by_size_takes_the_longest_unused_first(store: Store) -> None:
     assert [entry.key for entry in store.entries()] == ["cc", "aa"]
 
 
+@pytest.mark.parametrize("way", ["prune", "discard"])
+def test_an_entry_whose_removal_was_cut_short_does_not_count(
+    store: Store, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    path = store.make(Kind.TREES, KEY, _build)  # whose stamp does not know what lies deeper
+
+    def cut(*_: object, **__: object) -> None:
+        (path / "deep" / "file").unlink()
+        raise KeyboardInterrupt
+
+    removal = {
+        "prune": lambda: store.prune(unused_days=-1),
+        "discard": lambda: store.discard(Kind.TREES, KEY),
+    }[way]
+    monkeypatch.setattr(shutil, "rmtree", cut)
+    with pytest.raises(KeyboardInterrupt):
+        removal()
+    monkeypatch.undo()
+    assert store.get(Kind.TREES, KEY) is None
+    assert (store.make(Kind.TREES, KEY, _build) / "deep" / "file").exists()
+
+
 def test_a_read_only_store_still_serves(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     made = store.make(Kind.TREES, KEY, _build)
 
@@ -305,13 +329,24 @@ def test_a_workroom_is_kept_between_runs_also_after_a_failure(store: Store) -> N
     assert store.entries() == []
 
 
+def test_files_of_finished_entries_are_known_by_their_names(store: Store) -> None:
+    store.make(Kind.WHEELS, KEY, _build)
+    (store.root / Kind.WHEELS / "cd" / (32 * "cd")).mkdir(parents=True)
+    (store.root / Kind.WHEELS / "cd" / (32 * "cd") / "killed").touch()
+    assert store.names(Kind.WHEELS) == {"deep", "top"}
+    assert store.names(Kind.BASES) == set()
+
+
 def test_one_process_at_a_time_works_in_a_workroom_and_the_other_is_told(tmp_path: Path) -> None:
     told: list[str] = []
     heard, entered = threading.Event(), threading.Event()
 
-    def tell(text: str) -> None:
+    @contextmanager
+    def tell(text: str) -> Iterator[None]:
         told.append(text)
         heard.set()
+        yield
+        told.append("done")
 
     first, second = Store(tmp_path / "store"), Store(tmp_path / "store", waiting=tell)
 
@@ -326,7 +361,7 @@ def test_one_process_at_a_time_works_in_a_workroom_and_the_other_is_told(tmp_pat
         assert not entered.is_set()
     assert entered.wait(10)
     thread.join(10)
-    assert told == ["waiting for another build that is making work-demo"]
+    assert told == ["wait for another build that makes work-demo", "done"]
 
 
 def test_a_full_disk_in_a_workroom_is_a_message(store: Store) -> None:

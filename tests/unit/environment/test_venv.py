@@ -19,19 +19,19 @@ def options(*indexes: str, folders: tuple[Path, ...] = ()) -> list[str]:
 
 
 def test_uv_gets_the_user_s_indexes_in_order_and_none_of_its_own() -> None:
-    found = options("https://a/simple", "https://b/simple", "https://c/simple", folders=(Path("/wheels"),))
+    using = Settings(("https://a/simple", "https://b/simple", "https://c/simple"), (Path("/wheels"),), True)
+    found = venv.index_options(using)
     assert "--no-config" in found
-    rest = found[found.index("--default-index") :]
-    assert rest == [
-        "--default-index", "https://a/simple", "--index", "https://b/simple", "--index", "https://c/simple",
-        "--find-links", "/wheels",
-    ]  # fmt: skip
+    assert found[-2:] == ["--find-links", "/wheels"]
+    own = {"PATH": "/bin", "UV_INDEX": "https://mine/simple", "UV_INDEX_URL": "x", "PIP_INDEX_URL": "y"}
+    assert venv.index_variables(using, own) == {
+        "PATH": "/bin", "UV_DEFAULT_INDEX": "https://a/simple", "UV_INDEX": "https://b/simple https://c/simple"
+    }  # fmt: skip
 
 
 def test_without_an_index_uv_asks_none() -> None:
     found = options(folders=(Path("/wheels"),))
     assert "--no-index" in found
-    assert "--default-index" not in found
     assert "--no-index" not in options("https://a/simple")
 
 

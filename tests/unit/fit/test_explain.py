@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from fitting import KNOWN
@@ -32,12 +33,21 @@ def test_what_to_take_is_said_for_every_torch() -> None:
     (found,) = explained(b"Cannot set attribute 'src' directly")
     assert [(way.torch, way.upstream, way.patched, way.compiles) for way in found.ways] == [
         ("==2.8.0", "1.3", "1.3+cu128.1", False),
-        (">=2.10", "", "1.4+cu128.1", False),
-        ("==2.11.0", "", "1.2+cu130.1", True),
+        (">=2.10", "", "1.4+cu128.1", False),  # and nothing for 2.11.0 alone, which that one serves
     ]
     shown = table.explained([found])
     assert "demo: Set the source as newer Triton asks" in shown
-    assert "torch ==2.11.0  none        1.2+cu130.1  demo-1.2 cu130, which compiles" in shown
+    assert "torch >=2.10   none        demo-1.4 cu128" in shown
+
+
+def test_a_release_whose_triton_does_not_bring_the_fault_out_needs_no_patch() -> None:
+    (usage,) = KNOWN.usage
+    older = msgspec.structs.replace(usage.release[0], triton="3.2.0")
+    known = msgspec.structs.replace(
+        KNOWN, usage=(msgspec.structs.replace(usage, release=(older, *usage.release[1:])),)
+    )
+    (found,) = explain.explain(known, [b"Cannot set attribute 'src' directly"])
+    assert (found.ways[0].torch, found.ways[0].upstream) == ("==2.6.0", "1.2")
 
 
 def test_a_text_across_two_blocks_is_found_by_their_overlap() -> None:

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from fitting import KNOWN, PYTHON, TORCH, TRITON, demo, environment, library
+from retread.arch import Arch
 from retread.doors.net import offers
+from retread.elf.facts import Module
 from retread.fit import judge, table
 from retread.fit.candidates import Listed
 from retread.fit.environment import Environment, Hardware, Import, Library, Package
@@ -201,6 +203,41 @@ def test_an_import_that_crashed_counts_and_one_that_was_stopped_does_not() -> No
     assert faults(msgspec.structs.replace(found, imports=(stopped,))) == []
 
 
+def test_libraries_that_lack_the_same_are_told_once_and_the_wheel_that_is_there_is_not_to_be_taken() -> None:
+    lacking = [Library(path=f"demo/_{one}.so", missing=("libcudart.so.12",)) for one in "CDE"]
+    found = judged(environment(demo("1.3+cu128.1", *lacking, mends=("cap",)), gpus="9.0"))
+    (one,) = [one for one in found.findings if one.fault]
+    assert one.subject == "demo demo/_C.so and 2 more"
+    assert one.says == "nothing here provides libcudart.so.12, which they need"
+    assert found.verdict.endswith("which they need")
+
+
+def test_what_links_to_a_torch_that_is_not_there_is_told_what_to_install() -> None:
+    package = demo("1.2", msgspec.structs.replace(library("demo/_C.so", "8.0"), missing=("libtorch.so",)))
+    bare = msgspec.structs.replace(environment(package, cuda=""), packages=(package,))
+    assert "install what demo requires" in [one.next for one in judged(bare).findings]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "words"),
+    [
+        ("9.0", "native, tuned for it, but for 1 of 3 kernels"),
+        ("12.0", "native, tuned for it, but for 2 of 3 kernels"),
+        ("7.5", "NO CODE"),
+    ],
+)
+def test_kernels_for_one_gpu_alone_do_not_make_a_library_one_for_the_jit(gpu: str, words: str) -> None:
+    codes = (("8.0", "9.0", "12.0"), ("9.0",), ("10.0",))
+    modules = tuple(Module(index=0, sass=tuple(map(Arch, one)), ptx=()) for one in codes)
+    found = library("_C.so", "8.0")
+    assert found.facts
+    found = msgspec.structs.replace(found, facts=msgspec.structs.replace(found.facts, modules=modules))
+    package = Package(name="other", version="1", libraries=(found,))
+    report = judged(environment(package, gpus=gpu, driver="570.1"))
+    assert report.libraries[0].gpus == {gpu: words}
+    assert report.fits == (words != "NO CODE")
+
+
 def test_each_candidate_says_why_it_does_not_fit() -> None:
     report = judged(environment(demo("1.2"), gpus="12.0", driver="570.1"))
     best, second = report.candidates[:2]
@@ -219,6 +256,23 @@ def test_each_candidate_says_why_it_does_not_fit() -> None:
     )
     assert candidate(report, "1.3", "upstream").reasons == ("here fp32 attention on newer GPUs",)
     assert not any(one.fits for one in report.candidates[2:])
+
+
+def test_where_pip_is_not_installed_another_pip_installs_into_the_environment() -> None:
+    found = environment(demo("1.2"), gpus="12.0", driver="570.1")
+    bare = msgspec.structs.replace(found, packages=tuple(one for one in found.packages if one.name != "pip"))
+    assert (
+        judged(bare)
+        .candidates[0]
+        .pip.startswith("python3 -m pip --python /venv/bin/python install --no-deps")
+    )
+
+
+def test_whoever_has_the_best_wheel_is_not_told_to_take_it() -> None:
+    had = demo("1.3+cu128.1", library("demo/_C.so", "8.0", "9.0a", "12.0"), mends=("cap", "set-source"))
+    shown = table.report(judged(environment(had, gpus="12.0", driver="570.1")))
+    assert "demo 1.3+cu128.1 is installed: no other wheel is better" in shown
+    assert "neither line can replace torch" not in shown
 
 
 def test_where_nothing_is_broken_the_official_release_fits_too() -> None:
@@ -295,7 +349,7 @@ def test_the_report_shows_all_of_it_and_moves_no_cursor() -> None:
         "must change",
         '  demo 1.2: "import demo" dies',
         "  fits  demo 1.3+cu128.1 (retread)  12.0: native, tuned for it",
-        "  no    demo 1.4+cu128.1 (retread): it is for torch >=2.10; 2.8.0 is installed",
+        "  no    for another torch: demo (retread) 1.4+cu128.1 for >=2.10, 1.2+cu130.1",
         "take demo 1.3+cu128.1; neither line can replace torch",
         "is it needed?",
     ):

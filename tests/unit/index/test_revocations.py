@@ -361,3 +361,9 @@ def test_every_digest_that_is_revoked_is_found_and_no_other_file(
     revoked_digests = {sha256 for _, sha256 in bad if sha256}
     wanted = [[digest for digest in one.sha256s if digest in revoked_digests] for one in lock]
     assert [list(one.sha256s) for one in found] == [one for one in wanted if one]
+
+
+def test_a_list_from_tomorrow_is_not_taken_for_a_fresh_one() -> None:
+    """With a clock that stands in 1969, no list would ever be too old."""
+    with pytest.raises(PublishError, match="after today"):
+        revocation.demand_fresh(revoked(), 30, -86_400)

@@ -104,11 +104,11 @@ def test_code_that_decides_a_compile_voids_it_and_prose_does_not(
     first = after("compile/stage.py", '"""', '"""')
     assert after("compile/stage.py", '"""Stage', '"""The stage') == first
     assert after("compile/stage.py", "# What came out.", "# What came out of it.") == first
-    assert after("compile/inside/enter.sh", "# Enter", "# Go into") == first
+    assert after("compile/inside/enter.sh", "# Start", "# Begin with") == first
     assert after("compile/jobserver.py", "_LOW = 0.04", "_LOW = 0.05") == first
     assert after("compile/inside/container.sh", "set -euf", "set -eu") == first  # of another place
     environment = after("compile/stage.py", '"PYTHONHASHSEED": "0"', '"PYTHONHASHSEED": "1"')
-    script = after("compile/inside/enter.sh", "mode=755", "mode=700")
+    script = after("compile/inside/enter.sh", "mode=1777", "mode=777")
     assert (
         len({first, environment, script, after("compile/inside/trace.py", "import", "import io\nimport")})
         == 4

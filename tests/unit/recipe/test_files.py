@@ -41,7 +41,7 @@ def test_every_file_that_is_read_for_a_shipped_recipe_is_an_input(name: str, rea
     kinds = {path.rpartition("/")[0] for path in reads}
     assert {"recipes", "recipes/commits", files.series(recipe)} <= kinds
     assert ("recipes/locks" in kinds) == any(target.build for target in recipe.targets.values())
-    assert ("recipes/toolchains" in kinds) == any(target.toolchain for target in recipe.targets.values())
+    assert (files.OWN_TOOLCHAINS in kinds) == any(target.toolchain for target in recipe.targets.values())
 
 
 def test_inputs_name_a_folder_of_suites_once() -> None:

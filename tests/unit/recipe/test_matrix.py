@@ -58,6 +58,7 @@ TOUCHED = {
     "patches/demo/1.2.1/series": [],
     "patches/other/1/series": ["other-1-cu128-py3.9"],
     "recipes/toolchains/cuda-12.8.toml": ["demo-1.2-cu128-py3.9"],
+    "src/retread/recipe/toolchains/cuda-12.8.toml": ["demo-1.2-cu128-py3.9"],
     "recipes/locks/demo-1.2-cu130.txt": ["demo-1.2-cu130-py3.12"],
     "recipes/commits/demo-000000000000.tree": ALL,
     "recipes/commits/lib-111111111111.tree": BOTH,
@@ -177,3 +178,12 @@ def test_names_are_fit_for_jobs_and_artifacts() -> None:
     names = [*(one.name for one in found.include), *(one.name for one in found.trials.include)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+", name) for name in names)
+
+
+def test_one_lane_s_jobs_name_what_they_leave_out() -> None:
+    found = matrix.matrix([(DEMO, ()), (OTHER, ())], None, [], Lane.OVERLAY)
+    assert [one.name for one in found.include] == ["demo-1.2-cu128-py3.9", "other-1-cu128-py3.9"]
+    assert found.left_out == ("demo-1.2-cu130-py3.12",)
+    assert cli_matrix.table(found, []).endswith(
+        "Left out, since another lane makes them:\n\n- demo-1.2-cu130-py3.12"
+    )

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from house import SOURCE
 from retread import strict
 from retread.errors import PlanError, RecipeError
 from retread.lockfile import requirements
@@ -25,7 +26,7 @@ from retread.recipe.toolchain import parse_toolchain, part_for, toolkit_parts
 
 ROOT = Path(__file__).parents[3]
 RECIPES = sorted((ROOT / "recipes").glob("*.toml"))
-TOOLCHAINS = sorted((ROOT / "recipes" / "toolchains").glob("*.toml"))
+TOOLCHAINS = sorted((SOURCE / "recipe" / "toolchains").glob("*.toml"))
 
 GOOD = """\
 name = "demo-1.2"
@@ -112,7 +113,7 @@ def test_shipped_recipes_parse_and_fit_the_schema(editor: Editor, path: Path) ->
     for target in found.targets.values():
         assert target.base or target.build
         if target.toolchain:
-            toolchain = ROOT / "recipes" / "toolchains" / f"{target.toolchain}.toml"
+            toolchain = SOURCE / "recipe" / "toolchains" / f"{target.toolchain}.toml"
             assert parse_toolchain(toolchain.read_bytes(), name=toolchain.stem).cuda == target.cuda
     editor.validate(tomllib.loads(path.read_text("utf-8")))
 
@@ -459,6 +460,15 @@ def test_a_build_tells_all_its_faults_at_once() -> None:
     ]
 
 
+@pytest.mark.parametrize("login", ["me:s3cret@", "s3cret@"])
+def test_an_address_that_brings_a_key_is_refused_and_not_repeated(login: str) -> None:
+    told = faults(("https://example.org/demo", f"https://{login}example.org/demo"))
+    assert told == ("pin.repository: holds a password or a token; leave it to git's credential helper",)
+    assert faults(("https://example.org/demo", "-x")) == (
+        "pin.repository: '-x' is an option, not an address",
+    )
+
+
 def test_what_is_listed_twice() -> None:
     sub = (
         '[[pin.submodules]]\npath = "third_party/sub"\nrepository = "r"\ncommit = "' + 40 * "2" + '"\n[sdist]'
@@ -505,7 +515,7 @@ def test_one_report_holds_every_fault() -> None:
         (b"name = 'x'\nname = 'y'", "Cannot overwrite a value"),
         (b"name = '\xff'", "'utf-8' codec can't decode byte 0xff"),
         (b"a = " + 5000 * b"1", "Exceeds the limit"),
-        (b"a = " + 5000 * b"[" + 5000 * b"]", "recursion"),
+        (b"a = " + 5000 * b"[" + 5000 * b"]", "nested too deeply"),
     ],
 )
 def test_what_is_not_toml(data: bytes, says: str) -> None:

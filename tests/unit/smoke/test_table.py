@@ -28,8 +28,8 @@ def test_the_first_line_says_wheel_and_verdict() -> None:
 def test_a_run_says_under_what_it_ran_and_counts_by_suite() -> None:
     shown = lines(case("a/b"), case("a/c"), skipped("longer/x", "no"))
     assert shown[:5] == [
-        "gpu: NVIDIA H200 (9.0), driver 580.95.05 (CUDA 13.0), torch 2.9.1 (CUDA 12.8), Triton 3.5.1, Python 3.12.7,",
-        "    93.1 s",
+        "gpu: NVIDIA H200 (9.0), driver 580.95.05 (CUDA 13.0), torch 2.9.1 (CUDA 12.8),",
+        "    Triton 3.5.1, Python 3.12.7, 93.1 s",
         "    suite   passed  failed  skipped",
         "    a            2       0        0",
         "    longer       0       0        1",
@@ -63,8 +63,9 @@ def test_a_failure_shows_all_that_is_known_of_it() -> None:
         "    where: demo/ops/sparse24.py:88 in sparsify",
         "    kernel: demo::sparse24_sparsify",
         "    note: the GPU's context was lost",
-        "    with CUDA_LAUNCH_BLOCKING=1: AcceleratorError: CUDA error: an illegal memory access was encountered, in",
-        "      demo/ops/sparse24.py:91 in sparsify, kernel _meta_kernel",
+        "    with CUDA_LAUNCH_BLOCKING=1: AcceleratorError: CUDA error: an illegal memory",
+        "      access was encountered, in demo/ops/sparse24.py:91 in sparsify, kernel",
+        "      _meta_kernel",
     ]
 
 
@@ -108,12 +109,13 @@ def test_errors_name_the_worst_case_of_each_operator() -> None:
 def test_times_stand_in_a_table_with_the_sentence_of_the_suite() -> None:
     shown = table.table(sample()).splitlines()
     at = shown.index("  speed; a ratio above 1 means that demo is faster than torch:")
-    assert shown[at + 1 : at + 6] == [
+    assert shown[at + 1 : at + 7] == [
         "    shape           demo ms  torch ms  ratio  TFLOP/s",
         "    1x4096x16x64      0.412     0.388  0.942      334",
         "    8x2048x32x128       1.9      2.41   1.27      577",
         "    decode 32x8192    0.091     0.402   4.42       41",
-        "  demo is as fast as torch or faster for 2 of 3 shapes; the slowest is 1x4096x16x64 (0.94)",
+        "  demo is as fast as torch or faster for 2 of 3 shapes; the slowest is",
+        "  1x4096x16x64 (0.94)",
     ]
 
 
@@ -144,8 +146,8 @@ def test_what_a_terminal_would_obey_is_replaced() -> None:
     wild = failed("a/\x1b[2Jb\u202e", reason="one\ntwo\x07", fault=replace(reports.FAULT, kernel="\x9bk"))
     for text in (table.table(report(run(wild))), table.evidence([report(run(wild))])):
         assert all(char == "\n" or char.isprintable() for char in text)
-        assert "a/\ufffd[2Jb\ufffd" in text
-        assert "one two\ufffd" in text
+        assert r"a/\x1b[2Jb\u202e" in text
+        assert r"one two\x07" in text
 
 
 def test_lines_are_short_and_do_not_end_in_spaces() -> None:
@@ -168,7 +170,8 @@ def test_evidence_has_a_line_for_each_run() -> None:
         "    gpu     FAILED  NVIDIA H200 (9.0)  2.9.1  3.5.1       69       1        5",
         "    gpu     passed  NVIDIA H200 (9.0)  2.9.1  3.5.1        1       0        0",
         "    gpu     unable  NVIDIA H200 (9.0)  2.9.1  3.5.1        0       0        0  there is no GPU",
-        "  FAILED gpu sparse24/sparsify/bf16: RuntimeError: CUDA error: no kernel image is available",
+        "  FAILED gpu sparse24/sparsify/bf16: RuntimeError: CUDA error: no kernel image",
+        "    is available",
         "  demo/_C.so: no case called into it in 1 of 2 reports",
         "  demo/_C_flash.so: no case called into it in 1 of 2 reports",
         "  demo/_C_unused.so: no case called into it in 1 of 2 reports",
@@ -182,9 +185,9 @@ def test_evidence_calls_a_run_of_skipped_cases_what_the_report_calls_it() -> Non
 
 def test_evidence_keeps_wheels_apart() -> None:
     other = report(run(case("a/b")), sha256=64 * "d", wheel="other.whl")
-    shown = table.evidence([sample(), other, sample()]).splitlines()
-    assert [line for line in shown if line.endswith(".whl")] == [sample().wheel, "other.whl"]
-    assert sum("FAILED gpu" in line and line.endswith("(2 times)") for line in shown) == 1
+    shown = table.evidence([sample(), other, sample()])
+    assert re.findall(r"^(.*\.whl)$", shown, re.MULTILINE) == [sample().wheel, "other.whl"]
+    assert len(re.findall(r"FAILED gpu [^\n]*\n +is available\s+\(2 times\)$", shown, re.MULTILINE)) == 1
     assert table.evidence([]) == "no smoke reports"
 
 

@@ -1,23 +1,15 @@
 #!/bin/sh
-# Enter the rooms of a build, start the compile cache there, run the command without a network.
-#   enter.sh <place or -> <network: on|off> <sccache or -> [<from> <to> <ro|rw>]... -- <command>...
-# With a place, this runs in a mount namespace of its own: the folders lie where they lie in every build, and nothing
-# of it is seen outside. The cache's server stays outside of the network's lock, for caches that are elsewhere.
+# Start the compile cache, run a build, end the cache, each behind walls of its own where there are any.
+#   enter.sh <folder or -> <bytes> <sccache or -> <words before it> -- <command>...
+# With a folder, this runs in a mount namespace of its own: the folder is made the /tmp that both sides of the walls
+# know, of so many bytes. The cache's server has walls other than the build's, for its keys and what it keeps.
 set -eu
-place=$1 network=$2 cache=$3
-shift 3
-[ "$place" = - ] || mount -t tmpfs -o mode=755 tmpfs "$place"
-while [ "$1" != -- ]; do
-	mkdir -p "$2"
-	mount --bind "$1" "$2"
-	# A user's own namespace may not always tighten a mount; the folders are the store's and checked elsewhere.
-	[ "$3" = rw ] || mount -o remount,bind,ro "$2" 2>/dev/null || :
-	shift 3
-done
-shift
+[ "$1" = - ] || mount -t tmpfs -o "mode=1777,size=$2" tmpfs "$1"
+cache=$3 walls=$4
+shift 5
 server=
 if [ "$cache" != - ]; then
-	SCCACHE_START_SERVER=1 SCCACHE_NO_DAEMON=1 "$cache" >/dev/null 2>"$RETREAD_CACHE_LOG" &
+	eval "SCCACHE_START_SERVER=1 SCCACHE_NO_DAEMON=1 $walls \"\$cache\"" >/dev/null 2>"$RETREAD_CACHE_LOG" &
 	server=$!
 	tries=0
 	while ! [ -S "$SCCACHE_SERVER_UDS" ]; do
@@ -31,12 +23,9 @@ if [ "$cache" != - ]; then
 	done
 fi
 code=0
-case $network in
-off) unshare --net -- "$@" || code=$? ;;
-*) "$@" || code=$? ;;
-esac
+"$@" || code=$?
 if [ "$server" ]; then
 	"$cache" --show-stats --stats-format json >"$RETREAD_CACHE_STATS" 2>/dev/null || :
-	kill "$server" 2>/dev/null || :
+	"$cache" --stop-server >/dev/null 2>&1 || kill "$server" 2>/dev/null || :
 fi
 exit $code

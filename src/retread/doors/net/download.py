@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from retread import limits, units
+from retread.address import bare
 from retread.doors import fs
-from retread.doors.net.asking import ASKING, TIMEOUT, Wanted, reason, without_secrets
+from retread.doors.net import transfer
+from retread.doors.net.asking import ASKING, TIMEOUT, Wanted, reason
 from retread.doors.net.catalogue import locate
 from retread.doors.net.settings import Settings, folder_of
 from retread.errors import FetchError
@@ -40,10 +43,9 @@ def fetch(wanted: Wanted, partial: Path, *, using: Settings, progress: Progress)
         if local.is_file() and fs.sha256(local) == wanted.sha256:
             shutil.copyfile(local, partial)
             return
-    import requests
+    from retread.doors.net import patience
 
-    with requests.Session() as session:
-        session.verify = using.verify
+    with patience.session(using) as session:
         _download(session, locate(session, wanted, using.indexes), wanted, partial, progress)
     _check(wanted, partial)
 
@@ -61,10 +63,9 @@ def fetch_from(
                 raise FetchError(f"there is no file {folder / path}")
             shutil.copyfile(folder / path, partial)
         else:
-            import requests
+            from retread.doors.net import patience
 
-            with requests.Session() as session:
-                session.verify = using.verify
+            with patience.session(using) as session:
                 _download(session, _below(base, path), wanted, partial, progress)
         _check(wanted, partial)
     except FetchError as error:
@@ -98,7 +99,7 @@ def absence(base: str, path: str, *, using: Settings) -> str:
 
 def where(base: str, path: str) -> str:
     """Return where ``path`` below ``base`` lies, as messages may show it."""
-    return without_secrets(_below(base, path))
+    return bare(_below(base, path))
 
 
 def _base_folder(base: str) -> Path | None:
@@ -106,7 +107,7 @@ def _base_folder(base: str) -> Path | None:
     if base.startswith(("http://", "https://")):
         return None
     if "://" in base and not base.startswith("file:"):
-        raise FetchError(f"{without_secrets(base)} is neither an http address nor a folder")
+        raise FetchError(f"{base} is neither an http address nor a folder")
     return folder_of(base)
 
 
@@ -134,16 +135,19 @@ def _download(
             response.raise_for_status()
             if response.status_code != requests.codes.partial_content:
                 have = 0
-            total = have + int(response.headers.get("Content-Length", 0))
+            total = have + transfer.announced(response)
+            if total > limits.DOWNLOAD:
+                raise transfer.TransferError(f"the server announces {units.size(total)}")
             with fs.disk_errors(partial), partial.open("r+b" if have else "wb") as stream:
                 stream.seek(have)
-                for chunk in response.iter_content(fs.CHUNK):
+                for chunk in transfer.pieces(response, limits.DOWNLOAD - have):
                     stream.write(chunk)
                     have += len(chunk)
                     progress(have, total)
-    except requests.RequestException as error:
+    except (requests.RequestException, transfer.TransferError) as error:
+        why = str(error) if isinstance(error, transfer.TransferError) else reason(error)
         raise FetchError(
-            f"the download of {wanted.file} stopped after {have:,} bytes: {reason(error)}",
+            f"the download of {wanted.file} stopped after {have:,} bytes: {why}",
             hint="run the same command again; it goes on from there",
         ) from None
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from retread.address import has_secret
 from retread.errors import PublishError, StoreError, ToolError
 from retread.index.headers import told
 
@@ -192,6 +193,9 @@ def _open(address: str, limit: timedelta) -> ObjectStore:
     except ModuleNotFoundError:
         hint = "pip install 'retread[bucket]'"
         raise ToolError("an index in a bucket needs the package obstore", hint=hint) from None
+    if has_secret(address):
+        hint = "name it without; the provider's environment says who may (docs/guides/buckets.md)"
+        raise PublishError(f"{address} was given with a key or a password", hint=hint)
 
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     plain = any(os.environ.get(name, "").startswith("http://") for name in names)

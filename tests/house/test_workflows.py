@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+import locks
 from retread.cli import main
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 WORKFLOWS = {
     path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github" / "workflows").glob("*.yml")
 }
@@ -27,6 +33,7 @@ MAY_WRITE = {
     "release": {"attestations", "id-token"},
     "watch": {"issues"},
 }
+PATHS = {"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin"}
 REDIRECTION = re.compile(r' >> "\$GITHUB_(OUTPUT|STEP_SUMMARY)"$')
 
 
@@ -95,8 +102,66 @@ def test_secrets_are_the_release_s_alone_and_no_stranger_starts_it() -> None:
     texts = {path.stem: path.read_text() for path in (ROOT / ".github" / "workflows").glob("*.yml")}
     assert [name for name, text in texts.items() if "secrets." in text or "secrets:" in text] == ["release"]
     assert list(WORKFLOWS["release"][True]) == ["push"]  # YAML reads the key 'on' as true
-    assert all(job["environment"] == "release" for job in WORKFLOWS["release"]["jobs"].values())
     assert not [text for text in texts.values() if re.search(r"pull_request_target|workflow_run:", text)]
+
+
+def test_each_key_is_in_a_job_of_its_own_with_an_environment_and_meets_no_wheel() -> None:
+    jobs = WORKFLOWS["release"]["jobs"]
+    held = {name: set(re.findall(r"secrets\.(\w+)", yaml.dump(job))) for name, job in jobs.items()}
+    assert held == {
+        "collect": set(),
+        "builder": {"RETREAD_BUILDER_KEY"},
+        "tester": {"RETREAD_TESTER_KEY"},
+        "publish": {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"},
+    }
+    environments = {name: job.get("environment") for name, job in jobs.items()}
+    assert environments == {
+        "collect": None, "builder": "release-builder", "tester": "release-tester", "publish": "release",
+    }  # fmt: skip
+    for name in ("builder", "tester"):
+        taken = [one["with"] for one in jobs[name]["steps"] if "download-artifact" in one.get("uses", "")]
+        assert [one["name"] for one in taken] == ["statements"]
+        assert jobs[name]["permissions"] == {"contents": "read"}
+        assert jobs[name]["env"] == {"LOCK": "sign"}
+
+
+def test_a_job_installs_what_a_lock_pins_and_no_lock_is_older_than_what_is_asked_for() -> None:
+    for workflow in WORKFLOWS.values():
+        for job in workflow["jobs"].values():
+            if any(step.get("run", "").startswith("make ") for step in job.get("steps", ())):
+                assert {**workflow.get("env", {}), **job.get("env", {})}["LOCK"] in locks.JOBS
+    assert {path.stem for path in locks.LOCKS.iterdir()} == set(locks.JOBS)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    for name in locks.JOBS:
+        pinned = (locks.LOCKS / f"{name}.txt").read_text()
+        assert "://" not in pinned
+        versions = dict(re.findall(r"^([\w.-]+)==(\S+)", pinned, re.MULTILINE))
+        assert pinned.count("--hash=sha256:") >= len(versions)
+        for one in map(Requirement, locks.requires(project, name)):
+            assert one.specifier.contains(versions[canonicalize_name(one.name)]), f"make locks: {one}"
+
+
+def test_what_is_beside_a_signing_key_is_what_signing_takes() -> None:
+    """Whatever else a lock would bring could read the key."""
+    program = (
+        "import sys, importlib.metadata as m; from retread.cli import main\n"
+        "import cryptography.hazmat.primitives.asymmetric.ed25519\n"
+        "main.run(['sign', '.', '--key', 'nosuch.key'])\n"
+        "known = m.packages_distributions()\n"
+        "print(*{one for name in sys.modules for one in known.get(name.partition('.')[0], ())})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=PATHS, capture_output=True, text=True, check=True
+    )
+    pinned = set(re.findall(r"^([\w.-]+)==", (locks.LOCKS / "sign.txt").read_text(), re.MULTILINE))
+    assert set(done.stdout.split()) - {"retread"} <= {*pinned, "typing_extensions"}
+    assert pinned <= {*locks.SIGNING, "cffi", "pycparser", "typing-extensions"}
+
+
+def test_a_run_is_asked_whose_it_is_before_its_kits_reach_a_machine_of_our_own() -> None:
+    jobs = WORKFLOWS["smoke"]["jobs"]
+    assert "make run-check" in [step.get("run") for step in jobs["plan"]["steps"]]
+    assert jobs["trial"]["needs"] == "plan"
 
 
 def test_a_pull_request_s_code_reaches_no_machine_of_our_own() -> None:
@@ -115,3 +180,15 @@ def test_a_pull_request_s_code_reaches_no_machine_of_our_own() -> None:
     ]
     assert len(callers) == 1
     assert callers[0]["if"].startswith("github.event_name != 'pull_request' && ")
+
+
+def test_every_night_static_and_jit_run_and_what_is_left_out_is_said() -> None:
+    nights = [one["cron"] for one in WORKFLOWS["wheels"][True]["schedule"]]
+    plan, build, gpu = (WORKFLOWS["wheels"]["jobs"][name] for name in ("plan", "build", "gpu"))
+    assert sorted(one.split()[4] for one in nights) == ["0", "1-6"]  # each day once
+    assert plan["env"]["LANE"] == f"${{{{ github.event.schedule == '{nights[0]}' && 'overlay' || '' }}}}"
+    assert WORKFLOWS["wheels"]["env"]["SINCE"].startswith("${{ github.event_name != 'schedule' && ")
+    assert [one["run"] for one in plan["steps"] if "SUMMARY" in one.get("run", "")]
+    assert build["env"]["LEVEL"] == "static jit"
+    assert "make smoke" in [one.get("run") for one in build["steps"]]
+    assert "github.event_name != 'schedule'" in gpu["if"]

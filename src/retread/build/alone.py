@@ -1,0 +1,279 @@
+"""A whole wheel with more native code, made of that wheel alone: no recipe, no source, and so no proof of its source.
+
+Every library with PTX gets what it lacks; one that cannot get it stays as it is, and is named with the reason. The same
+wheel, architectures and assembler give the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
+
+from retread import pypa, version
+from retread.arch import Arch
+from retread.audit import audit
+from retread.build import graft, seal, statement
+from retread.build.graft import Assembly, Grafted, Request
+from retread.doors import fs
+from retread.errors import ElfError, FatbinError, PlanError, UsageError
+from retread.evidence.beside import AUDIT
+from retread.records import Record, Sha256
+from retread.version import __version__
+from retread.wheel import contents
+from retread.wheel.metadata import SIGNATURES, WheelName
+from retread.wheel.statement import FileStatement, Promise, Statement, ToolchainStatement
+from retread.wheel.wheelfile import Wheel
+
+if TYPE_CHECKING:
+    from retread.audit.report import AuditReport, Check
+    from retread.doors.console import Console
+    from retread.wheel.facts import WheelFacts
+    from retread.wheel.wheelfile import Verified
+
+LANE: Final = "wheel"
+"""What stands in the place of a lane: no recipe has it."""
+NOTE: Final = "made from another wheel alone: its source is not proven"
+_TIME: Final = 315_532_800
+"""1980, the first that a zip can hold: when the source was committed, nobody knows."""
+
+
+class Assembler(NamedTuple):
+    """What the assembler says of itself, and how it makes cubins."""
+
+    version: str
+    assembly: Assembly
+
+
+class Tool(NamedTuple):
+    """The toolchain's name and CUDA release, and what gets its assembler ready, once it is clear that it is needed."""
+
+    name: str
+    cuda: str
+    ready: Callable[[], Assembler]
+
+
+class Given(Record, frozen=True, kw_only=True):
+    """A wheel with more native code, where it lies, and what it got."""
+
+    path: str
+    sha256: Sha256
+    size: int
+    audit: str
+    """Path of the audit's evidence."""
+    grafted: tuple[str, ...]
+    """The libraries that got code."""
+    left: dict[str, str]
+    """Libraries that stay as they are though they lack an architecture -> why."""
+    notes: tuple[str, ...]
+
+
+class _Work(NamedTuple):
+    """What is to be done, with what, and where there is room for it."""
+
+    path: Path
+    assembly: Assembly
+    scratch: Path
+    console: Console
+
+
+class _Base(NamedTuple):
+    """The wheel that all is made of."""
+
+    wheel: Wheel
+    facts: WheelFacts
+    verified: Verified
+
+
+def give(
+    path: Path, out: Path, architectures: Sequence[Arch], tool: Tool, *, local: str | None, console: Console
+) -> Given:
+    """Write the wheel ``path`` with native code for ``architectures`` into the folder ``out``, and its audit beside it.
+
+    ``local`` is its local version, by default like ``cu128.1``, or one that follows the wheel's own. UsageError for one
+    that is none; PlanError when no library lacks an architecture; FatbinError, with the reason for each, when none can
+    get one; AuditError when the new wheel breaks a rule that the old one does not. Nothing is written then.
+    """
+    with tempfile.TemporaryDirectory(prefix="retread-") as folder:
+        scratch = Path(folder)
+        with console.step(f"read {path.name}"), Wheel(path) as wheel:
+            base = _Base(wheel, *contents.look(wheel, scratch))
+        name = renamed(base.wheel.name, tool.cuda, local)
+        lacking = _lacking(base.facts, architectures)
+        assembler = tool.ready()
+        libraries, left = _grafted(_Work(path, assembler.assembly, scratch, console), lacking)
+        said = _statement(base, name, libraries, (tool, assembler.version))
+        with console.step("seal the wheel"), Wheel(path) as wheel:
+            made = _sealed(base._replace(wheel=wheel), name, libraries, said, scratch)
+        with console.step("audit the wheel"):
+            report, broken = _audited(made, base.facts, said, scratch)
+        data = msgspec.json.format(msgspec.json.encode(report)) + b"\n"
+        out.mkdir(parents=True, exist_ok=True)
+        fs.place(made, out / made.name)
+        fs.write(out / f"{made.name}{AUDIT}", data)
+    return Given(
+        path=str(out / made.name),
+        sha256=report.sha256,
+        size=report.size,
+        audit=str(out / f"{made.name}{AUDIT}"),
+        grafted=tuple(libraries),
+        left=left,
+        notes=(*_notes(base, said), *broken),
+    )
+
+
+def renamed(old: WheelName, cuda: str, local: str | None) -> WheelName:
+    """Return the new wheel's name: another local version, and no build tag, which counts builds of the old version."""
+    before = pypa.version(old.version)
+    text = local if local is not None else f"{before.local or version.channel(cuda)}.1"
+    try:
+        new = pypa.version(f"{before.public}+{text}")
+    except InvalidVersion:
+        hint = "letters, digits and dots, like cu128.1"
+        raise UsageError(f"--local: {text!r} is no local version", hint=hint) from None
+    if new <= before:
+        raise UsageError(
+            f"--local: {new} does not follow {before}, so that no installer would prefer it",
+            hint=f"say one that sorts after it, like --local {before.local}.1",
+        )
+    return msgspec.structs.replace(old.with_version(str(new)), build="")
+
+
+def _lacking(facts: WheelFacts, asked: Sequence[Arch]) -> dict[str, tuple[Arch, ...]]:
+    """Return library -> the architectures that it lacks; PlanError when none does."""
+    wanted = {name: graft.wanted(one, asked) for name, one in facts.libraries.items() if one.modules}
+    lacking = {name: some for name, some in wanted.items() if some}
+    if not lacking:
+        held = f"has {' '.join(asked)} in all of its code already" if wanted else "holds no GPU code"
+        raise PlanError(f"{facts.file} {held}; there is nothing to graft")
+    return lacking
+
+
+def _grafted(
+    work: _Work, lacking: Mapping[str, tuple[Arch, ...]]
+) -> tuple[dict[str, tuple[Path, Grafted]], dict[str, str]]:
+    """Return library -> (its deflated bytes, its facts), and library -> why it stays as it is."""
+    made, left = dict[str, tuple[Path, Grafted]](), dict[str, str]()
+    for number, (name, some) in enumerate(lacking.items()):
+        into = work.scratch / str(number)
+        into.mkdir()
+        try:
+            made[name] = _member(work, Request(member=name, architectures=some, run_path=None), into)
+        except (ElfError, FatbinError) as error:
+            left[name] = error.message.removeprefix(f"{name}: ")
+    if not made:
+        faults = [f"{name}: {why}" for name, why in left.items()]
+        asked = " ".join(dict.fromkeys(one for some in lacking.values() for one in some))
+        raise FatbinError(f"no library of {work.path.name} can get {asked}", faults=faults)
+    return made, left
+
+
+def _member(work: _Work, request: Request, into: Path) -> tuple[Path, Grafted]:
+    title = f"graft {' '.join(request.architectures)} into {request.member}"
+    with work.console.step(title) as step, Wheel(work.path) as wheel:
+        graft.graft_member(
+            wheel,
+            request,
+            into,
+            assembly=work.assembly,
+            progress=lambda done, total: step.progress(done, total, "B"),
+        )
+    grafted, content = graft.load(into)
+    return content, grafted
+
+
+def _statement(
+    base: _Base, name: WheelName, libraries: Mapping[str, tuple[Path, Grafted]], by: tuple[Tool, str]
+) -> Statement:
+    """Return what the wheel says of itself: of which wheel it was made, and that nothing is known of its source.
+
+    ``by`` is the toolchain, and what its assembler says of itself.
+    """
+    tool, ptxas = by
+    after = {member: grafted.facts for member, (_, grafted) in libraries.items()}
+    found = {
+        member: statement.library(before, after.get(member, before))
+        for member, before in base.facts.libraries.items()
+    }
+    reproduced = [one.reproduced for _, one in libraries.values() if one.reproduced is not None]
+    project = canonicalize_name(name.project)
+    return Statement(
+        schema=1,
+        tool=f"retread {__version__}",
+        recipe="",
+        target="",
+        project=project,
+        version=name.version,
+        lane=LANE,
+        repository="",
+        commit="",
+        submodules=(),
+        commit_time=_TIME,
+        sdist=None,
+        base=FileStatement(file=base.facts.file, sha256=base.facts.sha256),
+        compiled=None,
+        series=(),
+        toolchain=ToolchainStatement(
+            name=tool.name,
+            cuda=tool.cuda,
+            ptxas=ptxas,
+            reproduced=all(reproduced) if reproduced else None,
+        ),
+        libraries=found,
+        promise=Promise(
+            project=project,
+            version=name.version,
+            cuda=_cuda(name.version) or tool.cuda,
+            torch="",
+            architectures=(),
+            ptx=(),
+            exempt=(),
+            requires=(),
+            run_path={},
+            note=NOTE,
+        ),
+    )
+
+
+def _cuda(text: str) -> str:
+    """Return the CUDA release that a version's local part is called after: 12.8 of 1.0+cu128.1; else nothing."""
+    return version.cuda(re.split(r"\W", pypa.version(text).local or "")[0])
+
+
+def _sealed(
+    base: _Base, name: WheelName, libraries: Mapping[str, tuple[Path, Grafted]], said: Statement, into: Path
+) -> Path:
+    deflated = {member: (path, one.deflated) for member, (path, one) in libraries.items()}
+    return seal.renew(base.wheel, base.verified, name=name, libraries=deflated, statement=said, into=into)
+
+
+def _audited(
+    made: Path, before: WheelFacts, said: Statement, scratch: Path
+) -> tuple[AuditReport, tuple[str, ...]]:
+    """Return the new wheel's audit, and what it says of rules that the old wheel breaks as well."""
+    report = audit.audit(made, scratch, promise=said.promise, base=before.libraries)
+    old = {(one.check, one.subject) for one in audit.judge(before, promise=None).checks if not one.ok}
+    broken = [one for one in report.checks if not one.ok and (one.check, one.subject) in old]
+    audit.demand(report, but=broken)
+    return report, tuple(map(_broken, broken))
+
+
+def _broken(check: Check) -> str:
+    return f"the wheel that it is made of breaks a rule, too: {check.check}: {check.subject}: {check.detail}"
+
+
+def _notes(base: _Base, said: Statement) -> list[str]:
+    notes = [NOTE]
+    if said.toolchain and said.toolchain.reproduced is False:
+        notes.append(
+            f"ptxas of CUDA {said.toolchain.cuda} does not make the wheel's own machine code from its PTX: another "
+            f"release built the wheel, so that this code is as good as that ptxas, and not what the builder would give"
+        )
+    gone = [one for one in SIGNATURES if f"{base.verified.dist_info}/{one}" in base.wheel.archive.by_name]
+    return [*notes, *(f"{one} is gone: no signature outlives a change" for one in gone)]

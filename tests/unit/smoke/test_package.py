@@ -1,0 +1,65 @@
+"""The suite of every wheel, called in this process: how long a module may take that the recipe names."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from retread.smoke.runtime import harness
+
+AT_WORK = "import signal\nsignal.raise_signal(signal.SIGALRM)  # its time is over\n"
+HURRIED = "import signal\nseconds, _ = signal.getitimer(signal.ITIMER_REAL)\n"
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the suite, beside an installed package of which ``demo.bench.*`` may fail to import."""
+    for name, text in {
+        "bench/speed": AT_WORK,
+        "bench/quick": HURRIED,
+        "core": HURRIED,
+        "stuck": AT_WORK,
+    }.items():
+        path = tmp_path / "demo" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    setting = {"site": str(tmp_path), "imports": {"demo.bench.*": "runs a whole benchmark"}}
+    monkeypatch.setattr(harness, "setting", lambda: setting | {"site": ""})  # and lists no cases
+    monkeypatch.setitem(sys.modules, "harness", harness)
+    monkeypatch.syspath_prepend(tmp_path)
+    spec = importlib.util.spec_from_file_location("package", harness.__file__.replace("harness", "package"))
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "SETTING", setting)
+    monkeypatch.setattr(module, "SITE", str(tmp_path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    return module
+
+
+def test_a_module_that_the_recipe_names_is_left_alone_when_its_time_is_over(package: ModuleType) -> None:
+    with pytest.raises(harness.Skip) as caught:
+        package.imports("demo.bench.speed")
+    said = "runs a whole benchmark (TimeoutError: it was still at work after 20 s)"
+    assert str(caught.value) == said
+
+
+def test_only_what_the_recipe_names_has_to_hurry_and_no_alarm_stays(package: ModuleType) -> None:
+    before = signal.getsignal(signal.SIGALRM)
+    package.imports("demo.bench.quick")
+    package.imports("demo.core")
+    assert 0 < sys.modules["demo.bench.quick"].seconds <= package.PATIENCE
+    assert sys.modules["demo.core"].seconds == 0
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert signal.getsignal(signal.SIGALRM) is before
+
+
+def test_what_the_recipe_does_not_name_is_not_excused(package: ModuleType) -> None:
+    with pytest.raises(AssertionError, match=r"import demo\.stuck: TimeoutError"):
+        package.imports("demo.stuck")
