@@ -32,7 +32,7 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 .PHONY: help machine setup tools wheel wheels matrix audit smoke kit publish index release collect statements sign \
-	run-check locks install-check watch issue plan bump test unit e2e lint format docs docs-reference fuzz bench \
+	run-check locks install-check watch issue request plan bump test unit e2e lint format docs docs-reference fuzz bench \
 	bench-source bench-index catalogue \
 	schemas clean
 
@@ -122,6 +122,10 @@ watch: setup
 issue:
 	@scripts/issue.sh watch.json watch.md
 
+# Pull requests for releases without a recipe, after 'make watch'; needs gh, logged in.
+request: setup
+	@$(BIN)/python scripts/request.py watch.json
+
 bump: setup
 	@$(BIN)/retread recipe bump $(RECIPE) --to $(TO)
 
@@ -130,12 +134,12 @@ plan: setup
 
 test: lint unit e2e
 
-# Every worker first reads all tests: 3 s of a processor, two of them for bytecode where none is kept. So keep it,
-# whatever the environment says, in the usual places, where that of Python and of its packages lies already; and have
-# no more than four.
+# Reading the tests takes 3 s of a processor, two of them for bytecode where none is kept. So keep it, whatever the
+# environment says, in the usual places, where that of Python and of its packages lies already; and have each worker
+# read its own share of the files alone (tests/conftest.py).
 unit: tools
 	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX= \
-		$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/unit
+		$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist each tests/unit
 
 # Most of these tests wait for one program or another, so two files go on at a time; more would not fit the memory and
 # disk of a small machine. What files share they share in a worker. The slowest are told, since they set the pace.

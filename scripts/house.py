@@ -36,10 +36,10 @@ PURE: Final = (
     "doors.net.offers",
     "lockfile",
     "elf.device", "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.kernels", "elf.layout",
-    "elf.resources",
+    "elf.release", "elf.resources",
     "recipe.files", "recipe.lane", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof",
     "recipe.reading",
-    "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial",
+    "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial", "recipe.writing",
     "wheel.facts", "wheel.faults", "wheel.metadata", "wheel.statement", "wheel.table",
     "source.records", "queue.fate", "queue.header", "queue.hunks", "queue.incoming", "queue.order",
     "queue.resolution",
@@ -53,7 +53,8 @@ PURE: Final = (
     "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
     "fit.candidates", "fit.catalogue", "fit.conditions", "fit.driver", "fit.environment", "fit.explain", "fit.findings",
     "fit.judge", "fit.obstacles", "fit.report", "fit.serving", "fit.table", "fit.usage",
-    "upstream.issue", "upstream.outlook", "upstream.renewal", "upstream.table",
+    "upstream.clue", "upstream.draft", "upstream.issue", "upstream.outlook", "upstream.renewal",
+    "upstream.table",
     "cli.show", "cli.usage",
 )  # fmt: skip
 """Modules, and packages with all of theirs, that take values and return values: no disk, network, process or clock."""

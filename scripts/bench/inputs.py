@@ -92,6 +92,8 @@ class Bench:
         self.series = self.project.root / "patches" / "tinycuda" / "1.0"
         self.index = folder / "index"
         self.local = {"PIP_INDEX_URL": index.url, "UV_DEFAULT_INDEX": index.url}
+        self.inputs = Path("/none")
+        """The folder whose inputs are run, which no answer shows."""
 
     def publish(self) -> None:
         """List a small wheel of the project that locks are about."""
@@ -116,20 +118,27 @@ class Bench:
         code = str(done.returncode)
         code = f"**{code}**" if "Traceback" in done.stderr or done.returncode in {1, -9} else code
         print(f"{name} {typed}: {code} after {time.monotonic() - started:.1f} s", file=sys.stderr)
-        return Ran(name, typed, code, self._told(done.stdout, done.stderr, done.returncode))
+        return Ran(name, typed, code, self._told(done.stdout, done.stderr))
 
-    def _told(self, out: str, err: str, code: int) -> str:
+    def _told(self, out: str, err: str) -> str:
         """Return what tells a user what became of it, in a line, without this machine's folders."""
-        lines = err.strip().splitlines()
-        start = next((at for at, line in enumerate(lines) if line.startswith("retread: ")), None)
+        talk, data = err.strip().splitlines(), [line.strip() for line in out.splitlines() if line.strip()]
+        start = next((at for at, line in enumerate(talk) if line.startswith("retread: ")), None)
         if start is not None:
-            told = " ".join(re.sub(r"^ +- ", "", line).strip() for line in lines[start : start + 3])
+            lines = [re.sub(r"^ +- ", "", line).strip() for line in talk[start : start + 3]]
+            told = "; ".join(line for line in lines if not line.startswith("next: "))
         elif "Traceback" in err:
-            told = lines[-1]
+            told = talk[-1]
         else:
-            told = "; ".join(line.strip() for line in out.strip().splitlines()[-2:]) or " ".join(lines[-1:])
-        told = told.replace(f"{self.project.root}/", "").replace(f"{self.folder}/", "")
-        told = re.sub(r"/tmp/\S+/", "", told)
+            notes = [line.strip() for line in (*talk, *data) if line.strip().startswith("note: ")]
+            told = "; ".join(notes[:2] or [line for line in data if line.startswith("lane: ")] or data[-2:])
+        for folder in (
+            self.project.root,
+            self.folder,
+            *(self.inputs / one for one in ("gpu", "")),
+            self.inputs,
+        ):
+            told = told.replace(f"{folder}/", "")
         return told if len(told) <= _LONGEST else f"{told[: _LONGEST - 3]}..."
 
 
@@ -139,6 +148,7 @@ def _bounded() -> None:
 
 def rows(bench: Bench, folder: Path) -> Iterator[Ran]:
     """Yield what becomes of every input of a folder, by kind."""
+    bench.inputs = bench.inputs if folder.is_relative_to(bench.inputs) else folder
     for path in sorted(folder.iterdir()):
         for begin, act in KINDS.items():
             if re.match(begin, path.name):
@@ -188,7 +198,18 @@ def _library(bench: Bench, path: Path) -> Iterator[Ran]:
         return
     yield bench.run(path.stem, "inspect", "inspect", str(path))
     out = bench.folder / "grafted.so"
-    words = ("graft", str(path), "--arch", "10.0", "-o", str(out), "--root", str(ROOT))
+    words = (
+        "graft",
+        str(path),
+        "--arch",
+        "10.0",
+        "--toolchain",
+        "cuda-13.0",
+        "-o",
+        str(out),
+        "--root",
+        str(ROOT),
+    )
     yield bench.run(path.stem, "graft --arch 10.0", *words, local=False)
 
 

@@ -116,18 +116,25 @@ def _check_leaf(kind: Any, data: Any, path: str, faults: list[str]) -> None:
     for note in _notes(kind):
         known = (note.extra or {}).get("known", (data,))
         if data not in known:
-            faults.append(
-                f"{path}: expected {note.description}, got {_shown(data)}{_near(data, known, faults)}"
-            )
+            faults.append(f"{path}: {_expected(note, data)}{_near(data, known, faults)}")
 
 
 def _expectation(kind: Any, data: Any, said: str) -> str:
     for note in _notes(kind):
         if note.description:
-            return f"expected {note.description}, got {_shown(data)}"
+            return _expected(note, data)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         said += near_miss(str(data), [str(member.value) for member in kind])
     return f"{said[:1].lower()}{said[1:]}"
+
+
+def _expected(note: msgspec.Meta, data: Any) -> str:
+    """Say what a value had to be; an empty text is one that nobody has filled in yet."""
+    return (
+        f"left empty; expected {note.description}"
+        if data == ""
+        else f"expected {note.description}, got {_shown(data)}"
+    )
 
 
 def _notes(kind: Any) -> list[msgspec.Meta]:

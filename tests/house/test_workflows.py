@@ -31,7 +31,7 @@ TARGETS = set(
 MAY_WRITE = {
     "docs": {"id-token", "pages"},
     "release": {"attestations", "id-token"},
-    "watch": {"issues"},
+    "watch": {"contents", "issues", "pull-requests"},
 }
 PATHS = {"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin"}
 REDIRECTION = re.compile(r' >> "\$GITHUB_(OUTPUT|STEP_SUMMARY)"$')

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from retread.recipe.workspace import Loaded
     from retread.toolkit.inquiry import ToolchainReport
     from retread.upstream.bump import Bumped
+    from retread.upstream.first import First
     from retread.wheel.comparison import Comparison
 
 
@@ -122,6 +123,17 @@ def bumped(found: Bumped) -> str:
         lines += [f"      | {line}" for hunk in one.hunks for line in hunk.upstream.splitlines()]
     lines += ["", *found.range_diff.splitlines()] if found.range_diff else []
     lines += [f"look at {one}" for one in found.look_at]
+    return plain([*lines, *(f"written: {path}" for path in found.written)])
+
+
+def first_recipe(found: First) -> str:
+    """Return what a first recipe was made of, what it leaves to a person, and the files."""
+    lines = [f"{found.recipe}: {found.sdist or 'no source archive'}, {', '.join(found.wheels) or 'no wheel'}"]
+    lines += found.told
+    lines += [f"{one.target}: {one.lane or 'no'} lane ({one.why})" for one in found.lanes]
+    lines = [line for one in lines for line in wrapped(one, "", "  ")]
+    lines += [line for one in found.notes for line in wrapped(f"note: {one}", "", "  ")]
+    lines += [f"left to you: {one}" for one in found.open]
     return plain([*lines, *(f"written: {path}" for path in found.written)])
 
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from retread.doors import fs
-from retread.errors import RecipeError, SourceError, UsageError
+from retread.errors import RecipeError, RetreadError, SourceError, UsageError
 from retread.recipe import files, native, proof, reading, series, toolchain
 from retread.recipe.model import Recipe
 from retread.recipe.proof import Proof
@@ -99,6 +99,22 @@ def _placed(recipe: Recipe, patches: tuple[Patch, ...], proofs: Mapping[str, byt
             msgspec.structs.replace(one, new_folders=native.in_new_folders(one, paths)) for one in patches
         )
     return patches
+
+
+def faults(root: Path, name: str) -> list[str]:
+    """Return every fault of a recipe and of what stands beside it, as they are told; nothing for a sound one."""
+    try:
+        demand_sound(root, name)
+    except RetreadError as error:
+        return list(error.faults or (error.message,))
+    return []
+
+
+def demand_sound(root: Path, name: str) -> None:
+    """Read a recipe with everything that stands beside it; its first error is raised."""
+    loaded = load(root, name)
+    if loaded.recipe.pin.commit not in loaded.proofs:
+        raise RecipeError(f"there is no proof of {loaded.recipe.pin.commit[:12]} in {files.RECIPES}/commits/")
 
 
 def series_files(folder: Path) -> dict[str, bytes]:

@@ -6,8 +6,9 @@ import base64
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from retread.address import has_secret
@@ -23,6 +24,17 @@ _LACKS: Final = (
 )
 """What git says, or the server, when a repository answers and has no such reference."""
 
+_PATIENCE: Final = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20",
+    "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
+    "GIT_HTTP_LOW_SPEED_TIME": "60",
+    "GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file",
+    "LC_ALL": "C",
+}
+"""git asks nobody, gives up on a server that sends next to nothing for a minute, and starts no helper that an address
+names."""
+
 
 class Listing(NamedTuple):
     """A commit and the listing of its tree, in the form of a proof."""
@@ -33,6 +45,8 @@ class Listing(NamedTuple):
     """Path -> commit."""
     pruned: bool = False
     """Whether it is a proof already: directories of which no file is needed stand as one line."""
+    addresses: Mapping[str, str] = MappingProxyType({})
+    """Path of a submodule -> its address, as .gitmodules has it; nothing where that cannot be had."""
 
 
 class _Git:
@@ -41,7 +55,7 @@ class _Git:
     def __init__(self, scratch: Path, environment: Mapping[str, str]) -> None:
         program = proc.find("git", why="the proof of a commit comes from its repository")
         self._env = {name: value for name, value in environment.items() if not name.startswith("GIT_")}
-        self._env |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+        self._env |= _PATIENCE
         folder = scratch / "listing.git"
         if not folder.exists():
             proc.run([program, "init", "--quiet", "--bare", "--template=", folder], env=self._env)
@@ -72,8 +86,8 @@ class _Git:
             "" if done.code == 0 else next(filter(_is_fatal, said), said[-1] if said else "git says nothing")
         )
 
-    def ask(self, *words: str) -> str:
-        return proc.run([*self._line, *words], env=self._env).stdout
+    def ask(self, *words: str, check: bool = True) -> str:
+        return proc.run([*self._line, *words], env=self._env, check=check).stdout
 
 
 def fetch(
@@ -125,4 +139,26 @@ def _listed(git: _Git, repository: str) -> Listing:
         rows.append(f"{mode} {identity} {path}")
         if mode == "160000":
             submodules[path] = identity
-    return Listing(commit, ("\n".join(rows) + "\n").encode(), submodules)
+    data = ("\n".join(rows) + "\n").encode()
+    return Listing(commit, data, submodules, addresses=dict(_addresses(git, submodules)))
+
+
+def _addresses(git: _Git, submodules: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield path and address of every submodule that .gitmodules names; that one file is fetched, too."""
+    if not submodules:
+        return
+    words = (
+        "config",
+        "--null",
+        "--blob=FETCH_HEAD:.gitmodules",
+        "--get-regexp",
+        r"^submodule\..*\.(path|url)$",
+    )
+    found: dict[str, dict[str, str]] = {}
+    for row in filter(None, git.ask(*words, check=False).split("\0")):
+        key, _, value = row.partition("\n")
+        name, _, field = key.rpartition(".")
+        found.setdefault(name, {})[field] = value
+    for one in found.values():
+        if one.get("path") in submodules and one.get("url"):
+            yield one["path"], one["url"]

@@ -20,6 +20,7 @@ from retread import pypa
 from retread.arch import Arch
 from retread.elf.facts import LibraryFacts, coverage
 from retread.errors import PlanError, RetreadError
+from retread.queue.fate import Fate, PatchFate
 from retread.recipe import plan
 from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe, Target
@@ -37,6 +38,10 @@ _CUDART: Final = "libcudart.so."
 _SHOWN: Final = 5
 
 
+STOPS: Final = frozenset({Verdict.CONFLICT, Verdict.GONE})
+"""Verdicts of a patch of which a bump says more."""
+
+
 class Upstream(Record, frozen=True, kw_only=True):
     """The newest upstream release that has a source archive, and what becomes of the series on it."""
 
@@ -50,8 +55,15 @@ class Upstream(Record, frozen=True, kw_only=True):
     without_source: tuple[str, ...]
     """Releases that are newer still and have no source archive."""
     series: tuple[Applied, ...]
+    fates: tuple[PatchFate, ...] = ()
+    """What ``recipe bump`` says of each patch on it, where one does not apply; else nothing."""
     superfluous: tuple[str, ...]
     """Patches that users of it do not lack: it holds them, or a fix of its own, or all that they change is gone."""
+
+
+def fate(upstream: Upstream, name: str) -> Fate | None:
+    """Return what a bump says of a patch; None where none was tried."""
+    return next((one.fate for one in upstream.fates if one.name == name), None)
 
 
 class Need(Record, frozen=True, kw_only=True):
@@ -372,16 +384,21 @@ def _series_tasks(upstream: Upstream) -> Iterator[Task]:
                 why = f"its header says that upstream fixed it; see that {version} does, where it does not apply"
                 yield Task(action=Action.DROP, subject=one.name, why=why, detail=one.detail)
             case Verdict.GONE:
-                why = f"{version} lacks a file that it changes"
+                why = f"{version} lacks a file that it changes{_bump(upstream, one.name)}"
                 yield Task(action=Action.AIM, subject=one.name, why=why, detail=one.detail)
             case Verdict.CONFLICT:
-                why = f"it does not apply to {version}"
+                why = f"it does not apply to {version}{_bump(upstream, one.name)}"
                 yield Task(action=Action.REMAKE, subject=one.name, why=why, detail=one.detail)
             case Verdict.APPLIES | Verdict.OFFSET:
                 pass
     for text in upstream.without_source:
         why = "it is newer still and has no source archive, so that no patch could be tried on it"
         yield Task(action=Action.LOOK, subject=text, why=why)
+
+
+def _bump(upstream: Upstream, name: str) -> str:
+    found = fate(upstream, name)
+    return f"; a bump says {found}" if found else ""
 
 
 def _mending(jit: Jit) -> Task:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from packaging.version import InvalidVersion, Version
 
 from retread import pypa
-from retread.doors.machine import code_digest, download
+from retread.doors.machine import code_digest
 from retread.doors.net import catalogue, settings
 from retread.doors.net.offers import Offer
 from retread.doors.store import Kind, digest
@@ -23,7 +23,7 @@ from retread.recipe.model import Recipe
 from retread.recipe.workspace import Loaded
 from retread.source import tree as source
 from retread.source.records import SourceTree
-from retread.source.trees import Trees
+from retread.source.trees import Trees, unproven
 from retread.upstream import listing, renewal
 from retread.upstream.commits import Commits
 
@@ -88,10 +88,7 @@ def _offered(desk: Desk, recipe: Recipe, version: Version) -> Release:
             f"the index has {what} {recipe.project} {version}",
             hint=f"the newest that it has a source of are {', '.join(map(str, known_versions)) or 'none'}",
         )
-    path = download(machine, recipe.project, sdist.file, sdist.sha256)
-    key = digest("unproven", code_digest(), sdist.sha256)
-    made = machine.store.make(Kind.TREES, key, lambda into: source.from_unproven(path, into))
-    return Release(str(version), source.load(made), sdist, offers)
+    return Release(str(version), unproven(machine, recipe.project, sdist.file, sdist.sha256), sdist, offers)
 
 
 def _commit(desk: Desk, recipe: Recipe, touched: Collection[str], commit: str, place: str) -> Release:

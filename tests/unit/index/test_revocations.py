@@ -118,14 +118,14 @@ def test_nothing_is_revoked_twice() -> None:
     ("changes", "told"),
     [
         ({"project": "tyre demo"}, "project: 'tyre demo' is not a name"),
-        ({"project": ""}, "project: expected a text that is not empty, got ''"),
+        ({"project": ""}, "project: left empty; expected a text that is not empty"),
         ({"version": "one"}, "version: 'one' is not a version"),
         ({"version": None, "sha256": X86}, "version: a file that is revoked by sha256 has one"),
         ({"file": FILE}, "file: names a file, but sha256 does not say which bytes"),
         ({"sha256": X86, "file": "demo.zip"}, "file: 'demo.zip' is not the name of a wheel"),
         ({"sha256": X86, "file": FILE, "version": "0.0.35"}, f"file: {FILE} is not of tyre-demo 0.0.35"),
-        ({"reason": ""}, "reason: expected a text that is not empty, got ''"),
-        ({"advice": ""}, "advice: expected a text that is not empty, got ''"),
+        ({"reason": ""}, "reason: left empty; expected a text that is not empty"),
+        ({"advice": ""}, "advice: left empty; expected a text that is not empty"),
         ({"since": "today"}, "since: expected a time in UTC, like 2026-11-22T10:00:00Z, got 'today'"),
     ],
 )

@@ -195,7 +195,7 @@ FAULTS: dict[str, tuple[tuple[str, str], str]] = {
     ),
     "empty text": (
         ('summary = "A demonstration"', 'summary = ""'),
-        "summary: expected a text that is not empty, got ''",
+        "summary: left empty; expected a text that is not empty",
     ),
     "revision 0": (
         ("revision = 1", "revision = 0"),
@@ -756,8 +756,8 @@ def test_without_a_smoke_table_nothing_is_tried() -> None:
         (('suites = ["smoke/demo.py"]', 'suites = "smoke/demo.py"'),
          ["smoke.suites: expected `array`, got `str`"]),
         (("commands", "comands"), ["smoke.comands: unknown key (did you mean 'commands'?)"]),
-        (('"-m demo.info"', '""'), ["smoke.commands[0]: expected a text that is not empty, got ''"]),
-        (('"needs a GPU"', '""'), ["smoke.imports.\"demo.gpu.*\": expected a text that is not empty, got ''"]),
+        (('"-m demo.info"', '""'), ["smoke.commands[0]: left empty; expected a text that is not empty"]),
+        (('"needs a GPU"', '""'), ["smoke.imports.\"demo.gpu.*\": left empty; expected a text that is not empty"]),
         (('torch = "2.10.0"\n', ""), ["targets.cu128.smoke.torch: missing"]),
         (('torch = "2.10.0"', 'torch = "2.9.0"'),
          ["targets.cu128.smoke.torch: 2.9.0 is outside of the target's range >=2.10"]),
