@@ -5,6 +5,7 @@
 #   make kit      packs it with its tests for a GPU machine
 #   make index    lists what lies in dist/ in an index under dist/index, and serves it for trying it out
 #   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make schemas   make clean
+#   make fuzz [SECONDS=60] [PARSER=elf]   changes inputs of every parser; what goes wrong lies in build/fuzz
 #   make bump RECIPE=NAME TO=VERSION   carries a recipe to another release, with a verdict for each patch
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
 # What the workflows run, too (docs/guides/pipeline.md):
@@ -31,7 +32,8 @@ help:
 	@sed -n 's/^#   //p' Makefile
 
 .PHONY: help machine setup tools wheel wheels matrix audit smoke kit publish index release collect statements sign \
-	run-check locks install-check watch issue plan bump test unit e2e lint format docs docs-reference bench bench-source bench-index catalogue \
+	run-check locks install-check watch issue request plan bump test unit e2e lint format docs docs-reference fuzz bench \
+	bench-source bench-index catalogue \
 	schemas clean
 
 # For a fresh machine of a workflow, as root.
@@ -120,6 +122,10 @@ watch: setup
 issue:
 	@scripts/issue.sh watch.json watch.md
 
+# Pull requests for releases without a recipe, after 'make watch'; needs gh, logged in.
+request: setup
+	@$(BIN)/python scripts/request.py watch.json
+
 bump: setup
 	@$(BIN)/retread recipe bump $(RECIPE) --to $(TO)
 
@@ -128,17 +134,18 @@ plan: setup
 
 test: lint unit e2e
 
-# Every worker first reads all tests: 3 s of a processor, two of them for bytecode where none is kept. So keep it,
-# whatever the environment says, in the usual places, where that of Python and of its packages lies already; and have
-# no more than four.
+# Reading the tests takes 3 s of a processor, two of them for bytecode where none is kept. So keep it, whatever the
+# environment says, in the usual places, where that of Python and of its packages lies already; and have each worker
+# read its own share of the files alone (tests/conftest.py).
 unit: tools
 	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX= \
-		$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile tests/unit
+		$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist each tests/unit
 
 # Most of these tests wait for one program or another, so two files go on at a time; more would not fit the memory and
 # disk of a small machine. What files share they share in a worker. The slowest are told, since they set the pace.
 e2e: tools
-	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadfile --durations 15 --durations-min 10 tests/e2e
+	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder \
+		--durations 15 --durations-min 10 tests/e2e
 
 lint: tools
 	$(BIN)/ruff format --check $(CODE)
@@ -149,6 +156,7 @@ lint: tools
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/zizmor --offline --quiet --persona=pedantic .github
+	$(BIN)/pytest --numprocesses auto --maxprocesses 2 --dist loadfile --quiet tests/house
 
 format: tools
 	$(BIN)/ruff format $(CODE)
@@ -164,8 +172,13 @@ docs: $(VENV)/ready-docs
 docs-reference: setup
 	@$(BIN)/python scripts/reference.py
 
+# Seeds and helpers are the tests'.
+fuzz: tools
+	@PYTHONPATH=scripts:tests/helpers $(BIN)/python -m fuzz.run --seconds $(or $(SECONDS),60) $(if $(PARSER),--parser "$(PARSER)")
+
 bench: tools
 	$(BIN)/python scripts/bench/overlay.py
+	$(BIN)/python scripts/bench/series.py
 
 bench-source: tools
 	$(BIN)/python scripts/bench/source.py

@@ -30,15 +30,16 @@ TOP: Final = ("__main__", "api")
 APART: Final = {"compile.inside": (), "smoke.runtime": ("arch", "canonical")}
 """Programs that run where retread is not installed -> what of ours they take with them."""
 PURE: Final = (
-    "address", "arch", "canonical", "code", "errors", "fields", "records", "strict", "units", "version",
+    "address", "arch", "canonical", "code", "errors", "fields", "limits", "pypa", "records", "strict", "units",
+    "version",
     "text",
     "doors.net.offers",
     "lockfile",
     "elf.device", "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.kernels", "elf.layout",
-    "elf.resources",
+    "elf.release", "elf.resources",
     "recipe.files", "recipe.lane", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof",
     "recipe.reading",
-    "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial",
+    "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial", "recipe.writing",
     "wheel.facts", "wheel.faults", "wheel.metadata", "wheel.statement", "wheel.table",
     "source.records", "queue.fate", "queue.header", "queue.hunks", "queue.incoming", "queue.order",
     "queue.resolution",
@@ -52,7 +53,8 @@ PURE: Final = (
     "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
     "fit.candidates", "fit.catalogue", "fit.conditions", "fit.driver", "fit.environment", "fit.explain", "fit.findings",
     "fit.judge", "fit.obstacles", "fit.report", "fit.serving", "fit.table", "fit.usage",
-    "upstream.issue", "upstream.outlook", "upstream.renewal", "upstream.table",
+    "upstream.clue", "upstream.draft", "upstream.issue", "upstream.outlook", "upstream.renewal",
+    "upstream.table",
     "cli.show", "cli.usage",
 )  # fmt: skip
 """Modules, and packages with all of theirs, that take values and return values: no disk, network, process or clock."""

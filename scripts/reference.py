@@ -1,4 +1,4 @@
-"""Write docs/reference/ from the code: the commands, the keys of recipes and toolchains, the exit codes.
+"""Write docs/reference/ from the code: commands, keys of recipes and toolchains, exit codes, limits.
 
 ``make docs-reference`` runs this; a test holds the committed pages to what it would write.
 """
@@ -21,7 +21,7 @@ import msgspec
 from msgspec.inspect import DictType, Field, Metadata, StructType, Type, UnionType, VarTupleType, type_info
 
 import compatibility
-from retread import errors
+from retread import errors, limits
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAD = (
@@ -53,6 +53,7 @@ def pages() -> dict[str, str]:
         "compatibility.md": HEAD + compatibility.page(),
         "commands.md": HEAD + commands(PARSER()),
         "exit-codes.md": HEAD + exit_codes(),
+        "limits.md": HEAD + limits_page(),
         "recipe.md": HEAD
         + tables(RECIPE, "A recipe", "recipes/NAME.toml", "[Recipes](../guides/recipes.md)"),
         "toolchain.md": HEAD
@@ -315,6 +316,49 @@ def exit_codes() -> str:
             table(("code", "kind", "meaning"), rows),
         ]
     )
+
+
+# Limits
+
+
+def limits_page() -> str:
+    """Return the page of limits: a table for each part of the module."""
+    parts = [
+        "# Limits\n",
+        paragraph(
+            "How much of an input is taken. Wheels, indexes, lock files, libraries and reports come from others; what",
+            "is beyond one of these numbers is refused, with a message that names it, before any work grows with it.",
+            "Nothing of this can be set: each stands far above what is real. They are one module, `retread.limits`.",
+        ),
+    ]
+    for title, rows in limits_of(inspect.getsource(limits)):
+        parts += [f"## {title}\n", table(("limit", "taken", "of what, and why"), rows)]
+    return "\n".join(parts)
+
+
+def limits_of(source: str) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """Yield the title of each part of the module, a comment, and its rows: name, number, reason."""
+    numbered = {node.lineno: node for node in ast.parse(source).body}
+    title, rows = "", list[tuple[str, ...]]()
+    for number, line in enumerate(source.splitlines(), start=1):
+        if line.startswith("# "):
+            if rows:
+                yield title, rows
+            title, rows = line.removeprefix("# "), []
+        node = numbered.get(number)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            rows.append((f"`{node.target.id}`", quantity(getattr(limits, node.target.id), node.value)))
+        elif isinstance(node, ast.Expr) and rows:
+            rows[-1] += (ast.literal_eval(node.value),)
+    yield title, rows
+
+
+def quantity(value: float, written: ast.expr | None) -> str:
+    """Return a limit as its source writes it: a shift is a number of KiB, MiB or GiB."""
+    if isinstance(written, ast.BinOp) and isinstance(written.right, ast.Constant):
+        unit = {10: "KiB", 20: "MiB", 30: "GiB"}[written.right.value]
+        return f"{ast.unparse(written.left)} {unit}"
+    return f"{value:,.0f} s" if isinstance(value, float) else f"{value:,}"
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ class Row(NamedTuple):
             f"{self.took:.2f} s",
             self.against,
             f"{self.bound:.2f} s" if self.bound < float("inf") else "none",
-            f"{self.memory:.0f} MB",
+            f"{self.memory:.0f} MB" if self.memory else "",
             verdict,
         ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 DECIDING: Final = (
-    "arch.py", "code.py", "fields.py", "records.py", "strict.py", "version.py",
+    "arch.py", "code.py", "fields.py", "pypa.py", "records.py", "strict.py", "version.py",
     "doors/fs.py", "doors/machine.py", "doors/proc.py", "doors/store.py", "doors/tar.py",
     "audit/", "build/", "compile/", "elf/", "environment/", "lanes/", "lockfile/", "recipe/", "source/", "toolkit/",
     "wheel/",
@@ -26,6 +26,7 @@ NOT_DECIDING: Final = {
     "wheel.table": "it writes for people",
     "address": "it says what of an address is shown",
     "errors": "it says what went wrong",
+    "limits": "they say what is refused, not what becomes of what is taken",
     "units": "it writes numbers for people",
     "doors.console": "it talks",
     "doors.walls": "they hide what no wheel is to be made of",
@@ -62,10 +63,12 @@ NOT_COMPILING: Final = {
     "doors.proc": "it starts what it is told, with the variables that it is told",
     "environment.host": "the tools that it finds are in the setting by their digests",
     "errors": NOT_DECIDING["errors"],
+    "pypa": "the ranges that it reads choose an interpreter, which is in the setting",
     "recipe.model": "what a recipe says is in the setting, field by field",
     "recipe.proof": "the ids that it gives to files are in the key",
     "recipe.series": "what a series makes of the tree is in the key, file by file",
     "records": "it says what a record is; those that decide are in the setting",
+    "strict": "it reads what a compile left behind",
     "toolkit.clang": "its programs are in the toolkit's digest; the rest refuses a toolkit, or takes it as it is",
 }
 """Modules that those import -> why they change nothing of what is compiled."""

@@ -8,17 +8,26 @@ from __future__ import annotations
 
 import enum
 import functools
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from json import loads as decode
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, Final, TypeVar, get_args, get_origin
 
 import msgspec
 
+from retread import limits
 from retread.errors import RecipeError
 
 R = TypeVar("R", bound=msgspec.Struct)
+T = TypeVar("T")
+_WIDE: Final = 1 << 63
+_PART: Final = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?)"""
+_TEXT: Final = r""""{3}(?:[^"\\]|\\.|"(?!""))*+(?:"{3,5})?|'{3}(?:[^']|'(?!''))*+(?:'{3,5})?|#[^\n]*+"""
+_KEY: Final = re.compile(rf"{_TEXT}|({_PART}(?:[ \t]*+\.[ \t]*+{_PART})*+)", re.DOTALL)
+"""Texts and comments of TOML, to be passed over, and keys with all their parts; each step takes what it looked at."""
+_PARTS: Final = re.compile(_PART, re.DOTALL)
 
 
 def near_miss(word: str, known: Iterable[str]) -> str:
@@ -82,9 +91,14 @@ def _check_record(record: type[msgspec.Struct], data: Any, path: str, faults: li
         if key in fields:
             _check(fields[key].type, value, _join(path, key), faults)
         else:
-            faults.append(f"{_join(path, key)}: unknown key{near_miss(str(key), fields)}")
+            faults.append(f"{_join(path, key)}: unknown key{_near(str(key), fields, faults)}")
     missing = [name for name, field in fields.items() if field.required and name not in data]
     faults.extend(f"{_join(path, name)}: missing" for name in missing)
+
+
+def _near(word: str, known: Iterable[str], faults: list[str]) -> str:
+    """Return the near miss of a word, until there are more faults than anybody looks at."""
+    return near_miss(word, known) if len(faults) < limits.NEAR_MISSES else ""
 
 
 @functools.cache
@@ -102,16 +116,25 @@ def _check_leaf(kind: Any, data: Any, path: str, faults: list[str]) -> None:
     for note in _notes(kind):
         known = (note.extra or {}).get("known", (data,))
         if data not in known:
-            faults.append(f"{path}: expected {note.description}, got {_shown(data)}{near_miss(data, known)}")
+            faults.append(f"{path}: {_expected(note, data)}{_near(data, known, faults)}")
 
 
 def _expectation(kind: Any, data: Any, said: str) -> str:
     for note in _notes(kind):
         if note.description:
-            return f"expected {note.description}, got {_shown(data)}"
+            return _expected(note, data)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         said += near_miss(str(data), [str(member.value) for member in kind])
     return f"{said[:1].lower()}{said[1:]}"
+
+
+def _expected(note: msgspec.Meta, data: Any) -> str:
+    """Say what a value had to be; an empty text is one that nobody has filled in yet."""
+    return (
+        f"left empty; expected {note.description}"
+        if data == ""
+        else f"expected {note.description}, got {_shown(data)}"
+    )
 
 
 def _notes(kind: Any) -> list[msgspec.Meta]:
@@ -139,14 +162,62 @@ def _name(data: object) -> str:
 def toml(data: bytes, name: str) -> dict[str, Any]:
     """Return what a TOML file holds; RecipeError when it is none."""
     try:
-        return tomllib.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # TOML and UTF-8 errors, and numbers that are too long
+        return table(data)
+    except ValueError as error:
         raise RecipeError(f"{name}.toml is not TOML: {error}") from None
 
 
-def json(data: bytes) -> Any:
-    """Return what JSON holds; ValueError when it is none, or a key stands twice in a table: readers take either."""
-    return decode(data, object_pairs_hook=_table)
+def table(data: bytes | str) -> dict[str, Any]:
+    """Return what TOML holds; ValueError when it is none, or would take more time and memory than its size is worth.
+
+    Integers have at most 64 bits, as the specification says: longer ones cannot even be shown.
+    """
+    if len(data) > limits.TOML:
+        raise ValueError(f"{len(data):,} bytes; {limits.TOML:,} are taken")
+    text = data if isinstance(data, str) else data.decode("utf-8")
+    if deep := next(_deep_keys(text), ""):
+        raise ValueError(f"the key {deep[:40]}... has more than {limits.KEY_PARTS} parts")
+    try:
+        found = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    values: list[object] = [found]
+    while values:
+        value = values.pop()
+        if isinstance(value, int) and not -_WIDE <= value < _WIDE:
+            raise ValueError("an integer of more than 64 bits")
+        values.extend(value.values() if isinstance(value, dict) else value if isinstance(value, list) else ())
+    return found
+
+
+def _deep_keys(text: str) -> Iterator[str]:
+    """Yield the dotted keys of TOML that have too many parts."""
+    for match in _KEY.finditer(text):
+        key = match[1] or ""
+        if key.count(".") >= limits.KEY_PARTS and len(_PARTS.findall(key)) > limits.KEY_PARTS:
+            yield key
+
+
+def json(data: bytes | str) -> Any:
+    """Return what JSON of others holds.
+
+    ValueError when it is none, holds half of a character or what is no number, is nested too deeply, or has a key twice
+    in a table: of two readers take either.
+    """
+    try:
+        found = decode(data, object_pairs_hook=_table)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    decoded(data, Any)
+    return found
+
+
+def decoded(data: bytes | str, kind: type[T]) -> T:
+    """Return JSON as a record, or as another type; ValueError when it is none."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -156,6 +227,12 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise ValueError(f"{key!r} is there twice")
         seen[key] = value
     return seen
+
+
+def again(values: Sequence[object]) -> dict[int, object]:
+    """Return index -> value of those that stood there before."""
+    seen = dict[object, int]()
+    return {index: value for index, value in enumerate(values) if seen.setdefault(value, index) != index}
 
 
 def count(faults: list[str]) -> str:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from packaging.version import Version
-
+from retread import pypa
 from retread.errors import PublishError
 
 __version__ = "0.1.0"
@@ -52,17 +51,17 @@ def cuda(channel: str) -> str:
 def patched(upstream: str, cuda: str, revision: int, compiler: str = NVCC) -> str:
     """Return the version of a wheel patched from ``upstream`` for ``cuda``: ("0.0.35", "12.8", 1) -> 0.0.35+cu128.1."""
     named = "" if compiler == NVCC else f".{compiler}"
-    return str(Version(f"{upstream}+{channel(cuda)}{named}.{revision}"))
+    return str(pypa.version(f"{upstream}+{channel(cuda)}{named}.{revision}"))
 
 
 def compiler(version: str) -> str:
     """Return what a version says of who compiled the device code: NVCC, unless its local part names another."""
-    return CLANG if CLANG in (Version(version).local or "").split(".") else NVCC
+    return CLANG if CLANG in (pypa.version(version).local or "").split(".") else NVCC
 
 
 def release(version: str) -> Release:
     """Return the parts of a version; PublishError for one that belongs to no channel."""
-    found = Version(version)
+    found = pypa.version(version)
     match = _LOCAL.fullmatch(found.local or "")
     if not match:
         raise PublishError(

@@ -52,6 +52,8 @@ class Index:
         """File -> bytes after which the connection closes, once."""
         self.status: dict[str, int] = {}
         """Path -> the status that it is answered with."""
+        self.passing: dict[str, list[tuple[int, str]]] = {}
+        """Path -> statuses that it is answered with first, each once, with what Retry-After says."""
         self.wrong: dict[str, bytes] = {}
         """File -> content that is served instead; pages state the right digest."""
         self.digests: dict[str, str] = {}
@@ -120,6 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
         given = self.headers.get("Authorization", "").removeprefix("Basic ")
         if index.secret and base64.b64decode(given).decode() != index.secret:
             self._answer(401, b"who are you?")
+        elif index.passing.get(self.path):
+            status, after = index.passing[self.path].pop(0)
+            self._answer(status, b"not now", **({"Retry_After": after} if after else {}))
         elif self.path in index.status:
             self._answer(index.status[self.path], b"no")
         elif self.path.startswith("/simple/"):

@@ -10,17 +10,20 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
+from retread import pypa
 from retread.audit.report import Check
 from retread.elf.facts import LibraryFacts
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import Promise
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import Version
 
 SYSTEM: Final = frozenset(
     (
@@ -54,13 +57,13 @@ _CUDA: Final[Mapping[int, Mapping[str, str]]] = {
 }  # fmt: skip
 """CUDA's major release -> library -> component: torch for that CUDA requires ``nvidia-<component>`` and loads it."""
 _SINCE: Final = {
-    "libcudnn.so.9": Version("2.4"), "libcusparseLt.so.0": Version("2.6"), "libcufile.so.0": Version("2.7"),
-    "libgomp.so.1": Version("2.7"),
+    "libcudnn.so.9": pypa.version("2.4"), "libcusparseLt.so.0": pypa.version("2.6"),
+    "libcufile.so.0": pypa.version("2.7"), "libgomp.so.1": pypa.version("2.7"),
 }  # fmt: skip
 """The first torch that has a library, where that is not the first for its CUDA."""
-_CUDA_SINCE: Final = ((Version("2.11"), 13), (Version("2.1"), 12), (Version("1.13"), 11))
+_CUDA_SINCE: Final = ((pypa.version("2.11"), 13), (pypa.version("2.1"), 12), (pypa.version("1.13"), 11))
 """From which torch on the package index's build is for which CUDA; a local version (``2.8.0+cu126``) says its own."""
-_RELEASES: Final = tuple(Version(f"2.{minor}.{patch}") for minor in range(15) for patch in range(3))
+_RELEASES: Final = tuple(pypa.version(f"2.{minor}.{patch}") for minor in range(15) for patch in range(3))
 """Releases of torch for which a range is tried, with those that the range itself names."""
 
 
@@ -78,7 +81,7 @@ def checks(wheel: WheelFacts, promise: Promise | None) -> Iterator[Check]:
     A wheel for which no torch is promised may need what a part of its range of torch has, or what another required
     package might.
     """
-    requires = [one for one in map(Requirement, wheel.requires) if "extra" not in str(one.marker or "")]
+    requires = [one for one in map(pypa.requirement, wheel.requires) if "extra" not in str(one.marker or "")]
     torch = _torch(requires, promise)
     projects = [canonicalize_name(one.name) for one in requires]
     others = [one for one in projects if one != "torch"]
@@ -147,10 +150,14 @@ def _torch(requires: list[Requirement], promise: Promise | None) -> _Torch:
     if not said:
         return _Torch(None, ())
     allowed = (
-        SpecifierSet(promise.torch) if promise and promise.torch else SpecifierSet(",".join(map(str, said)))
+        pypa.specifiers(promise.torch)
+        if promise and promise.torch
+        else pypa.specifiers(",".join(map(str, said)))
     )
     named = [
-        Version(one.version) for one in allowed if one.operator != "===" and not one.version.endswith(".*")
+        pypa.version(one.version)
+        for one in allowed
+        if one.operator != "===" and not one.version.endswith(".*")
     ]
     releases = [one for one in dict.fromkeys((*named, *_RELEASES)) if allowed.contains(one, prereleases=True)]
     return _Torch(allowed, tuple(sorted(releases)))

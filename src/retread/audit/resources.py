@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from retread import arch
+from retread import arch, limits
 from retread.arch import Arch
 from retread.audit.report import Check
 from retread.elf.resources import Kernel
@@ -32,8 +32,6 @@ _KINDS: Final = "kernels with GMMA, tcgen05 or TMA"
 _SHOWN: Final = 200
 """Letters of a mangled name in a message: template arguments of some take thousands."""
 _PART: Final = re.compile(r"L?(\d{1,9})")
-_LONGEST: Final = 4096
-"""Letters of a mangled name that are looked at for the short one, which begins with the first of them."""
 
 
 class Row(Record, frozen=True, kw_only=True):
@@ -173,7 +171,7 @@ def short(name: str) -> str:
     >>> short("_ZN7cutlass13device_kernelINS_4gemm4GemmEEEvNT_6ParamsE")
     'cutlass::device_kernel'
     """
-    rest = re.sub(r"^_Z(?:N[rVK]*)?", "", same_name(name[:_LONGEST]))
+    rest = re.sub(r"^_Z(?:N[rVK]*)?", "", same_name(name[: limits.DEMANGLED]))
     parts = []
     while found := _PART.match(rest):
         end = found.end() + int(found[1])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from retread import arch, version
+from retread import arch, pypa, version
 from retread.arch import Arch
 from retread.audit import manylinux, providers
 from retread.audit.manylinux import dotted, glibc, glibc_limit
@@ -19,6 +19,9 @@ from retread.elf.facts import Facts, LibraryFacts, common, counted, linked_ptx
 from retread.version import CLANG
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import Exempt, Promise, Statement, compiler_of
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 
 def audit(
@@ -181,12 +184,14 @@ def _compiler(wheel: WheelFacts, said: Statement) -> Iterator[Check]:
 
 def _requirements(wheel: WheelFacts, promise: Promise) -> Iterator[Check]:
     torch = [f"torch{promise.torch}"] if promise.torch else []
-    wanted = [Requirement(text) for text in (*torch, *promise.requires)]
-    present = {Requirement(text) for text in wheel.requires}
+    wanted = [pypa.requirement(text) for text in (*torch, *promise.requires)]
+    present = {pypa.requirement(text) for text in wheel.requires}
     for item in {str(item): item for item in wanted}.values():
         rivals = [one for one in present if _same_thing(one, item)]
         ok = rivals == [item]
-        said = ", ".join(text for text in wheel.requires if _project(Requirement(text)) == _project(item))
+        said = ", ".join(
+            text for text in wheel.requires if _project(pypa.requirement(text)) == _project(item)
+        )
         yield Check(
             check="requires",
             subject=str(item),

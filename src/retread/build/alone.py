@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
-from retread import version
+from retread import pypa, version
 from retread.arch import Arch
 from retread.audit import audit
 from retread.build import graft, seal, statement
@@ -130,10 +130,10 @@ def give(
 
 def renamed(old: WheelName, cuda: str, local: str | None) -> WheelName:
     """Return the new wheel's name: another local version, and no build tag, which counts builds of the old version."""
-    before = Version(old.version)
+    before = pypa.version(old.version)
     text = local if local is not None else f"{before.local or version.channel(cuda)}.1"
     try:
-        new = Version(f"{before.public}+{text}")
+        new = pypa.version(f"{before.public}+{text}")
     except InvalidVersion:
         hint = "letters, digits and dots, like cu128.1"
         raise UsageError(f"--local: {text!r} is no local version", hint=hint) from None
@@ -243,7 +243,7 @@ def _statement(
 
 def _cuda(text: str) -> str:
     """Return the CUDA release that a version's local part is called after: 12.8 of 1.0+cu128.1; else nothing."""
-    return version.cuda(re.split(r"\W", Version(text).local or "")[0])
+    return version.cuda(re.split(r"\W", pypa.version(text).local or "")[0])
 
 
 def _sealed(

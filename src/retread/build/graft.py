@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from retread import arch
+from retread import arch, strict
 from retread.arch import Arch
 from retread.doors import proc
 from retread.elf import fatbin, library
@@ -143,7 +143,7 @@ def demand_own(member: str, made: Grafted) -> None:
 
 def load(entry: Path) -> tuple[Grafted, Path]:
     """Return what lies in a finished store entry, and the file of deflated bytes."""
-    return msgspec.json.decode((entry / _FACTS).read_bytes(), type=Grafted), entry / _CONTENT
+    return strict.decoded((entry / _FACTS).read_bytes(), Grafted), entry / _CONTENT
 
 
 def _demand_reach(old: Path, facts: LibraryFacts, inside: int, architectures: Sequence[Arch]) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from retread import strict
 from retread.audit.promise import proof
 from retread.audit.report import AuditReport
 from retread.build import statement
@@ -271,6 +272,7 @@ class Job:
             self.goal.name,
             self.origin.stated(),
             self.goal.trees.loaded.patches,
+            applied=self.goal.trees.patched.applied,
             version=self.goal.version,
             lane=self.origin.lane,
             time=time,
@@ -371,11 +373,12 @@ def build(job: Job, out: Path) -> Built:
             for line in (job.origin.wheel_name, *plan.purpose(goal.target, job.origin.python)):
                 machine.console.say(f"  {line}")
             entry = job.build()
-    report = msgspec.json.decode((entry / _AUDIT).read_bytes(), type=AuditReport)
+    report = strict.decoded((entry / _AUDIT).read_bytes(), AuditReport)
     destination = out / report.wheel
     if fs.place(entry / report.wheel, destination):
         machine.console.say(
-            f"note: {destination} held other bytes; raise targets.{goal.name}.revision if they were published"
+            f"note: {destination} held other bytes, of an earlier build or changed since, and was replaced; "
+            f"if they were published, raise targets.{goal.name}.revision"
         )
     for evidence, beside in ((_AUDIT, AUDIT), (_COMPILE, COMPILE), (_RESOURCES, RESOURCES)):
         if (entry / evidence).exists():

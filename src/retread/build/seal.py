@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import msgspec
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from retread import pypa
 from retread.build import sbom
 from retread.errors import BaseError, PlanError, RecipeError
 from retread.recipe.model import Target
@@ -172,8 +172,8 @@ def _metadata(wheel: Wheel, target: Target, version: str) -> str:
     for requirement in target.requires:
         text = set_requirement(text, requirement)
     torch = f"torch{target.torch}"
-    if [Requirement(one) for one in rivals(text, torch)] != [Requirement(torch)]:
-        said = [Requirement(one) for one in requirements(text)]
+    if [pypa.requirement(one) for one in rivals(text, torch)] != [pypa.requirement(torch)]:
+        said = [pypa.requirement(one) for one in requirements(text)]
         others = [repr(str(one)) for one in said if canonicalize_name(one.name) == "torch"]
         raise BaseError(
             f"{wheel.path.name} requires another torch than the target's {torch!r}: "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from retread.audit.promise import promise
 from retread.elf import facts
 from retread.elf.facts import LibraryFacts
@@ -11,6 +13,7 @@ from retread.recipe.model import Recipe
 from retread.recipe.series import Patch
 from retread.recipe.toolchain import Toolchain
 from retread.records import narrowed
+from retread.source.records import Applied, Verdict
 from retread.version import __version__
 from retread.wheel.statement import (
     CompileStatement,
@@ -29,6 +32,7 @@ def statement(
     base: FileStatement | CompileStatement,
     patches: Sequence[Patch],
     *,
+    applied: Sequence[Applied] = (),
     version: str,
     lane: str,
     time: int,
@@ -36,6 +40,8 @@ def statement(
     libraries: Mapping[str, LibraryStatement],
 ) -> Statement:
     """Return the statement of a wheel of ``recipe``; ``time`` is the commit's, in seconds since 1970."""
+    moved = {one.name: tuple(one.detail.split("; ")) for one in applied if one.verdict is Verdict.OFFSET}
+    series = narrowed(tuple(patches), tuple[PatchStatement, ...])
     return Statement(
         schema=1,
         tool=f"retread {__version__}",
@@ -51,7 +57,7 @@ def statement(
         sdist=narrowed(recipe.sdist, FileStatement),
         base=base if isinstance(base, FileStatement) else None,
         compiled=base if isinstance(base, CompileStatement) else None,
-        series=narrowed(tuple(patches), tuple[PatchStatement, ...]),
+        series=tuple(replace(one, offsets=moved.get(one.name, ())) for one in series),
         toolchain=toolchain,
         libraries=dict(libraries),
         promise=promise(recipe, recipe.targets[target], version),

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from retread.cli import session
 from retread.cli.options import DEFAULT_RECIPE, Record, add_command, handle
 from retread.errors import RetreadError
 
@@ -44,7 +45,7 @@ def completion(options: CompletionOptions) -> int:
     """Print what makes a shell ask this command what may follow."""
     from argcomplete.shell_integration import shellcode
 
-    print(shellcode(["retread"], shell=options.shell))
+    session.print_bytes(f"{shellcode(['retread'], shell=options.shell)}\n".encode())
     return 0
 
 
@@ -96,8 +97,7 @@ def _recipes(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
 
 def _targets(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     """Return the targets of the recipes that were typed, or of the one that is taken when none is."""
-    import tomllib
-
+    from retread import strict
     from retread.recipe import files
 
     typed = getattr(parsed_args, "recipe", None) or DEFAULT_RECIPE
@@ -106,7 +106,7 @@ def _targets(parsed_args: argparse.Namespace, **_: Any) -> list[str]:
         with suppress(
             OSError, ValueError
         ):  # a recipe with a fault offers nothing; a build says what is wrong
-            table = tomllib.loads((_root(parsed_args) / files.recipe_file(name)).read_text("utf-8"))
+            table = strict.table((_root(parsed_args) / files.recipe_file(name)).read_text("utf-8"))
             found |= dict.fromkeys(table.get("targets", {}))
     return list(found)
 

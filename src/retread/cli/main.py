@@ -11,13 +11,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, NoReturn
 
-from retread.address import shown
 from retread.cli import session
 from retread.cli.options import COLOURS, typed
-from retread.errors import INTERRUPTED, RetreadError, StoreError, exit_codes
+from retread.errors import INTERRUPTED, RetreadError, exit_codes
 
 NOUNS = {
     "fit": ("fit",),
@@ -51,6 +51,8 @@ _ASKED = "_ARGCOMPLETE"
 _FEW = 8
 """So many choices are told beside the near miss: they fit a line."""
 _WIDTH = 100
+_STANDARD = 2
+"""The number of the last of the standard streams."""
 _BROKEN_PIPE = 141
 """What a shell says of a program that ended because nobody read on; no error."""
 
@@ -76,7 +78,9 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with what is wrong, without the password of an address that was typed."""
-        super().error(shown(message))
+        from retread.text import controls
+
+        super().error(controls.shown(message))
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse what is no choice, with the near miss; a long list only where nothing is near."""
@@ -132,7 +136,9 @@ def _trace(kind: type[BaseException], error: BaseException, trace: TracebackType
     """Print a traceback, which may repeat an address, without its password."""
     import traceback
 
-    sys.stderr.write(shown("".join(traceback.format_exception(kind, error, trace))))
+    from retread.text import controls
+
+    sys.stderr.write(controls.shown("".join(traceback.format_exception(kind, error, trace))))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -142,18 +148,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
         from retread.cli import completion
 
         completion.answer(parser())
-    top = parser(*words[:1])
-    options = top.parse_args(words)
-    if not options.command and not options.version:
-        top.print_help(sys.stderr)
-        return 2
-    color = getattr(options, "color", COLOURS[0])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if sys.stdout is None:  # closed by who started this: what is printed goes nowhere
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+    _open_streams()
+    color = COLOURS[0]
     try:
+        options = _parsed(words)
+        if options is None:
+            return 2
+        color = getattr(options, "color", color)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         code = typed(options, session.attended) if options.command else _version()
-        sys.stdout.flush()
+        session.flush()
     except RetreadError as error:
         _complain(f"retread: {error.kind}: {error}", color)
         code = error.exit_code
@@ -163,29 +167,48 @@ def run(arguments: Sequence[str] | None = None) -> int:
         )
         code = INTERRUPTED
     except BrokenPipeError:
-        _hush()
+        session.hush()
         code = _BROKEN_PIPE
-    except (
-        OSError
-    ) as error:  # the doors tell theirs; what is left is the output, or a folder that is no place for files
-        if error.filename is None:
-            _hush()
-        where = error.filename or "standard output"
-        _complain(f"retread: {StoreError.kind}: cannot write {where}: {error.strerror or error}", color)
-        code = StoreError.exit_code
+    except OSError as error:  # the doors tell theirs; what is left is files that a user names
+        from retread.doors import fs
+
+        told = fs.refused(error)
+        _complain(f"retread: {told.kind}: {told}", color)
+        code = told.exit_code
     return code
+
+
+def _open_streams() -> None:
+    """Let standard streams that who started this had closed go nowhere, and no file take their numbers."""
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= _STANDARD:
+        pass
+    os.close(spare)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    with suppress(AttributeError):  # a stream of somebody who imported this
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _parsed(words: Sequence[str]) -> argparse.Namespace | None:
+    """Return what was typed, or None when that is nothing."""
+    top = parser(*words[:1])
+    try:
+        options = top.parse_args(words)
+    except SystemExit:
+        session.flush()  # of --help
+        raise
+    if options.command or options.version:
+        return options
+    top.print_help(sys.stderr)
+    return None
 
 
 def _version() -> int:
     from retread.version import __version__
 
-    print(f"retread {__version__}")
+    session.put(f"retread {__version__}")
     return 0
-
-
-def _hush() -> None:
-    """Let what is still to be printed go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(text: str, color: str) -> None:

@@ -42,8 +42,6 @@ def add(groups: Groups) -> None:
 
 def matrix(options: MatrixOptions) -> int:
     """Print the jobs for all recipes or for those that are named, or only for what changed since ``--base``."""
-    import msgspec
-
     from retread.doors import git
     from retread.recipe import matrix, workspace
 
@@ -53,7 +51,7 @@ def matrix(options: MatrixOptions) -> int:
     changed = git.changed(root, options.base, machine.environment) if options.base else None
     found = matrix.matrix([(one.recipe, one.patches) for one in loaded], changed, runners, options.lane)
     if options.json:
-        session.put(msgspec.json.encode(found).decode())  # in one line: a workflow's outputs take no more
+        session.print_json(found, indented=False)  # a workflow's outputs take no more than a line
     elif found.count or found.left_out:
         session.put(table(found, runners))
     if not found.count and not found.left_out:

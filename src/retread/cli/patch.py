@@ -247,14 +247,15 @@ def patch_check(options: CheckOptions) -> int:
     """Try every patch of the series; SeriesError when one does not go in."""
     from retread.cli import show
     from retread.errors import SeriesError
-    from retread.recipe import workspace
+    from retread.recipe import native, workspace
     from retread.source.records import Verdict
     from retread.source.trees import Trees
 
     machine, root = session.machine(options), session.root(options)
-    found, bad = {}, []
+    found, bad, touched = {}, [], {}
     for name in options.recipe or workspace.recipes(root):
         loaded = workspace.load(root, name)
+        touched[name] = [one for patch in loaded.patches for one in native.touched(patch, loaded.recipe)]
         found[name] = Trees(loaded, machine, use_git=options.source is Source.GIT).try_series()
         fine = {Verdict.APPLIES, Verdict.OFFSET}
         bad += [
@@ -265,7 +266,7 @@ def patch_check(options: CheckOptions) -> int:
     if options.json:
         session.print_json(found)
     else:
-        session.put("\n".join(show.series(name, applied) for name, applied in found.items()))
+        session.put("\n".join(show.series(name, one, touched[name]) for name, one in found.items()))
     if bad:
         raise SeriesError(
             f"{len(bad)} patch(es) do not go in", faults=bad, hint="make them anew, or drop them from series"
@@ -469,9 +470,10 @@ def _one(options: NewOptions | FoldOptions, desk: Desk) -> Incoming:
 
 
 def _headed(options: HeadedOptions, one: Incoming) -> Incoming:
+    from retread.doors import fs
     from retread.queue import actions
 
-    text = session.existing(options.header).read_bytes() if options.header else None
+    text = fs.read(session.existing(options.header)) if options.header else None
     return actions.headed(one, text, options.set or ())
 
 

@@ -47,6 +47,14 @@ class ProofOptions(Options):
     out: Path | None
 
 
+class NewOptions(Options):
+    """What is typed after ``recipe new``."""
+
+    release: str
+    repository: str
+    every_python: bool
+
+
 class SchemaOptions(Options):
     """What is typed after ``recipe schema``."""
 
@@ -74,8 +82,25 @@ class BumpOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the command and its actions."""
-    recipe = add_command(groups, "recipe", "recipes: list, check, lock, proof, schema")
+    recipe = add_command(groups, "recipe", "recipes: new, list, check, lock, proof, bump, schema")
     actions = recipe.add_subparsers(dest="action", metavar="ACTION", required=True)
+    new = add_command(
+        actions, "new", "write a project's first recipe, as far as the index says what belongs into it"
+    )
+    new.add_argument("release", metavar="PROJECT==VERSION", help="a release of the package index")
+    new.add_argument(
+        "--repository",
+        metavar="URL",
+        default="",
+        help="where the commit is; default: what the metadata names",
+    )
+    new.add_argument(
+        "--every-python",
+        action="store_true",
+        help="pin the wheels of every Python; default: that of this one",
+    )
+    add_common(new, recipe_new, NewOptions)
+
     listed = add_command(actions, "list", "show recipes and their targets")
     listed.add_argument(
         "--torch", metavar="VERSION", default="", help="only targets for this torch, like 2.9.1"
@@ -162,6 +187,20 @@ def _add_bump(actions: Groups) -> None:
     add_common(bump, recipe_bump, BumpOptions)
 
 
+def recipe_new(options: NewOptions) -> int:
+    """Write a project's first recipe; stdout is what was found, what is left to a person, and the files."""
+    from retread.cli import show
+    from retread.upstream import first
+
+    wanted = first.asked(options.release, options.repository, every=options.every_python)
+    found = first.first(session.machine(options), session.root(options), wanted)
+    if options.json:
+        session.print_json(found)
+    else:
+        session.put(show.first_recipe(found))
+    return 0
+
+
 def recipe_list(options: ListOptions) -> int:
     """Show recipes and their targets: for which torch, Python and GPUs, and by which lane they are made."""
     from retread.cli import show
@@ -186,14 +225,14 @@ def _wanted(options: ListOptions) -> Callable[[Loaded], Loaded]:
     import re
 
     import msgspec
-    from packaging.version import InvalidVersion, Version
 
+    from retread import pypa
     from retread.errors import UsageError
     from retread.recipe.plan import fits
 
     try:
-        Version(options.torch or "0")
-    except InvalidVersion:
+        pypa.version(options.torch or "0")
+    except ValueError:
         raise UsageError(f"--torch: {options.torch!r} is not a version like '2.9.1'") from None
     if options.python and not re.fullmatch(r"3\.\d+", options.python):
         raise UsageError(f"--python: {options.python!r} is not a version like '3.12'")
@@ -220,9 +259,7 @@ def recipe_check(options: CheckOptions) -> int:
     kinds: set[type[RetreadError]] = set()
     for name in options.recipe or workspace.recipes(root):
         try:
-            loaded = workspace.load(root, name)
-            if loaded.recipe.pin.commit not in loaded.proofs:
-                raise RecipeError(f"there is no proof of {loaded.recipe.pin.commit[:12]} in recipes/commits/")
+            workspace.demand_sound(root, name)
         except RetreadError as error:
             faults += [f"{name}: {fault}" for fault in error.faults or (error.message,)]
             kinds.add(type(error))
@@ -278,13 +315,13 @@ def recipe_proof(options: ProofOptions) -> int:
     listing, sdist = session.existing(options.listing), session.existing(options.sdist)
     below = "" if options.at == "." else f"{options.at.rstrip('/')}/"
     files = {path.removeprefix(below) for path in tree.paths(sdist) if path.startswith(below)}
-    proven = proof.parse(listing.read_bytes(), name=listing.name)
+    proven = proof.parse(fs.read(listing), name=listing.name)
     if files.isdisjoint(proven.entries):
         raise UsageError(
             f"{sdist.name} holds no file of {proven.repository} {proven.commit[:12]} in {options.at}",
             hint="--at PATH says where the archive has the repository, as third_party/cutlass",
         )
-    data = proof.pruned(listing.read_bytes(), files, name=listing.name)
+    data = proof.pruned(fs.read(listing), files, name=listing.name)
     out = options.out or workspace.proof_path(session.root(options), proven.repository, proven.commit)
     fs.write(out, data)
     if options.json:

@@ -23,6 +23,7 @@ SCHEMAS: Final = {
     "matrix": "recipe.matrix.Matrix",
     "patch-change": "queue.pieces.Altered",
     "patch-graph": "queue.graph.Graph",
+    "recipe-new": "upstream.first.First",
     "bump": "upstream.bump.Bumped",
     "watch": "upstream.outlook.Outlook",
     "fit": "fit.report.FitReport",

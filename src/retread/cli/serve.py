@@ -40,6 +40,7 @@ def serve(options: ServeOptions) -> int:
             f"serving {options.index} at {address}; for trying it out: docs/serving says how to serve it really"
         )
         session.put(address)
+        session.flush()
 
     serving.serve(options.index, options.host, options.port, ready=ready)
     return 0

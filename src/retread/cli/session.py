@@ -92,6 +92,7 @@ def root(options: Options) -> Path:
 
 def policy(options: Options, path: Path | None) -> Policy | None:
     """Return the policy that is named, or the workspace's, if it has one."""
+    from retread.doors import fs
     from retread.errors import UsageError
     from retread.evidence import gate
 
@@ -102,41 +103,57 @@ def policy(options: Options, path: Path | None) -> Policy | None:
             return None
         if not path.is_file():
             return None
-    return gate.parse_policy(existing(path).read_bytes(), name=path.name)
+    return gate.parse_policy(fs.read(existing(path)), name=path.name)
 
 
 def json(value: object) -> bytes:
-    """Return data as every command writes it: indented, with a newline at the end, no address with a password."""
+    """Return data as every command writes it: indented, a newline at the end, no address with a password.
+
+    A path may be no UTF-8.
+    """
     import msgspec
 
     from retread.address import shown_in
 
-    return msgspec.json.format(msgspec.json.encode(shown_in(msgspec.to_builtins(value)))) + b"\n"
+    said = shown_in(msgspec.to_builtins(value))
+    try:
+        data = msgspec.json.encode(said)
+    except UnicodeEncodeError:
+        from json import dumps
+
+        data = dumps(said).encode()
+    return msgspec.json.format(data) + b"\n"
 
 
 def put(text: object) -> None:
-    """Write text to standard output, no address in it with a password: the one way there for what is no JSON."""
-    from retread.address import shown
+    """Write text to standard output as people may see it: the one way there for what is no JSON."""
+    from retread.text import controls
 
-    _make_way()
-    print(shown(str(text)), flush=True)
+    _write(f"{controls.shown(str(text))}\n")
 
 
 def show(text: str, options: Options) -> None:
     """Write text for people to standard output, with its marks coloured where that is wanted."""
     import sys
 
-    from retread.text import colour
+    from retread.text import colour, controls
 
     terminal = sys.stdout.isatty()
     coloured = colour.wanted(colour.Colour(options.color), os.environ, terminal=terminal)
-    put(colour.marked(text) if coloured else text)
+    told = controls.shown(text)
+    _write(f"{colour.marked(told) if coloured else told}\n")
 
 
-def print_json(value: object) -> None:
-    """Write data to standard output."""
-    _make_way()
-    print(json(value).decode(), end="")
+def print_json(value: object, *, indented: bool = True) -> None:
+    """Write data to standard output, in one line where that is all that its reader takes."""
+    from retread.text import controls
+
+    data = json(value)
+    if not indented:
+        import msgspec
+
+        data = msgspec.json.format(data, indent=0) + b"\n"
+    _write(controls.escaped(data.decode()))
 
 
 def print_bytes(data: bytes) -> None:
@@ -144,9 +161,47 @@ def print_bytes(data: bytes) -> None:
     import sys
 
     _make_way()
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    flush()
+    with _taking():
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def flush() -> None:
+    """Wait until standard output has taken everything; StoreError when it does not."""
+    import sys
+
+    with _taking():
+        sys.stdout.flush()
+
+
+def _write(text: str) -> None:
+    import sys
+
+    _make_way()
+    with _taking():
+        sys.stdout.write(text)
+
+
+@contextmanager
+def _taking() -> Iterator[None]:
+    """Turn a standard output that takes nothing into a StoreError; a reader who has gone is no error."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from retread.errors import StoreError
+
+        hush()
+        raise StoreError(f"cannot write standard output: {error.strerror}") from None
+
+
+def hush() -> None:
+    """Let what is still to be printed go nowhere: it would fail again when the process ends."""
+    import sys
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def existing(file: Path) -> Path:

@@ -15,6 +15,7 @@ from retread.errors import PlanError
 from retread.queue.fate import Fate
 from retread.recipe.plan import Forecast, Plan, choose_lane, patched_version, purpose, pythons
 from retread.source.records import Applied
+from retread.text import controls
 from retread.text.tables import aligned, columns, middle, plain, wrapped
 from retread.units import about, size
 from retread.version import CLANG, NVCC
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from retread.recipe.workspace import Loaded
     from retread.toolkit.inquiry import ToolchainReport
     from retread.upstream.bump import Bumped
+    from retread.upstream.first import First
     from retread.wheel.comparison import Comparison
 
 
@@ -80,10 +82,11 @@ def _forecast(found: Forecast) -> Iterator[str]:
         yield from wrapped(one, "  - ", "    ")
 
 
-def series(name: str, applied: Sequence[Applied]) -> str:
-    """Return what became of each patch of a recipe."""
+def series(name: str, applied: Sequence[Applied], touched: Sequence[str] = ()) -> str:
+    """Return what became of each patch of a recipe, and what closes the overlay lane."""
     rows = [(one.name, str(one.verdict), one.detail) for one in applied] or [("(no patches)", "", "")]
-    return "\n".join([name, *aligned(rows)])
+    closed = [f"  no overlay: {one}" for one in touched]
+    return "\n".join([name, *aligned(rows), *map(controls.line, closed)])
 
 
 def altered(found: Altered) -> str:
@@ -120,6 +123,17 @@ def bumped(found: Bumped) -> str:
         lines += [f"      | {line}" for hunk in one.hunks for line in hunk.upstream.splitlines()]
     lines += ["", *found.range_diff.splitlines()] if found.range_diff else []
     lines += [f"look at {one}" for one in found.look_at]
+    return plain([*lines, *(f"written: {path}" for path in found.written)])
+
+
+def first_recipe(found: First) -> str:
+    """Return what a first recipe was made of, what it leaves to a person, and the files."""
+    lines = [f"{found.recipe}: {found.sdist or 'no source archive'}, {', '.join(found.wheels) or 'no wheel'}"]
+    lines += found.told
+    lines += [f"{one.target}: {one.lane or 'no'} lane ({one.why})" for one in found.lanes]
+    lines = [line for one in lines for line in wrapped(one, "", "  ")]
+    lines += [line for one in found.notes for line in wrapped(f"note: {one}", "", "  ")]
+    lines += [f"left to you: {one}" for one in found.open]
     return plain([*lines, *(f"written: {path}" for path in found.written)])
 
 

@@ -18,8 +18,7 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import NamedTuple
 
-from packaging.requirements import Requirement
-
+from retread import pypa, strict
 from retread.compile import room
 from retread.compile.room import Layout
 from retread.compile.sandbox import Work, cache_variables
@@ -153,7 +152,7 @@ def _image(using: Engine, name: str, known: str, found: Mapping[str, str], progr
     asked = using.inside(name, [program, "-I", "-c", host.PYTHON_FACTS])
     if asked.code:
         raise PlanError(f"the image {name}: {program} does not run: {_last(asked)}")
-    said = json.loads(asked.stdout)
+    said = strict.json(asked.stdout)
     compiler = Compiler(
         c=found["c"], cxx=found["cxx"], version=found["version"], digest=_digest(known, found["cxx"])
     )
@@ -335,7 +334,7 @@ def put_tools(folder: Path) -> None:
         done.add(name)
         found = _distribution(name)
         _copy(found, folder)
-        wanted = [Requirement(text) for text in found.requires or ()]
+        wanted = [pypa.requirement(text) for text in found.requires or ()]
         waiting += [one.name for one in wanted if not one.marker or one.marker.evaluate({"extra": ""})]
 
 

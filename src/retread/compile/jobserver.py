@@ -5,7 +5,6 @@ Every compiler of a build asks here over a Unix socket before it starts (``insid
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -18,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from retread import strict
 from retread.compile import schedule
 from retread.compile.schedule import Budget, Cost, Unit
 
@@ -142,7 +142,7 @@ class Jobserver:
 
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError, ValueError), connection, connection.makefile("rw", encoding="utf-8") as talk:
-            asked = json.loads(talk.readline())
+            asked = strict.json(talk.readline())
             self.watch(_first_beside(_peer(connection)))  # in a container, it is below nothing of ours
             source = Path(asked["source"])
             name = str(source.relative_to(self._tree)) if source.is_relative_to(self._tree) else str(source)
@@ -155,7 +155,7 @@ class Jobserver:
             told = None
             with suppress(OSError, ValueError):  # a compiler that is gone still gives its place back
                 _say(talk, "go")
-                told = json.loads(talk.readline())
+                told = strict.json(talk.readline())
             self._leave(number, asked, told)
             _say(talk, "noted")
 

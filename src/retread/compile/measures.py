@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from retread import strict
 from retread.compile.schedule import Cost
 from retread.doors import fs
 
@@ -18,8 +19,8 @@ class Measures:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.known: dict[str, Cost] = {}
-        with suppress(OSError, msgspec.DecodeError):
-            self.known = msgspec.json.decode(path.read_bytes(), type=dict[str, Cost])
+        with suppress(OSError, ValueError):
+            self.known = strict.decoded(path.read_bytes(), dict[str, Cost])
 
     def learn(self, costs: Mapping[str, Cost], *, cached: bool) -> None:
         """Keep what the units cost. When some came from a cache, only what is more than was known counts."""

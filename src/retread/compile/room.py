@@ -18,6 +18,7 @@ from typing import BinaryIO, NamedTuple
 
 import msgspec
 
+from retread import strict
 from retread.compile.jobserver import Compiled
 from retread.compile.schedule import Cost, Unit
 from retread.doors import fs
@@ -167,8 +168,8 @@ def units(room: Path) -> list[UnitFacts]:
     found: dict[str, UnitFacts] = {}
     with suppress(FileNotFoundError):
         for line in (room / _UNITS).read_bytes().splitlines():
-            with suppress(msgspec.DecodeError):  # the last line of a killed run
-                one = msgspec.json.decode(line, type=UnitFacts)
+            with suppress(ValueError):  # the last line of a killed run
+                one = strict.decoded(line, UnitFacts)
                 found[one.output] = one
     changed: dict[str, int] = {}
     return [one for one in found.values() if _is_whole(room, one) and not _is_older(one, changed)]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from retread import arch
+from retread import arch, strict
 from retread.compile import room
 from retread.compile.jobserver import Failed, Jobserver, State
 from retread.compile.room import LOG, Layout
@@ -113,7 +113,7 @@ class CompileFacts(Record, frozen=True, kw_only=True):
 
 def load(entry: Path) -> CompileFacts:
     """Return the facts that lie in a finished store entry."""
-    return msgspec.json.decode((entry / FACTS).read_bytes(), type=CompileFacts)
+    return strict.decoded((entry / FACTS).read_bytes(), CompileFacts)
 
 
 def still_true(facts: CompileFacts) -> bool:
@@ -336,7 +336,7 @@ def demand_covered(recipe: Recipe, files: Mapping[str, str], read: Iterable[str]
 
 def _cache_facts(place: Path) -> dict[str, int] | None:
     try:
-        stats = msgspec.json.decode((place / room.CACHE_STATS).read_bytes())["stats"]
+        stats = strict.json((place / room.CACHE_STATS).read_bytes())["stats"]
     except (OSError, ValueError, KeyError):
         return None
     return {

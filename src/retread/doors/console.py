@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, TextIO
 
-from retread.address import shown
+from retread.text import controls
 from retread.text.colour import Colour, marked, painted, wanted
 from retread.text.tables import middle
 from retread.units import clock, size
@@ -109,8 +109,8 @@ class Step:
 
     def line(self, mark: str) -> str:
         """Return the finished line, which ends with what became of it and its seconds."""
-        detail = shown(f": {self.detail}") if self.detail else ""
-        text = middle(shown(self._title), max(_ROOM - len(detail), _ROOM // 2)) + detail
+        detail = f": {controls.line(self.detail)}" if self.detail else ""
+        text = middle(controls.line(self._title), max(_ROOM - len(detail), _ROOM // 2)) + detail
         spent = f"{self.seconds:.1f}" if self.seconds < 10_000 else f"{self.seconds:.0f}"
         ending = painted(f"{mark:>6}", mark) if self._console.coloured else f"{mark:>6}"
         return f"  {middle(text, _ROOM):<{_ROOM}} {ending} {spent:>6} s"
@@ -176,10 +176,10 @@ class Console:
         self._write(text)
 
     def _write(self, text: str) -> None:
+        told = controls.shown(text)
         with self.lock:
             self.make_way()
-            text = shown(text)
-            print(marked(text) if self.coloured else text, file=self._stream, flush=True)
+            self._put(f"{marked(told) if self.coloured else told}\n")
 
     def make_way(self) -> None:
         """Take away what would be written over: a whole line follows, here or on standard output."""
@@ -192,13 +192,21 @@ class Console:
         width = os.get_terminal_size(self._stream.fileno()).columns if self.live else COLUMNS
         with self.lock:
             self._clear()
-            self._stream.write(shown(text)[: width - 1])
-            self._stream.flush()
+            self._put(controls.line(text)[: width - 1])
 
     def _clear(self) -> None:
         if self.live:
-            self._stream.write("\r\x1b[K")
+            self._put("\r\x1b[K")
+
+    def _put(self, text: str) -> None:
+        """Write to the stream; talk that it does not take is lost, but a reader who has gone ends the command."""
+        try:
+            self._stream.write(text)
             self._stream.flush()
+        except BrokenPipeError:
+            raise
+        except OSError:  # a full disk behind it
+            return
 
     @contextmanager
     def fold(self, title: str) -> Iterator[None]:
@@ -245,7 +253,7 @@ class Console:
         if not self.quiet:
             with self.lock:
                 self.make_way()
-                print(step.line(mark), file=self._stream, flush=True)
+                self._put(f"{step.line(mark)}\n")
 
     def _finish(self, one: Step | _Command) -> None:
         with self.lock:

@@ -71,7 +71,7 @@ def downloaded(
     def build(into: Path) -> None:
         from retread.doors.net import settings
 
-        using = settings.settings(machine.environment)
+        using = settings.settings(machine.environment)._replace(say=machine.console.say)
         partial = machine.store.partial(sha256)
         with machine.console.step(f"fetch {file}") as step:
             fetch(partial, using, lambda done, total: step.progress(done, total, "B"))

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from retread import strict
 from retread.doors import fs
 from retread.errors import StoreError
 from retread.records import Record
@@ -103,9 +104,9 @@ class Store:
         """Return the finished entry, or None; an entry whose files were changed since is not finished."""
         path = self._path(kind, key)
         try:
-            stamp = msgspec.json.decode((path / _STAMP).read_bytes(), type=_Stamp)
+            stamp = strict.decoded((path / _STAMP).read_bytes(), _Stamp)
             sound = stamp.format == _FORMAT and stamp.files == _files(path, kind)
-        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None  # another process may be pruning it
         return path if sound else None
 
@@ -126,8 +127,20 @@ class Store:
             return moved.make(kind, key, build)  # with locks and scratch on its own disk
         if found := self.use(kind, key):
             return found
-        with fs.disk_errors(self.root), self.lock(f"{kind}-{key}", tell=True):
+        with self._errors(), self.lock(f"{kind}-{key}", tell=True):
             return self.get(kind, key) or self._build(kind, key, build)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Say of a disk that refuses what can be done about a store's."""
+        try:
+            with fs.disk_errors(self.root):
+                yield
+        except StoreError as error:
+            if error.hint != fs.FULL:
+                raise
+            hint = "make room, or point RETREAD_STORE to another disk"
+            raise StoreError(error.message, hint=hint) from None
 
     def _build(self, kind: Kind, key: str, build: Callable[[Path], None]) -> Path:
         path = self._path(kind, key)
@@ -144,7 +157,7 @@ class Store:
 
     def discard(self, kind: Kind, key: str) -> None:
         """Remove an entry that turned out to be void."""
-        with fs.disk_errors(self.root), self.lock(f"{kind}-{key}"):
+        with self._errors(), self.lock(f"{kind}-{key}"):
             _remove(self._path(kind, key))
 
     @contextmanager
@@ -157,7 +170,7 @@ class Store:
             with self._moved[Kind.COMPILED].workroom(name) as path:
                 yield path
             return
-        with fs.disk_errors(self.root), self.lock(f"work-{name}", tell=True):
+        with self._errors(), self.lock(f"work-{name}", tell=True):
             path = self._room(_WORK) / name
             path.mkdir(exist_ok=True)
             yield path
@@ -185,7 +198,7 @@ class Store:
 
         It is locked as long as this process lives, so that ``sweep`` knows whose it may remove.
         """
-        with fs.disk_errors(self.root):
+        with self._errors():
             folder = self._room("scratch")
             with self.lock("scratch"):
                 path = Path(tempfile.mkdtemp(dir=folder))
@@ -223,7 +236,7 @@ class Store:
     def tidy(self) -> int:
         """Remove the scratch of dead processes and downloads given up long ago; return how many bytes that freed."""
         freed = 0
-        with fs.disk_errors(self.root):
+        with self._errors():
             if (self.root / "scratch").is_dir():
                 with self.lock("scratch"):
                     for path in (self.root / "scratch").iterdir():
@@ -241,7 +254,7 @@ class Store:
     def sweep(self) -> int:
         """Do what ``tidy`` does, and remove entries that are not finished or were damaged since."""
         freed = self.tidy()
-        with fs.disk_errors(self.root):
+        with self._errors():
             for kind, path in self._places():
                 if not self.get(kind, path.name):
                     lock = self._room("locks") / f"{kind}-{path.name}"

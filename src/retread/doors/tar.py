@@ -12,12 +12,26 @@ import zlib
 from pathlib import Path
 from typing import IO, Final, Literal, Self
 
+from retread import limits
+
 UNREADABLE: Final = (tarfile.TarError, EOFError, ValueError, zlib.error, lzma.LZMAError, RecursionError)
 """What reading a bad archive raises, beside an OSError of the disk or of gzip."""
 
 
+_READ_WHOLE: Final = frozenset((b"L", b"K", b"x", b"g", b"X"))
+"""Kinds of headers whose content Python reads into memory at once: long names, and extended headers."""
+
+
 class _Member(tarfile.TarInfo):
     """A member whose damaged header is an error, wherever it stands."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Return what a header says; ValueError for one that has Python read a name, or the like, without an end."""
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _READ_WHOLE and found.size > limits.TAR_NAME:
+            raise ValueError(f"a name, or another extension of a header, of {found.size:,} bytes")
+        return found
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from retread import arch as archs
+from retread import limits
 from retread.arch import Arch
 from retread.elf import fatbin, kernels
 from retread.elf import image as ei
@@ -24,8 +25,6 @@ _STARTS: Final = (
     re.compile(rb"\x7fELF\x02\x01\x01[\x33\x41].{10}\xbe\x00", re.DOTALL),
 )
 _ELF: Final = 0x7F
-_BROKEN: Final = 20
-"""So many that begin as one and cannot be read are looked at: each may take as long as its file is large."""
 _PTX_START: Final = re.compile(rb"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*\.version\s+\d+\.\d+")
 _PTX_TARGET: Final = re.compile(rb"^[ \t]*\.target[ \t]+sm_(\d{1,4})([af]?)", re.MULTILINE)
 
@@ -69,7 +68,9 @@ def of_section(data: memoryview, *, where: str) -> tuple[list[Code], list[str]]:
     Raises FatbinError when its fat binaries are corrupt.
     """
     unread: list[str] = []
-    return [of_fat_binary(one, unread) for one in fatbin.parse(data, where=where)], unread
+    found = fatbin.parse(data, where=where)
+    fatbin.demand_sane(found, len(data), where)
+    return [of_fat_binary(one, unread) for one in found], unread
 
 
 def of_fat_binary(one: FatBinary, unread: list[str]) -> Code:
@@ -119,13 +120,16 @@ def elsewhere(
     """
     found: list[Code] = []
     unread: list[str] = []
-    start = broken = 0
+    start = broken = packed = 0
     for low, high in (*sorted(taken), (len(data), len(data))):
         for at in _starts(data, start, max(start, low)):
             if at < start:
                 continue
-            if broken == _BROKEN:
-                return found, [*unread, f"{where}: what lies behind {at:#x}, after {_BROKEN} broken ones"]
+            if broken == limits.BROKEN or packed > fatbin.most_unpacked(len(data)):
+                why = (
+                    f"{limits.BROKEN} broken ones" if broken == limits.BROKEN else f"{packed} bytes unpacked"
+                )
+                return found, [*unread, f"{where}: what lies behind {at:#x}, after {why}"]
             try:
                 code, start = _at(data, at, unread, f"{where}: at {at:#x}")
             except (ElfError, FatbinError) as error:
@@ -133,6 +137,9 @@ def elsewhere(
                 broken += 1
             else:
                 found += [code] if code else []
+                packed += (
+                    sum(one.held.size for one in code.images if isinstance(one.held, Entry)) if code else 0
+                )
         start = max(start, high)
     return found, unread
 
@@ -147,6 +154,7 @@ def _at(data: memoryview, at: int, unread: list[str], where: str) -> tuple[Code 
     """Return the code that starts at an offset, and where it ends; a fat binary without entries is a mere template."""
     if data[at] != _ELF:
         one = fatbin.parse_at(data, at, 0, where=where)
+        fatbin.demand_sane([one], len(data), where)
         return (of_fat_binary(one, unread) if one.entries else None), at + one.size
     end = at + kernels.extent(data[at:], where=where)
     return of_cubin(data[at:end], where=where), end

@@ -39,7 +39,9 @@ _PLACES: Final = (5, 6, 10, 12, 13)
 """Fields of the ELF header that say where tables stand: e_phoff, e_shoff, e_phnum, e_shnum, e_shstrndx."""
 _PT_LOAD_OR_NOTE: Final = (image.PT_LOAD, image.PT_NOTE)
 _KINDS: Final = {fatbin.Kind.ELF: "machine code", fatbin.Kind.PTX: "PTX", fatbin.Kind.OTHER: "other code"}
-_MADE_UP: Final = re.compile(rb"\d*_(?:INTERNAL|GLOBAL__N_)_[0-9a-f]{8}_(\d+_\w+?)_[0-9a-f]{8}(?:_\d+)?")
+_MADE_UP: Final = re.compile(
+    rb"(?<![0-9])\d*+_(?:INTERNAL|GLOBAL__N_)_[0-9a-f]{8}_(\d+_\w+?)_[0-9a-f]{8}(?:_\d+)?"
+)
 """What nvcc calls things that are local to a source file: by hashes of its path, and by the number of the process."""
 _SOURCE_LINES: Final = (b".file", b".loc")
 

@@ -108,7 +108,7 @@ def run_path(image: Image, pairs: Sequence[tuple[int, int]], strings: bytes) -> 
     for wanted in (ei.DT_RUNPATH, ei.DT_RPATH):
         for tag, value in pairs:
             if tag == wanted:
-                text = ei.string(strings, value, image)
+                text = ei.Strings(strings, image.where).at(value)
                 return tuple(text.split(":")) if text else ()
     return ()
 

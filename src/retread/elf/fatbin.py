@@ -10,7 +10,7 @@ on the output of ``fatbinary`` 13.0.88; what it does not explain is kept as it i
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -18,6 +18,7 @@ import lz4.block
 import zstandard
 
 from retread import arch as archs
+from retread import limits
 from retread.arch import Arch
 from retread.elf import image as elf
 from retread.elf.facts import Module
@@ -44,11 +45,6 @@ _SUFFIX_FLAGS: Final = {"": 0, "a": _FLAG_A, "f": _FLAG_F}
 _PLAIN_FLAGS: Final = 0x11
 """64 bits, made on Linux: what every entry of every library seen carries."""
 
-_MAX_IMAGE: Final = 1 << 30
-"""No image may claim to be larger than this once unpacked; the largest seen has 27 MB."""
-_MAX_RATIO: Final = 300
-"""Nor more than so many times what it takes, beyond a megabyte: a library of 10 MB would unpack for hours."""
-_ANY_RATIO: Final = 1 << 20
 _COMPAT_SINCE: Final = 100
 """From sm_100 on ``fatbinary`` copies a cubin's ``.nv.compat`` into the entry; for sm_90a it does not."""
 _COMPAT: Final = ".nv.compat"
@@ -112,6 +108,18 @@ def parse(data: bytes | memoryview, *, where: str) -> tuple[FatBinary, ...]:
     return tuple(found)
 
 
+def demand_sane(found: Iterable[FatBinary], size: int, where: str) -> None:
+    """Raise FatbinError when all that is packed would unpack to much more than a file of this size is worth."""
+    packed = sum(one.size for fatbin in found for one in fatbin.entries if is_packed(one))
+    if packed > most_unpacked(size):
+        raise FatbinError(f"{where}: its images claim to unpack to {packed} bytes")
+
+
+def most_unpacked(size: int) -> int:
+    """Return how many bytes all that is packed in a file of some size may unpack to."""
+    return limits.IMAGES_RATIO * size + limits.IMAGES
+
+
 def parse_at(view: memoryview, offset: int, index: int, *, where: str) -> FatBinary:
     """Return the one fat binary that starts at an offset of any bytes. Raises FatbinError when none does."""
     return _parse_one(view, offset, index, where)
@@ -138,7 +146,7 @@ def image(entry: Entry) -> bytes:
         if len(entry.header) >= _ENTRY.size and _ENTRY.unpack_from(entry.header)[4]:
             raise FatbinError(f"{entry.where}: compressed in an unknown way (flags {entry.flags:#x})")
         return bytes(entry.payload)
-    if entry.size > min(_MAX_IMAGE, _MAX_RATIO * len(entry.payload) + _ANY_RATIO):
+    if entry.size > min(limits.IMAGE, limits.RATIO * len(entry.payload) + limits.ANY_RATIO):
         raise FatbinError(f"{entry.where}: claims to unpack to {entry.size} bytes")
     unpack = _unpack_lz4 if entry.flags & _FLAG_LZ4 else _unpack_zstd
     unpacked = unpack(entry)

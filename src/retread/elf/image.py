@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from retread import limits
 from retread.errors import ElfError
 from retread.records import Record
 
@@ -189,13 +190,38 @@ def records(image: Image, section: Section, layout: struct.Struct) -> Iterator[t
     return layout.iter_unpack(contents(image, section))
 
 
+class Strings:
+    """A string table. Each of its names is read once, and all together are in proportion to it."""
+
+    def __init__(self, table: bytes | memoryview, where: str) -> None:
+        self._table, self._where = bytes(table), where
+        self._seen: dict[int, str] = {}
+        self._left = limits.NAMES * len(self._table) + limits.NAME
+
+    def at(self, offset: int) -> str:
+        """Return the string at an offset. Raises ElfError when it leaves the table, or is longer than any name."""
+        found = self._seen.get(offset)
+        if found is None:
+            end = self._table.find(b"\0", offset, offset + limits.NAME)
+            if offset >= len(self._table) or end < 0:
+                kind = "leaves its string table" if offset + limits.NAME > len(self._table) else "is too long"
+                raise ElfError(f"{self._where}: a name {kind}")
+            self._left -= end - offset
+            if self._left < 0:
+                raise ElfError(
+                    f"{self._where}: names overlap to more than {limits.NAMES} times their string table"
+                )
+            found = self._seen[offset] = self._table[offset:end].decode("utf-8", "backslashreplace")
+        return found
+
+
 def symbols(image: Image, section: Section) -> Iterator[Symbol]:
     """Yield the entries of a symbol table, the empty first one too. Raises ElfError when a name is none."""
     if section.link >= len(image.sections):
         raise ElfError(f"{image.where}: section {section.name} refers to a section that is not there")
-    table = bytes(contents(image, image.sections[section.link]))
+    names = Strings(contents(image, image.sections[section.link]), image.where)
     for at, info, other, index, value, size in records(image, section, SYM):
-        yield Symbol(string(table, at, image), info >> 4, info & 0xF, other, index, value, size)
+        yield Symbol(names.at(at), info >> 4, info & 0xF, other, index, value, size)
 
 
 def dynamic(image: Image) -> tuple[Segment | None, tuple[tuple[int, int], ...]]:
@@ -219,16 +245,18 @@ def file_offset(image: Image, address: int, size: int) -> int:
     raise ElfError(f"{image.where}: no bytes for address {address:#x}")
 
 
-def string(table: bytes | memoryview, at: int, image: Image) -> str:
-    """Return the string at an offset of a string table. Raises ElfError when it leaves the table."""
-    return _string(bytes(table), at, image.where)
-
-
 def relative(image: Image) -> Iterator[tuple[int, int, int]]:
     """Yield (address, value, file offset of the value) of every relocation that adds the load address.
 
     For RELA the value is the addend; for RELR it lies at the address itself. Raises ElfError.
     """
+    for number, one in enumerate(_relative(image)):
+        if number > len(image.data) // 8:
+            raise ElfError(f"{image.where}: has more relocations than words that they could change")
+        yield one
+
+
+def _relative(image: Image) -> Iterator[tuple[int, int, int]]:
     wanted = RELATIVE[image.machine]
     for section in image.sections:
         if not section.allocated:
@@ -276,7 +304,7 @@ def _tables(view: memoryview, header: tuple[Any, ...], where: str) -> Image:
     if (
         (phnum and phentsize != PHDR.size)
         or (shnum and (shentsize != SHDR.size or names >= shnum))
-        or phnum == 0xFFFF
+        or phnum > limits.SEGMENTS
     ):
         raise ElfError(f"{where}: section headers or program headers of another format, or too many")
     segments = tuple(
@@ -295,10 +323,13 @@ def _tables(view: memoryview, header: tuple[Any, ...], where: str) -> Image:
 def _sections(view: memoryview, shoff: int, shnum: int, names: int, where: str) -> tuple[Section, ...]:
     """Return the section headers with their names."""
     raw = list(SHDR.iter_unpack(cut(view, shoff, shnum * SHDR.size, where, "section headers")))
-    table = bytes(cut(view, raw[names][4], raw[names][5], where, "section names"))
+    names_of = Strings(cut(view, raw[names][4], raw[names][5], where, "section names"), where)
+    for kind in (SHT_SYMTAB, SHT_DYNSYM):
+        if sum(fields[1] == kind for fields in raw) > 1:
+            raise ElfError(f"{where}: several symbol tables of one kind, which no linker makes")
     found: list[Section] = []
     for index, fields in enumerate(raw):
-        name = _string(table, fields[0], where)
+        name = names_of.at(fields[0])
         section = Section(
             index=index, name=name, name_at=fields[0], type=fields[1], flags=fields[2], addr=fields[3],
             offset=fields[4], size=fields[5], link=fields[6], info=fields[7], align=fields[8], entsize=fields[9],
@@ -307,13 +338,6 @@ def _sections(view: memoryview, shoff: int, shnum: int, names: int, where: str) 
             cut(view, section.offset, section.in_file, where, f"section {index} ({name})")
         found.append(section)
     return tuple(found)
-
-
-def _string(table: bytes, at: int, where: str) -> str:
-    end = table.find(b"\0", at)
-    if at >= len(table) or end < 0:
-        raise ElfError(f"{where}: a name leaves its string table")
-    return table[at:end].decode("utf-8", "backslashreplace")
 
 
 def _check(image: Image) -> None:

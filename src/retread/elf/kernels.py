@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from retread import limits
 from retread.elf import fatbin
 from retread.elf import image as ei
 from retread.elf.fatbin import Entry, Kind
@@ -21,8 +22,8 @@ _MARKED: Final = re.compile(b"[%s]" % b"".join(b"\\x%02x" % byte for byte in ran
 _STT_FUNC: Final = 2
 _ET_REL: Final = 1
 _SHN_XINDEX: Final = 0xFFFF
-_TEXT: Final = b".text."
-_INFO: Final = b".nv.info."
+_TEXT: Final = ".text."
+_INFO: Final = ".nv.info."
 _PTX_ENTRY: Final = re.compile(rb"\.entry\s+([A-Za-z0-9_$%]+)")
 _PTX_BEFORE: Final = frozenset(b" \t\r\n;}")
 _PTX_COMMENT: Final = re.compile(rb"/\*.*?(?:\*/|\Z)|//[^\n]*", re.DOTALL)
@@ -58,8 +59,8 @@ def of_cubin(data: bytes | memoryview, *, where: str) -> frozenset[str]:
         return frozenset() if not sections else _by_section(view, sections, sections[names], where)
     if symbols[6] >= len(sections):
         raise ElfError(f"{where}: the symbol table refers to a section that is not there")
-    strings = _content(view, sections[symbols[6]], where)
-    return frozenset(_string(strings, at, where) for at in _marked(view, symbols, where))
+    strings = ei.Strings(_content(view, sections[symbols[6]], where), where)
+    return frozenset(strings.at(at) for at in _marked(view, symbols, where))
 
 
 def extent(data: memoryview, *, where: str) -> int:
@@ -86,7 +87,8 @@ def of_ptx(text: bytes) -> frozenset[str]:
 
 def _is_code(text: bytes, at: int) -> bool:
     """Say whether a directive of PTX is one: no part of another word, and behind no ``//`` on its line."""
-    before = text[text.rfind(b"\n", 0, at) + 1 : at]
+    first = max(0, at - limits.PTX_LINE)
+    before = text[max(first, text.rfind(b"\n", first, at) + 1) : at]
     return b"//" not in before and (not before or before[-1] in _PTX_BEFORE)
 
 
@@ -122,18 +124,11 @@ def _marked(view: memoryview, table: tuple[int, ...], where: str) -> Iterator[in
 def _by_section(
     view: memoryview, sections: list[tuple[int, ...]], table: tuple[int, ...], where: str
 ) -> frozenset[str]:
-    strings = _content(view, table, where)
-    names = {strings[one[0] :].partition(b"\0")[0] for one in sections if one[0] < len(strings)}
+    strings = ei.Strings(_content(view, table, where), where)
+    names = {strings.at(one[0]) for one in sections}
     code = {name.removeprefix(_TEXT) for name in names if name.startswith(_TEXT)}
-    return frozenset(name.decode("utf-8", "backslashreplace") for name in code if _INFO + name in names)
+    return frozenset(name for name in code if _INFO + name in names)
 
 
 def _content(view: memoryview, section: tuple[int, ...], where: str) -> bytes:
     return bytes(ei.cut(view, section[4], section[5], where, "a string table"))
-
-
-def _string(table: bytes, at: int, where: str) -> str:
-    end = table.find(b"\0", at)
-    if at >= len(table) or end < 0:
-        raise ElfError(f"{where}: a name leaves its string table")
-    return table[at:end].decode("utf-8", "backslashreplace")

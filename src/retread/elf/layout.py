@@ -7,7 +7,8 @@ part. Addresses of what stays never change.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -84,7 +85,8 @@ class Patches:
             first, last = max(at, start), min(at + len(new), end)
             if groups and first < groups[-1][1]:
                 before, until, members = groups.pop()
-                groups.append((before, max(until, last), [*members, number]))
+                members.append(number)
+                groups.append((before, max(until, last), members))
             else:
                 groups.append((first, last, [number]))
         return groups
@@ -262,7 +264,7 @@ def _write_dynamic(content: Patches, change: Change, moved: dict[int, Section]) 
 
 def _write_symbols(content: Patches, change: Change, layout: Layout) -> None:
     """Write the symbols whose section moves."""
-    fatbins = change.fatbins.section.index if change.fatbins else -1
+    fatbins, olds = change.fatbins.section.index if change.fatbins else -1, sorted(layout.starts)
     for table in change.image.sections:
         if table.type not in (ei.SHT_SYMTAB, ei.SHT_DYNSYM):
             continue
@@ -272,7 +274,7 @@ def _write_symbols(content: Patches, change: Change, layout: Layout) -> None:
             if new is None:
                 continue
             if index == fatbins:
-                value, size = _fatbin_symbol(change, layout, value, size)
+                value, size = _fatbin_symbol(change, layout, olds, value, size)
             else:
                 value += new.addr - change.image.sections[index].addr
             content.write(
@@ -280,17 +282,20 @@ def _write_symbols(content: Patches, change: Change, layout: Layout) -> None:
             )
 
 
-def _fatbin_symbol(change: Change, layout: Layout, value: int, size: int) -> tuple[int, int]:
-    """Return value and size of a symbol that lies in the fat binaries."""
+def _fatbin_symbol(
+    change: Change, layout: Layout, olds: Sequence[int], value: int, size: int
+) -> tuple[int, int]:
+    """Return value and size of a symbol that lies in the fat binaries; ``olds`` is where these were, sorted."""
     assert change.fatbins is not None
     section = change.fatbins.section
     new = layout.moved[section.index]
     if value == section.addr:
         first = layout.starts.get(value)
         return new.addr, first[2] if first and size == first[0] else size
-    start = max((old for old in layout.starts if old <= value), default=None)
-    if start is None:
+    before = bisect_right(olds, value)
+    if not before:
         return new.addr, size
+    start = olds[before - 1]
     old_size, address, new_size = layout.starts[start]
     if value - start < old_size:
         return address + value - start, new_size if (value, size) == (start, old_size) else size

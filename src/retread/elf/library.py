@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import shutil
 import struct
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from retread import limits
 from retread.doors import fs
 from retread.elf import device, fatbin, layout
 from retread.elf import edit as elfedit
@@ -23,8 +25,6 @@ from retread.errors import ElfError, FatbinError
 
 _VERNEED: Final = struct.Struct("<HHIII")
 _VERNAUX: Final = struct.Struct("<IHHII")
-_COMMENT: Final = 4096
-"""Bytes of compilers' names that are read: each is about 40 long, and a linker leaves each once."""
 
 
 def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = False) -> LibraryFacts:
@@ -37,7 +37,8 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
     image = ei.loaded(mapped(path, where=where), where=where)
     _, pairs = ei.dynamic(image)
     strings = _dynamic_strings(image, pairs)
-    needed = [ei.string(strings, value, image) for tag, value in pairs if tag == ei.DT_NEEDED]
+    names_of = ei.Strings(strings, where)
+    needed = [names_of.at(value) for tag, value in pairs if tag == ei.DT_NEEDED]
     found, unread = code(image, lenient=lenient)
     surveyed = device.survey(found, names=names)
     return LibraryFacts(
@@ -65,7 +66,10 @@ def code(image: Image, *, lenient: bool) -> tuple[list[Code], list[str]]:
     for section in image.sections:
         if section.name != elfedit.FATBIN or not section.in_file:
             continue
+        start, end = section.offset, section.offset + section.in_file
         try:
+            if any(start < high and end > low for low, high in taken):
+                raise FatbinError(f"{image.where}: two sections {elfedit.FATBIN} overlap")
             modules, faults = device.of_section(ei.contents(image, section), where=image.where)
         except FatbinError as error:
             if not lenient:
@@ -73,7 +77,7 @@ def code(image: Image, *, lenient: bool) -> tuple[list[Code], list[str]]:
             unread.append(error.message)
         else:
             found, unread = [*found, *modules], [*unread, *faults]
-            taken.append((section.offset, section.offset + section.in_file))
+            taken.append((start, end))
     more, faults = device.elsewhere(image.data, taken, where=image.where)
     return [*found, *more], list(dict.fromkeys([*unread, *faults]))
 
@@ -115,15 +119,10 @@ def edit(
     """
     change = elfedit.plan(load(source), fatbins=fatbins or {}, wanted_path=run_path)
     pieces = layout.pieces(change)
-    partial = destination.with_name(f".{destination.name}.partial")
-    try:
+    with fs.sibling(destination) as partial:
         with source.open("rb") as old, partial.open("wb") as new:
             _write(pieces, old, new)
         shutil.copymode(source, partial)
-        partial.replace(destination)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _write(pieces: Iterable[layout.Piece], old: BinaryIO, new: BinaryIO) -> None:
@@ -158,7 +157,7 @@ def _undefined(image: Image, pairs: Sequence[tuple[int, int]], strings: bytes) -
     for table, symbols in _symbol_tables(image, dict(pairs), strings):
         for name, info, _, shndx, _, _ in symbols:
             if name and not shndx and info >> 4 != ei.STB_WEAK:
-                names.add(ei.string(table, name, image))
+                names.add(table.at(name))
     return names
 
 
@@ -167,24 +166,24 @@ def _compilers(image: Image) -> set[str]:
     names: set[str] = set()
     for section in image.sections:
         if section.name == ".comment":
-            text = bytes(ei.contents(image, section)[:_COMMENT]).decode("ascii", "replace")
+            text = bytes(ei.contents(image, section)[: limits.COMMENT]).decode("ascii", "replace")
             names.update(one.strip() for one in text.split("\0") if one.strip() and one.isprintable())
     return names
 
 
 def _symbol_tables(
     image: Image, tags: Mapping[int, int], strings: bytes
-) -> Iterator[tuple[bytes, Iterable[tuple[int, ...]]]]:
+) -> Iterator[tuple[ei.Strings, Iterable[tuple[int, ...]]]]:
     """Yield the dynamic symbols with the table of their names; without section headers, as far as DT_STRTAB."""
     if image.sections:
         for section in image.sections:
             if section.type == ei.SHT_DYNSYM:
                 names = image.sections[section.link] if section.link < len(image.sections) else section
-                yield bytes(ei.contents(image, names)), ei.records(image, section, ei.SYM)
+                yield ei.Strings(ei.contents(image, names), image.where), ei.records(image, section, ei.SYM)
     elif (size := tags.get(ei.DT_STRTAB, 0) - tags.get(ei.DT_SYMTAB, 0)) > 0 and ei.DT_SYMTAB in tags:
         whole = size // ei.SYM.size * ei.SYM.size
         at = ei.file_offset(image, tags[ei.DT_SYMTAB], whole)
-        yield strings, ei.SYM.iter_unpack(image.data[at : at + whole])
+        yield ei.Strings(strings, image.where), ei.SYM.iter_unpack(image.data[at : at + whole])
 
 
 def _versions(image: Image, pairs: Sequence[tuple[int, int]], strings: bytes) -> set[str]:
@@ -196,9 +195,9 @@ def _versions(image: Image, pairs: Sequence[tuple[int, int]], strings: bytes) ->
     load = next(one for one in image.loads if one.offset <= at <= one.offset + one.filesz)
     data = image.data[at : load.offset + load.filesz]
     try:
-        return {
-            ei.string(strings, name, image) for name in _version_names(data, tags.get(ei.DT_VERNEEDNUM, 0))
-        }
+        names = ei.Strings(strings, image.where)
+        found = _version_names(data, tags.get(ei.DT_VERNEEDNUM, 0))
+        return {names.at(name) for name in itertools.islice(found, len(data) // _VERNAUX.size)}
     except struct.error as error:
         raise ElfError(f"{image.where}: its table of symbol versions is corrupt: {error}") from error
 

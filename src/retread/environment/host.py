@@ -11,8 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from packaging.specifiers import SpecifierSet
-
+from retread import pypa, strict
 from retread.doors import fs, proc
 from retread.errors import CompileError, HostError, PlanError
 from retread.records import Record, Sha256
@@ -89,7 +88,7 @@ def python(wanted: str, asked: str | None, environment: Mapping[str, str]) -> Py
 
     ``wanted`` is a version range, ``asked`` a version like ``3.12`` or a path. PlanError when there is none.
     """
-    fits = SpecifierSet(wanted)
+    fits = pypa.specifiers(wanted)
     if not asked and fits.contains(_number(sys.version_info)):
         return _python(sys.executable)
     there = _found(asked or wanted, environment)
@@ -142,7 +141,7 @@ def _number(version: tuple[int | str, ...]) -> str:
 @functools.lru_cache
 def _python(program: str) -> Python:
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
-    said = json.loads(proc.run([program, "-I", "-c", PYTHON_FACTS], env=env).stdout)
+    said = strict.json(proc.run([program, "-I", "-c", PYTHON_FACTS], env=env).stdout)
     base = Path(said["prefix"]) / "bin" / f"python{said['number']}"
     executable = str(base if base.exists() else said["executable"])
     if not (Path(said["include"]) / "Python.h").is_file():

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from platform import machine as processor
 
-from packaging.specifiers import SpecifierSet
-
+from retread import pypa
 from retread.doors import fs, proc
 from retread.doors.machine import Machine
 from retread.doors.net.settings import Settings
@@ -208,5 +207,5 @@ def resolve(
 
 def _oldest(python: str) -> str:
     """Return the first minor version that a range allows: ``>=3.10,<3.15`` is 3.10."""
-    fits = SpecifierSet(python)
+    fits = pypa.specifiers(python)
     return next(f"3.{minor}" for minor in range(9, 100) if fits.contains(f"3.{minor}.99"))

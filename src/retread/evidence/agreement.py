@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
-from retread import version
+from retread import pypa, version
 from retread.errors import PublishError
 from retread.evidence import statements
 from retread.evidence.statements import Definition, Material, Provenance
@@ -115,7 +115,7 @@ def _release(recipe: str, project: str) -> str:
     for dash in re.finditer("-", recipe):
         if canonicalize_name(recipe[: dash.start()]) == project:
             with suppress(InvalidVersion):
-                return str(Version(recipe[dash.end() :].partition("-")[0]))
+                return str(pypa.version(recipe[dash.end() :].partition("-")[0]))
     return ""
 
 
@@ -149,7 +149,7 @@ def _digests(one: Material) -> str:
 
 def _normal(text: str) -> str:
     try:
-        return str(Version(text))
+        return str(pypa.version(text))
     except InvalidVersion:
         return text
 

@@ -8,9 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
-from retread import strict
+from retread import limits, strict
 from retread.audit.report import AuditReport
 from retread.doors import fs
 from retread.errors import EvidenceError, UsageError
@@ -22,7 +20,6 @@ AUDIT = ".audit.json"
 COMPILE = ".compile.json"
 RESOURCES = ".resources.json"
 ENVELOPE = ".dsse.json"
-_LIMIT = 16 << 20
 _ASIDE = "take it away: what lies beside a wheel is listed with it"
 
 
@@ -40,7 +37,7 @@ def attach(path: Path, out: Path) -> Path:
 
     EvidenceError for a report that was edited, or is of another wheel.
     """
-    data = path.read_bytes()
+    data = fs.read(path)
     report = reports.parse(data, name=path.name)
     reports.demand_whole(report, name=path.name)
     wheel = out / report.wheel
@@ -126,9 +123,11 @@ def _content(path: Path) -> bytes:
     if stream is None:
         raise EvidenceError(f"{path} is evidence by its name, but no plain file", hint=_ASIDE)
     with stream:
-        data = stream.read(_LIMIT + 1)
-    if len(data) > _LIMIT:
-        raise EvidenceError(f"{path} is larger than any evidence: over {_LIMIT >> 20} MiB", hint=_ASIDE)
+        data = stream.read(limits.EVIDENCE + 1)
+    if len(data) > limits.EVIDENCE:
+        raise EvidenceError(
+            f"{path} is larger than any evidence: over {limits.EVIDENCE >> 20} MiB", hint=_ASIDE
+        )
     return data
 
 
@@ -145,8 +144,8 @@ def _audit(path: Path, data: bytes | None, sha256: Sha256) -> AuditReport | None
         return None
     try:
         strict.json(data)
-        audit = msgspec.json.decode(data, type=AuditReport)
-    except (ValueError, RecursionError) as error:  # so is msgspec's DecodeError
+        audit = strict.decoded(data, AuditReport)
+    except ValueError as error:
         raise EvidenceError(f"{path} is not an audit's report: {error}") from None
     if audit.sha256 != sha256:
         hint = "audit this one, or build it again"

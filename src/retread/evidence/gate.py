@@ -6,16 +6,15 @@ does not expire, and a time that it tells decides nothing.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
-from retread import arch, strict, version
+from retread import arch, pypa, strict, version
 from retread.arch import Arch
 from retread.errors import GateError, WheelError
 from retread.evidence import agreement, signing, statements
@@ -123,8 +122,8 @@ class _Heard(NamedTuple):
 def parse_policy(data: bytes, *, name: str) -> Policy:
     """Return the policy in ``data``, TOML; GateError lists every fault with its key path."""
     try:
-        table = tomllib.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        table = strict.table(data)
+    except ValueError as error:
         raise GateError(f"{name} is not TOML: {error}") from None
     file, faults = strict.read(PolicyFile, table)
     roles: dict[str, tuple[Key, ...]] = {}
@@ -341,7 +340,7 @@ def _where(said: Attested) -> str:
 def _is_release(found: str, wanted: str) -> bool:
     """Say whether a Triton is of the release that is wanted, built by whomever."""
     try:
-        return Version(Version(found).public) == Version(wanted)
+        return pypa.version(pypa.version(found).public) == pypa.version(wanted)
     except InvalidVersion:
         return found == wanted
 

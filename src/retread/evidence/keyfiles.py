@@ -53,7 +53,7 @@ def load(path: Path) -> Key:
 
 def every(path: Path) -> tuple[Key, ...]:
     """Return the keys of a folder by name, each with its secret where that is there."""
-    files = {file.stem: file for suffix in (PUBLIC, SECRET) for file in path.glob(f"*{suffix}")}
+    files = {file.stem: file for suffix in (PUBLIC, SECRET) for file in fs.listed(path, suffix)}
     return tuple(load(files[name]) for name in sorted(files))
 
 

@@ -129,11 +129,11 @@ def encoded(payload: bytes, payload_type: str) -> bytes:
 def _opened(envelope: bytes, name: str) -> tuple[bytes, _Envelope]:
     try:
         strict.json(envelope)  # of two payloads readers would take one or the other
-        said = msgspec.json.decode(envelope, type=_Envelope)
+        said = strict.decoded(envelope, _Envelope)
         payload = _bytes(said.payload)
         for one in said.signatures:
             _bytes(one.sig)
-    except (ValueError, RecursionError) as error:  # msgspec's and base64's errors are ValueErrors
+    except ValueError as error:  # msgspec's and base64's errors are ValueErrors
         raise GateError(
             f"{name} is no DSSE envelope: {error}", hint="take the file from where it was signed"
         ) from None

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
+from retread import pypa
 from retread.arch import Arch
 from retread.doors.net.offers import Offer
 from retread.fit import conditions, serving
@@ -18,6 +17,9 @@ from retread.fit.catalogue import Catalogue, Made, Official, Release, Usage, has
 from retread.fit.conditions import Appears
 from retread.fit.environment import Environment
 from retread.fit.report import Candidate
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 RETREAD, UPSTREAM, INDEX = "retread", "upstream", "the index"
 
@@ -65,7 +67,7 @@ def _rank(one: Candidate) -> tuple[bool, bool, int, int, Version]:
     """Return what makes a candidate better: it fits, nothing is compiled, native code, ours, then the newest."""
     native = sum(words.startswith("native") for words in one.gpus.values())
     origin = (UPSTREAM, INDEX, RETREAD).index(one.by)
-    return (one.fits, not one.compiles, native, origin, Version(one.version))
+    return (one.fits, not one.compiles, native, origin, pypa.version(one.version))
 
 
 def _case(environment: Environment, release: Release, made: Made) -> _Case:
@@ -202,7 +204,7 @@ def _offered(case: _Case, listed: Sequence[Listed]) -> tuple[Listed, str] | None
 def _beside(environment: Environment, made: Made) -> Iterator[str]:
     """Yield what a wheel requires beside torch and is not here: the line installs no requirements by itself."""
     for text in made.requires:
-        wanted = Requirement(text)
+        wanted = pypa.requirement(text)
         there = environment.version(wanted.name)
         if wanted.name != "torch" and not (there and why.within(there, str(wanted.specifier))):
             yield text

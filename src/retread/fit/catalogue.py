@@ -11,10 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
 
-from retread import strict
+from retread import pypa, strict
 from retread.arch import Arch
 from retread.errors import RecipeError
 from retread.fields import Architecture, FileName, Table, Text
@@ -167,7 +165,7 @@ def catalogue(series: Iterable[tuple[Recipe, Sequence[Patch]]], usage: Iterable[
 
     A patch for one compiler mends a fault of compiles, which nobody who installs a wheel meets.
     """
-    ordered = sorted(series, key=lambda one: (one[0].project, Version(one[0].version)))
+    ordered = sorted(series, key=lambda one: (one[0].project, pypa.version(one[0].version)))
     known = [(recipe, [one for one in patches if not one.only_with]) for recipe, patches in ordered]
     return Catalogue(
         schema=1,
@@ -179,7 +177,7 @@ def catalogue(series: Iterable[tuple[Recipe, Sequence[Patch]]], usage: Iterable[
 
 def read(data: bytes) -> Catalogue:
     """Return the catalogue that a package carries."""
-    return msgspec.json.decode(data, type=Catalogue)
+    return strict.decoded(data, Catalogue)
 
 
 def write(found: Catalogue) -> bytes:
@@ -194,7 +192,7 @@ def name_of(patch: str) -> str:
 
 def has(fault: Fault, version: str) -> bool:
     """Say whether an upstream release has a fault; a local part of the version does not count."""
-    return SpecifierSet(fault.releases).contains(Version(version).public, prereleases=True)
+    return pypa.specifiers(fault.releases).contains(pypa.version(version).public, prereleases=True)
 
 
 def _release(recipe: Recipe, patches: Sequence[Patch]) -> Release:

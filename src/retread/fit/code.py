@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from retread import limits
 from retread.errors import UsageError
 from retread.fit import usage
 from retread.fit.catalogue import Usage
@@ -14,8 +15,6 @@ from retread.fit.report import UsageReport
 
 _FILES: Final = 50_000
 """Files that are read; the largest public tree of models has 5,000."""
-_LARGEST: Final = 4 << 20
-"""Bytes of a file; what is larger is data that was written as Python."""
 _NOT_CODE: Final = frozenset({"site-packages", "node_modules", "__pycache__"})
 
 
@@ -56,8 +55,8 @@ def _python(folder: Path, unread: list[str]) -> Iterator[Path]:
 def _source(path: Path) -> str:
     if not path.is_file():
         raise ValueError("not a plain file")
-    if path.stat().st_size > _LARGEST:
-        raise ValueError(f"larger than {_LARGEST >> 20} MiB")
+    if path.stat().st_size > limits.PROGRAM:
+        raise ValueError(f"larger than {limits.PROGRAM >> 20} MiB")
     return path.read_bytes().decode("utf-8-sig")
 
 

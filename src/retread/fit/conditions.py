@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
+from retread import pypa
 from retread.fit.catalogue import Fault
 from retread.fit.environment import Environment, Package, with_files
 from retread.recipe.symptom import Symptom
@@ -60,7 +60,7 @@ def _versions(environment: Environment) -> Mapping[str, str]:
 
 def _within(version: str, allowed: str) -> bool:
     try:
-        return SpecifierSet(allowed).contains(Version(version).public, prereleases=True)
+        return pypa.specifiers(allowed).contains(pypa.version(version).public, prereleases=True)
     except InvalidVersion:
         return False
 

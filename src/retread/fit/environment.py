@@ -11,6 +11,7 @@ import msgspec
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
+from retread import pypa
 from retread.arch import Arch
 from retread.elf.facts import LibraryFacts
 from retread.records import Record
@@ -71,7 +72,7 @@ class Package(Record, frozen=True, kw_only=True):
     def public(self) -> Version | None:
         """Its version without the local part; None for one that is no version."""
         try:
-            return Version(Version(self.version).public)
+            return pypa.version(pypa.version(self.version).public)
         except InvalidVersion:
             return None
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
-
+from retread import pypa
 from retread.fit.catalogue import Catalogue, Fault, Made, Official, Release, has
 from retread.records import Record
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 _SPACE: Final = r"(?:\s|\x1b\[[0-9;]*m)+"
 """What may stand between two words of a message in a log: terminals break lines and colour them."""
@@ -207,10 +208,10 @@ def _way(torch: str, upstream: str, patched: tuple[Release, Made] | None) -> Way
 
 def _met(fault: Fault, release: Official) -> bool:
     """Say whether who installs a release meets a fault of it: with the torch and Triton that it is made for."""
-    around = {"torch": _first(release.torch), "triton": Version(release.triton or "0")}
+    around = {"torch": _first(release.torch), "triton": pypa.version(release.triton or "0")}
     return has(fault, release.version) and any(
         all(
-            SpecifierSet(seen.when.get(key, "")).contains(one)
+            pypa.specifiers(seen.when.get(key, "")).contains(one)
             for key, one in around.items()
             if one.release[0]
         )
@@ -220,7 +221,7 @@ def _met(fault: Fault, release: Official) -> bool:
 
 def _covers(other: Way, one: Way) -> bool:
     """Say whether a way for every later torch makes another one needless: it offers all that this one does."""
-    allowed = SpecifierSet(other.torch)
+    allowed = pypa.specifiers(other.torch)
     return (
         other is not one
         and all(part.operator == ">=" for part in allowed)
@@ -233,7 +234,7 @@ def _covers(other: Way, one: Way) -> bool:
 
 def _first(torch: str) -> Version:
     """Return the oldest version that a range names, to order ranges by."""
-    return min((Version(one.version) for one in SpecifierSet(torch)), default=Version("0"))
+    return min((pypa.version(one.version) for one in pypa.specifiers(torch)), default=pypa.version("0"))
 
 
 def _general(text: str, one: General) -> Explained:

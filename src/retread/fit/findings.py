@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from packaging.requirements import Requirement
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
+from retread import pypa
 from retread.arch import FIRST_CUDA, Arch
 from retread.fit import conditions, explain, serving
 from retread.fit import driver as drivers
@@ -16,6 +16,9 @@ from retread.fit.conditions import Appears
 from retread.fit.driver import Cuda
 from retread.fit.environment import Environment, Library, Package
 from retread.fit.report import Finding, Served
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 _ORDER: Final = (
     "torch", "driver", "triton", "requirement", "library", "symbol", "patch", "gpu", "metadata", "import",
@@ -86,7 +89,7 @@ def _packages(environment: Environment, known: Catalogue) -> Iterator[Finding]:
 def _requirements(package: Package, environment: Environment) -> Iterator[Finding]:
     missing: list[str] = []
     for text in package.requires:
-        wanted = Requirement(text)
+        wanted = pypa.requirement(text)
         there = environment.package(wanted.name)
         if there is None:
             missing.append(text)
@@ -124,7 +127,7 @@ def _other(package: Package, wanted: Requirement, there: Package) -> Finding:
 
 def _satisfies(wanted: Requirement, version: str) -> bool:
     try:
-        return wanted.specifier.contains(Version(version), prereleases=True)
+        return wanted.specifier.contains(pypa.version(version), prereleases=True)
     except InvalidVersion:
         return False
 
@@ -238,7 +241,7 @@ def _gpus(environment: Environment, known: Catalogue, libraries: Sequence[Served
 def _another(package: str, gpu: str, environment: Environment) -> str:
     """Return which build of a package has code for a GPU; torch's says for which CUDA it is."""
     first, made = FIRST_CUDA[Arch(gpu)], environment.torch_cuda
-    if package == "torch" and made and Version(made) < Version(drivers.shown(first)):
+    if package == "torch" and made and pypa.version(made) < pypa.version(drivers.shown(first)):
         other = f"take a torch that is built for CUDA {drivers.shown(first)} or newer"
         return f"CUDA {made} does not know this GPU: {other}"
     return f"take a {package} with native code for it"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from retread import arch
+from retread import arch, limits, strict
 from retread.arch import Arch
 from retread.doors import proc
 from retread.errors import RetreadError
@@ -28,8 +27,6 @@ print("retread:" + json.dumps({
              for one in found],
 }))
 """
-_LIMIT: Final = 30.0
-"""Seconds: a driver without its persistence daemon takes up to ten to wake eight GPUs."""
 _ROW: Final = re.compile(r"\s*([0-9]+\.[0-9])\s*,\s*([0-9.]+)\s*,\s*(.+?)\s*")
 
 
@@ -52,10 +49,10 @@ def _found(python: Path, environment: Mapping[str, str]) -> Hardware:
 def _nvml(python: Path, environment: Mapping[str, str]) -> Hardware | None:
     try:
         said = proc.run(
-            [python, "-c", _NVML], env=environment, cwd=Path("/"), check=False, limit=_LIMIT
+            [python, "-c", _NVML], env=environment, cwd=Path("/"), check=False, limit=limits.DEVICES
         ).stdout
         line = next(line for line in said.splitlines() if line.startswith("retread:"))
-        facts: dict[str, Any] = json.loads(line.removeprefix("retread:"))
+        facts: dict[str, Any] = strict.json(line.removeprefix("retread:"))
         return _hardware(facts["gpus"], facts["driver"], "NVML")
     except (RetreadError, StopIteration, ValueError):
         return None
@@ -67,7 +64,9 @@ def _smi(environment: Mapping[str, str]) -> Hardware:
         return Hardware(source="there is neither nvidia-ml-py with a driver nor nvidia-smi")
     query = "--query-gpu=compute_cap,driver_version,name"
     try:
-        done = proc.run([program, query, "--format=csv,noheader"], env=environment, check=False, limit=_LIMIT)
+        done = proc.run(
+            [program, query, "--format=csv,noheader"], env=environment, check=False, limit=limits.DEVICES
+        )
     except RetreadError as error:
         return Hardware(source=error.message)
     rows = [match.groups() for line in done.stdout.splitlines() if (match := _ROW.fullmatch(line))]

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from retread import limits
 from retread.doors import proc
 from retread.errors import RetreadError
 from retread.fit.environment import Import
 
-_LIMIT: Final = 180.0
-"""Seconds: torch alone took 15 s on a cold disk, and 60 s on a network's."""
 _SAID: Final = 500
 """Letters of what it says that are kept: an error's line, or a warning of some."""
 
@@ -25,7 +24,7 @@ def tried(python: Path, modules: Iterable[str], environment: Mapping[str, str]) 
 def _try(python: Path, module: str, environment: Mapping[str, str]) -> Import:
     command: list[str | Path] = [python, "-c", f"import {module}"]
     try:
-        done = proc.run(command, env=environment, cwd=Path("/"), check=False, limit=_LIMIT)
+        done = proc.run(command, env=environment, cwd=Path("/"), check=False, limit=limits.IMPORT)
     except RetreadError as error:
         return Import(module=module, ok=False, said=f"not known: {error.message}", ended=False)
     if done.code < 0:

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from retread.arch import Arch
+from retread.doors import fs
 from retread.fit import catalogue, code, hardware, imports, judge, listing, survey
 from retread.fit.catalogue import Catalogue
 from retread.fit.environment import Environment
@@ -25,8 +26,8 @@ def of_workspace(root: Path) -> Catalogue:
     """Return what a workspace's recipes, series and usage files say; RecipeError, SeriesError for what is wrong."""
     loaded = [workspace.load(root, name) for name in workspace.recipes(root)]
     usage = [
-        catalogue.parse_usage(path.read_bytes(), name=path.stem)
-        for path in sorted((root / catalogue.FOLDER).glob("*.toml"))
+        catalogue.parse_usage(fs.read(path), name=path.stem)
+        for path in fs.listed(root / catalogue.FOLDER, ".toml")
     ]
     return catalogue.catalogue([(one.recipe, one.patches) for one in loaded], usage)
 

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from packaging import tags
-from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name, parse_wheel_filename
-from packaging.version import InvalidVersion, Version
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
 
+from retread import pypa
 from retread.arch import Arch
 from retread.fit import driver as drivers
 from retread.fit import serving
@@ -95,14 +94,14 @@ def fitting(wheels: Sequence[str], environment: Environment) -> tuple[str, list[
         return "", []
     served = supported(environment.interpreter)
     for file in wheels:
-        if parse_wheel_filename(file)[3] & served:
+        if pypa.wheel_name(file)[3] & served:
             return file, []
     return "", [wrong_tags(wheels, environment.interpreter)]
 
 
 def wrong_tags(files: Iterable[str], python: Interpreter) -> str:
     """Return why none of some wheels installs here."""
-    found = [tag for file in files for tag in parse_wheel_filename(file)[3]]
+    found = [tag for file in files for tag in pypa.wheel_name(file)[3]]
     pythons = " ".join(sorted({f"{tag.interpreter}-{tag.abi}" for tag in found}))
     platforms = " ".join(sorted({tag.platform for tag in found}))
     libc = f"glibc {'.'.join(map(str, python.glibc))}" if python.glibc else "another C library than glibc"
@@ -128,7 +127,7 @@ def _platforms(machine: str, glibc: Sequence[int]) -> Iterator[str]:
 
 def name_of(requirement: str) -> str:
     """Return whom a requirement names."""
-    return canonicalize_name(Requirement(requirement).name)
+    return canonicalize_name(pypa.requirement(requirement).name)
 
 
 def cuda_of(text: str) -> Cuda:
@@ -140,6 +139,6 @@ def cuda_of(text: str) -> Cuda:
 def within(version: str, allowed: str) -> bool:
     """Say whether a version is in a range; nothing that is no version is."""
     try:
-        return SpecifierSet(allowed).contains(Version(version), prereleases=True)
+        return pypa.specifiers(allowed).contains(pypa.version(version), prereleases=True)
     except InvalidVersion:
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,9 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.requirements import InvalidRequirement
 from packaging.utils import canonicalize_name
 
+from retread import limits, pypa, strict
 from retread.doors import proc
 from retread.errors import RetreadError, UsageError
 from retread.fit import linking
@@ -37,10 +37,6 @@ print("retread:" + json.dumps({
     "glibc": libc, "paths": [os.path.abspath(path) for path in sys.path if path],
 }))
 """
-_LIMIT: Final = 60.0
-"""Seconds for a Python to say what it is: one on a cold network disk takes several."""
-_LARGEST: Final = 16 << 20
-"""Bytes of a metadata file that are read; the largest RECORD of a public wheel has 2 MB."""
 _SKIPPED: Final = re.compile(r"nvidia-.*|triton|setuptools|pip")
 """NVIDIA's libraries hold many fat binaries for one GPU each and choose among them; these need none of torch."""
 _CUDA: Final = re.compile(r"^cuda(?:: [^=]+)? = '([0-9]+\.[0-9]+)'", re.MULTILINE)
@@ -94,7 +90,9 @@ def survey(program: Path, environment: Mapping[str, str]) -> Read:
 
 def _interpreter(program: Path, environment: Mapping[str, str]) -> Interpreter:
     try:
-        done = proc.run([program, "-c", _PROGRAM], env=environment, cwd=Path("/"), check=False, limit=_LIMIT)
+        done = proc.run(
+            [program, "-c", _PROGRAM], env=environment, cwd=Path("/"), check=False, limit=limits.ANSWER
+        )
     except RetreadError as error:
         raise UsageError(f"{program} cannot be asked: {error.message}") from None
     said = next((line for line in done.stdout.splitlines() if line.startswith("retread:")), "")
@@ -104,7 +102,7 @@ def _interpreter(program: Path, environment: Mapping[str, str]) -> Interpreter:
             f"{program} does not answer as a Python does (exit code {done.code}): {told}",
             hint="name the Python of the environment: --python VENV/bin/python",
         )
-    facts: dict[str, Any] = json.loads(said.removeprefix("retread:"))
+    facts: dict[str, Any] = strict.json(said.removeprefix("retread:"))
     libc = re.fullmatch(r"glibc (\d+)\.(\d+).*", facts.pop("glibc"))
     glibc = (int(libc[1]), int(libc[2])) if libc else ()
     return msgspec.convert(
@@ -169,9 +167,9 @@ def _distribution(root: Path, folder: Path, markers: dict[str, str]) -> _Install
 
 def _text(path: Path) -> str:
     with path.open("rb") as stream:
-        data = stream.read(_LARGEST + 1)
-    if len(data) > _LARGEST:
-        raise ValueError(f"larger than {_LARGEST >> 20} MiB")
+        data = stream.read(limits.INSTALLED + 1)
+    if len(data) > limits.INSTALLED:
+        raise ValueError(f"larger than {limits.INSTALLED >> 20} MiB")
     return data.decode("utf-8")
 
 
@@ -182,7 +180,7 @@ def _why(error: Exception) -> str:
 def _requires(texts: Iterable[str], markers: dict[str, str], faults: list[str]) -> Iterator[str]:
     for text in texts:
         try:
-            one = Requirement(text)
+            one = pypa.requirement(text)
         except InvalidRequirement:
             faults.append(f"METADATA requires {text[:80]!r}, which is no requirement")
             continue
@@ -208,7 +206,7 @@ def _found(root: Path, name: str) -> Iterator[tuple[str, int]]:
 def _mends(folder: Path) -> tuple[str, ...]:
     """Return which faults a wheel of ours has mended, by what it says of itself."""
     try:
-        said = json.loads(_text(folder / STATEMENT))
+        said = strict.json(_text(folder / STATEMENT))
         return tuple(name_of(one["name"]) for one in said["series"])
     except (OSError, ValueError, TypeError, KeyError):
         return ()

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
-from packaging.specifiers import SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
+from retread import pypa
 from retread.fit.catalogue import Call, Usage
 from retread.fit.report import UsageReport, Used
 
@@ -122,7 +122,7 @@ def _used(name: str, one: Call, places: Sequence[str], torch: str) -> Used:
 
 def _has(torch: str, allowed: str) -> bool:
     try:
-        return not torch or SpecifierSet(allowed).contains(Version(torch).public, prereleases=True)
+        return not torch or pypa.specifiers(allowed).contains(pypa.version(torch).public, prereleases=True)
     except InvalidVersion:
         return False
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from msgspec import structs
-from packaging.version import Version
 
+from retread import pypa
 from retread.errors import GateError, PublishError, RetreadError, StoreError
 from retread.evidence import gate
 from retread.evidence.gate import Admission, Policy
@@ -63,7 +63,9 @@ def examine(wheels: Sequence[Path], terms: Terms, scratch: Path) -> tuple[list[C
         other = found.setdefault(wheel.name, one)
         if other.hosted.sha256 != one.hosted.sha256:
             faults.append(Fault(f"{wheel.name} is named twice, with other bytes: {other.wheel} and {wheel}"))
-    return sorted(found.values(), key=lambda one: (one.hosted.project, Version(one.hosted.version))), faults
+    return sorted(
+        found.values(), key=lambda one: (one.hosted.project, pypa.version(one.hosted.version))
+    ), faults
 
 
 def demand(
@@ -100,6 +102,8 @@ def _read(wheel: Path, scratch: Path) -> Candidate:
         one = candidate.read(wheel, Path(folder), candidate.taken(wheel, room))
     release(one.hosted.version)  # or it belongs to no channel
     _demand_normal(one.hosted.file)
+    if one.refused:
+        raise PublishError("installers refuse it", faults=one.refused)
     return one
 
 

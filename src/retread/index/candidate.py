@@ -43,6 +43,8 @@ class Candidate(NamedTuple):
     """What speaks against it in its own evidence."""
     told: tuple[Told, ...]
     """What ``retread.json`` and the smoke reports say, to be held against its name and its envelopes."""
+    refused: tuple[str, ...] = ()
+    """What no installer takes of it, though it can be read."""
 
 
 def taken(wheel: Path, room: Path) -> Path:
@@ -86,6 +88,7 @@ def read(wheel: Path, scratch: Path, copy: Path | None = None) -> Candidate:
         beside=found,
         doubts=tuple(doubts),
         told=tuple(_told(facts, verified, found)),
+        refused=tuple(f"{one.subject}: {one.detail}" for one in facts.faults),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 import re
@@ -15,6 +14,7 @@ from urllib.parse import unquote
 
 from msgspec import structs
 
+from retread import strict
 from retread.errors import RetreadError
 from retread.evidence import gate
 from retread.evidence.gate import Policy
@@ -137,7 +137,7 @@ def _same(root: Path, folder: str, made: Mapping[str, bytes]) -> Iterator[str]:
 def _addresses(root: Path, folder: str) -> Iterator[str]:
     """Yield every address on a project's pages below which there is no file."""
     try:
-        page = json.loads((root / folder / "index.json").read_bytes())
+        page = strict.json((root / folder / "index.json").read_bytes())
         found = {one["url"] for one in page["files"]}
         found |= {f"{one['url']}{METADATA}" for one in page["files"]}
         html = (root / folder / "index.html").read_text("utf-8")

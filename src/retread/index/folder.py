@@ -16,7 +16,8 @@ from typing import TypeVar
 
 import msgspec
 
-from retread.doors import durable
+from retread import strict
+from retread.doors import durable, fs
 from retread.errors import PublishError, StoreError
 from retread.index import layout
 from retread.index.layout import CHANNEL, FILES, HIDDEN
@@ -76,8 +77,10 @@ class Index:
     @property
     def exists(self) -> bool:
         """Whether anything was ever published here."""
-        with durable.disk_errors(self.root):
+        try:
             return self._history.is_file()
+        except OSError as error:
+            raise fs.refused(error) from None
 
     # What it says.
 
@@ -273,8 +276,8 @@ def read(path: Path, kind: type[R]) -> R | None:
 
 def _decode(data: bytes, kind: type[R], path: Path) -> R:
     try:
-        return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+        return strict.decoded(data, kind)
+    except ValueError as error:
         raise PublishError(f"{path} is damaged: {error}", hint=_HINT) from None
 
 

@@ -13,10 +13,10 @@ from enum import StrEnum
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import msgspec
-from packaging.utils import InvalidWheelFilename, canonicalize_name, is_normalized_name, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, canonicalize_name, is_normalized_name
 from packaging.version import InvalidVersion, Version
 
-from retread import strict
+from retread import pypa, strict
 from retread.errors import PublishError, RevokedError
 from retread.fields import Digest, Positive, Text
 from retread.lockfile.pin import Locked
@@ -126,7 +126,7 @@ def parse(payload: bytes, *, name: str) -> Revocations:
     try:
         table: Any = strict.json(payload)
         schema = table["schema"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise PublishError(f"{name} is not a revocation list: {type(error).__name__}: {error}") from None
     if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
         raise PublishError(
@@ -174,6 +174,11 @@ def renewed(revocations: Revocations, issued: str) -> Revocations:
 def demand_fresh(revocations: Revocations, days: int, now: int) -> None:
     """Raise PublishError for a list that was issued more than ``days`` before ``now``, in seconds since 1970."""
     age = now - datetime.fromisoformat(revocations.issued).timestamp()
+    if age < -_DAY:
+        raise PublishError(
+            f"the revocation list was issued at {revocations.issued}, after today",
+            hint="set this machine's clock; if it is right, the signer's was not: 'retread index renew DIR --key KEY'",
+        )
     if age > days * _DAY:
         raise PublishError(
             f"the revocation list was issued at {revocations.issued}, {int(age // _DAY)} days ago; "
@@ -209,7 +214,7 @@ def _canonical(revocations: Revocations) -> Revocations:
 
 
 def _normalised(entry: Entry) -> Entry:
-    version = None if entry.version is None else str(Version(entry.version))
+    version = None if entry.version is None else str(pypa.version(entry.version))
     return msgspec.structs.replace(entry, project=str(canonicalize_name(entry.project)), version=version)
 
 
@@ -233,7 +238,7 @@ def _faults(entry: Entry) -> list[str]:
     if not is_normalized_name(project):
         return [f"project: {entry.project!r} is not a name"]
     try:
-        version = None if entry.version is None else Version(entry.version)
+        version = None if entry.version is None else pypa.version(entry.version)
     except InvalidVersion:
         return [f"version: {entry.version!r} is not a version"]
     if entry.sha256 is None:
@@ -245,7 +250,7 @@ def _faults(entry: Entry) -> list[str]:
 
 def _faults_of_name(file: str, project: str, version: Version) -> list[str]:
     try:
-        named = parse_wheel_filename(file)[:2]
+        named = pypa.wheel_name(file)[:2]
     except InvalidWheelFilename:
         return [f"file: {file!r} is not the name of a wheel"]
     return [] if named == (project, version) else [f"file: {file} is not of {_shown(project, str(version))}"]
@@ -384,7 +389,7 @@ def _name(project: str, version: str | None) -> _Name:
     if version is None:
         return project, None
     try:
-        return project, Version(version)
+        return project, pypa.version(version)
     except InvalidVersion:
         return project, version
 

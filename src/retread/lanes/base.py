@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from retread import strict
 from retread.doors.store import Kind
 from retread.errors import BaseError, first
 from retread.lanes.lane import Origin, ProvenBase
@@ -46,7 +47,7 @@ def prove(wheel: Path, source: SourceTree, into: Path, *, version: str, generate
 
 def load(entry: Path) -> ProvenBase:
     """Return what lies in a finished store entry."""
-    return msgspec.json.decode((entry / _FACTS).read_bytes(), type=ProvenBase)
+    return strict.decoded((entry / _FACTS).read_bytes(), ProvenBase)
 
 
 def _compare(

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import configparser
 import re
-import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
+from retread import pypa, strict
 from retread.recipe.model import Recipe, Target
 from retread.recipe.native import matches
 
@@ -43,7 +42,7 @@ def of_lock(target: Target, name: str, versions: Mapping[str, str]) -> Iterator[
     wanted = {f"targets.{name}.torch": f"torch{target.torch}"}
     wanted |= {f"targets.{name}.requires[{index}]": text for index, text in enumerate(target.requires)}
     for where, text in wanted.items():
-        one = Requirement(text)
+        one = pypa.requirement(text)
         locked = versions.get(canonicalize_name(one.name))
         if locked and not one.specifier.contains(locked, prereleases=True):
             yield f"{where}: {text!r} does not allow {one.name} {locked}, which it is compiled against (lock)"
@@ -82,15 +81,15 @@ def _may_be_a_library(glob: str) -> bool:
 
 def _same(said: str, version: str) -> bool:
     try:
-        return Version(said) == Version(version)
+        return pypa.version(said) == pypa.version(version)
     except InvalidVersion:
         return False
 
 
 def _of_pyproject(text: str) -> str:
     """Return the version that pyproject.toml states; nothing when the build computes it."""
-    with suppress(tomllib.TOMLDecodeError):  # the build says it better
-        table = tomllib.loads(text).get("project", {})
+    with suppress(ValueError):  # the build says it better
+        table = strict.table(text).get("project", {})
         said = table.get("version") if isinstance(table, dict) else None
         return said if isinstance(said, str) else ""
     return ""

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
+from retread import pypa
 from retread.records import Record, Sha256
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -70,7 +71,7 @@ def others(stated: Iterable[str]) -> tuple[str, ...]:
 def spelled(version: str) -> str:
     """Return a version normalised, or as it is: an environment may hold what no index would take."""
     try:
-        return str(Version(version))
+        return str(pypa.version(version))
     except InvalidVersion:
         return version
 

@@ -8,9 +8,7 @@ of which tests/data/locks has samples.
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple, NoReturn
@@ -18,8 +16,8 @@ from typing import Any, NamedTuple, NoReturn
 import msgspec
 from packaging.pylock import Pylock, PylockValidationError
 from packaging.utils import canonicalize_name
-from packaging.version import Version
 
+from retread import limits, pypa, strict
 from retread.address import bare
 from retread.errors import UsageError, first
 from retread.lockfile import requirements
@@ -90,7 +88,7 @@ def _installed(row: Installed) -> Locked | None:
     if row.direct_url is None:
         return Locked(project=project, version=spelled(row.version))
     try:
-        origin = msgspec.json.decode(row.direct_url, type=_Origin)
+        origin = strict.decoded(row.direct_url, _Origin)
         if origin.dir_info is not None:
             return None
         archive = origin.archive_info or {}
@@ -124,8 +122,8 @@ def _kind(name: str, text: str) -> Kind | None:
 
 def _kind_by_content(text: str) -> Kind | None:
     try:
-        table = tomllib.loads(text)
-    except (ValueError, RecursionError):
+        table = strict.table(text)
+    except ValueError:
         if requirements.pins_something(text):
             return Kind.REQUIREMENTS
         return Kind.PIPFILE if '"pipfile-spec"' in text else None
@@ -139,6 +137,8 @@ def _kind_by_content(text: str) -> Kind | None:
 
 def _text(data: bytes, name: str) -> str:
     try:
+        if len(data) > limits.LOCK:
+            raise ValueError(f"{len(data):,} bytes; {limits.LOCK:,} are taken")
         return decoded(data)
     except ValueError as error:
         hint = f"retread reads {', '.join(Kind)}, as their tools write them"
@@ -181,8 +181,8 @@ class _Package(msgspec.Struct):
 
 def _toml(text: str, kind: Kind, name: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        return strict.table(text)
+    except ValueError as error:
         _refuse(name, kind, [str(error)])
 
 
@@ -200,8 +200,8 @@ def _pylock(table: dict[str, Any], text: str, name: str) -> tuple[Locked, ...]:
         Pylock.from_dict(table)
     except PylockValidationError as error:
         entry = _ENTRY.match(error.context or "")
-        line = _line(text, "[[packages]]", int(entry[1])) if entry else ""
-        _refuse(name, Kind.PYLOCK, [f"{line}{error}"])
+        lines = _lines(text, "[[packages]]")[int(entry[1]) :][:1] if entry else []
+        _refuse(name, Kind.PYLOCK, [f"{''.join(lines)}{error}"])
     return found
 
 
@@ -225,12 +225,13 @@ def _packages(table: dict[str, Any], key: str, kind: Kind, text: str, name: str)
     rows = table.get(key, [])
     if not isinstance(rows, list):
         _refuse(name, kind, [f"{key}: expected an array of tables"])
+    lines = _lines(text, f"[[{key}]]")
     for index, row in enumerate(rows):
         try:
             found.append(_locked(msgspec.convert(row, _Package)))
         except ValueError as error:
             where = f"{key}[{index}] ({row.get('name')})" if isinstance(row, Mapping) else f"{key}[{index}]"
-            faults.append(f"{_line(text, f'[[{key}]]', index)}{where}: {_first_line(error)}")
+            faults.append(f"{''.join(lines[index : index + 1])}{where}: {_first_line(error)}")
     if faults:
         _refuse(name, kind, faults)
     return tuple(one for one in found if one is not None)
@@ -246,7 +247,7 @@ def _locked(package: _Package) -> Locked | None:
     stated = [one for file in files for one in file.stated()]
     return Locked(
         project=str(canonicalize_name(package.name, validate=True)),
-        version=str(Version(package.version)) if package.version else "",
+        version=str(pypa.version(package.version)) if package.version else "",
         sha256s=digests(stated),
         others=others(stated),
         bare=tuple(file.named() for file in files if not (digests(file.stated()) or others(file.stated()))),
@@ -262,10 +263,11 @@ def _address(package: _Package) -> str:
     return next((address for address in said if isinstance(address, str) and address), "")
 
 
-def _line(text: str, header: str, index: int) -> str:
-    """Return ``line 12: ``, where the table with this index begins; nothing when the file is laid out otherwise."""
-    lines = [number for number, line in enumerate(text.split("\n"), start=1) if line.strip() == header]
-    return f"line {lines[index]}: " if index < len(lines) else ""
+def _lines(text: str, header: str) -> list[str]:
+    """Return ``line 12: `` of every table with this header; none of these for a file that is laid out otherwise."""
+    return [
+        f"line {number}: " for number, line in enumerate(text.split("\n"), start=1) if line.strip() == header
+    ]
 
 
 # JSON: Pipfile.lock.
@@ -273,10 +275,10 @@ def _line(text: str, header: str, index: int) -> str:
 
 def _pipfile(text: str, name: str) -> tuple[Locked, ...]:
     try:
-        table = json.loads(text)
+        table = strict.json(text)
         sources = {one["name"]: one["url"] for one in table.pop("_meta")["sources"]}
         rows = [_as_package(name, row, sources) for group in table.values() for name, row in group.items()]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         _refuse(name, Kind.PIPFILE, [f"{type(error).__name__}: {error}"])
     return _packages({"package": rows}, "package", Kind.PIPFILE, text, name)
 

@@ -11,17 +11,19 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
+from packaging.utils import canonicalize_name
 
+from retread import limits, pypa
 from retread.address import bare
 from retread.errors import RecipeError, first
 from retread.lockfile.pin import Locked, decoded, digests, file_name, others, spelled
 
-_PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*===?", re.MULTILINE)
-_DIRECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[^\]]*\])?\s*@")
-_PLACE = re.compile(r"\.|[^\s;]*[/\\]|[^\s;]+\.(whl|zip|tar\.gz)($|[\s;#])")
-_COMMENT = re.compile(r"(^|\s+)#.*")
+_PINNED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*+[ \t]*+(\[[^\]\n]*+\])?[ \t]*+===?", re.MULTILINE)
+_DIRECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*+\s*+(\[[^\]]*+\])?\s*+@")
+_PLACE = re.compile(r"\.|[^\s;/\\]*+[/\\]|[^\s;]+\.(whl|zip|tar\.gz)($|[\s;#])")
+_COMMENT = re.compile(r"(^|(?<=\s))#.*")
+_WHOLE_COMMENT = re.compile(r"\s*+#")
+"""A line that is one; each of these takes a row of spaces in one step."""
 _MAIN_INDEX = {"-i", "--index-url"}
 _MORE = {"-r", "--requirement"}
 _FOLDER = {"-e", "--editable"}
@@ -76,6 +78,10 @@ def _parsed(text: str) -> tuple[list[_Line], list[_Option], list[_Fault]]:
     lines, options, faults = [], list[_Option](), []
     for number, line in _logical_lines(text):
         try:
+            if len(line) > limits.LINE:
+                raise ValueError(
+                    f"{len(line):,} characters with what continues it; {limits.LINE:,} are taken"
+                )
             if line.startswith("-"):
                 said = _options(line)
                 options += said
@@ -103,8 +109,9 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     start = 1
     for number, line in enumerate([*text.splitlines(), ""], start=1):
         start = start if parts else number
-        goes_on = line.endswith("\\") and not _COMMENT.match(line)
-        parts.append(line[:-1] if goes_on else f" {line}" if _COMMENT.match(line) else line)
+        comment = _WHOLE_COMMENT.match(line)
+        goes_on = line.endswith("\\") and not comment
+        parts.append(line[:-1] if goes_on else f" {line}" if comment else line)
         if not goes_on:
             whole = _COMMENT.sub("", "".join(parts)).strip()
             parts = []
@@ -114,6 +121,8 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
 
 def _options(line: str) -> list[_Option]:
     """Return the options of a line with their values; ValueError for one that is not known or wants another file."""
+    if any(len(word) > limits.WORD for word in line.split()):
+        raise ValueError(f"an option of more than {limits.WORD:,} characters")
     words, found = shlex.split(line), []
     while words:
         name, equals, value = words.pop(0).partition("=")
@@ -131,11 +140,12 @@ def _options(line: str) -> list[_Option]:
 
 def _requirement(line: str) -> tuple[str, Locked | None]:
     """Return what a line asks for and what it pins; ValueError for one that pins nothing."""
-    asked_for, *rest = re.split(r"\s+(?=-)", line, maxsplit=1)
+    asked_for, *rest = re.split(r"\s(?=-)", line, maxsplit=1)
+    asked_for = asked_for.rstrip()
     stated = [option.value for option in _options(" ".join(rest)) if option.name == "--hash"]
     if not _DIRECT.match(asked_for) and _PLACE.match(asked_for):
         return asked_for, _file_at(asked_for.partition(" ")[0], stated)
-    asked = Requirement(asked_for)
+    asked = pypa.requirement(asked_for)
     if asked.url:
         return asked_for, _file_at(asked.url, stated, asked.name)
     pins = [one.version for one in asked.specifier if one.operator in {"==", "==="}]
@@ -151,7 +161,7 @@ def _file_at(address: str, stated: Sequence[str], project: str = "") -> Locked |
     """Return the file at an address or a path; None for a folder that nobody named."""
     file, version = file_name(address), ""
     if file.endswith((".whl", ".tar.gz", ".zip")):
-        parsed = parse_wheel_filename(file)[:2] if file.endswith(".whl") else parse_sdist_filename(file)
+        parsed = pypa.wheel_name(file)[:2] if file.endswith(".whl") else pypa.sdist_name(file)
         project, version = project or parsed[0], str(parsed[1])
     if not project:
         return None
@@ -179,10 +189,10 @@ def check_lock(lock: bytes, requires: Sequence[str], *, name: str) -> dict[str, 
     found += [_Fault(one.number, f"{one.text} is not pinned by version and sha256") for one in loose]
     faults = [*map(str, sorted(found))]
     for text in requires:
-        wanted = Requirement(text)
+        wanted = pypa.requirement(text)
         project = str(canonicalize_name(wanted.name))
         versions = [one.pin.version for one in lines if one.pin is not None and one.pin.project == project]
-        if not any(wanted.specifier.contains(version, prereleases=True) for version in versions):
+        if not any(pypa.allows(wanted.specifier, version) for version in versions):
             faults.append(f"{text}: the lock has {', '.join(versions) or 'nothing of it'}")
     if faults:
         raise _no_lock(name, faults)

@@ -97,7 +97,8 @@ class Desk:
 
     def resolutions(self) -> dict[Key, bytes]:
         """Return what a person made of conflicts before."""
-        return resolution.read(workspace.series_files(self.root / files.resolutions(self.recipe)))
+        beside = workspace.series_files(self.root / files.resolutions(self.recipe))
+        return resolution.read({name: data for name, data in beside.items() if name.endswith(".json")})
 
     def loaded(self) -> Loaded:
         """Read the recipe with its series."""

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from retread import limits
 from retread.address import bare
+from retread.doors import fs
 from retread.doors.machine import Machine, downloaded
 from retread.errors import FetchError, SeriesError, UsageError
 from retread.queue import header, incoming
@@ -24,20 +26,18 @@ if TYPE_CHECKING:
 _ADDRESS: Final = re.compile(r"https?://")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _FILE: Final = "patch"
-_LARGEST: Final = 64 << 20
-"""Bytes of a file with patches: the diff between two releases of a large project has about 10 MB."""
 
 
 def file(typed: str) -> Read:
     """Return the patches of a file, or of standard input (``-``)."""
     if typed == "-":
-        return incoming.read(sys.stdin.buffer.read(_LARGEST), name="standard input")
+        return incoming.read(sys.stdin.buffer.read(limits.PATCH), name="standard input")
     path = Path(typed)
     if not path.is_file():
         raise UsageError(f"there is no file {typed}")
-    if path.stat().st_size > _LARGEST:
-        raise SeriesError(f"{typed}: larger than {_LARGEST >> 20} MiB")
-    return incoming.read(path.read_bytes(), name=path.name)
+    if path.stat().st_size > limits.PATCH:
+        raise SeriesError(f"{typed}: larger than {limits.PATCH >> 20} MiB")
+    return incoming.read(fs.read(path), name=path.name)
 
 
 def anything(machine: Machine, typed: str, sha256: str) -> Read:

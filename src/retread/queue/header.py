@@ -42,15 +42,16 @@ def parts(head: str) -> Parts:
     lines = head.strip("\n").split("\n")
     if _POSTMARK.match(lines[0]):
         lines = lines[1:]
-    found: list[tuple[str, str]] = []
-    while lines and (_FIELD.match(lines[0]) or (found and lines[0][:1] in {" ", "\t"} and lines[0].strip())):
-        line = lines.pop(0)
+    found: list[tuple[str, list[str]]] = []
+    for line in lines:
         if _FIELD.match(line):
-            found.append((line.partition(":")[0], line))
+            found.append((line.partition(":")[0], [line]))
+        elif found and line[:1] in {" ", "\t"} and line.strip():
+            found[-1][1].append(line)
         else:
-            name, raw = found[-1]
-            found[-1] = (name, f"{raw}\n{line}")
-    return Parts(tuple(found), "\n".join(lines).strip("\n"))
+            break
+    text = "\n".join(lines[sum(len(raw) for _, raw in found) :])
+    return Parts(tuple((name, "\n".join(raw)) for name, raw in found), text.strip("\n"))
 
 
 def value(raw: str) -> str:

@@ -12,9 +12,10 @@ from email.parser import BytesParser
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
+from retread import limits
 from retread.errors import SeriesError
 from retread.queue import header
-from retread.recipe.series import subject
+from retread.recipe.series import encoding_fault, subject
 
 _POSTMARK: Final = re.compile(rb"^From [^\n]*[0-9]{4}[^\n]*\n(?=[A-Za-z-]+: )", re.MULTILINE)
 _DIFF: Final = re.compile(rb"^(?:diff |Index: |--- [^\n]*\n\+\+\+ )", re.MULTILINE)
@@ -23,7 +24,7 @@ _BINARY: Final = re.compile(rb"^(?:GIT binary patch$|Binary files (.*) differ$)"
 _PATHS: Final = re.compile(
     r"^(?:---|\+\+\+|rename from|rename to|copy from|copy to) ([^\t\n]+)", re.MULTILINE
 )
-_SAME: Final = re.compile(r"^diff --git a/(.+) b/\1$", re.MULTILINE)
+_SAME: Final = re.compile(r"^diff --git a/(.{1,4096}) b/\1$", re.MULTILINE)
 _COVER: Final = re.compile(r"\[[^]]*\b0+/[0-9]+\]")
 _COMMIT: Final = re.compile(r"\b[0-9a-f]{7,40}\b")
 _VERSION: Final = re.compile(r"\bv?([0-9]+(?:\.[0-9a-z]+)+)\b")
@@ -48,6 +49,8 @@ class Read(NamedTuple):
 
 def read(data: bytes, *, name: str) -> Read:
     """Return the patches in a file; SeriesError with every one that is none, or holds what no series may."""
+    if coded := encoding_fault(data):
+        raise SeriesError(f"{name}: {coded}")
     mails = list(_mails(data))
     texts = [_mail(one) for one in mails] if mails else [data]
     found: list[Incoming] = []
@@ -59,7 +62,7 @@ def read(data: bytes, *, name: str) -> Read:
         if one.diff:
             faults += [f"{where}: {fault}" for fault in _faults(one.diff)]
             found.append(one)
-        elif _COVER.search(text.partition(b"\n")[0].decode("utf-8", "replace")):
+        elif _COVER.search(text.partition(b"\n")[0][: limits.SUBJECT].decode("utf-8", "replace")):
             skipped.append(f"{where}: a cover letter")
         else:
             faults.append(f"{where}: holds no diff")
@@ -93,8 +96,11 @@ def _mails(data: bytes) -> Iterator[bytes]:
 
 def _mail(data: bytes) -> bytes:
     """Return a mail as a header, its text and the diff: what transport did to it is undone."""
-    mail = BytesParser().parsebytes(data.partition(b"\n")[2])
-    body = b"\n".join(_payloads(mail))
+    try:
+        mail = BytesParser().parsebytes(data.partition(b"\n")[2])
+        body = b"\n".join(_payloads(mail))
+    except RecursionError:
+        raise SeriesError("a mail is nested too deeply") from None
     said = {name: _plain(value) for name, value in mail.raw_items()}
     lines = [f"Subject: {said.get('Subject', '')}"]
     if author := said.get("From"):

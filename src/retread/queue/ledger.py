@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from retread import strict
 from retread.doors import durable
 from retread.errors import SeriesError, UsageError
 from retread.queue.order import SERIES
@@ -80,8 +81,8 @@ class Ledger(NamedTuple):
         return last
 
     def _last(self) -> Action | None:
-        with suppress(FileNotFoundError, msgspec.DecodeError):
-            return msgspec.json.decode(self.record.read_bytes(), type=Action)
+        with suppress(FileNotFoundError, ValueError):
+            return strict.decoded(self.record.read_bytes(), Action)
         return None
 
     def _switch(self, before: Files, after: Files) -> None:

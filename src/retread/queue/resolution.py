@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from retread import strict
 from retread.errors import SeriesError
 from retread.recipe.proof import blob_id
 from retread.records import Record
@@ -62,7 +63,7 @@ def read(files: Mapping[str, bytes]) -> dict[Key, bytes]:
     found: dict[Key, bytes] = {}
     for name, data in files.items():
         try:
-            one = msgspec.json.decode(data, type=Resolution)
+            one = strict.decoded(data, Resolution)
         except msgspec.DecodeError as error:
             raise SeriesError(
                 f"resolutions/{name}: {error}", hint="remove it: the conflict is asked for again"

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from retread import strict
 from retread.doors import durable, fs
 from retread.doors.proc import Finished
 from retread.errors import SeriesError, ToolError, UsageError, first
@@ -65,8 +66,8 @@ class Worktree:
         if self._new or not self.folder.exists() or (self.folder.is_dir() and not any(self.folder.iterdir())):
             return None
         try:
-            found = msgspec.json.decode(file.read_bytes(), type=State)
-        except (OSError, msgspec.DecodeError):
+            found = strict.decoded(file.read_bytes(), State)
+        except (OSError, ValueError):
             raise UsageError(
                 f"{self.folder} is no worktree of retread's",
                 hint="move it away, or name another place with --into",

@@ -53,9 +53,9 @@ class Compile(NamedTuple):
 
     def pythons(self) -> list[str]:
         """Return one of the range."""
-        from packaging.specifiers import SpecifierSet
+        from retread import pypa
 
-        allowed = SpecifierSet(self.build.python)
+        allowed = pypa.specifiers(self.build.python)
         return [next((one for one in _PYTHONS if allowed.contains(one)), _PYTHONS[0])]
 
 
@@ -139,8 +139,8 @@ LANES: Final[dict[Lane, Way]] = {
 
 def _oldest(file: str) -> str:
     """Return the oldest Python 3 that a wheel's tags serve."""
-    from packaging.utils import parse_wheel_filename
+    from retread import pypa
 
-    tags = parse_wheel_filename(file)[3]
+    tags = pypa.wheel_name(file)[3]
     minors = [found[1] for tag in tags if (found := re.fullmatch(r"[a-z]+3(\d+)", tag.interpreter))]
     return f"3.{min(map(int, minors), default=_OLDEST)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Final
@@ -26,7 +26,7 @@ def is_native(change: Change, recipe: Recipe, files: Mapping[str, str]) -> bool:
 
 
 def touched(patch: Patch, recipe: Recipe) -> Iterator[str]:
-    """Yield of each native input that a patch touches, of each copy of one, and of each other mode, what it is."""
+    """Yield of what a patch does why it closes the overlay lane: native inputs, copies, new folders, modes."""
     for change in patch.changes:
         glob = native_glob(change.path, recipe.native_inputs)
         copied = next((copy for copy in recipe.sdist.copies if change.path.startswith(f"{copy}/")), "")
@@ -34,8 +34,26 @@ def touched(patch: Patch, recipe: Recipe) -> Iterator[str]:
             yield f"{patch.name} touches {change.path}, a native input ({glob})"
         elif copied:
             yield f"{patch.name} touches {change.path}, a copy of {recipe.sdist.copies[copied]}: patch that"
+        elif change.path in patch.new_folders and change.path.partition("/")[0] in _packaged(recipe):
+            yield (
+                f"{patch.name} adds {change.path} in a folder that the source lacks, a native input: only a build can "
+                "say whether it packs that"
+            )
         elif change.mode:
             yield f"{patch.name} gives {change.path} mode {change.mode}: only a build can say what a wheel has of that"
+
+
+def _packaged(recipe: Recipe) -> set[str]:
+    """Return the folders at the top of the source that its wheels have for sure."""
+    globs = (glob for target in recipe.targets.values() for glob in target.generated)
+    return {recipe.project.replace("-", "_")} | {glob.partition("/")[0] for glob in globs if "/" in glob}
+
+
+def in_new_folders(patch: Patch, paths: Collection[str]) -> tuple[str, ...]:
+    """Return the files that a patch adds in folders in which none of a source's ``paths`` lies."""
+    added = [change.path for change in patch.changes if change.kind is ChangeKind.ADD]
+    folders = {path.rpartition("/")[0] for path in paths} if added else set()
+    return tuple(path for path in added if path.rpartition("/")[0] not in folders)
 
 
 def tree(files: Mapping[str, str], changes: Iterable[Change], blobs: Mapping[str, str]) -> dict[str, str]:

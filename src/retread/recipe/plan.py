@@ -6,11 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from packaging.specifiers import SpecifierSet
 from packaging.tags import compatible_tags, cpython_tags
-from packaging.utils import parse_wheel_filename
 
-from retread import arch, version
+from retread import arch, pypa, version
 from retread.arch import Arch
 from retread.errors import PlanError
 from retread.recipe.lane import LANES, Lane, Own
@@ -209,7 +207,7 @@ def pythons(target: Target) -> list[str]:
 
 def tagged(wheel: str) -> Iterator[str]:
     """Yield the Pythons that a wheel's tags name: ``3.12``, or ``>=3.9`` where its ABI goes on."""
-    for tag in sorted(parse_wheel_filename(wheel)[3], key=str):
+    for tag in sorted(pypa.wheel_name(wheel)[3], key=str):
         number = re.fullmatch(r"(?:cp|py)3(\d*)", tag.interpreter)
         exact = tag.abi not in {"abi3", "none"}
         minor = f".{number[1]}" if number and number[1] else ""
@@ -218,14 +216,14 @@ def tagged(wheel: str) -> Iterator[str]:
 
 def fits(target: Target, *, torch: str = "", gpu: Arch | None = None, python: str = "") -> bool:
     """Say whether a target's wheels are for this torch, have machine code for this GPU and serve this Python."""
-    if torch and not SpecifierSet(target.torch).contains(torch, prereleases=True):
+    if torch and not pypa.specifiers(target.torch).contains(torch, prereleases=True):
         return False
     if gpu and not any(arch.runs(code, gpu) for code in target.architectures):
         return False
     if not python:
         return True
     if not target.base and target.build:
-        return SpecifierSet(target.build.python).contains(python)
+        return pypa.specifiers(target.build.python).contains(python)
     return any(serves(base.file, python) for base in target.base)
 
 
@@ -237,4 +235,4 @@ def serves(wheel: str, python: str) -> bool:
         *compatible_tags((major, minor), platforms=["any"]),
     }
     pairs = {(tag.interpreter, tag.abi) for tag in fits}
-    return any((tag.interpreter, tag.abi) in pairs for tag in parse_wheel_filename(wheel)[3])
+    return any((tag.interpreter, tag.abi) in pairs for tag in pypa.wheel_name(wheel)[3])

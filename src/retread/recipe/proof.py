@@ -14,8 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
-import msgspec
-
+from retread import limits, strict
 from retread.errors import SourceError
 from retread.records import Record
 
@@ -66,12 +65,12 @@ def parse(data: bytes, *, name: str) -> Proof:
     """Return the proof in ``data`` after recomputing tree id and commit id; SourceError when they disagree."""
     first, _, listing = data.partition(b"\n")
     try:
-        head = msgspec.json.decode(first, type=_Head)
+        head = strict.decoded(first, _Head)
         commit = base64.b64decode(head.commit_object, validate=True)
         stated, time = _tree_and_time(commit)
         entries = _entries(listing.decode("utf-8"))
         found = tree_id(nested(entries))
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+    except ValueError as error:
         raise SourceError(f"{name}: not a commit proof: {error}") from None
     commit_id = _object_id(b"commit", commit)
     if commit_id != head.commit:
@@ -114,6 +113,8 @@ def _entries(text: str) -> dict[str, Entry]:
         if not match:
             raise ValueError(f"line {number} is not 'mode id path': {line[:80]!r}")
         mode, identity, path = match.groups()
+        if path.count("/") > limits.FOLDERS:
+            raise ValueError(f"line {number}: a path of more than {limits.FOLDERS} folders")
         if path in entries:
             raise ValueError(f"{path} is listed twice")
         entries[path] = Entry(mode, identity)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, Final
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.requirements import InvalidRequirement
+from packaging.specifiers import InvalidSpecifier
+from packaging.utils import InvalidWheelFilename, canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from retread import arch, strict
+from retread import arch, pypa, strict
 from retread.address import has_secret
 from retread.arch import Arch
 from retread.errors import RecipeError
@@ -57,8 +57,9 @@ def _recipe_faults(recipe: Recipe, name: str) -> Iterator[str]:
         yield "targets: none; a recipe needs at least one"
     yield from _repository_faults(recipe.pin)
     paths = [submodule.path for submodule in recipe.pin.submodules]
+    twice = strict.again(paths)
     for index, path in enumerate(paths):
-        if paths.index(path) != index:
+        if index in twice:
             yield f"pin.submodules[{index}].path: {path!r} is listed twice"
         if path.startswith("/") or ".." in PurePosixPath(path).parts:
             yield f"pin.submodules[{index}].path: {path!r} leaves the source tree"
@@ -70,7 +71,7 @@ def _recipe_faults(recipe: Recipe, name: str) -> Iterator[str]:
 
 def _version_faults(recipe: Recipe) -> Iterator[str]:
     try:
-        version = Version(recipe.version)
+        version = pypa.version(recipe.version)
     except InvalidVersion:
         yield f"version: {recipe.version!r} is not a PEP 440 version"
         return
@@ -126,11 +127,10 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
         yield from _architecture_faults(listed, exemption.architectures, target.cuda)
         yield from _architecture_faults(f"exempt[{index}].ptx", exemption.ptx, target.cuda)
     files = [base.file for base in target.base]
-    for index, file in enumerate(files):
-        if files.index(file) != index:
-            yield f"base[{index}].file: {file!r} is listed twice"
+    for index in strict.again(files):
+        yield f"base[{index}].file: {files[index]!r} is listed twice"
     try:
-        SpecifierSet(target.torch)
+        pypa.specifiers(target.torch)
     except InvalidSpecifier:
         yield f"torch: {target.torch!r} is not a version range like '>=2.10' or '==2.6.0'"
     else:
@@ -140,10 +140,10 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
 
 def _torch_faults(target: Target) -> Iterator[str]:
     """Yield each requirement that asks for another torch than the target: the wheel could hold one of the two only."""
-    wanted = Requirement(f"torch{target.torch}")
+    wanted = pypa.requirement(f"torch{target.torch}")
     for index, text in enumerate(target.requires):
         try:
-            one = Requirement(text)
+            one = pypa.requirement(text)
         except InvalidRequirement:
             continue  # told elsewhere
         if canonicalize_name(one.name) == "torch" and not one.extras and not one.marker and one != wanted:
@@ -153,7 +153,7 @@ def _torch_faults(target: Target) -> Iterator[str]:
 def _requirement_faults(field: str, values: tuple[str, ...]) -> Iterator[str]:
     for index, text in enumerate(values):
         try:
-            Requirement(text)
+            pypa.requirement(text)
         except InvalidRequirement as error:
             yield f"{field}[{index}]: {text!r}: {str(error).splitlines()[0]}"
 
@@ -164,7 +164,7 @@ def _build_faults(target: Target, build: Build) -> Iterator[str]:
     elif target.fallback == target.toolchain:
         yield f"fallback: {target.fallback!r} is the toolchain already; name one that can be had where that cannot"
     try:
-        SpecifierSet(build.python)
+        pypa.specifiers(build.python)
     except InvalidSpecifier:
         yield f"build.python: {build.python!r} is not a version range like '>=3.10,<3.14'"
     yield from _requirement_faults("build.requires", build.requires)
@@ -200,24 +200,24 @@ def _container_faults(container: Container, build: Build | None) -> Iterator[str
 
 def _allows(wanted: str, version: str) -> bool:
     try:
-        return SpecifierSet(wanted).contains(version)
+        return pypa.specifiers(wanted).contains(version)
     except InvalidSpecifier:
         return True  # told elsewhere
 
 
 def _architecture_faults(field: str, values: tuple[Arch, ...], cuda: str) -> Iterator[str]:
-    release = tuple(int(part) for part in cuda.split("."))
+    release, twice = tuple(int(part) for part in cuda.split(".")), strict.again(values)
     for index, value in enumerate(values):
         first = arch.FIRST_CUDA[value]
         if release < first:
             yield f"{field}[{index}]: {value} needs CUDA {first[0]}.{first[1]} or newer, the target says {cuda}"
-        if values.index(value) != index:
+        if index in twice:
             yield f"{field}[{index}]: {value} is listed twice"
 
 
 def _base_faults(recipe: Recipe, version: Version, field: str, file: str) -> Iterator[str]:
     try:
-        project, found, _, _ = parse_wheel_filename(file)
+        project, found, _, _ = pypa.wheel_name(file)
     except InvalidWheelFilename as error:
         yield f"{field}: {error}"
         return

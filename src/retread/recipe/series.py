@@ -22,6 +22,7 @@ from typing import Final
 from unidiff.errors import UnidiffParseError
 from unidiff.patch import PatchedFile, PatchSet
 
+from retread import limits
 from retread.errors import SeriesError
 from retread.recipe import symptom
 from retread.recipe.symptom import Symptom
@@ -54,6 +55,7 @@ ONLY_WITH: Final = "Only-with"
 UPSTREAM: Final = re.compile(
     r"(not reported|reported as \S+|fixed in \S+ \([0-9a-f]{7,40}\))(;.*)?", re.DOTALL
 )
+NO_NEWLINE: Final = "\\ No newline at end of file"
 _SEPARATOR: Final = "\n---\n"
 _WINDOWS: Final = re.compile(rb"\A[^\n]*\r\n|^diff --git [^\n]*\r\n", re.MULTILINE)
 """A line of the patch itself, not of the source, that ends with CR LF."""
@@ -79,6 +81,10 @@ class Patch(Record, frozen=True, kw_only=True):
     """Whether lines of its hunks end with CR LF."""
     only_with: str = ""
     """The compiler of device code whose compiles alone have it: ``clang``; empty for every build."""
+    unended: bool = False
+    """Whether it says of a file that it ends without a newline."""
+    new_folders: tuple[str, ...] = ()
+    """Files that it adds in folders which the pinned source lacks, as far as that is known."""
     seen_as: tuple[Symptom, ...] = ()
     """By which texts users know the fault."""
 
@@ -94,15 +100,17 @@ def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]
         )
     faults: list[str] = []
     names = _names(files["series"].decode("utf-8", "replace"), faults)
+    listed = set(names)
     present = sorted(name for name in files if name.endswith((".patch", ".diff")))
     faults.extend(
         f"series: {name} is listed, but there is no such file{near_miss(name, present)}"
         for name in names
         if name not in files
     )
-    faults.extend(f"{name}: not listed in series" for name in present if name not in names)
+    faults.extend(f"{name}: not listed in series" for name in present if name not in listed)
     patches = [_lint(name, files[name], faults) for name in names if name in files]
     faults.extend(_order_faults([patch for patch in patches if patch]))
+    faults.extend(_same_faults({name: files[name] for name in names if name in files}))
     if faults:
         raise SeriesError(f"{where}: the series breaks {len(faults)} rule(s)", faults=faults)
     return tuple(patch for patch in patches if patch)
@@ -110,15 +118,15 @@ def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]
 
 def _names(text: str, faults: list[str]) -> list[str]:
     lines = (line.split("#", 1)[0].strip() for line in text.splitlines())
-    names: list[str] = []
+    names: dict[str, None] = {}
     for name in filter(None, lines):
         if name in names:
             faults.append(f"series: {name} is listed twice")
         elif not NAME.fullmatch(name):
             faults.append(f"series: {name!r} is not a patch name like 0001-what-it-does.patch")
         else:
-            names.append(name)
-    return names
+            names[name] = None
+    return list(names)
 
 
 def _order_faults(patches: Sequence[Patch]) -> Iterator[str]:
@@ -131,8 +139,20 @@ def _order_faults(patches: Sequence[Patch]) -> Iterator[str]:
             )
 
 
+def _same_faults(patches: Mapping[str, bytes]) -> Iterator[str]:
+    """Yield patches whose diff is that of another one before them."""
+    seen: dict[bytes, str] = {}
+    for name, data in patches.items():
+        _, separator, diff = data.partition(_SEPARATOR.encode())
+        if separator and diff.strip() and (first := seen.setdefault(diff, name)) != name:
+            yield f"{name}: is {first} once more: the same diff; drop one of the two"
+
+
 def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
     """Return the patch, or None after adding what is wrong with it to ``faults``."""
+    if coded := encoding_fault(data):
+        faults.append(f"{name}: {coded}")
+        return None
     found = list(_byte_faults(data))
     plain = data.removeprefix(codecs.BOM_UTF8)
     plain = plain.replace(b"\r\n", b"\n") if _WINDOWS.search(data) else plain
@@ -161,8 +181,16 @@ def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
         changes=tuple(change for file in diff for change in _changes(file)),
         crlf=any(line.value.endswith("\r\n") for file in diff for hunk in file for line in hunk),
         only_with=fields.get(ONLY_WITH, ""),
+        unended=f"\n{NO_NEWLINE}" in body,
         seen_as=symptom.symptoms(items),
     )
+
+
+def encoding_fault(data: bytes) -> str:
+    """Say that a file is no UTF-8 as Windows' PowerShell and Notepad write none; nothing when it may be."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "is UTF-16, as PowerShell writes what is redirected: save it as UTF-8"
+    return "holds zero bytes: a binary file, or UTF-16; patches are text in UTF-8" if b"\0" in data else ""
 
 
 def _byte_faults(data: bytes) -> Iterator[str]:
@@ -188,7 +216,7 @@ def _fields(head: str) -> list[tuple[str, str]]:
 
 def subject(value: str) -> str:
     """Return the subject without what git format-patch adds: ``[PATCH 1/2]``, and encoded words."""
-    if "=?" in value:
+    if "=?" in value and len(value) <= limits.SUBJECT:
         with suppress(HeaderParseError, LookupError, ValueError):  # it only looks encoded
             value = str(make_header(decode_header(value)))
     return re.sub(r"^\[PATCH[^]]*\]\s*", "", value)

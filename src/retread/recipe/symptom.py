@@ -13,8 +13,9 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import InvalidSpecifier
 
+from retread import limits, pypa
 from retread.records import Record
 from retread.strict import near_miss
 
@@ -37,6 +38,8 @@ class Symptom(Record, frozen=True, kw_only=True):
 
 def parse(value: str) -> Symptom:
     """Return what a ``Seen-as:`` says; ValueError with what is wrong with it."""
+    if len(value) > limits.SYMPTOM:
+        raise ValueError(f"{len(value):,} characters; {limits.SYMPTOM:,} are taken")
     match = _SHAPE.fullmatch(" ".join(value.split()))
     assert match, value
     text, when = match["text"], dict(_conditions(match["when"] or ""))
@@ -54,7 +57,7 @@ def _conditions(text: str) -> Iterator[tuple[str, str]]:
             )
         if key in RANGES:
             try:
-                SpecifierSet(value)
+                pypa.specifiers(value)
             except InvalidSpecifier:
                 raise ValueError(f"{part!r}: {value!r} is no version range like '>=3.3,<3.5'") from None
         yield key, value

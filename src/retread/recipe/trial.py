@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.specifiers import InvalidSpecifier
+from packaging.version import InvalidVersion
 
+from retread import pypa
 from retread.fields import Architecture, Digest, FileName, Table, Text, is_inside
+from retread.strict import again
 
 
 class Smoke(Table, frozen=True, kw_only=True):
@@ -58,9 +60,8 @@ def suite_faults(smoke: Smoke) -> Iterator[str]:
         elif not path.endswith(".py"):
             yield f"smoke.suites[{index}]: {path!r} is no Python program"
     names = [path.rpartition("/")[2] for path in smoke.suites]
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            yield f"smoke.suites[{index}]: there is another suite {name!r}"
+    for index in again(names):
+        yield f"smoke.suites[{index}]: there is another suite {names[index]!r}"
 
 
 def faults(trial: Trial, torch: str) -> Iterator[str]:
@@ -72,7 +73,7 @@ def faults(trial: Trial, torch: str) -> Iterator[str]:
         yield f"smoke.torch: {trial.torch!r} is not a version like '2.10.0'"
         return
     try:
-        fits = SpecifierSet(torch).contains(trial.torch, prereleases=True)
+        fits = pypa.specifiers(torch).contains(trial.torch, prereleases=True)
     except InvalidSpecifier:
         return  # told elsewhere
     if not fits:
@@ -81,7 +82,7 @@ def faults(trial: Trial, torch: str) -> Iterator[str]:
 
 def _is_version(text: str) -> bool:
     try:
-        Version(text)
+        pypa.version(text)
     except InvalidVersion:
         return False
     return True

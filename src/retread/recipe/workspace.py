@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from retread.errors import RecipeError, SourceError, UsageError
-from retread.recipe import files, proof, reading, series, toolchain
+import msgspec
+
+from retread.doors import fs
+from retread.errors import RecipeError, RetreadError, SourceError, UsageError
+from retread.recipe import files, native, proof, reading, series, toolchain
 from retread.recipe.model import Recipe
 from retread.recipe.proof import Proof
-from retread.recipe.series import Patch
+from retread.recipe.series import ChangeKind, Patch
 from retread.recipe.toolchain import Toolchain
 from retread.strict import near_miss
 
@@ -63,28 +67,59 @@ def find_root(start: Path) -> Path:
 
 def recipes(root: Path) -> list[str]:
     """Return the names of all recipes."""
-    return sorted(path.stem for path in (root / files.RECIPES).glob("*.toml"))
+    return [path.stem for path in fs.listed(root / files.RECIPES, ".toml")]
 
 
 def load(root: Path, name: str) -> Loaded:
     """Read the recipe ``name`` (or a path to it), its series, proofs and toolchains."""
     found = read_recipe(root, name)
     beside = series_files(root / files.series(found))
-    patches = series.parse_series(beside, where=files.series(found))
+    proofs = _proofs(root, found)
+    patches = _placed(found, series.parse_series(beside, where=files.series(found)), proofs)
     return Loaded(
         root=root,
         recipe=found,
         patches=patches,
         files=beside,
-        proofs=_proofs(root, found),
+        proofs=proofs,
         toolchains=_toolchains(root, found),
         locks=_locks(root, found),
     )
 
 
+def _placed(recipe: Recipe, patches: tuple[Patch, ...], proofs: Mapping[str, bytes]) -> tuple[Patch, ...]:
+    """Return patches that know which of their files lie in folders that are new, as the commit's proof tells."""
+    adds = any(change.kind is ChangeKind.ADD for patch in patches for change in patch.changes)
+    listing = proofs.get(recipe.pin.commit) if adds else None
+    if listing is None:
+        return patches
+    with suppress(SourceError):  # told when the source is proven
+        paths = proof.parse(listing, name=recipe.pin.commit).entries
+        return tuple(
+            msgspec.structs.replace(one, new_folders=native.in_new_folders(one, paths)) for one in patches
+        )
+    return patches
+
+
+def faults(root: Path, name: str) -> list[str]:
+    """Return every fault of a recipe and of what stands beside it, as they are told; nothing for a sound one."""
+    try:
+        demand_sound(root, name)
+    except RetreadError as error:
+        return list(error.faults or (error.message,))
+    return []
+
+
+def demand_sound(root: Path, name: str) -> None:
+    """Read a recipe with everything that stands beside it; its first error is raised."""
+    loaded = load(root, name)
+    if loaded.recipe.pin.commit not in loaded.proofs:
+        raise RecipeError(f"there is no proof of {loaded.recipe.pin.commit[:12]} in {files.RECIPES}/commits/")
+
+
 def series_files(folder: Path) -> dict[str, bytes]:
     """Return what lies in a series folder: name -> bytes."""
-    return {item.name: item.read_bytes() for item in sorted(folder.glob("*")) if item.is_file()}
+    return {item.name: fs.read(item) for item in fs.listed(folder) if item.is_file()}
 
 
 def read_recipe(root: Path, name: str) -> Recipe:
@@ -96,7 +131,7 @@ def read_recipe(root: Path, name: str) -> Recipe:
             f"there is no recipe {name!r}{near_miss(name, known)}",
             hint=f"recipes here: {', '.join(known) or 'none'}",
         )
-    return reading.parse_recipe(path.read_bytes(), name=path.stem)
+    return reading.parse_recipe(fs.read(path), name=path.stem)
 
 
 def lock_path(root: Path, recipe: str, target: str) -> Path:
@@ -113,7 +148,7 @@ def _proofs(root: Path, found: Recipe) -> dict[str, bytes]:
 
 
 def _existing(root: Path, paths: Iterable[tuple[str, str]]) -> dict[str, bytes]:
-    return {key: (root / path).read_bytes() for key, path in paths if (root / path).is_file()}
+    return {key: fs.read(root / path) for key, path in paths if (root / path).is_file()}
 
 
 def proof_path(root: Path, repository: str, commit: str) -> Path:
@@ -126,13 +161,13 @@ def load_toolchain(root: Path | None, name: str) -> Toolchain:
     path = toolchains(root).get(name)
     if path is None:
         raise RecipeError(f"there is no toolchain {name!r}{near_miss(name, toolchains(root))}")
-    return toolchain.parse_toolchain(path.read_bytes(), name=name)
+    return toolchain.parse_toolchain(fs.read(path), name=name)
 
 
 def toolchains(root: Path | None) -> dict[str, Path]:
     """Return name -> file of all toolchains: the workspace's, if there is one, and those that are part of retread."""
     folders = (_OWN, root / files.TOOLCHAINS) if root else (_OWN,)
-    found = {path.stem: path for folder in folders for path in folder.glob("*.toml")}
+    found = {path.stem: path for folder in folders for path in fs.listed(folder, ".toml")}
     return dict(sorted(found.items()))
 
 

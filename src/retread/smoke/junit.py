@@ -9,7 +9,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from retread.smoke.details import Failure, alike
 from retread.smoke.report import Case, Fault, Outcome, Run, SmokeReport
 from retread.smoke.tally import fate, tally
-from retread.text.markup import legal, utc
+from retread.text.controls import legal
+from retread.units import utc
 
 
 def xml(report: SmokeReport) -> str:

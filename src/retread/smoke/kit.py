@@ -7,7 +7,6 @@ libraries that the runner stands on (installer, packaging). Its manifest names e
 from __future__ import annotations
 
 import hashlib
-import json
 import zipfile
 from collections.abc import Iterator, Mapping
 from importlib import resources
@@ -17,7 +16,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from retread import canonical
+from retread import canonical, strict
 from retread.arch import Arch
 from retread.doors import fs
 from retread.errors import RecipeError, UsageError
@@ -154,7 +153,7 @@ def _filled(blank: Manifest, facts: WheelFacts) -> Manifest:
 def _sealed(manifest: Manifest, files: Mapping[str, bytes]) -> Manifest:
     listed = {name: Sha256(hashlib.sha256(data).hexdigest()) for name, data in files.items()}
     made = msgspec.structs.replace(manifest, files=listed)
-    sealed = Sha256(canonical.digest(json.loads(msgspec.json.encode(made))))
+    sealed = Sha256(canonical.digest(strict.json(msgspec.json.encode(made))))
     return msgspec.structs.replace(made, digest=sealed)
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from packaging.requirements import Requirement
 from packaging.tags import sys_tags
 from packaging.utils import canonicalize_name
 
+from retread import pypa
 from retread.audit import audit as auditing
 from retread.audit import promise as audit_promise
 from retread.doors import walls
@@ -226,7 +226,7 @@ def _unable(other: SmokeReport, tried: Subject, why: str) -> SmokeReport:
 def _others(tried: Subject) -> list[str]:
     """Return what the wheel requires beside torch and what the kit brings."""
     brought = {"torch", *(canonicalize_name(one.package) for one in tried.trial.runtime)}
-    found = [Requirement(text) for text in tried.facts.requires]
+    found = [pypa.requirement(text) for text in tried.facts.requires]
     return [
         f"{one.name}{one.specifier}"
         for one in found

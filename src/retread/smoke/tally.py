@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple, Protocol, assert_never
 
-from packaging.version import Version
-
+from retread import pypa
 from retread.records import Record
 from retread.smoke.level import Level
 from retread.smoke.report import Case, Outcome, Run, SmokeReport
@@ -126,4 +125,4 @@ def tritons(runs: Iterable[Run]) -> tuple[str, ...]:
     """Return the versions of Triton under which the jit level passed, the oldest first."""
     passed = [run for run in runs if tally(run.cases).verdict is Verdict.PASSED]
     found = {run.surroundings.triton for run in passed if run.level is Level.JIT}
-    return tuple(sorted(found - {""}, key=Version))
+    return tuple(sorted(found - {""}, key=pypa.version))

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
+from retread import strict
 from retread.doors import proc
 from retread.errors import SeriesError, ToolError
 from retread.recipe.proof import blob_id
-from retread.recipe.series import Change, ChangeKind, Patch
+from retread.recipe.series import NO_NEWLINE, Change, ChangeKind, Patch
 from retread.records import Record
 from retread.source.records import Applied, PatchedTree, SourceTree, Verdict
 from retread.source.tree import pristine
@@ -24,11 +26,14 @@ from retread.strict import near_miss
 
 DELTA = "delta.json"
 TREE = "tree"
+_FILE = re.compile(r"Checking patch (?:.* => )?(.+)\.\.\.")
+_HUNK = re.compile(r"Hunk #(\d+) succeeded at (\d+) \(offset (-?\d+) lines?\)")
+"""What ``git apply --verbose`` says of a file, and of a hunk that did not go in at its own lines."""
 
 
 def load(entry: Path) -> PatchedTree:
     """Return the difference that lies in a finished store entry."""
-    delta = msgspec.json.decode((entry / DELTA).read_bytes(), type=_Delta)
+    delta = strict.decoded((entry / DELTA).read_bytes(), _Delta)
     return PatchedTree(root=entry / TREE, changes=delta.changes, applied=delta.applied)
 
 
@@ -43,6 +48,7 @@ class _Git:
     def __init__(self, work: Path, environment: Mapping[str, str]) -> None:
         self._program = proc.find("git", why="it applies the patches")
         self._work = work
+        self._environment = environment
         self._env = {
             "PATH": environment.get("PATH", ""),
             "GIT_DIR": os.devnull,
@@ -50,6 +56,10 @@ class _Git:
             "GIT_CONFIG_GLOBAL": "/dev/null",
             "LC_ALL": "C",
         }
+
+    def at(self, work: Path) -> _Git:
+        """Return the same in another directory."""
+        return _Git(work, self._environment)
 
     def apply(self, patch: Path, *options: str) -> proc.Finished:
         command: list[str | Path] = [
@@ -98,15 +108,38 @@ def try_series(
             (work / path).write_bytes(pristine(source, path).read_bytes())
             (work / path).chmod(0o755 if _executable(source.root / path) else 0o644)
     results = []
-    for patch in patches:
+    for number, patch in enumerate(patches):
         file = into / patch.name
         file.write_bytes(files[patch.name])
-        results.append(_try(git, source, patch, file, work))
+        result = _try(git, source, patch, file, work)
+        if result.verdict is Verdict.UPSTREAM and not _is_upstream(git, source, patch, file, into):
+            detail = f"{_earlier(patch, patches[:number])} makes this change"
+            result = Applied(name=patch.name, verdict=result.verdict, detail=detail)
+        results.append(result)
         file.unlink()
     return results
 
 
+def _is_upstream(git: _Git, source: SourceTree, patch: Patch, file: Path, into: Path) -> bool:
+    """Say whether the pinned source, without any patch, holds the change of one."""
+    with tempfile.TemporaryDirectory(dir=into) as name:
+        pinned = Path(name)
+        for path in (change.path for change in patch.changes if change.path in source.manifest.files):
+            (pinned / path).parent.mkdir(parents=True, exist_ok=True)
+            (pinned / path).write_bytes(pristine(source, path).read_bytes())
+        return git.at(pinned).apply(file, "--reverse", "--check").code == 0
+
+
+def _earlier(patch: Patch, before: Sequence[Patch]) -> str:
+    """Return the last patch before one that touches a file of its."""
+    paths = {change.path for change in patch.changes}
+    touching = [one.name for one in before if not paths.isdisjoint(change.path for change in one.changes)]
+    return touching[-1] if touching else "another patch"
+
+
 def _try(git: _Git, source: SourceTree, patch: Patch, file: Path, work: Path) -> Applied:
+    if _is_there(git, file):
+        return Applied(name=patch.name, verdict=Verdict.UPSTREAM)
     before = {change.path: _state(work / change.path) for change in patch.changes}
     done = git.apply(file)
     if done.code == 0:
@@ -115,11 +148,9 @@ def _try(git: _Git, source: SourceTree, patch: Patch, file: Path, work: Path) ->
             if all(change.mode for change in patch.changes):
                 return Applied(name=patch.name, verdict=Verdict.UPSTREAM)
             raise ToolError(f"git apply says that {patch.name} went in, but {untouched[0]} is as it was")
-        moved = re.findall(r"Hunk #\d+ succeeded at \d+ \(offset -?\d+ lines?\)", done.stderr)
+        moved = list(_moved(done.stderr))
         verdict = Verdict.OFFSET if moved else Verdict.APPLIES
         return Applied(name=patch.name, verdict=verdict, detail="; ".join(moved))
-    if git.apply(file, "--reverse", "--check").code == 0:
-        return Applied(name=patch.name, verdict=Verdict.UPSTREAM)
     for change in patch.changes:
         if change.kind is not ChangeKind.ADD and not (work / change.path).exists():
             name = Path(change.path).name
@@ -129,6 +160,34 @@ def _try(git: _Git, source: SourceTree, patch: Patch, file: Path, work: Path) ->
             )
             return Applied(name=patch.name, verdict=Verdict.GONE, detail=f"{change.path}{hint}")
     return Applied(name=patch.name, verdict=Verdict.CONFLICT, detail=_where(done.stderr, patch, work))
+
+
+def _is_there(git: _Git, file: Path) -> bool:
+    """Say whether the source holds what a patch does: its reverse applies, and it does not, or only farther away.
+
+    Where lines repeat, git finds another place for code that is there already, and would insert it once more.
+    """
+    there = git.apply(file, "--reverse", "--check")
+    if there.code:
+        return False
+    could = git.apply(file, "--check")
+    return could.code != 0 or _distance(there.stderr) < _distance(could.stderr)
+
+
+def _distance(said: str) -> int:
+    return sum(abs(int(offset)) for _, _, offset in _HUNK.findall(said))
+
+
+def _moved(said: str) -> Iterator[str]:
+    """Yield where hunks went in that did not at their own lines."""
+    path = ""
+    for line in said.splitlines():
+        if file := _FILE.fullmatch(line):
+            path = file[1]
+        elif found := _HUNK.match(line):
+            by = "a line" if found[3] in {"1", "-1"} else f"{abs(int(found[3]))} lines"
+            where = "above" if found[3].startswith("-") else "below"
+            yield f"{path}: hunk {found[1]} at line {found[2]}, {by} {where} its own"
 
 
 def _state(path: Path) -> tuple[str, bool] | None:
@@ -149,7 +208,10 @@ def _where(said: str, patch: Patch, work: Path) -> str:
         lines = [line for line in said.splitlines() if line.startswith("error:")]
         return lines[0].removeprefix("error: ") if lines else said.strip()
     path, line = failed[1], failed[2]
-    crlf = b"\r\n" in (work / path).read_bytes()
+    content = (work / path).read_bytes()
+    if not content.endswith(b"\n") and not patch.unended:
+        return f"{path}:{line}: the source ends without a newline, which '{NO_NEWLINE}' says in a diff"
+    crlf = b"\r\n" in content
     if crlf != patch.crlf:
         ends = ("CR LF", "LF") if patch.crlf else ("LF", "CR LF")
         return f"{path}:{line}: its lines end with {ends[0]}, the source's with {ends[1]}"
@@ -159,6 +221,11 @@ def _where(said: str, patch: Patch, work: Path) -> str:
 def _refusal(source: SourceTree, patch: Patch, result: Applied) -> SeriesError:
     commit = source.manifest.commit[:8]
     match result.verdict:
+        case Verdict.UPSTREAM if result.detail:
+            return SeriesError(
+                f"{patch.name}: {result.detail} already (its reverse applies)",
+                hint="drop one of the two from series",
+            )
         case Verdict.UPSTREAM:
             return SeriesError(
                 f"{patch.name}: {commit} holds this change already (its reverse applies)",

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from retread import limits, strict
 from retread.doors import fs, proc, tar
 from retread.errors import SourceError, StoreError, first
 from retread.recipe.model import Recipe, Submodule
@@ -21,10 +22,6 @@ from retread.source.records import Manifest, SourceTree, UnprovenFile
 
 MANIFEST = "manifest.json"
 TREE = "tree"
-_MAX_FILE = 256 << 20
-_MAX_TOTAL = 4 << 30
-"""Bytes of one file, which is held in memory, and of all: about a hundred times the largest release that a recipe
-ships (3 and 39 MB)."""
 _GIT_PLACES = {
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -43,7 +40,7 @@ _AS_IT_IS = "* -text -ident -filter -working-tree-encoding\n"
 
 def load(entry: Path) -> SourceTree:
     """Return the tree that lies in a finished store entry."""
-    manifest = msgspec.json.decode((entry / MANIFEST).read_bytes(), type=Manifest)
+    manifest = strict.decoded((entry / MANIFEST).read_bytes(), Manifest)
     return SourceTree(root=entry / TREE, manifest=manifest)
 
 
@@ -142,7 +139,7 @@ def _members(sdist: Path, into: Path) -> Iterator[tuple[str, bytes, bool]]:
                     raise SourceError(f"{sdist.name}: {path} occurs twice")
                 seen.add(path)
                 total += member.size
-                if member.size > _MAX_FILE or total > _MAX_TOTAL:
+                if member.size > limits.SOURCE_FILE or total > limits.SOURCE:
                     raise SourceError(
                         f"{sdist.name}: {member.name} makes it larger than a source archive may be"
                     )

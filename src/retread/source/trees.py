@@ -12,8 +12,8 @@ from retread.doors.machine import Machine, code_digest, download
 from retread.doors.store import Kind, digest
 from retread.recipe.plan import Step, step
 from retread.recipe.workspace import Loaded
-from retread.records import all_but
-from retread.source.records import Applied, PatchedTree, SourceTree
+from retread.records import Sha256, all_but
+from retread.source.records import Applied, PatchedTree, SourceTree, Verdict
 
 NOT_OF_SOURCE: Final = {
     "name": "of the recipe: it is in messages",
@@ -25,6 +25,15 @@ NOT_OF_SOURCE: Final = {
     "smoke": "how finished wheels are tried",
 }
 """Fields of a recipe that change nothing of the pinned tree -> why."""
+
+
+def unproven(machine: Machine, project: str, file: str, sha256: Sha256) -> SourceTree:
+    """Return the tree of a source archive that no commit proof covers."""
+    from retread.source import tree
+
+    path = download(machine, project, file, sha256)
+    key = digest("unproven", code_digest(), sha256)
+    return tree.load(machine.store.make(Kind.TREES, key, lambda into: tree.from_unproven(path, into)))
 
 
 class Trees:
@@ -86,7 +95,11 @@ class Trees:
                 )
                 step.detail = f"{len(self.loaded.patches)} patches"
 
-        return patch.load(self.machine.store.make(Kind.PATCHED, self.patched_key, build))
+        found = patch.load(self.machine.store.make(Kind.PATCHED, self.patched_key, build))
+        for one in found.applied:
+            if one.verdict is Verdict.OFFSET:
+                self.machine.console.say(f"  note: {one.name} {one.verdict}: {one.detail}")
+        return found
 
     def try_series(self) -> list[Applied]:
         """Return what becomes of each patch of the series; nothing is kept."""

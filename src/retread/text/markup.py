@@ -1,13 +1,18 @@
-"""How templates become pages: everything escaped, nothing undefined, no character that XML forbids. Pure."""
+"""How templates become pages: everything escaped, nothing undefined, no sign that a browser obeys. Pure."""
 
 from __future__ import annotations
 
 import functools
 import re
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from retread.text.controls import legal
+
+_LONGEST: Final = 200
+"""Characters of others' words that a page shows at a time."""
 
 
 def render(template: str, filters: Any = (), **view: Any) -> str:
@@ -28,18 +33,14 @@ def _environment(filters: tuple[tuple[str, Any], ...]) -> Environment:
     return made
 
 
-_ILLEGAL: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+def code(words: str) -> Markup:
+    """Return words as a code span on one line, whatever they hold; cut after 200 characters.
 
-
-def legal(text: str) -> str:
-    """Return a text in which the replacement character stands for each one that XML 1.0 forbids."""
-    return _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def utc(started: int) -> str:
-    """Return seconds since 1970 as ISO 8601; the number itself when no calendar reaches there."""
-    try:
-        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=started)
-    except OverflowError:
-        return str(started)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    Source: CommonMark, code spans: as many backticks before and after as never follow one another inside.
+    """
+    shown = "".join(char if char.isprintable() else " " for char in words)
+    shown = " ".join(shown.split()) or "-"
+    shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+    fence = (max(map(len, re.findall("`+", shown)), default=0) + 1) * "`"
+    space = " " if "`" in shown else ""
+    return Markup(f"{fence}{space}{shown}{space}{fence}")

@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from retread.text import controls
+
 WIDTH: Final = 80
 """Of a terminal that nobody widened: what people read is not wider, but for what is there to be copied."""
 
@@ -14,6 +16,7 @@ def columns(
     heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, text: Sequence[int] = (0,)
 ) -> Iterator[str]:
     """Yield rows below their heads; columns of ``text`` begin together, the others end together."""
+    rows = [tuple(map(controls.line, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     for row in (heads, *rows) if rows else ():
         cells = (
@@ -49,18 +52,13 @@ def middle(text: str, width: int) -> str:
 
 
 def plain(lines: Iterable[str]) -> str:
-    """Join lines; what a terminal would obey instead of showing is replaced."""
-    return "\n".join("".join(map(_harmless, line)).rstrip() for line in lines)
-
-
-def _harmless(char: str) -> str:
-    if char.isprintable():
-        return char
-    return " " if char.isspace() else "\N{REPLACEMENT CHARACTER}"
+    """Join lines, each of which stays one."""
+    return "\n".join(controls.line(line).rstrip() for line in lines)
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Return rows as indented lines, columns as wide as their widest cells; a last cell that is too long goes below."""
+    rows = [tuple(map(controls.line, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*(row[:-1] for row in rows), strict=True)]
     lines = []
     for *cells, last in rows:

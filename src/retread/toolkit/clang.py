@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from retread import code
+from retread import code, strict
 from retread.doors import proc, store
 from retread.doors.proc import Finished
 from retread.elf import fatbin
@@ -93,7 +93,7 @@ def stands_in(root: Path) -> bool:
 
 def compiler(root: Path) -> str:
     """Return what the clang that stands in nvcc's place is called: ``Debian clang 22.1.8 (1~deb13u5)``."""
-    return str(msgspec.json.decode((root / FACTS).read_bytes(), type=dict[str, str])["clang"])
+    return str(strict.decoded((root / FACTS).read_bytes(), dict[str, str])["clang"])
 
 
 def programs_digest() -> str:

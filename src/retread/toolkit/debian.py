@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retread import limits
 from retread.doors import proc
 from retread.doors.machine import Machine, downloaded
 from retread.errors import FetchError, RecipeError, ToolError
@@ -101,10 +102,12 @@ def _no_mirror() -> str:
 
 def data(part: Part, package: Path) -> io.BytesIO:
     """Return the .tar.xz of a package's files; RecipeError when it is no package, or packed in another way."""
+    if package.stat().st_size > limits.PACKAGE:
+        raise RecipeError(f"{part.file} is larger than any package of Debian's", hint="pin another file")
     content = package.read_bytes()
     members = dict(_members(content)) if content.startswith(_MAGIC) else {}
     if _DATA not in members:
-        has = ", ".join(members) or "nothing"
+        has = ", ".join(list(members)[:20]) or "nothing"
         raise RecipeError(
             f"{part.file} cannot be read as a package of Debian's: it holds no {_DATA}, but {has}",
             hint="pin another file",

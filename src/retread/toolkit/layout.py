@@ -12,7 +12,7 @@ from typing import IO, Final, NamedTuple
 
 import msgspec
 
-from retread import arch
+from retread import arch, limits, strict
 from retread.arch import Arch
 from retread.doors import fs, proc, store, tar
 from retread.elf import library as elf
@@ -31,8 +31,6 @@ _FACTS = "toolkit.json"
 _LAYOUT = 1
 """To be raised when the same parts give another tree; a test holds it to the tree that it stands for."""
 _PROGRAMS = ("bin", "nvvm/bin")
-_MAX_TOTAL = 8 << 30
-"""Bytes of one part: room for a whole CUDA toolkit, none for an archive that was made to fill a disk."""
 _KERNEL = """\
 #include <cuda_fp16.h>
 __global__ void twice(__half *x) { x[threadIdx.x] = __hadd(x[threadIdx.x], x[threadIdx.x]); }
@@ -123,7 +121,7 @@ def lay_out(
 
 def load(entry: Path, toolchain: Toolchain, parts: Sequence[Part]) -> Toolkit:
     """Return the toolkit that lies in a finished store entry."""
-    facts = msgspec.json.decode((entry / _FACTS).read_bytes(), type=_Facts)
+    facts = strict.decoded((entry / _FACTS).read_bytes(), _Facts)
     digest = parts_digest(toolchain, parts)
     return Toolkit(entry / TREE, toolchain.cuda, facts.version, digest, "pinned parts")
 
@@ -206,6 +204,9 @@ def _unpack_archive(part: Part, archive: Path | IO[bytes], into: Path) -> None:
         with tar.opened(archive, "r:xz") as opened:
             for member in opened:
                 name = member.name.removeprefix("./")
+                total += member.size  # of what is passed over, too: it has to be unpacked to be passed over
+                if total > limits.TOOLKIT:
+                    raise _refusal(part, name, "makes it larger than a toolkit may be")
                 if not part.deb or _is_wanted(part, name):  # of a whole system's package, only what is taken
                     _check_member(part, member, name)
                     tar.catch(member, into)
@@ -216,9 +217,6 @@ def _unpack_archive(part: Part, archive: Path | IO[bytes], into: Path) -> None:
                 if member.issym():
                     links.append((path, member.linkname))
                     continue
-                total += member.size
-                if total > _MAX_TOTAL:
-                    raise _refusal(part, name, "makes it larger than a toolkit may be")
                 stream = opened.extractfile(member)
                 assert stream is not None
                 with path.open("xb") as out:

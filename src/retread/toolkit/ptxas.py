@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from retread import arch
+from retread import arch, strict
 from retread.arch import Arch
 from retread.doors import proc
 from retread.errors import FatbinError, RecipeError
@@ -71,7 +71,7 @@ def install(toolchain: Toolchain, part: Part, archive: Path, into: Path, env: Ma
 
 def load(entry: Path, toolchain: Toolchain, part: Part, env: Mapping[str, str]) -> Assembler:
     """Return the assembler that lies in a finished store entry."""
-    facts = msgspec.json.decode((entry / _FACTS).read_bytes(), type=_Facts)
+    facts = strict.decoded((entry / _FACTS).read_bytes(), _Facts)
     major, minor = toolchain.ptx_isa.split(".")
     return Assembler(
         program=entry / _PROGRAM,

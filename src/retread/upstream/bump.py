@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
-from packaging.version import InvalidVersion, Version
+from packaging.version import InvalidVersion
 
+from retread import pypa
 from retread.doors import fs
 from retread.doors.machine import download
 from retread.doors.net.offers import Offer
@@ -121,8 +122,9 @@ def bump(desk: Desk, request: Request) -> Bumped:
         work = _Work(desk, loaded, release, request, scratch, held)
         plan = _carried(work, known)
         if request.way is Way.CONTINUE:
+            rebase.demand_same(tree, loaded, release.tree)
             rebase.advance(tree, known, _left_out(plan.data), looked=True)
-            plan = _solved(tree, loaded, release.tree, plan)
+            plan = _solved(tree, loaded, plan)
         left = any(one.open for one in plan.data.patches)
         if request.way is Way.EDIT and (left or request.command):
             rebase.begin(tree, loaded, release.tree, plan.data.patches, request.command)
@@ -180,9 +182,9 @@ def _left_out(data: Bumped) -> set[str]:
     return {one.name for one in data.patches if not one.kept and not one.open}
 
 
-def _solved(tree: Worktree, loaded: Loaded, new: SourceTree, plan: Bump) -> Bump:
+def _solved(tree: Worktree, loaded: Loaded, plan: Bump) -> Bump:
     gone = _left_out(plan.data)
-    found, fates = rebase.solved(tree, loaded, new, plan.data.patches, gone)
+    found, fates = rebase.solved(tree, loaded, plan.data.patches, gone)
     dropped = {one.name: one.reason for one in fates if one.name in gone}
     folder = pieces.folder(
         tree.repository, loaded.files, found, where=f"the series for {plan.data.to}", dropped=dropped
@@ -204,6 +206,7 @@ def abort(desk: Desk, to: str) -> str:
         if tree.state is None:
             raise UsageError(f"no bump to {to} is under way")
         fs.remove(tree.folder)
+        written.tidy(desk)
         return str(tree.folder)
 
 
@@ -220,6 +223,13 @@ def demand_closed(data: Bumped) -> None:
 
 
 # The series.
+
+
+def looked(desk: Desk, loaded: Loaded, release: Release, scratch: Path) -> tuple[PatchFate, ...]:
+    """Return what a bump to a release says of each patch, when nobody has decided anything; nothing is written."""
+    request = Request(release.title, Wish({}, {}), "", "", Way.CHECK, "")
+    work = _Work(desk, loaded, release, request, scratch, functools.partial(_held, desk, scratch))
+    return _carried(work, desk.resolutions()).data.patches
 
 
 def _carried(work: _Work, resolutions: Mapping[Key, bytes]) -> Bump:
@@ -291,7 +301,7 @@ def _is_fixed(upstream: str, release: Release) -> bool:
     if not found or release.version is None:
         return bool(found)
     with suppress(InvalidVersion):
-        return Version(found[1]) <= release.version
+        return pypa.version(found[1]) <= release.version
     return False
 
 

@@ -5,16 +5,12 @@ Whatever others wrote stands in code spans, in which a page shows no link, no im
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
 from markupsafe import Markup
 
 from retread.text import markup
+from retread.text.markup import code
 from retread.upstream import outlook
 from retread.upstream.outlook import JitState, Outlook, RecipeOutlook, Task
-
-_LONGEST: Final = 200
 
 
 def text(outlook: Outlook) -> str:
@@ -23,19 +19,6 @@ def text(outlook: Outlook) -> str:
         markup.render("issue.md", (("code", code), ("task", _task), ("stand", _stand)), outlook=outlook)
         + "\n"
     )
-
-
-def code(words: str) -> Markup:
-    """Return words as a code span on one line, whatever they hold; cut after 200 characters.
-
-    Source: CommonMark, code spans: as many backticks before and after as never follow one another inside.
-    """
-    shown = "".join(char if char.isprintable() else " " for char in words)
-    shown = " ".join(shown.split()) or "-"
-    shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
-    fence = (max(map(len, re.findall("`+", shown)), default=0) + 1) * "`"
-    space = " " if "`" in shown else ""
-    return Markup(f"{fence}{space}{shown}{space}{fence}")
 
 
 def _task(task: Task) -> Markup:

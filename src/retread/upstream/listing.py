@@ -6,12 +6,14 @@ import base64
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from retread.address import has_secret
 from retread.doors import proc
-from retread.errors import FetchError, SourceError
+from retread.errors import FetchError, SourceError, UsageError
 
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _LACKS: Final = (
@@ -21,6 +23,17 @@ _LACKS: Final = (
     "did not send all necessary",
 )
 """What git says, or the server, when a repository answers and has no such reference."""
+
+_PATIENCE: Final = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20",
+    "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
+    "GIT_HTTP_LOW_SPEED_TIME": "60",
+    "GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file",
+    "LC_ALL": "C",
+}
+"""git asks nobody, gives up on a server that sends next to nothing for a minute, and starts no helper that an address
+names."""
 
 
 class Listing(NamedTuple):
@@ -32,6 +45,8 @@ class Listing(NamedTuple):
     """Path -> commit."""
     pruned: bool = False
     """Whether it is a proof already: directories of which no file is needed stand as one line."""
+    addresses: Mapping[str, str] = MappingProxyType({})
+    """Path of a submodule -> its address, as .gitmodules has it; nothing where that cannot be had."""
 
 
 class _Git:
@@ -40,14 +55,21 @@ class _Git:
     def __init__(self, scratch: Path, environment: Mapping[str, str]) -> None:
         program = proc.find("git", why="the proof of a commit comes from its repository")
         self._env = {name: value for name, value in environment.items() if not name.startswith("GIT_")}
-        self._env |= {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+        self._env |= _PATIENCE
         folder = scratch / "listing.git"
         if not folder.exists():
             proc.run([program, "init", "--quiet", "--bare", "--template=", folder], env=self._env)
         self._line: list[str | Path] = [program, f"--git-dir={folder}", "-c", f"core.hooksPath={os.devnull}"]
 
     def fetch(self, repository: str, reference: str, *, without: str = "blob:none") -> str:
-        """Fetch one commit; return nothing, or what git said last."""
+        """Fetch one commit; return nothing, or what git said last. UsageError for an address with a password."""
+        if has_secret(
+            repository
+        ):  # git would show it to every user of this machine, in the list of processes
+            raise UsageError(
+                f"{repository} was given with a password or a token",
+                hint="leave it to git's credential helper",
+            )
         words: tuple[str, ...] = (
             "fetch",
             "--quiet",
@@ -64,8 +86,8 @@ class _Git:
             "" if done.code == 0 else next(filter(_is_fatal, said), said[-1] if said else "git says nothing")
         )
 
-    def ask(self, *words: str) -> str:
-        return proc.run([*self._line, *words], env=self._env).stdout
+    def ask(self, *words: str, check: bool = True) -> str:
+        return proc.run([*self._line, *words], env=self._env, check=check).stdout
 
 
 def fetch(
@@ -117,4 +139,26 @@ def _listed(git: _Git, repository: str) -> Listing:
         rows.append(f"{mode} {identity} {path}")
         if mode == "160000":
             submodules[path] = identity
-    return Listing(commit, ("\n".join(rows) + "\n").encode(), submodules)
+    data = ("\n".join(rows) + "\n").encode()
+    return Listing(commit, data, submodules, addresses=dict(_addresses(git, submodules)))
+
+
+def _addresses(git: _Git, submodules: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield path and address of every submodule that .gitmodules names; that one file is fetched, too."""
+    if not submodules:
+        return
+    words = (
+        "config",
+        "--null",
+        "--blob=FETCH_HEAD:.gitmodules",
+        "--get-regexp",
+        r"^submodule\..*\.(path|url)$",
+    )
+    found: dict[str, dict[str, str]] = {}
+    for row in filter(None, git.ask(*words, check=False).split("\0")):
+        key, _, value = row.partition("\n")
+        name, _, field = key.rpartition(".")
+        found.setdefault(name, {})[field] = value
+    for one in found.values():
+        if one.get("path") in submodules and one.get("url"):
+            yield one["path"], one["url"]

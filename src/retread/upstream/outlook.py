@@ -13,13 +13,14 @@ from pathlib import PurePosixPath
 from typing import Final
 
 import msgspec
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from retread import pypa
 from retread.arch import Arch
 from retread.elf.facts import LibraryFacts, coverage
 from retread.errors import PlanError, RetreadError
+from retread.queue.fate import Fate, PatchFate
 from retread.recipe import plan
 from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe, Target
@@ -37,6 +38,10 @@ _CUDART: Final = "libcudart.so."
 _SHOWN: Final = 5
 
 
+STOPS: Final = frozenset({Verdict.CONFLICT, Verdict.GONE})
+"""Verdicts of a patch of which a bump says more."""
+
+
 class Upstream(Record, frozen=True, kw_only=True):
     """The newest upstream release that has a source archive, and what becomes of the series on it."""
 
@@ -50,8 +55,15 @@ class Upstream(Record, frozen=True, kw_only=True):
     without_source: tuple[str, ...]
     """Releases that are newer still and have no source archive."""
     series: tuple[Applied, ...]
+    fates: tuple[PatchFate, ...] = ()
+    """What ``recipe bump`` says of each patch on it, where one does not apply; else nothing."""
     superfluous: tuple[str, ...]
     """Patches that users of it do not lack: it holds them, or a fix of its own, or all that they change is gone."""
+
+
+def fate(upstream: Upstream, name: str) -> Fate | None:
+    """Return what a bump says of a patch; None where none was tried."""
+    return next((one.fate for one in upstream.fates if one.name == name), None)
 
 
 class Need(Record, frozen=True, kw_only=True):
@@ -156,7 +168,7 @@ class Outlook(Record, frozen=True, kw_only=True):
 def heir(recipe: Recipe, others: Mapping[str, Recipe]) -> str:
     """Return the name of the project's recipe with the highest version; ``recipe`` itself when it has that."""
     family = [recipe, *(one for one in others.values() if one.project == recipe.project)]
-    return max(family, key=lambda one: Version(one.version)).name
+    return max(family, key=lambda one: pypa.version(one.version)).name
 
 
 def superfluous(patch: Patch, applied: Applied, version: Version, files: Collection[str]) -> bool:
@@ -170,7 +182,7 @@ def superfluous(patch: Patch, applied: Applied, version: Version, files: Collect
         return applied.verdict is Verdict.UPSTREAM
     fixed = _FIXED.match(patch.upstream)
     with suppress(InvalidVersion):
-        if fixed and Version(fixed[1]) <= version:
+        if fixed and pypa.version(fixed[1]) <= version:
             return True
     if applied.verdict is not Verdict.GONE:
         return False
@@ -204,8 +216,8 @@ def _torch_lacks(target: Target, wheel: WheelFacts) -> Iterator[str]:
 
     Ranges begin and end at versions that they name, so these and the one that the target is tried with are looked at.
     """
-    served, wanted = SpecifierSet(target.torch), SpecifierSet()
-    for one in map(Requirement, wheel.requires):
+    served, wanted = pypa.specifiers(target.torch), SpecifierSet()
+    for one in map(pypa.requirement, wheel.requires):
         if one.name.lower() == "torch" and (not one.marker or one.marker.evaluate({"extra": ""})):
             wanted &= one.specifier
     named = [one.version.removesuffix(".*") for one in (*served, *wanted)]
@@ -372,16 +384,21 @@ def _series_tasks(upstream: Upstream) -> Iterator[Task]:
                 why = f"its header says that upstream fixed it; see that {version} does, where it does not apply"
                 yield Task(action=Action.DROP, subject=one.name, why=why, detail=one.detail)
             case Verdict.GONE:
-                why = f"{version} lacks a file that it changes"
+                why = f"{version} lacks a file that it changes{_bump(upstream, one.name)}"
                 yield Task(action=Action.AIM, subject=one.name, why=why, detail=one.detail)
             case Verdict.CONFLICT:
-                why = f"it does not apply to {version}"
+                why = f"it does not apply to {version}{_bump(upstream, one.name)}"
                 yield Task(action=Action.REMAKE, subject=one.name, why=why, detail=one.detail)
             case Verdict.APPLIES | Verdict.OFFSET:
                 pass
     for text in upstream.without_source:
         why = "it is newer still and has no source archive, so that no patch could be tried on it"
         yield Task(action=Action.LOOK, subject=text, why=why)
+
+
+def _bump(upstream: Upstream, name: str) -> str:
+    found = fate(upstream, name)
+    return f"; a bump says {found}" if found else ""
 
 
 def _mending(jit: Jit) -> Task:

@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 from packaging.version import InvalidVersion, Version
 
-from retread.doors.machine import code_digest, download
+from retread import pypa
+from retread.doors.machine import code_digest
 from retread.doors.net import catalogue, settings
 from retread.doors.net.offers import Offer
 from retread.doors.store import Kind, digest
@@ -22,7 +23,7 @@ from retread.recipe.model import Recipe
 from retread.recipe.workspace import Loaded
 from retread.source import tree as source
 from retread.source.records import SourceTree
-from retread.source.trees import Trees
+from retread.source.trees import Trees, unproven
 from retread.upstream import listing, renewal
 from retread.upstream.commits import Commits
 
@@ -60,7 +61,7 @@ def find(desk: Desk, loaded: Loaded, to: str, place: str, left_out: Collection[s
         touched = pieces.paths(one for one in loaded.patches if one.name not in left_out)
         return _commit(desk, loaded.recipe, touched, to, place)
     try:
-        version = Version(to)
+        version = pypa.version(to)
     except InvalidVersion:
         short = _COMMITISH.fullmatch(to)
         what = "a commit has 40 digits: 'git rev-parse' tells them" if short else "write it like --to 0.0.36"
@@ -77,7 +78,8 @@ def find(desk: Desk, loaded: Loaded, to: str, place: str, left_out: Collection[s
 def _offered(desk: Desk, recipe: Recipe, version: Version) -> Release:
     """Return a release as the index has it."""
     machine = desk.machine
-    offers = tuple(catalogue.offered(recipe.project, using=settings.settings(machine.environment)))
+    using = settings.settings(machine.environment)._replace(say=machine.console.say)
+    offers = tuple(catalogue.offered(recipe.project, using=using))
     sdist = next((one for one in offers if one.version == version and not one.tags), None)
     if sdist is None or not sdist.sha256:
         what = "no source archive of" if sdist is None else "no sha256 of"
@@ -86,10 +88,7 @@ def _offered(desk: Desk, recipe: Recipe, version: Version) -> Release:
             f"the index has {what} {recipe.project} {version}",
             hint=f"the newest that it has a source of are {', '.join(map(str, known_versions)) or 'none'}",
         )
-    path = download(machine, recipe.project, sdist.file, sdist.sha256)
-    key = digest("unproven", code_digest(), sdist.sha256)
-    made = machine.store.make(Kind.TREES, key, lambda into: source.from_unproven(path, into))
-    return Release(str(version), source.load(made), sdist, offers)
+    return Release(str(version), unproven(machine, recipe.project, sdist.file, sdist.sha256), sdist, offers)
 
 
 def _commit(desk: Desk, recipe: Recipe, touched: Collection[str], commit: str, place: str) -> Release:

@@ -6,9 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from packaging.requirements import Requirement
-from packaging.utils import parse_wheel_filename
-
+from retread import pypa
 from retread.doors.net.offers import Offer
 from retread.errors import FetchError
 from retread.recipe import plan
@@ -50,7 +48,7 @@ def wheels(recipe: Recipe, offers: Sequence[Offer], version: Version) -> dict[st
     found: dict[str, Offer] = {}
     lacking: list[str] = []
     for base in (one for target in recipe.targets.values() for one in target.base):
-        _, old, _, tags = parse_wheel_filename(base.file)
+        _, old, _, tags = pypa.wheel_name(base.file)
         there = [one for one in offers if _is(one, version, old) and one.sha256]
         fits = [one for one in there if one.tags & tags] or [one for one in there if _serves(one, tags)]
         if fits:
@@ -80,7 +78,7 @@ def _is(one: Offer, version: Version, old: Version) -> bool:
 
 def one_torch(target: Target, wheel: WheelFacts) -> str:
     """Return the one torch that a wheel requires, where the target is made for one, too; else nothing."""
-    wanted = [one.specifier for one in map(Requirement, wheel.requires) if one.name.lower() == "torch"]
+    wanted = [one.specifier for one in map(pypa.requirement, wheel.requires) if one.name.lower() == "torch"]
     pins = [item for some in wanted for item in some]
     if not target.torch.startswith("==") or len(pins) != 1 or pins[0].operator != "==":
         return ""
@@ -105,8 +103,7 @@ def text(old: str, recipe: Recipe, facts: Facts) -> str:
     for at in recipe.targets:
         made = _each_once(made, f"targets.{at}.base")
     for at, torch in facts.torch.items():
-        before = re.escape(recipe.targets[at].torch.removeprefix("==").strip())
-        made = re.sub(rf'^torch = "(==)?{before}"', rf'torch = "\g<1>{torch}"', made, flags=re.MULTILINE)
+        made = _with_torch(made, at, recipe.targets[at].torch.removeprefix("==").strip(), torch)
     lines = {"name": name(recipe, facts.version), "version": facts.version}
     for key, value in lines.items():
         made = re.sub(rf'^{key} = "[^"]*"', f'{key} = "{value}"', made, count=1, flags=re.MULTILINE)
@@ -117,6 +114,18 @@ def text(old: str, recipe: Recipe, facts: Facts) -> str:
         flags=re.MULTILINE,
     )
     return re.sub(r"^revision = [0-9]+", "revision = 1", made, flags=re.MULTILINE)
+
+
+def _with_torch(text: str, target: str, old: str, new: str) -> str:
+    """Return a recipe's text in which one target is for another torch, and is tried with it."""
+    tables = re.split(r"^(?=\[)", text, flags=re.MULTILINE)
+    for at, table in enumerate(tables):
+        if table.partition("\n")[0] in {f"[targets.{target}]", f"[targets.{target}.smoke]"}:
+            made = re.sub(
+                rf'^torch = "(==)?{re.escape(old)}"', rf'torch = "\g<1>{new}"', table, flags=re.MULTILINE
+            )
+            tables[at] = made.replace(f'"torch=={old}"', f'"torch=={new}"')
+    return "".join(tables)
 
 
 def _without(text: str, gone: Sequence[str]) -> str:

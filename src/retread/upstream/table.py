@@ -94,11 +94,14 @@ def _upstream(found: Upstream, heir: str) -> Iterator[str]:
 
 
 def _detail(one: Applied, found: Upstream) -> str:
-    if one.name not in found.superfluous or one.verdict is Verdict.UPSTREAM:
-        return one.detail
-    fixed = "its header says that upstream fixed it"
-    why = fixed if one.verdict is Verdict.CONFLICT else "nothing is left to patch"
-    return f"{one.detail}; {why}"
+    fate = outlook.fate(found, one.name)
+    words = [one.detail]
+    if fate and one.verdict in outlook.STOPS:
+        words.append(f"bump says {fate}")
+    if one.name in found.superfluous and one.verdict is not Verdict.UPSTREAM:
+        fixed = "its header says that upstream fixed it"
+        words.append(fixed if one.verdict is Verdict.CONFLICT else "nothing is left to patch")
+    return "; ".join(filter(None, words))
 
 
 def _said(name: str, words: str) -> list[str]:

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
-from packaging.specifiers import SpecifierSet
 from packaging.tags import sys_tags
-from packaging.version import Version
 
+from retread import pypa
 from retread.build import choice, pipeline
-from retread.doors.machine import Machine, code_digest, download
+from retread.doors.machine import Machine, download
 from retread.doors.net import catalogue, offers, settings
 from retread.doors.net.offers import Newest, Offer
-from retread.doors.store import Kind, digest
 from retread.errors import FetchError, PlanError, RetreadError, UsageError
+from retread.queue.desk import Desk
+from retread.queue.fate import PatchFate
 from retread.recipe import workspace
 from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe
@@ -25,11 +25,11 @@ from retread.recipe.workspace import Loaded
 from retread.smoke import run
 from retread.smoke.level import Level
 from retread.source import patch
-from retread.source import tree as source
 from retread.source.records import Applied, SourceTree
-from retread.source.trees import Trees
-from retread.upstream import outlook
+from retread.source.trees import Trees, unproven
+from retread.upstream import bump, outlook
 from retread.upstream.outlook import Jit, JitState, Need, RecipeOutlook, Upstream
+from retread.upstream.release import Release
 from retread.wheel import contents
 
 
@@ -83,7 +83,10 @@ class Watch:
     def _offers(self, project: str) -> list[Offer]:
         if project not in self._offered:
             with self.machine.console.step(f"ask the index for {project}") as step:
-                found = catalogue.offered(project, using=settings.settings(self.machine.environment))
+                found = catalogue.offered(
+                    project,
+                    using=settings.settings(self.machine.environment)._replace(say=self.machine.console.say),
+                )
                 step.detail = f"{len({one.version for one in found})} versions"
             self._offered[project] = found
         return self._offered[project]
@@ -99,9 +102,10 @@ class Watch:
                 f"the index has no source archive of any release of {recipe.project}",
                 hint="without one no patch can be tried; see what upstream publishes instead",
             )
-        if newest.sdist.version > Version(recipe.version):
+        if newest.sdist.version > pypa.version(recipe.version):
             tree = self._unproven(recipe.project, newest.sdist)
-            return _upstream(loaded, newest, tree, self._tried(loaded, tree))
+            tried = self._tried(loaded, tree)
+            return _upstream(loaded, newest, tree, tried, self._fates(loaded, newest.sdist, tree, tried))
         _demand_pinned(recipe, newest.sdist)
         trees = Trees(loaded, self.machine)
         return _upstream(loaded, newest, trees.source, trees.try_series())
@@ -113,17 +117,23 @@ class Watch:
                 f"the index states no sha256 of {sdist.file}; it is not downloaded",
                 hint="use an index whose pages state digests",
             )
-        path = download(self.machine, project, sdist.file, sdist.sha256)
-        key = digest("unproven", code_digest(), sdist.sha256)
-        return source.load(
-            self.machine.store.make(Kind.TREES, key, lambda into: source.from_unproven(path, into))
-        )
+        return unproven(self.machine, project, sdist.file, sdist.sha256)
 
     def _tried(self, loaded: Loaded, tree: SourceTree) -> list[Applied]:
         with self.machine.store.scratch() as scratch:
             return patch.try_series(
                 tree, loaded.patches, loaded.files, scratch, environment=self.machine.environment
             )
+
+    def _fates(
+        self, loaded: Loaded, sdist: Offer, tree: SourceTree, tried: Sequence[Applied]
+    ) -> tuple[PatchFate, ...]:
+        """Return what a bump says of the series, where one of its patches does not apply."""
+        if all(one.verdict not in outlook.STOPS for one in tried):
+            return ()
+        desk = Desk(self.machine, self.root, loaded.recipe.name, to=str(sdist.version))
+        with desk.held() as scratch:
+            return bump.looked(desk, loaded, Release(str(sdist.version), tree, sdist), scratch)
 
     # Whether the recipe is needed.
 
@@ -133,7 +143,7 @@ class Watch:
         reasons = outlook.kept_by_series(recipe, upstream)
         if reasons:
             return Need(wheel="", kept_by=tuple(reasons))
-        found = offers.fitting(self._offers(recipe.project), Version(upstream.version), list(sys_tags()))
+        found = offers.fitting(self._offers(recipe.project), pypa.version(upstream.version), list(sys_tags()))
         if found is None or not found.sha256:
             lack = "has no wheel for this machine" if found is None else f"states no sha256 of {found.file}"
             return Need(wheel="", kept_by=(f"{upstream.version}: the index {lack}",))
@@ -155,7 +165,7 @@ class Watch:
             why = f"the recipe does not say how {name} is tried under a Triton"
             return Jit(state=JitState.UNTRIED, why=why, target=name)
         torch, triton = self._newest("torch"), self._newest("triton")
-        if not SpecifierSet(target.torch).contains(torch):
+        if not pypa.specifiers(target.torch).contains(torch):
             why = f"{name} is for torch {target.torch}, the newest is {torch}"
             return Jit(state=JitState.UNFIT, why=why, torch=torch, triton=triton, target=name)
         return self._run(loaded, name, msgspec.structs.replace(target.smoke, torch=torch, triton=(triton,)))
@@ -219,9 +229,15 @@ def _demand_pinned(recipe: Recipe, sdist: Offer) -> None:
         )
 
 
-def _upstream(loaded: Loaded, newest: Newest, tree: SourceTree, series: Sequence[Applied]) -> Upstream:
+def _upstream(
+    loaded: Loaded,
+    newest: Newest,
+    tree: SourceTree,
+    series: Sequence[Applied],
+    fates: tuple[PatchFate, ...] = (),
+) -> Upstream:
     sdist, recipe = newest.sdist, loaded.recipe
-    newer = sdist.version > Version(recipe.version)
+    newer = sdist.version > pypa.version(recipe.version)
     done = [
         one.name
         for patch, one in zip(loaded.patches, series, strict=True)
@@ -235,5 +251,6 @@ def _upstream(loaded: Loaded, newest: Newest, tree: SourceTree, series: Sequence
         proven=not newer,
         without_source=tuple(map(str, newest.without_source)),
         series=tuple(series),
+        fates=fates,
         superfluous=tuple(done),
     )

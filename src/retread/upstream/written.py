@@ -8,9 +8,11 @@ from contextlib import suppress
 
 import msgspec
 
+from retread import strict
 from retread.doors import durable
 from retread.errors import SeriesError, UsageError
 from retread.queue.desk import Desk
+from retread.recipe import files
 
 
 def write(desk: Desk, made: Mapping[str, bytes], lessons: Mapping[str, bytes]) -> None:
@@ -40,8 +42,18 @@ def write(desk: Desk, made: Mapping[str, bytes], lessons: Mapping[str, bytes]) -
 def _written(desk: Desk) -> dict[str, str]:
     """Return path -> SHA-256 of what the last bump wrote."""
     with suppress(FileNotFoundError):
-        return msgspec.json.decode(desk.written.read_bytes(), type=dict[str, str])
+        return strict.decoded(desk.written.read_bytes(), dict[str, str])
     return {}
+
+
+def tidy(desk: Desk) -> None:
+    """Remove what a process that was killed left half written."""
+    lessons = (desk.root / files.resolutions(desk.recipe)).glob("*.new")
+    halves = [*(desk.root / f"{path}.new" for path in _written(desk)), *lessons]
+    for path in (one for one in halves if one.exists()):
+        durable.remove(path)
+        if not any(path.parent.iterdir()):
+            durable.remove(path.parent)
 
 
 def undo(desk: Desk) -> list[str]:
@@ -53,6 +65,7 @@ def undo(desk: Desk) -> list[str]:
         known = _written(desk)
         if not known:
             raise UsageError("there is nothing to undo")
+        tidy(desk)
         there = [path for path in reversed(known) if (desk.root / path).is_file()]
         changed = [
             path

@@ -12,8 +12,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
+from retread import limits, strict
 from retread.elf import difference
 from retread.elf.difference import first_difference, listed, sizes, union
 from retread.errors import AuditError, ElfError, FatbinError
@@ -22,7 +21,6 @@ from retread.wheel import contents
 from retread.wheel.contents import STATEMENT
 from retread.wheel.wheelfile import Verified, Wheel
 
-_READ_LIMIT: Final = 64 << 20
 _ABSENT: Final = object()
 
 
@@ -168,7 +166,7 @@ def _magic(path: Path) -> bytes:
 def _content(first: Path, second: Path) -> str:
     """Say where two files differ: the line for text, the byte for the rest."""
     lengths = sizes(first.stat().st_size, second.stat().st_size)
-    if max(first.stat().st_size, second.stat().st_size) > _READ_LIMIT:
+    if max(first.stat().st_size, second.stat().st_size) > limits.COMPARED:
         return lengths
     one, two = first.read_bytes(), second.read_bytes()
     if _is_text(one) and _is_text(two):
@@ -187,8 +185,8 @@ def _is_text(data: bytes) -> bool:
 def _statements(member: str, first: Path, second: Path) -> list[Difference]:
     """Return which values of two retread.json differ."""
     try:
-        one, two = (msgspec.json.decode(path.read_bytes()) for path in (first, second))
-    except msgspec.DecodeError:
+        one, two = (strict.json(path.read_bytes()) for path in (first, second))
+    except ValueError:
         return [Difference(member=member, kind=What.CONTENT, detail=_content(first, second), runs=True)]
     keys = list(_keys(one, two, ""))
     detail = listed(keys) if keys else "the same values, written in another way"

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.version import Version
+from packaging.requirements import InvalidRequirement
 
-from retread import arch, strict
+from retread import arch, pypa, strict
+from retread.doors import fs
 from retread.elf import files
 from retread.elf.facts import CodeFacts, Facts, LibraryFacts
 from retread.elf.resources import Kernel
@@ -110,7 +110,7 @@ def is_wheel(path: Path) -> bool:
     """Say whether a file is to be read as a wheel: by its name, or because it is no file that may hold code."""
     if path.name.endswith(".whl"):
         return True
-    with path.open("rb") as stream:
+    with fs.naming(path), path.open("rb") as stream:
         return files.told(stream.read(files.HEAD), path.name) is None
 
 
@@ -174,7 +174,7 @@ def _requirements(wheel: Wheel) -> tuple[str, ...]:
     found = metadata.requirements(wheel.metadata)
     for text in found:
         try:
-            Requirement(text)
+            pypa.requirement(text)
         except InvalidRequirement as error:
             said = str(error).splitlines()[0]
             raise WheelError(f"{wheel.path.name}: METADATA: Requires-Dist {text!r}: {said}") from None
@@ -188,17 +188,17 @@ def _statement(wheel: Wheel) -> Statement | None:
     try:
         data = wheel.archive.read(name)
         strict.json(data)
-        found = msgspec.json.decode(data, type=Statement)
+        found = strict.decoded(data, Statement)
         promise = found.promise
         for text in (f"torch{promise.torch}", *promise.requires):
-            Requirement(text)
+            pypa.requirement(text)
         listed = [(one.architectures, one.ptx) for one in promise.exempt]
         proof = promise.proof or Proof(gpu=(), triton=())
         for text in proof.triton:
-            Version(text)
+            pypa.version(text)
         for architectures in chain((promise.architectures, promise.ptx, proof.gpu), *listed):
             for one in architectures:
                 arch.parse(one)
-    except (ValueError, RecursionError) as error:  # so are InvalidRequirement, InvalidVersion and DecodeError
+    except ValueError as error:
         raise WheelError(f"{wheel.path.name}: {name} is not retread's: {error}") from None
     return found

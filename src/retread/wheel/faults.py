@@ -7,8 +7,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.specifiers import InvalidSpecifier
 
+from retread import pypa
 from retread.wheel.facts import Fault
 
 _COMPONENT: Final = 255
@@ -25,7 +26,6 @@ def of_names(names: Sequence[str]) -> Iterator[Fault]:
 
     pip installs nothing that has a file ``x.dist-info`` at its top: it takes it for a second folder of that kind.
     """
-    seen: dict[str, str] = {}
     for name in names:
         long = max((len(part.encode()) for part in name.split("/")), default=0)
         if long > _COMPONENT:
@@ -38,12 +38,8 @@ def of_names(names: Sequence[str]) -> Iterator[Fault]:
             )
         if "/" not in name and name.lower().endswith((".dist-info", ".data", ".egg-info")):
             yield Fault(check="names", subject=name, detail="is a file, where installers look for a folder")
-    for name in _with_folders(names):
-        other = seen.setdefault(_folded(name), name)
-        if other != name:
-            yield Fault(
-                check="names", subject=_short(name), detail=f"differs from {_short(other)} in case alone"
-            )
+    for name, other in _alike(names):
+        yield Fault(check="names", subject=_short(name), detail=f"differs from {_short(other)} in case alone")
 
 
 def of_entry_points(text: str) -> Iterator[Fault]:
@@ -70,8 +66,8 @@ def of_requires_python(values: Iterable[str]) -> Iterator[Fault]:
         yield Fault(check="requires python", subject="METADATA", detail=f"states it {len(found)} times")
     for value in found:
         try:
-            SpecifierSet(value)
-        except (InvalidSpecifier, ValueError):
+            pypa.specifiers(value)
+        except InvalidSpecifier:
             yield Fault(
                 check="requires python", subject="METADATA", detail=f"{_short(value)!r} is no specifier"
             )
@@ -89,13 +85,26 @@ def _entry_fault(group: str, name: str, sign: str, value: str) -> str:
     return "" if match["attr"] else "names no function of its module"
 
 
-def _with_folders(names: Iterable[str]) -> list[str]:
-    """Return every name and every folder above one, each once."""
-    found: dict[str, None] = {}
+class _Folder(dict[str, "_Folder"]):
+    """What lies in a folder, by names without case; each is spelled as its first was."""
+
+    spelled = ""
+
+
+def _alike(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield files and folders, each with another that is called the same but for case; each step is one component."""
+    top, told = _Folder(), set[str]()
     for name in names:
-        parts = name.rstrip("/").split("/")
-        found.update(dict.fromkeys("/".join(parts[:length]) for length in range(1, len(parts) + 1)))
-    return list(found)
+        folder, parts, clash = top, name.rstrip("/").split("/"), 0
+        others: list[str] = []
+        for depth, part in enumerate(parts, start=1):
+            folder = folder.setdefault(_folded(part), _Folder())
+            folder.spelled = folder.spelled or part
+            others.append(folder.spelled)
+            clash = clash or depth * (folder.spelled != part)
+        if clash and (here := "/".join(parts[:clash])) not in told:
+            told.add(here)
+            yield here, "/".join(others[:clash])
 
 
 def _folded(name: str) -> str:

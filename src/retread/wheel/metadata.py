@@ -20,21 +20,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
-from packaging.version import Version
+from packaging.requirements import InvalidRequirement
+from packaging.utils import InvalidWheelFilename, canonicalize_name
 
+from retread import limits, pypa
 from retread.errors import WheelError
 from retread.records import Record, Sha256
 
 if TYPE_CHECKING:
     from installer.records import RecordEntry
+    from packaging.version import Version
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FIELD: Final = re.compile(r"([!-9;-~]+):[ \t]*")
-_MAX_TAGS: Final = 4096
-_MAX_SPELLINGS: Final = 120
-"""Of five tags in one part of a name."""
 _HASHES: Final = frozenset(
     ("sha256", "sha384", "sha512", "sha3_256", "sha3_384", "sha3_512", "blake2b", "blake2s")
 )
@@ -91,7 +89,7 @@ class WheelName(Record, frozen=True, kw_only=True):
         """
         stem, *parts = self.normal.removesuffix(".whl").rsplit("-", 3)
         each = [part.split(".") for part in parts]
-        if math.prod(math.factorial(len(part)) for part in each) > _MAX_SPELLINGS:
+        if math.prod(math.factorial(len(part)) for part in each) > limits.SPELLINGS:
             raise WheelError(
                 f"{self.file_name}: has too many tags in one part of its name",
                 hint="name the oldest platform that it runs on, and no other",
@@ -120,7 +118,7 @@ class WheelName(Record, frozen=True, kw_only=True):
 def parse_name(file_name: str) -> WheelName:
     """Return the parts of a wheel's file name; raise WheelError if it is not one."""
     try:
-        project, version, build, _ = parse_wheel_filename(file_name)
+        project, version, build, _ = pypa.wheel_name(file_name)
     except InvalidWheelFilename as error:
         hint = "give the file the name under which its index lists it"
         raise WheelError(f"{file_name}: is not the file name of a wheel ({error})", hint=hint) from error
@@ -140,16 +138,20 @@ def expand_tags(tags: str) -> frozenset[str]:
 
     WheelError for a set of more than 4,096.
     """
+    if _count(tags) > limits.TAGS:
+        raise _malformed(f"the tags {tags[:60]}... are more than {limits.TAGS:,}")
     pythons, abis, platforms = (part.split(".") for part in tags.split("-"))
-    if len(pythons) * len(abis) * len(platforms) > _MAX_TAGS:
-        raise _malformed(f"the tags {tags[:60]}... are more than {_MAX_TAGS:,}")
     return frozenset(f"{a}-{b}-{c}" for a in pythons for b in abis for c in platforms)
+
+
+def _count(tags: str) -> int:
+    return math.prod(part.count(".") + 1 for part in tags.split("-"))
 
 
 def normal_version(version: str) -> str:
     """Return the normal form of a version; raise WheelError if it is none."""
     try:
-        return str(Version(version))
+        return str(pypa.version(version))
     except ValueError as error:  # so is InvalidVersion, and a number of thousands of digits
         hint = "write one like 0.0.35+cu128.1"
         told = repr(version) if len(version) <= 60 else f"{version[:60]!r}..."
@@ -180,12 +182,13 @@ def name_clash(names: Sequence[str]) -> tuple[str, str] | None:
         if one.removesuffix("/") in seen:
             return name, "occurs twice"
         seen.add(one.removesuffix("/"))
-    files = {one for one in plain if not one.endswith("/")}
-    for name, one in zip(names, plain, strict=True):
-        parts = one.split("/")
-        for length in range(1, len(parts)):
-            if (folder := "/".join(parts[:length])) in files:
-                return name, f"lies in {folder!r}, which is a file"
+    # With a sign that no name has in the place of slashes, what lies in a file follows it at once when sorted.
+    ordered = sorted(
+        (one.removesuffix("/").replace("/", "\0"), name) for name, one in zip(names, plain, strict=True)
+    )
+    for (above, file), (below, name) in itertools.pairwise(ordered):
+        if below.startswith(f"{above}\0") and not file.endswith("/"):
+            return name, f"lies in {file!r}, which is a file"
     return None
 
 
@@ -196,7 +199,7 @@ def same_release(project: str, version: str, name: WheelName) -> bool:
 
 def same_version(version: str) -> Version:
     """Return what is equal for all spellings of a version; raise WheelError if it is none."""
-    return Version(normal_version(version))
+    return pypa.version(normal_version(version))
 
 
 def moved(name: str, stem: str) -> str:
@@ -239,7 +242,10 @@ def requires_python(text: str) -> tuple[str, ...]:
 
 def requirements(text: str) -> tuple[str, ...]:
     """Return the Requires-Dist entries of a METADATA text, in order, as written."""
-    return tuple(_values(text, "Requires-Dist"))
+    found = _values(text, "Requires-Dist")
+    if len(found) > limits.REQUIREMENTS:
+        raise _malformed(f"METADATA has {len(found):,} requirements; {limits.REQUIREMENTS:,} are taken")
+    return tuple(found)
 
 
 def set_version(text: str, version: str) -> str:
@@ -274,6 +280,8 @@ def parse_wheel_file(text: str) -> tuple[frozenset[str], str]:
     tags = _values(text, "Tag", "WHEEL")
     if not tags or any(tag.count("-") != 2 for tag in tags):
         raise _malformed("WHEEL has no Tag, or one that is not like 'cp39-abi3-manylinux_2_28_x86_64'")
+    if sum(map(_count, tags)) > limits.TAGS:
+        raise _malformed(f"WHEEL has more than {limits.TAGS:,} tags")
     builds = _values(text, "Build", "WHEEL")
     if len(builds) > 1:
         raise _malformed("WHEEL states Build more than once")
@@ -381,7 +389,7 @@ def _urlsafe(digest: str) -> str:
 
 def _requirement_key(text: str) -> tuple[str, frozenset[str], str]:
     try:
-        one = Requirement(text)
+        one = pypa.requirement(text)
     except InvalidRequirement as error:
         hint = "write one like 'torch==2.9.0'"
         raise WheelError(f"METADATA: {text!r} is not a requirement (PEP 508)", hint=hint) from error
@@ -394,7 +402,7 @@ def _fields(text: str, what: str = "METADATA") -> tuple[list[tuple[str, str]], s
     Lines end at LF or CRLF. A lone CR, where some readers see a new line, and a line without a field are
     refused.
     """
-    fields: list[tuple[str, str]] = []
+    fields: list[tuple[str, list[str]]] = []
     at = 0
     while at < len(text):
         end = text.find("\n", at) + 1 or len(text)
@@ -405,13 +413,13 @@ def _fields(text: str, what: str = "METADATA") -> tuple[list[tuple[str, str]], s
         if "\r" in line.removesuffix("\n").removesuffix("\r"):
             raise _malformed(f"{what} has a lone carriage return in {line[:60]!r}")
         if line[0] in " \t" and fields:
-            fields[-1] = (fields[-1][0], fields[-1][1] + line)
+            fields[-1][1].append(line)
         elif match:
-            fields.append((match[1].lower(), line))
+            fields.append((match[1].lower(), [line]))
         else:
             raise _malformed(f"{what} has a line that is no 'Field: value': {line[:60]!r}")
         at = end
-    return fields, text[at:]
+    return [(name, "".join(lines)) for name, lines in fields], text[at:]
 
 
 def _values(text: str, name: str, what: str = "METADATA") -> list[str]:

@@ -42,7 +42,7 @@ class Promise(Record, frozen=True, kw_only=True):
     """What the wheel has to be proven by; None in a wheel of a retread that did not say it yet."""
 
 
-class PatchStatement(Record, frozen=True, kw_only=True):
+class PatchStatement(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A patch of the series, as the wheel tells it."""
 
     name: str
@@ -52,6 +52,8 @@ class PatchStatement(Record, frozen=True, kw_only=True):
     affects: str
     upstream: str
     drop_when: str
+    offsets: tuple[str, ...] = ()
+    """Hunks that did not go in at their own lines, and where they did; not written where there are none."""
 
 
 class FileStatement(Record, frozen=True, kw_only=True):

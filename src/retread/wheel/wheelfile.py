@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
 
+from retread import limits
 from retread.errors import WheelError, first
 from retread.records import Record, Sha256, T
 from retread.wheel import metadata
@@ -20,8 +20,6 @@ from retread.wheel.hashing import BackgroundHash
 from retread.wheel.metadata import SIGNATURES, WheelName
 from retread.wheel.ziparchive import Archive, Entry, Limits
 from retread.wheel.zipwriter import Copied, Member, NewBytes, NewDeflated, Source
-
-_TEXT_LIMIT: Final = 16 << 20
 
 
 class Verified(Record, frozen=True, kw_only=True):
@@ -87,7 +85,7 @@ class Wheel:
         """Return a file of .dist-info as text, line ends as they are."""
         full = f"{self.dist_info}/{name}"
         try:
-            return self.archive.read(full, limit=_TEXT_LIMIT).decode("utf-8")
+            return self.archive.read(full, limit=limits.METADATA).decode("utf-8")
         except UnicodeDecodeError as error:
             raise self.archive.refuse("is not UTF-8 text", full) from error
 

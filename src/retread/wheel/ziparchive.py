@@ -21,6 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
+from retread import limits
 from retread.errors import WheelError
 from retread.records import Record, Sha256
 from retread.wheel.hashing import BackgroundHash
@@ -60,13 +61,13 @@ _HINT: Final = "fetch the wheel again and compare its sha256 with the one its pu
 class Limits(Record, frozen=True, kw_only=True):
     """How much an archive may ask for before it counts as a bomb. Sizes in bytes, after inflating."""
 
-    members: int = 65_536
-    directory: int = 64 << 20
-    member: int = 8 << 30
-    total: int = 16 << 30
-    ratio: int = 300
+    members: int = limits.MEMBERS
+    directory: int = limits.DIRECTORY
+    member: int = limits.MEMBER
+    total: int = limits.UNPACKED
+    ratio: int = limits.RATIO
     """Inflated to compressed bytes; deflate reaches 1032, shared objects stay below 20."""
-    ratio_from: int = 1 << 20
+    ratio_from: int = limits.ANY_RATIO
     """Members of at most this size may have any ratio."""
 
 
@@ -393,16 +394,16 @@ class Archive:
             raise self.refuse(f"is a folder, yet has {size} bytes of content", name)
 
     def _check_sizes(self, central: Sequence[_Central]) -> None:
-        limits = self._limits
+        most = self._limits
         for one in central:
-            if one.size > limits.member:
-                raise self.refuse(f"declares {one.size} bytes; the limit is {limits.member}", one.name)
-            if one.size > limits.ratio_from and one.size > limits.ratio * one.compressed_size:
-                fault = f"declares {one.size} bytes out of {one.compressed_size}, over {limits.ratio} times"
+            if one.size > most.member:
+                raise self.refuse(f"declares {one.size} bytes; the limit is {most.member}", one.name)
+            if one.size > most.ratio_from and one.size > most.ratio * one.compressed_size:
+                fault = f"declares {one.size} bytes out of {one.compressed_size}, over {most.ratio} times"
                 raise self.refuse(fault, one.name)
         total = sum(one.size for one in central)
-        if total > limits.total:
-            raise self.refuse(f"its members declare {total} bytes; the limit is {limits.total}")
+        if total > most.total:
+            raise self.refuse(f"its members declare {total} bytes; the limit is {most.total}")
 
     def _locate(self, one: _Central, end: int) -> Entry:
         """Return the entry after checking its local header; what belongs to it must end at byte ``end``."""

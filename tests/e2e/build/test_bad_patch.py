@@ -67,9 +67,46 @@ def test_a_patch_that_does_not_fit_is_refused_the_same_way_every_time(
     assert "next: " in first.err
 
 
-def test_a_change_that_upstream_has_by_now_is_told_from_a_conflict(project: Project) -> None:
+def test_a_change_that_an_earlier_patch_makes_is_not_called_upstreams(project: Project) -> None:
     project.series(GOOD, GOOD)
-    project.fails(5, "0002-change.patch: ", "holds this change already", "drop it from series")
+    project.fails(5, "0002-change.patch: is 0001-change.patch once more: the same diff")
+    project.series(GOOD, GOOD.replace("--- ", "index 1..2\n--- "))
+    project.fails(5, "0002-change.patch: 0001-change.patch makes this change already", "drop one of the two")
+
+
+def test_code_that_is_there_is_not_inserted_once_more_through_an_offset(project: Project) -> None:
+    """git would find the same lines in the next function, or a second time in this one."""
+    path, body = "tinycuda/rep.py", "    a = 1\n    b = 2\n    return a\n"
+    text = "".join(f"def f{number}():\n{body}\n\n" for number in range(1, 11))
+    guarded = text.replace("def f7():\n", "def f7():\n    # guard\n    check()\n\n")
+    later = f"--- a/{path}\n+++ b/{path}\n@@ -37,3 +37,6 @@\n+    # guard\n+    check()\n+\n"
+    later += "".join(f" {line}\n" for line in body.splitlines())
+    project.series(diff(path, "", text), diff(path, text, guarded), later)
+    project.fails(5, "0003-change.patch: 0002-change.patch makes this change already", room=Kind.PATCHED)
+
+
+def test_a_source_without_a_newline_at_its_end_is_told(project: Project) -> None:
+    add = diff("tinycuda/end.py", "", "A = 1\nB = 2\n").replace(
+        "+B = 2\n", "+B = 2\n\\ No newline at end of file\n"
+    )
+    project.series(add, diff("tinycuda/end.py", "A = 1\nB = 2\n", "A = 1\nB = 3\n"))
+    project.fails(
+        5, "0002-change.patch does not apply", "end.py:1: the source ends without a newline, which '\\ No"
+    )
+
+
+def test_a_file_in_a_new_folder_closes_the_overlay_before_anything_is_fetched(project: Project) -> None:
+    project.series(diff("tinycuda/brandnew/mod.py", "", "M = 1\n"))
+    words = (
+        "0001-change.patch adds tinycuda/brandnew/mod.py in a folder that the source lacks, a native input"
+    )
+    project.fails(6, words)
+    planned = project.run("plan", "tiny-1.0")
+    assert (planned.code, words in planned.err) == (6, True)
+    assert project.index.log == []
+    checked = project.run("patch", "check", "tiny-1.0")
+    assert checked.code == 0
+    assert f"no overlay: {words}" in checked.out
 
 
 @pytest.mark.parametrize(
@@ -101,15 +138,8 @@ def test_when_the_second_patch_fails_nothing_is_kept_and_a_mended_one_succeeds(p
     [
         (lambda data: data.replace(b"\n", b"\r\n"), "0001-change.patch: lines of its own end with CR LF"),
         (lambda data: data[:-1], "0001-change.patch: does not end with a newline"),
-        (
-            lambda data: (
-                data.partition(b"diff --git")[0]
-                + f"diff --git a/{OPS} b/{OPS}\nold mode 100644\nnew mode 100755\n".encode()
-            ),
-            f"0001-change.patch: {OPS}: changes the file's mode (100644 to 100755)",
-        ),
     ],
-    ids=["crlf", "cut", "mode"],
+    ids=["crlf", "cut"],
 )
 def test_a_spoilt_file_is_told_as_that_before_anything_is_fetched(
     project: Project, spoil: Callable[[bytes], bytes], words: str
@@ -119,6 +149,13 @@ def test_a_spoilt_file_is_told_as_that_before_anything_is_fetched(
     result = project.fails(5, "the series breaks 1 rule(s)", words)
     assert "not a unified diff" not in result.err
     assert project.index.log == []
+
+
+def test_a_mode_closes_the_overlay(project: Project) -> None:
+    project.series(f"diff --git a/{OPS} b/{OPS}\nold mode 100644\nnew mode 100755\n")
+    project.fails(
+        6, f"0001-change.patch gives {OPS} mode 100755: only a build can say what a wheel has of that"
+    )
 
 
 def test_a_copy_goes_in(project: Project) -> None:

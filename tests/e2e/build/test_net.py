@@ -11,8 +11,7 @@ import pytest
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from loopback import Index, Request
-from retread.doors import fs
-from retread.doors.net import asking, download, settings
+from retread.doors.net import asking, download, patience, settings, transfer
 from retread.doors.net.asking import Wanted
 from retread.doors.net.settings import Settings
 from retread.errors import FetchError, StoreError
@@ -26,7 +25,7 @@ WANTED = Wanted("demo", FILE, Sha256(hashlib.sha256(DATA).hexdigest()))
 @pytest.fixture
 def demo(index: Index, monkeypatch: pytest.MonkeyPatch) -> Index:
     index.files = {"demo": {FILE: DATA}}
-    monkeypatch.setattr(fs, "CHUNK", 1000)
+    monkeypatch.setattr(transfer, "_PIECE", 1000)
     return index
 
 
@@ -170,13 +169,13 @@ def _refused(partial: Path, *indexes: str) -> str:
 def test_a_truncated_download_is_kept_and_the_next_run_asks_for_the_rest(demo: Index, partial: Path) -> None:
     demo.truncate = {FILE: 40_500}
     text = _refused(partial, demo.url)
-    assert "the download of demo-1.0.tar.gz stopped after 40,000 bytes" in text
+    assert "the download of demo-1.0.tar.gz stopped after 40,500 bytes" in text
     assert "it goes on from there" in text
-    assert partial.read_bytes() == DATA[:40_000]
+    assert partial.read_bytes() == DATA[:40_500]
     demo.truncate = {}
     _fetch(partial, demo.url)
     assert partial.read_bytes() == DATA
-    assert demo.asked_for(FILE)[-1] == Request(f"/files/{FILE}", "bytes=40000-", 206)
+    assert demo.asked_for(FILE)[-1] == Request(f"/files/{FILE}", "bytes=40500-", 206)
 
 
 def test_a_server_without_ranges_sends_it_all_again(demo: Index, partial: Path) -> None:
@@ -222,6 +221,27 @@ def test_an_answer_that_is_an_error_is_named(demo: Index, partial: Path, status:
     expected = "has no project demo" if status == 404 else f"the server answered {status}"
     assert f"{demo.url}: {expected}" in text
     assert not partial.exists()
+
+
+def test_a_server_that_is_busy_for_a_while_is_asked_again_which_is_told(
+    demo: Index, partial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept, said = list[float](), list[str]()
+    monkeypatch.setattr(patience.time, "sleep", slept.append)
+    monkeypatch.setattr(asking, "WAITS", (1.0, 4.0))
+    demo.passing = {"/simple/demo/": [(500, ""), (503, "")], f"/files/{FILE}": [(429, "7"), (429, "86400")]}
+    using = Settings(indexes=(demo.url,), folders=(), verify=True, say=said.append)
+    download.fetch(WANTED, partial, using=using, progress=lambda done, total: None)
+    assert partial.read_bytes() == DATA
+    assert slept == [1.0, 4.0, 7.0, 60.0]
+    assert said[0] == "  the server answered 500; it is asked again in 1 s"
+    assert said[2] == "  the server answered 429; it is asked again in 7 s"
+
+
+def test_patience_ends(demo: Index, partial: Path) -> None:
+    demo.status = {f"/files/{FILE}": 502}
+    assert "the server answered 502" in _refused(partial, demo.url)
+    assert len(demo.asked_for(FILE)) == 1 + len(asking.WAITS)
 
 
 def test_every_index_says_why_it_has_it_not(demo: Index, partial: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from retread.recipe import workspace
 from retread.recipe.series import ChangeKind
 from retread.source.records import Verdict
 from retread.source.trees import Trees
-from tinycuda import FILES, OPS, Project, diff, git, ops
+from tinycuda import BUILT, FILES, OPS, Project, diff, git, ops
 
 if TYPE_CHECKING:
     import pytest
@@ -68,7 +69,21 @@ def test_a_patch_at_other_lines_applies_and_says_so(project: Project) -> None:
     project.series(moved)
     (applied,) = _trees(project).try_series()
     assert applied.verdict is Verdict.OFFSET
-    assert "(offset -8 lines)" in applied.detail
+    assert applied.detail == f"{OPS}: hunk 1 at line 1, 8 lines above its own"
+    result = project.build()
+    assert f"note: 0001-change.patch applies at other lines: {applied.detail}" in result.err
+    assert _told(project.built)["offsets"] == [applied.detail]
+    project.series(GOOD)
+    assert project.build().code == 0
+    assert "offsets" not in _told(project.built)
+
+
+def _told(wheel: Path) -> dict[str, object]:
+    """Return what a wheel says of its first patch."""
+    with zipfile.ZipFile(wheel) as archive:
+        said = json.loads(archive.read(f"{BUILT.partition('-py3')[0]}.dist-info/retread.json"))
+    first: dict[str, object] = said["series"][0]
+    return first
 
 
 FUZZY = GOOD.replace(" VALUE_5 = 5", " VALUE_5 = FIVE")
@@ -90,7 +105,7 @@ def test_a_patch_that_makes_a_link_is_refused(project: Project) -> None:
 
 
 def test_the_check_tries_every_patch_and_keeps_nothing(project: Project) -> None:
-    project.series(FUZZY, GOOD, GOOD, diff("gone.py", "A\n", "B\n"))
+    project.series(FUZZY, GOOD, GOOD.replace("--- ", "index 1..2\n--- "), diff("gone.py", "A\n", "B\n"))
     result = project.run("patch", "check", "tiny-1.0", "--json")
     assert result.code == 5
     found = json.loads(result.out)["tiny-1.0"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from retread import limits
 from retread.doors.store import Kind
 from retread.errors import SourceError, ToolError
 from retread.recipe import proof, workspace
@@ -41,7 +42,7 @@ def test_an_sdist_becomes_a_tree_whose_every_file_is_accounted_for(project: Proj
 def test_an_archive_that_would_fill_the_disk_is_refused(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "_MAX_TOTAL", 100)
+    monkeypatch.setattr(limits, "SOURCE", 100)
     project.fails(4, "makes it larger than a source archive may be", room=Kind.TREES)
 
 

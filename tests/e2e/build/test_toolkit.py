@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from retread import limits
 from retread.arch import Arch
 from retread.errors import RecipeError, ToolError, WheelError
 from retread.recipe.toolchain import Part, Toolchain
@@ -247,7 +248,7 @@ def test_a_tar_that_is_packed_in_another_way_is_refused(pieces: Pieces, tmp_path
 
 
 def test_an_archive_that_is_too_large_is_refused(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "_MAX_TOTAL", 100)
+    monkeypatch.setattr(limits, "TOOLKIT", 100)
     assert "makes it larger than a toolkit may be" in pieces.archive(nvcc()).refused()
 
 

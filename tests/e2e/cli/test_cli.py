@@ -370,8 +370,10 @@ def test_a_binary_file_cannot_be_edited(project: Project) -> None:
         (">/dev/full", 13, "retread: store: cannot write standard output: No space left on device\n"),
         (">&-", 0, ""),
         ("| true", 0, ""),
+        (">/dev/null 2>&-", 0, ""),
+        (">/dev/full 2>/dev/full", 13, ""),
     ],
-    ids=["full", "closed", "unread"],
+    ids=["full", "closed", "unread", "no talk", "both full"],
 )
 @pytest.mark.parametrize("command", ["--version", "recipe list", "store list"])
 def test_an_output_that_takes_nothing(command: str, redirected: str, code: int, told: str) -> None:
@@ -383,4 +385,4 @@ def test_an_output_that_takes_nothing(command: str, redirected: str, code: int, 
 def test_a_folder_that_takes_no_files_is_a_message(project: Project) -> None:
     result = project.run("key", "new", "anna", "--folder", "/proc")
     assert result.code == 13
-    assert re.fullmatch(r"retread: store: cannot write /proc/\S+: No such file or directory\n", result.err)
+    assert re.fullmatch(r"retread: store: cannot use /proc/\S+: it is not there\n", result.err)

@@ -141,6 +141,9 @@ def test_every_patch_of_the_series_is_tried_on_the_newest_source(project: Projec
     assert [one["verdict"] for one in row["upstream"]["series"]] == [
         "already in the source", "does not apply", "target deleted", "applies at other lines", "target deleted",
     ]  # fmt: skip
+    assert [one["fate"] for one in row["upstream"]["fates"]] == [
+        "already upstream", "conflict", "target deleted", "offset", "target renamed",
+    ]  # fmt: skip
     assert row["upstream"]["superfluous"] == ["0001-change.patch", "0003-change.patch"]
     assert (row["upstream"]["version"], row["upstream"]["proven"], row["heir"]) == ("1.1", False, "tiny-1.0")
     assert row["need"]["kept_by"] == [
@@ -152,9 +155,11 @@ def test_every_patch_of_the_series_is_tried_on_the_newest_source(project: Projec
         "### `tiny-1.0`\n\n"
         "- [ ] pin `1.1` in a recipe: the newest release has no recipe\n"
         "- [ ] drop `0001-change.patch`: 1.1 has it already\n"
-        "- [ ] make `0002-change.patch` anew: it does not apply to 1.1 (`tinycuda/extra/deep.py:1`)\n"
+        "- [ ] make `0002-change.patch` anew: it does not apply to 1.1; a bump says conflict "
+        "(`tinycuda/extra/deep.py:1`)\n"
         "- [ ] drop `0003-change.patch`: what it changes is gone from 1.1; see that the fault went with it\n"
-        "- [ ] aim `0005-change.patch` elsewhere, or drop it: 1.1 lacks a file that it changes "
+        "- [ ] aim `0005-change.patch` elsewhere, or drop it: 1.1 lacks a file that it changes; "
+        "a bump says target renamed "
         "(`tinycuda/dos.py; there is tinycuda/extra/dos.py`)\n\n"
         "### How the recipes stand\n\n"
         "- `tiny-1.0`: newest is `1.1`; kept by `0002-change.patch (does not apply)` and 2 more\n\n"

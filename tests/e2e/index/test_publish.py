@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from retread.records import Sha256
 from retread.smoke import reading
 from retread.wheel import ziparchive
 from retread.wheel.statement import FileStatement, Proof, Statement, SubmoduleStatement, ToolchainStatement
-from tinycuda import sha256
+from tinycuda import record, sha256, zip_bytes
 from tinyindex import BASE, NOW, Shelf, digest, make_keys, make_wheel, prove, tree
 
 NINE = Proof(gpu=(Arch("9.0"),), triton=("3.5.1",))
@@ -812,3 +813,25 @@ def test_many_publishers_at_once_all_succeed(shelf: Shelf) -> None:
     found = shelf.check()
     assert found.faults == ()
     assert (found.actions, found.projects, found.files) == (6, 3, 6)
+
+
+def test_a_wheel_that_installers_refuse_is_refused(shelf: Shelf) -> None:
+    wheel, info = shelf.wheel(prove_it=False), "demo-1.2+cu128.1.dist-info"
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name: archive.read(name) for name in archive.namelist() if not name.endswith("RECORD")}
+    files["x.dist-info"] = b""
+    wheel.write_bytes(zip_bytes(files | {f"{info}/RECORD": record(files, info)}))
+    assert "x.dist-info: is a file, where installers look for a folder" in refused(
+        shelf, wheel, unproven="a test"
+    )
+
+
+@pytest.mark.parametrize("now", [-86_400, 4_102_444_800], ids=["1969", "2100"])
+def test_a_clock_of_another_age_breaks_nothing(shelf: Shelf, now: int) -> None:
+    shelf.now = now
+    shelf.publish(shelf.wheel())
+    shelf.now = NOW
+    shelf.act(actions.yank, "demo", "1.2+cu128.1", "its time has come")
+    assert not shelf.check(shelf.keys.policy).faults
+    times = [action.time for action in actions.history(shelf.root)]
+    assert times == sorted(times), "a clock that was set back makes no action older than the one before"

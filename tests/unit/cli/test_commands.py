@@ -9,39 +9,17 @@ import json
 import subprocess
 import sys
 import typing
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from commandline import COMMANDS, typed
 from house import ROOT, SOURCE, is_in
 from retread.cli import main, options
 from retread.errors import AuditError
 from retread.text.colour import Colour
 from tinycuda import WHEEL, make_wheel, wheel_files
-
-
-def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
-    """Yield every command and action that does something."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for one in action.choices.values():
-                if one.get_default("run"):
-                    yield one
-                yield from commands(one)
-
-
-COMMANDS = {one.prog: one for one in commands(main.parser())}
-
-
-def typed(command: argparse.ArgumentParser) -> dict[str, argparse.Action]:
-    """Return what can be typed after a command."""
-    return {
-        one.dest: one
-        for one in command._actions
-        if not isinstance(one, argparse._HelpAction | argparse._SubParsersAction)
-    }
 
 
 def test_every_file_that_adds_commands_has_its_row() -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -76,8 +77,8 @@ def test_a_disk_that_refuses_is_named_with_the_way_out(tmp_path: Path, code: int
 
 
 def test_other_errors_pass_through(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="Input/output"), fs.disk_errors(tmp_path):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    with pytest.raises(ConnectionResetError), fs.disk_errors(tmp_path):
+        raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
 
 
 def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
@@ -111,6 +112,46 @@ def test_a_limit_on_the_size_of_files_is_a_message(tmp_path: Path) -> None:
 
 def _no_link(*_: object) -> None:
     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+
+def test_two_processes_that_place_the_same_file_leave_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that is renamed onto one to the same file stays: rename(2) does nothing then."""
+    (tmp_path / "store").write_bytes(b"wheel")
+    destination = tmp_path / "dist" / "wheel"
+    link = os.link
+
+    def late(source: Path, temporary: Path) -> None:
+        link(source, temporary)
+        link(source, destination)  # the other process
+
+    monkeypatch.setattr(os, "link", late)
+    assert not fs.place(tmp_path / "store", destination)
+    assert names(tmp_path / "dist") == ["wheel"]
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: path.symlink_to("/dev/null")], ids=["pipe", "device"]
+)
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / "out")
+    with pytest.raises(StoreError, match="out: it is no plain file"):
+        fs.write(tmp_path / "out", b"data")
+    assert not stat.S_ISREG((tmp_path / "out").stat().st_mode)
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_folder_that_may_not_be_read_is_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+
+    assert fs.listed(tmp_path / "missing") == []
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(PermissionError):
+        fs.listed(tmp_path)
 
 
 def test_place_links_where_it_can(tmp_path: Path) -> None:
@@ -178,3 +219,42 @@ def test_remove_takes_away_what_is_there_and_no_more(tmp_path: Path, make: Calla
     make(tmp_path / "gone")
     fs.remove(tmp_path / "gone")
     assert names(tmp_path) == ["kept"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "a.toml"), "cannot use a.toml: no permission"),
+        (
+            OSError(errno.ENXIO, "No such device", b"a.sock"),
+            "cannot use a.sock: it is a socket, or nobody is",
+        ),
+        (OSError(errno.EMFILE, "Too many open files", "a.whl"), "cannot use a.whl: Too many open files"),
+        (OSError("no number, no name"), "the system refused: no number, no name"),
+    ],
+)
+def test_an_error_of_the_system_names_the_file_and_says_what_is_wrong(error: OSError, words: str) -> None:
+    assert str(fs.refused(error)).startswith(words)
+
+
+def test_what_cannot_be_read_is_not_what_cannot_be_written(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StoreError, match="cannot use /elsewhere/a: no permission"),
+        fs.disk_errors(tmp_path / "b"),
+    ):
+        raise PermissionError(errno.EACCES, "Permission denied", "/elsewhere/a")
+
+
+def test_a_folder_that_is_gone_is_named_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    with pytest.raises(FileNotFoundError) as caught:
+        os.getcwd()  # noqa: PTH109
+    assert fs.refused(caught.value).message == "the folder that this runs in is gone"
+
+
+def test_a_disk_that_fails_while_a_file_is_read_is_told_with_its_name() -> None:
+    with pytest.raises(OSError) as caught:
+        fs.read(Path("/proc/self/mem"))
+    assert str(fs.refused(caught.value)) == "cannot use /proc/self/mem: the disk fails"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from madeenv import Made
+from retread import limits
 from retread.arch import Arch
 from retread.fit import driver, hardware, imports
 
@@ -102,7 +103,7 @@ def test_an_import_that_does_not_end_is_stopped_and_not_known(
 ) -> None:
     made = Made(tmp_path / "venv")
     (made.site / "hangs.py").write_text("import time; time.sleep(600)")
-    monkeypatch.setattr(imports, "_LIMIT", 0.2)
+    monkeypatch.setattr(limits, "IMPORT", 0.2)
     (found,) = imports.tried(made.python, ["hangs"], {"PATH": "/usr/bin:/bin"})
     assert (found.ok, found.ended) == (False, False)
     assert found.said == "not known: python did not end within 0.2 s"

@@ -186,11 +186,3 @@ def test_a_traceback_shows_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert said.startswith("Traceback")
     assert said.endswith("ValueError: https://host/x\n")
     assert SECRET not in said
-
-
-def test_the_command_line_has_one_way_to_standard_output() -> None:
-    """``completion`` answers a shell, ``main`` tells the version; all others go through ``session``."""
-    own = {"session.py", "completion.py", "main.py"}
-    folder = Path(main.__file__).parent
-    prints = [path.name for path in folder.glob("*.py") if " print(" in path.read_text("utf-8")]
-    assert set(prints) <= own

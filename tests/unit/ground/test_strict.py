@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retread import strict
+from retread import limits, strict
+from retread.errors import RecipeError
 from retread.records import Record
 
 Level = Annotated[int, msgspec.Meta(ge=1, description="an integer from 1 on")]
@@ -136,3 +138,75 @@ def test_anything_becomes_a_record_or_a_list_of_faults(data: dict[str, Any]) -> 
     assert all(": " in fault for fault in found)
     if record is not None:
         assert msgspec.convert(data, Root) == record
+
+
+# What would cost more than it is worth, or cannot be shown.
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a." * 20_000 + "a = 1", "the key a.a"),
+        ("[" + ".".join('"="' for _ in range(50)) + "]", "parts"),
+        ('x = """\n#\'"""\n' + "a . " * 40 + "a = 1", "parts"),
+        ("x = {" + "'a'." * 40 + "a = 1}", "parts"),
+        ("a = 0x" + "f" * 4_000, "an integer of more than 64 bits"),
+        ("a = [[1, {b = 9223372036854775808}]]", "an integer of more than 64 bits"),
+        ("a = " + "9" * 5_000, "4300"),
+        ("a = " + "[" * 5_000, "nested too deeply"),
+        ("a = " + "{a=" * 5_000, "nested too deeply"),
+    ],
+)
+def test_toml_that_would_cost_too_much_is_refused(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(told)):
+        strict.table(text)
+    with pytest.raises(RecipeError, match=r"demo.toml is not TOML"):
+        strict.toml(text.encode(), "demo")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = '" + "a." * 50 + "'",
+        'a = """' + "a." * 50 + '"""',
+        "a = 1 # " + "a." * 50,
+        'a = """""" # ' + "a." * 50,
+        'a = "\\"' + ".a" * 50 + '"',
+        "a = '''''" + "b." * 50 + "'''",
+        ".".join("abcdefghij") + " = 1.5",
+    ],
+)
+def test_dots_in_texts_are_no_parts_of_keys(text: str) -> None:
+    assert strict.table(text)
+
+
+def test_toml_that_is_no_utf_8_is_refused() -> None:
+    with pytest.raises(ValueError, match="utf-8"):
+        strict.table(b"a = '\xff'")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b'{"a": "\\ud800"}', b'"\xff"', b"[" * 100_000, b'{"a":' * 100_000, b"1" + b"0" * 5_000,
+     b"NaN", b'{"a": 1, "a": 2}', b"1e999", b""],
+)  # fmt: skip
+def test_json_that_readers_take_otherwise_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError):
+        strict.json(data)
+
+
+def test_a_record_of_json_that_is_nested_too_deeply_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="nested too deeply"):
+        strict.decoded(b"[" * 100_000, list)
+
+
+def test_a_near_miss_is_looked_for_as_long_as_somebody_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(strict, "near_miss", lambda word, known: asked.append(word) or "")
+
+    class Small(msgspec.Struct):
+        name: str = ""
+
+    _, faults = strict.read(Small, {f"key{index}": 1 for index in range(1_000)})
+    assert len(faults) == 1_000
+    assert len(asked) == limits.NEAR_MISSES

@@ -118,14 +118,14 @@ def test_nothing_is_revoked_twice() -> None:
     ("changes", "told"),
     [
         ({"project": "tyre demo"}, "project: 'tyre demo' is not a name"),
-        ({"project": ""}, "project: expected a text that is not empty, got ''"),
+        ({"project": ""}, "project: left empty; expected a text that is not empty"),
         ({"version": "one"}, "version: 'one' is not a version"),
         ({"version": None, "sha256": X86}, "version: a file that is revoked by sha256 has one"),
         ({"file": FILE}, "file: names a file, but sha256 does not say which bytes"),
         ({"sha256": X86, "file": "demo.zip"}, "file: 'demo.zip' is not the name of a wheel"),
         ({"sha256": X86, "file": FILE, "version": "0.0.35"}, f"file: {FILE} is not of tyre-demo 0.0.35"),
-        ({"reason": ""}, "reason: expected a text that is not empty, got ''"),
-        ({"advice": ""}, "advice: expected a text that is not empty, got ''"),
+        ({"reason": ""}, "reason: left empty; expected a text that is not empty"),
+        ({"advice": ""}, "advice: left empty; expected a text that is not empty"),
         ({"since": "today"}, "since: expected a time in UTC, like 2026-11-22T10:00:00Z, got 'today'"),
     ],
 )
@@ -361,3 +361,9 @@ def test_every_digest_that_is_revoked_is_found_and_no_other_file(
     revoked_digests = {sha256 for _, sha256 in bad if sha256}
     wanted = [[digest for digest in one.sha256s if digest in revoked_digests] for one in lock]
     assert [list(one.sha256s) for one in found] == [one for one in wanted if one]
+
+
+def test_a_list_from_tomorrow_is_not_taken_for_a_fresh_one() -> None:
+    """With a clock that stands in 1969, no list would ever be too old."""
+    with pytest.raises(PublishError, match="after today"):
+        revocation.demand_fresh(revoked(), 30, -86_400)

@@ -96,7 +96,7 @@ def test_order_and_comments_of_the_series_file() -> None:
     files = {
         "series": b"# why\n\n0002-b.patch  # last\n  0001-a.patch\r\n",
         "0001-a.patch": patch(),
-        "0002-b.patch": patch(),
+        "0002-b.patch": patch(DIFF.replace("x.py", "y.py")),
         "README": b"not a patch",
     }
     assert [one.name for one in parse_series(files, where="x")] == ["0002-b.patch", "0001-a.patch"]
@@ -195,7 +195,7 @@ def test_what_only_one_compiler_needs_stands_last() -> None:
     files = {
         "series": b"0001-a.patch\n0002-b.patch\n",
         "0001-a.patch": only("clang"),
-        "0002-b.patch": patch(),
+        "0002-b.patch": patch(DIFF.replace("x.py", "y.py")),
     }
     assert faults(files) == [
         "0002-b.patch: comes after 0001-a.patch, which is applied with clang alone: put patches with Only-with last"
@@ -357,6 +357,30 @@ WINDOWS = (
 )
 def test_what_an_editor_did_to_a_patch_is_told_as_that(data: bytes, told: list[str]) -> None:
     assert faults_of(data) == told
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (
+            patch().decode().encode("utf-16"),
+            "is UTF-16, as PowerShell writes what is redirected: save it as UTF-8",
+        ),
+        (
+            patch().decode().encode("utf-16-le"),
+            "holds zero bytes: a binary file, or UTF-16; patches are text in UTF-8",
+        ),
+    ],
+    ids=["mark", "no mark"],
+)
+def test_what_is_no_utf8_is_told_as_that_alone(data: bytes, told: str) -> None:
+    assert faults_of(data) == [told]
+
+
+def test_a_diff_that_stands_there_twice_is_told_before_anything_is_tried() -> None:
+    files = {"series": b"0001-a.patch\n0002-b.patch\n", "0001-a.patch": patch()}
+    files["0002-b.patch"] = patch(header=HEADER.replace("Do the thing", "Do it again"))
+    assert faults(files) == ["0002-b.patch: is 0001-a.patch once more: the same diff; drop one of the two"]
 
 
 def test_line_ends() -> None:

@@ -151,7 +151,8 @@ def test_an_edited_report_is_refused(old: bytes, new: bytes) -> None:
     ids=["integer", "nan", "surrogate"],
 )
 def test_what_could_not_be_written_again_as_it_is_is_refused(changes: dict[str, Any]) -> None:
-    assert "was edited or damaged" in refused(first_case(**changes)).message
+    said = refused(first_case(**changes)).message
+    assert "was edited or damaged" in said or "is not a smoke report: DecodeError" in said
 
 
 @settings(deadline=None, max_examples=20)

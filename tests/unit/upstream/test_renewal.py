@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import msgspec
 import pytest
 from packaging.version import Version
 
@@ -118,3 +119,16 @@ def test_commits_of_submodules_inside_of_submodules(
 
     some = cast("tuple[Submodule, ...]", recipe.pin.submodules)
     assert Known().submodules(Listing(NEW, b"", top), some) == wanted
+
+
+def test_only_the_target_of_the_new_wheel_gets_its_torch(recipe: Recipe) -> None:
+    head = TEXT.replace('torch = ">=2.8"', 'torch = "==2.8.0"\nrequires = ["torch==2.8.0"]')
+    other = head[head.index("[targets.cu128]") : head.index("[[targets.cu128.base]]")].replace(
+        "cu128", "cu129"
+    )
+    text = head + '\n[targets.cu128.smoke]\ntorch = "2.8.0"\n\n' + other
+    facts = renewal.Facts("1.1", NEW, offer("demo-1.1.tar.gz", "e"), {}, {}, {"cu128": "2.9.1"})
+    targets = msgspec.structs.replace(recipe.targets["cu128"], torch="==2.8.0", base=())
+    made = renewal.text(text, msgspec.structs.replace(recipe, targets={"cu128": targets}), facts)
+    assert made.count("2.9.1") == 3
+    assert made.partition("[targets.cu129]")[2].count("2.8.0") == 2

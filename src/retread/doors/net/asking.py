@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from retread import limits
 from retread.records import Sha256
 
-TIMEOUT = (20.0, 60.0)
-"""Seconds to connect, and between two pieces of an answer: a mirror that fetches a file first has a minute to begin."""
-ASKING = 5.0
-"""Seconds to wait for an answer when nothing is to be downloaded."""
+TIMEOUT = (limits.CONNECT, limits.PAUSE)
+"""Seconds to connect, and between two pieces of an answer."""
+ASKING = limits.ASKED
+"""The same where nothing is to be downloaded."""
+WAITS = (1.0, 4.0, 15.0)
+"""Seconds before a server is asked again that answered 500 or the like: one that restarts is back within 20."""
 CHECK = "check the index settings (PIP_INDEX_URL, UV_DEFAULT_INDEX, pip's configuration) and the network"
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retread import limits
 from retread.address import bare
 from retread.doors import fs
-from retread.doors.net import offers
-from retread.doors.net.asking import ASKING, CHECK, TIMEOUT, Wanted, reason, with_secrets
+from retread.doors.net import asking, offers, pages, transfer
+from retread.doors.net.asking import ASKING, CHECK, Wanted, reason, with_secrets
 from retread.doors.net.settings import Settings
 from retread.errors import FetchError
 
@@ -40,11 +41,10 @@ def offered(project: str, *, using: Settings) -> list[Offer]:
 
     FetchError when there is none, and when an index does not answer: it may be the one that has the newest.
     """
-    import requests
+    from retread.doors.net import patience
 
     found, said = list(_in_folders(project, using.folders)), []
-    with requests.Session() as session:
-        session.verify = using.verify
+    with patience.session(using) as session:
         for index in using.indexes:
             try:
                 page = _page(session, index, project)
@@ -118,15 +118,22 @@ def _page(
 ) -> ProjectPage:
     """Return an index's page of a project."""
     import requests
-    from pypi_simple import NoSuchProjectError, PyPISimple, UnsupportedRepoVersionError
+    from pypi_simple import ACCEPT_ANY, PyPISimple
 
     if not index.startswith(("http://", "https://")):
         raise _NoPageError(index, "not an http address", absent=True)
     try:
-        return PyPISimple(index, session=session).get_project_page(project, timeout=timeout or TIMEOUT)
-    except NoSuchProjectError:
-        raise _NoPageError(index, f"has no project {project}", absent=True) from None
-    except (ValueError, UnsupportedRepoVersionError) as error:  # its text may hold the whole address
-        raise _NoPageError(index, f"its page for {project} cannot be read ({type(error).__name__})") from None
-    except requests.RequestException as error:
+        address = PyPISimple(index, session=session).get_project_url(project)
+        accept = {"Accept": ACCEPT_ANY}
+        with session.get(address, headers=accept, stream=True, timeout=timeout or asking.TIMEOUT) as response:
+            if response.status_code == requests.codes.not_found:
+                raise _NoPageError(index, f"has no project {project}", absent=True)
+            response.raise_for_status()
+            body = transfer.body(response, limits.PAGE)
+            return pages.read(body, response.headers.get("Content-Type", ""), response.url, project)
+    except requests.RequestException as error:  # some are ValueErrors
         raise _NoPageError(index, reason(error)) from None
+    except transfer.TransferError as error:
+        raise _NoPageError(index, str(error)) from None
+    except ValueError as error:
+        raise _NoPageError(index, f"its page for {project} cannot be read ({error})") from None

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from retread import limits, units
 from retread.address import bare
 from retread.doors import fs
-from retread.doors.net.asking import ASKING, TIMEOUT, Wanted, reason
+from retread.doors.net import asking, transfer
+from retread.doors.net.asking import ASKING, Wanted, reason
 from retread.doors.net.catalogue import locate
 from retread.doors.net.settings import Settings, folder_of
 from retread.errors import FetchError
@@ -41,10 +43,9 @@ def fetch(wanted: Wanted, partial: Path, *, using: Settings, progress: Progress)
         if local.is_file() and fs.sha256(local) == wanted.sha256:
             shutil.copyfile(local, partial)
             return
-    import requests
+    from retread.doors.net import patience
 
-    with requests.Session() as session:
-        session.verify = using.verify
+    with patience.session(using) as session:
         _download(session, locate(session, wanted, using.indexes), wanted, partial, progress)
     _check(wanted, partial)
 
@@ -62,10 +63,9 @@ def fetch_from(
                 raise FetchError(f"there is no file {folder / path}")
             shutil.copyfile(folder / path, partial)
         else:
-            import requests
+            from retread.doors.net import patience
 
-            with requests.Session() as session:
-                session.verify = using.verify
+            with patience.session(using) as session:
                 _download(session, _below(base, path), wanted, partial, progress)
         _check(wanted, partial)
     except FetchError as error:
@@ -129,22 +129,25 @@ def _download(
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        with session.get(address, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        with session.get(address, headers=headers, stream=True, timeout=asking.TIMEOUT) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
                 return  # complete already, or longer than the file: the digest decides
             response.raise_for_status()
             if response.status_code != requests.codes.partial_content:
                 have = 0
-            total = have + int(response.headers.get("Content-Length", 0))
+            total = have + transfer.announced(response)
+            if total > limits.DOWNLOAD:
+                raise transfer.TransferError(f"the server announces {units.size(total)}")
             with fs.disk_errors(partial), partial.open("r+b" if have else "wb") as stream:
                 stream.seek(have)
-                for chunk in response.iter_content(fs.CHUNK):
+                for chunk in transfer.pieces(response, limits.DOWNLOAD - have):
                     stream.write(chunk)
                     have += len(chunk)
                     progress(have, total)
-    except requests.RequestException as error:
+    except (requests.RequestException, transfer.TransferError) as error:
+        why = str(error) if isinstance(error, transfer.TransferError) else reason(error)
         raise FetchError(
-            f"the download of {wanted.file} stopped after {have:,} bytes: {reason(error)}",
+            f"the download of {wanted.file} stopped after {have:,} bytes: {why}",
             hint="run the same command again; it goes on from there",
         ) from None
 

@@ -10,10 +10,9 @@ from packaging.utils import (
     InvalidSdistFilename,
     InvalidWheelFilename,
     canonicalize_name,
-    parse_sdist_filename,
-    parse_wheel_filename,
 )
 
+from retread import pypa
 from retread.records import Sha256
 
 if TYPE_CHECKING:
@@ -52,9 +51,9 @@ def read(file: str, project: str, *, sha256: str = "", yanked: bool = False) -> 
     tags: frozenset[Tag] = frozenset()
     try:
         if file.endswith(_SDIST):
-            name, version = parse_sdist_filename(file)
+            name, version = pypa.sdist_name(file)
         else:
-            name, version, _, tags = parse_wheel_filename(file)
+            name, version, _, tags = pypa.wheel_name(file)
     except (InvalidSdistFilename, InvalidWheelFilename):
         return None
     if name != canonicalize_name(project):

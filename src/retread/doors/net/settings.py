@@ -6,7 +6,7 @@ import ast
 import functools
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +26,8 @@ class Settings(NamedTuple):
     indexes: tuple[str, ...]
     folders: tuple[Path, ...]
     verify: str | bool
+    say: Callable[[str], None] = lambda _: None
+    """What hears that a server is asked again."""
 
 
 def settings(environment: Mapping[str, str]) -> Settings:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
-import msgspec
-
+from retread import strict
 from retread.errors import PublishError
 from retread.index.bucket.storage import Bucket
 from retread.index.folder import Action
@@ -87,8 +86,8 @@ def record(bucket: Bucket, name: str, kind: type[R]) -> R | None:
     """Return what an object holds, or None when it is not there; PublishError when it is damaged."""
     data = bucket.read(name)
     try:
-        return None if data is None else msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as error:
+        return None if data is None else strict.decoded(data, kind)
+    except ValueError as error:
         raise PublishError(
             f"{bucket.address}/{name} is damaged: {error}", hint="put it back from a copy"
         ) from None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from retread import strict
 from retread.errors import PublishError, StoreError
 from retread.index.bucket.storage import Bucket, Found
 from retread.records import Record
@@ -150,8 +151,8 @@ class Lease:
 
 def _held(data: bytes) -> _Held:
     try:
-        return msgspec.json.decode(data, type=_Held)
-    except msgspec.DecodeError:
+        return strict.decoded(data, _Held)
+    except ValueError:
         raise PublishError(f"{LOCK} is not a lock of retread's", hint="remove that object") from None
 
 

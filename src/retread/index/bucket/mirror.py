@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, canonicalize_name
 
-from retread import units
+from retread import pypa, units
 from retread.doors import fs
 from retread.errors import PublishError, WheelError
 from retread.index import layout
@@ -317,7 +317,7 @@ def _spellings(file: str) -> tuple[str, ...]:
 def _project(file: str) -> tuple[str, str] | None:
     """Return channel and project of a wheel's name; None for one that cannot be listed."""
     try:
-        name, version, *_ = parse_wheel_filename(file)
+        name, version, *_ = pypa.wheel_name(file)
         return release(str(version)).channel, name
     except (InvalidWheelFilename, PublishError):
         return None

@@ -21,6 +21,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import msgspec
 
+from retread import strict
 from retread.doors import durable, fs
 from retread.errors import PublishError, RetreadError, StoreError
 from retread.evidence.gate import Policy
@@ -155,7 +156,7 @@ class _Remote:
             for name in journal.bundles(self._bucket):
                 if journal.number(name) <= last:
                     with ZipFile(self._fetched(name)) as archive:
-                        action = msgspec.json.decode(archive.read(_ACTION), type=Action)
+                        action = strict.decoded(archive.read(_ACTION), Action)
                     self._forget(action)
                     self._remove(name)
         except StoreError as error:

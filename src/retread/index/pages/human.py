@@ -14,12 +14,11 @@ import shlex
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import Version
+from packaging.specifiers import InvalidSpecifier
 
-from retread import arch, units
+from retread import arch, pypa, units
 from retread.arch import Arch
 from retread.elf.facts import DEVICES
 from retread.index.listing import Hosted, Project
@@ -28,6 +27,9 @@ from retread.smoke.tally import Verdict, counts
 from retread.text import markup
 from retread.version import cuda
 from retread.wheel.statement import PatchStatement
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 _DEVICES: Final = tuple(sorted((one for one in arch.FIRST_CUDA if not arch.parts(one)[2]), key=arch.sort_key))
 """Capabilities that GPUs have; those with a suffix are of code alone."""
@@ -298,7 +300,7 @@ def _offered(projects: Iterable[Project]) -> tuple[str, ...]:
     """Return the torch versions that ranges and tests name, ascending: what a reader can choose from."""
     files = [one for project in projects for one in project.files]
     texts = {one.torch for one in files} | {run.torch for one in files for run in one.tried}
-    named = (Version(found) for text in sorted(texts) for found in _RELEASE.findall(text))
+    named = (pypa.version(found) for text in sorted(texts) for found in _RELEASE.findall(text))
     return tuple(map(str, sorted(dict.fromkeys(named))))
 
 
@@ -306,6 +308,6 @@ def _offered(projects: Iterable[Project]) -> tuple[str, ...]:
 def _admitted(text: str, offered: tuple[str, ...]) -> tuple[str, ...]:
     """Return those of some versions that a range allows; none for a text that is no range."""
     try:
-        return tuple(SpecifierSet(text).filter(offered, prereleases=True))
+        return tuple(pypa.specifiers(text).filter(offered, prereleases=True))
     except InvalidSpecifier:
         return ()

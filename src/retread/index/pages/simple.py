@@ -10,13 +10,15 @@ import functools
 import json
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from packaging.version import Version
-
+from retread import pypa
 from retread.index.layout import place
 from retread.index.listing import Hosted, Project
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 API_VERSION: Final = "1.4"
 """Of the simple repository API: the first one with a project status."""
@@ -74,7 +76,7 @@ def order(version: str) -> tuple[Version, str]:
 
 @functools.lru_cache(maxsize=4096)
 def _parsed(version: str) -> Version:
-    return Version(version)
+    return pypa.version(version)
 
 
 def _ordered(project: Project) -> list[Hosted]:

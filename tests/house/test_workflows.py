@@ -19,7 +19,7 @@ from packaging.utils import canonicalize_name
 import locks
 from retread.cli import main
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 WORKFLOWS = {
     path.stem: yaml.safe_load(path.read_text()) for path in (ROOT / ".github" / "workflows").glob("*.yml")
 }
@@ -31,7 +31,7 @@ TARGETS = set(
 MAY_WRITE = {
     "docs": {"id-token", "pages"},
     "release": {"attestations", "id-token"},
-    "watch": {"issues"},
+    "watch": {"contents", "issues", "pull-requests"},
 }
 PATHS = {"PYTHONPATH": str(ROOT / "src"), "PATH": "/usr/bin:/bin"}
 REDIRECTION = re.compile(r' >> "\$GITHUB_(OUTPUT|STEP_SUMMARY)"$')

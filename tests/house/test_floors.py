@@ -192,3 +192,16 @@ def test_modules_stay_short() -> None:
 
 def test_every_module_says_why_it_exists() -> None:
     assert [module for module, tree in modules().items() if not ast.get_docstring(tree)] == []
+
+
+def test_only_one_place_writes_to_standard_output() -> None:
+    """There, what a terminal would obey is told instead, and a full disk behind it is a message."""
+    programs = ("smoke.runtime", "compile.inside", "compile.jobserver")
+    found = [
+        name
+        for name, tree in modules().items()
+        for node in house.nodes(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+        if not is_in(name, programs)
+    ]
+    assert found == []

@@ -1,0 +1,71 @@
+"""Sessions that ask a server again, which is overloaded or restarts, and say so meanwhile.
+
+No answer's body is read but that of a good one: urllib3 before it tries again, and requests before it follows to
+another address, would read to an end that a server need not send.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
+
+from retread import limits
+from retread.doors.net import asking
+
+if TYPE_CHECKING:
+    from retread.doors.net.settings import Settings
+
+_PASSING: Final = frozenset({429, 500, 502, 503, 504})
+"""Answers that another moment may change: too many requests, a fault, a proxy whose server is gone or slow."""
+
+
+_BAD: Final = 300
+"""Answers from here on are no files and no pages."""
+
+
+@contextmanager
+def session(using: Settings) -> Iterator[requests.Session]:
+    """Yield a session with the user's settings whose requests are made again after answers that pass."""
+    adapter = _Patience(using.say)
+    with requests.Session() as made:
+        made.verify, made.max_redirects = using.verify, limits.REDIRECTS
+        for scheme in ("http://", "https://"):
+            made.mount(scheme, adapter)
+        yield made
+
+
+class _Patience(HTTPAdapter):
+    """What sends requests; where a connection breaks it is not tried again, since downloads are resumed."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._say = say
+
+    def send(self, request: requests.PreparedRequest, *given: Any, **options: Any) -> requests.Response:
+        """Return the answer, that of the last try; a bad one is without its body."""
+        for usual in (*asking.WAITS, None):
+            response = super().send(request, *given, **options)
+            if response.status_code < _BAD:
+                break
+            response.close()
+            if usual is None or response.status_code not in _PASSING:
+                break
+            self._wait(response, usual)
+        return response
+
+    def _wait(self, response: requests.Response, usual: float) -> None:
+        """Wait as long as the server asks for, a minute at most, or a while that grows."""
+        try:
+            asked = Retry().parse_retry_after(response.headers["Retry-After"])
+        except (KeyError, HTTPError, ValueError, OverflowError):
+            asked = usual
+        seconds = min(asked, limits.RETRY_AFTER)
+        self._say(f"  the server answered {response.status_code}; it is asked again in {seconds:.0f} s")
+        time.sleep(seconds)

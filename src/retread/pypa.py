@@ -1,0 +1,91 @@
+"""The one door to what PyPA's specifications spell: versions, ranges, requirements, names of files. Pure.
+
+``packaging`` reads them; its time and its errors are only foreseeable for texts of a sensible length, so that nothing
+else calls its parsers. What is too long is refused as what is malformed is, by the same exceptions, all ValueErrors.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import (
+    BuildTag,
+    InvalidSdistFilename,
+    InvalidWheelFilename,
+    NormalizedName,
+    parse_sdist_filename,
+    parse_wheel_filename,
+)
+from packaging.version import InvalidVersion, Version
+
+from retread import limits
+
+if TYPE_CHECKING:
+    from packaging.tags import Tag
+
+
+def version(text: str) -> Version:
+    """Return a version; InvalidVersion when it is none."""
+    if len(text) > limits.VERSION:
+        raise InvalidVersion(f"a version of {_characters(text, limits.VERSION)}")
+    return Version(text)
+
+
+def specifiers(text: str) -> SpecifierSet:
+    """Return a version range; InvalidSpecifier when it is none."""
+    if len(text) > limits.RANGE or any(len(one) > limits.VERSION for one in text.split(",")):
+        raise InvalidSpecifier(f"a version range of {_characters(text, limits.RANGE)}")
+    return SpecifierSet(text)
+
+
+def allows(wanted: SpecifierSet | str, found: str) -> bool:
+    """Say whether a range allows a version, a pre-release too; False when either is none."""
+    try:
+        allowed = specifiers(wanted) if isinstance(wanted, str) else wanted
+        return allowed.contains(version(found), prereleases=True)
+    except ValueError:
+        return False
+
+
+def requirement(text: str) -> Requirement:
+    """Return a requirement; InvalidRequirement when it is none."""
+    if len(text) > limits.REQUIREMENT:
+        raise InvalidRequirement(f"a requirement of {_characters(text, limits.REQUIREMENT)}")
+    try:
+        found = Requirement(text)
+        specifiers(str(found.specifier))
+    except RecursionError:
+        raise InvalidRequirement("a requirement that is nested too deeply") from None
+    except InvalidSpecifier as error:
+        raise InvalidRequirement(str(error)) from None
+    return found
+
+
+def wheel_name(file: str) -> tuple[NormalizedName, Version, BuildTag, frozenset[Tag]]:
+    """Return project, version, build tag and tags of a wheel's file name; InvalidWheelFilename when it is none."""
+    parts = file.removesuffix(".whl").split("-")
+    if len(file) > limits.FILE_NAME or any(len(part) > limits.VERSION for part in parts[1:2]):
+        raise InvalidWheelFilename(f"a file name of {_characters(file, limits.FILE_NAME)}")
+    if math.prod(part.count(".") + 1 for part in parts[-3:]) > limits.TAGS:
+        raise InvalidWheelFilename(f"more than {limits.TAGS:,} tags")
+    try:
+        return parse_wheel_filename(file)
+    except ValueError as error:
+        raise InvalidWheelFilename(str(error)) from None
+
+
+def sdist_name(file: str) -> tuple[NormalizedName, Version]:
+    """Return project and version of a source archive's file name; InvalidSdistFilename when it is none."""
+    if len(file) > limits.FILE_NAME:
+        raise InvalidSdistFilename(f"a file name of {_characters(file, limits.FILE_NAME)}")
+    try:
+        return parse_sdist_filename(file)
+    except ValueError as error:
+        raise InvalidSdistFilename(str(error)) from None
+
+
+def _characters(text: str, limit: int) -> str:
+    return f"{len(text):,} characters; {limit:,} are taken: {text[:40]!r}..."

@@ -1,0 +1,41 @@
+"""What a terminal or a browser would obey instead of showing: told as what it is, wherever text is shown. Pure.
+
+Names and words come out of wheels, patches, index pages and servers' answers. Signs that move a cursor, colour what
+follows, end a line or turn the direction of reading could make a message say something else.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from retread import address
+
+_TURNING: Final = "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
+"""Signs of Unicode that turn the direction of reading, end a line, or are not seen."""
+_OBEYED: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNING}\ud800-\udfff]")
+"""All but tab and line feed; halves of characters, too, which no stream takes."""
+_FORBIDDEN: Final = re.compile(
+    f"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f-\x9f{_TURNING}]"
+)
+"""What XML 1.0 forbids, and what a browser would obey."""
+
+
+def shown(text: str) -> str:
+    r"""Return a text as people may see it: no address with a password, signs that would be obeyed as ``\x1b``."""
+    return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), address.shown(text))
+
+
+def line(text: str) -> str:
+    """Return a text as a part of one line: it ends none, and begins none."""
+    return shown(text.replace("\n", "\\n").replace("\t", " "))
+
+
+def escaped(document: str) -> str:
+    """Return a JSON document with those signs escaped, which changes nothing of what it says."""
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+
+
+def legal(text: str) -> str:
+    """Return a text for HTML or XML, in which the replacement character stands for each such sign."""
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
