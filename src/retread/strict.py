@@ -114,8 +114,9 @@ def _check_leaf(kind: Any, data: Any, path: str, faults: list[str]) -> None:
         faults.append(f"{path}: {_expectation(kind, data, str(error))}")
         return
     for note in _notes(kind):
-        known = (note.extra or {}).get("known", (data,))
-        if data not in known:
+        extra = note.extra or {}
+        known = extra.get("known", (data,))
+        if data not in known or not extra.get("holds", lambda _: True)(data):
             faults.append(f"{path}: {_expected(note, data)}{_near(data, known, faults)}")
 
 
@@ -138,7 +139,10 @@ def _expected(note: msgspec.Meta, data: Any) -> str:
 
 
 def _notes(kind: Any) -> list[msgspec.Meta]:
-    """Return what a type says beside itself; ``extra["known"]`` of a text are its values, all of them."""
+    """Return what a type says beside itself.
+
+    ``extra["known"]`` of a text are its values, all of them; ``extra["holds"]`` says whether one is what it looks like.
+    """
     return [note for note in getattr(kind, "__metadata__", ()) if isinstance(note, msgspec.Meta)]
 
 

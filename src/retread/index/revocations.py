@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Generic, Protocol, TypeVar
@@ -24,11 +25,20 @@ from retread.records import Record, Sha256
 
 SCHEMA = 1
 _DAY = 86_400
+
+
+def _is_moment(text: str) -> bool:
+    with suppress(ValueError):  # the 32nd, for one
+        return bool(datetime.fromisoformat(text))
+    return False
+
+
 Moment = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z$(?!\n)",
         description="a time in UTC, like 2026-11-22T10:00:00Z",
+        extra={"holds": _is_moment},
     ),
 ]
 
