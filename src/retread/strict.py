@@ -117,7 +117,7 @@ def _check_leaf(kind: Any, data: Any, path: str, faults: list[str]) -> None:
         extra = note.extra or {}
         known = extra.get("known", (data,))
         if data not in known or not extra.get("holds", lambda _: True)(data):
-            faults.append(f"{path}: {_expected(note, data)}{_near(data, known, faults)}")
+            faults.append(f"{path}: {_expected(note, data)}{_near(data, extra.get('known', ()), faults)}")
 
 
 def _expectation(kind: Any, data: Any, said: str) -> str:
