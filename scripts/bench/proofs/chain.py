@@ -3,9 +3,9 @@
 
 It begins with the recipe of 0.0.29.post3 alone; each release is pinned from the package index, and its commit is proven
 by the listing in ``recipes/commits``, so no repository is asked. What a verdict asks for is accepted. A conflict is
-solved as the shipped series of that release has it, if it has a patch of that name; else the patch is left out. The
-last column compares what came out with the shipped series. ``--repository`` names a clone for a look at upstream's
-newest commit.
+solved, in the files in conflict, as the shipped series of that release has it, if it has a patch of that name; else the
+patch is left out. The last column compares what came out with the shipped series. ``--repository`` names a clone for a
+look at upstream's newest commit.
 """
 
 from __future__ import annotations
@@ -117,7 +117,11 @@ def solve(place: Path, old: str, new: str, patch: Path) -> None:
         found for found in (store / "worktrees").glob(f"xformers-{old}-to-{new}-*")
         if found.is_dir() and json.loads((found / ".git" / "retread.json").read_text())["root"] == str(place.resolve())
     )  # fmt: skip
-    for words in (("reset", "--quiet", "--hard"), ("apply", "--index", str(patch))):
+    said = ["diff", "--name-only", "--diff-filter=U", "-z"]
+    found = subprocess.run(["git", *said], cwd=tree, check=True, capture_output=True, text=True).stdout
+    paths = found.split("\0")[:-1]
+    only = [f"--include={path}" for path in paths]
+    for words in (("checkout", "--quiet", "HEAD", "--", *paths), ("apply", "--index", *only, str(patch))):
         subprocess.run(["git", *words], cwd=tree, check=True)
 
 

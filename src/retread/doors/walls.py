@@ -98,9 +98,15 @@ def absence(environment: Mapping[str, str]) -> str:
     if policy not in _CHOICES:
         raise UsageError(f"{POLICY}={policy}: it is 'demand' or 'off', or not set")
     why = f"{POLICY} is off" if policy == "off" else _impossible()
-    if why and policy == "demand":
-        raise ToolError(f"nothing is run without walls around it ({POLICY}), and {why}", hint=HINT)
+    if why:
+        demand(environment, why)
     return why
+
+
+def demand(environment: Mapping[str, str], why: str) -> None:
+    """Raise ToolError that says why there are no walls, where the user demands them."""
+    if environment.get(POLICY) == "demand":
+        raise ToolError(f"nothing is run without walls around it ({POLICY}), and {why}", hint=HINT)
 
 
 OPEN: Final = "can read and write what you can, and reach the network"

@@ -40,7 +40,7 @@ def run(
 
     HostError when it cannot try the wheel, EvidenceError for a changed kit.
     """
-    before, variables = enclosure.around(kit, python, options.paths, environment)
+    before, variables = enclosure.around(kit, python, options.paths, environment, heard)
     command = [*before, python, kit, "--json", "-", *_arguments(options)]
     return _heard(command, variables, heard, where=str(python))
 

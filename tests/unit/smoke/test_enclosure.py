@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def test_a_kit_runs_with_what_its_python_can_import_and_no_more(home: Path, tmp_
     python = (
         Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info[1]}"
     )  # an environment has no user's packages
-    before, variables = enclosure.around(kit, python, [], given)
+    before, variables = enclosure.around(kit, python, [], given, print)
     done = proc.run([*before, python, kit], env=variables, check=False)
     assert done.stdout == "None 2 False /tmp True\n", done.stderr
 
@@ -54,16 +55,54 @@ def test_devices_are_seen_where_there_are_gpus(
     gpu: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "has_gpu", lambda: gpu)
-    before, _ = enclosure.around(tmp_path / "kit.pyz", sys.executable, [], {"PATH": os.environ["PATH"]})
+    before, _ = enclosure.around(
+        tmp_path / "kit.pyz", sys.executable, [], {"PATH": os.environ["PATH"]}, print
+    )
     assert (list(before)[before.index("/dev") - 1] == "--dev-bind") is gpu
+
+
+DRIVER = """
+#include <unistd.h>
+int cuInit(unsigned flags) { return access("%s", F_OK); }
+int cuDeviceGetCount(int *count) { *count = 1; return 0; }
+"""
+
+
+@needs_walls
+@pytest.mark.parametrize("policy", ["", "demand"])
+@pytest.mark.parametrize("sealed", [True, False], ids=["the walls keep the GPU out", "the GPU is there"])
+def test_walls_that_keep_the_gpus_out_are_none(
+    sealed: bool,
+    policy: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A driver may want more of the machine than is shown; the test on the GPU is what counts then."""
+    wants = tmp_path / "wants"
+    wants.write_text("")
+    (tmp_path / "lib").mkdir()
+    source = tmp_path / "driver.c"
+    source.write_text(DRIVER % (wants if sealed else "/usr"))
+    subprocess.run(["gcc", "-shared", "-o", tmp_path / "lib" / "libcuda.so.1", source], check=True)
+    monkeypatch.setattr(host, "has_gpu", lambda: True)
+    given = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": str(tmp_path / "lib"), walls.POLICY: policy}
+    if sealed and policy:
+        with pytest.raises(ToolError, match="no GPU can be used behind walls here"):
+            enclosure.around(tmp_path / "kit.pyz", sys.executable, [], given, print)
+        return
+    before, variables = enclosure.around(tmp_path / "kit.pyz", sys.executable, [], given, print)
+    assert (variables == given) is sealed
+    assert bool(before) is not sealed
+    assert ("note: no GPU can be used behind walls here, so" in capsys.readouterr().out) is sealed
 
 
 def test_without_walls_a_kit_runs_as_it_is(tmp_path: Path) -> None:
     given = {walls.POLICY: "off", "TOKEN": "mine"}
-    assert enclosure.around(tmp_path / "kit.pyz", "python3", [], given) == ((), given)
+    assert enclosure.around(tmp_path / "kit.pyz", "python3", [], given, print) == ((), given)
 
 
 @needs_walls
 def test_a_python_that_is_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="could not be started: No such file"):
-        enclosure.around(tmp_path / "kit.pyz", tmp_path / "nothing", [], {"PATH": "/usr/bin"})
+        enclosure.around(tmp_path / "kit.pyz", tmp_path / "nothing", [], {"PATH": "/usr/bin"}, print)
