@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from packaging.version import InvalidVersion
 
 from retread import pypa
-from retread.arch import FIRST_CUDA
+from retread.arch import FIRST_CUDA, Arch
 from retread.fit import conditions, explain, serving
 from retread.fit import driver as drivers
 from retread.fit.catalogue import Catalogue, Except, Fault, has
@@ -230,11 +230,21 @@ def _gpus(environment: Environment, known: Catalogue, libraries: Sequence[Served
             else:
                 has_code = " ".join(one.native) or "no architecture throughout"
                 says = f"no code for capability {gpu}: native {has_code}, PTX {' '.join(one.ptx) or 'none'}"
-                hint = "" if why else f"take a {one.package} with native code for it"
+                hint = "" if why else _another(one.package, gpu, environment)
             says += f". {why.reason}" if why else ""
+            kind = "torch" if one.package == "torch" else "gpu"  # then nothing else runs there either
             yield Finding(
-                kind="gpu", package=one.package, subject=subject, fault=not why, says=says, next=hint
+                kind=kind, package=one.package, subject=subject, fault=not why, says=says, next=hint
             )
+
+
+def _another(package: str, gpu: str, environment: Environment) -> str:
+    """Return which build of a package has code for a GPU; torch's says for which CUDA it is."""
+    first, made = FIRST_CUDA[Arch(gpu)], environment.torch_cuda
+    if package == "torch" and made and pypa.version(made) < pypa.version(drivers.shown(first)):
+        other = f"take a torch that is built for CUDA {drivers.shown(first)} or newer"
+        return f"CUDA {made} does not know this GPU: {other}"
+    return f"take a {package} with native code for it"
 
 
 def _exempt(known: Catalogue, package: Package | None, library: str) -> Except | None:

@@ -203,6 +203,17 @@ def test_an_import_that_crashed_counts_and_one_that_was_stopped_does_not() -> No
     assert faults(msgspec.structs.replace(found, imports=(stopped,))) == []
 
 
+def test_a_torch_without_code_for_the_gpu_comes_first_and_its_cuda_is_the_reason() -> None:
+    torch = msgspec.structs.replace(TORCH, libraries=(library("torch/lib/libtorch_cuda.so", "8.0", "9.0"),))
+    broken = demo("1.2", library("demo/_C.so", "8.0", "9.0a", "12.0"))
+    found = judged(environment(torch, broken, gpus="12.0", driver="570.1", cuda="12.6"))
+    first = found.findings[0]
+    assert (first.kind, first.subject) == ("torch", "torch torch/lib/libtorch_cuda.so")
+    hint = "CUDA 12.6 does not know this GPU: take a torch that is built for CUDA 12.8 or newer"
+    assert first.next == hint
+    assert found.verdict.endswith(f"; {hint}")
+
+
 def test_libraries_that_lack_the_same_are_told_once_and_the_wheel_that_is_there_is_not_to_be_taken() -> None:
     lacking = [Library(path=f"demo/_{one}.so", missing=("libcudart.so.12",)) for one in "CDE"]
     found = judged(environment(demo("1.3+cu128.1", *lacking, mends=("cap",)), gpus="9.0"))
