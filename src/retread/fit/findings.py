@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ _ORDER: Final = (
     "torch", "driver", "triton", "requirement", "library", "symbol", "patch", "gpu", "metadata", "import",
 )  # fmt: skip
 """Kinds, causes before what follows from them."""
+_RUNTIME: Final = re.compile(r"libcudart\.so\.(\d+)")
 _SHOWN: Final = 3
 """Symbols that a message shows; all of them are of one cause."""
 
@@ -138,7 +140,6 @@ def _missing(package: Package, environment: Environment) -> Iterator[Finding]:
     for library in package.libraries:
         if library.missing:
             needing.setdefault(tuple(library.missing), []).append(library.path)
-    cuda = f", or the build of it for CUDA {environment.torch_cuda}" if environment.torch_cuda else ""
     for missing, (first, *others) in needing.items():
         more = f" and {len(others)} more" if others else ""
         yield Finding(
@@ -147,8 +148,17 @@ def _missing(package: Package, environment: Environment) -> Iterator[Finding]:
             subject=f"{package.name} {first}{more}",
             fault=True,
             says=f"nothing here provides {', '.join(missing)}, which {'they need' if others else 'it needs'}",
-            next=f"install what {package.name} requires{cuda}",
+            next=_instead(package, missing, environment.torch_cuda),
         )
+
+
+def _instead(package: Package, missing: Sequence[str], cuda: str) -> str:
+    """Return what to do about missing libraries: a wheel for another CUDA than torch's may require nothing more."""
+    runtime = next((found[1] for one in missing if (found := _RUNTIME.fullmatch(one))), "")
+    if runtime and cuda and runtime != cuda.partition(".")[0]:
+        made = f"it is made for CUDA {runtime}, torch for CUDA {cuda}"
+        return f"{made}; take the build of it for torch's, or one that brings its own runtime"
+    return f"install what {package.name} requires" + (f", or the build of it for CUDA {cuda}" if cuda else "")
 
 
 def _library(package: Package, library: Library, environment: Environment) -> Iterator[Finding]:

@@ -273,7 +273,7 @@ def test_a_page_that_is_none_is_a_message(demo: Index, partial: Path, page: byte
 def test_a_server_that_falls_silent_is_a_message(
     demo: Index, partial: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "TIMEOUT", (5.0, 0.1))
+    monkeypatch.setattr(download, "TIMEOUT", (5.0, 0.1))
     demo.stall = {FILE: 5000}
     assert "stopped after 5,000 bytes: the server did not answer in time" in _refused(partial, demo.url)
     assert partial.stat().st_size == 5000

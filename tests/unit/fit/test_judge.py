@@ -223,6 +223,21 @@ def test_libraries_that_lack_the_same_are_told_once_and_the_wheel_that_is_there_
     assert found.verdict.endswith("which they need")
 
 
+@pytest.mark.parametrize(
+    ("cuda", "says"),
+    [
+        ("13.0", "it is made for CUDA 12, torch for CUDA 13.0; take the build of it for torch's, or one that brings "
+         "its own runtime"),
+        ("12.8", "install what demo requires, or the build of it for CUDA 12.8"),
+    ],
+)  # fmt: skip
+def test_a_wheel_for_another_cuda_than_torchs_is_not_told_to_install_what_it_requires(
+    cuda: str, says: str
+) -> None:
+    package = demo("1.2", Library(path="demo/_C.so", missing=("libcudart.so.12",)))
+    assert faults(environment(package, gpus="9.0", cuda=cuda))[0].next == says
+
+
 def test_what_links_to_a_torch_that_is_not_there_is_told_what_to_install() -> None:
     package = demo("1.2", msgspec.structs.replace(library("demo/_C.so", "8.0"), missing=("libtorch.so",)))
     bare = msgspec.structs.replace(environment(package, cuda=""), packages=(package,))
