@@ -30,6 +30,8 @@ _KIB = 1024
 _SHARED = {75: 64, 80: 163, 86: 99, 87: 163, 89: 99, 90: 227, 100: 227, 103: 227, 120: 99, 121: 99}
 """Capability -> KiB of shared memory that one block may have; a launch that wants more raises OutOfResources."""
 _TENSOR_MEMORY = 512
+_OLDEST = 70
+"""The first capability that Triton compiles for; matrix products for older ones abort its process."""
 _BLACKWELL = 100
 _KNOWS_BLACKWELL = (3, 3)
 _LIMITS = (
@@ -183,6 +185,8 @@ def _said(error: BaseException) -> str:
 
 
 def _need_triton_for(number: int) -> None:
+    if number < _OLDEST:
+        raise harness.Skip(f"sm_{number}: Triton compiles for 7.0 and newer, and no Triton kernel runs there")
     version = importlib.import_module("triton").__version__
     if number >= _BLACKWELL and tuple(int(part) for part in version.split(".")[:2]) < _KNOWS_BLACKWELL:
         raise harness.Skip(f"the ptxas of Triton {version} does not know sm_{number}; that of 3.3 does")

@@ -132,6 +132,8 @@ PAUSE: Final = 60.0
 """Seconds between two pieces of an answer: a mirror that fetches a file first has a minute to begin."""
 ASKED: Final = 5.0
 """Seconds until a server answers where nothing is to be downloaded."""
+REDIRECTS: Final = 10
+"""Addresses in a row to which a server sends on; package indexes do once or twice."""
 RETRY_AFTER: Final = 60.0
 """Seconds that are waited at most when a server says when to come again: of a longer time the user decides."""
 

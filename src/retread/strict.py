@@ -114,9 +114,10 @@ def _check_leaf(kind: Any, data: Any, path: str, faults: list[str]) -> None:
         faults.append(f"{path}: {_expectation(kind, data, str(error))}")
         return
     for note in _notes(kind):
-        known = (note.extra or {}).get("known", (data,))
-        if data not in known:
-            faults.append(f"{path}: {_expected(note, data)}{_near(data, known, faults)}")
+        extra = note.extra or {}
+        known = extra.get("known", (data,))
+        if data not in known or not extra.get("holds", lambda _: True)(data):
+            faults.append(f"{path}: {_expected(note, data)}{_near(data, extra.get('known', ()), faults)}")
 
 
 def _expectation(kind: Any, data: Any, said: str) -> str:
@@ -133,16 +134,20 @@ def _expected(note: msgspec.Meta, data: Any) -> str:
     return (
         f"left empty; expected {note.description}"
         if data == ""
-        else f"expected {note.description}, got {_shown(data)}"
+        else f"expected {note.description}, got {shown(data)}"
     )
 
 
 def _notes(kind: Any) -> list[msgspec.Meta]:
-    """Return what a type says beside itself; ``extra["known"]`` of a text are its values, all of them."""
+    """Return what a type says beside itself.
+
+    ``extra["known"]`` of a text are its values, all of them; ``extra["holds"]`` says whether one is what it looks like.
+    """
     return [note for note in getattr(kind, "__metadata__", ()) if isinstance(note, msgspec.Meta)]
 
 
-def _shown(data: object) -> str:
+def shown(data: object) -> str:
+    """Return a value as messages tell it, cut where it is long."""
     text = repr(data)
     return text if len(text) <= 80 else f"{text[:77]}..."
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 
 def size(count: int) -> str:
     """Write a number of bytes for people: 3.3 MB."""
@@ -22,3 +24,12 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def utc(started: int) -> str:
+    """Return seconds since 1970 as ISO 8601; the number itself when no calendar reaches there."""
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=started)
+    except OverflowError:
+        return str(started)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

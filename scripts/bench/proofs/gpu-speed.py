@@ -8,8 +8,10 @@ a libcudart that is found by run path.
 
 Each round runs every wheel once, in a fresh process with CUDA_DISABLE_PTX_JIT=1: what is timed is native code. A time
 is the median of CALLS calls between two CUDA events, after WARM others, and before each the L2 cache is filled with
-something else. The report has each wheel's times of every round, the median of them, and its ratio to the first wheel's
-in the same run. An operator that a library does not have is left out.
+something else. Events and call are queued behind a kernel that waits for longer than the processor takes to queue them,
+so what an operator does on the processor is in no time. The report has each wheel's times of every round, the median of
+them, its ratio to the first wheel's in the same run, and the processor's milliseconds to queue one call. An operator
+that a library does not have is left out.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +33,8 @@ from typing import Any
 CALLS, WARM = 30, 5
 FLUSH = 256 << 20
 """Bytes: several times the L2 cache of any GPU so far."""
+CYCLES = 2_500_000
+"""Of a GPU in a millisecond, at the highest clock of any so far."""
 
 
 def main() -> None:
@@ -65,8 +70,8 @@ def unpack(wheel: Path, into: Path) -> None:
         archive.extractall(into)
 
 
-def one_round(place: Path) -> dict[str, float]:
-    """Return the times of one wheel in a fresh process, in milliseconds."""
+def one_round(place: Path) -> dict[str, list[float]]:
+    """Return what ``times`` does of one wheel in a fresh process."""
     env = {**os.environ, "PYTHONPATH": str(place), "CUDA_DISABLE_PTX_JIT": "1"}
     command = [sys.executable, __file__, "--here", str(place)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
@@ -75,7 +80,9 @@ def one_round(place: Path) -> dict[str, float]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def report(wheels: list[Path], rounds: list[list[dict[str, float]]], names: list[str]) -> dict[str, Any]:
+def report(
+    wheels: list[Path], rounds: list[list[dict[str, list[float]]]], names: list[str]
+) -> dict[str, Any]:
     """Return the report: the machine, the wheels, and of each operator the times and the ratios to the first wheel."""
     import torch
 
@@ -83,11 +90,13 @@ def report(wheels: list[Path], rounds: list[list[dict[str, float]]], names: list
     gpu = subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines()[0]
     found = {}
     for name in names:
-        all_times = [[one[index][name] for one in rounds] for index in range(len(wheels))]
+        all_times = [[one[index][name][0] for one in rounds] for index in range(len(wheels))]
+        queued = [[one[index][name][1] for one in rounds] for index in range(len(wheels))]
         medians = [statistics.median(one) for one in all_times]
         found[name] = {
             "ms": [round(one, 4) for one in medians],
             "ratio": [round(one / medians[0], 3) for one in medians],
+            "ms_to_queue": [round(statistics.median(one), 4) for one in queued],
             "rounds": [[round(one, 4) for one in times] for times in all_times],
         }
     return {
@@ -104,28 +113,40 @@ def report(wheels: list[Path], rounds: list[list[dict[str, float]]], names: list
 # What is timed, in the process of one wheel.
 
 
-def times() -> dict[str, float]:
-    """Return the milliseconds of each operator that the library has."""
+def times() -> dict[str, list[float]]:
+    """Return the milliseconds of each operator that the library has: on the GPU, and of the processor to queue it."""
     import torch
     import xformers
 
     failure = xformers._cpp_lib._cpp_library_load_exception
     assert failure is None, failure.__cause__ or failure
-    flush, found = torch.empty(FLUSH, dtype=torch.int8, device="cuda"), dict[str, float]()
+    flush, found = torch.empty(FLUSH, dtype=torch.int8, device="cuda"), dict[str, list[float]]()
     for name, call in calls().items():
-        for _ in range(WARM):
-            call()
+        queued = statistics.median([_queue(call) for _ in range(WARM)])
         taken = []
         for _ in range(CALLS):
             flush.zero_()
+            torch.cuda._sleep(int((1 + 2 * queued) * CYCLES))
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()
             call()
             end.record()
             torch.cuda.synchronize()
             taken.append(start.elapsed_time(end))
-        found[name] = statistics.median(taken)
+        found[name] = [statistics.median(taken), queued]
     return found
+
+
+def _queue(call: Callable[[], Any]) -> float:
+    """Make a call and return the milliseconds that the processor was at it, with nothing else in the queue."""
+    import torch
+
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    call()
+    taken = time.perf_counter() - start
+    torch.cuda.synchronize()
+    return taken * 1000
 
 
 def calls() -> dict[str, Callable[[], Any]]:

@@ -63,16 +63,17 @@ def fit(options: FitOptions) -> int:
     except ValueError as error:
         raise UsageError(f"--driver: {error}") from None
     machine = session.machine(options)
-    found = inquiry.fit(
-        catalogue(options),
-        machine.environment,
-        python=options.python,
-        gpus=[session.architecture(text) for text in options.gpu or ()],
-        driver=driver,
-        index=options.index or "",
-        folder=options.usage,
-        tries=not options.no_import,
-    )
+    with machine.console.step("read the environment"):
+        found = inquiry.fit(
+            catalogue(options),
+            machine.environment,
+            python=options.python,
+            gpus=[session.architecture(text) for text in options.gpu or ()],
+            driver=driver,
+            index=options.index or "",
+            folder=options.usage,
+            tries=not options.no_import,
+        )
     if options.json:
         session.print_json(found)
     else:

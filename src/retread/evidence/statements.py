@@ -7,7 +7,6 @@ nothing that was not asked for. Formats: in-toto Statement v1, SLSA provenance v
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
@@ -21,6 +20,7 @@ from retread.smoke import details
 from retread.smoke.level import Level
 from retread.smoke.report import Run, SmokeReport
 from retread.smoke.tally import Verdict, counts, tally
+from retread.units import utc
 from retread.version import __version__
 from retread.wheel.statement import CompileStatement, Statement, ToolchainStatement
 
@@ -221,7 +221,7 @@ def provenance(
     """
     details = Details(
         builder=Builder(id=f"{BUILDER}{builder}", version={"retread": __version__}),
-        metadata=Times(finished_on=_time(finished)),
+        metadata=Times(finished_on=utc(finished)),
         byproducts=(_statement_file(told),),
     )
     statement = Built(
@@ -388,12 +388,8 @@ def _conditions(report: SmokeReport, run: Run, tester: str) -> Conditions:
         torch=around.torch,
         triton=around.triton,
         outside=around.outside,
-        started_on=_time(run.started),
+        started_on=utc(run.started),
         **tally(run.cases)._asdict(),
         kit=report.kit,
         report=report.digest,
     )
-
-
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from packaging.version import InvalidVersion
 
 from retread import pypa
-from retread.arch import FIRST_CUDA
+from retread.arch import FIRST_CUDA, Arch
 from retread.fit import conditions, explain, serving
 from retread.fit import driver as drivers
 from retread.fit.catalogue import Catalogue, Except, Fault, has
@@ -24,6 +25,7 @@ _ORDER: Final = (
     "torch", "driver", "triton", "requirement", "library", "symbol", "patch", "gpu", "metadata", "import",
 )  # fmt: skip
 """Kinds, causes before what follows from them."""
+_RUNTIME: Final = re.compile(r"libcudart\.so\.(\d+)")
 _SHOWN: Final = 3
 """Symbols that a message shows; all of them are of one cause."""
 
@@ -138,7 +140,6 @@ def _missing(package: Package, environment: Environment) -> Iterator[Finding]:
     for library in package.libraries:
         if library.missing:
             needing.setdefault(tuple(library.missing), []).append(library.path)
-    cuda = f", or the build of it for CUDA {environment.torch_cuda}" if environment.torch_cuda else ""
     for missing, (first, *others) in needing.items():
         more = f" and {len(others)} more" if others else ""
         yield Finding(
@@ -147,8 +148,17 @@ def _missing(package: Package, environment: Environment) -> Iterator[Finding]:
             subject=f"{package.name} {first}{more}",
             fault=True,
             says=f"nothing here provides {', '.join(missing)}, which {'they need' if others else 'it needs'}",
-            next=f"install what {package.name} requires{cuda}",
+            next=_instead(package, missing, environment.torch_cuda),
         )
+
+
+def _instead(package: Package, missing: Sequence[str], cuda: str) -> str:
+    """Return what to do about missing libraries: a wheel for another CUDA than torch's may require nothing more."""
+    runtime = next((found[1] for one in missing if (found := _RUNTIME.fullmatch(one))), "")
+    if runtime and cuda and runtime != cuda.partition(".")[0]:
+        made = f"it is made for CUDA {runtime}, torch for CUDA {cuda}"
+        return f"{made}; take the build of it for torch's, or one that brings its own runtime"
+    return f"install what {package.name} requires" + (f", or the build of it for CUDA {cuda}" if cuda else "")
 
 
 def _library(package: Package, library: Library, environment: Environment) -> Iterator[Finding]:
@@ -230,11 +240,21 @@ def _gpus(environment: Environment, known: Catalogue, libraries: Sequence[Served
             else:
                 has_code = " ".join(one.native) or "no architecture throughout"
                 says = f"no code for capability {gpu}: native {has_code}, PTX {' '.join(one.ptx) or 'none'}"
-                hint = "" if why else f"take a {one.package} with native code for it"
+                hint = "" if why else _another(one.package, gpu, environment)
             says += f". {why.reason}" if why else ""
+            kind = "torch" if one.package == "torch" else "gpu"  # then nothing else runs there either
             yield Finding(
-                kind="gpu", package=one.package, subject=subject, fault=not why, says=says, next=hint
+                kind=kind, package=one.package, subject=subject, fault=not why, says=says, next=hint
             )
+
+
+def _another(package: str, gpu: str, environment: Environment) -> str:
+    """Return which build of a package has code for a GPU; torch's says for which CUDA it is."""
+    first, made = FIRST_CUDA[Arch(gpu)], environment.torch_cuda
+    if package == "torch" and made and pypa.version(made) < pypa.version(drivers.shown(first)):
+        other = f"take a torch that is built for CUDA {drivers.shown(first)} or newer"
+        return f"CUDA {made} does not know this GPU: {other}"
+    return f"take a {package} with native code for it"
 
 
 def _exempt(known: Catalogue, package: Package | None, library: str) -> Except | None:

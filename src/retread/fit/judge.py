@@ -66,6 +66,8 @@ def _verdict(environment: Environment, findings: Sequence[Finding], found: Seque
     has = best is not None and f"{best.project} {best.version}" in there
     asked = not there or any(one.package in projects for one in theirs)
     take = f"; {_take(found)}" if asked and not has else ""
+    if faults[0].kind == "torch":  # no wheel helps before that
+        take = f"; {faults[0].next}"
     return f"does not fit: {where}: {faults[0].subject}: {faults[0].says}{more}{take}"
 
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from retread import strict
-from retread.doors import durable
+from retread.doors import durable, fs
 from retread.errors import PublishError, StoreError
 from retread.index import layout
 from retread.index.layout import CHANNEL, FILES, HIDDEN
@@ -77,8 +77,10 @@ class Index:
     @property
     def exists(self) -> bool:
         """Whether anything was ever published here."""
-        with durable.disk_errors(self.root):
+        try:
             return self._history.is_file()
+        except OSError as error:
+            raise fs.refused(error) from None
 
     # What it says.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Generic, Protocol, TypeVar
@@ -24,11 +25,20 @@ from retread.records import Record, Sha256
 
 SCHEMA = 1
 _DAY = 86_400
+
+
+def _is_moment(text: str) -> bool:
+    with suppress(ValueError):  # the 32nd, for one
+        return bool(datetime.fromisoformat(text))
+    return False
+
+
 Moment = Annotated[
     str,
     msgspec.Meta(
         pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z$(?!\n)",
         description="a time in UTC, like 2026-11-22T10:00:00Z",
+        extra={"holds": _is_moment},
     ),
 ]
 
@@ -130,7 +140,7 @@ def parse(payload: bytes, *, name: str) -> Revocations:
         raise PublishError(f"{name} is not a revocation list: {type(error).__name__}: {error}") from None
     if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
         raise PublishError(
-            f"{name} has schema {schema!r}; this retread reads up to {SCHEMA}",
+            f"{name} has schema {strict.shown(schema)}; this retread reads up to {SCHEMA}",
             hint="read it with a newer retread",
         )
     found, faults = strict.read(Revocations, table)

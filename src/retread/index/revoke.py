@@ -6,7 +6,6 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +27,7 @@ from retread.lockfile import readers
 from retread.lockfile.pin import Locked
 from retread.lockfile.readers import Installed
 from retread.records import Sha256
+from retread.units import utc
 from retread.wheel import metadata
 
 LIST = "revoked.dsse.json"
@@ -61,7 +61,7 @@ def revoke(index: Path, wanted: Wanted, key: Path, *, now: int) -> Path:
     history knows; GateError for a list that the key's owner did not sign.
     """
     version = metadata.normal_version(wanted.version) if wanted.version else None
-    moment = _moment(now)
+    moment = utc(now)
     entry = Entry(
         project=canonicalize_name(wanted.project),
         version=version,
@@ -80,14 +80,10 @@ def renew(index: Path, key: Path, *, now: int) -> Path:
 
     Where the list is gone an empty one is begun, which the history tells.
     """
-    moment, told = _moment(now), ("renew", "")
+    moment, told = utc(now), ("renew", "")
     if not (index / LIST).is_file():
         told = ("renew", "an empty list, for there was none")
     return _signed_anew(index, key, now, told, lambda old: revocation.renewed(old, moment))
-
-
-def _moment(now: int) -> str:
-    return datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _signed_anew(
@@ -104,7 +100,7 @@ def _signed_anew(
         elif serial and told[0] == "revoke":
             raise _gone(serial)
         else:
-            old = structs.replace(revocation.begin(_moment(now)), serial=max(serial, 1))
+            old = structs.replace(revocation.begin(utc(now)), serial=max(serial, 1))
         new = revocation.newer(old, change(old))
         action = Change(place, base="", now=now)
         action.file(LIST, signing.sign(revocation.write(new), PAYLOAD_TYPE, signer))

@@ -118,7 +118,7 @@ class Carrier:
         merged = self._repository.attempt(self._tree, diff, "--3way")
         if merged.tree:
             return self._merged(pieces, merged), merged.tree
-        solved = self._solved(piece)
+        solved = as_before(self._repository, self._tree, piece, self._known.resolutions)
         if solved == self._tree:
             return [_fate(one, Fate.UPSTREAM, Fate.RESOLVED) for one in pieces], ""
         if solved:
@@ -126,21 +126,6 @@ class Carrier:
         if self._known.fixed(piece.name):
             return [_fate(one, Fate.OTHERWISE, "its header says so") for one in pieces], ""
         return list(self._apart(pieces)), ""
-
-    def _solved(self, piece: Piece) -> str:
-        """Return the tree of a patch whose every conflict was solved before; nothing when one was not."""
-        files = {}
-        for path in self._repository.changed(piece.before, piece.after):
-            ours = self._repository.blob(self._tree, path)
-            base, theirs = (self._repository.blob(tree, path) for tree in (piece.before, piece.after))
-            if not ours or not base or not theirs:
-                return ""
-            merged = self._repository.merged(ours[1], base[1], theirs[1])
-            text = resolution.applied(merged, self._known.resolutions)
-            if text is None:
-                return ""
-            files[path] = ours[0] if base[0] == theirs[0] else theirs[0], text
-        return self._repository.with_files(self._tree, files)
 
     def _as_before(self, pieces: Sequence[Hunk]) -> Iterator[HunkFate]:
         """Yield the verdicts of a patch in conflict that was solved before; what only a merge takes is told as such."""
@@ -209,6 +194,21 @@ class Carrier:
 
     def _has(self, path: str) -> bool:
         return bool(self._repository.ask("ls-tree", "--name-only", self._tree, "--", path).strip())
+
+
+def as_before(repository: Repository, tree: str, piece: Piece, known: Mapping[Key, bytes]) -> str:
+    """Return the tree of a patch whose every conflict was solved before; nothing when one was not."""
+    files = {}
+    for path in repository.changed(piece.before, piece.after):
+        ours = repository.blob(tree, path)
+        base, theirs = (repository.blob(at, path) for at in (piece.before, piece.after))
+        if not ours or not base or not theirs:
+            return ""
+        text = resolution.applied(repository.merged(ours[1], base[1], theirs[1]), known)
+        if text is None:
+            return ""
+        files[path] = ours[0] if base[0] == theirs[0] else theirs[0], text
+    return repository.with_files(tree, files)
 
 
 def _fate(one: Hunk, fate: Fate, detail: str = "", upstream: str = "") -> HunkFate:

@@ -73,13 +73,13 @@ def _version_faults(recipe: Recipe) -> Iterator[str]:
     try:
         version = pypa.version(recipe.version)
     except InvalidVersion:
-        yield f"version: {recipe.version!r} is not a PEP 440 version"
+        yield f"version: {strict.shown(recipe.version)} is not a PEP 440 version"
         return
     if version.local:
-        yield f"version: {recipe.version!r} has a local part; that part is retread's to write"
+        yield f"version: {strict.shown(recipe.version)} has a local part; that part is retread's to write"
         return
     if str(version) != recipe.version:
-        yield f"version: {recipe.version!r} is written {str(version)!r}"
+        yield f"version: {strict.shown(recipe.version)} is written {str(version)!r}"
     for key, target in recipe.targets.items():
         for index, base in enumerate(target.base):
             yield from _base_faults(recipe, version, f"targets.{key}.base[{index}].file", base.file)
@@ -132,7 +132,7 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
     try:
         pypa.specifiers(target.torch)
     except InvalidSpecifier:
-        yield f"torch: {target.torch!r} is not a version range like '>=2.10' or '==2.6.0'"
+        yield f"torch: {strict.shown(target.torch)} is not a version range like '>=2.10' or '==2.6.0'"
     else:
         yield from _torch_faults(target)
     yield from _requirement_faults("requires", target.requires)
@@ -147,7 +147,8 @@ def _torch_faults(target: Target) -> Iterator[str]:
         except InvalidRequirement:
             continue  # told elsewhere
         if canonicalize_name(one.name) == "torch" and not one.extras and not one.marker and one != wanted:
-            yield f"requires[{index}]: {text!r} is another torch than the target's, {target.torch!r}"
+            other = strict.shown(target.torch)
+            yield f"requires[{index}]: {strict.shown(text)} is another torch than the target's, {other}"
 
 
 def _requirement_faults(field: str, values: tuple[str, ...]) -> Iterator[str]:
@@ -155,7 +156,7 @@ def _requirement_faults(field: str, values: tuple[str, ...]) -> Iterator[str]:
         try:
             pypa.requirement(text)
         except InvalidRequirement as error:
-            yield f"{field}[{index}]: {text!r}: {str(error).splitlines()[0]}"
+            yield f"{field}[{index}]: {strict.shown(text)}: {str(error).splitlines()[0]}"
 
 
 def _build_faults(target: Target, build: Build) -> Iterator[str]:
@@ -166,7 +167,7 @@ def _build_faults(target: Target, build: Build) -> Iterator[str]:
     try:
         pypa.specifiers(build.python)
     except InvalidSpecifier:
-        yield f"build.python: {build.python!r} is not a version range like '>=3.10,<3.14'"
+        yield f"build.python: {strict.shown(build.python)} is not a version range like '>=3.10,<3.14'"
     yield from _requirement_faults("build.requires", build.requires)
     for name, value in build.environment.items():
         if name in OURS or name.startswith(("RETREAD_", "SCCACHE_")):

@@ -10,7 +10,7 @@ from packaging.version import InvalidVersion
 
 from retread import pypa
 from retread.fields import Architecture, Digest, FileName, Table, Text, is_inside
-from retread.strict import again
+from retread.strict import again, shown
 
 
 class Smoke(Table, frozen=True, kw_only=True):
@@ -68,9 +68,9 @@ def faults(trial: Trial, torch: str) -> Iterator[str]:
     """Yield what is wrong with a target's trial; ``torch`` is the target's range."""
     for index, text in enumerate(trial.triton):
         if not _is_version(text):
-            yield f"smoke.triton[{index}]: {text!r} is not a version like '3.6.0'"
+            yield f"smoke.triton[{index}]: {shown(text)} is not a version like '3.6.0'"
     if not _is_version(trial.torch):
-        yield f"smoke.torch: {trial.torch!r} is not a version like '2.10.0'"
+        yield f"smoke.torch: {shown(trial.torch)} is not a version like '2.10.0'"
         return
     try:
         fits = pypa.specifiers(torch).contains(trial.torch, prereleases=True)

@@ -10,7 +10,7 @@ from retread.smoke.details import Failure, alike
 from retread.smoke.report import Case, Fault, Outcome, Run, SmokeReport
 from retread.smoke.tally import fate, tally
 from retread.text.controls import legal
-from retread.text.markup import utc
+from retread.units import utc
 
 
 def xml(report: SmokeReport) -> str:

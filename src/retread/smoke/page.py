@@ -10,7 +10,7 @@ from retread.smoke.report import Case, Run, SmokeReport
 from retread.smoke.tally import Tally, Verdict, fate, headline, tally, whole
 from retread.text import charts, markup
 from retread.text.charts import Bar, Dot
-from retread.text.markup import utc
+from retread.units import utc
 
 
 def _mark(fate: str) -> str:

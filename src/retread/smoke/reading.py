@@ -29,7 +29,7 @@ def parse(data: bytes, *, name: str) -> SmokeReport:
         raise EvidenceError(f"{name} is not a smoke report: {type(error).__name__}: {error}") from None
     if not isinstance(schema, int) or schema > SCHEMA:
         raise EvidenceError(
-            f"{name} has schema {schema}; this retread reads up to {SCHEMA}",
+            f"{name} has schema {strict.shown(schema)}; this retread reads up to {SCHEMA}",
             hint="read it with a newer retread",
         )
     report, faults = strict.read(SmokeReport, table)

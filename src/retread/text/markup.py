@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -32,15 +31,6 @@ def _environment(filters: tuple[tuple[str, Any], ...]) -> Environment:
     )
     made.filters |= dict(filters)
     return made
-
-
-def utc(started: int) -> str:
-    """Return seconds since 1970 as ISO 8601; the number itself when no calendar reaches there."""
-    try:
-        moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=started)
-    except OverflowError:
-        return str(started)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def code(words: str) -> Markup:

@@ -122,8 +122,9 @@ def bump(desk: Desk, request: Request) -> Bumped:
         work = _Work(desk, loaded, release, request, scratch, held)
         plan = _carried(work, known)
         if request.way is Way.CONTINUE:
+            rebase.demand_same(tree, loaded, release.tree)
             rebase.advance(tree, known, _left_out(plan.data), looked=True)
-            plan = _solved(tree, loaded, release.tree, plan)
+            plan = _solved(tree, loaded, plan)
         left = any(one.open for one in plan.data.patches)
         if request.way is Way.EDIT and (left or request.command):
             rebase.begin(tree, loaded, release.tree, plan.data.patches, request.command)
@@ -181,9 +182,9 @@ def _left_out(data: Bumped) -> set[str]:
     return {one.name for one in data.patches if not one.kept and not one.open}
 
 
-def _solved(tree: Worktree, loaded: Loaded, new: SourceTree, plan: Bump) -> Bump:
+def _solved(tree: Worktree, loaded: Loaded, plan: Bump) -> Bump:
     gone = _left_out(plan.data)
-    found, fates = rebase.solved(tree, loaded, new, plan.data.patches, gone)
+    found, fates = rebase.solved(tree, loaded, plan.data.patches, gone)
     dropped = {one.name: one.reason for one in fates if one.name in gone}
     folder = pieces.folder(
         tree.repository, loaded.files, found, where=f"the series for {plan.data.to}", dropped=dropped

@@ -257,7 +257,7 @@ def _taken_over(found: Found, wheel: Read, at: str) -> tuple[str, _Part]:
         behind["architectures"] = "TODO: its modules have none in common"
     if not tool:
         above["base"] = (
-            f"No toolchain of CUDA {cuda or '?'} is in recipes/toolchains/: nothing is assembled until there is one."
+            f"No toolchain of CUDA {cuda or '?'} is known: nothing is assembled until recipes/toolchains/ has one."
         )
     target = Target(
         cuda=cuda,
@@ -385,7 +385,7 @@ def _to_compile(found: Found, cuda: str, toolchain: str) -> tuple[str, _Part]:
     }
     behind = {"architectures": "TODO: for which GPUs it is to be compiled"}
     behind |= {"torch": said} if said else {}
-    behind |= {} if cuda else {"cuda": "TODO: recipes/toolchains/ has no whole toolkit for this machine"}
+    behind |= {} if cuda else {"cuda": "TODO: no whole toolkit for this machine is known"}
     return name, _Part(target, _below(key, above), _below(key, behind))
 
 

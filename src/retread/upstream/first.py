@@ -177,7 +177,8 @@ def _lane(made: Draft, target: str) -> Lane:
 def _offered(machine: Machine, wanted: Asked) -> list[Offer]:
     """Return what the index has of the release, without what was yanked."""
     with machine.console.step(f"ask the index for {wanted.project}"):
-        every = catalogue.offered(wanted.project, using=settings.settings(machine.environment))
+        using = settings.settings(machine.environment)._replace(say=machine.console.say)
+        every = catalogue.offered(wanted.project, using=using)
     found = [one for one in every if one.version == wanted.version]
     newest = sorted({one.version for one in every if not one.yanked and not one.version.local})[-5:]
     hint = f"the newest releases are {', '.join(map(str, newest)) or 'none'}"

@@ -6,7 +6,7 @@ stops, too: nobody takes it for clean.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
@@ -14,9 +14,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from retread.errors import SeriesError
-from retread.queue import header, pieces, resolution
+from retread.queue import carry, header, pieces, resolution
 from retread.queue.fate import PatchFate
 from retread.queue.pieces import Piece
+from retread.queue.repository import Repository
 from retread.queue.resolution import Key
 from retread.queue.worktree import Worktree, digests
 from retread.recipe.workspace import Loaded
@@ -113,23 +114,36 @@ def _filled(tree: Worktree, known: Mapping[Key, bytes]) -> list[str]:
 def lessons(
     tree: Worktree, loaded: Loaded, found: Collection[Piece], solved: Collection[str]
 ) -> dict[str, bytes]:
-    """Return name -> bytes of what was made of the conflicts of those patches that a person ``solved``."""
+    """Return name -> bytes of what was made of the conflicts of those patches that a person ``solved``.
+
+    Of a patch that was changed elsewhere too nothing is kept, and that is said: taken again it would be another one.
+    """
     git, made = tree.repository, dict[str, bytes]()
     source = tree.desk.trees(loaded).source
     old = pieces.stacked(git, git.base(source, pieces.paths(loaded.patches)), loaded.files)
     before = {one.name: one for one in old}
     for one in (piece for piece in found if piece.name in solved):
-        was = before[one.name]
-        for path in git.changed(was.before, was.after):
-            sides = [git.blob(at, path) for at in (one.before, was.before, was.after, one.after)]
-            ids = [side[1] for side in sides if side]
-            if len(ids) < len(sides):
-                continue
+        learned = dict(_learned(git, before[one.name], one))
+        known = {key: text for path in learned.values() for key, text in path.items()}
+        if carry.as_before(git, one.before, before[one.name], known) == one.after:
+            for path, texts in learned.items():
+                made |= resolution.files(texts, path, one.name)
+        else:
+            tree.desk.machine.console.say(
+                f"{one.name}: changed outside of its conflicts, too, so they are not kept"
+            )
+    return made
+
+
+def _learned(git: Repository, was: Piece, now: Piece) -> Iterator[tuple[str, dict[Key, bytes]]]:
+    """Yield of each file in conflict what was made of each conflict."""
+    for path in git.changed(was.before, was.after):
+        sides = [git.blob(at, path) for at in (now.before, was.before, was.after, now.after)]
+        ids = [side[1] for side in sides if side]
+        if len(ids) == len(sides):
             merged = git.merged(*ids[:3])
             if merged.conflicts:
-                learned = resolution.learned(merged, git.bytes_of(ids[3]))
-                made |= resolution.files(learned, path, one.name)
-    return made
+                yield path, resolution.learned(merged, git.bytes_of(ids[3]))
 
 
 def told(tree: Worktree) -> str:
@@ -143,27 +157,29 @@ def told(tree: Worktree) -> str:
     )
 
 
+def demand_same(tree: Worktree, loaded: Loaded, new: SourceTree) -> None:
+    """Raise SeriesError when the pin, the series or the other source is not what it was when the bump began."""
+    state, git = tree.demand_state(), tree.repository
+    other = ""
+    if state.pin != tree.desk.trees(loaded).source_key:
+        other = f"{tree.desk.recipe.name} pins another source than when the bump began"
+    elif state.series != digests(loaded.files):
+        other = f"{tree.desk.series} changed since the bump began"
+    elif git.base(new) != git.tree_of(state.base):
+        other = f"what {tree.desk.recipe.name} is carried to is another source than when the bump began"
+    if other:
+        raise SeriesError(other, hint="put it back with git, or begin anew after --abort")
+
+
 def solved(
-    tree: Worktree, loaded: Loaded, new: SourceTree, fates: Collection[PatchFate], gone: Collection[str]
+    tree: Worktree, loaded: Loaded, fates: Collection[PatchFate], gone: Collection[str]
 ) -> tuple[list[Piece], list[PatchFate]]:
     """Return the series that the rebase made, and the verdicts, with those that a person solved.
 
-    SeriesError while it is under way, when the series changed meanwhile, and when a patch is gone for no reason.
+    SeriesError while it is under way, and when a patch is gone for no reason.
     """
     state = tree.demand_state()
     tree.demand_quiet()
-    if state.pin != tree.desk.trees(loaded).source_key:
-        raise SeriesError(
-            f"{tree.desk.recipe.name} pins another source than when the bump began",
-            hint="put the recipe back with git, or begin anew after --abort",
-        )
-    if state.series != digests(loaded.files) or tree.repository.base(new) != tree.repository.tree_of(
-        state.base
-    ):
-        raise SeriesError(
-            f"{tree.desk.series} changed since the bump began",
-            hint="put it back with git, or begin anew after --abort",
-        )
     found = tree.pieces(tree.commits(state), state.base, loaded.files)
     there = {one.name for one in found}
     lost = [one.name for one in fates if one.name not in there and one.name not in gone]

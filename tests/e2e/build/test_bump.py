@@ -189,6 +189,17 @@ def test_a_conflict_that_was_solved_is_not_asked_for_again(upcoming: Next) -> No
     upcoming.refused(5, said=(f"resolutions/{kept.name}", "remove it"))
 
 
+def test_what_was_changed_outside_of_a_conflict_too_is_not_kept(upcoming: Next) -> None:
+    place = _two(upcoming)
+    (place / OPS).write_text(ops(VALUE_3=333))
+    (place / "README.md").write_text("# changed by the way\n")
+    git(place, "add", "--all")
+    code, data, told = upcoming.bump("--continue")
+    assert code == 0, told
+    assert "0001-change.patch: changed outside of its conflicts, too, so they are not kept" in told
+    assert not [one for one in data["written"] if "resolutions" in one]
+
+
 def test_what_is_left_out_while_a_bump_is_under_way_is_left_out_of_that_one(upcoming: Next) -> None:
     _two(upcoming)
     code, data, told = upcoming.bump("--skip", "1", "--because", "no more")
@@ -227,6 +238,13 @@ def test_a_series_that_changed_under_a_bump_is_told(upcoming: Next) -> None:
     file = upcoming.series / "1.0" / "0002-change.patch"
     file.write_bytes(file.read_bytes().replace(b"everyone", b"nobody"))
     upcoming.refused(5, "--continue", said=("changed since the bump began",))
+
+
+def test_a_pin_that_changed_under_a_bump_is_told(upcoming: Next) -> None:
+    _two(upcoming)
+    recipe = upcoming.project.root / "recipes" / "tinycuda-1.0.toml"
+    recipe.write_text(recipe.read_text().replace("written by setuptools", "somebody says so"))
+    upcoming.refused(5, "--continue", said=("pins another source than when the bump began", "--abort"))
 
 
 def test_a_merge_that_git_could_do_stops_all_the_same(upcoming: Next) -> None:

@@ -11,8 +11,7 @@ import pytest
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from loopback import Index, Request
-from retread.doors import fs
-from retread.doors.net import asking, download, patience, settings
+from retread.doors.net import asking, download, patience, settings, transfer
 from retread.doors.net.asking import Wanted
 from retread.doors.net.settings import Settings
 from retread.errors import FetchError, StoreError
@@ -26,7 +25,7 @@ WANTED = Wanted("demo", FILE, Sha256(hashlib.sha256(DATA).hexdigest()))
 @pytest.fixture
 def demo(index: Index, monkeypatch: pytest.MonkeyPatch) -> Index:
     index.files = {"demo": {FILE: DATA}}
-    monkeypatch.setattr(fs, "CHUNK", 1000)
+    monkeypatch.setattr(transfer, "_PIECE", 1000)
     return index
 
 
@@ -170,13 +169,13 @@ def _refused(partial: Path, *indexes: str) -> str:
 def test_a_truncated_download_is_kept_and_the_next_run_asks_for_the_rest(demo: Index, partial: Path) -> None:
     demo.truncate = {FILE: 40_500}
     text = _refused(partial, demo.url)
-    assert "the download of demo-1.0.tar.gz stopped after 40,000 bytes" in text
+    assert "the download of demo-1.0.tar.gz stopped after 40,500 bytes" in text
     assert "it goes on from there" in text
-    assert partial.read_bytes() == DATA[:40_000]
+    assert partial.read_bytes() == DATA[:40_500]
     demo.truncate = {}
     _fetch(partial, demo.url)
     assert partial.read_bytes() == DATA
-    assert demo.asked_for(FILE)[-1] == Request(f"/files/{FILE}", "bytes=40000-", 206)
+    assert demo.asked_for(FILE)[-1] == Request(f"/files/{FILE}", "bytes=40500-", 206)
 
 
 def test_a_server_without_ranges_sends_it_all_again(demo: Index, partial: Path) -> None:
@@ -274,7 +273,7 @@ def test_a_page_that_is_none_is_a_message(demo: Index, partial: Path, page: byte
 def test_a_server_that_falls_silent_is_a_message(
     demo: Index, partial: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "TIMEOUT", (5.0, 0.1))
+    monkeypatch.setattr(download, "TIMEOUT", (5.0, 0.1))
     demo.stall = {FILE: 5000}
     assert "stopped after 5,000 bytes: the server did not answer in time" in _refused(partial, demo.url)
     assert partial.stat().st_size == 5000

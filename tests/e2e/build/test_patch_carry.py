@@ -113,6 +113,43 @@ def test_a_mode_goes_in_once(made: Made, mode: int, fate: Fate) -> None:
     assert one.fate.fate is fate
 
 
+ODD = {"a.py": OLD, "b.py": "x\r\ny\r\n", "c d.py": "no\nend", "gone.py": "g\n"}
+ODD_AFTER = {"a.py": OLD, "b.py": "x\r\nz\r\n", "sub/ü ß.py": "no\nend", "new.py": "n"}
+
+
+def test_files_that_come_go_and_move_are_carried(made: Made) -> None:
+    (one,) = made.carry(ODD, [ODD_AFTER], {**ODD, "a.py": changed(_1="other")})
+    assert (one.fate.fate, one.fate.kept) == (Fate.CLEAN, True)
+    assert one.piece is not None
+    listed = made.git.ask("ls-tree", "-r", "--name-only", "-z", one.piece.after).split("\0")
+    assert listed[:-1] == ["a.py", "b.py", "new.py", "sub/ü ß.py"]
+    assert made.git.bytes_of(made.git.blob(one.piece.after, "b.py")[1]) == b"x\r\nz\r\n"
+    assert made.git.bytes_of(made.git.blob(one.piece.after, "new.py")[1]) == b"n"
+
+
+@pytest.mark.parametrize(
+    ("new", "path", "fate"),
+    [
+        ({"b.py": "x\ny\n"}, "b.py", Fate.CONFLICT),
+        ({"c d.py": "no\nend\n"}, "c d.py", Fate.CLEAN),
+        ({"new.py": "n"}, "new.py", Fate.TWICE),
+        ({"new.py": "m"}, "new.py", Fate.CONFLICT),
+    ],
+    ids=[
+        "its lines end otherwise",
+        "a renamed file got its newline",
+        "the new file is there",
+        "another one is",
+    ],
+)
+def test_an_odd_file_that_does_not_fit_is_told(
+    made: Made, new: dict[str, str], path: str, fate: Fate
+) -> None:
+    (one,) = made.carry(ODD, [ODD_AFTER], {**ODD, **new})
+    assert [hunk.fate for hunk in one.fate.hunks if hunk.path == path] == [fate]
+    assert one.fate.open == (fate is not Fate.CLEAN)
+
+
 def test_a_conflict_shows_what_upstream_did_there(made: Made) -> None:
     (one,) = made.carry({"a.py": OLD}, [PATCHED], {"a.py": changed(_20="otherwise", _38="far away")})
     assert "-line 20\n+otherwise\n" in one.fate.hunks[0].upstream

@@ -163,9 +163,12 @@ def test_with_a_source_archive_alone_everything_is_compiled(shelf: Shelf) -> Non
     del shelf.files[WHEEL]
     data = shelf.new()
     assert data["wheels"] == []
-    assert [(one["target"], one["lane"]) for one in data["lanes"]] == [("cu", "source")]
-    assert "targets.cu.cuda: left empty; expected a CUDA release, like 12.8" in data["open"]
-    assert "targets.cu.architectures[0]: left empty" in "\n".join(data["open"])
+    assert [(one["target"], one["lane"]) for one in data["lanes"]] == [
+        ("cu128", "source"),
+        ("cu130", "source"),
+    ]
+    for target in ("cu128", "cu130"):
+        assert f"targets.{target}.architectures[0]: left empty" in "\n".join(data["open"])
 
 
 def test_another_spelling_is_the_same_project_and_the_recipe_is_not_overwritten(shelf: Shelf) -> None:

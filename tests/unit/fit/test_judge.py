@@ -203,6 +203,17 @@ def test_an_import_that_crashed_counts_and_one_that_was_stopped_does_not() -> No
     assert faults(msgspec.structs.replace(found, imports=(stopped,))) == []
 
 
+def test_a_torch_without_code_for_the_gpu_comes_first_and_its_cuda_is_the_reason() -> None:
+    torch = msgspec.structs.replace(TORCH, libraries=(library("torch/lib/libtorch_cuda.so", "8.0", "9.0"),))
+    broken = demo("1.2", library("demo/_C.so", "8.0", "9.0a", "12.0"))
+    found = judged(environment(torch, broken, gpus="12.0", driver="570.1", cuda="12.6"))
+    first = found.findings[0]
+    assert (first.kind, first.subject) == ("torch", "torch torch/lib/libtorch_cuda.so")
+    hint = "CUDA 12.6 does not know this GPU: take a torch that is built for CUDA 12.8 or newer"
+    assert first.next == hint
+    assert found.verdict.endswith(f"; {hint}")
+
+
 def test_libraries_that_lack_the_same_are_told_once_and_the_wheel_that_is_there_is_not_to_be_taken() -> None:
     lacking = [Library(path=f"demo/_{one}.so", missing=("libcudart.so.12",)) for one in "CDE"]
     found = judged(environment(demo("1.3+cu128.1", *lacking, mends=("cap",)), gpus="9.0"))
@@ -210,6 +221,21 @@ def test_libraries_that_lack_the_same_are_told_once_and_the_wheel_that_is_there_
     assert one.subject == "demo demo/_C.so and 2 more"
     assert one.says == "nothing here provides libcudart.so.12, which they need"
     assert found.verdict.endswith("which they need")
+
+
+@pytest.mark.parametrize(
+    ("cuda", "says"),
+    [
+        ("13.0", "it is made for CUDA 12, torch for CUDA 13.0; take the build of it for torch's, or one that brings "
+         "its own runtime"),
+        ("12.8", "install what demo requires, or the build of it for CUDA 12.8"),
+    ],
+)  # fmt: skip
+def test_a_wheel_for_another_cuda_than_torchs_is_not_told_to_install_what_it_requires(
+    cuda: str, says: str
+) -> None:
+    package = demo("1.2", Library(path="demo/_C.so", missing=("libcudart.so.12",)))
+    assert faults(environment(package, gpus="9.0", cuda=cuda))[0].next == says
 
 
 def test_what_links_to_a_torch_that_is_not_there_is_told_what_to_install() -> None:

@@ -44,3 +44,12 @@ def test_a_time_is_shown_as_a_clock_shows_it(seconds: float, text: str) -> None:
 )
 def test_how_long_is_said_no_more_exactly_than_anybody_knows(seconds: float, text: str) -> None:
     assert units.about(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0, "1970-01-01T00:00:00Z"), (-86_400, "1969-12-31T00:00:00Z"), (4_102_444_800, "2100-01-01T00:00:00Z"),
+     (10**12, "1000000000000")],
+)  # fmt: skip
+def test_a_moment_is_told_also_where_no_calendar_reaches(seconds: int, told: str) -> None:
+    assert units.utc(seconds) == told

@@ -230,3 +230,8 @@ def test_time_never_goes_back() -> None:
     assert later(1_763_805_600, "2025-11-22T10:00:00.000000Z") == "2025-11-22T10:00:00.000001Z"
     assert later(1_763_805_600, "2031-01-01T00:00:00.999999Z") == "2031-01-01T00:00:01.000000Z"
     assert later(1_763_805_600, "2020-01-01T00:00:00.000000Z") == "2025-11-22T10:00:00.000000Z"
+
+
+def test_what_cannot_be_looked_at_is_not_called_what_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"cannot use \S+: the name is too long"):
+        _ = Index(tmp_path / (300 * "a")).exists

@@ -127,6 +127,10 @@ def test_nothing_is_revoked_twice() -> None:
         ({"reason": ""}, "reason: left empty; expected a text that is not empty"),
         ({"advice": ""}, "advice: left empty; expected a text that is not empty"),
         ({"since": "today"}, "since: expected a time in UTC, like 2026-11-22T10:00:00Z, got 'today'"),
+        (
+            {"since": "2026-13-32T25:61:61Z"},
+            "since: expected a time in UTC, like 2026-11-22T10:00:00Z, got '2026-13-32T25:61:61Z'",
+        ),
     ],
 )
 def test_an_entry_that_contradicts_itself(changes: dict[str, Any], told: str) -> None:

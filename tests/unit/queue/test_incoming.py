@@ -128,3 +128,8 @@ def test_every_bad_mail_is_told_at_once() -> None:
 
 def test_the_paths_that_a_diff_may_mean() -> None:
     assert incoming.paths(DIFF) == {f"a/{OPS}", f"b/{OPS}", OPS, "ops.py"}
+
+
+def test_a_patch_in_utf16_is_told_as_that() -> None:
+    with pytest.raises(SeriesError, match=r"^a\.patch: is UTF-16, as PowerShell writes"):
+        incoming.read("Subject: a\n---\n".encode("utf-16"), name="a.patch")

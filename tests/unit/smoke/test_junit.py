@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 import reports
 from reports import case, failed, report, run, sample, skipped
+from retread import units
 from retread.smoke import junit
 from retread.smoke.report import Run, SmokeReport
-from retread.text import markup
 
 
 def parsed(found: SmokeReport) -> Element:
@@ -155,5 +155,5 @@ def test_times_are_numbers_whatever_was_measured() -> None:
 
 
 def test_a_moment_is_written_in_utc() -> None:
-    assert markup.utc(0) == "1970-01-01T00:00:00Z"
-    assert markup.utc(10**15) == "1000000000000000"
+    assert units.utc(0) == "1970-01-01T00:00:00Z"
+    assert units.utc(10**15) == "1000000000000000"

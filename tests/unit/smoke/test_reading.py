@@ -108,7 +108,7 @@ def test_a_report_from_before_its_newest_fields_bears_its_digest() -> None:
         (b'{"digest": "x"}', "r.json is not a smoke report: KeyError: 'schema'"),
         (20_000 * b"[", "r.json is not a smoke report: "),
         (altered(schema=2), "r.json has schema 2; this retread reads up to 1"),
-        (altered(schema="1"), "r.json has schema 1; this retread reads up to 1"),
+        (altered(schema="1"), "r.json has schema '1'; this retread reads up to 1"),
         (altered(schema=True), "r.json is not a smoke report of schema 1"),
         (b'{"schema": 1}', "r.json is not a smoke report of schema 1"),
     ],

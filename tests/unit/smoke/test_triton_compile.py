@@ -49,3 +49,8 @@ def test_only_what_is_known_of_a_gpu_or_a_triton_is_excused(
     sys.modules["triton"].__version__ = version  # type: ignore[attr-defined]
     with pytest.raises(harness.Skip if excused else compiling.Uncompilable, match=message):
         compiling.build(SimpleNamespace(run=run), number, {})
+
+
+def test_a_gpu_that_triton_does_not_know_is_not_tried(compiling: ModuleType) -> None:
+    with pytest.raises(harness.Skip, match="sm_60: Triton compiles for"):
+        compiling.build(None, 60, {})

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from retread import limits
 from retread.address import bare
 from retread.doors import fs
-from retread.doors.net import offers, pages, transfer
-from retread.doors.net.asking import ASKING, CHECK, TIMEOUT, Wanted, reason, with_secrets
+from retread.doors.net import asking, offers, pages, transfer
+from retread.doors.net.asking import ASKING, CHECK, Wanted, reason, with_secrets
 from retread.doors.net.settings import Settings
 from retread.errors import FetchError
 
@@ -125,7 +125,7 @@ def _page(
     try:
         address = PyPISimple(index, session=session).get_project_url(project)
         accept = {"Accept": ACCEPT_ANY}
-        with session.get(address, headers=accept, stream=True, timeout=timeout or TIMEOUT) as response:
+        with session.get(address, headers=accept, stream=True, timeout=timeout or asking.TIMEOUT) as response:
             if response.status_code == requests.codes.not_found:
                 raise _NoPageError(index, f"has no project {project}", absent=True)
             response.raise_for_status()

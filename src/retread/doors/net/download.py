@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from retread import limits, units
 from retread.address import bare
 from retread.doors import fs
-from retread.doors.net import transfer
-from retread.doors.net.asking import ASKING, TIMEOUT, Wanted, reason
+from retread.doors.net import asking, transfer
+from retread.doors.net.asking import ASKING, Wanted, reason
 from retread.doors.net.catalogue import locate
 from retread.doors.net.settings import Settings, folder_of
 from retread.errors import FetchError
@@ -129,7 +129,7 @@ def _download(
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     try:
-        with session.get(address, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        with session.get(address, headers=headers, stream=True, timeout=asking.TIMEOUT) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable:
                 return  # complete already, or longer than the file: the digest decides
             response.raise_for_status()

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from retread import limits, units
+from retread.doors import fs
 
 if TYPE_CHECKING:
     import requests
-
-_PIECE: Final = 1 << 18
 
 
 class TransferError(Exception):
@@ -50,7 +49,7 @@ def pieces(
     have, pace = 0, Pace(clock())
     while True:
         try:
-            piece = response.raw.read1(_PIECE, decode_content=True)
+            piece = response.raw.read1(fs.CHUNK, decode_content=True)
         except ReadTimeoutError:
             raise TransferError("the server did not answer in time") from None
         except DecodeError:
