@@ -41,9 +41,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="retread-chain-") as folder:
         place = Path(folder)
         begin(place)
-        rows = [
-            row for old, new in zip((FIRST, *LATER), LATER, strict=False) for row in step(place, old, new)
-        ]
+        rows: list[tuple[str, ...]] = []
+        for old, new in zip((FIRST, *LATER), LATER, strict=False):
+            if old == LATER[1]:
+                rows += again(place, LATER[0], new)
+            rows += step(place, old, new)
         if options.repository:
             rows += newest(place, FIRST, options.repository, options.commit, options.leave_out)
             rows += newest(place, LATER[-1], options.repository, options.commit, [])
@@ -61,8 +63,7 @@ def begin(place: Path) -> None:
 def step(place: Path, old: str, new: str) -> Iterator[tuple[str, ...]]:
     """Carry the series to a release and yield a row for each patch."""
     print(f"chain: {old} to {new}", file=sys.stderr, flush=True)
-    commit = tomllib.loads((ROOT / "recipes" / f"xformers-{new}.toml").read_text())["pin"]["commit"]
-    line = ["recipe", "bump", f"xformers-{old}", "--to", new, "--tag", commit, "--json"]
+    line = to(old, new)
     _, seen = run(place, *line, "--check")
     shipped = patches(ROOT, new)
     words, by_hand = [], []
@@ -88,6 +89,21 @@ def step(place: Path, old: str, new: str) -> Iterator[tuple[str, ...]]:
         for name in shipped
         if name not in {bare(p["name"]) for p in seen["patches"]}
     )
+
+
+def again(place: Path, old: str, new: str) -> Iterator[tuple[str, ...]]:
+    """Carry an older series to a later release, and yield a row for what was in conflict in the release between."""
+    for one in run(place, *to(old, new), "--check")[1]["patches"]:
+        fates = [hunk["fate"] for hunk in one["hunks"]]
+        if "resolved as before" in fates:
+            told = (f"{fate}, {fates.count(fate)} of {len(fates)} hunks" for fate in dict.fromkeys(fates))
+            yield f"{new}, from {old}", bare(one["name"]), "; ".join(told), "", ""
+
+
+def to(old: str, new: str) -> list[str]:
+    """Return the command that carries the series to a release, whose commit the shipped recipe names."""
+    commit = tomllib.loads((ROOT / "recipes" / f"xformers-{new}.toml").read_text())["pin"]["commit"]
+    return ["recipe", "bump", f"xformers-{old}", "--to", new, "--tag", commit, "--json"]
 
 
 def newest(

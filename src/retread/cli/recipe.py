@@ -78,6 +78,7 @@ class BumpOptions(Options):
     go_on: bool
     abort: bool
     undo: bool
+    commit: bool
 
 
 def add(groups: Groups) -> None:
@@ -183,6 +184,11 @@ def _add_bump(actions: Groups) -> None:
     way.add_argument("--undo", action="store_true", help="remove what the bump to this release wrote")
     bump.add_argument(
         "--exec", metavar="CMD", default="", help="with --edit: run this after each patch, stop if it fails"
+    )
+    bump.add_argument(
+        "--commit",
+        action="store_true",
+        help="commit what is written: what retread made, then what a person made of conflicts",
     )
     add_common(bump, recipe_bump, BumpOptions)
 
@@ -350,6 +356,8 @@ def recipe_bump(options: BumpOptions) -> int:
     found = bump.bump(
         desk, bump.Request(options.to, wish, options.repository, options.tag, _way(options), options.exec)
     )
+    if options.commit:
+        found = bump.committed(desk, found)
     if options.json:
         session.print_json(found)
     else:

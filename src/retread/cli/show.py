@@ -123,7 +123,13 @@ def bumped(found: Bumped) -> str:
         lines += [f"      | {line}" for hunk in one.hunks for line in hunk.upstream.splitlines()]
     lines += ["", *found.range_diff.splitlines()] if found.range_diff else []
     lines += [f"look at {one}" for one in found.look_at]
-    return plain([*lines, *(f"written: {path}" for path in found.written)])
+    return plain(
+        [
+            *lines,
+            *(f"written: {path}" for path in found.written),
+            *(f"commit: {one}" for one in found.commits),
+        ]
+    )
 
 
 def first_recipe(found: First) -> str:

@@ -1,4 +1,4 @@
-"""What changed in a git repository: the one question that is asked of the maintainer's own clone."""
+"""The maintainer's own clone: what changed in it, and commits of what a command wrote."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from retread.doors import proc
 from retread.doors.proc import Finished
 from retread.errors import UsageError
 
+_INDEX = "GIT_INDEX_FILE"
 EVERYTHING = "leave --base out to get everything"
 
 
@@ -24,15 +25,51 @@ def changed(root: Path, ref: str, environment: Mapping[str, str]) -> list[str]:
     return sorted({path for path in f"{tracked}{new}".split("\0") if path})
 
 
+def commit(
+    root: Path, files: Mapping[str, bytes], message: str, *, environment: Mapping[str, str], scratch: Path
+) -> str:
+    """Put a commit on HEAD in which the paths below ``root`` hold these bytes, and return its id.
+
+    Whatever else is staged or changed stays as it is; in the index the paths are as in the commit. UsageError where git
+    cannot: outside of a repository, or with nobody's name.
+    """
+    clone = _Clone(root, environment)
+    prefix = clone.demand("rev-parse", "--show-prefix").rstrip("\n")
+    head = clone.demand("rev-parse", "--verify", "HEAD^{commit}").strip()
+    entries = []
+    for path, data in files.items():
+        (scratch / "content").write_bytes(data)
+        blob = clone.demand("hash-object", "-w", "--no-filters", "--", str(scratch / "content")).strip()
+        entries += ["--cacheinfo", f"100644,{blob},{prefix}{path}"]
+    beside = _Clone(root, {**environment, _INDEX: str(scratch / "index")})
+    beside.demand("read-tree", head)
+    beside.demand("update-index", "--add", *entries)
+    tree = beside.demand("write-tree").strip()
+    made = clone.demand("commit-tree", tree, "-p", head, "-m", message).strip()
+    clone.demand("update-ref", "-m", "retread", "HEAD", made, head)
+    clone.demand("update-index", "--add", *entries)
+    return made
+
+
 class _Clone:
     def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
         self._root = root
         self._program = proc.find("git", why="it knows what changed")
-        ours = {key: value for key, value in environment.items() if not key.startswith("GIT_")}
+        ours = {
+            key: value for key, value in environment.items() if not key.startswith("GIT_") or key == _INDEX
+        }
         self._environment = {**ours, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
 
     def ask(self, *words: str) -> str:
         return self._try(*words, check=True).stdout
+
+    def demand(self, *words: str) -> str:
+        """Return what git says; UsageError when it refuses."""
+        found = self._try(*words)
+        if found.code:
+            said = found.stderr.strip() or "git says nothing"
+            raise UsageError(f"git does not commit in {self._root}: {said.splitlines()[-1]}")
+        return found.stdout
 
     def merge_base(self, ref: str) -> str:
         told = self._try("rev-parse", "--is-shallow-repository")

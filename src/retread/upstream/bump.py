@@ -18,7 +18,7 @@ import msgspec
 from packaging.version import InvalidVersion
 
 from retread import pypa
-from retread.doors import fs
+from retread.doors import fs, git
 from retread.doors.machine import download
 from retread.doors.net.offers import Offer
 from retread.errors import SeriesError, SourceError, UsageError
@@ -63,6 +63,8 @@ class Bumped(Record, frozen=True, kw_only=True):
     look_at: tuple[str, ...]
     """What the new base wheels lack of what the new recipe promises: a person decides what becomes of it."""
     written: tuple[str, ...]
+    commits: tuple[str, ...] = ()
+    """Ids of the commits that hold it, where they were asked for."""
 
 
 class Way(StrEnum):
@@ -157,6 +159,41 @@ def _written(work: _Work, plan: Bump) -> Bumped:
         made = {f"{series}/{name}": data for name, data in plan.folder.items()} | new
     written.write(desk, made, plan.lessons)
     return msgspec.structs.replace(plan.data, look_at=look_at, written=(*plan.lessons, *made))
+
+
+def committed(desk: Desk, found: Bumped) -> Bumped:
+    """Commit what a bump wrote: what retread made, and then what a person made of conflicts, for whoever reviews it.
+
+    In the first commit a patch that was solved by hand is as it was in the old series, so that the second shows what
+    the person did. UsageError where git cannot, and what was written stays.
+    """
+    if not found.written:
+        return found
+    new = {path: (desk.root / path).read_bytes() for path in found.written}
+    solved = {one.name for one in found.patches if one.reason == rebase.BY_HAND}
+    by_hand = {
+        path for path in new if path.startswith(files.resolutions(desk.recipe)) or Path(path).name in solved
+    }
+    old = {name: data for name, data in desk.loaded().files.items() if name in solved}
+    first = {
+        path: old.get(Path(path).name, data) if path in by_hand else data
+        for path, data in new.items()
+        if path not in by_hand or Path(path).name in old
+    }
+    title = f"{desk.recipe.name} to {found.to}"
+    steps = [
+        (first, f"Carry {title}"),
+        ({path: new[path] for path in by_hand}, f"Solve what conflicts, {title}"),
+    ]
+    commits = []
+    with desk.held() as scratch:
+        for content, message in steps:
+            if content:
+                environment = desk.machine.environment
+                commits.append(
+                    git.commit(desk.root, content, message, environment=environment, scratch=scratch)
+                )
+    return msgspec.structs.replace(found, commits=tuple(commits))
 
 
 def _way(tree: Worktree, request: Request) -> Way:

@@ -162,6 +162,51 @@ def test_a_conflict_is_solved_in_a_worktree_and_gone_on_from(upcoming: Next) -> 
     assert upcoming.project.run("patch", "check", "tinycuda-1.1").code == 0
 
 
+def test_two_commits_tell_what_retread_made_from_what_a_person_did(
+    upcoming: Next, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = upcoming.project.root
+    place = _two(upcoming)
+    (place / OPS).write_text(ops(VALUE_3=333))
+    git(place, "add", OPS)
+    monkeypatch.setenv("EMAIL", "me@example")
+    git(root, "init", "--quiet")
+    git(root, "add", "recipes", "patches")
+    git(root, "commit", "--quiet", "--message", "first")
+    (root / "mine").write_text("of another matter\n")
+    git(root, "add", "mine")
+    code, data, told = upcoming.bump("--continue", "--commit")
+    assert code == 0, told
+    assert git(root, "log", "--format=%s", "-2").splitlines() == [
+        "Solve what conflicts, tinycuda-1.0 to 1.1", "Carry tinycuda-1.0 to 1.1",
+    ]  # fmt: skip
+    second, first = git(root, "log", "--format=%H", "-2").split()
+    assert data["commits"] == [first, second]
+    solved = "patches/tinycuda/1.1/0001-change.patch"
+    by_hand = git(root, "show", "--name-only", "--format=", second).split()
+    assert solved in by_hand
+    assert {path.rpartition("/")[0] for path in by_hand} == {
+        "patches/tinycuda/1.1",
+        "patches/tinycuda/resolutions",
+    }
+    assert (
+        git(root, "show", f"{first}:{solved}") == (upcoming.series / "1.0" / "0001-change.patch").read_text()
+    )
+    assert git(root, "status", "--porcelain", "recipes", "patches", "mine") == "A  mine\n"
+
+
+def test_nothing_is_committed_outside_of_a_repository(upcoming: Next) -> None:
+    upcoming.project.series(diff(OPS, FILES[OPS], ops(VALUE_20=2)))
+    upcoming.release({**FILES, OPS: "ADDED = 0\n" + FILES[OPS]})
+    result = upcoming.project.run(
+        "recipe", "bump", "tinycuda-1.0", "--to", "1.1", "--commit", "--repository", str(upcoming.clone)
+    )
+    assert result.code == 2
+    assert "git does not commit in" in result.err
+    assert "not a git repository" in result.err
+    assert (upcoming.project.root / "recipes" / "tinycuda-1.1.toml").is_file()
+
+
 def test_a_conflict_that_was_solved_is_not_asked_for_again(upcoming: Next) -> None:
     place = _two(upcoming)
     (place / OPS).write_text(ops(VALUE_3=333))

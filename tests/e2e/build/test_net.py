@@ -11,7 +11,8 @@ import pytest
 from pypi_simple import PYPI_SIMPLE_ENDPOINT
 
 from loopback import Index, Request
-from retread.doors.net import asking, download, patience, settings, transfer
+from retread.doors import fs
+from retread.doors.net import asking, download, patience, settings
 from retread.doors.net.asking import Wanted
 from retread.doors.net.settings import Settings
 from retread.errors import FetchError, StoreError
@@ -25,7 +26,7 @@ WANTED = Wanted("demo", FILE, Sha256(hashlib.sha256(DATA).hexdigest()))
 @pytest.fixture
 def demo(index: Index, monkeypatch: pytest.MonkeyPatch) -> Index:
     index.files = {"demo": {FILE: DATA}}
-    monkeypatch.setattr(transfer, "_PIECE", 1000)
+    monkeypatch.setattr(fs, "CHUNK", 1000)
     return index
 
 
@@ -273,7 +274,7 @@ def test_a_page_that_is_none_is_a_message(demo: Index, partial: Path, page: byte
 def test_a_server_that_falls_silent_is_a_message(
     demo: Index, partial: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "TIMEOUT", (5.0, 0.1))
+    monkeypatch.setattr(asking, "TIMEOUT", (5.0, 0.1))
     demo.stall = {FILE: 5000}
     assert "stopped after 5,000 bytes: the server did not answer in time" in _refused(partial, demo.url)
     assert partial.stat().st_size == 5000
