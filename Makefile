@@ -139,7 +139,7 @@ test: lint unit e2e
 # read its own share of the files alone (tests/conftest.py).
 unit: tools
 	PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX= \
-		$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist each tests/unit
+		$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist each -o console_output_style=classic tests/unit
 
 # Most of these tests wait for one program or another, so two files go on at a time; more would not fit the memory and
 # disk of a small machine. What files share they share in a worker. The slowest are told, since they set the pace.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from retread.arch import Arch
 from retread.build import graft
 from retread.doors.store import Kind
+from retread.elf import fatbin, library
 from retread.toolkit import ptxas
 from tinycuda import BUILT, DATA, LIBRARY, WHEEL, Project, make_wheel, sha256, wheel_files
 
@@ -162,3 +165,29 @@ def test_a_whole_wheel_is_grafted_without_a_recipe(project: Project) -> None:
     assert (refused.code, refused.out) == (6, "")
     assert "has 10.0 in all of its code already; there is nothing to graft" in refused.err
     assert not (project.root / "no").exists()
+
+
+def test_a_wheel_gets_native_code_for_one_more_architecture(project: Project, tmp_path: Path) -> None:
+    project.add_toolchain("8.0", "9.0a", "10.0")
+    result = project.build()
+    assert result.code == 0, result.err
+    facts = json.loads(project.run("inspect", str(project.built), "--json").out)
+    modules = facts["libraries"][LIBRARY]["modules"]
+    assert all(module["sass"] == ["8.0", "9.0a", "10.0"] for module in modules)
+    assert facts["statement"]["toolchain"] == {
+        "name": "fake-12.8", "cuda": "12.8", "ptxas": "ptxas 12.8, V12.8.93", "reproduced": True,
+    }  # fmt: skip
+    assert facts["statement"]["libraries"][LIBRARY]["before"] == ["8.0", "9.0a"]
+    with zipfile.ZipFile(project.built) as archive:
+        archive.extract(LIBRARY, tmp_path)
+    code = fatbin.image(
+        next(one for one in library.fat_binaries(tmp_path / LIBRARY)[0].entries if one.arch == A10)
+    )
+    assert code.rstrip(b"\0") == (DATA / "add.sm_100.cubin").read_bytes().rstrip(b"\0")
+
+
+def test_the_run_path_is_set_without_a_toolchain(project: Project) -> None:
+    text = '[targets.cu128.run-path]\n"tinycuda/*.so" = ["$ORIGIN/../nvidia/lib"]\n\n[[targets.cu128.base]]'
+    project.edit_recipe("[[targets.cu128.base]]", text)
+    assert project.build().code == 0
+    assert "run path: $ORIGIN/../nvidia/lib" in project.run("inspect", str(project.built)).out

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import struct
 import threading
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,10 +14,10 @@ import pytest
 import gpucode
 from retread.arch import Arch
 from retread.build import graft
-from retread.elf import fatbin, library
+from retread.elf import library
 from retread.errors import ElfError, FatbinError
 from retread.toolkit import ptxas
-from tinycuda import DATA, LIBRARY, Project
+from tinycuda import DATA
 
 A8, A9, A10 = Arch("8.0"), Arch("9.0a"), Arch("10.0")
 
@@ -207,29 +205,3 @@ def test_known_options_are_passed_on(text: str, found: tuple[str, ...]) -> None:
 def test_other_options_are_refused(text: str) -> None:
     with pytest.raises(FatbinError, match="which retread does not pass on"):
         ptxas.options(text, where="m")
-
-
-def test_a_wheel_gets_native_code_for_one_more_architecture(project: Project, tmp_path: Path) -> None:
-    project.add_toolchain("8.0", "9.0a", "10.0")
-    result = project.build()
-    assert result.code == 0, result.err
-    facts = json.loads(project.run("inspect", str(project.built), "--json").out)
-    modules = facts["libraries"][LIBRARY]["modules"]
-    assert all(module["sass"] == ["8.0", "9.0a", "10.0"] for module in modules)
-    assert facts["statement"]["toolchain"] == {
-        "name": "fake-12.8", "cuda": "12.8", "ptxas": "ptxas 12.8, V12.8.93", "reproduced": True,
-    }  # fmt: skip
-    assert facts["statement"]["libraries"][LIBRARY]["before"] == ["8.0", "9.0a"]
-    with zipfile.ZipFile(project.built) as archive:
-        archive.extract(LIBRARY, tmp_path)
-    code = fatbin.image(
-        next(one for one in library.fat_binaries(tmp_path / LIBRARY)[0].entries if one.arch == A10)
-    )
-    assert code.rstrip(b"\0") == (DATA / "add.sm_100.cubin").read_bytes().rstrip(b"\0")
-
-
-def test_the_run_path_is_set_without_a_toolchain(project: Project) -> None:
-    text = '[targets.cu128.run-path]\n"tinycuda/*.so" = ["$ORIGIN/../nvidia/lib"]\n\n[[targets.cu128.base]]'
-    project.edit_recipe("[[targets.cu128.base]]", text)
-    assert project.build().code == 0
-    assert "run path: $ORIGIN/../nvidia/lib" in project.run("inspect", str(project.built)).out
