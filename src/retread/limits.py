@@ -89,7 +89,7 @@ COMPARED: Final = 64 << 20
 SEGMENTS: Final = 256
 """Program headers of an ELF file, since each section is looked for in all; libraries have about ten."""
 NAME: Final = 64 << 10
-"""Bytes of a symbol's or a section's name; the longest kernel of xFormers has 1.8 kB."""
+"""Bytes of a symbol's or a section's name; the longest kernel that was seen has 1.8 kB."""
 NAMES: Final = 16
 """Times the size of a string table that its names may have in all, each counted once: linkers share endings of names,
 which gives less than 2, and 60,000 symbols could share one of a megabyte."""
