@@ -15,7 +15,7 @@ from typing import Any, Final
 from retread import limits, strict
 from retread.elf import difference
 from retread.elf.difference import first_difference, listed, sizes, union
-from retread.errors import AuditError, ElfError, FatbinError
+from retread.errors import AuditError, ElfError, FatbinError, first
 from retread.records import Record, Sha256
 from retread.wheel import contents
 from retread.wheel.contents import STATEMENT
@@ -216,6 +216,11 @@ def _libraries(member: str, first: Path, second: Path) -> list[Difference]:
 
 
 def demand_same(found: Comparison, why: str, *, hint: str = "") -> None:
-    """Raise AuditError when what is installed of the two can behave differently; what differs stands in ``found``."""
+    """Raise AuditError, with ``why`` and what matters, when what is installed of the two can behave differently."""
     if found.tier is Tier.DIFFERENT:
-        raise AuditError(f"{found.first.file}: {why}", hint=hint)
+        told = [
+            ": ".join(filter(None, (one.member, one.kind, one.detail)))
+            for one in found.differences
+            if one.runs
+        ]
+        raise AuditError(f"{found.first.file}: {why}", faults=first(told), hint=hint)

@@ -100,6 +100,7 @@ def test_when_nothing_of_a_wheel_changed_it_says_so_and_ends_well(clone: Clone) 
     found = clone.run("--base", "main", "--json")
     assert json.loads(found.out) == {
         "schema": 1, "count": 0, "include": [], "trials": {"count": 0, "include": []}, "unproven": [],
+        "left_out": [],
     }  # fmt: skip
     assert found.err == "nothing of which a wheel is made changed since main\n"
     assert clone.run("--base", "main").out == ""
