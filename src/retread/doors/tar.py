@@ -35,13 +35,24 @@ class _Member(tarfile.TarInfo):
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
-        """Return the next member; ReadError for a header that is none."""
+        """Return the next member; ReadError for a header that is none, or whose names are no Unicode."""
         try:
-            return super().fromtarfile(tarfile_)
+            found = super().fromtarfile(tarfile_)
         except (tarfile.EOFHeaderError, tarfile.EmptyHeaderError):  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"the header at byte {tarfile_.offset}: {error}") from None
+        if not all(_is_unicode(name) for name in (found.name, found.linkname)):
+            raise tarfile.ReadError(f"the header at byte {found.offset}: a name that is not UTF-8")
+        return found
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # Python hands bytes on that are none
+        return False
+    return True
 
 
 def opened(archive: Path | IO[bytes], mode: Literal["r:*", "r:xz"] = "r:*") -> tarfile.TarFile:

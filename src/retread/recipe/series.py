@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from email.errors import HeaderParseError
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.parser import HeaderParser
 from enum import StrEnum
@@ -217,7 +217,7 @@ def _fields(head: str) -> list[tuple[str, str]]:
 def subject(value: str) -> str:
     """Return the subject without what git format-patch adds: ``[PATCH 1/2]``, and encoded words."""
     if "=?" in value and len(value) <= limits.SUBJECT:
-        with suppress(HeaderParseError, LookupError, ValueError):  # it only looks encoded
+        with suppress(MessageError, LookupError, ValueError):  # it only looks encoded
             value = str(make_header(decode_header(value)))
     return re.sub(r"^\[PATCH[^]]*\]\s*", "", value)
 

@@ -52,3 +52,11 @@ def test_what_python_would_not_unpack_is_caught(tmp_path: Path, name: str, kind:
     member.type, member.linkname = kind, target
     with pytest.raises(tarfile.TarError):
         tar.catch(member, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", [member(b"\xff\xfe"), pax((b"path", b"\xff"), (b"hdrcharset", b"BINARY")) + member(b"c")]
+)
+def test_a_name_that_is_no_unicode_is_refused(name: bytes) -> None:
+    with pytest.raises(tarfile.ReadError, match="a name that is not UTF-8"):
+        read(WHOLE + name + END)

@@ -270,6 +270,22 @@ def test_links_of_a_page_are_counted_before_it_is_read(body: bytes, kind: str) -
 
 @pytest.mark.parametrize(
     ("body", "kind"),
+    [
+        (b'<a href="x">%s.zip</a><a href="demo-1.zip">demo-1.zip</a>', "text/html"),
+        (
+            b'{"meta": {"api-version": "1.0"}, "name": "demo", "files": ['
+            b'{"filename": "%s.zip", "url": "x", "hashes": {}}, {"filename": "demo-1.zip", "url": "x", "hashes": {}}]}',
+            "application/vnd.pypi.simple.v1+json",
+        ),
+    ],
+)
+def test_a_name_that_no_file_has_is_left_out_before_it_is_taken_apart(body: bytes, kind: str) -> None:
+    page = pages.read(body % (b"demo-1" * 20_000), kind, "https://example.org/demo/", "demo")
+    assert [one.filename for one in page.packages] == ["demo-1.zip"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
     [(b"[" * 100_000, "application/vnd.pypi.simple.v1+json"), (b"", "image/png"),
      (b'{"files": 1}', "application/vnd.pypi.simple.v1+json"), (b"\xff", "application/vnd.pypi.simple.v1+json"),
      (b'<meta name="pypi:repository-version" content="9.0">', "text/html; charset=x")],

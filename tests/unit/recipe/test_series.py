@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retread.errors import SeriesError
-from retread.recipe.series import Change, ChangeKind, Patch, parse_series
+from retread.recipe.series import Change, ChangeKind, Patch, parse_series, subject
 
 SERIES = sorted((Path(__file__).parents[3] / "patches").glob("*/*/series"))
 NAME = "0001-demo.patch"
@@ -488,6 +488,11 @@ def test_what_git_format_patch_writes_is_taken(repository: Path, message: str) -
 
 def test_a_subject_that_a_mail_encodes_is_read(repository: Path) -> None:
     assert parsed(committed(repository, f"Größe lesen\n\n{FIELDS}")).subject == "Größe lesen"
+
+
+@pytest.mark.parametrize("text", ["=?utf-\ufffd?q?x?=", "=?none?q?x?=", "=?utf-8?b?a?=", "=?utf-8?q?x"])
+def test_what_only_looks_encoded_is_no_fault_of_the_reader(text: str) -> None:
+    assert "[PATCH]" not in subject(f"[PATCH] {text}")
 
 
 def test_a_message_without_the_fields_still_lacks_them(repository: Path) -> None:

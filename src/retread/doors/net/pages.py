@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from retread import limits, strict
 
@@ -45,11 +45,36 @@ def read(body: bytes, kind: str, address: str, project: str) -> Page:
 
 def _read(body: bytes, media: str, address: str, project: str) -> Page:
     from bs4.builder import ParserRejectedMarkup
-    from pypi_simple import ProjectPage, UnsupportedRepoVersionError
+    from pypi_simple import DistributionPackage, ProjectPage, RepositoryPage, UnsupportedRepoVersionError
 
     try:
         if media == _JSON:
-            return ProjectPage.from_json_data(strict.json(body), address)
-        return ProjectPage.from_html(project, body.decode("utf-8", "replace"), address)
+            return ProjectPage.from_json_data(_named(strict.json(body)), address)
+        page = RepositoryPage.from_html(body.decode("utf-8", "replace"), address)
+        links = [one for one in page.links if len(one.text) <= limits.FILE_NAME]
+        return ProjectPage(
+            project=project,
+            packages=[DistributionPackage.from_link(one, project) for one in links],
+            repository_version=page.repository_version,
+            last_serial=None,
+            versions=None,
+            tracks=page.tracks,
+            alternate_locations=page.alternate_locations,
+            status=page.status,
+            status_reason=page.status_reason,
+        )
     except (ParserRejectedMarkup, UnsupportedRepoVersionError) as error:
         raise ValueError(str(error)) from None
+
+
+def _named(data: Any) -> Any:
+    """Leave files out whose names no file has: to see what they are called takes quadratic time, in HTML as well."""
+    files = data.get("files") if isinstance(data, dict) else None
+    if not isinstance(files, list):
+        return data
+    return {**data, "files": [one for one in files if not _is_endless(one)]}
+
+
+def _is_endless(file: Any) -> bool:
+    name = file.get("filename") if isinstance(file, dict) else None
+    return isinstance(name, str) and len(name) > limits.FILE_NAME
