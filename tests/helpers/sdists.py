@@ -146,7 +146,7 @@ def cases(files: Mapping[str, bytes]) -> dict[str, Case]:
         "twice, in another folder": sdist(whole, member(b"other/setup.py", EVIL), words=twice),
         "below a file": sdist(whole, member(ODD + b"/evil", EVIL), words=unproven),
         "very long": sdist(whole, pax((b"path", TOP + long * 60)), member(b"x", EVIL), words=unproven),
-        "not UTF-8": sdist(whole, member(TOP + b"\xff\xfe", EVIL), words=unproven),
+        "not UTF-8": sdist(whole, member(TOP + b"\xff\xfe", EVIL), words="a name that is not UTF-8"),
         "newline": sdist(whole, member(TOP + b"a\nb", EVIL), words=unproven),
         # Extended headers.
         "pax: path for all": sdist(pax((b"path", TOP + b"evil.py"), kind=b"g"), whole, words=unproven),
@@ -155,9 +155,13 @@ def cases(files: Mapping[str, bytes]) -> dict[str, Case]:
         ),
         "pax: NUL in the path": sdist(pax((b"path", ODD + b"\0.txt")), member(b"x", setup), words=unread),
         "pax: path of a folder": sdist(pax((b"path", ODD + b"/")), member(b"x", EVIL), words="differs from"),
-        "pax: overlong UTF-8": sdist(pax((b"path", TOP + b"\xc0\xaf")), member(b"x", EVIL), words=unproven),
+        "pax: overlong UTF-8": sdist(
+            pax((b"path", TOP + b"\xc0\xaf")), member(b"x", EVIL), words="a name that is not UTF-8"
+        ),
         "pax: another character set": sdist(
-            pax((b"hdrcharset", b"BINARY"), (b"path", TOP + b"\xff")), member(b"x", EVIL), words=unproven
+            pax((b"hdrcharset", b"BINARY"), (b"path", TOP + b"\xff")),
+            member(b"x", EVIL),
+            words="a name that is not UTF-8",
         ),
         "pax: no newline": sdist(_raw(b"30 path=" + TOP + b"evil.py    "), whole, words=either),
         "pax: no equals sign": sdist(_raw(b"13 path " + b"evil\n"), whole, words=TAKEN_OR),
