@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -59,6 +61,18 @@ if done.returncode:
 print(json.dumps([seconds, memory]))
 """
 """A small process between this one and the command: a child's peak memory starts at its parent's."""
+
+
+def command_line(doc: str | None, page: str, measure: Callable[[Path], str]) -> None:
+    """Be the program of a benchmark: print the table that is measured in an empty folder, and write it if asked to."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--write", action="store_true", help=f"write docs/development/{page}")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="retread-bench-") as folder:
+        table = measure(Path(folder))
+    print(table)
+    if options.write:
+        (ROOT / "docs" / "development" / page).write_text(table + "\n")
 
 
 def run(command: Sequence[str | Path], env: Mapping[str, str], cwd: Path) -> Took:

@@ -7,35 +7,21 @@ machine in the same minute. Nothing is asserted: the last column says whether th
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from measure import RETREAD, ROOT, Row, Took, median, render, run, say, timed
+from measure import RETREAD, ROOT, Row, Took, command_line, median, render, run, say, timed
 
 RECIPE = "xformers-0.0.32.post2"
 LIBRARY = "xformers/_C.so"
 ARCHITECTURES = ("10.0", "12.0")
-
-
-def main() -> None:
-    """Measure everything and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write docs/development/benchmarks.md")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="retread-bench-") as folder:
-        table = measure(Path(folder))
-    print(table)
-    if options.write:
-        (ROOT / "docs" / "development" / "benchmarks.md").write_text(table + "\n")
 
 
 def measure(work: Path) -> str:
@@ -173,4 +159,4 @@ def idle_rows(env: Mapping[str, str], workspace: Path) -> list[Row]:
     ]
 
 
-main()
+command_line(__doc__, "benchmarks.md", measure)

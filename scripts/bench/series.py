@@ -7,33 +7,19 @@ worktree as a maintainer does it: two commands until its wheel is there.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from measure import RETREAD, ROOT, Row, Took, median, render, run, say, timed
+from measure import RETREAD, ROOT, Row, Took, command_line, median, render, run, say, timed
 
 RECIPES = ("xformers-0.0.29.post3", "xformers-0.0.32.post2")
 EDITED = "xformers/ops/fmha/flash3.py"
 AUTHOR = "Jo Doe <jo@example.org>"
 WHO = {f"GIT_{role}_{key}": "retread" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
 QUIET = {**WHO, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-
-
-def main() -> None:
-    """Measure everything and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write docs/development/benchmarks-series.md")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="retread-bench-") as folder:
-        table = measure(Path(folder))
-    print(table)
-    if options.write:
-        (ROOT / "docs" / "development" / "benchmarks-series.md").write_text(table + "\n")
 
 
 def measure(work: Path) -> str:
@@ -121,4 +107,4 @@ def _git(folder: Path, env: Mapping[str, str], *words: str) -> str:
     ).stdout
 
 
-main()
+command_line(__doc__, "benchmarks-series.md", measure)

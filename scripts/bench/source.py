@@ -7,15 +7,13 @@ the table into docs/. Takes less than an hour on 2 cores.
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
-from measure import RETREAD, ROOT, Row, Took, median, render, run, say, timed
+from measure import RETREAD, ROOT, Row, Took, command_line, median, render, run, say, timed
 from retread.build import choice
 from retread.doors.console import Console
 from retread.doors.machine import Machine
@@ -173,21 +171,13 @@ def measure(work: Path) -> list[Row]:
     ]  # fmt: skip
 
 
-def main() -> None:
-    """Measure everything and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write docs/development/benchmarks-source.md")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="retread-bench-") as folder:
-        rows = measure(Path(folder))
+def table(work: Path) -> str:
+    """Return the table as Markdown."""
     what = (
         f"{RECIPE} for CUDA 13.0 and {', '.join(ARCHITECTURES)}, toolkit and build environment in the store."
     )
     remarks = f"{what} Memory is that of the largest single process that retread itself waits for."
-    table = render("Measures of the source lane", "make bench-source", remarks, rows)
-    print(table)
-    if options.write:
-        (ROOT / "docs" / "development" / "benchmarks-source.md").write_text(table + "\n")
+    return render("Measures of the source lane", "make bench-source", remarks, measure(work))
 
 
-main()
+command_line(__doc__, "benchmarks-source.md", table)

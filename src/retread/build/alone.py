@@ -75,9 +75,9 @@ class Given(Record, frozen=True, kw_only=True):
 
 
 class _Work(NamedTuple):
-    """What is to be done, with what, and where there is room for it."""
+    """The wheel that it is made of, with what, and where there is room for it."""
 
-    path: Path
+    wheel: Wheel
     assembly: Assembly
     scratch: Path
     console: Console
@@ -100,19 +100,19 @@ def give(
     that is none; PlanError when no library lacks an architecture; FatbinError, with the reason for each, when none can
     get one; AuditError when the new wheel breaks a rule that the old one does not. Nothing is written then.
     """
-    with tempfile.TemporaryDirectory(prefix="retread-") as folder:
+    with tempfile.TemporaryDirectory(prefix="retread-") as folder, Wheel(path) as wheel:
         scratch = Path(folder)
-        with console.step(f"read {path.name}"), Wheel(path) as wheel:
+        with console.step(f"read {path.name}"):
             base = _Base(wheel, *contents.look(wheel, scratch))
-        name = renamed(base.wheel.name, tool.cuda, local)
+        name = renamed(wheel.name, tool.cuda, local)
         lacking = _lacking(base.facts, architectures)
         assembler = tool.ready()
-        libraries, left = _grafted(_Work(path, assembler.assembly, scratch, console), lacking)
+        libraries, left = _grafted(_Work(wheel, assembler.assembly, scratch, console), lacking)
         said = _statement(base, name, libraries, (tool, assembler.version))
-        with console.step("seal the wheel"), Wheel(path) as wheel:
-            made = _sealed(base._replace(wheel=wheel), name, libraries, said, scratch)
+        with console.step("seal the wheel"):
+            made = _sealed(base, name, libraries, said, scratch)
         with console.step("audit the wheel"):
-            report, broken = _audited(made, base.facts, said, scratch)
+            report, broken = _audited(made, base, libraries, said, scratch)
         data = msgspec.json.format(msgspec.json.encode(report)) + b"\n"
         out.mkdir(parents=True, exist_ok=True)
         fs.place(made, out / made.name)
@@ -170,15 +170,15 @@ def _grafted(
     if not made:
         faults = [f"{name}: {why}" for name, why in left.items()]
         asked = " ".join(dict.fromkeys(one for some in lacking.values() for one in some))
-        raise FatbinError(f"no library of {work.path.name} can get {asked}", faults=faults)
+        raise FatbinError(f"no library of {work.wheel.path.name} can get {asked}", faults=faults)
     return made, left
 
 
 def _member(work: _Work, request: Request, into: Path) -> tuple[Path, Grafted]:
     title = f"graft {' '.join(request.architectures)} into {request.member}"
-    with work.console.step(title) as step, Wheel(work.path) as wheel:
+    with work.console.step(title) as step:
         graft.graft_member(
-            wheel,
+            work.wheel,
             request,
             into,
             assembly=work.assembly,
@@ -254,11 +254,13 @@ def _sealed(
 
 
 def _audited(
-    made: Path, before: WheelFacts, said: Statement, scratch: Path
+    made: Path, base: _Base, libraries: Mapping[str, tuple[Path, Grafted]], said: Statement, scratch: Path
 ) -> tuple[AuditReport, tuple[str, ...]]:
     """Return the new wheel's audit, and what it says of rules that the old wheel breaks as well."""
-    report = audit.audit(made, scratch, promise=said.promise, base=before.libraries)
-    old = {(one.check, one.subject) for one in audit.judge(before, promise=None).checks if not one.ok}
+    before = base.facts.libraries
+    known = graft.known(base.verified, before, {name: grafted for name, (_, grafted) in libraries.items()})
+    report = audit.audit(made, scratch, promise=said.promise, base=before, known=known)
+    old = {(one.check, one.subject) for one in audit.judge(base.facts, promise=None).checks if not one.ok}
     broken = [one for one in report.checks if not one.ok and (one.check, one.subject) in old]
     audit.demand(report, but=broken)
     return report, tuple(map(_broken, broken))

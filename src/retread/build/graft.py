@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Sequence
+import zlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
@@ -24,8 +25,9 @@ from retread.elf.fatbin import FatBinary, Kind
 from retread.errors import ElfError, FatbinError
 from retread.records import Record
 from retread.wheel import contents
-from retread.wheel.wheelfile import Wheel
-from retread.wheel.zipwriter import Deflated, deflate_file
+from retread.wheel.contents import Known
+from retread.wheel.wheelfile import Verified, Wheel
+from retread.wheel.zipwriter import Deflated, Member, deflate_file
 
 _FACTS = "library.json"
 _CONTENT = "library.deflate"
@@ -144,6 +146,29 @@ def demand_own(member: str, made: Grafted) -> None:
 def load(entry: Path) -> tuple[Grafted, Path]:
     """Return what lies in a finished store entry, and the file of deflated bytes."""
     return strict.decoded((entry / _FACTS).read_bytes(), Grafted), entry / _CONTENT
+
+
+def known(verified: Verified, libraries: Mapping[str, LibraryFacts], grafted: Mapping[str, Grafted]) -> Known:
+    """Return what an audit need not inflate again: a wheel's members, and the libraries that were made from it."""
+    raw = {member.name: member.raw_sha256 for member in verified.members}
+    read = {raw[name]: facts for name, facts in libraries.items()}
+    made = []
+    for name, one in grafted.items():
+        deflated = one.deflated
+        read[deflated.raw_sha256] = one.facts
+        made.append(
+            Member(
+                name=name,
+                method=zlib.DEFLATED,
+                crc=deflated.crc,
+                size=deflated.size,
+                compressed_size=deflated.compressed_size,
+                sha256=deflated.sha256,
+                raw_sha256=deflated.raw_sha256,
+                executable=True,
+            )
+        )
+    return Known(members=(*verified.members, *made), libraries=read)
 
 
 def _demand_reach(old: Path, facts: LibraryFacts, inside: int, architectures: Sequence[Arch]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import shutil
-import zlib
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from importlib import metadata
@@ -23,7 +22,6 @@ from retread.build import statement
 from retread.doors import fs
 from retread.doors.machine import code_digest
 from retread.doors.store import Kind, digest
-from retread.elf.facts import LibraryFacts
 from retread.errors import PlanError
 from retread.evidence.beside import AUDIT, COMPILE, RESOURCES
 from retread.lanes.lane import Origin
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     from retread.build.graft import Grafted, Request
     from retread.lanes.lane import ProvenBase
     from retread.toolkit.ptxas import Assembler
-    from retread.wheel.contents import Known
 
 
 class Built(Record, frozen=True, kw_only=True):
@@ -198,7 +195,7 @@ class Job:
         into: Path,
     ) -> None:
         from retread.audit import audit
-        from retread.build import seal
+        from retread.build import graft, seal
         from retread.wheel.wheelfile import Wheel
 
         with self.goal.machine.console.step("seal the wheel") as step, Wheel(self.origin.wheel()) as wheel:
@@ -232,7 +229,11 @@ class Job:
                 promise=said.promise,
                 target=self.goal.title,
                 base=base.libraries,
-                known=_known(base, libraries),
+                known=graft.known(
+                    base.verified,
+                    base.libraries,
+                    {member: grafted for member, (grafted, _) in libraries.items()},
+                ),
             )
             audit.demand(report)
             step.detail = f"{len(report.checks)} checks hold"
@@ -334,32 +335,6 @@ class Job:
                 yield step("graft", request.member, made, does)
         yield step("seal", wheel, finished, "changes with anything above")
         yield step("audit", wheel, finished, "is part of the finished wheel")
-
-
-def _known(base: ProvenBase, libraries: Mapping[str, tuple[Grafted, Path]]) -> Known:
-    """Return what the audit need not inflate again: the base's members, and the libraries that were made from it."""
-    from retread.wheel.contents import Known
-    from retread.wheel.zipwriter import Member
-
-    raw = {member.name: member.raw_sha256 for member in base.verified.members}
-    read: dict[Sha256, LibraryFacts] = {raw[name]: facts for name, facts in base.libraries.items()}
-    made = []
-    for name, (grafted, _) in libraries.items():
-        deflated = grafted.deflated
-        read[deflated.raw_sha256] = grafted.facts
-        made.append(
-            Member(
-                name=name,
-                method=zlib.DEFLATED,
-                crc=deflated.crc,
-                size=deflated.size,
-                compressed_size=deflated.compressed_size,
-                sha256=deflated.sha256,
-                raw_sha256=deflated.raw_sha256,
-                executable=True,
-            )
-        )
-    return Known(members=(*base.verified.members, *made), libraries=read)
 
 
 def build(job: Job, out: Path) -> Built:
