@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from retread.arch import Arch
@@ -330,10 +331,14 @@ def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, no
     return "\n".join([f"{root}  ({recent} used in the last day)", *aligned(rows)])
 
 
-def recipes(loaded: Sequence[Loaded], wheels: Collection[str] = ()) -> str:
+def recipes(
+    loaded: Sequence[Loaded],
+    wheels: Collection[str] = (),
+    opened: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str:
     """Return recipes with their summaries, and of each target for whom it is, how it is made, and whether it was.
 
-    ``wheels`` are the names of those that were made here.
+    ``wheels`` are the names of those that were made here; ``opened`` are recipes with what is left to fill in.
     """
     heads = ("target", "torch", "Python", "GPUs", "lane", "built here")
     made = {"-".join(one.split("-")[:2]) for one in wheels}
@@ -350,9 +355,11 @@ def recipes(loaded: Sequence[Loaded], wheels: Collection[str] = ()) -> str:
         for name, target in one.recipe.targets.items()
     ]
     lines = columns(heads, rows, text=range(len(heads)))
-    found = [next(lines, "")]
+    found = [next(lines, "")] if rows else []
     for one in loaded:
         found += [f"{one.recipe.name}  {one.recipe.summary}", *islice(lines, len(one.recipe.targets))]
+    for name, faults in opened.items():
+        found += [f"{name}  open, nothing is built of it", *(f"  {fault}" for fault in faults)]
     return plain(found)
 
 

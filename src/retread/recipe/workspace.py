@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from retread import strict
 from retread.doors import fs
 from retread.errors import RecipeError, RetreadError, SourceError, UsageError
 from retread.recipe import files, native, proof, reading, series, toolchain
@@ -68,6 +69,18 @@ def find_root(start: Path) -> Path:
 def recipes(root: Path) -> list[str]:
     """Return the names of all recipes."""
     return [path.stem for path in fs.listed(root / files.RECIPES, ".toml")]
+
+
+def unfinished(root: Path) -> dict[str, tuple[str, ...]]:
+    """Return the recipes that nobody has filled in yet, with all their faults: there is nothing to build of them."""
+    found = {}
+    for name in recipes(root):
+        try:
+            read_recipe(root, name)
+        except RecipeError as error:
+            if any(map(strict.is_open, error.faults)):
+                found[name] = error.faults
+    return found
 
 
 def load(root: Path, name: str) -> Loaded:
