@@ -22,7 +22,7 @@ from retread.audit import audit
 from retread.build import graft, seal, statement
 from retread.build.graft import Assembly, Grafted, Request
 from retread.doors import fs
-from retread.errors import ElfError, FatbinError, PlanError, UsageError
+from retread.errors import UNREADABLE, FatbinError, PlanError, UsageError
 from retread.evidence.beside import AUDIT
 from retread.records import Record, Sha256
 from retread.version import __version__
@@ -165,7 +165,7 @@ def _grafted(
         into.mkdir()
         try:
             made[name] = _member(work, Request(member=name, architectures=some, run_path=None), into)
-        except (ElfError, FatbinError) as error:
+        except UNREADABLE as error:
             left[name] = error.message.removeprefix(f"{name}: ")
     if not made:
         faults = [f"{name}: {why}" for name, why in left.items()]

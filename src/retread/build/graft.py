@@ -18,11 +18,12 @@ import msgspec
 
 from retread import arch, strict
 from retread.arch import Arch
+from retread.binary import files
 from retread.doors import proc
-from retread.elf import fatbin, library
-from retread.elf.facts import LibraryFacts, counted
+from retread.elf import fatbin
+from retread.elf.facts import Format, LibraryFacts, counted
 from retread.elf.fatbin import FatBinary, Kind
-from retread.errors import ElfError, FatbinError
+from retread.errors import UNREADABLE, ElfError, FatbinError, PeError
 from retread.records import Record
 from retread.wheel import contents
 from retread.wheel.contents import Known
@@ -89,12 +90,12 @@ def graft(
     """Write ``new``: the library ``old`` with native code for ``architectures`` and another run path.
 
     Returns whether ptxas reproduced machine code that the library had, None when that could not be tried. FatbinError
-    when a module with kernels has no PTX for an architecture, ElfError when the library cannot be edited.
+    when a module with kernels has no PTX for an architecture, ElfError or PeError when the library cannot be edited.
     """
     fatbins: dict[int, bytes] = {}
-    reproduced = None
+    reproduced, way = None, files.library(old)
     if architectures and assembly:
-        modules, facts = library.fat_binaries(old), library.read(old)
+        modules, facts = way.fat_binaries(old), way.read(old)
         _demand_reach(old, facts, len(modules), architectures)
         idle = {one.index for one in facts.modules if one.kernels == 0}
         jobs = plan_jobs(modules, architectures, assembly.isa, idle)
@@ -102,7 +103,7 @@ def graft(
         cubins = run_jobs(jobs, assembly, progress)
         fatbins = {index: fatbin.graft(modules[index], found) for index, found in cubins.items()}
         del modules
-    library.edit(old, new, fatbins=fatbins, run_path=run_path)
+    way.edit(old, new, fatbins=fatbins, run_path=run_path)
     return reproduced
 
 
@@ -121,9 +122,9 @@ def graft_member(
             assembly=assembly,
             progress=progress,
         )
-    except (ElfError, FatbinError) as error:  # the user knows the member, not where it was unpacked
+    except UNREADABLE as error:  # the user knows the member, not where it was unpacked
         raise type(error)(error.message.replace(str(old), request.member), hint=error.hint) from None
-    facts = library.read(new)
+    facts = files.library(new).read(new)
     result = Grafted(
         facts=facts,
         deflated=deflate_file(new, into / _CONTENT),
@@ -174,18 +175,17 @@ def known(verified: Verified, libraries: Mapping[str, LibraryFacts], grafted: Ma
 def _demand_reach(old: Path, facts: LibraryFacts, inside: int, architectures: Sequence[Arch]) -> None:
     """Raise ElfError when kernels that lack an architecture are linked by the driver, or lie beyond the first modules.
 
-    The first ``inside`` are those of section .nv_fatbin; what lies elsewhere cannot be grafted.
+    The first ``inside`` are those of section .nv_fatbin; what lies elsewhere cannot be grafted. PeError for Windows'.
     """
     wants = set(architectures)
+    section, refused = (".nv_fatb", PeError) if facts.format is Format.PE else (".nv_fatbin", ElfError)
     hint = "leave the library out of 'graft', or compile it: lane 'source'"
     if facts.relocatable and wanted(facts, architectures):
-        raise ElfError(
-            f"{old}: holds relocatable device code (-rdc=true), which cannot be grafted", hint=hint
-        )
+        raise refused(f"{old}: holds relocatable device code (-rdc=true), which cannot be grafted", hint=hint)
     stuck = [one for one in facts.modules[inside:] if one.kernels != 0 and one.sass and wants - set(one.sass)]
     if stuck:
-        raise ElfError(
-            f"{old}: {len(stuck)} module(s) lie outside of section .nv_fatbin, where nothing can be grafted; "
+        raise refused(
+            f"{old}: {len(stuck)} module(s) lie outside of section {section}, where nothing can be grafted; "
             f"module {stuck[0].index} has {' '.join(stuck[0].sass)}",
             hint=hint,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from retread.arch import Arch
 from retread.audit.report import AuditReport, Check
-from retread.elf.facts import DEVICES, Facts, LibraryFacts, Module, Served, served
+from retread.elf.facts import DEVICES, Facts, Format, LibraryFacts, Module, Served, served
 from retread.elf.facts import lacking as without
 from retread.errors import PlanError
 from retread.queue.fate import Fate
@@ -200,7 +200,7 @@ def not_read(unread: Mapping[str, str]) -> Iterator[str]:
 
 def library(name: str, facts: Facts) -> Iterable[str]:
     """Return the lines that show one file: its architectures, and how each GPU is served."""
-    yield f"{name}  ({facts.machine if isinstance(facts, LibraryFacts) else facts.kind})"
+    yield f"{name}  ({_kind(facts)})"
     if isinstance(facts, LibraryFacts) and facts.run_path:
         yield f"  run path: {':'.join(facts.run_path)}"
     yield from (f"  cannot be read: {one}" for one in facts.unread[:_UNREAD])
@@ -219,6 +219,12 @@ def library(name: str, facts: Facts) -> Iterable[str]:
             yield f"  {words:<16} {_devices(devices)}"
         if verdict == "jit":
             yield from _parts(found)
+
+
+def _kind(facts: Facts) -> str:
+    if isinstance(facts, LibraryFacts):
+        return f"Windows, {facts.machine}" if facts.format is Format.PE else facts.machine
+    return facts.kind
 
 
 def _parts(found: Mapping[Arch, Served]) -> Iterator[str]:

@@ -98,9 +98,9 @@ def _add_graft(groups: Groups) -> None:
     command = add_command(
         groups,
         "graft",
-        "add native code to any wheel or shared object with fat binaries, assembled from the PTX in it",
+        "add native code to any wheel or library with fat binaries, assembled from the PTX in it",
     )
-    command.add_argument("library", type=Path, help="a shared object, or a wheel, of which all is grafted")
+    command.add_argument("library", type=Path, help="a library, or a wheel, of which all is grafted")
     command.add_argument("--arch", action="append", required=True, help="like 10.0; may be given again")
     command.add_argument(
         "--local",
@@ -254,14 +254,14 @@ def graft(options: GraftOptions) -> int:
 
 
 def _graft_library(options: GraftOptions) -> int:
+    from retread.binary import files
     from retread.build import graft
     from retread.cli import show
-    from retread.elf import library as elf
     from retread.errors import FatbinError
 
     machine = session.machine(options)
     old, new = options.library, options.out
-    facts = elf.read(old)
+    facts = files.library(old).read(old)
     if not facts.modules:
         raise FatbinError(f"{old} holds no GPU code; there is nothing to graft on")
     wanted = [session.architecture(text) for text in options.arch]
@@ -278,7 +278,7 @@ def _graft_library(options: GraftOptions) -> int:
             assembly=tool.assembly if tool else None,
             progress=lambda done, total: step.progress(done, total, "B"),
         )
-    facts = elf.read(new)
+    facts = files.library(new).read(new)
     if options.json:
         session.print_json(facts)
     else:

@@ -73,6 +73,33 @@ def of_section(data: memoryview, *, where: str) -> tuple[list[Code], list[str]]:
     return [of_fat_binary(one, unread) for one in found], unread
 
 
+def of_library(
+    data: memoryview, regions: Iterable[tuple[int, int]], *, where: str, lenient: bool
+) -> tuple[list[Code], list[str]]:
+    """Return the modules of a library, and what could not be read.
+
+    ``regions`` are (start, end) of the sections that hold its fat binaries; these come first, what lies elsewhere
+    follows. Raises FatbinError for a section that is corrupt, unless ``lenient``.
+    """
+    taken: list[tuple[int, int]] = []
+    found: list[Code] = []
+    unread: list[str] = []
+    for start, end in regions:
+        try:
+            if any(start < high and end > low for low, high in taken):
+                raise FatbinError(f"{where}: two sections of fat binaries overlap")
+            modules, faults = of_section(data[start:end], where=where)
+        except FatbinError as error:
+            if not lenient:
+                raise
+            unread.append(error.message)
+        else:
+            found, unread = [*found, *modules], [*unread, *faults]
+            taken.append((start, end))
+    more, faults = elsewhere(data, taken, where=where)
+    return [*found, *more], list(dict.fromkeys([*unread, *faults]))
+
+
 def of_fat_binary(one: FatBinary, unread: list[str]) -> Code:
     """Return the images of a fat binary; those that cannot be unpacked or read are named in ``unread``, too."""
     found: list[Image] = []

@@ -15,12 +15,13 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from retread import limits, pypa, strict
+from retread.binary import files as binary
 from retread.doors import durable
 from retread.doors.machine import Machine, download
 from retread.doors.net import catalogue, offers, settings
 from retread.doors.net.offers import Offer
-from retread.elf import library, release
-from retread.errors import ElfError, FatbinError, FetchError, PlanError, RetreadError, SourceError, UsageError
+from retread.elf import release
+from retread.errors import UNREADABLE, FetchError, PlanError, RetreadError, SourceError, UsageError
 from retread.recipe import files, plan, proof, workspace, writing
 from retread.recipe.model import Base, Pin, Sdist, Submodule, Unproven
 from retread.recipe.native import matches
@@ -286,8 +287,8 @@ def _opened(path: Path, scratch: Path) -> tuple[Read, dict[str, str]]:
 
 
 def _release(path: Path) -> str:
-    with suppress(ElfError, FatbinError):  # it was read; code in other sections is of no release that is told
-        return release.release(library.fat_binaries(path))
+    with suppress(*UNREADABLE):  # it was read; code in other sections is of no release that is told
+        return release.release(binary.library(path).fat_binaries(path))
     return ""
 
 
