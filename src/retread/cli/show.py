@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from retread.arch import Arch
 from retread.audit.report import AuditReport, Check
-from retread.elf.facts import DEVICES, Facts, LibraryFacts, Module, Served, served
+from retread.elf.facts import DEVICES, Facts, LibraryFacts, Made, Module, Served, served
 from retread.elf.facts import lacking as without
 from retread.errors import PlanError
 from retread.queue.fate import Fate
@@ -210,6 +210,7 @@ def library(name: str, facts: Facts) -> Iterable[str]:
         return
     yield from _modules(facts.modules, "module(s)")
     yield from _modules(facts.relocatable, "relocatable module(s)")
+    yield from map(_made, facts.made)
     found = {device: served(facts, device) for device in DEVICES}
     if not any(one.kernels for one in found.values()):
         yield "  no kernels"
@@ -250,6 +251,13 @@ def _modules(modules: Sequence[Module], what: str) -> Iterator[str]:
             code = "code that is linked when it is loaded, for no GPU yet"
         idle = sum(module.kernels == 0 for module in found)
         yield f"  {len(found)} {what}: {code}" + (f"; {idle} without kernels" if idle else "")
+
+
+def _made(one: Made) -> str:
+    """Return which CUDA made some of a file's code, and what tells it."""
+    code = [f"native {' '.join(one.sass)}"] if one.sass else []
+    code += [f"PTX {' '.join(one.ptx)}"] if one.ptx else []
+    return f"  made by CUDA {one.cuda}: {'; '.join(code)} ({one.by})"
 
 
 def lacking(facts: Mapping[str, Facts], device: Arch) -> Iterator[str]:

@@ -89,6 +89,7 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
         relocatable=surveyed.relocatable,
         kernels=surveyed.kernels,
         unread=tuple(unread),
+        made=surveyed.made,
     )
 
 

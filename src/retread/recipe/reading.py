@@ -111,6 +111,10 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
         yield "base, build: neither is there, so no lane can make it"
     if target.build is not None:
         yield from _build_faults(target, target.build)
+    if target.proving and not target.base:
+        yield f"proving: {target.proving!r} has nothing to prove; it is for base wheels, of which there are none"
+    if target.proving and target.proving == target.toolchain:
+        yield f"proving: {target.proving!r} is the toolchain already; leave it out"
     if target.container is not None:
         yield from _container_faults(target.container, target.build)
     if target.smoke is not None:
