@@ -353,7 +353,7 @@ def recipes(
     rows = [
         (
             name,
-            target.torch,
+            target.torch or "none",
             " ".join(pythons(target)),
             " ".join(target.architectures),
             _lane(one, name),

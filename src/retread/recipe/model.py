@@ -121,8 +121,8 @@ class Target(Table, frozen=True, kw_only=True):
 
     cuda: Cuda
     """The CUDA release; the target's name follows from it: 12.8 is ``cu128``."""
-    torch: Text
-    """The range that the wheel requires."""
+    torch: Text = ""
+    """The range that the wheel requires; left out where it requires none."""
     revision: Positive
     """Counts our own releases: 1 in ``0.0.35+cu128.1``. It grows when anything changes that users get."""
     architectures: tuple[Architecture, ...]

@@ -144,15 +144,16 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
 
 def _torch_faults(target: Target) -> Iterator[str]:
     """Yield each requirement that asks for another torch than the target: the wheel could hold one of the two only."""
-    wanted = pypa.requirement(f"torch{target.torch}")
+    wanted = pypa.requirement(f"torch{target.torch}") if target.torch else None
     for index, text in enumerate(target.requires):
         try:
             one = pypa.requirement(text)
         except InvalidRequirement:
             continue  # told elsewhere
         if canonicalize_name(one.name) == "torch" and not one.extras and not one.marker and one != wanted:
-            other = strict.shown(target.torch)
-            yield f"requires[{index}]: {strict.shown(text)} is another torch than the target's, {other}"
+            other = f"another torch than the target's, {strict.shown(target.torch)}"
+            none = "a torch, and the target names none: say its range under 'torch'"
+            yield f"requires[{index}]: {strict.shown(text)} is {other if wanted else none}"
 
 
 def _requirement_faults(field: str, values: tuple[str, ...]) -> Iterator[str]:

@@ -160,6 +160,11 @@ class Statement(Record, frozen=True, kw_only=True):
     promise: Promise
 
     @property
+    def is_for_no_torch(self) -> bool:
+        """Say whether its recipe promises that it requires no torch; of one without a recipe nobody says so."""
+        return bool(self.recipe) and not self.promise.torch
+
+    @property
     def is_proven(self) -> bool:
         """Say whether it is known of which commit it was made."""
         return bool(self.commit)

@@ -167,6 +167,11 @@ def test_a_requirement_of_another_torch_than_the_target_s_is_told() -> None:
     assert told("Torch>=2.11") == said
     same = GOOD.replace('"torch>=2.10", "numpy"', '"torch >= 2.10", "torch[opt]>=3"', 1)
     assert parse_recipe(same.encode(), name="demo-1.2")
+    free = GOOD.replace('torch = ">=2.10"\n', "", 1)
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(free.encode(), name="demo-1.2")
+    said = "'torch>=2.10' is a torch, and the target names none: say its range under 'torch'"
+    assert f"targets.cu128.requires[0]: {said}" in caught.value.faults
 
 
 def test_a_good_recipe_is_read_whole() -> None:
