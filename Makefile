@@ -6,7 +6,7 @@
 #   make index    lists what lies in dist/ in an index under dist/index, and serves it for trying it out
 #   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make schemas   make clean
 #   make fuzz [SECONDS=60] [PARSER=elf]   changes inputs of every parser; what goes wrong lies in build/fuzz
-#   make bump RECIPE=NAME TO=VERSION   carries a recipe to another release, with a verdict for each patch
+#   make bump RECIPE=NAME TO=VERSION [REPOSITORY=CLONE-OR-ADDRESS]   carries a recipe to another release, with verdicts
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
 # What the workflows run, too (docs/guides/pipeline.md):
 #   make matrix   shows every job [RECIPES="..."], or what changed [SINCE=origin/main LANE=overlay GPUS="9.0"]
@@ -127,7 +127,7 @@ request: setup
 	@$(BIN)/python scripts/request.py watch.json
 
 bump: setup
-	@$(BIN)/retread recipe bump $(RECIPE) --to $(TO)
+	@$(BIN)/retread recipe bump $(RECIPE) --to $(TO) $(if $(REPOSITORY),--repository "$(REPOSITORY)")
 
 plan: setup
 	@$(BIN)/retread plan $(RECIPE) $(narrow)

@@ -99,14 +99,15 @@ def graft(old: StrPath, new: StrPath, architectures: Sequence[str], ptxas: StrPa
     if not facts.modules:
         raise FatbinError(f"{file} holds no GPU code; there is nothing to graft on")
     with _scratch() as scratch:
-        return grafting.graft(
+        proof = grafting.graft(
             file,
             Path(new),
             architectures=grafting.wanted(facts, wanted),
             run_path=None,
-            assembly=_assembly(fs.existing(Path(ptxas)), scratch),
+            means=grafting.alone(_assembly(fs.existing(Path(ptxas)), scratch)),
             progress=lambda done, total: None,
         )
+        return proof.reproduced
 
 
 def verify(envelopes: Iterable[StrPath], policy: StrPath) -> Admission:

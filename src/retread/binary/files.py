@@ -131,6 +131,7 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
         relocatable=surveyed.relocatable,
         kernels=surveyed.kernels,
         unread=(*broken, *unread),
+        made=surveyed.made,
     )
 
 

@@ -171,13 +171,26 @@ def _metadata(wheel: Wheel, target: Target, version: str) -> str:
     text = set_version(wheel.metadata, version)
     for requirement in target.requires:
         text = set_requirement(text, requirement)
-    torch = f"torch{target.torch}"
-    if [pypa.requirement(one) for one in rivals(text, torch)] != [pypa.requirement(torch)]:
-        said = [pypa.requirement(one) for one in requirements(text)]
-        others = [repr(str(one)) for one in said if canonicalize_name(one.name) == "torch"]
-        raise BaseError(
-            f"{wheel.path.name} requires another torch than the target's {torch!r}: "
-            f"its METADATA says {' and '.join(others) or 'nothing of it'}",
-            hint=f"correct targets.{channel(target.cuda)}.torch, or say {torch!r} in its 'requires' to replace that",
-        )
+    _demand_torch(wheel, target, text)
     return text
+
+
+def _demand_torch(wheel: Wheel, target: Target, text: str) -> None:
+    """Raise BaseError where METADATA asks for another torch than the target, or for one where it names none."""
+    torch = f"torch{target.torch}"
+    wanted = [pypa.requirement(torch)] if target.torch else []
+    if [pypa.requirement(one) for one in rivals(text, torch)] == wanted:
+        return
+    said = [pypa.requirement(one) for one in requirements(text)]
+    others = [repr(str(one)) for one in said if canonicalize_name(one.name) == "torch"]
+    key = f"targets.{channel(target.cuda)}.torch"
+    if not target.torch:
+        raise BaseError(
+            f"{wheel.path.name} requires torch, and the target names none: its METADATA says {' and '.join(others)}",
+            hint=f"say under {key} for which it is made",
+        )
+    raise BaseError(
+        f"{wheel.path.name} requires another torch than the target's {torch!r}: "
+        f"its METADATA says {' and '.join(others) or 'nothing of it'}",
+        hint=f"correct {key}, or say {torch!r} in its 'requires' to replace that",
+    )

@@ -117,7 +117,7 @@ def build(options: BuildOptions) -> int:
     if options.all and (options.recipe or options.target):
         raise UsageError("--all builds every target of every recipe; leave recipe and --target out")
     wish = _wish(options, options.toolchain)
-    names = workspace.recipes(root) if options.all else options.recipe or (DEFAULT_RECIPE,)
+    names = session.finished(options) if options.all else options.recipe or (DEFAULT_RECIPE,)
     jobs: list[Job] = []
     for name in names:
         loaded = workspace.load(root, name)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from retread.arch import Arch
 from retread.audit.report import AuditReport, Check
-from retread.elf.facts import DEVICES, Facts, Format, LibraryFacts, Module, Served, served
+from retread.elf.facts import DEVICES, Facts, Format, LibraryFacts, Made, Module, Served, served
 from retread.elf.facts import lacking as without
 from retread.errors import PlanError
 from retread.queue.fate import Fate
@@ -209,6 +210,7 @@ def library(name: str, facts: Facts) -> Iterable[str]:
         return
     yield from _modules(facts.modules, "module(s)")
     yield from _modules(facts.relocatable, "relocatable module(s)")
+    yield from map(_made, facts.made)
     found = {device: served(facts, device) for device in DEVICES}
     if not any(one.kernels for one in found.values()):
         yield "  no kernels"
@@ -255,6 +257,13 @@ def _modules(modules: Sequence[Module], what: str) -> Iterator[str]:
             code = "code that is linked when it is loaded, for no GPU yet"
         idle = sum(module.kernels == 0 for module in found)
         yield f"  {len(found)} {what}: {code}" + (f"; {idle} without kernels" if idle else "")
+
+
+def _made(one: Made) -> str:
+    """Return which CUDA made some of a file's code, and what tells it."""
+    code = [f"native {' '.join(one.sass)}"] if one.sass else []
+    code += [f"PTX {' '.join(one.ptx)}"] if one.ptx else []
+    return f"  made by CUDA {one.cuda}: {'; '.join(code)} ({one.by})"
 
 
 def lacking(facts: Mapping[str, Facts], device: Arch) -> Iterator[str]:
@@ -336,17 +345,21 @@ def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, no
     return "\n".join([f"{root}  ({recent} used in the last day)", *aligned(rows)])
 
 
-def recipes(loaded: Sequence[Loaded], wheels: Collection[str] = ()) -> str:
+def recipes(
+    loaded: Sequence[Loaded],
+    wheels: Collection[str] = (),
+    opened: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str:
     """Return recipes with their summaries, and of each target for whom it is, how it is made, and whether it was.
 
-    ``wheels`` are the names of those that were made here.
+    ``wheels`` are the names of those that were made here; ``opened`` are recipes with what is left to fill in.
     """
     heads = ("target", "torch", "Python", "GPUs", "lane", "built here")
     made = {"-".join(one.split("-")[:2]) for one in wheels}
     rows = [
         (
             name,
-            target.torch,
+            target.torch or "none",
             " ".join(pythons(target)),
             " ".join(target.architectures),
             _lane(one, name),
@@ -356,9 +369,11 @@ def recipes(loaded: Sequence[Loaded], wheels: Collection[str] = ()) -> str:
         for name, target in one.recipe.targets.items()
     ]
     lines = columns(heads, rows, text=range(len(heads)))
-    found = [next(lines, "")]
+    found = [next(lines, "")] if rows else []
     for one in loaded:
         found += [f"{one.recipe.name}  {one.recipe.summary}", *islice(lines, len(one.recipe.targets))]
+    for name, faults in opened.items():
+        found += [f"{name}  open, nothing is built of it", *(f"  {fault}" for fault in faults)]
     return plain(found)
 
 

@@ -255,7 +255,7 @@ def graft(options: GraftOptions) -> int:
 
 def _graft_library(options: GraftOptions) -> int:
     from retread.binary import files
-    from retread.build import graft
+    from retread.build import alone, graft
     from retread.cli import show
     from retread.errors import FatbinError
 
@@ -268,16 +268,18 @@ def _graft_library(options: GraftOptions) -> int:
     missing = graft.wanted(facts, wanted)
     if not missing:
         machine.console.say(f"note: {old.name} has {' '.join(wanted)} already; it is copied as it is")
-    tool = _tool(options, machine).ready() if missing else None
+    means = _tool(options, machine).ready() if missing else None
     with machine.console.step(f"graft {' '.join(missing) or 'nothing'} into {old.name}") as step:
-        graft.graft(
+        proof = graft.graft(
             old,
             new,
             architectures=missing,
             run_path=None,
-            assembly=tool.assembly if tool else None,
+            means=means,
             progress=lambda done, total: step.progress(done, total, "B"),
         )
+    if means and (told := alone.told(proof, means.assembly.ptxas)):
+        machine.console.say(f"note: {old.name}: {told}")
     facts = files.library(new).read(new)
     if options.json:
         session.print_json(facts)
@@ -307,15 +309,19 @@ def _graft_wheel(options: GraftOptions) -> int:
 
 
 def _tool(options: GraftOptions, machine: Machine) -> Tool:
-    """Return the toolchain that the options name."""
-    from retread.build.alone import Assembler, Tool
+    """Return the toolchain that the options name; UsageError when its ptxas does not know an architecture."""
+    from retread.build import proving
+    from retread.build.alone import Tool
     from retread.build.cubins import assembler, assembly
+    from retread.build.graft import Means
     from retread.recipe import workspace
 
-    toolchain = workspace.load_toolchain(session.workspace_or_none(options), options.toolchain)
+    root = session.workspace_or_none(options)
+    toolchain, others = workspace.load_toolchain(root, options.toolchain), workspace.every_toolchain(root)
+    proving.demand_known(toolchain, others, [session.architecture(text) for text in options.arch])
 
-    def ready() -> Assembler:
-        program = assembler(machine, toolchain)
-        return Assembler(program.version, assembly(machine, program))
+    def ready() -> Means:
+        program = assembly(machine, assembler(machine, toolchain))
+        return Means(program, proving.found(machine, others, toolchain))
 
     return Tool(toolchain.name, toolchain.cuda, ready)

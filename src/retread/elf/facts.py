@@ -40,6 +40,19 @@ class Format(StrEnum):
     """Windows'."""
 
 
+class Made(Record, frozen=True, kw_only=True):
+    """The images of a file that one release of CUDA made, as what its compiler left in them tells."""
+
+    cuda: str
+    """``12.6``, or with the build where that is told: ``12.8.93``."""
+    by: str
+    """What tells it."""
+    images: int
+    sass: tuple[Arch, ...]
+    """Architectures of its machine code."""
+    ptx: tuple[Arch, ...]
+
+
 class CodeFacts(Record, frozen=True, kw_only=True):
     """The GPU code of a file that is no library: of an archive, a cubin."""
 
@@ -53,6 +66,8 @@ class CodeFacts(Record, frozen=True, kw_only=True):
     """All that its modules hold; those of modules whose kernels cannot be told are not among them."""
     unread: tuple[str, ...] = ()
     """What of its GPU code could not be read, and why."""
+    made: tuple[Made, ...] = ()
+    """Which releases of CUDA made it, that of most images first; images of which nothing tells it are not there."""
 
 
 class LibraryFacts(Record, frozen=True, kw_only=True):
@@ -75,6 +90,7 @@ class LibraryFacts(Record, frozen=True, kw_only=True):
     compilers: tuple[str, ...] = ()
     """Which compilers left their names in it, sorted: ``GCC: (Debian 12.2.0-14) 12.2.0``. nvcc leaves none."""
     format: Format = Format.ELF
+    made: tuple[Made, ...] = ()
 
 
 Facts = LibraryFacts | CodeFacts

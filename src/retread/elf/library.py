@@ -52,6 +52,7 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
         kernels=surveyed.kernels,
         unread=tuple(unread),
         compilers=tuple(sorted(_compilers(image))),
+        made=surveyed.made,
     )
 
 

@@ -76,6 +76,11 @@ class Goal(NamedTuple):
         return self.trees.loaded.toolchains.get(self.taken or self.target.toolchain)
 
     @property
+    def proving(self) -> Toolchain | None:
+        """The toolchain whose ptxas built the base wheels, where the target names one."""
+        return self.trees.loaded.toolchains.get(self.target.proving)
+
+    @property
     def version(self) -> str:
         """The version of its wheels."""
         return patched_version(self.recipe, self.target, self.compiler)

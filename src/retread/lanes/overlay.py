@@ -104,7 +104,7 @@ class Official:
         """Return the downloads of the wheel and of the assembler, and the proof."""
         store = self.goal.machine.store
         pinned = [(self.base.file, self.base.sha256)]
-        if tool := self.goal.toolchain:
+        for tool in filter(None, (self.goal.toolchain, self.goal.proving)):
             part = part_for(tool, platform.machine())
             pinned.append((part.file, part.sha256))
         fetched = [

@@ -44,6 +44,7 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
         kernels=surveyed.kernels,
         unread=tuple(unread),
         format=Format.PE,
+        made=surveyed.made,
     )
 
 

@@ -121,8 +121,8 @@ class Target(Table, frozen=True, kw_only=True):
 
     cuda: Cuda
     """The CUDA release; the target's name follows from it: 12.8 is ``cu128``."""
-    torch: Text
-    """The range that the wheel requires."""
+    torch: Text = ""
+    """The range that the wheel requires; left out where it requires none."""
     revision: Positive
     """Counts our own releases: 1 in ``0.0.35+cu128.1``. It grows when anything changes that users get."""
     architectures: tuple[Architecture, ...]
@@ -138,6 +138,9 @@ class Target(Table, frozen=True, kw_only=True):
     toolchain: Text = ""
     """Name of a toolchain, retread's own or a file in ``recipes/toolchains/``: its ptxas assembles what the base lacks,
     its compiler compiles."""
+    proving: Text = ""
+    """Name of the toolchain whose ptxas built the base wheels, where that is another CUDA release than the target's: it
+    has to make their own machine code again from their PTX, byte for byte."""
     fallback: Text = ""
     """Name of the toolchain that compiles where the machine cannot have the first; the wheel's version says so."""
     note: str = ""
@@ -159,6 +162,11 @@ class Target(Table, frozen=True, kw_only=True):
     def toolchains(self) -> tuple[str, ...]:
         """The toolchains that it names, the one to be preferred first."""
         return tuple(filter(None, (self.toolchain, self.fallback)))
+
+    @property
+    def every_toolchain(self) -> tuple[str, ...]:
+        """The same, and the one that proves its base wheels."""
+        return (*self.toolchains, *filter(None, (self.proving,)))
 
 
 class Recipe(Table, frozen=True, kw_only=True):

@@ -111,6 +111,10 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
         yield "base, build: neither is there, so no lane can make it"
     if target.build is not None:
         yield from _build_faults(target, target.build)
+    if target.proving and not target.base:
+        yield f"proving: {target.proving!r} has nothing to prove; it is for base wheels, of which there are none"
+    if target.proving and target.proving == target.toolchain:
+        yield f"proving: {target.proving!r} is the toolchain already; leave it out"
     if target.container is not None:
         yield from _container_faults(target.container, target.build)
     if target.smoke is not None:
@@ -140,15 +144,16 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
 
 def _torch_faults(target: Target) -> Iterator[str]:
     """Yield each requirement that asks for another torch than the target: the wheel could hold one of the two only."""
-    wanted = pypa.requirement(f"torch{target.torch}")
+    wanted = pypa.requirement(f"torch{target.torch}") if target.torch else None
     for index, text in enumerate(target.requires):
         try:
             one = pypa.requirement(text)
         except InvalidRequirement:
             continue  # told elsewhere
         if canonicalize_name(one.name) == "torch" and not one.extras and not one.marker and one != wanted:
-            other = strict.shown(target.torch)
-            yield f"requires[{index}]: {strict.shown(text)} is another torch than the target's, {other}"
+            other = f"another torch than the target's, {strict.shown(target.torch)}"
+            none = "a torch, and the target names none: say its range under 'torch'"
+            yield f"requires[{index}]: {strict.shown(text)} is {other if wanted else none}"
 
 
 def _requirement_faults(field: str, values: tuple[str, ...]) -> Iterator[str]:
