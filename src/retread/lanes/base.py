@@ -6,7 +6,7 @@ with the pinned source is identical. What its build generated is allowed by name
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -24,14 +24,22 @@ from retread.wheel.wheelfile import Wheel
 _FACTS = "base.json"
 
 
-def prove(wheel: Path, source: SourceTree, into: Path, *, version: str, generated: tuple[str, ...]) -> None:
+def prove(
+    wheel: Path,
+    source: SourceTree,
+    into: Path,
+    *,
+    version: str,
+    generated: tuple[str, ...],
+    waived: Collection[str] = (),
+) -> None:
     """Prove ``wheel`` against ``source`` and leave its facts in ``into``; BaseError lists every file that differs.
 
-    ``version`` is what it has to be, ``generated`` the globs of files that its build made. A lane's key of the proof
-    holds all that is given here.
+    ``version`` is what it has to be, ``generated`` the globs of files that its build made, ``waived`` rules that it may
+    break. A lane's key of the proof holds all that is given here.
     """
-    facts, verified = contents.examine(wheel, into)
-    with Wheel(wheel) as opened:
+    facts, verified = contents.examine(wheel, into, waived=waived)
+    with Wheel(wheel, waived=waived) as opened:
         faults, made, proven = _compare(opened, generated, source.manifest.files)
     if facts.version != version:
         faults.insert(0, f"its version is {facts.version}, the recipe's {version}")
@@ -41,7 +49,7 @@ def prove(wheel: Path, source: SourceTree, into: Path, *, version: str, generate
             faults=first(faults),
             hint="pin the wheel of this very commit, or name files that its build wrote under 'generated'",
         )
-    base = ProvenBase(verified=verified, libraries=facts.libraries, proven=proven, generated=tuple(made))
+    base = ProvenBase(verified=verified, facts=facts, proven=proven, generated=tuple(made))
     (into / _FACTS).write_bytes(msgspec.json.encode(base))
 
 
@@ -76,7 +84,14 @@ def proven(origin: Origin, tree: SourceTree) -> ProvenBase:
     def build(into: Path) -> None:
         wheel = origin.wheel()
         with goal.machine.console.step("prove the base wheel") as step:
-            prove(wheel, tree, into, version=goal.recipe.version, generated=goal.target.generated)
+            prove(
+                wheel,
+                tree,
+                into,
+                version=goal.recipe.version,
+                generated=goal.target.generated,
+                waived=goal.waived,
+            )
             step.detail = f"{load(into).proven} files are the source's"
 
     return load(goal.machine.store.make(Kind.BASES, origin.key, build))

@@ -15,9 +15,11 @@ from retread.recipe.model import Recipe, Target
 from retread.recipe.plan import Effort, Step, patched_version
 from retread.recipe.series import Change
 from retread.recipe.toolchain import Toolchain
+from retread.recipe.waiver import READ
 from retread.records import Record
 from retread.source.trees import Trees
 from retread.version import NVCC
+from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import CompileStatement, FileStatement
 from retread.wheel.wheelfile import Verified
 
@@ -79,6 +81,11 @@ class Goal(NamedTuple):
     def proving(self) -> Toolchain | None:
         """The toolchain whose ptxas built the base wheels, where the target names one."""
         return self.trees.loaded.toolchains.get(self.target.proving)
+
+    @property
+    def waived(self) -> tuple[str, ...]:
+        """The rules that its base wheels may break when they are read."""
+        return tuple(sorted(set(self.target.waive) & set(READ)))
 
     @property
     def version(self) -> str:
@@ -146,8 +153,14 @@ class ProvenBase(Record, frozen=True, kw_only=True):
     """A base wheel that is proven, and what it holds."""
 
     verified: Verified
-    libraries: dict[str, LibraryFacts]
+    facts: WheelFacts
+    """What it says and holds."""
     proven: int
     """How many of its files are identical to the pinned source's."""
     generated: tuple[str, ...]
     """The others, each allowed by name."""
+
+    @property
+    def libraries(self) -> dict[str, LibraryFacts]:
+        """Its shared objects and programs."""
+        return self.facts.libraries
