@@ -248,6 +248,7 @@ class Job:
                 statement=said,
                 patches=self.goal.trees.loaded.files,
                 platform=self.origin.platform(),
+                crlf=base.crlf,
                 into=into,
             )
             step.detail = size(path.stat().st_size)

@@ -198,7 +198,7 @@ def audit(options: AuditOptions) -> int:
     from retread.audit import promise as audit_promise
     from retread.cli import show
     from retread.errors import UsageError
-    from retread.recipe import workspace
+    from retread.recipe import platforms, workspace
     from retread.recipe.plan import choose_target, patched_version
     from retread.wheel import contents
 
@@ -211,7 +211,7 @@ def audit(options: AuditOptions) -> int:
     if options.recipe:
         loaded = workspace.load(session.root(options), options.recipe)
         name = choose_target(loaded.recipe, options.target)
-        wanted = loaded.recipe.targets[name]
+        wanted = loaded.recipe.targets[name].on(platforms.of_wheel(file.name))
         called = patched_version(loaded.recipe, wanted)
         promise = audit_promise.promise(loaded.recipe, wanted, called)
         target = f"{loaded.recipe.name} {name}"

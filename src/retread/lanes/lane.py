@@ -37,6 +37,8 @@ class Wish(NamedTuple):
     """Compile everything again, whatever the compile cache holds."""
     image: str | None = None
     """An image of this machine's, in place of the one that the recipe pins."""
+    platform: str = ""
+    """The platform to make a wheel for; empty: Linux."""
     toolchain: str | None = None
     """The toolchain to compile with, of those that the target names; without one, the first that can be had."""
 
@@ -51,6 +53,8 @@ class Goal(NamedTuple):
     """The name of the toolchain that was chosen; empty for the one that the target names first."""
     compiler: str = NVCC
     """Which compiles device code, where the lane compiles."""
+    platform: str = ""
+    """The one that the wheel is for, where the lane knows it: what the recipe says for it alone counts then."""
 
     @property
     def title(self) -> str:
@@ -70,7 +74,8 @@ class Goal(NamedTuple):
     @property
     def target(self) -> Target:
         """What the recipe says of it."""
-        return self.recipe.targets[self.name]
+        target = self.recipe.targets[self.name]
+        return target.on(self.platform) if self.platform else target
 
     @property
     def toolchain(self) -> Toolchain | None:
@@ -159,6 +164,8 @@ class ProvenBase(Record, frozen=True, kw_only=True):
     """How many of its files are identical to the pinned source's."""
     generated: tuple[str, ...]
     """The others, each allowed by name."""
+    crlf: bool = False
+    """Whether texts among them have the line ends of a checkout on Windows."""
 
     @property
     def libraries(self) -> dict[str, LibraryFacts]:

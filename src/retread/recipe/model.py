@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from retread.fields import Architecture, Commit, Cuda, Digest, FileName, Positive, Table, Text
+from retread.recipe import platforms
 from retread.recipe.trial import Smoke, Trial
 
 
@@ -116,6 +117,21 @@ class Container(Table, frozen=True, kw_only=True):
     """What the wheel needs to be tried, beside what the build environment holds."""
 
 
+class Platform(Table, frozen=True, kw_only=True):
+    """What of a target is another for one platform; what is not said is the target's."""
+
+    generated: tuple[Text, ...] | None = None
+    """In the place of the target's."""
+    exempt: tuple[Exemption, ...] | None = None
+    """In the place of the target's."""
+    requires: tuple[Text, ...] | None = None
+    """In the place of the target's."""
+    note: str | None = None
+    """In the place of the target's."""
+    smoke: Trial | None = None
+    """In the place of the target's."""
+
+
 class Target(Table, frozen=True, kw_only=True):
     """One output of a recipe."""
 
@@ -160,6 +176,16 @@ class Target(Table, frozen=True, kw_only=True):
     """Replacements in files that the base wheel's build generated."""
     smoke: Trial | None = None
     """Under what its wheels are tried."""
+    platforms: dict[str, Platform] = msgspec.field(default_factory=dict)
+    """Platform of a base wheel that is not Linux's, like ``win_amd64`` -> what is another for it."""
+
+    def on(self, platform: str) -> Target:
+        """Return the target as one platform has it: its own base wheels, and no run path on Windows."""
+        own = self.platforms.get(platform, Platform())
+        said = {name: value for name, value in msgspec.structs.asdict(own).items() if value is not None}
+        said |= {"run_path": {}} if platforms.is_windows(platform) else {}
+        base = tuple(one for one in self.base if platforms.of_wheel(one.file) == platform)
+        return msgspec.structs.replace(self, **said, base=base, platforms={})
 
     @property
     def toolchains(self) -> tuple[str, ...]:
@@ -196,6 +222,11 @@ class Recipe(Table, frozen=True, kw_only=True):
     """One for each CUDA release, under its name: ``cu128``."""
     smoke: Smoke = Smoke()
     """How the finished wheels are tried."""
+
+    def on(self, platform: str) -> Recipe:
+        """Return the recipe as one platform has it."""
+        targets = {name: target.on(platform) for name, target in self.targets.items()}
+        return msgspec.structs.replace(self, targets=targets)
 
 
 def locked(target: Target) -> tuple[str, ...]:
