@@ -1,12 +1,13 @@
 # What a maintainer types. Everything is installed into .venv; nothing outside this folder and the store is written.
 #   make wheel [RECIPE=xformers-0.0.35] [TARGET=cu128] [LANE=overlay] [FOR=3.12, the wheel's Python]
+#              [PLATFORM=win_amd64, by default Linux]
 #   make audit    holds every wheel in dist/ to its promise and shows its evidence
 #   make smoke    tries what 'make wheel' made, as far as this machine can [WHEEL=dist/...whl LEVEL="static jit"]
 #   make kit      packs it with its tests for a GPU machine
 #   make index    lists what lies in dist/ in an index under dist/index, and serves it for trying it out
 #   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make schemas   make clean
 #   make fuzz [SECONDS=60] [PARSER=elf]   changes inputs of every parser; what goes wrong lies in build/fuzz
-#   make bump RECIPE=NAME TO=VERSION   carries a recipe to another release, with a verdict for each patch
+#   make bump RECIPE=NAME TO=VERSION [REPOSITORY=CLONE-OR-ADDRESS]   carries a recipe to another release, with verdicts
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
 # What the workflows run, too (docs/guides/pipeline.md):
 #   make matrix   shows every job [RECIPES="..."], or what changed [SINCE=origin/main LANE=overlay GPUS="9.0"]
@@ -25,7 +26,7 @@ SITE ?= build/docs
 BUILDER ?= builder
 TESTER ?= tester
 CODE := src tests scripts docs/conf.py
-narrow = $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) $(if $(FOR),--python $(FOR))
+narrow = $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) $(if $(FOR),--python $(FOR)) $(if $(PLATFORM),--platform $(PLATFORM))
 some-wheel = test -n "$(WHEEL)" || { echo "there is no wheel in $(OUT)/; make one: make wheel" >&2; exit 2; }
 
 help:
@@ -127,7 +128,7 @@ request: setup
 	@$(BIN)/python scripts/request.py watch.json
 
 bump: setup
-	@$(BIN)/retread recipe bump $(RECIPE) --to $(TO)
+	@$(BIN)/retread recipe bump $(RECIPE) --to $(TO) $(if $(REPOSITORY),--repository "$(REPOSITORY)")
 
 plan: setup
 	@$(BIN)/retread plan $(RECIPE) $(narrow)

@@ -22,6 +22,7 @@ from retread.errors import RecipeError
 
 R = TypeVar("R", bound=msgspec.Struct)
 T = TypeVar("T")
+_EMPTY: Final = "left empty; "
 _WIDE: Final = 1 << 63
 _PART: Final = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?)"""
 _TEXT: Final = r""""{3}(?:[^"\\]|\\.|"(?!""))*+(?:"{3,5})?|'{3}(?:[^']|'(?!''))*+(?:'{3,5})?|#[^\n]*+"""
@@ -43,6 +44,11 @@ def read(record: type[R], data: object) -> tuple[R | None, list[str]]:
     faults: list[str] = []
     _check(record, data, "", faults)
     return (None, faults) if faults else (msgspec.convert(data, record, strict=True), [])
+
+
+def is_open(fault: str) -> bool:
+    """Say whether a fault is a field that nobody has filled in yet."""
+    return f": {_EMPTY}" in fault
 
 
 def schema(kind: Any) -> dict[str, Any]:
@@ -132,7 +138,7 @@ def _expectation(kind: Any, data: Any, said: str) -> str:
 def _expected(note: msgspec.Meta, data: Any) -> str:
     """Say what a value had to be; an empty text is one that nobody has filled in yet."""
     return (
-        f"left empty; expected {note.description}"
+        f"{_EMPTY}expected {note.description}"
         if data == ""
         else f"expected {note.description}, got {shown(data)}"
     )

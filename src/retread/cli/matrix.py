@@ -47,7 +47,7 @@ def matrix(options: MatrixOptions) -> int:
 
     root, machine = session.root(options), session.machine(options)
     runners = [session.architecture(word) for word in options.gpus.replace(",", " ").split()]
-    loaded = [workspace.load(root, name) for name in options.recipe or workspace.recipes(root)]
+    loaded = [workspace.load(root, name) for name in options.recipe or session.finished(options)]
     changed = git.changed(root, options.base, machine.environment) if options.base else None
     found = matrix.matrix([(one.recipe, one.patches) for one in loaded], changed, runners, options.lane)
     if options.json:

@@ -253,7 +253,7 @@ def patch_check(options: CheckOptions) -> int:
 
     machine, root = session.machine(options), session.root(options)
     found, bad, touched = {}, [], {}
-    for name in options.recipe or workspace.recipes(root):
+    for name in options.recipe or session.finished(options):
         loaded = workspace.load(root, name)
         touched[name] = [one for patch in loaded.patches for one in native.touched(patch, loaded.recipe)]
         found[name] = Trees(loaded, machine, use_git=options.source is Source.GIT).try_series()

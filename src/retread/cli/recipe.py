@@ -215,14 +215,18 @@ def recipe_list(options: ListOptions) -> int:
 
     wanted = _wanted(options)
     root = session.root(options)
-    every = [workspace.load(root, name) for name in workspace.recipes(root)]
+    opened = (
+        {} if options.json or options.torch or options.gpu or options.python else workspace.unfinished(root)
+    )
+    names = workspace.recipes(root) if opened else session.finished(options)
+    every = [workspace.load(root, name) for name in names if name not in opened]
     loaded = [one for one in map(wanted, every) if one.recipe.targets]
     if every and not loaded:
         session.machine(options).console.say("note: no target fits; 'retread recipe list' shows them all")
     if options.json:
         session.print_json([one.recipe for one in loaded])
-    elif loaded:
-        session.put(show.recipes(loaded, session.machine(options).store.names(Kind.WHEELS)))
+    elif loaded or opened:
+        session.put(show.recipes(loaded, session.machine(options).store.names(Kind.WHEELS), opened))
     return 0
 
 
@@ -287,7 +291,7 @@ def recipe_lock(options: LockOptions) -> int:
 
     machine, root = session.machine(options), session.root(options)
     written = []
-    for name in options.recipe or workspace.recipes(root):
+    for name in options.recipe or session.finished(options):
         recipe = workspace.load(root, name).recipe
         for target in [choose_target(recipe, options.target)] if options.target else recipe.targets:
             build = recipe.targets[target].build

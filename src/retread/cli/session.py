@@ -90,6 +90,19 @@ def root(options: Options) -> Path:
     return options.root.absolute() if options.root else workspace.find_root(Path.cwd())
 
 
+def finished(options: Options) -> list[str]:
+    """Return the names of all recipes but those that are not filled in yet, which a note names."""
+    from retread.recipe import workspace
+
+    here = root(options)
+    left = workspace.unfinished(here)
+    for name, faults in left.items():
+        machine(options).console.say(
+            f"note: {name} is left out, {len(faults)} of its lines are open: 'retread recipe check {name}' lists them"
+        )
+    return [name for name in workspace.recipes(here) if name not in left]
+
+
 def policy(options: Options, path: Path | None) -> Policy | None:
     """Return the policy that is named, or the workspace's, if it has one."""
     from retread.doors import fs

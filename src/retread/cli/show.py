@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from retread.arch import Arch
 from retread.audit.report import AuditReport, Check
-from retread.elf.facts import DEVICES, Facts, LibraryFacts, Module, Served, served
+from retread.elf.facts import DEVICES, Facts, Format, LibraryFacts, Made, Module, Served, served
 from retread.elf.facts import lacking as without
 from retread.errors import PlanError
 from retread.queue.fate import Fate
@@ -155,6 +156,7 @@ def wheel(facts: WheelFacts) -> str:
         lines += list(_compiled(made.compiled)) if made.compiled else []
         lines += [f"  {patch.name}: {patch.subject} (upstream: {patch.upstream})" for patch in made.series]
         lines += [f"note: {made.promise.note}"] if made.promise.note else []
+        lines += [f"waived: {rule}: {reason}" for rule, reason in made.promise.waived.items()]
     for name, found in facts.every.items():
         lines += ["", *library(name, found)]
     if not facts.libraries:
@@ -200,7 +202,7 @@ def not_read(unread: Mapping[str, str]) -> Iterator[str]:
 
 def library(name: str, facts: Facts) -> Iterable[str]:
     """Return the lines that show one file: its architectures, and how each GPU is served."""
-    yield f"{name}  ({facts.machine if isinstance(facts, LibraryFacts) else facts.kind})"
+    yield f"{name}  ({_kind(facts)})"
     if isinstance(facts, LibraryFacts) and facts.run_path:
         yield f"  run path: {':'.join(facts.run_path)}"
     yield from (f"  cannot be read: {one}" for one in facts.unread[:_UNREAD])
@@ -209,6 +211,7 @@ def library(name: str, facts: Facts) -> Iterable[str]:
         return
     yield from _modules(facts.modules, "module(s)")
     yield from _modules(facts.relocatable, "relocatable module(s)")
+    yield from map(_made, facts.made)
     found = {device: served(facts, device) for device in DEVICES}
     if not any(one.kernels for one in found.values()):
         yield "  no kernels"
@@ -219,6 +222,12 @@ def library(name: str, facts: Facts) -> Iterable[str]:
             yield f"  {words:<16} {_devices(devices)}"
         if verdict == "jit":
             yield from _parts(found)
+
+
+def _kind(facts: Facts) -> str:
+    if isinstance(facts, LibraryFacts):
+        return f"Windows, {facts.machine}" if facts.format is Format.PE else facts.machine
+    return facts.kind
 
 
 def _parts(found: Mapping[Arch, Served]) -> Iterator[str]:
@@ -251,6 +260,13 @@ def _modules(modules: Sequence[Module], what: str) -> Iterator[str]:
         yield f"  {len(found)} {what}: {code}" + (f"; {idle} without kernels" if idle else "")
 
 
+def _made(one: Made) -> str:
+    """Return which CUDA made some of a file's code, and what tells it."""
+    code = [f"native {' '.join(one.sass)}"] if one.sass else []
+    code += [f"PTX {' '.join(one.ptx)}"] if one.ptx else []
+    return f"  made by CUDA {one.cuda}: {'; '.join(code)} ({one.by})"
+
+
 def lacking(facts: Mapping[str, Facts], device: Arch) -> Iterator[str]:
     """Yield the names of the kernels that a GPU has no code for, by file."""
     for name, one in facts.items():
@@ -263,8 +279,8 @@ def lacking(facts: Mapping[str, Facts], device: Arch) -> Iterator[str]:
 def audit(report: AuditReport) -> str:
     """Return an audit as a table and its verdict."""
     rows = [
-        ("ok" if ok else "FAIL", check, middle(subject, _SUBJECT), detail)
-        for ok, check, subject, detail in _grouped(report.checks)
+        (mark, check, middle(subject, _SUBJECT), detail)
+        for mark, check, subject, detail in _grouped(report.checks)
     ]
     if report.target:
         verdict = f"the promise of {report.target} {'holds' if report.ok else 'DOES NOT HOLD'}"
@@ -275,16 +291,18 @@ def audit(report: AuditReport) -> str:
     return "\n".join([*aligned(rows), *unread, f"{report.wheel}: {verdict}"])
 
 
-def _grouped(checks: Iterable[Check]) -> Iterator[tuple[bool, str, str, str]]:
+def _grouped(checks: Iterable[Check]) -> Iterator[tuple[str, str, str, str]]:
     """Yield checks; those that say the same of several files are one, which names the first and counts the others."""
-    found: dict[tuple[bool, str, str], list[str]] = {}
+    found: dict[tuple[str, str, str], list[str]] = {}
     for one in checks:
-        found.setdefault((one.ok, one.check, one.detail), []).append(one.subject)
-    for (ok, check, detail), (first, *others) in found.items():
-        if ok and others:
-            yield ok, check, f"{1 + len(others)} files", f"{detail} ({first} and {len(others)} more)"
+        mark = "FAIL" if one.fails else "waived" if one.waived else "ok"
+        detail = f"{one.detail} ({one.waived})" if one.waived else one.detail
+        found.setdefault((mark, one.check, detail), []).append(one.subject)
+    for (mark, check, detail), (first, *others) in found.items():
+        if mark == "ok" and others:
+            yield mark, check, f"{1 + len(others)} files", f"{detail} ({first} and {len(others)} more)"
         else:
-            yield from ((ok, check, one, detail) for one in (first, *others))
+            yield from ((mark, check, one, detail) for one in (first, *others))
 
 
 def comparison(found: Comparison) -> str:
@@ -330,17 +348,21 @@ def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, no
     return "\n".join([f"{root}  ({recent} used in the last day)", *aligned(rows)])
 
 
-def recipes(loaded: Sequence[Loaded], wheels: Collection[str] = ()) -> str:
+def recipes(
+    loaded: Sequence[Loaded],
+    wheels: Collection[str] = (),
+    opened: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> str:
     """Return recipes with their summaries, and of each target for whom it is, how it is made, and whether it was.
 
-    ``wheels`` are the names of those that were made here.
+    ``wheels`` are the names of those that were made here; ``opened`` are recipes with what is left to fill in.
     """
     heads = ("target", "torch", "Python", "GPUs", "lane", "built here")
     made = {"-".join(one.split("-")[:2]) for one in wheels}
     rows = [
         (
             name,
-            target.torch,
+            target.torch or "none",
             " ".join(pythons(target)),
             " ".join(target.architectures),
             _lane(one, name),
@@ -350,9 +372,11 @@ def recipes(loaded: Sequence[Loaded], wheels: Collection[str] = ()) -> str:
         for name, target in one.recipe.targets.items()
     ]
     lines = columns(heads, rows, text=range(len(heads)))
-    found = [next(lines, "")]
+    found = [next(lines, "")] if rows else []
     for one in loaded:
         found += [f"{one.recipe.name}  {one.recipe.summary}", *islice(lines, len(one.recipe.targets))]
+    for name, faults in opened.items():
+        found += [f"{name}  open, nothing is built of it", *(f"  {fault}" for fault in faults)]
     return plain(found)
 
 

@@ -40,13 +40,12 @@ def add(groups: Groups) -> None:
 def watch(options: WatchOptions) -> int:
     """Ask the package index what is new for recipes; the error for what could not be asked comes after the answers."""
     from retread.doors import fs
-    from retread.recipe import workspace
     from retread.upstream import issue, outlook, table
     from retread.upstream import watch as watching
 
     root = session.root(options)
     look = watching.Watch(root, session.machine(options), with_jit=not options.no_jit)
-    names = dict.fromkeys(options.recipe or workspace.recipes(root))
+    names = dict.fromkeys(options.recipe or session.finished(options))
     found = outlook.outlook(look.look(names))
     if options.json:
         session.print_json(found)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from retread.doors import proc
+from retread.doors import gitenv, proc
 from retread.doors.proc import Finished
 from retread.errors import UsageError
 
-_INDEX = "GIT_INDEX_FILE"
 EVERYTHING = "leave --base out to get everything"
 
 
@@ -41,7 +40,7 @@ def commit(
         (scratch / "content").write_bytes(data)
         blob = clone.demand("hash-object", "-w", "--no-filters", "--", str(scratch / "content")).strip()
         entries += ["--cacheinfo", f"100644,{blob},{prefix}{path}"]
-    beside = _Clone(root, {**environment, _INDEX: str(scratch / "index")})
+    beside = _Clone(root, environment, index=scratch / "index")
     beside.demand("read-tree", head)
     beside.demand("update-index", "--add", *entries)
     tree = beside.demand("write-tree").strip()
@@ -52,13 +51,13 @@ def commit(
 
 
 class _Clone:
-    def __init__(self, root: Path, environment: Mapping[str, str]) -> None:
+    def __init__(self, root: Path, environment: Mapping[str, str], *, index: Path | None = None) -> None:
+        """``index`` is another one than the clone's own."""
         self._root = root
         self._program = proc.find("git", why="it knows what changed")
-        ours = {
-            key: value for key, value in environment.items() if not key.startswith("GIT_") or key == _INDEX
-        }
-        self._environment = {**ours, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+        self._environment = gitenv.users(environment)
+        if index:
+            self._environment["GIT_INDEX_FILE"] = str(index)
 
     def ask(self, *words: str) -> str:
         return self._try(*words, check=True).stdout

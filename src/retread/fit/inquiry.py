@@ -24,7 +24,8 @@ def packaged() -> Catalogue:
 
 def of_workspace(root: Path) -> Catalogue:
     """Return what a workspace's recipes, series and usage files say; RecipeError, SeriesError for what is wrong."""
-    loaded = [workspace.load(root, name) for name in workspace.recipes(root)]
+    left = workspace.unfinished(root)
+    loaded = [workspace.load(root, name) for name in workspace.recipes(root) if name not in left]
     usage = [
         catalogue.parse_usage(fs.read(path), name=path.stem)
         for path in fs.listed(root / catalogue.FOLDER, ".toml")

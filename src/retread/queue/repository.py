@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from retread.doors import proc
+from retread.doors import gitenv, proc
 from retread.errors import StoreError
 from retread.queue import resolution
 from retread.queue.resolution import Merged
@@ -70,13 +70,7 @@ class Repository:
         self.metadata = folder if bare else folder / ".git"
         self._bare = bare
         self._program = proc.find("git", why="it keeps the series as commits")
-        self._environment = {
-            "PATH": environment.get("PATH", ""),
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_TERMINAL_PROMPT": "0",
-            "LC_ALL": "C",
-        }
+        self._environment = gitenv.deaf(environment)
 
     def ask(self, *words: str | Path, index: Path | None = None, cwd: Path | None = None) -> str:
         """Run git and return what it said; ToolError when it fails."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from retread import strict
-from retread.doors import proc
+from retread.doors import gitenv, proc
 from retread.errors import SeriesError, ToolError
 from retread.recipe.proof import blob_id
 from retread.recipe.series import NO_NEWLINE, Change, ChangeKind, Patch
@@ -49,13 +49,7 @@ class _Git:
         self._program = proc.find("git", why="it applies the patches")
         self._work = work
         self._environment = environment
-        self._env = {
-            "PATH": environment.get("PATH", ""),
-            "GIT_DIR": os.devnull,
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": "/dev/null",
-            "LC_ALL": "C",
-        }
+        self._env = {**gitenv.deaf(environment), "GIT_DIR": os.devnull}
 
     def at(self, work: Path) -> _Git:
         """Return the same in another directory."""

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from retread import limits, strict
-from retread.doors import fs, proc, tar
+from retread.doors import fs, gitenv, proc, tar
 from retread.errors import SourceError, StoreError, first
 from retread.recipe.model import Recipe, Submodule
 from retread.recipe.native import matches
@@ -22,18 +22,6 @@ from retread.source.records import Manifest, SourceTree, UnprovenFile
 
 MANIFEST = "manifest.json"
 TREE = "tree"
-_GIT_PLACES = {
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-    "GIT_SHALLOW_FILE",
-    "GIT_GRAFT_FILE",
-}
 _AS_IT_IS = "* -text -ident -filter -working-tree-encoding\n"
 """Attributes that stand above the repository's own: files come out as the commit holds them."""
 
@@ -191,9 +179,7 @@ def from_git(
 ) -> None:
     """Fetch the pinned commit and its submodules with git into ``into``; git's object ids are the proof."""
     git = proc.find("git", why="the source is to come from its repository")
-    # GIT_DIR and its like, set where a hook runs retread, would lead git to the user's own repository.
-    env = {name: value for name, value in environment.items() if name not in _GIT_PLACES}
-    env["GIT_TERMINAL_PROMPT"] = "0"
+    env = gitenv.users(environment)
     say(f"git: {recipe.pin.repository} {recipe.pin.commit[:12]}")
     time, links = _checkout(git, recipe.pin.repository, recipe.pin.commit, into / TREE, env)
     for submodule in sorted(recipe.pin.submodules, key=lambda item: item.path):

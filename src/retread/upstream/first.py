@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urljoin
@@ -15,12 +14,11 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from retread import limits, pypa, strict
-from retread.doors import durable
 from retread.doors.machine import Machine, download
 from retread.doors.net import catalogue, offers, settings
 from retread.doors.net.offers import Offer
-from retread.elf import library, release
-from retread.errors import ElfError, FatbinError, FetchError, PlanError, RetreadError, SourceError, UsageError
+from retread.elf import release
+from retread.errors import FetchError, PlanError, RetreadError, SourceError, UsageError
 from retread.recipe import files, plan, proof, workspace, writing
 from retread.recipe.model import Base, Pin, Sdist, Submodule, Unproven
 from retread.recipe.native import matches
@@ -28,7 +26,7 @@ from retread.records import Record, Sha256
 from retread.source import tree as source
 from retread.source.records import SourceTree
 from retread.source.trees import unproven
-from retread.upstream import clue, draft, listing
+from retread.upstream import clue, draft, listing, written
 from retread.upstream.clue import Said
 from retread.upstream.draft import Draft, Found, Read
 from retread.upstream.listing import Listing
@@ -133,12 +131,10 @@ def first(machine: Machine, root: Path, wanted: Asked) -> First:
     with machine.store.scratch() as scratch:
         found, origin = _found(Look(machine, root, wanted, scratch), sdist, wheels)
     made = draft.draft(found)
-    written = {
-        **origin.proofs,
-        f"{files.series(made.recipe)}/series": _SERIES,
-        files.recipe_file(name): _text(root, made),
-    }
-    _write(root, written)
+    series = f"{files.series(made.recipe)}/series"
+    made_files = {**origin.proofs, series: _SERIES, files.recipe_file(name): _text(root, made)}
+    _demand_new(root, files.recipe_file(name))
+    written.put(root, written.lacking(root, made_files, kept=[series]))
     return First(
         schema=1,
         recipe=name,
@@ -150,7 +146,7 @@ def first(machine: Machine, root: Path, wanted: Asked) -> First:
         lanes=tuple(_lane(made, target) for target in made.recipe.targets),
         notes=made.notes,
         open=tuple(workspace.faults(root, name)),
-        written=tuple(written),
+        written=tuple(made_files),
     )
 
 
@@ -274,21 +270,13 @@ def _opened(path: Path, scratch: Path) -> tuple[Read, dict[str, str]]:
             if entry.name in facts.libraries:
                 blobs[entry.name] = ""
                 if facts.libraries[entry.name].modules:
-                    member = contents.unpack(wheel, entry, scratch / "library")
-                    releases[entry.name] = _release(member)
-                    member.unlink()
+                    releases[entry.name] = release.builder(facts.libraries[entry.name].made)
                 continue
             data = wheel.archive.read(entry.name)
             blobs[entry.name] = proof.blob_id(data)
             if clue.names_commit(entry.name) and len(data) <= _SMALL:
                 texts[entry.name] = data.decode("utf-8", "replace")
     return Read(facts, blobs, releases), texts
-
-
-def _release(path: Path) -> str:
-    with suppress(ElfError, FatbinError):  # it was read; code in other sections is of no release that is told
-        return release.release(library.fat_binaries(path))
-    return ""
 
 
 def _demand_code(wanted: Asked, read: Read | None, held: Mapping[str, str]) -> None:
@@ -402,26 +390,9 @@ def _inner(look: Look, one: Submodule, held: Mapping[str, str]) -> _Inner | None
     return _Inner(entries, proof.pruned(found.data, inside, name=one.path))
 
 
-# Writing.
-
-
 def _demand_new(root: Path, path: str) -> None:
     if (root / path).exists():
         raise UsageError(
             f"{path} is there already; nothing was written",
             hint="'retread recipe bump' carries it to another release; to begin anew, move it away",
         )
-
-
-def _write(root: Path, made: Mapping[str, bytes]) -> None:
-    """Write new files, the recipe last; what is there already is the same, or stays and the recipe is not written."""
-    recipe = list(made)[-1]
-    _demand_new(root, recipe)
-    kept = [path for path in made if path.endswith("/series") and (root / path).is_file()]
-    others = [path for path in made if path not in kept and (root / path).exists()]
-    changed = [path for path in others if (root / path).read_bytes() != made[path]]
-    if changed:
-        raise UsageError(f"{', '.join(changed)}: there already; nothing was written", hint="move it away")
-    with durable.disk_errors(root):
-        for path in (one for one in made if one not in {*kept, *others}):
-            durable.replace(root / path, made[path])

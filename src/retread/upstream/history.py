@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from retread.doors import proc
+from retread.doors import gitenv, proc
 
 _SHOWN: Final = 5
 """Commits that are named of a hunk: the last ones are those that a person looks up."""
@@ -20,8 +20,7 @@ class History:
         self, place: str, old: str, candidates: Sequence[str], environment: Mapping[str, str]
     ) -> None:
         """``candidates`` are names under which the new commit may be known; the first one counts."""
-        self._env = {name: value for name, value in environment.items() if not name.startswith("GIT_")}
-        self._env |= {"LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+        self._env = gitenv.users(environment) | {"GIT_NO_LAZY_FETCH": "1"}
         self._folder = Path(place)
         self._old = old
         known = (self._known(one) for one in candidates) if self._has(old) else ()

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from retread.address import has_secret
-from retread.doors import proc
+from retread.doors import gitenv, proc
 from retread.errors import FetchError, SourceError, UsageError
 
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
@@ -25,15 +25,13 @@ _LACKS: Final = (
 """What git says, or the server, when a repository answers and has no such reference."""
 
 _PATIENCE: Final = {
-    "GIT_TERMINAL_PROMPT": "0",
     "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20",
     "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
     "GIT_HTTP_LOW_SPEED_TIME": "60",
-    "GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file",
-    "LC_ALL": "C",
 }
-"""git asks nobody, gives up on a server that sends next to nothing for a minute, and starts no helper that an address
-names."""
+"""git gives up on a server that sends next to nothing for a minute, unless the user's own variables say otherwise."""
+_PLAIN: Final = {"GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file"}
+"""git starts no helper that an address names."""
 
 
 class Listing(NamedTuple):
@@ -54,8 +52,7 @@ class _Git:
 
     def __init__(self, scratch: Path, environment: Mapping[str, str]) -> None:
         program = proc.find("git", why="the proof of a commit comes from its repository")
-        self._env = {name: value for name, value in environment.items() if not name.startswith("GIT_")}
-        self._env |= _PATIENCE
+        self._env = {**_PATIENCE, **gitenv.users(environment), **_PLAIN}
         folder = scratch / "listing.git"
         if not folder.exists():
             proc.run([program, "init", "--quiet", "--bare", "--template=", folder], env=self._env)

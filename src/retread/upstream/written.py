@@ -1,10 +1,11 @@
-"""The files that a bump writes: all of them or none that counts, and the way back."""
+"""The files of a new recipe: all of them or none that counts, and the way back from those that a bump wrote."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 
@@ -15,28 +16,41 @@ from retread.queue.desk import Desk
 from retread.recipe import files
 
 
+def lacking(root: Path, made: Mapping[str, bytes], *, kept: Collection[str] = ()) -> dict[str, bytes]:
+    """Return those of the new files that are not there yet; UsageError where one is another than it is to be.
+
+    Those that are ``kept`` may be others, and stay.
+    """
+    there = [path for path in made if (root / path).exists()]
+    other = [path for path in there if path not in kept and (root / path).read_bytes() != made[path]]
+    if other:
+        raise UsageError(
+            f"{', '.join(sorted(other))}: there already; nothing was written", hint="move it away"
+        )
+    return {path: data for path, data in made.items() if path not in there}
+
+
+def put(root: Path, made: Mapping[str, bytes]) -> None:
+    """Write files in their order, so the recipe last: without it the others are not looked at."""
+    with durable.disk_errors(root):
+        for path, data in made.items():
+            durable.replace(root / path, data)
+
+
 def write(desk: Desk, made: Mapping[str, bytes], lessons: Mapping[str, bytes]) -> None:
-    """Write new files, the recipe last; a file that is there already is the same, or in the way.
+    """Write what a bump made, so that it can be taken back; what is there already is the same, or in the way.
 
     ``lessons``, what a person made of conflicts, come first and stay when the rest is taken back.
     """
-    root = desk.root
-    every = {**lessons, **made}
-    there = {path for path in every if (root / path).exists()}
-    other = [path for path in sorted(there) if (root / path).read_bytes() != every[path]]
-    if other:
-        raise UsageError(f"{', '.join(other)}: there already; nothing was written", hint="move it away")
+    todo = lacking(desk.root, {**lessons, **made})
     begun = _written(desk)  # by a process that was killed
     digests = {path: hashlib.sha256(data).hexdigest() for path, data in made.items()}
-    new = {path: found for path, found in digests.items() if path not in there or begun.get(path) == found}
-    with durable.disk_errors(root):
+    new = {path: found for path, found in digests.items() if path in todo or begun.get(path) == found}
+    with durable.disk_errors(desk.root):
         durable.folder(desk.written.parent)
         if new:
             durable.replace(desk.written, msgspec.json.encode(new))
-        for path in (one for one in every if one not in there):
-            durable.remove(root / f"{path}.new")
-            durable.write(root / f"{path}.new", every[path])
-            durable.move(root / f"{path}.new", root / path)
+    put(desk.root, todo)
 
 
 def _written(desk: Desk) -> dict[str, str]:

@@ -121,6 +121,13 @@ def test_what_nobody_says_is_left_empty_and_check_names_it(shelf: Shelf) -> None
     assert 'commit = ""  # TODO: the commit of the release' in shelf.text()
     assert "the project does not require torch" in shelf.text()
     assert shelf.project.run("plan", "tinycuda-1.0").code == 3
+    result = shelf.project.run("recipe", "list")
+    assert result.code == 0, result
+    assert result.out.startswith("tinycuda-1.0  open, nothing is built of it\n  pin.repository: left empty;")
+    for line in (("matrix",), ("build", "--all"), ("recipe", "list", "--json"), ("patch", "check")):
+        result = shelf.project.run(*line)
+        assert result.code == 0, result
+        assert "note: tinycuda-1.0 is left out, 3 of its lines are open: 'retread recipe check" in result.err
 
 
 def test_a_repository_that_cannot_be_reached_is_told(shelf: Shelf) -> None:
