@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 DECIDING: Final = (
-    "arch.py", "code.py", "fields.py", "pypa.py", "records.py", "strict.py", "version.py",
+    "arch.py", "code.py", "fields.py", "pypa.py", "platforms.py", "records.py", "strict.py", "version.py",
     "doors/fs.py", "doors/gitenv.py", "doors/machine.py", "doors/proc.py", "doors/store.py", "doors/tar.py",
     "audit/", "build/", "compile/", "elf/", "environment/", "lanes/", "lockfile/", "recipe/", "source/", "toolkit/",
     "wheel/",
@@ -53,6 +53,7 @@ COMPILING: Final = (
 """Files that decide what comes out of a compile, wherever it runs; what a place adds is in its ``programs``."""
 NOT_COMPILING: Final = {
     "arch": "it spells the architectures of a trial before the compile",
+    "compile.cross": "it is of the place that compiles for another machine, whose programs name it",
     "compile.jobserver": NOT_DECIDING["compile.jobserver"],
     "compile.schedule": NOT_DECIDING["compile.schedule"],
     "doors.machine": "what it brings is held to a sha256 that the lock pins",
@@ -60,6 +61,7 @@ NOT_COMPILING: Final = {
     "doors.store": "it keeps what it is given",
     "doors.fs": "it copies, removes and digests files",
     "doors.walls": NOT_DECIDING["doors.walls"],
+    "platforms": "it names platforms; the tools of the one that is compiled for are in the setting",
     "doors.proc": "it starts what it is told, with the variables that it is told",
     "environment.host": "the tools that it finds are in the setting by their digests",
     "errors": NOT_DECIDING["errors"],

@@ -10,9 +10,10 @@ from retread.build.pipeline import Job
 from retread.doors.machine import Machine
 from retread.errors import PlanError
 from retread.lanes.lane import Goal, Origin, Wish
-from retread.recipe import plan
+from retread.platforms import DEFAULT, Platform
+from retread.recipe import plan, variant
 from retread.recipe.lane import LANES, Lane, Own
-from retread.recipe.model import Target
+from retread.recipe.model import Recipe, Target
 from retread.recipe.toolchain import Toolchain
 from retread.recipe.workspace import Loaded
 from retread.source.trees import Trees
@@ -28,6 +29,7 @@ def jobs(
     lane: Lane | None = None,
     use_git: bool = False,
     wish: Wish | None = None,
+    platform: Platform = DEFAULT,
 ) -> list[Job]:
     """Return one job for every wheel of the target, each with its lane and why; PlanError when no lane will do.
 
@@ -35,29 +37,47 @@ def jobs(
     A lane that compiles takes the target's toolchain, or its fallback where this machine cannot have that.
     """
     wish = wish or Wish()
-    asked = _Asked(loaded, machine)
+    _demand_platform(loaded.recipe, target, platform)
+    loaded = loaded.for_platform(platform)
+    asked = _Asked(loaded, machine, platform)
     name = plan.choose_target(loaded.recipe, target) if target else _possible_target(asked, lane)
     chosen = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
     tools = _tools(asked, name, chosen.lane, wish)
     trees = Trees(loaded.compiled_by(tools.compiler), machine, use_git=use_git)
-    goal = Goal(trees, name, tools.name, tools.compiler or NVCC)
+    goal = Goal(trees, name, tools.name, tools.compiler or NVCC, platform)
     origins: Callable[[Goal, Own, Wish], list[Origin]] = import_module(LANES[chosen.lane].module).origins
     reason = "; ".join(filter(None, (chosen.reason, tools.reason)))
     return [Job(origin, reason) for origin in origins(goal, chosen.own, wish)]
 
 
+def _demand_platform(recipe: Recipe, target: str | None, platform: Platform) -> None:
+    """Raise PlanError when the target, or without one every target, is not made for the platform."""
+    asked = plan.choose_target(recipe, target) if target else ""
+    names = [asked] if asked else list(recipe.targets)
+    if any(platform in variant.platforms(recipe.targets[name]) for name in names):
+        return
+    others = [name for name, one in recipe.targets.items() if platform in variant.platforms(one)]
+    raise PlanError(
+        f"{recipe.name} {asked}".rstrip() + f" is not made for {platform}",
+        hint=f"targets for {platform}: {', '.join(others)}"
+        if others
+        else f"say what is otherwise there in targets.NAME.platforms.{platform} (docs/guides/platforms.md)",
+    )
+
+
 class _Asked:
     """What stands in this machine's way to each toolchain of a recipe; servers are asked once for each."""
 
-    def __init__(self, loaded: Loaded, machine: Machine) -> None:
+    def __init__(self, loaded: Loaded, machine: Machine, platform: Platform) -> None:
         self.loaded = loaded
+        self.platform = platform
         self.machine = machine
         self._found: dict[str, list[str]] = {}
 
     def obstacles(self, name: str) -> list[str]:
         """Return why this machine cannot have a toolchain; nothing when it can."""
         if name not in self._found:
-            self._found[name] = _obstacles(self.machine, self.loaded.toolchains[name])
+            self._found[name] = _obstacles(self.machine, self.loaded.toolchains[name], self.platform)
         return self._found[name]
 
     def first(self, target: Target) -> Toolchain | None:
@@ -150,8 +170,8 @@ def _possible_target(asked: _Asked, lane: Lane | None) -> str:
     )
 
 
-def _obstacles(machine: Machine, toolchain: Toolchain) -> list[str]:
+def _obstacles(machine: Machine, toolchain: Toolchain, platform: Platform) -> list[str]:
     """Return why this machine cannot have a toolkit."""
     from retread.toolkit.inquiry import obstacles
 
-    return obstacles(machine, toolchain)
+    return obstacles(machine, toolchain, platform)

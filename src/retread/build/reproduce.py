@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retread import platforms
 from retread.build.choice import jobs
 from retread.build.pipeline import build
 from retread.doors.machine import Machine
@@ -49,7 +50,14 @@ def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish:
     folder = scratch / "again"
     folder.mkdir()
     again = machine._replace(store=machine.store.anew(_RESULTS, folder))
-    made = jobs(loaded, said.target, again, lane=Lane(said.lane), wish=wish._replace(fresh=True))
+    made = jobs(
+        loaded,
+        said.target,
+        again,
+        lane=Lane(said.lane),
+        wish=wish._replace(fresh=True),
+        platform=platforms.of_tags(facts.tags),
+    )
     fits = [job for job in made if said.base is None or job.origin.stated() == said.base]
     if not fits:
         raise PlanError(f"{said.recipe} {said.target} makes no {wheel.name} any more")

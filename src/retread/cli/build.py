@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from retread.cli import session
 from retread.cli.options import DEFAULT_RECIPE, Options, Source, add_command, add_common, add_source, words
+from retread.platforms import DEFAULT, Platform
 from retread.recipe.lane import Lane
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class PlanOptions(CompileOptions):
     lane: Lane | None
     source: Source
     toolchain: str | None
+    platform: Platform
 
 
 class BuildOptions(CompileOptions):
@@ -45,6 +47,7 @@ class BuildOptions(CompileOptions):
     lane: Lane | None
     source: Source
     toolchain: str | None
+    platform: Platform
     all: bool
     out: Path
 
@@ -85,6 +88,12 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     """Add what decides which wheel is made of a recipe, and how."""
     command.add_argument("--target", help="default: the recipe's first")
     command.add_argument("--lane", choices=words(Lane), help="force a lane")
+    command.add_argument(
+        "--platform",
+        choices=words(Platform),
+        default=str(DEFAULT),
+        help=f"for which machines; default: {DEFAULT}",
+    )
     add_source(command)
     command.add_argument(
         "--toolchain", metavar="NAME", help="compile with this one of the target's toolchains"
@@ -130,6 +139,7 @@ def build(options: BuildOptions) -> int:
                     lane=options.lane,
                     use_git=options.source is Source.GIT,
                     wish=wish,
+                    platform=options.platform,
                 )
             except PlanError as error:
                 if not options.all:
@@ -222,6 +232,7 @@ def plan(options: PlanOptions) -> int:
         lane=options.lane,
         use_git=options.source is Source.GIT,
         wish=_wish(options, options.toolchain),
+        platform=options.platform,
     )
     plans = [job.plan() for job in jobs]
     if options.json:

@@ -14,6 +14,7 @@ from pathlib import Path
 from retread import pypa, strict
 from retread.doors import fs, proc
 from retread.errors import CompileError, HostError, PlanError
+from retread.platforms import here
 from retread.records import Record, Sha256
 
 _PROGRAMS = ("cc1plus", "cc1", "collect2", "as", "ld")
@@ -50,19 +51,41 @@ class Python(Record, frozen=True, kw_only=True):
     digest: Sha256
 
 
-def compiler(environment: Mapping[str, str]) -> Compiler:
-    """Return the host's compiler: CC and CXX when they name programs, else gcc and g++; CompileError without one."""
+def compiler(environment: Mapping[str, str], machine: str = "") -> Compiler:
+    """Return the compiler: CC and CXX when they name programs, else gcc and g++; CompileError without one.
+
+    For another ``machine`` (``aarch64``) it is a cross compiler: by default the one that Debian names after it.
+    """
+    crosses = machine not in {"", here()}
+    before, of = (f"{machine}-linux-gnu-", f" for {machine}") if crosses else ("", "")
+    package = f"g++-{machine.replace('_', '-')}-linux-gnu" if crosses else "g++"
     found = {}
     for variable, default in (("CC", "gcc"), ("CXX", "g++")):
-        name = environment.get(variable) or default
+        name = environment.get(variable) or before + default
         path = shutil.which(name, path=environment.get("PATH"))
         if path is None:
             raise CompileError(
-                f"there is no C++ compiler: {name} is not on the PATH",
-                hint=f"install gcc and g++ (on Debian: apt-get install g++), or set {variable} to one program",
+                f"there is no C++ compiler{of}: {name} is not on the PATH",
+                hint=f"install {before}gcc and {before}g++ (on Debian: apt-get install {package}), or set {variable}"
+                " to one program",
             )
         found[variable] = str(Path(path).resolve())
+    if crosses:
+        _demand_target(found, machine, environment.get("PATH", ""))
     return _compiler(found["CC"], found["CXX"], environment.get("PATH", ""))
+
+
+def _demand_target(found: Mapping[str, str], machine: str, path: str) -> None:
+    """Raise CompileError when a compiler makes code for another machine than is asked for."""
+    for variable, program in found.items():
+        said = proc.run(
+            [program, "-dumpmachine"], env={"PATH": path, "LC_ALL": "C"}, check=False
+        ).stdout.strip()
+        if not said.startswith(f"{machine}-"):
+            raise CompileError(
+                f"{variable}: {program} compiles for {said or 'nobody knows what'}, not for {machine}",
+                hint=f"set CC and CXX to compilers for {machine}, or to none",
+            )
 
 
 @functools.lru_cache

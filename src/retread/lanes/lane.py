@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from retread.doors.machine import Machine
 from retread.elf.facts import LibraryFacts
+from retread.platforms import DEFAULT, Platform
 from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe, Target
 from retread.recipe.plan import Effort, Step, patched_version
@@ -49,6 +50,8 @@ class Goal(NamedTuple):
     """The name of the toolchain that was chosen; empty for the one that the target names first."""
     compiler: str = NVCC
     """Which compiles device code, where the lane compiles."""
+    platform: Platform = DEFAULT
+    """For which its wheels are; recipe and target are as they are there."""
 
     @property
     def title(self) -> str:

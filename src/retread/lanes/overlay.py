@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import platform
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,6 +11,7 @@ from retread.doors.machine import code_digest, download
 from retread.doors.store import Kind, digest
 from retread.errors import PlanError
 from retread.lanes.lane import Goal, Origin, Steps, Wish
+from retread.platforms import here
 from retread.recipe import plan
 from retread.recipe.lane import Bases, Lane
 from retread.recipe.model import Base
@@ -105,7 +105,7 @@ class Official:
         store = self.goal.machine.store
         pinned = [(self.base.file, self.base.sha256)]
         if tool := self.goal.toolchain:
-            part = part_for(tool, platform.machine())
+            part = part_for(tool, here())
             pinned.append((part.file, part.sha256))
         fetched = [
             step("fetch", file, store.get(Kind.DOWNLOADS, sha256), f"pinned by sha256 {sha256[:12]}")

@@ -101,6 +101,9 @@ class Build(Table, frozen=True, kw_only=True):
     environment: dict[str, str] = msgspec.field(default_factory=dict)
     """Variable -> value, in which these are replaced: ``{version}``, ``{architectures}``, ``{torch-architectures}``,
     ``{cuda-home}``, ``{site-packages}``. Nothing of the caller's environment comes in."""
+    links: tuple[Text, ...] = ()
+    """Projects of the lock whose headers are compiled in and whose libraries are linked: for another platform than
+    this machine's, these are taken from that platform's wheels."""
 
 
 class Container(Table, frozen=True, kw_only=True):
@@ -114,6 +117,31 @@ class Container(Table, frozen=True, kw_only=True):
     """A wheel is made for each: ``3.12``; for one that serves every Python, the oldest."""
     test_requires: tuple[Text, ...] = ()
     """What the wheel needs to be tried, beside what the build environment holds."""
+
+
+class Variant(Table, frozen=True, kw_only=True):
+    """What of a target is otherwise on another platform than x86-64; what is left out is the target's own."""
+
+    architectures: tuple[Architecture, ...]
+    """For which every module of every library has machine code there."""
+    ptx: tuple[Architecture, ...]
+    """For which every module of every library has PTX there."""
+    base: tuple[Base, ...] = ()
+    """Official wheels of that platform, for the overlay lane; the target's own are x86-64's."""
+    image: str = ""
+    """That platform's image for the container lane, pinned by digest; without one there is no such lane."""
+    generated: tuple[Text, ...] = ()
+    """Files (globs) of the base wheel that its build made and no source holds."""
+    requires: tuple[Text, ...] = ()
+    """Requirements that replace those of the same name in METADATA, or are added."""
+    run_path: dict[str, tuple[Text, ...]] = msgspec.field(default_factory=dict)
+    """Library (glob) -> run path entries."""
+    edit: tuple[Edit, ...] = ()
+    """Replacements in files that the base wheel's build generated."""
+    note: str = ""
+    """A sentence that users must see."""
+    smoke: Trial | None = None
+    """Under what its wheels are tried."""
 
 
 class Target(Table, frozen=True, kw_only=True):
@@ -154,6 +182,8 @@ class Target(Table, frozen=True, kw_only=True):
     """Replacements in files that the base wheel's build generated."""
     smoke: Trial | None = None
     """Under what its wheels are tried."""
+    platforms: dict[str, Variant] = msgspec.field(default_factory=dict)
+    """Other platform than x86-64, as ``aarch64`` or ``win_amd64`` -> what is otherwise there."""
 
     @property
     def toolchains(self) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from retread import arch, pypa, strict
 from retread.address import has_secret
 from retread.arch import Arch
 from retread.errors import RecipeError
-from retread.recipe import trial
+from retread.platforms import DEFAULT, Platform
+from retread.recipe import trial, variant
 from retread.recipe.model import Build, Container, Pin, Recipe, Target
 from retread.strict import count, toml
 from retread.version import channel
@@ -81,8 +82,11 @@ def _version_faults(recipe: Recipe) -> Iterator[str]:
     if str(version) != recipe.version:
         yield f"version: {strict.shown(recipe.version)} is written {str(version)!r}"
     for key, target in recipe.targets.items():
-        for index, base in enumerate(target.base):
-            yield from _base_faults(recipe, version, f"targets.{key}.base[{index}].file", base.file)
+        bases = {f"targets.{key}": target.base}
+        bases |= {f"targets.{key}.platforms.{name}": one.base for name, one in target.platforms.items()}
+        for where, found in bases.items():
+            for index, base in enumerate(found):
+                yield from _base_faults(recipe, version, f"{where}.base[{index}].file", base.file)
 
 
 def _faults_of_sound_targets(table: dict[str, Any]) -> Iterator[str]:
@@ -107,6 +111,29 @@ def _repository_faults(pin: Pin) -> Iterator[str]:
 
 
 def _target_faults(key: str, target: Target) -> Iterator[str]:
+    own = list(_own_faults(key, target))
+    yield from own
+    for name in target.platforms:
+        if name == DEFAULT or name not in set(Platform):
+            others = [one for one in Platform if one != DEFAULT]
+            what = (
+                "what the target itself says"
+                if name == DEFAULT
+                else f"no platform{strict.near_miss(name, others)}"
+            )
+            yield f"platforms.{name}: is {what}; others than {DEFAULT} are {', '.join(others)}"
+            continue
+        there = variant.of_target(target, Platform(name))
+        assert there is not None
+        for fault in _own_faults(key, there):
+            if fault not in own:
+                yield f"platforms.{name}.{fault}"
+        for index, base in enumerate(there.base):
+            if not base.file.endswith(f"{name}.whl"):
+                yield f"platforms.{name}.base[{index}].file: {base.file!r} is no wheel for {name}"
+
+
+def _own_faults(key: str, target: Target) -> Iterator[str]:
     if not target.base and target.build is None:
         yield "base, build: neither is there, so no lane can make it"
     if target.build is not None:

@@ -12,7 +12,8 @@ import msgspec
 from retread import strict
 from retread.doors import fs
 from retread.errors import RecipeError, RetreadError, SourceError, UsageError
-from retread.recipe import files, native, proof, reading, series, toolchain
+from retread.platforms import Platform
+from retread.recipe import files, native, proof, reading, series, toolchain, variant
 from retread.recipe.model import Recipe
 from retread.recipe.proof import Proof
 from retread.recipe.series import ChangeKind, Patch
@@ -42,6 +43,10 @@ class Loaded(NamedTuple):
         An empty name is that of a build that compiles nothing.
         """
         return self._replace(patches=tuple(one for one in self.patches if one.only_with in ("", compiler)))
+
+    def for_platform(self, platform: Platform) -> Loaded:
+        """Return what is made for this platform: the targets that are, as they are there."""
+        return self._replace(recipe=variant.of_recipe(self.recipe, platform))
 
     def parsed_proofs(self) -> dict[str, Proof]:
         """Return the proofs, each recomputed from its listing; SourceError for one of another commit."""

@@ -14,7 +14,7 @@ import msgspec
 from packaging.tags import sys_tags
 from packaging.utils import canonicalize_name
 
-from retread import pypa
+from retread import platforms, pypa
 from retread.audit import audit as auditing
 from retread.audit import promise as audit_promise
 from retread.doors import walls
@@ -83,9 +83,9 @@ class Request(NamedTuple):
 def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scratch: Path) -> Subject:
     """Return the wheel with the recipe that it names, or the one that is asked for."""
     facts, _ = contents.examine(wheel, scratch)
-    said = facts.statement
+    said, platform = facts.statement, platforms.of_tags(facts.tags)
     if said and not recipe:
-        loaded = workspace.load(root, said.recipe)
+        loaded = workspace.load(root, said.recipe).for_platform(platform)
         return Subject(
             wheel, facts, said.promise, loaded, choose_target(loaded.recipe, target or said.target)
         )
@@ -93,7 +93,7 @@ def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scr
         raise UsageError(
             f"{wheel.name} does not say which recipe made it", hint="name one: --recipe, --target"
         )
-    loaded = workspace.load(root, recipe)
+    loaded = workspace.load(root, recipe).for_platform(platform)
     name = choose_target(loaded.recipe, target)
     promise = audit_promise.promise(loaded.recipe, loaded.recipe.targets[name], facts.version)
     return Subject(wheel, facts, promise, loaded, name)
