@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 DECIDING: Final = (
-    "arch.py", "code.py", "fields.py", "pypa.py", "platforms.py", "records.py", "strict.py", "version.py",
+    "arch.py", "code.py", "fields.py", "pypa.py", "records.py", "strict.py", "version.py",
     "doors/fs.py", "doors/gitenv.py", "doors/machine.py", "doors/proc.py", "doors/store.py", "doors/tar.py",
-    "audit/", "build/", "compile/", "elf/", "environment/", "lanes/", "lockfile/", "recipe/", "source/", "toolkit/",
-    "wheel/",
+    "audit/", "binary/", "build/", "compile/", "elf/", "environment/", "lanes/", "lockfile/", "pe/", "recipe/",
+    "source/", "toolkit/", "wheel/",
 )  # fmt: skip
 """Files, and folders, which end with a slash, below retread's own. What they import decides, too, but for:"""
 PROGRAMS: Final = (".py", ".sh")
@@ -61,7 +61,6 @@ NOT_COMPILING: Final = {
     "doors.store": "it keeps what it is given",
     "doors.fs": "it copies, removes and digests files",
     "doors.walls": NOT_DECIDING["doors.walls"],
-    "platforms": "it names platforms; the tools of the one that is compiled for are in the setting",
     "doors.proc": "it starts what it is told, with the variables that it is told",
     "environment.host": "the tools that it finds are in the setting by their digests",
     "errors": NOT_DECIDING["errors"],

@@ -6,14 +6,16 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import NamedTuple
 
+import msgspec
+
 from retread.build.pipeline import Job
 from retread.doors.machine import Machine
+from retread.environment import host
 from retread.errors import PlanError
 from retread.lanes.lane import Goal, Origin, Wish
-from retread.platforms import DEFAULT, Platform
-from retread.recipe import plan, variant
+from retread.recipe import plan, platforms
 from retread.recipe.lane import LANES, Lane, Own
-from retread.recipe.model import Recipe, Target
+from retread.recipe.model import Target
 from retread.recipe.toolchain import Toolchain
 from retread.recipe.workspace import Loaded
 from retread.source.trees import Trees
@@ -29,7 +31,6 @@ def jobs(
     lane: Lane | None = None,
     use_git: bool = False,
     wish: Wish | None = None,
-    platform: Platform = DEFAULT,
 ) -> list[Job]:
     """Return one job for every wheel of the target, each with its lane and why; PlanError when no lane will do.
 
@@ -37,38 +38,47 @@ def jobs(
     A lane that compiles takes the target's toolchain, or its fallback where this machine cannot have that.
     """
     wish = wish or Wish()
-    _demand_platform(loaded.recipe, target, platform)
-    loaded = loaded.for_platform(platform)
+    if wish.platform and not platforms.is_windows(wish.platform):
+        loaded = _on(loaded, target, wish.platform)
+    platform = wish.platform or host.here()
     asked = _Asked(loaded, machine, platform)
     name = plan.choose_target(loaded.recipe, target) if target else _possible_target(asked, lane)
     chosen = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
+    compiles = LANES[chosen.lane].compiles
+    if compiles and platform not in platforms.COMPILED:
+        raise PlanError(
+            f"{loaded.recipe.name} {name}: the {chosen.lane} lane compiles for Linux, not for {platform}",
+            hint="a wheel for another platform is made by the overlay lane, of an official one",
+        )
     tools = _tools(asked, name, chosen.lane, wish)
     trees = Trees(loaded.compiled_by(tools.compiler), machine, use_git=use_git)
-    goal = Goal(trees, name, tools.name, tools.compiler or NVCC, platform)
+    goal = Goal(trees, name, tools.name, tools.compiler or NVCC, platform if compiles else "")
     origins: Callable[[Goal, Own, Wish], list[Origin]] = import_module(LANES[chosen.lane].module).origins
     reason = "; ".join(filter(None, (chosen.reason, tools.reason)))
     return [Job(origin, reason) for origin in origins(goal, chosen.own, wish)]
 
 
-def _demand_platform(recipe: Recipe, target: str | None, platform: Platform) -> None:
-    """Raise PlanError when the target, or without one every target, is not made for the platform."""
+def _on(loaded: Loaded, target: str | None, platform: str) -> Loaded:
+    """Return what is made for a platform of Linux's, as it is there; PlanError when the target is not, or none."""
+    recipe = loaded.recipe
     asked = plan.choose_target(recipe, target) if target else ""
-    names = [asked] if asked else list(recipe.targets)
-    if any(platform in variant.platforms(recipe.targets[name]) for name in names):
-        return
-    others = [name for name, one in recipe.targets.items() if platform in variant.platforms(one)]
-    raise PlanError(
-        f"{recipe.name} {asked}".rstrip() + f" is not made for {platform}",
-        hint=f"targets for {platform}: {', '.join(others)}"
-        if others
-        else f"say what is otherwise there in targets.NAME.platforms.{platform} (docs/guides/platforms.md)",
-    )
+    there = [name for name, one in recipe.targets.items() if one.is_for(platform)]
+    if not there or (asked and asked not in there):
+        raise PlanError(
+            f"{recipe.name} {asked}".rstrip() + f" is not made for {platform}",
+            hint=f"made for it: {', '.join(there)}"
+            if there
+            else f"say what is another there in targets.NAME.platforms.{platform} (docs/guides/platforms.md)",
+        )
+    found = recipe.on(platform)
+    targets = {name: one for name, one in found.targets.items() if name in there}
+    return loaded._replace(recipe=msgspec.structs.replace(found, targets=targets))
 
 
 class _Asked:
     """What stands in this machine's way to each toolchain of a recipe; servers are asked once for each."""
 
-    def __init__(self, loaded: Loaded, machine: Machine, platform: Platform) -> None:
+    def __init__(self, loaded: Loaded, machine: Machine, platform: str) -> None:
         self.loaded = loaded
         self.platform = platform
         self.machine = machine
@@ -170,7 +180,7 @@ def _possible_target(asked: _Asked, lane: Lane | None) -> str:
     )
 
 
-def _obstacles(machine: Machine, toolchain: Toolchain, platform: Platform) -> list[str]:
+def _obstacles(machine: Machine, toolchain: Toolchain, platform: str) -> list[str]:
     """Return why this machine cannot have a toolkit."""
     from retread.toolkit.inquiry import obstacles
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from retread.arch import Arch
 from retread.doors.machine import Machine, code_digest, download
 from retread.doors.store import Kind, digest
-from retread.platforms import here
+from retread.environment import host
 from retread.recipe.toolchain import Toolchain, part_for
 from retread.toolkit.release import tool_environment
 
@@ -21,7 +21,7 @@ def assembler(machine: Machine, toolchain: Toolchain) -> Assembler:
     """Return the toolchain's ptxas for this machine, ready to run."""
     from retread.toolkit import ptxas
 
-    part = part_for(toolchain, here())
+    part = part_for(toolchain, host.here())
     environment = tool_environment(machine)
 
     def build(into: Path) -> None:
@@ -47,4 +47,4 @@ def assembly(machine: Machine, tool: Assembler) -> Assembly:
         key = digest(*graft.cubin_key(ptx, target, options, tool.digest))
         return (machine.store.make(Kind.CUBINS, key, build) / "cubin").read_bytes()
 
-    return graft.Assembly(tool.isa, cubin)
+    return graft.Assembly(tool.isa, cubin, tool.version)

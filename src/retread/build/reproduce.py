@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retread import platforms
 from retread.build.choice import jobs
 from retread.build.pipeline import build
 from retread.doors.machine import Machine
 from retread.doors.store import Kind
 from retread.errors import PlanError, UsageError
 from retread.lanes.lane import Wish
-from retread.recipe import workspace
+from retread.recipe import platforms, workspace
 from retread.recipe.lane import Lane
 from retread.wheel import contents
 
@@ -47,17 +46,13 @@ def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish:
         wish = wish._replace(toolchain=said.compiled.toolchain)
     if said.compiled and said.compiled.image and wish.image is None:
         wish = wish._replace(image=said.compiled.image.partition(" ")[0])
+    of = platforms.of_wheel(said.base.file if said.base else wheel.name)
+    if said.base or of in platforms.COMPILED:
+        wish = wish._replace(platform=of)
     folder = scratch / "again"
     folder.mkdir()
     again = machine._replace(store=machine.store.anew(_RESULTS, folder))
-    made = jobs(
-        loaded,
-        said.target,
-        again,
-        lane=Lane(said.lane),
-        wish=wish._replace(fresh=True),
-        platform=platforms.of_tags(facts.tags),
-    )
+    made = jobs(loaded, said.target, again, lane=Lane(said.lane), wish=wish._replace(fresh=True))
     fits = [job for job in made if said.base is None or job.origin.stated() == said.base]
     if not fits:
         raise PlanError(f"{said.recipe} {said.target} makes no {wheel.name} any more")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from retread.cli import session
 from retread.cli.options import DEFAULT_RECIPE, Options, Source, add_command, add_common, add_source, words
-from retread.platforms import DEFAULT, Platform
 from retread.recipe.lane import Lane
 
 if TYPE_CHECKING:
@@ -33,10 +32,10 @@ class PlanOptions(CompileOptions):
 
     recipe: str | None
     target: str | None
+    platform: str | None
     lane: Lane | None
     source: Source
     toolchain: str | None
-    platform: Platform
 
 
 class BuildOptions(CompileOptions):
@@ -44,10 +43,10 @@ class BuildOptions(CompileOptions):
 
     recipe: tuple[str, ...]
     target: str | None
+    platform: str | None
     lane: Lane | None
     source: Source
     toolchain: str | None
-    platform: Platform
     all: bool
     out: Path
 
@@ -90,9 +89,8 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     command.add_argument("--lane", choices=words(Lane), help="force a lane")
     command.add_argument(
         "--platform",
-        choices=words(Platform),
-        default=str(DEFAULT),
-        help=f"for which machines; default: {DEFAULT}",
+        metavar="NAME",
+        help="like win_amd64, where the target has a base wheel for it; default: Linux",
     )
     add_source(command)
     command.add_argument(
@@ -125,7 +123,7 @@ def build(options: BuildOptions) -> int:
     machine, root = session.machine(options), session.root(options)
     if options.all and (options.recipe or options.target):
         raise UsageError("--all builds every target of every recipe; leave recipe and --target out")
-    wish = _wish(options, options.toolchain)
+    wish = _wish(options, options.toolchain)._replace(platform=options.platform or "")
     names = session.finished(options) if options.all else options.recipe or (DEFAULT_RECIPE,)
     jobs: list[Job] = []
     for name in names:
@@ -139,7 +137,6 @@ def build(options: BuildOptions) -> int:
                     lane=options.lane,
                     use_git=options.source is Source.GIT,
                     wish=wish,
-                    platform=options.platform,
                 )
             except PlanError as error:
                 if not options.all:
@@ -231,8 +228,7 @@ def plan(options: PlanOptions) -> int:
         machine,
         lane=options.lane,
         use_git=options.source is Source.GIT,
-        wish=_wish(options, options.toolchain),
-        platform=options.platform,
+        wish=_wish(options, options.toolchain)._replace(platform=options.platform or ""),
     )
     plans = [job.plan() for job in jobs]
     if options.json:

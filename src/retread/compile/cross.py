@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from retread.compile.room import Layout
 from retread.environment.host import Python
-from retread.platforms import here
 
 
 class Cross(NamedTuple):
@@ -34,11 +33,8 @@ class Cross(NamedTuple):
 
     def strangers(self, read: Iterable[str], layout: Layout, python: Python) -> list[str]:
         """Return those of the files that were compiled in that are made for this machine, sorted."""
-        wrong = tuple(f"{one}/" for one in self.replaced(layout, python))
-        others = f"/include/{here()}-linux-gnu/"
-        return sorted(
-            one for one in read if one.endswith(_HEADERS) and (one.startswith(wrong) or others in one)
-        )
+        wrong = (*(f"{one}/" for one in self.replaced(layout, python)), *_SYSTEM)
+        return sorted(one for one in read if one.endswith(_HEADERS) and one.startswith(wrong))
 
     def variables(self) -> dict[str, str]:
         """Return the variables by which the build's Python says of itself that it is the other machine's."""
@@ -56,4 +52,6 @@ class Cross(NamedTuple):
         return next(self.root.glob(f"lib/python3*/_sysconfigdata_*{self.machine}*.py"))
 
 
+_SYSTEM = ("/usr/include/", "/usr/local/include/")
+"""Where this machine's own headers are; a cross compiler's are in a folder of its own."""
 _HEADERS = (".h", ".hh", ".hpp", ".hxx", ".cuh", ".inl", ".inc", ".ipp", ".tpp")

@@ -26,9 +26,9 @@ from retread.compile.room import LOG, Layout
 from retread.compile.sandbox import Cache, Sandbox, Work
 from retread.compile.schedule import Budget, Cost
 from retread.doors import fs, proc
+from retread.environment import host
 from retread.environment.host import Compiler, Python
 from retread.errors import CompileError, RecipeError, StoreError, first
-from retread.platforms import here
 from retread.recipe import native
 from retread.recipe.model import Build, Recipe, Target
 from retread.records import Record, Sha256
@@ -305,7 +305,7 @@ def _collect(order: Order, means: Means, layout: Layout, server: Jobserver, into
         read |= set((place / room.EXECUTED).read_text("utf-8").splitlines())
     if order.cross and (wrong := order.cross.strangers(read, layout, order.python)):
         raise CompileError(
-            f"{order.recipe.name}: {len(wrong)} header(s) of {here()} were compiled in for {order.cross.machine}",
+            f"{order.recipe.name}: {len(wrong)} header(s) of {host.here()} were compiled in for {order.cross.machine}",
             faults=first(wrong),
             hint="name the project that they are of under build.links, and leave include paths of this machine out",
         )
@@ -396,7 +396,7 @@ def _failure(order: Order, means: Means, code: int, failed: list[Failed], peak: 
         return CompileError(
             f"{name}: the build ran a program of {order.cross.machine}, which this machine cannot run",
             faults=[next(line.strip() for line in said.splitlines() if _NOT_OURS.search(line))],
-            hint=f"what a build runs has to be made for {here()}; {_seen(place)}",
+            hint=f"what a build runs has to be made for {host.here()}; {_seen(place)}",
         )
     if failed:
         unit = failed[0]

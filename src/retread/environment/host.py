@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Mapping
@@ -14,7 +15,6 @@ from pathlib import Path
 from retread import pypa, strict
 from retread.doors import fs, proc
 from retread.errors import CompileError, HostError, PlanError
-from retread.platforms import here
 from retread.records import Record, Sha256
 
 _PROGRAMS = ("cc1plus", "cc1", "collect2", "as", "ld")
@@ -99,6 +99,11 @@ def _compiler(c: str, cxx: str, path: str) -> Compiler:
         parts.append(fs.sha256(Path(where)) if where else "")
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return Compiler(c=c, cxx=cxx, version=version, digest=Sha256(digest))
+
+
+def here() -> str:
+    """Return the processor of this machine, as platforms of Linux's are called: ``x86_64``."""
+    return platform.machine()
 
 
 def cores() -> int:

@@ -15,12 +15,12 @@ from retread.compile.sandbox import Sandbox
 from retread.doors import fs
 from retread.doors.machine import download
 from retread.elf.facts import LibraryFacts
+from retread.environment import host
 from retread.environment.host import Compiler, Python
 from retread.errors import AuditError, PlanError
 from retread.lanes.lane import Goal, Origin, Wish
 from retread.lanes.place import missing
 from retread.lanes.source import Compiled, demand_sound
-from retread.platforms import here
 from retread.recipe.lane import Contained, Lane
 from retread.recipe.plan import Step
 from retread.records import all_but
@@ -38,9 +38,9 @@ NOT_OF_CONTAINER: Final = {
 def origins(goal: Goal, own: Contained, wish: Wish) -> list[Origin]:
     """Return a wheel for the Python asked for, or for each that the recipe names."""
     demand_sound(goal)
-    if goal.platform.machine != here():
+    if goal.platform not in {"", host.here()}:
         raise PlanError(
-            f"{goal.title}: an image for {goal.platform} does not run on {here()} machines",
+            f"{goal.title}: an image for {goal.platform} does not run on {host.here()} machines",
             hint="'--lane source' compiles for it with a cross compiler; or build on such a machine",
         )
     image = wish.image or own.container.image

@@ -12,7 +12,6 @@ from retread.environment import host
 from retread.environment.host import Compiler, Python
 from retread.errors import PlanError, RecipeError
 from retread.lanes.place import HostPlace, missing
-from retread.platforms import Platform
 from retread.recipe.model import Build
 from retread.recipe.system import System
 from retread.toolkit import system
@@ -23,14 +22,14 @@ class CrossPlace(HostPlace):
 
     programs = (*HostPlace.programs, "compile/cross.py", "environment/foreign.py")
 
-    def __init__(self, machine: Machine, build: Build, python: str | None, platform: Platform) -> None:
-        super().__init__(machine, build, python or system.known(platform.machine).python, platform)
+    def __init__(self, machine: Machine, build: Build, python: str | None, platform: str) -> None:
+        super().__init__(machine, build, python or system.known(platform).python, platform)
         self.room = f"-{platform}"
 
     @functools.cached_property
     def system(self) -> System:
         """What is pinned of the other machine."""
-        return system.known(self._platform.machine)
+        return system.known(self._platform)
 
     @property
     def manner(self) -> tuple[object, ...]:
@@ -51,7 +50,7 @@ class CrossPlace(HostPlace):
     @functools.cached_property
     def compiler(self) -> Compiler:
         """The compiler of this machine that makes code for the other."""
-        return host.compiler(self._machine.environment, self._platform.machine)
+        return host.compiler(self._machine.environment, self._platform)
 
     def lacks(self) -> tuple[str, ...]:
         """Return what is missing of interpreter and compiler."""
@@ -88,4 +87,4 @@ class CrossPlace(HostPlace):
 
         key = digest("cross", system.digest(there), pinned)
         root = venv.stored(machine, key, f"lay out what is linked of {self._platform}", make)
-        return Cross(self._platform.machine, root, system.PACKAGES, system.include(there))
+        return Cross(self._platform, root, system.PACKAGES, system.include(there))

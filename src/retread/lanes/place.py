@@ -17,7 +17,6 @@ from retread.elf.facts import LibraryFacts
 from retread.environment import host
 from retread.environment.host import Compiler, Python
 from retread.errors import AuditError, CompileError, PlanError, ToolError, first
-from retread.platforms import DEFAULT, Platform
 from retread.recipe.lane import Lane
 from retread.recipe.model import Build
 from retread.recipe.plan import Step
@@ -92,19 +91,19 @@ def missing(ask: Callable[[], object]) -> Iterator[str]:
         yield "; ".join(filter(None, (error.message, *error.faults, error.hint)))
 
 
-def demand_machine(wheel: Path, platform: Platform, scratch: Path) -> None:
+def demand_machine(wheel: Path, platform: str, scratch: Path) -> None:
     """Raise AuditError when a wheel that was compiled has a library, or a tag, of another machine."""
     (scratch / "check").mkdir()
     facts, _ = contents.examine(wheel, scratch / "check")
     fs.remove(scratch / "check")
-    wanted = platform.machine
+    wanted = platform or host.here()
     others = {name: one.machine for name, one in facts.libraries.items() if one.machine != wanted}
     faults = [f"{name}: is for {machine}" for name, machine in others.items()]
     tags = sorted(tag for tag in facts.tags if not tag.endswith((f"_{wanted}", "-any")))
     faults += [f"the build tags it {', '.join(tags)}"] if tags else []
     if faults:
         raise AuditError(
-            f"{wheel.name} was to be for {platform}, and is not",
+            f"{wheel.name} was to be for {wanted}, and is not",
             faults=first(faults),
             hint="a build that asks which machine it runs on, or names a compiler of its own, makes this; patch that",
         )
@@ -119,9 +118,7 @@ class HostPlace:
     whole = False
     image = ""
 
-    def __init__(
-        self, machine: Machine, build: Build, python: str | None, platform: Platform = DEFAULT
-    ) -> None:
+    def __init__(self, machine: Machine, build: Build, python: str | None, platform: str = "") -> None:
         self._machine = machine
         self._build = build
         self._asked = python

@@ -22,7 +22,6 @@ from retread.lanes.base import proven
 from retread.lanes.cross import CrossPlace
 from retread.lanes.lane import Goal, Origin, Steps, Wish
 from retread.lanes.place import HostPlace, Place, missing
-from retread.platforms import here
 from retread.recipe import native
 from retread.recipe.lane import Compile
 from retread.recipe.model import Build, locked
@@ -92,7 +91,7 @@ NOT_OF_BUILD: Final = {
 def origins(goal: Goal, own: Compile, wish: Wish) -> list[Origin]:
     """Return one wheel, for the Python asked for or one of the recipe's range."""
     demand_sound(goal)
-    kind = HostPlace if goal.platform.machine == here() else CrossPlace
+    kind = HostPlace if goal.platform in {"", host.here()} else CrossPlace
     return [Compiled(goal, own.build, kind(goal.machine, own.build, wish.python, goal.platform), wish)]
 
 
@@ -405,7 +404,11 @@ class Compiled:
         jobs = self.wish.jobs or host.cores()
         spent = [one.seconds for one in known]
         largest = sorted((one.memory for one in known), reverse=True)[:jobs]
-        disk = _ROOM if stored_toolkit(self.goal.machine, self._toolchain) else _ROOM + _ENVIRONMENT
+        disk = (
+            _ROOM
+            if stored_toolkit(self.goal.machine, self._toolchain, self.goal.platform)
+            else _ROOM + _ENVIRONMENT
+        )
         return Effort(
             seconds=max(*spent, sum(spent) / jobs) if spent else None,
             memory=sum(largest) or None,
@@ -420,7 +423,7 @@ class Compiled:
     def steps(self) -> Steps:
         """Return what makes the place, then toolkit and compile; what is not there hides what would come of it."""
         store, before = self.goal.machine.store, [*self.place.steps()]
-        kit = stored_toolkit(self.goal.machine, self._toolchain)
+        kit = stored_toolkit(self.goal.machine, self._toolchain, self.goal.platform)
         before.append(
             step("toolkit", self._toolchain.name, kit and kit.root, "changes with the pinned parts")
         )

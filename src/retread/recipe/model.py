@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from retread.fields import Architecture, Commit, Cuda, Digest, FileName, Positive, Table, Text
+from retread.recipe import platforms
 from retread.recipe.trial import Smoke, Trial
 
 
@@ -119,29 +120,25 @@ class Container(Table, frozen=True, kw_only=True):
     """What the wheel needs to be tried, beside what the build environment holds."""
 
 
-class Variant(Table, frozen=True, kw_only=True):
-    """What of a target is otherwise on another platform than x86-64; what is left out is the target's own."""
+class Platform(Table, frozen=True, kw_only=True):
+    """What of a target is another for one platform; what is not said is the target's."""
 
-    architectures: tuple[Architecture, ...]
-    """For which every module of every library has machine code there."""
-    ptx: tuple[Architecture, ...]
-    """For which every module of every library has PTX there."""
-    base: tuple[Base, ...] = ()
-    """Official wheels of that platform, for the overlay lane; the target's own are x86-64's."""
-    image: str = ""
-    """That platform's image for the container lane, pinned by digest; without one there is no such lane."""
-    generated: tuple[Text, ...] = ()
-    """Files (globs) of the base wheel that its build made and no source holds."""
-    requires: tuple[Text, ...] = ()
-    """Requirements that replace those of the same name in METADATA, or are added."""
-    run_path: dict[str, tuple[Text, ...]] = msgspec.field(default_factory=dict)
-    """Library (glob) -> run path entries."""
-    edit: tuple[Edit, ...] = ()
-    """Replacements in files that the base wheel's build generated."""
-    note: str = ""
-    """A sentence that users must see."""
+    architectures: tuple[Architecture, ...] | None = None
+    """In the place of the target's."""
+    ptx: tuple[Architecture, ...] | None = None
+    """In the place of the target's."""
+    image: Text | None = None
+    """The platform's image for the container lane, pinned by digest; without one it has no such lane."""
+    generated: tuple[Text, ...] | None = None
+    """In the place of the target's."""
+    exempt: tuple[Exemption, ...] | None = None
+    """In the place of the target's."""
+    requires: tuple[Text, ...] | None = None
+    """In the place of the target's."""
+    note: str | None = None
+    """In the place of the target's."""
     smoke: Trial | None = None
-    """Under what its wheels are tried."""
+    """In the place of the target's."""
 
 
 class Target(Table, frozen=True, kw_only=True):
@@ -166,6 +163,9 @@ class Target(Table, frozen=True, kw_only=True):
     toolchain: Text = ""
     """Name of a toolchain, retread's own or a file in ``recipes/toolchains/``: its ptxas assembles what the base lacks,
     its compiler compiles."""
+    proving: Text = ""
+    """Name of the toolchain whose ptxas built the base wheels, where that is another CUDA release than the target's: it
+    has to make their own machine code again from their PTX, byte for byte."""
     fallback: Text = ""
     """Name of the toolchain that compiles where the machine cannot have the first; the wheel's version says so."""
     note: str = ""
@@ -182,13 +182,35 @@ class Target(Table, frozen=True, kw_only=True):
     """Replacements in files that the base wheel's build generated."""
     smoke: Trial | None = None
     """Under what its wheels are tried."""
-    platforms: dict[str, Variant] = msgspec.field(default_factory=dict)
-    """Other platform than x86-64, as ``aarch64`` or ``win_amd64`` -> what is otherwise there."""
+    platforms: dict[str, Platform] = msgspec.field(default_factory=dict)
+    """Platform that is compiled for, like ``aarch64``, or of a base wheel that is not Linux's, like ``win_amd64`` ->
+    what is another for it."""
+
+    def on(self, platform: str) -> Target:
+        """Return the target as one platform has it: its own base wheels, and no run path on Windows."""
+        own = self.platforms.get(platform, Platform())
+        said = {name: value for name, value in msgspec.structs.asdict(own).items() if value is not None}
+        image = said.pop("image", "")
+        if self.container and platform in self.platforms:
+            said |= {"container": msgspec.structs.replace(self.container, image=image) if image else None}
+        said |= {"run_path": {}} if platforms.is_windows(platform) else {}
+        base = tuple(one for one in self.base if platforms.of_wheel(one.file) == platform)
+        return msgspec.structs.replace(self, **said, base=base, platforms={})
+
+    def is_for(self, platform: str) -> bool:
+        """Say whether there are wheels of it for a platform."""
+        own = platform in self.platforms or (self.build is not None and platform == platforms.COMPILED[0])
+        return own or any(platforms.of_wheel(one.file) == platform for one in self.base)
 
     @property
     def toolchains(self) -> tuple[str, ...]:
         """The toolchains that it names, the one to be preferred first."""
         return tuple(filter(None, (self.toolchain, self.fallback)))
+
+    @property
+    def every_toolchain(self) -> tuple[str, ...]:
+        """The same, and the one that proves its base wheels."""
+        return (*self.toolchains, *filter(None, (self.proving,)))
 
 
 class Recipe(Table, frozen=True, kw_only=True):
@@ -215,6 +237,11 @@ class Recipe(Table, frozen=True, kw_only=True):
     """One for each CUDA release, under its name: ``cu128``."""
     smoke: Smoke = Smoke()
     """How the finished wheels are tried."""
+
+    def on(self, platform: str) -> Recipe:
+        """Return the recipe as one platform has it."""
+        targets = {name: target.on(platform) for name, target in self.targets.items()}
+        return msgspec.structs.replace(self, targets=targets)
 
 
 def locked(target: Target) -> tuple[str, ...]:

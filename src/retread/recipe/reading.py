@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -16,8 +17,7 @@ from retread import arch, pypa, strict
 from retread.address import has_secret
 from retread.arch import Arch
 from retread.errors import RecipeError
-from retread.platforms import DEFAULT, Platform
-from retread.recipe import trial, variant
+from retread.recipe import platforms, trial
 from retread.recipe.model import Build, Container, Pin, Recipe, Target
 from retread.strict import count, toml
 from retread.version import channel
@@ -82,11 +82,8 @@ def _version_faults(recipe: Recipe) -> Iterator[str]:
     if str(version) != recipe.version:
         yield f"version: {strict.shown(recipe.version)} is written {str(version)!r}"
     for key, target in recipe.targets.items():
-        bases = {f"targets.{key}": target.base}
-        bases |= {f"targets.{key}.platforms.{name}": one.base for name, one in target.platforms.items()}
-        for where, found in bases.items():
-            for index, base in enumerate(found):
-                yield from _base_faults(recipe, version, f"{where}.base[{index}].file", base.file)
+        for index, base in enumerate(target.base):
+            yield from _base_faults(recipe, version, f"targets.{key}.base[{index}].file", base.file)
 
 
 def _faults_of_sound_targets(table: dict[str, Any]) -> Iterator[str]:
@@ -111,37 +108,19 @@ def _repository_faults(pin: Pin) -> Iterator[str]:
 
 
 def _target_faults(key: str, target: Target) -> Iterator[str]:
-    own = list(_own_faults(key, target))
-    yield from own
-    for name in target.platforms:
-        if name == DEFAULT or name not in set(Platform):
-            others = [one for one in Platform if one != DEFAULT]
-            what = (
-                "what the target itself says"
-                if name == DEFAULT
-                else f"no platform{strict.near_miss(name, others)}"
-            )
-            yield f"platforms.{name}: is {what}; others than {DEFAULT} are {', '.join(others)}"
-            continue
-        there = variant.of_target(target, Platform(name))
-        assert there is not None
-        for fault in _own_faults(key, there):
-            if fault not in own:
-                yield f"platforms.{name}.{fault}"
-        for index, base in enumerate(there.base):
-            if not base.file.endswith(f"{name}.whl"):
-                yield f"platforms.{name}.base[{index}].file: {base.file!r} is no wheel for {name}"
-
-
-def _own_faults(key: str, target: Target) -> Iterator[str]:
     if not target.base and target.build is None:
         yield "base, build: neither is there, so no lane can make it"
     if target.build is not None:
         yield from _build_faults(target, target.build)
+    if target.proving and not target.base:
+        yield f"proving: {target.proving!r} has nothing to prove; it is for base wheels, of which there are none"
+    if target.proving and target.proving == target.toolchain:
+        yield f"proving: {target.proving!r} is the toolchain already; leave it out"
     if target.container is not None:
         yield from _container_faults(target.container, target.build)
     if target.smoke is not None:
         yield from trial.faults(target.smoke, target.torch)
+    yield from _platform_faults(target)
     expected = channel(target.cuda)
     if key != expected:
         yield f"cuda: {target.cuda} belongs to a target named {expected!r}"
@@ -163,6 +142,33 @@ def _own_faults(key: str, target: Target) -> Iterator[str]:
     else:
         yield from _torch_faults(target)
     yield from _requirement_faults("requires", target.requires)
+
+
+def _platform_faults(target: Target) -> Iterator[str]:
+    """Yield what is wrong with what a target says for single platforms."""
+    there = []
+    for base in target.base:
+        with suppress(InvalidWheelFilename):  # told elsewhere
+            there.append(platforms.of_wheel(base.file))
+    for name, one in target.platforms.items():
+        at = f"platforms.{name}"
+        if target.build and name in platforms.COMPILED[1:]:
+            yield from _architecture_faults(f"{at}.architectures", one.architectures or (), target.cuda)
+            yield from _architecture_faults(f"{at}.ptx", one.ptx or (), target.cuda)
+            if one.image is not None and not _is_pinned(one.image):
+                yield f"{at}.image: {one.image!r} is not an image pinned by digest (NAME@sha256:...)"
+        elif name not in there:
+            known = f"there are {', '.join(dict.fromkeys(there))}" if there else "there is none"
+            yield f"{at}: no base wheel is for it{strict.near_miss(name, there)}; {known}"
+        elif not platforms.is_windows(name):
+            yield f"{at}: the target itself says what its wheels for Linux hold"
+        yield from _requirement_faults(f"{at}.requires", one.requires or ())
+        for fault in trial.faults(one.smoke, target.torch) if one.smoke else ():
+            yield f"{at}.{fault}"
+        for index, exemption in enumerate(one.exempt or ()):
+            listed = f"{at}.exempt[{index}]"
+            yield from _architecture_faults(f"{listed}.architectures", exemption.architectures, target.cuda)
+            yield from _architecture_faults(f"{listed}.ptx", exemption.ptx, target.cuda)
 
 
 def _torch_faults(target: Target) -> Iterator[str]:
@@ -213,7 +219,7 @@ def _build_faults(target: Target, build: Build) -> Iterator[str]:
 def _container_faults(container: Container, build: Build | None) -> Iterator[str]:
     if build is None:
         yield "build: missing; the container lane compiles as it says"
-    if not re.fullmatch(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}", container.image):
+    if not _is_pinned(container.image):
         yield f"container.image: {container.image!r} is not an image pinned by digest (NAME@sha256:...)"
     if not re.fullmatch(r"manylinux_2_[0-9]{1,3}", container.platform):
         yield f"container.platform: {container.platform!r} is not like 'manylinux_2_28'"
@@ -225,6 +231,10 @@ def _container_faults(container: Container, build: Build | None) -> Iterator[str
             yield f"container.pythons[{index}]: {python!r} is not like '3.12'"
         elif build and not _allows(build.python, f"{python}.99"):
             yield f"container.pythons[{index}]: {python} is outside of build.python, {build.python}"
+
+
+def _is_pinned(image: str) -> bool:
+    return re.fullmatch(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}", image) is not None
 
 
 def _allows(wanted: str, version: str) -> bool:

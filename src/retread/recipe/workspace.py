@@ -12,8 +12,7 @@ import msgspec
 from retread import strict
 from retread.doors import fs
 from retread.errors import RecipeError, RetreadError, SourceError, UsageError
-from retread.platforms import Platform
-from retread.recipe import files, native, proof, reading, series, toolchain, variant
+from retread.recipe import files, native, proof, reading, series, toolchain
 from retread.recipe.model import Recipe
 from retread.recipe.proof import Proof
 from retread.recipe.series import ChangeKind, Patch
@@ -43,10 +42,6 @@ class Loaded(NamedTuple):
         An empty name is that of a build that compiles nothing.
         """
         return self._replace(patches=tuple(one for one in self.patches if one.only_with in ("", compiler)))
-
-    def for_platform(self, platform: Platform) -> Loaded:
-        """Return what is made for this platform: the targets that are, as they are there."""
-        return self._replace(recipe=variant.of_recipe(self.recipe, platform))
 
     def parsed_proofs(self) -> dict[str, Proof]:
         """Return the proofs, each recomputed from its listing; SourceError for one of another commit."""
@@ -189,12 +184,17 @@ def toolchains(root: Path | None) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def every_toolchain(root: Path | None) -> list[Toolchain]:
+    """Return all toolchains, read."""
+    return [load_toolchain(root, name) for name in toolchains(root)]
+
+
 def _toolchains(root: Path, found: Recipe) -> dict[str, Toolchain]:
     loaded: dict[str, Toolchain] = {}
     for key, target in found.targets.items():
-        for name in target.toolchains:
+        for name in target.every_toolchain:
             read = loaded[name] = loaded.get(name) or load_toolchain(root, name)
-            if read.cuda != target.cuda:
+            if read.cuda != target.cuda and name in target.toolchains:
                 raise RecipeError(
                     f"{found.name}: targets.{key} is for CUDA {target.cuda}, toolchain {name} is {read.cuda}",
                     hint="code is assembled with exactly the CUDA release that the target names",
