@@ -13,7 +13,7 @@ from retread.doors.machine import Machine
 from retread.environment import host
 from retread.errors import PlanError
 from retread.lanes.lane import Goal, Origin, Wish
-from retread.recipe import plan, platforms
+from retread.recipe import miscompiles, plan, platforms, workspace
 from retread.recipe.lane import LANES, Lane, Own
 from retread.recipe.model import Target
 from retread.recipe.toolchain import Toolchain
@@ -53,6 +53,7 @@ def jobs(
     tools = _tools(asked, name, chosen.lane, wish)
     trees = Trees(loaded.compiled_by(tools.compiler), machine, use_git=use_git)
     goal = Goal(trees, name, tools.name, tools.compiler or NVCC, platform if compiles else "")
+    _demand_right(goal)
     origins: Callable[[Goal, Own, Wish], list[Origin]] = import_module(LANES[chosen.lane].module).origins
     reason = "; ".join(filter(None, (chosen.reason, tools.reason)))
     return [Job(origin, reason) for origin in origins(goal, chosen.own, wish)]
@@ -73,6 +74,19 @@ def _on(loaded: Loaded, target: str | None, platform: str) -> Loaded:
     found = recipe.on(platform)
     targets = {name: one for name, one in found.targets.items() if name in there}
     return loaded._replace(recipe=msgspec.structs.replace(found, targets=targets))
+
+
+def _demand_right(goal: Goal) -> None:
+    """Raise PlanError for architectures for which the toolchain's release is known to miscompile."""
+    if goal.toolchain:
+        miscompiles.demand_none(
+            workspace.known_miscompiles(),
+            goal.toolchain.cuda,
+            goal.target.architectures,
+            what=goal.title,
+            waived=goal.target.waive,
+            target=goal.name,
+        )
 
 
 class _Asked:
