@@ -22,7 +22,7 @@ END: Final = "<!-- packages: end -->"
 
 ORDER: Final = (
     "ground", "text", "doors", "elf", "pe", "binary", "lockfile", "recipe", "wheel", "source", "queue",
-    "environment", "audit", "toolkit", "compile", "smoke", "lanes", "evidence", "build", "index", "fit", "upstream",
+    "environment", "audit", "toolkit", "compile", "smoke", "lanes", "evidence", "shared", "build", "index", "fit", "upstream",
     "cli",
 )  # fmt: skip
 """A package imports from those before it. ``ground`` is the modules that lie in no folder."""
@@ -51,6 +51,7 @@ PURE: Final = (
     "smoke.details", "smoke.junit", "smoke.level", "smoke.page", "smoke.reading", "smoke.report",
     "smoke.table", "smoke.tally",
     "evidence.agreement", "evidence.gate", "evidence.signing", "evidence.statements",
+    "shared.claim",
     "build.sbom", "build.statement",
     "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
     "fit.candidates", "fit.catalogue", "fit.conditions", "fit.driver", "fit.environment", "fit.explain", "fit.findings",
