@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -142,7 +141,7 @@ def _wants(options: Options) -> Callable[[Statement], Proof]:
     from retread.audit.promise import proof
     from retread.errors import GateError, RetreadError
     from retread.evidence import agreement
-    from retread.recipe import workspace
+    from retread.recipe import platforms, workspace
 
     def wants(said: Statement) -> Proof:
         try:
@@ -160,7 +159,8 @@ def _wants(options: Options) -> Callable[[Statement], Proof]:
             *agreement.faults((*agreement.of_version(agreement.STATEMENT, said.project, said.version), *ours))
         ]:
             raise GateError(f"recipe {recipe.name} is not of this wheel", faults=wrong)
-        return proof(recipe.targets[said.target])
+        target = recipe.targets[said.target]
+        return proof(target.on(platforms.of_wheel(said.base.file)) if said.base else target)
 
     return wants
 
@@ -201,13 +201,13 @@ def _address(text: str | None) -> str:
 
 def _acting(options: PublishOptions | ChangeOptions, need: Need, act: Callable[[Session, Path], T]) -> T:
     """Run an action on an index: a folder as it is, a bucket by the part that the action needs."""
-    from retread.doors import bucket
+    from retread.doors import bucket, clock
     from retread.index import actions
     from retread.index.bucket import remote
 
     base = _address(options.base)
     machine = session.machine(options)
-    here = actions.Session(Path(options.index), int(time.time()), machine.console.say, base=base)
+    here = actions.Session(Path(options.index), clock.now(), machine.console.say, base=base)
     with machine.store.scratch() as scratch:
         room = scratch / "room"
         room.mkdir()
@@ -265,7 +265,7 @@ def _print_actions(options: Options, done: list[Action]) -> None:
 
 def index_check(options: CheckOptions) -> int:
     """Verify every promise of an index from its bytes; PublishError with each that is broken."""
-    from retread.doors import bucket
+    from retread.doors import bucket, clock
     from retread.errors import PublishError
     from retread.index.bucket import remote
     from retread.index.check import check
@@ -275,7 +275,7 @@ def index_check(options: CheckOptions) -> int:
         if bucket.is_bucket(options.index):
             found = remote.check(remote.Visit(options.index, scratch, machine.console.say), policy)
         else:
-            found = check(Path(options.index), scratch, policy, int(time.time()))
+            found = check(Path(options.index), scratch, policy, clock.now())
         step.detail = f"{found.projects} projects, {found.files} files"
     if options.json:
         session.print_json(found)

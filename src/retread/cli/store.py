@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from retread.cli import session
@@ -56,13 +55,14 @@ def add(groups: Groups) -> None:
 def store_list(options: ListOptions) -> int:
     """Show what the store holds."""
     from retread.cli import show
+    from retread.doors import clock
 
     if options.shared:
         found = list(session.shared(options).entries())
         if options.json:
             session.print_json([one._asdict() for one in found])
         else:
-            session.put(show.store(session.shared(options).address, found, {}, now=time.time()))
+            session.put(show.store(session.shared(options).address, found, {}, now=clock.now()))
         return 0
 
     store = session.machine(options).store
@@ -72,7 +72,7 @@ def store_list(options: ListOptions) -> int:
             [{"kind": one.kind, "key": one.key, "size": one.size, "used": one.used} for one in entries]
         )
     else:
-        session.put(show.store(store.root, entries, store.beside(), now=time.time()))
+        session.put(show.store(store.root, entries, store.beside(), now=clock.now()))
     return 0
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import functools
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from retread import limits
 from retread.address import shown
-from retread.doors import fs
+from retread.doors import clock, fs
 from retread.doors.bucket import Bucket, Object
 from retread.doors.console import NOTE
 from retread.doors.store import Kind
@@ -49,7 +48,7 @@ class Means(NamedTuple):
     signer: Key | None
     """Who claims what is made here; None gives nothing to others."""
     say: Callable[[str], None]
-    now: Callable[[], float] = time.time
+    now: Callable[[], float] = clock.now
 
 
 class Listed(NamedTuple):
