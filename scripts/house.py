@@ -37,7 +37,7 @@ PURE: Final = (
     "lockfile",
     "elf.device", "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.kernels", "elf.layout",
     "elf.release", "elf.resources",
-    "recipe.files", "recipe.lane", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof",
+    "recipe.amending", "recipe.files", "recipe.lane", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof",
     "recipe.reading",
     "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial", "recipe.writing",
     "wheel.facts", "wheel.faults", "wheel.metadata", "wheel.statement", "wheel.table",
@@ -53,7 +53,7 @@ PURE: Final = (
     "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
     "fit.candidates", "fit.catalogue", "fit.conditions", "fit.driver", "fit.environment", "fit.explain", "fit.findings",
     "fit.judge", "fit.obstacles", "fit.report", "fit.serving", "fit.table", "fit.usage",
-    "upstream.clue", "upstream.draft", "upstream.issue", "upstream.outlook", "upstream.renewal",
+    "upstream.clue", "upstream.draft", "upstream.drift", "upstream.issue", "upstream.outlook", "upstream.renewal",
     "upstream.table",
     "cli.show", "cli.usage",
 )  # fmt: skip
