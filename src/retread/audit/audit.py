@@ -8,7 +8,7 @@ from pathlib import Path
 from retread.audit import resources, rules
 from retread.audit.report import AuditReport, Check
 from retread.elf.facts import LibraryFacts
-from retread.errors import AuditError, ElfError, FatbinError
+from retread.errors import UNREADABLE, AuditError
 from retread.records import digest
 from retread.version import NVCC
 from retread.wheel import contents
@@ -47,7 +47,7 @@ def _spills(wheel: Path, scratch: Path) -> Iterator[Check]:
     """Yield whether kernels spill that must not, or that they cannot be read."""
     try:
         yield from resources.checks(contents.kernels(wheel, scratch, lenient=True))
-    except (ElfError, FatbinError) as error:
+    except UNREADABLE as error:
         yield Check(check=resources.CHECK, subject=wheel.name, ok=False, detail=error.message)
 
 

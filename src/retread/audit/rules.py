@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from packaging.utils import canonicalize_name
 
@@ -15,13 +15,16 @@ from retread.audit import manylinux, providers
 from retread.audit.manylinux import dotted, glibc, glibc_limit
 from retread.audit.report import Check
 from retread.elf import facts as elf
-from retread.elf.facts import Facts, LibraryFacts, common, counted, linked_ptx
+from retread.elf.facts import Facts, Format, LibraryFacts, common, counted, linked_ptx
 from retread.version import CLANG
-from retread.wheel.facts import WheelFacts
+from retread.wheel.facts import WheelFacts, is_called_library
 from retread.wheel.statement import Exempt, Promise, Statement, compiler_of
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
+
+_WINDOWS: Final = {"x86_64": "win_amd64", "aarch64": "win_arm64", "i686": "win32"}
+"""The machine of a library -> the platform tag of the Windows that loads it."""
 
 
 def audit(
@@ -88,16 +91,24 @@ def _generic(wheel: WheelFacts, promise: Promise | None) -> Iterator[Check]:
     limit = glibc_limit(platforms)
     own = {posixpath.basename(name) for name in wheel.libraries}
     for name, facts in wheel.libraries.items():
-        fits = all(platform.endswith(f"_{facts.machine}") for platform in platforms)
-        if not fits and ".so" not in posixpath.basename(name):
+        fits = all(_is_for(facts, platform) for platform in platforms)
+        if not fits and not (is_called_library(name) and wheel.loads(facts)):
             continue  # a program for another machine is data of this one's
-        detail = f"{facts.machine}, tags {', '.join(sorted(platforms))}"
+        kind = f"Windows, {facts.machine}" if facts.format is Format.PE else facts.machine
+        detail = f"{kind}, tags {', '.join(sorted(platforms))}"
         yield Check(check="machine", subject=name, ok=fits, detail=detail)
         if limit:
             yield from _system(name, facts, limit, own)
         if any(platform.startswith("musllinux_") for platform in platforms):
             yield from _musl(name, facts)
         yield from _paths(name, facts, promise)
+
+
+def _is_for(facts: LibraryFacts, platform: str) -> bool:
+    """Say whether a library is loaded by the system of a platform tag."""
+    if facts.format is Format.PE:
+        return platform == _WINDOWS.get(facts.machine)
+    return platform.endswith(f"_{facts.machine}") and not platform.startswith("win")
 
 
 def _paths(name: str, facts: LibraryFacts, promise: Promise | None = None) -> Iterator[Check]:
@@ -149,7 +160,7 @@ def _statement(wheel: WheelFacts, said: Statement) -> Iterator[Check]:
     found = {
         name: (len(facts.modules), *common(facts))
         for name, facts in wheel.libraries.items()
-        if name in said.libraries or ".so" in posixpath.basename(name)
+        if name in said.libraries or (is_called_library(name) and wheel.loads(facts))
     }
     told = {name: (one.modules, one.after, one.ptx) for name, one in said.libraries.items()}
     wrong = sorted(name for name in found.keys() | told.keys() if found.get(name) != told.get(name))

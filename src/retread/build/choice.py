@@ -38,6 +38,11 @@ def jobs(
     asked = _Asked(loaded, machine)
     name = plan.choose_target(loaded.recipe, target) if target else _possible_target(asked, lane)
     chosen = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
+    if wish.platform and LANES[chosen.lane].compiles:
+        raise PlanError(
+            f"{loaded.recipe.name} {name}: the {chosen.lane} lane compiles for this machine, not for {wish.platform}",
+            hint="a wheel for another platform is made by the overlay lane, of an official one",
+        )
     tools = _tools(asked, name, chosen.lane, wish)
     trees = Trees(loaded.compiled_by(tools.compiler), machine, use_git=use_git)
     goal = Goal(trees, name, tools.name, tools.compiler or NVCC)

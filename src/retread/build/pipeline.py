@@ -34,7 +34,7 @@ from retread.wheel import zipwriter
 from retread.wheel.statement import Statement
 
 if TYPE_CHECKING:
-    from retread.build.graft import Grafted, Request
+    from retread.build.graft import Grafted, Means, Request
     from retread.lanes.lane import ProvenBase
     from retread.toolkit.ptxas import Assembler
 
@@ -95,14 +95,13 @@ class Job:
         """Key of the finished wheel; that of the base wheel is part of it, which is made if need be."""
         recipe, target = all_but(self.goal.recipe, NOT_OF_WHEEL), all_but(self.goal.target, NOT_OF_TARGET)
         told = (recipe, self.goal.name, target, proof(self.goal.target))
-        made_of = (*told, self.goal.toolchain, zipwriter.DEFLATE, writers())
+        made_of = (*told, self.goal.toolchain, self.goal.proving, zipwriter.DEFLATE, writers())
         return digest("wheel", code_digest(), self.origin.key, self.goal.trees.patched_key, made_of)
 
     def library_key(self, request: Request) -> str:
         """Key of a library that has what is requested."""
-        return digest(
-            "library", code_digest(), self.origin.key, request, self.goal.toolchain, zipwriter.DEFLATE
-        )
+        tools = (self.goal.toolchain, self.goal.proving)
+        return digest("library", code_digest(), self.origin.key, request, *tools, zipwriter.DEFLATE)
 
     def run_path(self, member: str) -> tuple[str, ...] | None:
         """Return the run path that the recipe gives a library, or None when it gives none."""
@@ -133,6 +132,22 @@ class Job:
             )
         return assembler(self.goal.machine, self.goal.toolchain)
 
+    def means(self) -> Means:
+        """Return the ptxas that grafts, and the one that proves."""
+        from retread.build import graft, proving
+        from retread.build.cubins import assembly
+
+        means = graft.alone(assembly(self.goal.machine, self.assembler()))
+        if other := self.goal.proving:
+            means = means._replace(provers=proving.named(self.goal.machine, other))
+        return means
+
+    def _hint(self, cuda: str) -> str:
+        from retread.build import proving
+        from retread.recipe import workspace
+
+        return proving.hint(workspace.every_toolchain(self.goal.trees.loaded.root), self.goal.name, cuda)
+
     def library_requests(self, base: ProvenBase) -> list[Request]:
         """Return what every library of the base wheel has to get: missing architectures, a run path."""
         from retread.build import graft
@@ -148,24 +163,23 @@ class Job:
     def library(self, request: Request) -> tuple[Grafted, Path]:
         """Return one finished library and the file of its deflated bytes."""
         from retread.build import graft
-        from retread.build.cubins import assembly
         from retread.wheel.wheelfile import Wheel
 
         def build(into: Path) -> None:
             added = " ".join(request.architectures)
             title = f"graft {added} into" if added else "set the run path of"
             path = self.origin.wheel()
-            tool = self.assembler() if request.architectures else None
+            means = self.means() if request.architectures else None
             with self.goal.machine.console.step(f"{title} {request.member}") as step, Wheel(path) as wheel:
                 graft.graft_member(
                     wheel,
                     request,
                     into,
-                    assembly=assembly(self.goal.machine, tool) if tool else None,
+                    means=means,
                     progress=lambda done, total: step.progress(done, total, "B"),
                 )
                 grafted, content = graft.load(into)
-                graft.demand_own(request.member, grafted)
+                graft.demand_own(request.member, grafted.proof, self._hint)
                 step.detail = f"{len(grafted.facts.modules)} modules, {size(content.stat().st_size)}"
 
         return graft.load(self.goal.machine.store.make(Kind.LIBRARIES, self.library_key(request), build))
@@ -210,6 +224,7 @@ class Job:
                 statement=said,
                 patches=self.goal.trees.loaded.files,
                 platform=self.origin.platform(),
+                crlf=base.crlf,
                 into=into,
             )
             step.detail = size(path.stat().st_size)
@@ -264,9 +279,10 @@ class Job:
         tool = None
         if self.goal.toolchain and any(one.before != one.after for one in found.values()):
             tool = statement.toolchain(
-                self.goal.toolchain,
+                self.goal.toolchain.name,
+                self.goal.toolchain.cuda,
                 self.assembler().version,
-                [one.reproduced for one, _ in libraries.values()],
+                [one.proof for one, _ in libraries.values()],
             )
         return statement.statement(
             self.goal.recipe,

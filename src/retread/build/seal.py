@@ -17,6 +17,7 @@ from retread.build import sbom
 from retread.errors import BaseError, PlanError, RecipeError
 from retread.recipe.model import Target
 from retread.recipe.series import Change, ChangeKind
+from retread.source import ends
 from retread.source.records import PatchedTree
 from retread.version import channel
 from retread.wheel.contents import STATEMENT
@@ -36,18 +37,20 @@ def seal(
     statement: Statement,
     patches: Mapping[str, bytes],
     platform: str,
+    crlf: bool = False,
     into: Path,
 ) -> Path:
     """Write the finished wheel into ``into`` and return its path.
 
     ``libraries`` maps member names to deflated replacements, ``patches`` names to bytes for the bill of materials;
-    ``platform`` takes the place of the wheel's platform tag, if it is not empty.
+    ``platform`` takes the place of the wheel's platform tag, if it is not empty; with ``crlf``, texts of the series get
+    the line ends that a checkout on Windows gives them, as the wheel's others have.
     """
     name = wheel.name.with_version(statement.version)
     if platform:
         name = name.with_platform(platform)
     sources: dict[str, Source] = {one.name: one for one in copies(wheel, verified, stem=name.stem)}
-    _patch(sources, patched)
+    _patch(sources, patched, crlf=crlf)
     for member, text in _edited(wheel, target, patched, statement.version).items():
         sources[member] = NewBytes(name=member, content=text.encode())
     text = _metadata(wheel, target, statement.version)
@@ -102,7 +105,7 @@ def _written(
     return destination
 
 
-def _patch(sources: dict[str, Source], patched: PatchedTree) -> None:
+def _patch(sources: dict[str, Source], patched: PatchedTree, *, crlf: bool) -> None:
     """Put the series' files in place: changed ones that the wheel has, and new ones beside files that it has.
 
     Changes that reach nothing in the wheel (tests, a README) are left to ``unreached`` to name. PlanError for a new
@@ -117,6 +120,7 @@ def _patch(sources: dict[str, Source], patched: PatchedTree) -> None:
         elif path in sources or (change.kind is ChangeKind.ADD and above[0] in folders):
             executable = path in sources and _executable(sources[path])
             content = (patched.root / path).read_bytes()
+            content = ends.windows(content) if crlf else content
             sources[path] = NewBytes(name=path, content=content, executable=executable)
         elif change.kind is ChangeKind.ADD and folders & set(above):
             raise PlanError(
@@ -171,13 +175,26 @@ def _metadata(wheel: Wheel, target: Target, version: str) -> str:
     text = set_version(wheel.metadata, version)
     for requirement in target.requires:
         text = set_requirement(text, requirement)
-    torch = f"torch{target.torch}"
-    if [pypa.requirement(one) for one in rivals(text, torch)] != [pypa.requirement(torch)]:
-        said = [pypa.requirement(one) for one in requirements(text)]
-        others = [repr(str(one)) for one in said if canonicalize_name(one.name) == "torch"]
-        raise BaseError(
-            f"{wheel.path.name} requires another torch than the target's {torch!r}: "
-            f"its METADATA says {' and '.join(others) or 'nothing of it'}",
-            hint=f"correct targets.{channel(target.cuda)}.torch, or say {torch!r} in its 'requires' to replace that",
-        )
+    _demand_torch(wheel, target, text)
     return text
+
+
+def _demand_torch(wheel: Wheel, target: Target, text: str) -> None:
+    """Raise BaseError where METADATA asks for another torch than the target, or for one where it names none."""
+    torch = f"torch{target.torch}"
+    wanted = [pypa.requirement(torch)] if target.torch else []
+    if [pypa.requirement(one) for one in rivals(text, torch)] == wanted:
+        return
+    said = [pypa.requirement(one) for one in requirements(text)]
+    others = [repr(str(one)) for one in said if canonicalize_name(one.name) == "torch"]
+    key = f"targets.{channel(target.cuda)}.torch"
+    if not target.torch:
+        raise BaseError(
+            f"{wheel.path.name} requires torch, and the target names none: its METADATA says {' and '.join(others)}",
+            hint=f"say under {key} for which it is made",
+        )
+    raise BaseError(
+        f"{wheel.path.name} requires another torch than the target's {torch!r}: "
+        f"its METADATA says {' and '.join(others) or 'nothing of it'}",
+        hint=f"correct {key}, or say {torch!r} in its 'requires' to replace that",
+    )

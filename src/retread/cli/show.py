@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from retread.arch import Arch
 from retread.audit.report import AuditReport, Check
-from retread.elf.facts import DEVICES, Facts, LibraryFacts, Module, Served, served
+from retread.elf.facts import DEVICES, Facts, Format, LibraryFacts, Made, Module, Served, served
 from retread.elf.facts import lacking as without
 from retread.errors import PlanError
 from retread.queue.fate import Fate
@@ -202,7 +202,7 @@ def not_read(unread: Mapping[str, str]) -> Iterator[str]:
 
 def library(name: str, facts: Facts) -> Iterable[str]:
     """Return the lines that show one file: its architectures, and how each GPU is served."""
-    yield f"{name}  ({facts.machine if isinstance(facts, LibraryFacts) else facts.kind})"
+    yield f"{name}  ({_kind(facts)})"
     if isinstance(facts, LibraryFacts) and facts.run_path:
         yield f"  run path: {':'.join(facts.run_path)}"
     yield from (f"  cannot be read: {one}" for one in facts.unread[:_UNREAD])
@@ -211,6 +211,7 @@ def library(name: str, facts: Facts) -> Iterable[str]:
         return
     yield from _modules(facts.modules, "module(s)")
     yield from _modules(facts.relocatable, "relocatable module(s)")
+    yield from map(_made, facts.made)
     found = {device: served(facts, device) for device in DEVICES}
     if not any(one.kernels for one in found.values()):
         yield "  no kernels"
@@ -221,6 +222,12 @@ def library(name: str, facts: Facts) -> Iterable[str]:
             yield f"  {words:<16} {_devices(devices)}"
         if verdict == "jit":
             yield from _parts(found)
+
+
+def _kind(facts: Facts) -> str:
+    if isinstance(facts, LibraryFacts):
+        return f"Windows, {facts.machine}" if facts.format is Format.PE else facts.machine
+    return facts.kind
 
 
 def _parts(found: Mapping[Arch, Served]) -> Iterator[str]:
@@ -251,6 +258,13 @@ def _modules(modules: Sequence[Module], what: str) -> Iterator[str]:
             code = "code that is linked when it is loaded, for no GPU yet"
         idle = sum(module.kernels == 0 for module in found)
         yield f"  {len(found)} {what}: {code}" + (f"; {idle} without kernels" if idle else "")
+
+
+def _made(one: Made) -> str:
+    """Return which CUDA made some of a file's code, and what tells it."""
+    code = [f"native {' '.join(one.sass)}"] if one.sass else []
+    code += [f"PTX {' '.join(one.ptx)}"] if one.ptx else []
+    return f"  made by CUDA {one.cuda}: {'; '.join(code)} ({one.by})"
 
 
 def lacking(facts: Mapping[str, Facts], device: Arch) -> Iterator[str]:
@@ -346,7 +360,7 @@ def recipes(
     rows = [
         (
             name,
-            target.torch,
+            target.torch or "none",
             " ".join(pythons(target)),
             " ".join(target.architectures),
             _lane(one, name),

@@ -172,10 +172,12 @@ def demand(
     proof: Proof,
     envelopes: Mapping[str, bytes],
     told: Iterable[Told] = (),
+    jit: bool = True,
 ) -> Admission:
     """Return why the wheel may be listed; GateError with all that is lacking, and which command gives it.
 
-    Demanded are a builder's statement and a tester's results: static, jit, and what ``proof`` or the policy names.
+    Demanded are a builder's statement and a tester's results: static, what ``proof`` or the policy names, and ``jit``,
+    which a wheel for no torch has not: it has nothing that Triton compiles.
     ``envelopes`` are by file name, and each must be sound: what is served is believed. ``told`` is what the wheel and
     its reports say, which must be what the envelopes and the wheel's name say.
     """
@@ -189,7 +191,8 @@ def demand(
             faults.append(_told(error))
     faults += disagreements(wheel, told, {one.envelope: one.said for one in heard})
     faults += _of_compiler(policy, wheel)
-    faults += _lacking(wheel, heard, _both(policy.floor, proof))
+    levels = (Level.STATIC, Level.JIT) if jit else (Level.STATIC,)
+    faults += _lacking(wheel, heard, _both(policy.floor, proof), levels)
     if faults:
         raise GateError(
             f"{wheel} is not proven as the policy demands",
@@ -292,7 +295,7 @@ def _both(one: Proof, other: Proof) -> Proof:
     return Proof(gpu=tuple(dict.fromkeys(gpu)), triton=tuple(dict.fromkeys(triton)))
 
 
-def _lacking(wheel: str, heard: Sequence[_Heard], proof: Proof) -> Iterator[str]:
+def _lacking(wheel: str, heard: Sequence[_Heard], proof: Proof, asked: Sequence[Level]) -> Iterator[str]:
     """Yield what is not there, and every test that failed where the wheel promised that it would not."""
     tests = [one.said for one in heard if one.said.kind is Kind.TEST]
     if len(tests) == len(heard):
@@ -307,7 +310,7 @@ def _lacking(wheel: str, heard: Sequence[_Heard], proof: Proof) -> Iterator[str]
             yield f"{_level(said)}: {became} {_command(wheel, said.level)}"
     there = [one.said for one in heard if one.said.kind is Kind.TEST and one.proves]
     levels = {said.level for said in there}
-    for level in (Level.STATIC, Level.JIT):
+    for level in asked:
         if level not in levels and not (level is Level.JIT and proof.triton):
             yield f"no {level} test result: {_command(wheel, level)}{_aside(tests, level)}"
     for wanted in dict.fromkeys(proof.triton):

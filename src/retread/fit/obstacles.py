@@ -32,7 +32,7 @@ _OLD_NAMES: Final[Mapping[int, str]] = {17: "manylinux2014", 12: "manylinux2010"
 def obstacles(environment: Environment, made: Made) -> list[str]:
     """Return every reason why a target's wheels do not fit, but for the tags of base wheels and GPU code."""
     found = [*_torch(environment, made), *_python(environment, made), *_driver(environment, made)]
-    return found if _brings_runtime(made) else [*found, *_other_cuda(environment, made)]
+    return found if _brings_runtime(made) or not made.torch else [*found, *_other_cuda(environment, made)]
 
 
 def of_official(environment: Environment, release: Official) -> list[str]:
@@ -45,6 +45,8 @@ def of_official(environment: Environment, release: Official) -> list[str]:
 
 
 def _torch(environment: Environment, made: Made | Official) -> Iterator[str]:
+    if not made.torch:
+        return
     torch = environment.version("torch")
     if not torch:
         yield f"it is for torch {made.torch}; no torch is installed here"

@@ -75,7 +75,13 @@ def demand(
     said, hosted = one.statement, one.hosted
     asked = said.promise.proof or wants(said) if said else NOTHING
     return gate.demand(
-        policy, hosted.file, hosted.sha256, proof=asked, envelopes=one.beside.envelopes, told=one.told
+        policy,
+        hosted.file,
+        hosted.sha256,
+        proof=asked,
+        envelopes=one.beside.envelopes,
+        told=one.told,
+        jit=said is None or not said.is_for_no_torch,
     )
 
 

@@ -39,7 +39,7 @@ def of_recipe(recipe: Recipe, name: str) -> Iterator[str]:
 
 def of_lock(target: Target, name: str, versions: Mapping[str, str]) -> Iterator[str]:
     """Yield the requirements of a target's wheel that do not allow what the lock has it compiled against."""
-    wanted = {f"targets.{name}.torch": f"torch{target.torch}"}
+    wanted = {f"targets.{name}.torch": f"torch{target.torch}"} if target.torch else {}
     wanted |= {f"targets.{name}.requires[{index}]": text for index, text in enumerate(target.requires)}
     for where, text in wanted.items():
         one = pypa.requirement(text)

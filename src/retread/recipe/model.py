@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from retread.fields import Architecture, Commit, Cuda, Digest, FileName, Positive, Table, Text
+from retread.recipe import platforms
 from retread.recipe.trial import Smoke, Trial
 
 
@@ -116,13 +117,28 @@ class Container(Table, frozen=True, kw_only=True):
     """What the wheel needs to be tried, beside what the build environment holds."""
 
 
+class Platform(Table, frozen=True, kw_only=True):
+    """What of a target is another for one platform; what is not said is the target's."""
+
+    generated: tuple[Text, ...] | None = None
+    """In the place of the target's."""
+    exempt: tuple[Exemption, ...] | None = None
+    """In the place of the target's."""
+    requires: tuple[Text, ...] | None = None
+    """In the place of the target's."""
+    note: str | None = None
+    """In the place of the target's."""
+    smoke: Trial | None = None
+    """In the place of the target's."""
+
+
 class Target(Table, frozen=True, kw_only=True):
     """One output of a recipe."""
 
     cuda: Cuda
     """The CUDA release; the target's name follows from it: 12.8 is ``cu128``."""
-    torch: Text
-    """The range that the wheel requires."""
+    torch: Text = ""
+    """The range that the wheel requires; left out where it requires none."""
     revision: Positive
     """Counts our own releases: 1 in ``0.0.35+cu128.1``. It grows when anything changes that users get."""
     architectures: tuple[Architecture, ...]
@@ -138,6 +154,9 @@ class Target(Table, frozen=True, kw_only=True):
     toolchain: Text = ""
     """Name of a toolchain, retread's own or a file in ``recipes/toolchains/``: its ptxas assembles what the base lacks,
     its compiler compiles."""
+    proving: Text = ""
+    """Name of the toolchain whose ptxas built the base wheels, where that is another CUDA release than the target's: it
+    has to make their own machine code again from their PTX, byte for byte."""
     fallback: Text = ""
     """Name of the toolchain that compiles where the machine cannot have the first; the wheel's version says so."""
     note: str = ""
@@ -154,11 +173,26 @@ class Target(Table, frozen=True, kw_only=True):
     """Replacements in files that the base wheel's build generated."""
     smoke: Trial | None = None
     """Under what its wheels are tried."""
+    platforms: dict[str, Platform] = msgspec.field(default_factory=dict)
+    """Platform of a base wheel that is not Linux's, like ``win_amd64`` -> what is another for it."""
+
+    def on(self, platform: str) -> Target:
+        """Return the target as one platform has it: its own base wheels, and no run path on Windows."""
+        own = self.platforms.get(platform, Platform())
+        said = {name: value for name, value in msgspec.structs.asdict(own).items() if value is not None}
+        said |= {"run_path": {}} if platforms.is_windows(platform) else {}
+        base = tuple(one for one in self.base if platforms.of_wheel(one.file) == platform)
+        return msgspec.structs.replace(self, **said, base=base, platforms={})
 
     @property
     def toolchains(self) -> tuple[str, ...]:
         """The toolchains that it names, the one to be preferred first."""
         return tuple(filter(None, (self.toolchain, self.fallback)))
+
+    @property
+    def every_toolchain(self) -> tuple[str, ...]:
+        """The same, and the one that proves its base wheels."""
+        return (*self.toolchains, *filter(None, (self.proving,)))
 
 
 class Recipe(Table, frozen=True, kw_only=True):
@@ -185,6 +219,11 @@ class Recipe(Table, frozen=True, kw_only=True):
     """One for each CUDA release, under its name: ``cu128``."""
     smoke: Smoke = Smoke()
     """How the finished wheels are tried."""
+
+    def on(self, platform: str) -> Recipe:
+        """Return the recipe as one platform has it."""
+        targets = {name: target.on(platform) for name, target in self.targets.items()}
+        return msgspec.structs.replace(self, targets=targets)
 
 
 def locked(target: Target) -> tuple[str, ...]:

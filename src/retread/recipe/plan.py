@@ -165,7 +165,8 @@ def _ways(recipe: Recipe, name: str, patches: Sequence[Patch]) -> Iterator[str]:
     for lane in possible:
         switches = f"--target {name}" if lane is unasked else f"--target {name} --lane {lane}"
         does = "compiles it" if LANES[lane].compiles else "takes over compiled code"
-        yield f"'{switches}' {does} for CUDA {target.cuda} and torch {target.torch} ({lane} lane)"
+        served = f"CUDA {target.cuda} and torch {target.torch}" if target.torch else f"CUDA {target.cuda}"
+        yield f"'{switches}' {does} for {served} ({lane} lane)"
 
 
 def for_others(recipe: Recipe, target: str, patches: Sequence[Patch]) -> Chosen:
@@ -193,16 +194,17 @@ class Served(Protocol):
 
 
 def purpose(served: Served, python: str) -> tuple[str, str]:
-    """Return for whom a wheel is, in two lines: torch and Python, GPUs."""
+    """Return for whom a wheel is, in two lines: torch, if it requires one, and Python; GPUs."""
     ptx = f"; newer ones from PTX {' '.join(served.ptx)}" if served.ptx else ""
-    return f"for torch {served.torch}, Python {python}", f"for GPUs {' '.join(served.architectures)}{ptx}"
+    torch = f"torch {served.torch}, " if served.torch else ""
+    return f"for {torch}Python {python}", f"for GPUs {' '.join(served.architectures)}{ptx}"
 
 
 def pythons(target: Target) -> list[str]:
     """Return the Pythons of a target: those of its base wheels, or the range for which it can be compiled."""
     if not target.base and target.build:
         return [target.build.python]
-    return [python for base in target.base for python in tagged(base.file)]
+    return list(dict.fromkeys(python for base in target.base for python in tagged(base.file)))
 
 
 def tagged(wheel: str) -> Iterator[str]:
@@ -215,7 +217,7 @@ def tagged(wheel: str) -> Iterator[str]:
 
 
 def fits(target: Target, *, torch: str = "", gpu: Arch | None = None, python: str = "") -> bool:
-    """Say whether a target's wheels are for this torch, have machine code for this GPU and serve this Python."""
+    """Say whether a target's wheels can be beside this torch, have machine code for this GPU and serve this Python."""
     if torch and not pypa.specifiers(target.torch).contains(torch, prereleases=True):
         return False
     if gpu and not any(arch.runs(code, gpu) for code in target.architectures):

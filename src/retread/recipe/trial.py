@@ -40,8 +40,9 @@ class Runtime(Table, frozen=True, kw_only=True):
 class Trial(Table, frozen=True, kw_only=True):
     """Under what one target's wheels are tried."""
 
-    torch: Text
-    """The version for the levels that need no GPU; a build for the CPU is taken where an index has one."""
+    torch: Text = ""
+    """The version for the levels that need no GPU; a build for the CPU is taken where an index has one. Left out where
+    the target has no torch."""
     triton: tuple[Text, ...] = ()
     """Every version under which the jit level has to pass."""
     runtime: tuple[Runtime, ...] = ()
@@ -65,10 +66,16 @@ def suite_faults(smoke: Smoke) -> Iterator[str]:
 
 
 def faults(trial: Trial, torch: str) -> Iterator[str]:
-    """Yield what is wrong with a target's trial; ``torch`` is the target's range."""
+    """Yield what is wrong with a target's trial; ``torch`` is the target's range, empty where it has none."""
     for index, text in enumerate(trial.triton):
         if not _is_version(text):
             yield f"smoke.triton[{index}]: {shown(text)} is not a version like '3.6.0'"
+    if not torch or not trial.torch:
+        if torch:
+            yield f"smoke.torch: missing; the target is for torch {shown(torch)}"
+        elif trial.torch:
+            yield f"smoke.torch: {shown(trial.torch)}, and the target has no torch"
+        return
     if not _is_version(trial.torch):
         yield f"smoke.torch: {shown(trial.torch)} is not a version like '2.10.0'"
         return

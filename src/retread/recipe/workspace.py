@@ -184,12 +184,17 @@ def toolchains(root: Path | None) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def every_toolchain(root: Path | None) -> list[Toolchain]:
+    """Return all toolchains, read."""
+    return [load_toolchain(root, name) for name in toolchains(root)]
+
+
 def _toolchains(root: Path, found: Recipe) -> dict[str, Toolchain]:
     loaded: dict[str, Toolchain] = {}
     for key, target in found.targets.items():
-        for name in target.toolchains:
+        for name in target.every_toolchain:
             read = loaded[name] = loaded.get(name) or load_toolchain(root, name)
-            if read.cuda != target.cuda:
+            if read.cuda != target.cuda and name in target.toolchains:
                 raise RecipeError(
                     f"{found.name}: targets.{key} is for CUDA {target.cuda}, toolchain {name} is {read.cuda}",
                     hint="code is assembled with exactly the CUDA release that the target names",

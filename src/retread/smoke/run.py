@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from retread.doors.store import digest
 from retread.environment import host
 from retread.environment import venv as environment
 from retread.errors import HostError, UsageError
-from retread.recipe import workspace
+from retread.recipe import platforms, workspace
 from retread.recipe.plan import choose_target
 from retread.recipe.trial import Trial
 from retread.recipe.workspace import Loaded
@@ -85,7 +85,7 @@ def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scr
     facts, _ = contents.examine(wheel, scratch)
     said = facts.statement
     if said and not recipe:
-        loaded = workspace.load(root, said.recipe)
+        loaded = _loaded(root, said.recipe, wheel)
         return Subject(
             wheel, facts, said.promise, loaded, choose_target(loaded.recipe, target or said.target)
         )
@@ -93,10 +93,16 @@ def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scr
         raise UsageError(
             f"{wheel.name} does not say which recipe made it", hint="name one: --recipe, --target"
         )
-    loaded = workspace.load(root, recipe)
+    loaded = _loaded(root, recipe, wheel)
     name = choose_target(loaded.recipe, target)
     promise = audit_promise.promise(loaded.recipe, loaded.recipe.targets[name], facts.version)
     return Subject(wheel, facts, promise, loaded, name)
+
+
+def _loaded(root: Path, recipe: str, wheel: Path) -> Loaded:
+    """Return a recipe as the wheel's platform has it."""
+    loaded = workspace.load(root, recipe)
+    return loaded._replace(recipe=loaded.recipe.on(platforms.of_wheel(wheel.name)))
 
 
 def make_kit(machine: Machine, tried: Subject, path: Path) -> None:
@@ -146,7 +152,7 @@ def _parts(machine: Machine, tried: Subject, request: Request, path: Path) -> It
 @contextmanager
 def _trying(machine: Machine, options: Options, where: str) -> Iterator[Callable[[SmokeReport], SmokeReport]]:
     """Show a run of the kit as a step, which ends with what became of the cases that its report is told with."""
-    with machine.console.step(f"try {', '.join(options.levels) or 'every level'} {where}") as step:
+    with machine.console.step(f"try {', '.join(options.levels) or 'every level'} {where}".rstrip()) as step:
 
         def tell(report: SmokeReport) -> SmokeReport:
             found = whole(report)
@@ -166,12 +172,12 @@ def _here(machine: Machine, tried: Subject, request: Request, path: Path) -> Ite
             hint=f"add triton to targets.{tried.target}.smoke, or name an environment that has it (--python)",
         )
     python = _interpreter(machine, tried)
-    torch = f"torch=={trial.torch}"
+    torch = [f"torch=={trial.torch}"] if trial.torch else []
     first: SmokeReport | None = None
 
-    def run(options: Options, torch: str) -> SmokeReport:
-        venv = _environment(machine, python, torch, *_others(tried))
-        with _trying(machine, options, f"with {torch.partition(',')[0]}") as tell:
+    def run(options: Options, torch: Sequence[str]) -> SmokeReport:
+        venv = _environment(machine, python, *torch, *_others(tried))
+        with _trying(machine, options, f"with {torch[0].partition(',')[0]}" if torch else "") as tell:
             return tell(
                 launch.run(
                     path,
@@ -199,7 +205,7 @@ def _here(machine: Machine, tried: Subject, request: Request, path: Path) -> Ite
     if Level.GPU not in levels:
         return
     if host.has_gpu():
-        yield run(request.options(Level.GPU), f"{torch},!={trial.torch}+cpu")
+        yield run(request.options(Level.GPU), [f"{one},!={trial.torch}+cpu" for one in torch])
     elif request.levels or first is None:
         raise HostError(
             "the gpu level cannot run here: there is no NVIDIA driver",

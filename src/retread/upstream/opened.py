@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from retread import limits, strict
-from retread.elf import library, release
-from retread.errors import ElfError, FatbinError
+from retread.elf import release
 from retread.recipe import proof
 from retread.source import tree as source
 from retread.source.records import SourceTree
@@ -44,21 +42,13 @@ def wheel(path: Path, scratch: Path, wanted: Collection[str] = ()) -> tuple[Read
             if entry.name in facts.libraries:
                 blobs[entry.name] = ""
                 if facts.libraries[entry.name].modules:
-                    member = contents.unpack(found, entry, scratch / "library")
-                    releases[entry.name] = _release(member)
-                    member.unlink()
+                    releases[entry.name] = release.builder(facts.libraries[entry.name].made)
                 continue
             data = found.archive.read(entry.name)
             blobs[entry.name] = proof.blob_id(data)
             if (entry.name in wanted or clue.names_commit(entry.name)) and len(data) <= _SMALL:
                 texts[entry.name] = data.decode("utf-8", "replace")
     return Read(facts, blobs, releases), texts
-
-
-def _release(path: Path) -> str:
-    with suppress(ElfError, FatbinError):  # it was read; code in other sections is of no release that is told
-        return release.release(library.fat_binaries(path))
-    return ""
 
 
 def builds_with(pyproject: str) -> tuple[str, ...]:

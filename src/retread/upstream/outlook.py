@@ -216,6 +216,8 @@ def torch_lacks(target: Target, wheel: WheelFacts) -> Iterator[str]:
 
     Ranges begin and end at versions that they name, so these and the one that the target is tried with are looked at.
     """
+    if not target.torch:
+        return
     served, wanted = pypa.specifiers(target.torch), SpecifierSet()
     for one in map(pypa.requirement, wheel.requires):
         if one.name.lower() == "torch" and (not one.marker or one.marker.evaluate({"extra": ""})):

@@ -161,7 +161,7 @@ class Watch:
         except PlanError as error:
             return Jit(state=JitState.UNTRIED, why="; ".join(error.faults))
         target = loaded.recipe.targets[name]
-        if target.smoke is None or not target.smoke.triton:
+        if target.smoke is None or not target.smoke.triton or not target.torch:
             why = f"the recipe does not say how {name} is tried under a Triton"
             return Jit(state=JitState.UNTRIED, why=why, target=name)
         torch, triton = self._newest("torch"), self._newest("triton")

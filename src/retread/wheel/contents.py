@@ -11,14 +11,14 @@ import msgspec
 from packaging.requirements import InvalidRequirement
 
 from retread import arch, pypa, strict
+from retread.binary import files
 from retread.doors import fs
-from retread.elf import files
 from retread.elf.facts import CodeFacts, Facts, LibraryFacts
 from retread.elf.resources import Kernel
-from retread.errors import ElfError, FatbinError, WheelError
+from retread.errors import UNREADABLE, WheelError
 from retread.records import Sha256
 from retread.wheel import faults, metadata
-from retread.wheel.facts import Fault, WheelFacts
+from retread.wheel.facts import Fault, WheelFacts, is_called_library
 from retread.wheel.statement import Proof, Statement
 from retread.wheel.wheelfile import Verified, Wheel
 from retread.wheel.ziparchive import Entry
@@ -134,8 +134,8 @@ def _code(wheel: Wheel, entry: Entry, scratch: Path, *, names: bool) -> Facts | 
     path = unpack(wheel, entry, scratch / "member")
     try:
         return files.read(path, where=where, names=names, lenient=wheel.lenient)
-    except (ElfError, FatbinError) as error:
-        if wheel.lenient or not is_library(entry.name):
+    except UNREADABLE as error:
+        if wheel.lenient or not is_called_library(entry.name):
             return error.message.removeprefix(f"{where}: ")
         raise
     finally:

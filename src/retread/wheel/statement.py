@@ -71,8 +71,8 @@ class SubmoduleStatement(Record, frozen=True, kw_only=True):
     commit: str
 
 
-class ToolchainStatement(Record, frozen=True, kw_only=True):
-    """The assembler that made the grafted code, and whether it makes the base's own code again."""
+class ToolchainStatement(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """The assembler that made the grafted code, and whether the base's own code was made again."""
 
     name: str
     cuda: str
@@ -80,6 +80,8 @@ class ToolchainStatement(Record, frozen=True, kw_only=True):
     """What ``ptxas --version`` says."""
     reproduced: bool | None
     """Whether assembling a module's PTX for an architecture that the base has gave the base's bytes; None: no such."""
+    proven_by: str = ""
+    """The ptxas that gave them, where it is another than ``ptxas``: that of the CUDA release that built the base."""
 
 
 class DeviceTools(Record, frozen=True, kw_only=True):
@@ -156,6 +158,11 @@ class Statement(Record, frozen=True, kw_only=True):
     toolchain: ToolchainStatement | None
     libraries: dict[str, LibraryStatement]
     promise: Promise
+
+    @property
+    def is_for_no_torch(self) -> bool:
+        """Say whether its recipe promises that it requires no torch; of one without a recipe nobody says so."""
+        return bool(self.recipe) and not self.promise.torch
 
     @property
     def is_proven(self) -> bool:

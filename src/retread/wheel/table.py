@@ -18,7 +18,7 @@ class Row(Record, frozen=True, kw_only=True):
     python: str
     """The Python of the wheel's name: ``py39``."""
     torch: str
-    """The versions that it is promised for: ``>=2.10``."""
+    """The versions that it is promised for: ``>=2.10``; empty for a wheel that is made for none."""
     library: str
     exempt: bool
     modules: int
@@ -62,7 +62,7 @@ def _cells(row: Row) -> Sequence[str]:
     return (
         f"{row.recipe} {row.target}",
         row.python,
-        f"torch{row.torch}",
+        f"torch{row.torch}" if row.torch else "none",
         f"`{row.library}`" + (" (exempt)" if row.exempt else ""),
         str(row.modules),
         " ".join(row.before),

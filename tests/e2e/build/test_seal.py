@@ -149,6 +149,12 @@ def test_another_torch_is_refused_and_both_are_quoted(
     )
 
 
+def test_a_wheel_for_no_torch_must_not_require_one(project: Project) -> None:
+    project.edit_recipe('torch = ">=2.8"\n', "")
+    said = "requires torch, and the target names none: its METADATA says 'torch>=2.8'\n"
+    project.fails(8, f"base: {WHEEL} {said}", "say under targets.cu128.torch for which it is made")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [

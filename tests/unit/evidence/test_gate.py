@@ -122,6 +122,15 @@ def test_a_wheel_with_all_its_evidence_is_let_in_and_the_pages_know_why() -> Non
     assert (admission.triton, admission.reports, admission.unproven) == (("3.5.1",), (64 * "c",), "")
 
 
+def test_of_a_wheel_for_no_torch_no_jit_level_is_asked() -> None:
+    proof = Proof(gpu=(), triton=())
+    held = {name: FULL[name] for name in ("p", "static")}
+    assert gate.demand(POLICY, WHEEL, DIGEST, proof=proof, envelopes=held, jit=False).vouchers
+    with pytest.raises(GateError) as caught:
+        gate.demand(POLICY, WHEEL, DIGEST, proof=proof, envelopes=held)
+    assert caught.value.faults == (f"no jit test result: {command('jit')}",)
+
+
 def test_without_anything_everything_is_demanded_with_the_command_that_gives_it() -> None:
     assert lacking({}, capabilities=("9.0", "12.0"), triton=("3.5.1", "3.6.0")) == (
         f"no builder states how it was built: {gate.PROVE.format(wheel=WHEEL)}",

@@ -288,6 +288,8 @@ def test_a_wheel_says_for_whom_it_is() -> None:
         "for GPUs 9.0a 10.0; newer ones from PTX 8.0",
     )
     assert plan.purpose(replace(served, ptx=()), ">=3.9")[1] == "for GPUs 9.0a 10.0"
+    assert plan.purpose(replace(served, torch=""), "3.12")[0] == "for Python 3.12"
+    assert plan.fits(replace(served, torch=""), torch="2.1.0")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,10 @@ def test_suites(suites: tuple[str, ...], told: list[str]) -> None:
     ("torch", "triton", "wanted", "told"),
     [
         ("2.10.0", (), ">=2.10", []),
-        ("2.10.0", ("3.6.0", "3.5.1"), "", []),
+        ("2.10.0", ("3.6.0", "3.5.1"), ">=2", []),
+        ("", (), "", []),
+        ("", (), ">=2.10", ["smoke.torch: missing; the target is for torch '>=2.10'"]),
+        ("2.10.0", (), "", ["smoke.torch: '2.10.0', and the target has no torch"]),
         ("2.11.0rc1", ("3.7.0.post1",), ">=2.10", []),
         ("2.9.1", (), ">=2.10", ["smoke.torch: 2.9.1 is outside of the target's range >=2.10"]),
         ("==2.10", (), ">=2.10", ["smoke.torch: '==2.10' is not a version like '2.10.0'"]),

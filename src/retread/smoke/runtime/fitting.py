@@ -53,7 +53,7 @@ def _reasons(kit: Kit, found: Mapping[str, Any]) -> Iterator[str]:
     wheel = kit.manifest
     if why := place.fits(wheel["wheel"]):
         yield why
-    if not found["torch"]:
+    if wheel["torch"] and not found["torch"]:
         yield f"there is no torch for {sys.executable}; the wheel needs torch{wheel['torch']}"
         return
     if why := surroundings.outside(found["torch"], wheel["wheel"], wheel["torch"]):
@@ -62,11 +62,11 @@ def _reasons(kit: Kit, found: Mapping[str, Any]) -> Iterator[str]:
     for one in surroundings.lacking(wheel["requires"], found["packages"]):
         if not any(one.startswith(name) for name in carried):
             yield f"{sys.executable} lacks {one}"
-    if why := surroundings.unfit_for_gpu(found, wheel["cuda"]):
+    if why := surroundings.unfit_for_gpu(found, wheel["cuda"], wheel["torch"]):
         yield why
 
 
 def _line(path: str) -> str:
-    """Return what installs the kit's wheels, and nothing else: torch stays what it is."""
+    """Return what installs the kit's wheels, and nothing else: what is installed stays what it is."""
     python, kit = shlex.quote(sys.executable), shlex.quote(path)
     return f"{python} -m zipfile -e {kit} kit && {python} -m pip install --no-deps kit/wheels/*.whl"

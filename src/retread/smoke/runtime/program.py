@@ -105,13 +105,14 @@ def _report(kit: Kit, folder: Folder, options: argparse.Namespace) -> Table:
     found = surroundings.probe(environment, wheel["requires"])
     outside = _judged(wheel, found, any_torch=options.any_torch)
     _say(
-        f"{wheel['wheel']} under Python {found['python']}, torch {found['torch']}, Triton {found['triton'] or 'none'}"
+        f"{wheel['wheel']} under Python {found['python']}, torch {found['torch'] or 'none'}, "
+        f"Triton {found['triton'] or 'none'}"
     )
     for gpu in found["gpus"]:
         _say(f"  {gpu['name']}, compute capability {gpu['capability']}, {gpu['free'] / 2**30:.0f} GiB free")
     runs = []
     for level in options.level or LEVELS:
-        why = _unable(level, found, wheel["cuda"])
+        why = _unable(level, found, wheel)
         if why and options.level:
             raise Refusal(surroundings.UNFIT, f"the {level} level cannot run here: {why}")
         runs.append(_run(kit, folder, level, environment, why=why, only=options.only))
@@ -136,7 +137,7 @@ def verdict(cases: Sequence[Table]) -> str:
 
 def _judged(wheel: Mapping[str, Any], found: Table, *, any_torch: bool) -> str:
     """Raise Refusal when the wheel cannot be tried under what was found; return what was allowed all the same."""
-    if not found["torch"]:
+    if wheel["torch"] and not found["torch"]:
         raise Refusal(
             surroundings.UNFIT,
             f"there is no torch for {sys.executable}; the wheel needs torch{wheel['torch']}",
@@ -154,10 +155,10 @@ def _judged(wheel: Mapping[str, Any], found: Table, *, any_torch: bool) -> str:
     return outside
 
 
-def _unable(level: str, found: Table, cuda: str) -> str:
+def _unable(level: str, found: Table, wheel: Mapping[str, Any]) -> str:
     if level == "jit" and not found["triton"]:
         return "there is no Triton"
-    return surroundings.unfit_for_gpu(found, cuda) if level == "gpu" else ""
+    return surroundings.unfit_for_gpu(found, wheel["cuda"], wheel["torch"]) if level == "gpu" else ""
 
 
 def _known(found: Table) -> Table:

@@ -18,6 +18,23 @@ import ctypes, importlib.metadata, json, platform, re, sys
 
 found = {"python": platform.python_version(), "platform": platform.platform(), "torch": "", "torch_cuda": "",
          "triton": "", "packages": {}, "driver": "", "driver_cuda": "", "gpus": [], "fault": "", "busy": ""}
+
+
+def devices(cuda):
+    count, device, total = ctypes.c_int(), ctypes.c_int(), ctypes.c_size_t()
+    major, minor, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(256)
+    if cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count)):
+        return
+    for index in range(count.value):
+        cuda.cuDeviceGet(ctypes.byref(device), index)
+        cuda.cuDeviceGetName(name, len(name), device)
+        cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device)
+        cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)
+        cuda.cuDeviceTotalMem_v2(ctypes.byref(total), device)
+        yield {"name": name.value.decode(), "capability": f"{major.value}.{minor.value}",
+               "memory": total.value, "free": total.value}
+
+
 for name in sys.argv[1:]:
     try:
         found["packages"][name] = importlib.metadata.version(name)
@@ -43,6 +60,10 @@ try:
         found["busy"] = str(error).splitlines()[0]
 except ModuleNotFoundError as error:
     found["fault"] = "" if error.name == "torch" else str(error)
+    try:
+        found["gpus"] = list(devices(ctypes.CDLL("libcuda.so.1")))
+    except OSError:
+        pass
 except Exception as error:
     found["fault"] = f"{type(error).__name__}: {error}"
 try:
@@ -77,10 +98,10 @@ def probe(environment: Mapping[str, str], requires: list[str]) -> dict[str, Any]
 
 
 def outside(torch: str, wanted: str, torch_range: str) -> str:
-    """Return which range this torch is outside of, in words; nothing when it is inside or there is none."""
+    """Return which range this torch is outside of, in words; nothing when it is inside, or there is none of either."""
     from packaging.specifiers import SpecifierSet
 
-    if not torch or SpecifierSet(torch_range).contains(torch, prereleases=True):
+    if not torch or not torch_range or SpecifierSet(torch_range).contains(torch, prereleases=True):
         return ""
     return f"torch {torch} is outside of {torch_range}, for which {wanted} is made"
 
@@ -102,9 +123,12 @@ def lacking(requires: list[str], packages: Mapping[str, str]) -> list[str]:
     return missing
 
 
-def unfit_for_gpu(found: Mapping[str, Any], cuda: str) -> str:
-    """Return why the gpu level cannot run here; nothing when it can. ``cuda`` is the wheel's release."""
-    if not found["torch_cuda"]:
+def unfit_for_gpu(found: Mapping[str, Any], cuda: str, torch_range: str) -> str:
+    """Return why the gpu level cannot run here; nothing when it can.
+
+    ``cuda`` is the wheel's release, ``torch_range`` empty for one that is made for no torch.
+    """
+    if torch_range and not found["torch_cuda"]:
         return f"torch {found['torch']} is a build without CUDA"
     if not found["driver_cuda"]:
         return "there is no NVIDIA driver"
@@ -114,7 +138,7 @@ def unfit_for_gpu(found: Mapping[str, Any], cuda: str) -> str:
     if found["busy"]:
         return f"the GPU cannot be used: {found['busy']}"
     if not found["gpus"]:
-        return "torch sees no GPU that it can use"
+        return f"{'torch' if found['torch'] else 'the driver'} sees no GPU that it can use"
     return ""
 
 
