@@ -10,7 +10,7 @@ from retread.build.pipeline import Job
 from retread.doors.machine import Machine
 from retread.errors import PlanError
 from retread.lanes.lane import Goal, Origin, Wish
-from retread.recipe import plan
+from retread.recipe import miscompiles, plan, workspace
 from retread.recipe.lane import LANES, Lane, Own
 from retread.recipe.model import Target
 from retread.recipe.toolchain import Toolchain
@@ -46,9 +46,23 @@ def jobs(
     tools = _tools(asked, name, chosen.lane, wish)
     trees = Trees(loaded.compiled_by(tools.compiler), machine, use_git=use_git)
     goal = Goal(trees, name, tools.name, tools.compiler or NVCC)
+    _demand_right(goal)
     origins: Callable[[Goal, Own, Wish], list[Origin]] = import_module(LANES[chosen.lane].module).origins
     reason = "; ".join(filter(None, (chosen.reason, tools.reason)))
     return [Job(origin, reason) for origin in origins(goal, chosen.own, wish)]
+
+
+def _demand_right(goal: Goal) -> None:
+    """Raise PlanError for architectures for which the toolchain's release is known to miscompile."""
+    if goal.toolchain:
+        miscompiles.demand_none(
+            workspace.known_miscompiles(),
+            goal.toolchain.cuda,
+            goal.target.architectures,
+            what=goal.title,
+            waived=goal.target.waive,
+            target=goal.name,
+        )
 
 
 class _Asked:

@@ -70,7 +70,7 @@ class Official:
     @functools.cached_property
     def key(self) -> str:
         """Key of the base wheel's proof: all that the proof is given."""
-        proved = (self.base, self.goal.target.generated, self.goal.recipe.version)
+        proved = (self.base, self.goal.target.generated, self.goal.waived, self.goal.recipe.version)
         return digest("base", code_digest(), self.goal.trees.source_key, *proved)
 
     def wheel(self) -> Path:

@@ -165,6 +165,9 @@ class Target(Table, frozen=True, kw_only=True):
     """Files (globs) of the base wheel that its build made and no source holds."""
     exempt: tuple[Exemption, ...] = ()
     """Libraries that hold something else; the audit holds them to that."""
+    waive: dict[str, Text] = msgspec.field(default_factory=dict)
+    """Rule of any wheel that the base wheel breaks itself, as the audit names it -> the reason to take it all the same.
+    A rule that the base does not break is an error."""
     requires: tuple[Text, ...] = ()
     """Requirements that replace those of the same name in METADATA, or are added."""
     run_path: dict[str, tuple[Text, ...]] = msgspec.field(default_factory=dict)

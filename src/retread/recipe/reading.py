@@ -17,7 +17,7 @@ from retread import arch, pypa, strict
 from retread.address import has_secret
 from retread.arch import Arch
 from retread.errors import RecipeError
-from retread.recipe import platforms, trial
+from retread.recipe import platforms, trial, waiver
 from retread.recipe.model import Build, Container, Pin, Recipe, Target
 from retread.strict import count, toml
 from retread.version import channel
@@ -112,6 +112,7 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
         yield "base, build: neither is there, so no lane can make it"
     if target.build is not None:
         yield from _build_faults(target, target.build)
+    yield from waiver.faults(target.waive)
     if target.proving and not target.base:
         yield f"proving: {target.proving!r} has nothing to prove; it is for base wheels, of which there are none"
     if target.proving and target.proving == target.toolchain:

@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 from retread import arch, pypa
 from retread.arch import Arch
 from retread.elf.facts import LibraryFacts, common
+from retread.recipe import platforms
 from retread.recipe.amending import Place, Value
 from retread.recipe.model import Exemption, Recipe, Target
 from retread.recipe.native import matches
@@ -102,7 +103,7 @@ def drift(recipe: Recipe, old: Side, new: Side) -> Iterator[Found]:
     for name, target in recipe.targets.items():
         was, now = old.targets.get(name, ()), new.targets.get(name, ())
         if was and now:
-            yield from _target(f"targets.{name}", target, was, now)
+            yield from _platforms(f"targets.{name}", target, was, now)
         yield from _edits(f"targets.{name}", target, (old.version, new.version), now, new)
     for name in recipe.targets:  # they change names, so they come last
         if old.targets.get(name) and new.targets.get(name):
@@ -146,6 +147,24 @@ def _archive(recipe: Recipe, new: Side) -> Iterator[Found]:
 # The wheels.
 
 
+def _platforms(at: str, target: Target, was: Sequence[Held], now: Sequence[Held]) -> Iterator[Found]:
+    """Yield what becomes of a target; what only the wheels of a further platform say is left to a person."""
+    every = list(dict.fromkeys(platforms.of_wheel(one.facts.file) for one in now))
+    told: set[str] = set()
+    for platform in every:
+        some = [
+            [one for one in side if platforms.of_wheel(one.facts.file) == platform] for side in (was, now)
+        ]
+        takes = platform == every[0] and platform not in target.platforms
+        for one in _target(at, target.on(platform), *some) if all(some) else ():
+            words = one if isinstance(one, str) else one.words
+            if takes:
+                told.add(words)
+                yield one
+            elif words not in told:
+                yield f"{words}, of {platform}"
+
+
 def _target(at: str, target: Target, was: Sequence[Held], now: Sequence[Held]) -> Iterator[Found]:
     for one in now:
         for fault in one.facts.faults:
@@ -163,6 +182,8 @@ def _torch(at: str, target: Target, was: Sequence[Held], now: Sequence[Held]) ->
     one_each = target.torch.startswith("==") and re.fullmatch(r"==[^,]+", new)
     if new and new != target.torch and (target.torch == old or one_each):
         yield Step(f"{at}.torch: {target.torch} -> {new}", tuple(_for_torch(at, target, new)))
+    elif target.torch == old and not new and all(not one.said.torch for one in now):
+        yield _step(f"{at}.torch: {old} is required no more", Place(at, "torch"), None)
     elif new != target.torch:
         yield from _told(at, [lack for one in now for lack in outlook.torch_lacks(target, one.facts)])
 

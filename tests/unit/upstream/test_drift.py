@@ -281,3 +281,15 @@ def test_an_edit_that_finds_nothing_is_asked_about() -> None:
     assert (
         "looks for never in demo/version.py, and has to find it once: it stands there 0 times" in look_at[0]
     )
+
+
+def test_the_wheel_of_another_platform_is_told_apart() -> None:
+    other = replace(side("1.1").targets["cu128"][0].facts, file="demo-1.1-py3-none-win_amd64.whl")
+    new, old = side("1.1", made=("demo/made.py",)), side()
+    (now,), (was,) = new.targets["cu128"], old.targets["cu128"]
+    both = new._replace(targets={"cu128": [side("1.1").targets["cu128"][0], now._replace(facts=other)]})
+    before = old._replace(targets={"cu128": [was, was._replace(facts=other)]})
+    recipe = parse_recipe(TEXT.encode(), name="demo-1.0")
+    found = renewal.taken(TEXT, "demo-1.0", drift.drift(recipe, before, both))
+    assert found.look_at == ("targets.cu128.generated: +demo/made.py, of win_amd64",)
+    assert len(found.adjusted) == 1
