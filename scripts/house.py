@@ -51,7 +51,6 @@ PURE: Final = (
     "smoke.details", "smoke.junit", "smoke.level", "smoke.page", "smoke.reading", "smoke.report",
     "smoke.table", "smoke.tally",
     "evidence.agreement", "evidence.gate", "evidence.signing", "evidence.statements",
-    "shared.claim",
     "build.sbom", "build.statement",
     "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
     "fit.candidates", "fit.catalogue", "fit.conditions", "fit.driver", "fit.environment", "fit.explain", "fit.findings",

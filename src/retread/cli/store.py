@@ -20,7 +20,7 @@ _SHARED = "the store that RETREAD_SHARED names"
 class ListOptions(Options):
     """What is typed after ``store list``."""
 
-    shared: bool = False
+    shared: bool
 
 
 class PruneOptions(ListOptions):
@@ -35,7 +35,7 @@ def add(groups: Groups) -> None:
     """Add the command and its actions."""
     store = add_command(groups, "store", "show or prune the store")
     actions = store.add_subparsers(dest="action", metavar="ACTION")
-    add_common(store, store_list, ListOptions)
+    add_common(store, store_own, Options)
     listed = add_command(actions, "list", "show what is in it (the default)")
     listed.add_argument("--shared", action="store_true", help=_SHARED)
     add_common(listed, store_list, ListOptions)
@@ -53,17 +53,24 @@ def add(groups: Groups) -> None:
 
 
 def store_list(options: ListOptions) -> int:
-    """Show what the store holds."""
+    """Show what the store holds, or the shared one."""
     from retread.cli import show
     from retread.doors import clock
 
-    if options.shared:
-        found = list(session.shared(options).entries())
-        if options.json:
-            session.print_json([one._asdict() for one in found])
-        else:
-            session.put(show.store(session.shared(options).address, found, {}, now=clock.now()))
-        return 0
+    if not options.shared:
+        return store_own(options)
+    found = list(session.shared(options).entries())
+    if options.json:
+        session.print_json([one._asdict() for one in found])
+    else:
+        session.put(show.store(session.shared(options).address, found, {}, now=clock.now()))
+    return 0
+
+
+def store_own(options: Options) -> int:
+    """Show what the store holds."""
+    from retread.cli import show
+    from retread.doors import clock
 
     store = session.machine(options).store
     entries = store.entries()

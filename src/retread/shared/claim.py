@@ -1,4 +1,4 @@
-"""What stands in a shared store, and who says so: a signed claim names an entry and the parcel that holds it. Pure.
+"""What stands in a shared store, and who says so: a signed claim names an entry and the parcel that holds it.
 
     entries/<kind>/<key>/<sha256 of the parcel>.json    a DSSE envelope of a claim
     parcels/<sha256>                                     the entry's files, packed
