@@ -30,14 +30,15 @@ TOP: Final = ("__main__", "api")
 APART: Final = {"compile.inside": (), "smoke.runtime": ("arch", "canonical")}
 """Programs that run where retread is not installed -> what of ours they take with them."""
 PURE: Final = (
-    "address", "arch", "canonical", "code", "errors", "fields", "limits", "pypa", "records", "strict", "units",
-    "version",
+    "address", "arch", "canonical", "code", "errors", "fields", "limits", "prooflevel", "pypa", "records", "strict",
+    "units", "version",
     "text",
     "doors.net.offers",
     "lockfile",
     "elf.device", "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.kernels", "elf.layout",
     "elf.release", "elf.resources",
-    "recipe.files", "recipe.lane", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof",
+    "recipe.files", "recipe.lane", "recipe.lfs", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan",
+    "recipe.proof",
     "recipe.reading",
     "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial", "recipe.writing",
     "wheel.facts", "wheel.faults", "wheel.metadata", "wheel.statement", "wheel.table",

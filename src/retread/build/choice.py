@@ -27,6 +27,7 @@ def jobs(
     *,
     lane: Lane | None = None,
     use_git: bool = False,
+    clone: str = "",
     wish: Wish | None = None,
 ) -> list[Job]:
     """Return one job for every wheel of the target, each with its lane and why; PlanError when no lane will do.
@@ -39,7 +40,7 @@ def jobs(
     name = plan.choose_target(loaded.recipe, target) if target else _possible_target(asked, lane)
     chosen = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
     tools = _tools(asked, name, chosen.lane, wish)
-    trees = Trees(loaded.compiled_by(tools.compiler), machine, use_git=use_git)
+    trees = Trees(loaded.compiled_by(tools.compiler), machine, use_git=use_git, clone=clone)
     goal = Goal(trees, name, tools.name, tools.compiler or NVCC)
     origins: Callable[[Goal, Own, Wish], list[Origin]] = import_module(LANES[chosen.lane].module).origins
     reason = "; ".join(filter(None, (chosen.reason, tools.reason)))

@@ -13,7 +13,7 @@ from retread.recipe.model import Recipe
 from retread.recipe.series import Patch
 from retread.recipe.toolchain import Toolchain
 from retread.records import narrowed
-from retread.source.records import Applied, Verdict
+from retread.source.records import Applied, Manifest, Verdict, packed_name
 from retread.version import __version__
 from retread.wheel.statement import (
     CompileStatement,
@@ -35,11 +35,11 @@ def statement(
     applied: Sequence[Applied] = (),
     version: str,
     lane: str,
-    time: int,
+    manifest: Manifest,
     toolchain: ToolchainStatement | None,
     libraries: Mapping[str, LibraryStatement],
 ) -> Statement:
-    """Return the statement of a wheel of ``recipe``; ``time`` is the commit's, in seconds since 1970."""
+    """Return the statement of a wheel of ``recipe``; ``manifest`` is that of its source."""
     moved = {one.name: tuple(one.detail.split("; ")) for one in applied if one.verdict is Verdict.OFFSET}
     series = narrowed(tuple(patches), tuple[PatchStatement, ...])
     return Statement(
@@ -53,14 +53,16 @@ def statement(
         repository=recipe.pin.repository,
         commit=recipe.pin.commit,
         submodules=narrowed(recipe.pin.submodules, tuple[SubmoduleStatement, ...]),
-        commit_time=time,
-        sdist=narrowed(recipe.sdist, FileStatement),
+        commit_time=manifest.time,
+        sdist=narrowed(recipe.sdist, FileStatement) if recipe.sdist.file else None,
         base=base if isinstance(base, FileStatement) else None,
         compiled=base if isinstance(base, CompileStatement) else None,
         series=tuple(replace(one, offsets=moved.get(one.name, ())) for one in series),
         toolchain=toolchain,
         libraries=dict(libraries),
         promise=promise(recipe, recipe.targets[target], version),
+        source=recipe.level,
+        packed=FileStatement(file=packed_name(recipe), sha256=manifest.packed) if manifest.packed else None,
     )
 
 

@@ -34,6 +34,7 @@ class PlanOptions(CompileOptions):
     target: str | None
     lane: Lane | None
     source: Source
+    repository: str
     toolchain: str | None
 
 
@@ -44,6 +45,7 @@ class BuildOptions(CompileOptions):
     target: str | None
     lane: Lane | None
     source: Source
+    repository: str
     toolchain: str | None
     all: bool
     out: Path
@@ -87,6 +89,12 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     command.add_argument("--lane", choices=words(Lane), help="force a lane")
     add_source(command)
     command.add_argument(
+        "--repository",
+        metavar="CLONE",
+        default="",
+        help="where git finds the source, in the place of the address that the recipe pins",
+    )
+    command.add_argument(
         "--toolchain", metavar="NAME", help="compile with this one of the target's toolchains"
     )
     _add_compiling(command)
@@ -129,6 +137,7 @@ def build(options: BuildOptions) -> int:
                     machine,
                     lane=options.lane,
                     use_git=options.source is Source.GIT,
+                    clone=options.repository,
                     wish=wish,
                 )
             except PlanError as error:
@@ -221,6 +230,7 @@ def plan(options: PlanOptions) -> int:
         machine,
         lane=options.lane,
         use_git=options.source is Source.GIT,
+        clone=options.repository,
         wish=_wish(options, options.toolchain),
     )
     plans = [job.plan() for job in jobs]

@@ -62,6 +62,7 @@ def of_statement(said: Statement, digest: Sha256) -> Iterator[Told]:
     yield from of_version(promise, said.promise.project, said.promise.version)
     yield Told("channel", f"{promise}: CUDA {said.promise.cuda}", version.channel(said.promise.cuda))
     yield from _of_recipe(STATEMENT, said.project, said.version, said.recipe, said.target)
+    yield Told("proof level", f"{STATEMENT}, by the commit and the archive that it names,", said.level.words)
     yield from _of_definition(STATEMENT, statements.definition(said))
     yield Told(_DIGEST, "the wheel", digest)
 
@@ -124,6 +125,7 @@ def _of_definition(place: str, made: Definition) -> Iterator[Told]:
     yield Told("recipe", place, asked.recipe)
     yield Told("target", place, asked.target)
     yield Told("lane", place, asked.lane)
+    yield Told("proof level", place, asked.source.words)
     yield Told("tool", place, means.tool)
     yield Told("commit time", place, str(means.source_date_epoch))
     yield from _of_part("toolchain", place, means.toolchain)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from retread.arch import Arch
+from retread.prooflevel import ProofLevel
 from retread.records import Record, Sha256
 from retread.smoke.tally import Tried
 from retread.version import release
@@ -42,6 +45,8 @@ class Hosted(Record, frozen=True, kw_only=True):
     tried: tuple[Tried, ...]
     compiler: str = ""
     """What compiled its device code, where that is not nvcc: ``Debian clang 22.1.8``."""
+    source: ProofLevel | msgspec.UnsetType = msgspec.UNSET
+    """How far its source is proven, where it is not proven whole; not written otherwise."""
 
     @property
     def channel(self) -> str:

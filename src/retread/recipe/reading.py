@@ -16,6 +16,7 @@ from retread import arch, pypa, strict
 from retread.address import has_secret
 from retread.arch import Arch
 from retread.errors import RecipeError
+from retread.fields import is_inside
 from retread.recipe import trial
 from retread.recipe.model import Build, Container, Pin, Recipe, Target
 from retread.strict import count, toml
@@ -55,6 +56,7 @@ def _recipe_faults(recipe: Recipe, name: str) -> Iterator[str]:
     yield from _version_faults(recipe)
     if not recipe.targets:
         yield "targets: none; a recipe needs at least one"
+    yield from _source_faults(recipe)
     yield from _repository_faults(recipe.pin)
     paths = [submodule.path for submodule in recipe.pin.submodules]
     twice = strict.again(paths)
@@ -69,6 +71,32 @@ def _recipe_faults(recipe: Recipe, name: str) -> Iterator[str]:
             yield f"targets.{key}.{fault}"
 
 
+def _source_faults(recipe: Recipe) -> Iterator[str]:
+    """Yield what is wrong with where the source comes from: a commit, with an sdist or without, or a wheel."""
+    root = recipe.source_root
+    if recipe.source is None:
+        if not recipe.pin.commit:
+            sdist = recipe.sdist.file
+            yield "pin: missing; " + (
+                f"nothing says of which commit {sdist} is"
+                if sdist
+                else "neither a commit ([pin]) nor a wheel ([source]) stands for the source"
+            )
+        if not recipe.native_inputs:
+            yield "native-inputs: missing; which files can change compiled code?"
+        if root and not is_inside(root):
+            yield f"source-root: {strict.shown(root)} leaves the source tree"
+        if root:
+            for key in (key for key, target in recipe.targets.items() if target.build):
+                yield f"source-root: {strict.shown(root)}, and targets.{key}.build compiles at the top of the source"
+        return
+    for key, there in (("pin", recipe.pin.commit), ("sdist", recipe.sdist.file), ("source-root", root)):
+        if there:
+            yield f"{key}: with [source] a wheel stands for the source; drop one of the two"
+    for key in (key for key, target in recipe.targets.items() if target.build):
+        yield f"targets.{key}.build: nothing can be compiled of a wheel ([source])"
+
+
 def _version_faults(recipe: Recipe) -> Iterator[str]:
     try:
         version = pypa.version(recipe.version)
@@ -80,6 +108,8 @@ def _version_faults(recipe: Recipe) -> Iterator[str]:
         return
     if str(version) != recipe.version:
         yield f"version: {strict.shown(recipe.version)} is written {str(version)!r}"
+    if recipe.source:
+        yield from _base_faults(recipe, version, "source.wheel", recipe.source.wheel)
     for key, target in recipe.targets.items():
         for index, base in enumerate(target.base):
             yield from _base_faults(recipe, version, f"targets.{key}.base[{index}].file", base.file)
