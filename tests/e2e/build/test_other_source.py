@@ -1,4 +1,4 @@
-"""Recipes of projects without a source archive: a commit alone, or the wheel alone; files of LFS; packages in a folder."""
+"""Recipes of projects without a source archive: a commit alone, or the wheel alone; LFS; packages in a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from tinycuda import FILES, INFO, METADATA, OPS, WHEEL, Project, commit, diff, g
 
 NEW_INFO = "tinycuda-1.0+cu128.1.dist-info"
 DATA = b"weights" * 100
-POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{hashlib.sha256(DATA).hexdigest()}\nsize {len(DATA)}\n"
+SHA256 = hashlib.sha256(DATA).hexdigest()
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{SHA256}\nsize {len(DATA)}\n"
 
 
 def without(project: Project, *tables: str) -> None:

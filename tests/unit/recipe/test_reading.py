@@ -187,7 +187,7 @@ _NO_BUILD = "nothing can be compiled of a wheel ([source])"
         ("", _SDIST, "pin: missing; nothing says of which commit demo-1.2.tar.gz is"),
         ("", _PIN + _SOURCE, f"pin: {_ONE}"),
         ("", _SDIST + _SOURCE, f"sdist: {_ONE}"),
-        ("", _SOURCE.replace("demo-1.2", "de-1.2"), "source.wheel: 'de-1.2-py3-none-any.whl' is not a wheel of demo 1.2"),
+        ("", _SOURCE.replace("demo-", "d-"), "source.wheel: 'd-1.2-py3-none-any.whl' is not a wheel of demo 1.2"),
         ("", _SOURCE, f"targets.cu128.build: {_NO_BUILD}"),
         ('source-root = "a"\n', _SOURCE, f"source-root: {_ONE}"),
         ('source-root = "../a"\n', _PIN, "source-root: '../a' leaves the source tree"),
