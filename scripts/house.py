@@ -21,8 +21,9 @@ BEGIN: Final = "<!-- packages: begin -->"
 END: Final = "<!-- packages: end -->"
 
 ORDER: Final = (
-    "ground", "text", "doors", "elf", "lockfile", "recipe", "wheel", "source", "queue", "environment", "audit",
-    "toolkit", "compile", "smoke", "lanes", "evidence", "build", "index", "fit", "upstream", "cli",
+    "ground", "text", "doors", "elf", "pe", "binary", "lockfile", "recipe", "wheel", "source", "queue",
+    "environment", "audit", "toolkit", "compile", "smoke", "lanes", "evidence", "build", "index", "fit", "upstream",
+    "cli",
 )  # fmt: skip
 """A package imports from those before it. ``ground`` is the modules that lie in no folder."""
 TOP: Final = ("__main__", "api")
@@ -37,15 +38,15 @@ PURE: Final = (
     "lockfile",
     "elf.device", "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.kernels", "elf.layout",
     "elf.release", "elf.resources",
-    "recipe.files", "recipe.lane", "recipe.lfs", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan",
-    "recipe.proof",
-    "recipe.reading",
-    "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial", "recipe.writing",
+    "pe.edit", "pe.image",
+    "recipe.files", "recipe.lane", "recipe.lfs", "recipe.matrix", "recipe.miscompiles", "recipe.model", "recipe.native",
+    "recipe.plan", "recipe.platforms", "recipe.proof", "recipe.reading",
+    "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial", "recipe.waiver", "recipe.writing",
     "wheel.facts", "wheel.faults", "wheel.metadata", "wheel.statement", "wheel.table",
-    "source.records", "queue.fate", "queue.header", "queue.hunks", "queue.incoming", "queue.order",
+    "source.ends", "source.records", "queue.fate", "queue.header", "queue.hunks", "queue.incoming", "queue.order",
     "queue.resolution",
     "audit.manylinux", "audit.promise", "audit.providers", "audit.report", "audit.resources",
-    "audit.rules",
+    "audit.rules", "audit.windows",
     "compile.schedule",
     "smoke.details", "smoke.junit", "smoke.level", "smoke.page", "smoke.reading", "smoke.report",
     "smoke.table", "smoke.tally",

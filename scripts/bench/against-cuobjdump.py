@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from retread import arch as archs
-from retread.elf import device, files, library
+from retread.binary import files
+from retread.elf import device, library
 from retread.elf import image as ei
 from retread.elf.fatbin import Kind
 

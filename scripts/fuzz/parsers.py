@@ -24,8 +24,9 @@ import tinyindex
 from fuzz import mutate
 from fuzz.mutate import Way
 from retread import arch, pypa, strict
+from retread.binary import files
 from retread.doors.net import offers, pages
-from retread.elf import device, fatbin, files, image, library, resources
+from retread.elf import device, fatbin, image, library, resources
 from retread.errors import RetreadError
 from retread.evidence import beside, gate, signing, statements
 from retread.fit import catalogue, usage
@@ -461,7 +462,7 @@ NAMES: Final = "\n".join(
 PARSERS: Final[dict[str, Parser]] = {
     "elf": Parser(_elf, lambda: _data("fatbin/*.so", "fit/*.so"), mutate.fields(mutate.elf_places)),
     "elf-edit": Parser(_edit, lambda: _data("fatbin/*.so"), mutate.fields(mutate.elf_places)),
-    "windows": Parser(_elf, lambda: [gpucode.windows(gpucode.PLAIN), gpucode.archive(a=gpucode.PLAIN)], mutate.raw),
+    "windows": Parser(_elf, lambda: [gpucode.WINDOWS, gpucode.archive(a=gpucode.PLAIN)], mutate.raw),
     "fatbin": Parser(_fatbin, lambda: _data("fatbin/*.fatbin"), mutate.fields(mutate.fatbin_places)),
     "packed": Parser(_fatbin, _packed, mutate.raw),
     "cubin": Parser(_cubin, lambda: _data("fatbin/*.cubin", "kernels/*.cubin"), mutate.fields(mutate.elf_places)),

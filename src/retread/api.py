@@ -36,7 +36,7 @@ _ANY: Final = (1 << 16, 0)
 def inspect(path: StrPath) -> WheelFacts | LibraryFacts | CodeFacts:
     """Return what a wheel holds, or another file that may hold GPU code; every byte of a wheel is checked.
 
-    Such a file is a shared object or a program, a Windows library, an object, an archive, a cubin, a fat binary or PTX.
+    Such a file is a library or a program of Linux or Windows, an object, an archive, a cubin, a fat binary or PTX.
     Raises UsageError when there is no such file; WheelError, ElfError or FatbinError when nothing can be said of it:
     what is merely wrong or could not be read is in ``faults`` and ``unread``.
 
@@ -85,27 +85,29 @@ def graft(old: StrPath, new: StrPath, architectures: Sequence[str], ptxas: StrPa
     the library. Returns whether it makes machine code that the library had from the library's PTX, byte for byte; None
     when there is no such code. ``new`` may be ``old``, and appears whole or not at all.
 
-    Raises UsageError for a file that is not there or an architecture that no GPU has; ElfError when the library cannot
-    be edited safely; FatbinError when it holds no GPU code, or no PTX for an architecture; ToolError when ptxas fails.
+    Raises UsageError for a file that is not there or an architecture that no GPU has; ElfError, or PeError for a
+    library of Windows, when it cannot be edited safely; FatbinError when it holds no GPU code, or no PTX for an
+    architecture; ToolError when ptxas fails.
 
     >>> retread.graft("_C.so", "_C.new.so", ["10.0", "12.0"], "/usr/local/cuda-12.8/bin/ptxas")
     """
+    from retread.binary import files
     from retread.build import graft as grafting
-    from retread.elf import library
 
     file, wanted = fs.existing(Path(old)), [arch.asked(text) for text in architectures]
-    facts = library.read(file)
+    facts = files.library(file).read(file)
     if not facts.modules:
         raise FatbinError(f"{file} holds no GPU code; there is nothing to graft on")
     with _scratch() as scratch:
-        return grafting.graft(
+        proof = grafting.graft(
             file,
             Path(new),
             architectures=grafting.wanted(facts, wanted),
             run_path=None,
-            assembly=_assembly(fs.existing(Path(ptxas)), scratch),
+            means=grafting.alone(_assembly(fs.existing(Path(ptxas)), scratch)),
             progress=lambda done, total: None,
         )
+        return proof.reproduced
 
 
 def verify(envelopes: Iterable[StrPath], policy: StrPath) -> Admission:

@@ -47,6 +47,10 @@ FIRST_CUDA: Final[dict[Arch, tuple[int, int]]] = {
 }
 """The CUDA release whose ptxas first knew the architecture (CUDA release notes, PTX ISA release table)."""
 
+_DROPPED: Final = {
+    (13, 0): frozenset({"5.0", "5.2", "5.3", "6.0", "6.1", "6.2", "7.0", "7.2", "10.1", "10.1a", "10.1f"})
+}
+"""CUDA release -> what its ptxas knows no more; 10.1 is called 11.0 since."""
 _TEGRA: Final = frozenset({(5, 3), (6, 2), (7, 2), (8, 7), (10, 1), (11, 0)})
 """Systems on a chip: machine code crosses neither into them nor out of them."""
 
@@ -66,6 +70,13 @@ def asked(text: str) -> Arch:
     if text not in FIRST_CUDA:
         raise UsageError(f"no GPU has the architecture {text!r}{near_miss(text, FIRST_CUDA)}")
     return parse(text)
+
+
+def assembles(cuda: str, arch: Arch) -> bool:
+    """Say whether ptxas of a CUDA release, which is written ``12.8``, knows an architecture."""
+    release = tuple(int(part) for part in cuda.split("."))
+    gone = any(arch in dropped for since, dropped in _DROPPED.items() if release >= since)
+    return FIRST_CUDA[arch] <= release and not gone
 
 
 def parts(arch: Arch) -> tuple[int, int, str]:

@@ -7,8 +7,8 @@ from typing import Final
 DECIDING: Final = (
     "arch.py", "code.py", "fields.py", "prooflevel.py", "pypa.py", "records.py", "strict.py", "version.py",
     "doors/fs.py", "doors/gitenv.py", "doors/machine.py", "doors/proc.py", "doors/store.py", "doors/tar.py",
-    "audit/", "build/", "compile/", "elf/", "environment/", "lanes/", "lockfile/", "recipe/", "source/", "toolkit/",
-    "wheel/",
+    "audit/", "binary/", "build/", "compile/", "elf/", "environment/", "lanes/", "lockfile/", "pe/", "recipe/",
+    "source/", "toolkit/", "wheel/",
 )  # fmt: skip
 """Files, and folders, which end with a slash, below retread's own. What they import decides, too, but for:"""
 PROGRAMS: Final = (".py", ".sh")

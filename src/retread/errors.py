@@ -214,8 +214,20 @@ class FitError(RetreadError):
     words = "environment does not fit"
 
 
+class PeError(RetreadError):
+    """A Windows library cannot be read, or not be edited safely."""
+
+    exit_code = 23
+    kind = "pe"
+    words = "Windows library"
+
+
 INTERRUPTED = 130
 """The exit code of a command that was interrupted: 128 and the number of the signal, as shells have it."""
+
+
+UNREADABLE: Final = (ElfError, PeError, FatbinError)
+"""What a library and its GPU code are refused with, whatever its format, when they cannot be read or edited."""
 
 
 def exit_codes() -> dict[int, str]:

@@ -88,6 +88,10 @@ COMPARED: Final = 64 << 20
 
 SEGMENTS: Final = 256
 """Program headers of an ELF file, since each section is looked for in all; libraries have about ten."""
+PE_SECTIONS: Final = 96
+"""Sections of a Windows library: the loader takes no more."""
+PE_IMPORTS: Final = 4_096
+"""Libraries that one of Windows imports from; torch_python.dll has 24."""
 NAME: Final = 64 << 10
 """Bytes of a symbol's or a section's name; the longest kernel that was seen has 1.8 kB."""
 NAMES: Final = 16

@@ -12,6 +12,7 @@ ADD80, ADD90, STUB, RELOCATABLE = (
 )
 PTX = (DATA / "add.ptx").read_bytes()
 LIBRARY = (DATA / "libadd.so").read_bytes()
+WINDOWS = (DATA / "add.dll").read_bytes()
 PLAIN = (DATA / "plain.fatbin").read_bytes()
 """A fat binary: machine code for 8.0 and 9.0a, PTX for 8.0, kernel ``add_one``."""
 
@@ -41,9 +42,18 @@ def renamed(cubin: bytes, name: bytes) -> bytes:
 
 
 def windows(*inside: bytes, machine: int = 0x8664) -> bytes:
-    """Return what begins as a Windows library does and holds these bytes."""
-    head = b"MZ" + bytes(58) + struct.pack("<I", 64) + b"PE\0\0" + struct.pack("<H", machine)
-    return head + bytes(514 - len(head)) + b"".join(inside) + b"\x90" * 7
+    """Return a Windows library that imports nothing and holds these bytes, as data."""
+    held = b"".join(inside) + b"\x90" * 7
+    wide = machine != 0x14C
+    coff = struct.pack("<HHIIIHH", machine, 1, 0, 0, 0, 240 if wide else 224, 0x2022)
+    before = struct.pack("<HBBIIIII", 0x20B if wide else 0x10B, 14, 0, 0, 0, 0, 0, 0x1000)
+    base = struct.pack("<Q" if wide else "<II", *((1 << 32,) if wide else (0, 1 << 28)))
+    after = struct.pack("<IIHHHHHHIIIIHH", 4096, 512, 6, 0, 0, 0, 6, 0, 0, 0x1000 + (len(held) + 4095) // 4096 * 4096,
+                        512, 0, 2, 0x160)  # fmt: skip
+    after += struct.pack("<QQQQII" if wide else "<IIIIII", 0, 0, 0, 0, 0, 16) + bytes(128)
+    section = struct.pack("<8sIIIIIIHHI", b".data", len(held), 4096, len(held), 512, 0, 0, 0, 0, 0xC000_0040)
+    head = b"MZ" + bytes(58) + struct.pack("<I", 64) + b"PE\0\0" + coff + before + base + after + section
+    return head + bytes(512 - len(head)) + held
 
 
 def archive(**members: bytes) -> bytes:

@@ -102,14 +102,14 @@ find = '"1.0"'
 replace = '"{{version}}"'
 """
 TOOLCHAIN = """\
-name = "fake-12.8"
-cuda = "12.8"
+name = "{name}"
+cuda = "{cuda}"
 ptx-isa = "{isa}"
 
 [[part]]
 component = "ptxas"
 machine = "{machine}"
-package = "fakenvcc"
+package = "{package}"
 file = "{file}"
 sha256 = "{sha256}"
 ptxas = "bin/ptxas"
@@ -355,23 +355,28 @@ class Project:
             (folder / name).write_bytes(HEADER.format(subject=f"Change {name}").encode() + data)
         (folder / "series").write_text("".join(f"{name}\n" for name in names))
 
-    def add_toolchain(self, *architectures: str, script: str = PTXAS, isa: str = "8.7") -> None:
+    def add_toolchain(
+        self, *architectures: str, script: str = PTXAS, isa: str = "8.7", named: str = "fake-12.8"
+    ) -> None:
         """Promise more architectures, and name a toolchain whose ptxas is a script that knows the answers."""
+        package, cuda = named.replace("-", "nvcc-").split("-")
+        info = f"{package}-{cuda}.dist-info"
         files = {
             "bin/ptxas": script.format(data=DATA).encode(),
-            "fakenvcc-12.8.dist-info/METADATA": b"Metadata-Version: 2.1\nName: fakenvcc\nVersion: 12.8\n\n",
-            "fakenvcc-12.8.dist-info/WHEEL": b"Wheel-Version: 1.0\nTag: py3-none-any\n\n",
+            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: {cuda}\n\n".encode(),
+            f"{info}/WHEEL": b"Wheel-Version: 1.0\nTag: py3-none-any\n\n",
         }
-        name = "fakenvcc-12.8-py3-none-any.whl"
-        part = zip_bytes(files | {"fakenvcc-12.8.dist-info/RECORD": record(files, "fakenvcc-12.8.dist-info")})
-        self.index.files["fakenvcc"] = {name: part}
-        text = TOOLCHAIN.format(isa=isa, machine=platform.machine(), file=name, sha256=sha256(part))
+        name = f"{package}-{cuda}-py3-none-any.whl"
+        part = zip_bytes(files | {f"{info}/RECORD": record(files, info)})
+        self.index.files[package] = {name: part}
+        keys = {"name": named, "cuda": cuda, "package": package, "isa": isa, "machine": platform.machine()}
+        text = TOOLCHAIN.format(**keys, file=name, sha256=sha256(part))
         (self.root / "recipes" / "toolchains").mkdir(exist_ok=True)
-        (self.root / "recipes" / "toolchains" / "fake-12.8.toml").write_text(text)
+        (self.root / "recipes" / "toolchains" / f"{named}.toml").write_text(text)
         if architectures:
             listed = ", ".join(f'"{one}"' for one in architectures)
             self.edit_recipe(
-                'architectures = ["8.0", "9.0a"]', f'architectures = [{listed}]\ntoolchain = "fake-12.8"'
+                'architectures = ["8.0", "9.0a"]', f'architectures = [{listed}]\ntoolchain = "{named}"'
             )
 
     # Running.

@@ -1,8 +1,9 @@
-"""Who gives the libraries of a wheel what they need where it is installed: every DT_NEEDED has to have somebody. Pure.
+"""Who gives the libraries of a wheel what they need where it is installed: each of these has to have somebody. Pure.
 
 The loader takes a library that is loaded already for one of that name, and else searches the run path and the system's
 folders. So there are five: the wheel itself, a required package in a folder of the run path, torch, which is imported
-before whatever links to it and loads the CUDA libraries of its release, the system, and NVIDIA's driver.
+before whatever links to it and loads the CUDA libraries of its release, the system, and NVIDIA's driver. What a library
+of Windows needs is in ``windows``.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from packaging.utils import canonicalize_name
 
 from retread import pypa
+from retread.audit import windows
 from retread.audit.report import Check
-from retread.elf.facts import LibraryFacts
+from retread.elf.facts import Format, LibraryFacts
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import Promise
 
@@ -86,12 +88,19 @@ def checks(wheel: WheelFacts, promise: Promise | None) -> Iterator[Check]:
     projects = [canonicalize_name(one.name) for one in requires]
     others = [one for one in projects if one != "torch"]
     free = not (promise and promise.torch)
+    cuda = _major(promise.cuda) if promise else 0
     for name, facts in wheel.libraries.items():
+        if not wheel.loads(facts):
+            continue
         found: dict[str, list[str]] = {}
         lacking: list[str] = []
         for needed in facts.needed:
-            who, why = _provider(needed, name, facts, wheel, projects), ""
-            if not who:
+            if facts.format is Format.PE:
+                around = windows.Around(wheel, "torch" in projects, cuda or windows.cuda(facts.needed))
+                who, why = windows.provider(needed, name, around)
+            else:
+                who, why = _provider(needed, name, facts, wheel, projects), ""
+            if not who and facts.format is Format.ELF:
                 who, why = _of_torch(needed, torch, part=free)
             if not who and free and others:
                 who = f"not known, perhaps {' or '.join(others)}"
@@ -102,6 +111,10 @@ def checks(wheel: WheelFacts, promise: Promise | None) -> Iterator[Check]:
         provided = "; ".join(f"{who}: {' '.join(what)}" for who, what in found.items())
         detail = f"nothing provides {', '.join(lacking)}" if lacking else provided or "needs no library"
         yield Check(check="providers", subject=name, ok=not lacking, detail=detail)
+
+
+def _major(cuda: str) -> int:
+    return int(cuda.partition(".")[0] or 0)
 
 
 def _provider(

@@ -20,16 +20,17 @@ from retread import pypa, version
 from retread.arch import Arch
 from retread.audit import audit
 from retread.build import graft, seal, statement
-from retread.build.graft import Assembly, Grafted, Request
+from retread.build.graft import Grafted, Means, Proof, Request
 from retread.doors import fs
-from retread.errors import ElfError, FatbinError, PlanError, UsageError
+from retread.errors import UNREADABLE, FatbinError, PlanError, UsageError
 from retread.evidence.beside import AUDIT
 from retread.prooflevel import NO_TIME, ProofLevel
+from retread.recipe.waiver import READ
 from retread.records import Record, Sha256
 from retread.version import __version__
 from retread.wheel import contents
 from retread.wheel.metadata import SIGNATURES, WheelName
-from retread.wheel.statement import FileStatement, Promise, Statement, ToolchainStatement
+from retread.wheel.statement import FileStatement, Promise, Statement
 from retread.wheel.wheelfile import Wheel
 
 if TYPE_CHECKING:
@@ -43,19 +44,12 @@ LANE: Final = "wheel"
 NOTE: Final = "made from another wheel alone: its source is not proven"
 
 
-class Assembler(NamedTuple):
-    """What the assembler says of itself, and how it makes cubins."""
-
-    version: str
-    assembly: Assembly
-
-
 class Tool(NamedTuple):
     """The toolchain's name and CUDA release, and what gets its assembler ready, once it is clear that it is needed."""
 
     name: str
     cuda: str
-    ready: Callable[[], Assembler]
+    ready: Callable[[], Means]
 
 
 class Given(Record, frozen=True, kw_only=True):
@@ -77,7 +71,7 @@ class _Work(NamedTuple):
     """The wheel that it is made of, with what, and where there is room for it."""
 
     wheel: Wheel
-    assembly: Assembly
+    means: Means
     scratch: Path
     console: Console
 
@@ -99,15 +93,15 @@ def give(
     that is none; PlanError when no library lacks an architecture; FatbinError, with the reason for each, when none can
     get one; AuditError when the new wheel breaks a rule that the old one does not. Nothing is written then.
     """
-    with tempfile.TemporaryDirectory(prefix="retread-") as folder, Wheel(path) as wheel:
+    with tempfile.TemporaryDirectory(prefix="retread-") as folder, Wheel(path, waived=READ) as wheel:
         scratch = Path(folder)
         with console.step(f"read {path.name}"):
             base = _Base(wheel, *contents.look(wheel, scratch))
         name = renamed(wheel.name, tool.cuda, local)
         lacking = _lacking(base.facts, architectures)
-        assembler = tool.ready()
-        libraries, left = _grafted(_Work(wheel, assembler.assembly, scratch, console), lacking)
-        said = _statement(base, name, libraries, (tool, assembler.version))
+        means = tool.ready()
+        libraries, left = _grafted(_Work(wheel, means, scratch, console), lacking)
+        said = _statement(base, name, libraries, (tool, means.assembly.ptxas))
         with console.step("seal the wheel"):
             made = _sealed(base, name, libraries, said, scratch)
         with console.step("audit the wheel"):
@@ -123,7 +117,7 @@ def give(
         audit=str(out / f"{made.name}{AUDIT}"),
         grafted=tuple(libraries),
         left=left,
-        notes=(*_notes(base, said), *broken),
+        notes=(*_notes(base, libraries, means.assembly.ptxas), *broken),
     )
 
 
@@ -164,7 +158,7 @@ def _grafted(
         into.mkdir()
         try:
             made[name] = _member(work, Request(member=name, architectures=some, run_path=None), into)
-        except (ElfError, FatbinError) as error:
+        except UNREADABLE as error:
             left[name] = error.message.removeprefix(f"{name}: ")
     if not made:
         faults = [f"{name}: {why}" for name, why in left.items()]
@@ -180,11 +174,23 @@ def _member(work: _Work, request: Request, into: Path) -> tuple[Path, Grafted]:
             work.wheel,
             request,
             into,
-            assembly=work.assembly,
+            means=work.means,
             progress=lambda done, total: step.progress(done, total, "B"),
         )
     grafted, content = graft.load(into)
     return content, grafted
+
+
+def told(proof: Proof, grafting: str) -> str:
+    """Return what a user hears of a proof: that it failed, or that another ptxas than the one that grafts gave it."""
+    if proof.reproduced is False:
+        return f"{graft.failure(proof)}: the new code is as good as its ptxas, and not what the builder would give"
+    if proof.ptxas == grafting or not proof.reproduced:
+        return ""
+    return (
+        f"CUDA {proof.cuda} built it ({proof.by}): {proof.ptxas} makes its own machine code again from its PTX, "
+        "byte for byte"
+    )
 
 
 def _statement(
@@ -200,7 +206,6 @@ def _statement(
         member: statement.library(before, after.get(member, before))
         for member, before in base.facts.libraries.items()
     }
-    reproduced = [one.reproduced for _, one in libraries.values() if one.reproduced is not None]
     project = canonicalize_name(name.project)
     return Statement(
         schema=1,
@@ -218,11 +223,8 @@ def _statement(
         base=FileStatement(file=base.facts.file, sha256=base.facts.sha256),
         compiled=None,
         series=(),
-        toolchain=ToolchainStatement(
-            name=tool.name,
-            cuda=tool.cuda,
-            ptxas=ptxas,
-            reproduced=all(reproduced) if reproduced else None,
+        toolchain=statement.toolchain(
+            tool.name, tool.cuda, ptxas, [one.proof for _, one in libraries.values()]
         ),
         libraries=found,
         promise=Promise(
@@ -260,22 +262,22 @@ def _audited(
     before = base.facts.libraries
     known = graft.known(base.verified, before, {name: grafted for name, (_, grafted) in libraries.items()})
     report = audit.audit(made, scratch, promise=said.promise, base=before, known=known)
-    old = {(one.check, one.subject) for one in audit.judge(base.facts, promise=None).checks if not one.ok}
+    old = audit.broken(base.facts, None)
     broken = [one for one in report.checks if not one.ok and (one.check, one.subject) in old]
     audit.demand(report, but=broken)
-    return report, tuple(map(_broken, broken))
+    mended = [f"{one.subject}: {one.detail}" for one in base.facts.faults if one.check in READ]
+    return report, (
+        *map(_broken, broken),
+        *(f"the old wheel was wrong, and the new one is not: {one}" for one in mended),
+    )
 
 
 def _broken(check: Check) -> str:
     return f"the wheel that it is made of breaks a rule, too: {check.check}: {check.subject}: {check.detail}"
 
 
-def _notes(base: _Base, said: Statement) -> list[str]:
-    notes = [NOTE]
-    if said.toolchain and said.toolchain.reproduced is False:
-        notes.append(
-            f"ptxas of CUDA {said.toolchain.cuda} does not make the wheel's own machine code from its PTX: another "
-            f"release built the wheel, so that this code is as good as that ptxas, and not what the builder would give"
-        )
+def _notes(base: _Base, libraries: Mapping[str, tuple[Path, Grafted]], ptxas: str) -> list[str]:
+    proofs = {name: told(one.proof, ptxas) for name, (_, one) in libraries.items()}
+    notes = [NOTE, *(f"{name}: {words}" for name, words in proofs.items() if words)]
     gone = [one for one in SIGNATURES if f"{base.verified.dist_info}/{one}" in base.wheel.archive.by_name]
     return [*notes, *(f"{one} is gone: no signature outlives a change" for one in gone)]

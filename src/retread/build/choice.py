@@ -10,7 +10,7 @@ from retread.build.pipeline import Job
 from retread.doors.machine import Machine
 from retread.errors import PlanError
 from retread.lanes.lane import Goal, Origin, Wish
-from retread.recipe import plan
+from retread.recipe import miscompiles, plan, workspace
 from retread.recipe.lane import LANES, Lane, Own
 from retread.recipe.model import Target
 from retread.recipe.toolchain import Toolchain
@@ -39,12 +39,31 @@ def jobs(
     asked = _Asked(loaded, machine)
     name = plan.choose_target(loaded.recipe, target) if target else _possible_target(asked, lane)
     chosen = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
+    if wish.platform and LANES[chosen.lane].compiles:
+        raise PlanError(
+            f"{loaded.recipe.name} {name}: the {chosen.lane} lane compiles for this machine, not for {wish.platform}",
+            hint="a wheel for another platform is made by the overlay lane, of an official one",
+        )
     tools = _tools(asked, name, chosen.lane, wish)
     trees = Trees(loaded.compiled_by(tools.compiler), machine, use_git=use_git, clone=clone)
     goal = Goal(trees, name, tools.name, tools.compiler or NVCC)
+    _demand_right(goal)
     origins: Callable[[Goal, Own, Wish], list[Origin]] = import_module(LANES[chosen.lane].module).origins
     reason = "; ".join(filter(None, (chosen.reason, tools.reason)))
     return [Job(origin, reason) for origin in origins(goal, chosen.own, wish)]
+
+
+def _demand_right(goal: Goal) -> None:
+    """Raise PlanError for architectures for which the toolchain's release is known to miscompile."""
+    if goal.toolchain:
+        miscompiles.demand_none(
+            workspace.known_miscompiles(),
+            goal.toolchain.cuda,
+            goal.target.architectures,
+            what=goal.title,
+            waived=goal.target.waive,
+            target=goal.name,
+        )
 
 
 class _Asked:

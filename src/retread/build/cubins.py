@@ -47,4 +47,4 @@ def assembly(machine: Machine, tool: Assembler) -> Assembly:
         key = digest(*graft.cubin_key(ptx, target, options, tool.digest))
         return (machine.store.make(Kind.CUBINS, key, build) / "cubin").read_bytes()
 
-    return graft.Assembly(tool.isa, cubin)
+    return graft.Assembly(tool.isa, cubin, tool.version)

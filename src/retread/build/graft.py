@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
@@ -18,11 +18,13 @@ import msgspec
 
 from retread import arch, strict
 from retread.arch import Arch
+from retread.binary import files
 from retread.doors import proc
-from retread.elf import fatbin, library
-from retread.elf.facts import LibraryFacts, counted
-from retread.elf.fatbin import FatBinary, Kind
-from retread.errors import ElfError, FatbinError
+from retread.elf import fatbin, kernels
+from retread.elf.facts import Format, LibraryFacts, counted
+from retread.elf.fatbin import Entry, FatBinary, Kind
+from retread.elf.release import Told
+from retread.errors import UNREADABLE, ElfError, FatbinError, PeError, ToolError
 from retread.records import Record
 from retread.wheel import contents
 from retread.wheel.contents import Known
@@ -44,12 +46,25 @@ class Request(Record, frozen=True, kw_only=True):
     run_path: tuple[str, ...] | None
 
 
+class Proof(Record, frozen=True, kw_only=True):
+    """Whether a library's machine code comes out of its own PTX again, byte for byte, and by which ptxas."""
+
+    reproduced: bool | None
+    """None when no module has both for one architecture."""
+    cuda: str = ""
+    """The release that made that machine code, as it tells; nothing when it does not."""
+    by: str = ""
+    """What tells it."""
+    ptxas: str = ""
+    """What the ptxas says of itself that made it again, or was the last to be tried."""
+
+
 class Grafted(Record, frozen=True, kw_only=True):
     """A library that is ready for the wheel: its facts, and its content as deflated bytes."""
 
     facts: LibraryFacts
     deflated: Deflated
-    reproduced: bool | None
+    proof: Proof
 
 
 class Assembly(NamedTuple):
@@ -58,6 +73,24 @@ class Assembly(NamedTuple):
     isa: tuple[int, int]
     cubin: Callable[[bytes, Arch, str, str], bytes]
     """(PTX, architecture, options as recorded, where for messages) -> cubin."""
+    ptxas: str = ""
+    """What it says of itself."""
+
+
+Provers = Callable[[str], Iterable[Assembly]]
+"""The CUDA release that made machine code, as it tells (12.6; nothing: it does not) -> who may make it again."""
+
+
+class Means(NamedTuple):
+    """What grafts, and what proves: the ptxas that built a library need not be the one that adds to it."""
+
+    assembly: Assembly
+    provers: Provers
+
+
+def alone(assembly: Assembly) -> Means:
+    """Return the means of a graft whose assembler proves, too."""
+    return Means(assembly, lambda cuda: (assembly,))
 
 
 class Job(NamedTuple):
@@ -83,64 +116,73 @@ def graft(
     *,
     architectures: Sequence[Arch],
     run_path: Sequence[str] | None,
-    assembly: Assembly | None,
+    means: Means | None,
     progress: Progress,
-) -> bool | None:
+) -> Proof:
     """Write ``new``: the library ``old`` with native code for ``architectures`` and another run path.
 
-    Returns whether ptxas reproduced machine code that the library had, None when that could not be tried. FatbinError
-    when a module with kernels has no PTX for an architecture, ElfError when the library cannot be edited.
+    Returns whether machine code that the library had was made again. FatbinError when a module with kernels has no PTX
+    for an architecture, ElfError or PeError when the library cannot be edited.
     """
     fatbins: dict[int, bytes] = {}
-    reproduced = None
-    if architectures and assembly:
-        modules, facts = library.fat_binaries(old), library.read(old)
+    proof, way = Proof(reproduced=None), files.library(old)
+    if architectures and means:
+        modules, facts = way.fat_binaries(old), way.read(old)
         _demand_reach(old, facts, len(modules), architectures)
         idle = {one.index for one in facts.modules if one.kernels == 0}
-        jobs = plan_jobs(modules, architectures, assembly.isa, idle)
-        reproduced = _reproduces(modules, assembly) if jobs else None
-        cubins = run_jobs(jobs, assembly, progress)
+        jobs = plan_jobs(modules, architectures, means.assembly.isa, idle)
+        proof = prove(modules, means.provers) if jobs else proof
+        cubins = run_jobs(jobs, means.assembly, progress)
         fatbins = {index: fatbin.graft(modules[index], found) for index, found in cubins.items()}
         del modules
-    library.edit(old, new, fatbins=fatbins, run_path=run_path)
-    return reproduced
+    way.edit(old, new, fatbins=fatbins, run_path=run_path)
+    return proof
 
 
 def graft_member(
-    wheel: Wheel, request: Request, into: Path, *, assembly: Assembly | None, progress: Progress
+    wheel: Wheel, request: Request, into: Path, *, means: Means | None, progress: Progress
 ) -> None:
     """Make the library that ``request`` asks for and leave it, deflated, with its facts in ``into``."""
     old = contents.unpack(wheel, wheel.archive.by_name[request.member], into / "base.so")
     new = into / "library.so"
     try:
-        reproduced = graft(
+        proof = graft(
             old,
             new,
             architectures=request.architectures,
             run_path=request.run_path,
-            assembly=assembly,
+            means=means,
             progress=progress,
         )
-    except (ElfError, FatbinError) as error:  # the user knows the member, not where it was unpacked
+    except UNREADABLE as error:  # the user knows the member, not where it was unpacked
         raise type(error)(error.message.replace(str(old), request.member), hint=error.hint) from None
-    facts = library.read(new)
+    facts = files.library(new).read(new)
     result = Grafted(
         facts=facts,
         deflated=deflate_file(new, into / _CONTENT),
-        reproduced=reproduced,
+        proof=proof,
     )
     old.unlink()
     new.unlink()
     (into / _FACTS).write_bytes(msgspec.json.encode(result))
 
 
-def demand_own(member: str, made: Grafted) -> None:
-    """Raise FatbinError where the assembler did not make machine code that the library had."""
-    if made.reproduced is False:
-        raise FatbinError(
-            f"{member}: the toolchain's ptxas does not make the library's own machine code from its PTX",
-            hint="name the toolchain of the CUDA release that built the base wheel",
-        )
+def demand_own(member: str, proof: Proof, hint: Callable[[str], str]) -> None:
+    """Raise FatbinError where machine code that the library had was not made again; ``hint`` is told which CUDA did."""
+    if proof.reproduced is False:
+        raise FatbinError(f"{member}: {failure(proof)}", hint=hint(proof.cuda))
+
+
+def failure(proof: Proof) -> str:
+    """Say of a proof that failed who built the library, how that is known, and who did not make it again."""
+    who = (
+        f"CUDA {proof.cuda} built it ({proof.by})"
+        if proof.cuda
+        else "nothing in it tells which CUDA built it"
+    )
+    return (
+        f"{who}; {proof.ptxas or 'the ptxas at hand'} does not make its own machine code again from its PTX"
+    )
 
 
 def load(entry: Path) -> tuple[Grafted, Path]:
@@ -174,18 +216,17 @@ def known(verified: Verified, libraries: Mapping[str, LibraryFacts], grafted: Ma
 def _demand_reach(old: Path, facts: LibraryFacts, inside: int, architectures: Sequence[Arch]) -> None:
     """Raise ElfError when kernels that lack an architecture are linked by the driver, or lie beyond the first modules.
 
-    The first ``inside`` are those of section .nv_fatbin; what lies elsewhere cannot be grafted.
+    The first ``inside`` are those of section .nv_fatbin; what lies elsewhere cannot be grafted. PeError for Windows'.
     """
     wants = set(architectures)
+    section, refused = (".nv_fatb", PeError) if facts.format is Format.PE else (".nv_fatbin", ElfError)
     hint = "leave the library out of 'graft', or compile it: lane 'source'"
     if facts.relocatable and wanted(facts, architectures):
-        raise ElfError(
-            f"{old}: holds relocatable device code (-rdc=true), which cannot be grafted", hint=hint
-        )
+        raise refused(f"{old}: holds relocatable device code (-rdc=true), which cannot be grafted", hint=hint)
     stuck = [one for one in facts.modules[inside:] if one.kernels != 0 and one.sass and wants - set(one.sass)]
     if stuck:
-        raise ElfError(
-            f"{old}: {len(stuck)} module(s) lie outside of section .nv_fatbin, where nothing can be grafted; "
+        raise refused(
+            f"{old}: {len(stuck)} module(s) lie outside of section {section}, where nothing can be grafted; "
             f"module {stuck[0].index} has {' '.join(stuck[0].sass)}",
             hint=hint,
         )
@@ -243,11 +284,29 @@ def run_jobs(jobs: Sequence[Job], assembly: Assembly, progress: Progress) -> dic
     return cubins
 
 
-def _reproduces(modules: Sequence[FatBinary], assembly: Assembly) -> bool | None:
-    """Say whether the smallest module's PTX, assembled for an architecture that it has, gives its own machine code.
+def prove(modules: Sequence[FatBinary], provers: Provers) -> Proof:
+    """Return whether a small module's PTX, assembled for an architecture that it has, gives its own machine code.
 
-    That proves that this ptxas with these options is the one that built the library. None when no module has both.
+    That shows which ptxas with these options built the library. The smallest module with a kernel is taken.
     """
+    pair = _pair(modules)
+    if pair is None:
+        return Proof(reproduced=None)
+    ptx, code = pair
+    told, text, last = _told(code), fatbin.ptx(ptx), ""
+    for one in provers(told.cuda):
+        last = one.ptxas
+        try:
+            made = one.cubin(text, ptx.arch, ptx.options, ptx.where) if ptx.isa <= one.isa else b""
+        except ToolError:  # it knows the architecture no more, or not yet
+            continue
+        if fatbin.image(code).rstrip(b"\0") == made.rstrip(b"\0"):
+            return Proof(reproduced=True, cuda=told.cuda, by=told.by, ptxas=last)
+    return Proof(reproduced=False, cuda=told.cuda, by=told.by, ptxas=last)
+
+
+def _pair(modules: Sequence[FatBinary]) -> tuple[Entry, Entry] | None:
+    """Return PTX and machine code of one module for one architecture: the smallest PTX that holds a kernel, if any."""
     pairs = [
         (ptx, code)
         for module in modules
@@ -255,11 +314,16 @@ def _reproduces(modules: Sequence[FatBinary], assembly: Assembly) -> bool | None
         for code in module.entries
         if ptx.kind is Kind.PTX and code.kind is Kind.ELF and ptx.arch == code.arch
     ]
-    if not pairs:
-        return None
-    ptx, code = min(pairs, key=lambda pair: pair[0].size or len(pair[0].payload))
-    cubin = assembly.cubin(fatbin.ptx(ptx), ptx.arch, ptx.options, ptx.where)
-    return fatbin.image(code).rstrip(b"\0") == cubin.rstrip(b"\0")
+    pairs.sort(key=lambda pair: pair[0].size or len(pair[0].payload))
+    return next((pair for pair in pairs if kernels.of_entry(pair[0]).kernels), pairs[0] if pairs else None)
+
+
+def _told(code: Entry) -> Told:
+    """Return which release made machine code."""
+    try:
+        return kernels.of_entry(code).made
+    except FatbinError:
+        return Told()
 
 
 def cubin_key(ptx: bytes, target: Arch, options: Sequence[str], assembler: str) -> tuple[str, ...]:

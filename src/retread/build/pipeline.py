@@ -22,10 +22,10 @@ from retread.build import statement
 from retread.doors import fs
 from retread.doors.machine import code_digest
 from retread.doors.store import Kind, digest
-from retread.errors import PlanError
+from retread.errors import PlanError, RecipeError
 from retread.evidence.beside import AUDIT, COMPILE, RESOURCES
 from retread.lanes.lane import Origin
-from retread.recipe import plan
+from retread.recipe import plan, waiver, workspace
 from retread.recipe.plan import Effort, Forecast, Plan, Step, step
 from retread.records import Record, Sha256, all_but
 from retread.source.records import Manifest, PatchedTree
@@ -34,7 +34,8 @@ from retread.wheel import zipwriter
 from retread.wheel.statement import Statement
 
 if TYPE_CHECKING:
-    from retread.build.graft import Grafted, Request
+    from retread.arch import Arch
+    from retread.build.graft import Grafted, Means, Request
     from retread.lanes.lane import ProvenBase
     from retread.toolkit.ptxas import Assembler
 
@@ -95,14 +96,14 @@ class Job:
         """Key of the finished wheel; that of the base wheel is part of it, which is made if need be."""
         recipe, target = all_but(self.goal.recipe, NOT_OF_WHEEL), all_but(self.goal.target, NOT_OF_TARGET)
         told = (recipe, self.goal.name, target, proof(self.goal.target))
-        made_of = (*told, self.goal.toolchain, zipwriter.DEFLATE, writers())
+        tools = (self.goal.toolchain, self.goal.proving)
+        made_of = (*told, *tools, workspace.known_miscompiles(), zipwriter.DEFLATE, writers())
         return digest("wheel", code_digest(), self.origin.key, self.goal.trees.patched_key, made_of)
 
     def library_key(self, request: Request) -> str:
         """Key of a library that has what is requested."""
-        return digest(
-            "library", code_digest(), self.origin.key, request, self.goal.toolchain, zipwriter.DEFLATE
-        )
+        tools = (self.goal.toolchain, self.goal.proving)
+        return digest("library", code_digest(), self.origin.key, request, *tools, zipwriter.DEFLATE)
 
     def run_path(self, member: str) -> tuple[str, ...] | None:
         """Return the run path that the recipe gives a library, or None when it gives none."""
@@ -133,6 +134,22 @@ class Job:
             )
         return assembler(self.goal.machine, self.goal.toolchain)
 
+    def means(self, architectures: tuple[Arch, ...]) -> Means:
+        """Return the ptxas that grafts, and the one that proves; PlanError for one that is known to miscompile."""
+        from retread.build import graft, proving
+        from retread.build.cubins import assembly
+
+        means = graft.alone(assembly(self.goal.machine, self.assembler()))
+        proving.demand_right(means.assembly.ptxas, architectures, self.goal)
+        if other := self.goal.proving:
+            means = means._replace(provers=proving.named(self.goal.machine, other))
+        return means
+
+    def _hint(self, cuda: str) -> str:
+        from retread.build import proving
+
+        return proving.hint(workspace.every_toolchain(self.goal.trees.loaded.root), self.goal.name, cuda)
+
     def library_requests(self, base: ProvenBase) -> list[Request]:
         """Return what every library of the base wheel has to get: missing architectures, a run path."""
         from retread.build import graft
@@ -148,24 +165,26 @@ class Job:
     def library(self, request: Request) -> tuple[Grafted, Path]:
         """Return one finished library and the file of its deflated bytes."""
         from retread.build import graft
-        from retread.build.cubins import assembly
         from retread.wheel.wheelfile import Wheel
 
         def build(into: Path) -> None:
             added = " ".join(request.architectures)
             title = f"graft {added} into" if added else "set the run path of"
             path = self.origin.wheel()
-            tool = self.assembler() if request.architectures else None
-            with self.goal.machine.console.step(f"{title} {request.member}") as step, Wheel(path) as wheel:
+            means = self.means(request.architectures) if request.architectures else None
+            with (
+                self.goal.machine.console.step(f"{title} {request.member}") as step,
+                Wheel(path, waived=waiver.READ) as wheel,
+            ):
                 graft.graft_member(
                     wheel,
                     request,
                     into,
-                    assembly=assembly(self.goal.machine, tool) if tool else None,
+                    means=means,
                     progress=lambda done, total: step.progress(done, total, "B"),
                 )
                 grafted, content = graft.load(into)
-                graft.demand_own(request.member, grafted)
+                graft.demand_own(request.member, grafted.proof, self._hint)
                 step.detail = f"{len(grafted.facts.modules)} modules, {size(content.stat().st_size)}"
 
         return graft.load(self.goal.machine.store.make(Kind.LIBRARIES, self.library_key(request), build))
@@ -180,11 +199,27 @@ class Job:
         """Return the finished wheel's store entry: sealed, audited, with its evidence."""
         patched, manifest = self.goal.trees.patched, self.goal.trees.source.manifest
         base = self.origin.proven()
+        self._demand_waivers_used(base)
         libraries = {request.member: self.library(request) for request in self.library_requests(base)}
         said = self.statement(manifest, base, libraries)
         return self.goal.machine.store.make(
             Kind.WHEELS, self.wheel_key, lambda into: self._seal(base, patched, libraries, said, into)
         )
+
+    def _demand_waivers_used(self, base: ProvenBase) -> None:
+        """Raise RecipeError for a waiver of a rule that the base wheel does not break."""
+        from retread.audit import audit
+        from retread.audit.promise import promise
+
+        target = self.goal.target
+        broken = audit.broken(base.facts, promise(self.goal.recipe, target, self.goal.version))
+        stale = [rule for rule in target.waive if rule in waiver.RULES and rule not in dict(broken)]
+        if stale:
+            raise RecipeError(
+                f"{self.goal.title}: {base.verified.file_name} does not break what is waived",
+                faults=[waiver.key(self.goal.name, rule) for rule in stale],
+                hint="take the waiver out of the recipe",
+            )
 
     def _seal(
         self,
@@ -198,7 +233,10 @@ class Job:
         from retread.build import graft, seal
         from retread.wheel.wheelfile import Wheel
 
-        with self.goal.machine.console.step("seal the wheel") as step, Wheel(self.origin.wheel()) as wheel:
+        with (
+            self.goal.machine.console.step("seal the wheel") as step,
+            Wheel(self.origin.wheel(), waived=waiver.READ) as wheel,
+        ):
             path = seal.seal(
                 wheel,
                 base.verified,
@@ -210,6 +248,7 @@ class Job:
                 statement=said,
                 patches=self.goal.trees.loaded.files,
                 platform=self.origin.platform(),
+                crlf=base.crlf,
                 into=into,
             )
             step.detail = size(path.stat().st_size)
@@ -229,6 +268,7 @@ class Job:
                 promise=said.promise,
                 target=self.goal.title,
                 base=base.libraries,
+                broken=audit.broken(base.facts, said.promise),
                 known=graft.known(
                     base.verified,
                     base.libraries,
@@ -264,9 +304,10 @@ class Job:
         tool = None
         if self.goal.toolchain and any(one.before != one.after for one in found.values()):
             tool = statement.toolchain(
-                self.goal.toolchain,
+                self.goal.toolchain.name,
+                self.goal.toolchain.cuda,
                 self.assembler().version,
-                [one.reproduced for one, _ in libraries.values()],
+                [one.proof for one, _ in libraries.values()],
             )
         return statement.statement(
             self.goal.recipe,

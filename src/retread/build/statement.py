@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from retread.audit.promise import promise
 from retread.elf import facts
 from retread.elf.facts import LibraryFacts
+from retread.recipe import platforms
 from retread.recipe.model import Recipe
 from retread.recipe.series import Patch
-from retread.recipe.toolchain import Toolchain
 from retread.records import narrowed
 from retread.source.records import Applied, Manifest, Verdict, packed_name
 from retread.version import __version__
@@ -24,6 +25,9 @@ from retread.wheel.statement import (
     SubmoduleStatement,
     ToolchainStatement,
 )
+
+if TYPE_CHECKING:
+    from retread.build.graft import Proof
 
 
 def statement(
@@ -40,6 +44,8 @@ def statement(
     libraries: Mapping[str, LibraryStatement],
 ) -> Statement:
     """Return the statement of a wheel of ``recipe``; ``manifest`` is that of its source."""
+    made = recipe.targets[target]
+    made = made.on(platforms.of_wheel(base.file)) if isinstance(base, FileStatement) else made
     moved = {one.name: tuple(one.detail.split("; ")) for one in applied if one.verdict is Verdict.OFFSET}
     series = narrowed(tuple(patches), tuple[PatchStatement, ...])
     return Statement(
@@ -60,7 +66,7 @@ def statement(
         series=tuple(replace(one, offsets=moved.get(one.name, ())) for one in series),
         toolchain=toolchain,
         libraries=dict(libraries),
-        promise=promise(recipe, recipe.targets[target], version),
+        promise=promise(recipe, made, version),
         source=recipe.level,
         packed=FileStatement(file=packed_name(recipe), sha256=manifest.packed) if manifest.packed else None,
     )
@@ -72,9 +78,14 @@ def library(before: LibraryFacts, after: LibraryFacts) -> LibraryStatement:
     return LibraryStatement(modules=len(after.modules), before=facts.common(before)[0], after=sass, ptx=ptx)
 
 
-def toolchain(tool: Toolchain, ptxas: str, reproduced: Sequence[bool | None]) -> ToolchainStatement:
-    """Return which assembler was used; ``reproduced`` says of each library whether its own code came out again."""
-    tried = [one for one in reproduced if one is not None]
+def toolchain(name: str, cuda: str, ptxas: str, proofs: Iterable[Proof]) -> ToolchainStatement:
+    """Return which assembler was used, and which made the libraries' own code again, where that is another one."""
+    tried = [one for one in proofs if one.reproduced is not None]
+    others = dict.fromkeys(one.ptxas for one in tried if one.reproduced and one.ptxas != ptxas)
     return ToolchainStatement(
-        name=tool.name, cuda=tool.cuda, ptxas=ptxas, reproduced=all(tried) if tried else None
+        name=name,
+        cuda=cuda,
+        ptxas=ptxas,
+        reproduced=all(one.reproduced for one in tried) if tried else None,
+        proven_by=", ".join(others),
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from retread.arch import Arch
 from retread.audit.report import AuditReport, Check
-from retread.elf.facts import DEVICES, Facts, LibraryFacts, Module, Served, served
+from retread.elf.facts import DEVICES, Facts, Format, LibraryFacts, Made, Module, Served, served
 from retread.elf.facts import lacking as without
 from retread.errors import PlanError
 from retread.queue.fate import Fate
@@ -156,6 +156,7 @@ def wheel(facts: WheelFacts) -> str:
         lines += list(_compiled(made.compiled)) if made.compiled else []
         lines += [f"  {patch.name}: {patch.subject} (upstream: {patch.upstream})" for patch in made.series]
         lines += [f"note: {made.promise.note}"] if made.promise.note else []
+        lines += [f"waived: {rule}: {reason}" for rule, reason in made.promise.waived.items()]
     for name, found in facts.every.items():
         lines += ["", *library(name, found)]
     if not facts.libraries:
@@ -202,7 +203,7 @@ def not_read(unread: Mapping[str, str]) -> Iterator[str]:
 
 def library(name: str, facts: Facts) -> Iterable[str]:
     """Return the lines that show one file: its architectures, and how each GPU is served."""
-    yield f"{name}  ({facts.machine if isinstance(facts, LibraryFacts) else facts.kind})"
+    yield f"{name}  ({_kind(facts)})"
     if isinstance(facts, LibraryFacts) and facts.run_path:
         yield f"  run path: {':'.join(facts.run_path)}"
     yield from (f"  cannot be read: {one}" for one in facts.unread[:_UNREAD])
@@ -211,6 +212,7 @@ def library(name: str, facts: Facts) -> Iterable[str]:
         return
     yield from _modules(facts.modules, "module(s)")
     yield from _modules(facts.relocatable, "relocatable module(s)")
+    yield from map(_made, facts.made)
     found = {device: served(facts, device) for device in DEVICES}
     if not any(one.kernels for one in found.values()):
         yield "  no kernels"
@@ -221,6 +223,12 @@ def library(name: str, facts: Facts) -> Iterable[str]:
             yield f"  {words:<16} {_devices(devices)}"
         if verdict == "jit":
             yield from _parts(found)
+
+
+def _kind(facts: Facts) -> str:
+    if isinstance(facts, LibraryFacts):
+        return f"Windows, {facts.machine}" if facts.format is Format.PE else facts.machine
+    return facts.kind
 
 
 def _parts(found: Mapping[Arch, Served]) -> Iterator[str]:
@@ -253,6 +261,13 @@ def _modules(modules: Sequence[Module], what: str) -> Iterator[str]:
         yield f"  {len(found)} {what}: {code}" + (f"; {idle} without kernels" if idle else "")
 
 
+def _made(one: Made) -> str:
+    """Return which CUDA made some of a file's code, and what tells it."""
+    code = [f"native {' '.join(one.sass)}"] if one.sass else []
+    code += [f"PTX {' '.join(one.ptx)}"] if one.ptx else []
+    return f"  made by CUDA {one.cuda}: {'; '.join(code)} ({one.by})"
+
+
 def lacking(facts: Mapping[str, Facts], device: Arch) -> Iterator[str]:
     """Yield the names of the kernels that a GPU has no code for, by file."""
     for name, one in facts.items():
@@ -265,8 +280,8 @@ def lacking(facts: Mapping[str, Facts], device: Arch) -> Iterator[str]:
 def audit(report: AuditReport) -> str:
     """Return an audit as a table and its verdict."""
     rows = [
-        ("ok" if ok else "FAIL", check, middle(subject, _SUBJECT), detail)
-        for ok, check, subject, detail in _grouped(report.checks)
+        (mark, check, middle(subject, _SUBJECT), detail)
+        for mark, check, subject, detail in _grouped(report.checks)
     ]
     if report.target:
         verdict = f"the promise of {report.target} {'holds' if report.ok else 'DOES NOT HOLD'}"
@@ -277,16 +292,18 @@ def audit(report: AuditReport) -> str:
     return "\n".join([*aligned(rows), *unread, f"{report.wheel}: {verdict}"])
 
 
-def _grouped(checks: Iterable[Check]) -> Iterator[tuple[bool, str, str, str]]:
+def _grouped(checks: Iterable[Check]) -> Iterator[tuple[str, str, str, str]]:
     """Yield checks; those that say the same of several files are one, which names the first and counts the others."""
-    found: dict[tuple[bool, str, str], list[str]] = {}
+    found: dict[tuple[str, str, str], list[str]] = {}
     for one in checks:
-        found.setdefault((one.ok, one.check, one.detail), []).append(one.subject)
-    for (ok, check, detail), (first, *others) in found.items():
-        if ok and others:
-            yield ok, check, f"{1 + len(others)} files", f"{detail} ({first} and {len(others)} more)"
+        mark = "FAIL" if one.fails else "waived" if one.waived else "ok"
+        detail = f"{one.detail} ({one.waived})" if one.waived else one.detail
+        found.setdefault((mark, one.check, detail), []).append(one.subject)
+    for (mark, check, detail), (first, *others) in found.items():
+        if mark == "ok" and others:
+            yield mark, check, f"{1 + len(others)} files", f"{detail} ({first} and {len(others)} more)"
         else:
-            yield from ((ok, check, one, detail) for one in (first, *others))
+            yield from ((mark, check, one, detail) for one in (first, *others))
 
 
 def comparison(found: Comparison) -> str:

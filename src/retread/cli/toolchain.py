@@ -30,15 +30,18 @@ def add(groups: Groups) -> None:
         ("check", toolchain_check, "say where each part comes from, and try those that can be had"),
     ):
         command = add_command(actions, name, text)
-        command.add_argument("name", nargs="*", help="default: all")
+        command.add_argument("name", nargs="*", help="default: all but those that are ptxas alone")
         add_common(command, run, ToolchainOptions)
 
 
 def _toolchains(options: ToolchainOptions) -> list[Toolchain]:
     from retread.recipe import workspace
+    from retread.recipe.toolchain import is_ptxas
 
     root = session.workspace_or_none(options)
-    return [workspace.load_toolchain(root, name) for name in options.name or workspace.toolchains(root)]
+    if options.name:
+        return [workspace.load_toolchain(root, name) for name in options.name]
+    return [one for one in workspace.every_toolchain(root) if not is_ptxas(one)]
 
 
 def toolchain_list(options: ToolchainOptions) -> int:
@@ -121,4 +124,4 @@ def _show_toolchains(options: ToolchainOptions, reports: list[ToolchainReport]) 
     if options.json:
         session.print_json(reports)
     else:
-        session.put("\n".join(show.toolchain(one) for one in reports) or "there are no toolchains")
+        session.put("\n".join(map(show.toolchain, reports)) or "there are no toolchains")

@@ -98,9 +98,9 @@ def _add_graft(groups: Groups) -> None:
     command = add_command(
         groups,
         "graft",
-        "add native code to any wheel or shared object with fat binaries, assembled from the PTX in it",
+        "add native code to any wheel or library with fat binaries, assembled from the PTX in it",
     )
-    command.add_argument("library", type=Path, help="a shared object, or a wheel, of which all is grafted")
+    command.add_argument("library", type=Path, help="a library, or a wheel, of which all is grafted")
     command.add_argument("--arch", action="append", required=True, help="like 10.0; may be given again")
     command.add_argument(
         "--local",
@@ -198,7 +198,7 @@ def audit(options: AuditOptions) -> int:
     from retread.audit import promise as audit_promise
     from retread.cli import show
     from retread.errors import UsageError
-    from retread.recipe import workspace
+    from retread.recipe import platforms, workspace
     from retread.recipe.plan import choose_target, patched_version
     from retread.wheel import contents
 
@@ -211,7 +211,7 @@ def audit(options: AuditOptions) -> int:
     if options.recipe:
         loaded = workspace.load(session.root(options), options.recipe)
         name = choose_target(loaded.recipe, options.target)
-        wanted = loaded.recipe.targets[name]
+        wanted = loaded.recipe.targets[name].on(platforms.of_wheel(file.name))
         called = patched_version(loaded.recipe, wanted)
         promise = audit_promise.promise(loaded.recipe, wanted, called)
         target = f"{loaded.recipe.name} {name}"
@@ -254,31 +254,33 @@ def graft(options: GraftOptions) -> int:
 
 
 def _graft_library(options: GraftOptions) -> int:
-    from retread.build import graft
+    from retread.binary import files
+    from retread.build import alone, graft
     from retread.cli import show
-    from retread.elf import library as elf
     from retread.errors import FatbinError
 
     machine = session.machine(options)
     old, new = options.library, options.out
-    facts = elf.read(old)
+    facts = files.library(old).read(old)
     if not facts.modules:
         raise FatbinError(f"{old} holds no GPU code; there is nothing to graft on")
     wanted = [session.architecture(text) for text in options.arch]
     missing = graft.wanted(facts, wanted)
     if not missing:
         machine.console.say(f"note: {old.name} has {' '.join(wanted)} already; it is copied as it is")
-    tool = _tool(options, machine).ready() if missing else None
+    means = _tool(options, machine).ready() if missing else None
     with machine.console.step(f"graft {' '.join(missing) or 'nothing'} into {old.name}") as step:
-        graft.graft(
+        proof = graft.graft(
             old,
             new,
             architectures=missing,
             run_path=None,
-            assembly=tool.assembly if tool else None,
+            means=means,
             progress=lambda done, total: step.progress(done, total, "B"),
         )
-    facts = elf.read(new)
+    if means and (told := alone.told(proof, means.assembly.ptxas)):
+        machine.console.say(f"note: {old.name}: {told}")
+    facts = files.library(new).read(new)
     if options.json:
         session.print_json(facts)
     else:
@@ -307,15 +309,22 @@ def _graft_wheel(options: GraftOptions) -> int:
 
 
 def _tool(options: GraftOptions, machine: Machine) -> Tool:
-    """Return the toolchain that the options name."""
-    from retread.build.alone import Assembler, Tool
+    """Return the toolchain that the options name; UsageError, PlanError when its ptxas is not for an architecture."""
+    from retread.build import proving
+    from retread.build.alone import Tool
     from retread.build.cubins import assembler, assembly
-    from retread.recipe import workspace
+    from retread.build.graft import Means
+    from retread.recipe import miscompiles, workspace
 
-    toolchain = workspace.load_toolchain(session.workspace_or_none(options), options.toolchain)
+    root = session.workspace_or_none(options)
+    toolchain, others = workspace.load_toolchain(root, options.toolchain), workspace.every_toolchain(root)
+    asked = [session.architecture(text) for text in options.arch]
+    proving.demand_known(toolchain, others, asked)
+    miscompiles.demand_none(workspace.known_miscompiles(), toolchain.cuda, asked, what=toolchain.name)
 
-    def ready() -> Assembler:
-        program = assembler(machine, toolchain)
-        return Assembler(program.version, assembly(machine, program))
+    def ready() -> Means:
+        program = assembly(machine, assembler(machine, toolchain))
+        proving.demand_right(program.ptxas, asked)
+        return Means(program, proving.found(machine, others, toolchain))
 
     return Tool(toolchain.name, toolchain.cuda, ready)

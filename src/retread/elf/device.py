@@ -14,10 +14,12 @@ from typing import Final, NamedTuple
 from retread import arch as archs
 from retread import limits
 from retread.arch import Arch
-from retread.elf import fatbin, kernels
+from retread.elf import fatbin, kernels, release
 from retread.elf import image as ei
-from retread.elf.facts import Kernels, Module
+from retread.elf.facts import Kernels, Made, Module
 from retread.elf.fatbin import Entry, FatBinary, Kind
+from retread.elf.kernels import Looked
+from retread.elf.release import Told
 from retread.errors import ElfError, FatbinError
 
 _STARTS: Final = (
@@ -26,6 +28,7 @@ _STARTS: Final = (
 )
 _ELF: Final = 0x7F
 _PTX_START: Final = re.compile(rb"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*\.version\s+\d+\.\d+")
+_PTX_VERSION: Final = re.compile(rb"^[ \t]*\.version[ \t]+(\d{1,2})\.(\d{1,2})", re.MULTILINE)
 _PTX_TARGET: Final = re.compile(rb"^[ \t]*\.target[ \t]+sm_(\d{1,4})([af]?)", re.MULTILINE)
 
 
@@ -38,6 +41,8 @@ class Image(NamedTuple):
     relocatable: bool
     held: Entry | memoryview
     """Where its bytes lie: in a fat binary, perhaps packed, or alone."""
+    made: Told = Told()
+    """Which release of CUDA made it."""
 
     def content(self) -> bytes:
         """Return its bytes, unpacked. Raises FatbinError."""
@@ -60,6 +65,7 @@ class Survey(NamedTuple):
     modules: tuple[Module, ...]
     relocatable: tuple[Module, ...]
     kernels: tuple[Kernels, ...]
+    made: tuple[Made, ...]
 
 
 def of_section(data: memoryview, *, where: str) -> tuple[list[Code], list[str]]:
@@ -73,6 +79,33 @@ def of_section(data: memoryview, *, where: str) -> tuple[list[Code], list[str]]:
     return [of_fat_binary(one, unread) for one in found], unread
 
 
+def of_library(
+    data: memoryview, regions: Iterable[tuple[int, int]], *, where: str, lenient: bool
+) -> tuple[list[Code], list[str]]:
+    """Return the modules of a library, and what could not be read.
+
+    ``regions`` are (start, end) of the sections that hold its fat binaries; these come first, what lies elsewhere
+    follows. Raises FatbinError for a section that is corrupt, unless ``lenient``.
+    """
+    taken: list[tuple[int, int]] = []
+    found: list[Code] = []
+    unread: list[str] = []
+    for start, end in regions:
+        try:
+            if any(start < high and end > low for low, high in taken):
+                raise FatbinError(f"{where}: two sections of fat binaries overlap")
+            modules, faults = of_section(data[start:end], where=where)
+        except FatbinError as error:
+            if not lenient:
+                raise
+            unread.append(error.message)
+        else:
+            found, unread = [*found, *modules], [*unread, *faults]
+            taken.append((start, end))
+    more, faults = elsewhere(data, taken, where=where)
+    return [*found, *more], list(dict.fromkeys([*unread, *faults]))
+
+
 def of_fat_binary(one: FatBinary, unread: list[str]) -> Code:
     """Return the images of a fat binary; those that cannot be unpacked or read are named in ``unread``, too."""
     found: list[Image] = []
@@ -80,7 +113,7 @@ def of_fat_binary(one: FatBinary, unread: list[str]) -> Code:
         if entry.kind is Kind.OTHER:
             continue
         try:
-            found.append(Image(entry.kind, entry.arch, *kernels.of_entry(entry), entry))
+            found.append(_image(entry.kind, entry.arch, kernels.of_entry(entry), entry))
         except FatbinError as error:
             unread.append(error.message)
             found.append(Image(entry.kind, entry.arch, None, False, entry))
@@ -91,9 +124,13 @@ def of_fat_binary(one: FatBinary, unread: list[str]) -> Code:
 def of_cubin(data: memoryview, *, where: str) -> Code:
     """Return the one image of a cubin. Raises ElfError, FatbinError."""
     _, header = ei.header(data, where)
-    names, later = kernels.of_cubin(data, where=where), kernels.is_relocatable(data)
+    looked = kernels.of_cubin(data, where=where)
     built_for = fatbin.cubin_arch(header[7], data[8], where)
-    return Code((Image(Kind.ELF, built_for, names, later, data),), later)
+    return Code((_image(Kind.ELF, built_for, looked, data),), looked.relocatable)
+
+
+def _image(kind: Kind, built_for: Arch, looked: Looked, held: Entry | memoryview) -> Image:
+    return Image(kind, built_for, looked.kernels, looked.relocatable, held, looked.made)
 
 
 def of_ptx(text: bytes, *, where: str) -> Code:
@@ -103,7 +140,12 @@ def of_ptx(text: bytes, *, where: str) -> Code:
         built_for = archs.parse(archs.from_number(int(target[1]), target[2].decode()) if target else "")
     except ValueError as error:
         raise FatbinError(f"{where}: PTX for no architecture that is known") from error
-    return Code((Image(Kind.PTX, built_for, kernels.of_ptx(text), False, memoryview(text)),), False)
+    made = (
+        release.of_ptx((int(version[1]), int(version[2])))
+        if (version := _PTX_VERSION.search(text))
+        else Told()
+    )
+    return Code((Image(Kind.PTX, built_for, kernels.of_ptx(text), False, memoryview(text), made),), False)
 
 
 def is_ptx(head: bytes) -> bool:
@@ -170,7 +212,9 @@ def survey(found: Iterable[Code], *, names: bool, unlinked: bool = False) -> Sur
     later: list[Module] = []
     sass: dict[str, set[Arch]] = {}
     ptx: dict[str, set[Arch]] = {}
+    made: list[tuple[Told, Arch, bool]] = []
     for code in found:
+        made += [(one.made, one.arch, one.kind is Kind.PTX) for one in code.images]
         into = later if code.relocatable else plain
         into.append(_module(len(into), code))
         for one in code.images:
@@ -180,7 +224,7 @@ def survey(found: Iterable[Code], *, names: bool, unlinked: bool = False) -> Sur
                     text.add(one.arch)
                 elif unlinked or not one.relocatable:
                     native.add(one.arch)
-    return Survey(tuple(plain), tuple(later), _groups(sass, ptx, names=names))
+    return Survey(tuple(plain), tuple(later), _groups(sass, ptx, names=names), release.grouped(made))
 
 
 def _groups(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final, NamedTuple
 
 from retread import arch
@@ -31,11 +32,32 @@ class Kernels(Record, frozen=True, kw_only=True):
     """As the linker knows them, sorted; only where they were asked for."""
 
 
+class Format(StrEnum):
+    """How a library is packed, and so by which system it is loaded."""
+
+    ELF = "ELF"
+    PE = "PE"
+    """Windows'."""
+
+
+class Made(Record, frozen=True, kw_only=True):
+    """The images of a file that one release of CUDA made, as what its compiler left in them tells."""
+
+    cuda: str
+    """``12.6``, or with the build where that is told: ``12.8.93``."""
+    by: str
+    """What tells it."""
+    images: int
+    sass: tuple[Arch, ...]
+    """Architectures of its machine code."""
+    ptx: tuple[Arch, ...]
+
+
 class CodeFacts(Record, frozen=True, kw_only=True):
-    """The GPU code of a file that is no shared object: of a program, an archive, a cubin."""
+    """The GPU code of a file that is no library: of an archive, a cubin."""
 
     kind: str
-    """What the file is, for people: ``Windows library (x86_64)``, ``cubin``."""
+    """What the file is, for people: ``object (x86_64)``, ``cubin``."""
     modules: tuple[Module, ...]
     relocatable: tuple[Module, ...] = ()
     """Modules of ``-rdc=true``: what was linked of their machine code is among ``modules``, their PTX is linked by the
@@ -44,27 +66,31 @@ class CodeFacts(Record, frozen=True, kw_only=True):
     """All that its modules hold; those of modules whose kernels cannot be told are not among them."""
     unread: tuple[str, ...] = ()
     """What of its GPU code could not be read, and why."""
+    made: tuple[Made, ...] = ()
+    """Which releases of CUDA made it, that of most images first; images of which nothing tells it are not there."""
 
 
 class LibraryFacts(Record, frozen=True, kw_only=True):
-    """What a shared object or a program holds and needs, read from its bytes."""
+    """What a library or a program holds and needs, read from its bytes."""
 
     machine: str
-    """``x86_64`` or ``aarch64``."""
+    """``x86_64`` or ``aarch64``; of Windows also ``i686``."""
     needed: tuple[str, ...]
     run_path: tuple[str, ...]
     versions: tuple[str, ...]
     """Symbol versions it asks of others, sorted: ``GLIBC_2.17``, ``GLIBCXX_3.4.21``."""
     undefined: tuple[str, ...]
-    """Dynamic symbols that it does not define itself, sorted, without weak ones."""
+    """What others must define, sorted: dynamic symbols without weak ones, imports."""
     modules: tuple[Module, ...]
-    """Its fat binaries in file order, those of section .nv_fatbin first; empty for one without device code."""
+    """Its fat binaries in file order, those of the usual section first; empty for one without device code."""
     relocatable: tuple[Module, ...] = ()
     """As ``CodeFacts`` has them, and so the next two."""
     kernels: tuple[Kernels, ...] = ()
     unread: tuple[str, ...] = ()
     compilers: tuple[str, ...] = ()
     """Which compilers left their names in it, sorted: ``GCC: (Debian 12.2.0-14) 12.2.0``. nvcc leaves none."""
+    format: Format = Format.ELF
+    made: tuple[Made, ...] = ()
 
 
 Facts = LibraryFacts | CodeFacts

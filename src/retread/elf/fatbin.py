@@ -92,17 +92,18 @@ class FatBinary(Record, frozen=True, kw_only=True):
     entries: tuple[Entry, ...]
 
 
-def parse(data: bytes | memoryview, *, where: str) -> tuple[FatBinary, ...]:
+def parse(data: bytes | memoryview, *, where: str, first: int = 0) -> tuple[FatBinary, ...]:
     """Return the fat binaries of a ``.nv_fatbin`` section, in order; nothing but headers is read or copied.
 
-    ``where`` names the library in messages. Zeros are allowed between fat binaries, and nothing else.
-    Raises FatbinError when a size, a version or an architecture makes no sense.
+    ``where`` names the library in messages, ``first`` is the number of the first. Zeros are allowed between fat
+    binaries, and nothing else. Raises FatbinError when a size, a version or an architecture makes no sense.
     """
     view = memoryview(data).toreadonly().cast("B")
     found: list[FatBinary] = []
     offset = _skip_zeros(view, 0)
     while offset < len(view):
-        one = _parse_one(view, offset, len(found), f"{where}: module {len(found)}")
+        index = first + len(found)
+        one = _parse_one(view, offset, index, f"{where}: module {index}")
         found.append(one)
         offset = _skip_zeros(view, offset + one.size)
     return tuple(found)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from retread import limits
-from retread.elf import fatbin
+from retread.elf import fatbin, release
 from retread.elf import image as ei
 from retread.elf.fatbin import Entry, Kind
+from retread.elf.release import Told
 from retread.errors import ElfError, FatbinError
 
 ENTRY: Final = 0x10
@@ -31,29 +32,45 @@ _COMPILE_ONLY: Final = "--compile-only"
 """The option that nvcc records with the PTX of ``-rdc=true``."""
 
 
-def of_entry(entry: Entry) -> tuple[frozenset[str], bool]:
-    """Return (the kernels of an image, whether it is relocatable: nothing runs it before it is linked).
+class Looked(NamedTuple):
+    """An image's kernels, whether it is relocatable (nothing runs it before it is linked), and who made it."""
 
-    An image of another kind than machine code or PTX has none. Raises FatbinError when it cannot be unpacked or read.
+    kernels: frozenset[str] | None
+    relocatable: bool
+    made: Told = Told()
+
+
+def of_entry(entry: Entry) -> Looked:
+    """Return what an image of a fat binary is.
+
+    One of another kind than machine code or PTX has no kernels. Raises FatbinError when it cannot be unpacked or read.
     """
     if entry.kind is Kind.PTX:
-        return of_ptx(fatbin.image(entry)), _COMPILE_ONLY in entry.options.split()
+        text = fatbin.image(entry)
+        return Looked(of_ptx(text), _COMPILE_ONLY in entry.options.split(), release.of_ptx(entry.isa))
     if entry.kind is not Kind.ELF:
-        return frozenset(), False
+        return Looked(frozenset(), False)
     try:
-        data = memoryview(fatbin.image(entry)) if fatbin.is_packed(entry) else entry.payload
-        return of_cubin(data, where=entry.where), is_relocatable(data)
+        return of_cubin(fatbin.image(entry) if fatbin.is_packed(entry) else entry.payload, where=entry.where)
     except ElfError as error:
         raise FatbinError(str(error)) from error
 
 
-def of_cubin(data: bytes | memoryview, *, where: str) -> frozenset[str]:
-    """Return the kernels of machine code. Raises ElfError when its symbols cannot be read.
+def of_cubin(data: bytes | memoryview, *, where: str) -> Looked:
+    """Return what machine code is. Raises ElfError when its symbols cannot be read.
 
-    Without a symbol table (``strip`` takes it) they are the code sections that have a ``.nv.info`` of their own.
     Large modules have tens of thousands of sections, so that only what is needed of them is read.
     """
     view, sections, names = _sections(data, where)
+    notes = (_cut(view, one, where) for one in sections if one[1] == ei.SHT_NOTE)
+    return Looked(_named(view, sections, names, where), is_relocatable(data), release.of_cubin(view, notes))
+
+
+def _named(view: memoryview, sections: list[tuple[int, ...]], names: int, where: str) -> frozenset[str]:
+    """Return the kernels of machine code.
+
+    Without a symbol table (``strip`` takes it) they are the code sections that have a ``.nv.info`` of their own.
+    """
     symbols = next((one for one in sections if one[1] == ei.SHT_SYMTAB), None)
     if symbols is None:
         return frozenset() if not sections else _by_section(view, sections, sections[names], where)
@@ -132,3 +149,7 @@ def _by_section(
 
 def _content(view: memoryview, section: tuple[int, ...], where: str) -> bytes:
     return bytes(ei.cut(view, section[4], section[5], where, "a string table"))
+
+
+def _cut(view: memoryview, section: tuple[int, ...], where: str) -> memoryview:
+    return ei.cut(view, section[4], section[5], where, "a note")

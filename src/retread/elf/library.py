@@ -21,7 +21,7 @@ from retread.elf import image as ei
 from retread.elf.device import Code
 from retread.elf.facts import LibraryFacts
 from retread.elf.image import Image
-from retread.errors import ElfError, FatbinError
+from retread.errors import ElfError
 
 _VERNEED: Final = struct.Struct("<HHIII")
 _VERNAUX: Final = struct.Struct("<IHHII")
@@ -52,6 +52,7 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
         kernels=surveyed.kernels,
         unread=tuple(unread),
         compilers=tuple(sorted(_compilers(image))),
+        made=surveyed.made,
     )
 
 
@@ -60,26 +61,12 @@ def code(image: Image, *, lenient: bool) -> tuple[list[Code], list[str]]:
 
     Raises FatbinError for a section .nv_fatbin that is corrupt, unless ``lenient``.
     """
-    taken: list[tuple[int, int]] = []
-    found: list[Code] = []
-    unread: list[str] = []
-    for section in image.sections:
-        if section.name != elfedit.FATBIN or not section.in_file:
-            continue
-        start, end = section.offset, section.offset + section.in_file
-        try:
-            if any(start < high and end > low for low, high in taken):
-                raise FatbinError(f"{image.where}: two sections {elfedit.FATBIN} overlap")
-            modules, faults = device.of_section(ei.contents(image, section), where=image.where)
-        except FatbinError as error:
-            if not lenient:
-                raise
-            unread.append(error.message)
-        else:
-            found, unread = [*found, *modules], [*unread, *faults]
-            taken.append((start, end))
-    more, faults = device.elsewhere(image.data, taken, where=image.where)
-    return [*found, *more], list(dict.fromkeys([*unread, *faults]))
+    regions = [
+        (one.offset, one.offset + one.in_file)
+        for one in image.sections
+        if one.name == elfedit.FATBIN and one.in_file
+    ]
+    return device.of_library(image.data, regions, where=image.where, lenient=lenient)
 
 
 def mapped(path: Path, *, where: str) -> memoryview:
@@ -118,7 +105,11 @@ def edit(
     Raises ElfError when the library cannot be edited safely, FatbinError when a fat binary is corrupt.
     """
     change = elfedit.plan(load(source), fatbins=fatbins or {}, wanted_path=run_path)
-    pieces = layout.pieces(change)
+    put(layout.pieces(change), source, destination)
+
+
+def put(pieces: Iterable[layout.Piece], source: Path, destination: Path) -> None:
+    """Write ``destination`` of pieces of ``source``; it appears whole or not at all."""
     with fs.sibling(destination) as partial:
         with source.open("rb") as old, partial.open("wb") as new:
             _write(pieces, old, new)

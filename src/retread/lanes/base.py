@@ -1,11 +1,13 @@
 """Stage *base*: the proof that a base wheel comes from the pin.
 
 Its sha256 is the recipe's (the download saw to that), every hash in RECORD is right, and every file that it shares
-with the pinned source is identical. What its build generated is allowed by name only.
+with the pinned source is identical; a text of a wheel for Windows may have the line ends that git writes there. What
+its build generated is allowed by name only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -17,6 +19,7 @@ from retread.lanes.lane import Origin, ProvenBase
 from retread.recipe import lfs
 from retread.recipe.model import Recipe
 from retread.recipe.native import matches
+from retread.source import ends
 from retread.source.records import SourceTree
 from retread.wheel import contents
 from retread.wheel.wheelfile import Wheel
@@ -24,15 +27,23 @@ from retread.wheel.wheelfile import Wheel
 _FACTS = "base.json"
 
 
-def prove(wheel: Path, source: SourceTree, into: Path, *, recipe: Recipe, generated: tuple[str, ...]) -> None:
+def prove(
+    wheel: Path,
+    source: SourceTree,
+    into: Path,
+    *,
+    recipe: Recipe,
+    generated: tuple[str, ...],
+    waived: Collection[str] = (),
+) -> None:
     """Prove ``wheel`` against ``source`` and leave its facts in ``into``; BaseError lists every file that differs.
 
     ``recipe`` says its version, and where in the source its files lie, ``generated`` the globs of files that its build
-    made. A lane's key of the proof holds all of it.
+    made, ``waived`` rules that it may break. A lane's key of the proof holds all of it.
     """
-    facts, verified = contents.examine(wheel, into)
-    with Wheel(wheel) as opened:
-        faults, made, proven = _compare(opened, generated, source, recipe)
+    facts, verified = contents.examine(wheel, into, waived=waived)
+    with Wheel(wheel, waived=waived) as opened:
+        faults, made, proven, crlf = _compare(opened, generated, source, recipe, windows=facts.windows)
     if facts.version != recipe.version:
         faults.insert(0, f"its version is {facts.version}, the recipe's {recipe.version}")
     if faults:
@@ -41,7 +52,7 @@ def prove(wheel: Path, source: SourceTree, into: Path, *, recipe: Recipe, genera
             faults=first(faults),
             hint="pin the wheel of this very commit, or name files that its build wrote under 'generated'",
         )
-    base = ProvenBase(verified=verified, libraries=facts.libraries, proven=proven, generated=tuple(made))
+    base = ProvenBase(verified=verified, facts=facts, proven=proven, generated=tuple(made), crlf=crlf)
     (into / _FACTS).write_bytes(msgspec.json.encode(base))
 
 
@@ -51,10 +62,10 @@ def load(entry: Path) -> ProvenBase:
 
 
 def _compare(
-    wheel: Wheel, allowed: tuple[str, ...], source: SourceTree, recipe: Recipe
-) -> tuple[list[str], list[str], int]:
-    """Return (faults, generated files, number of proven files)."""
-    faults, generated, proven = [], [], 0
+    wheel: Wheel, allowed: tuple[str, ...], source: SourceTree, recipe: Recipe, *, windows: bool
+) -> tuple[list[str], list[str], int, bool]:
+    """Return (faults, generated files, number of proven files, whether some have the line ends of Windows)."""
+    faults, generated, proven, crlf = [], [], 0, False
     files = source.manifest.files
     for entry in wheel.files:
         if entry.name.startswith(f"{wheel.dist_info}/"):
@@ -63,11 +74,16 @@ def _compare(
             generated.append(entry.name)
         elif (path := recipe.in_source(entry.name)) not in files:
             faults.append(f"{entry.name}: not in the pinned source")
-        elif not lfs.is_file(data := wheel.archive.read(entry.name), files[path]):
-            faults.append(f"{entry.name}: {_difference(data, source.root / path)}")
         else:
-            proven += 1
-    return faults, generated, proven
+            content = wheel.archive.read(entry.name)
+            plain = ends.stored(content) if windows else content
+            if lfs.is_file(content, files[path]):
+                proven += 1
+            elif lfs.is_file(plain, files[path]):
+                proven, crlf = proven + 1, True
+            else:
+                faults.append(f"{entry.name}: {_difference(content, source.root / path)}")
+    return faults, generated, proven, crlf
 
 
 def _difference(data: bytes, path: Path) -> str:
@@ -86,7 +102,14 @@ def proven(origin: Origin, tree: SourceTree) -> ProvenBase:
     def build(into: Path) -> None:
         wheel = origin.wheel()
         with goal.machine.console.step("prove the base wheel") as step:
-            prove(wheel, tree, into, recipe=goal.recipe, generated=goal.target.generated)
+            prove(
+                wheel,
+                tree,
+                into,
+                recipe=goal.recipe,
+                generated=goal.target.generated,
+                waived=goal.waived,
+            )
             step.detail = f"{load(into).proven} files are the source's"
 
     return load(goal.machine.store.make(Kind.BASES, origin.key, build))

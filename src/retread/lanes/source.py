@@ -71,6 +71,8 @@ NOT_OF_TARGET: Final = {
     "container": "in the setting of the container lane, field by field",
     "toolchain": "the toolkit that it names has a digest",
     "fallback": "as toolchain",
+    "proving": "of the overlay lane",
+    "waive": "the audit of the finished wheel knows them",
     "note": "people read it",
     "generated": "the proof of what was compiled allows these files, under a key of its own",
     "exempt": "the audit of the finished wheel knows them",
@@ -204,7 +206,7 @@ class Compiled:
         """
         facts = _facts(self.entry)
         compiled = (self.compiled_key, facts.sha256, facts.outside)
-        proved = (self.goal.target.generated, self.goal.recipe.version)
+        proved = (self.goal.target.generated, self.goal.waived, self.goal.recipe.version)
         named = (self.place.image, self.toolkit.version, self._toolkit_origin)
         return digest("base", code_digest(), *compiled, *proved, *named)
 

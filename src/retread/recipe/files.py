@@ -62,8 +62,8 @@ def inputs(recipe: Recipe, target: str) -> tuple[str, ...]:
         recipe_file(recipe.name),
         f"{series(recipe)}/",
         lock(recipe.name, target),
-        *map(toolchain, recipe.targets[target].toolchains),
-        *(f"{OWN_TOOLCHAINS}/{one}.toml" for one in recipe.targets[target].toolchains),
+        *map(toolchain, recipe.targets[target].every_toolchain),
+        *(f"{OWN_TOOLCHAINS}/{one}.toml" for one in recipe.targets[target].every_toolchain),
         *(path for _, path in proofs(recipe)),
         *dict.fromkeys(f"{suite.rpartition('/')[0]}/".lstrip("/") or suite for suite in recipe.smoke.suites),
     )

@@ -11,6 +11,7 @@ import msgspec
 
 from retread.fields import Architecture, Commit, Cuda, Digest, FileName, Positive, Table, Text
 from retread.prooflevel import ProofLevel
+from retread.recipe import platforms
 from retread.recipe.trial import Smoke, Trial
 from retread.records import Sha256
 
@@ -134,6 +135,21 @@ class Container(Table, frozen=True, kw_only=True):
     """What the wheel needs to be tried, beside what the build environment holds."""
 
 
+class Platform(Table, frozen=True, kw_only=True):
+    """What of a target is another for one platform; what is not said is the target's."""
+
+    generated: tuple[Text, ...] | None = None
+    """In the place of the target's."""
+    exempt: tuple[Exemption, ...] | None = None
+    """In the place of the target's."""
+    requires: tuple[Text, ...] | None = None
+    """In the place of the target's."""
+    note: str | None = None
+    """In the place of the target's."""
+    smoke: Trial | None = None
+    """In the place of the target's."""
+
+
 class Target(Table, frozen=True, kw_only=True):
     """One output of a recipe."""
 
@@ -156,6 +172,9 @@ class Target(Table, frozen=True, kw_only=True):
     toolchain: Text = ""
     """Name of a toolchain, retread's own or a file in ``recipes/toolchains/``: its ptxas assembles what the base lacks,
     its compiler compiles."""
+    proving: Text = ""
+    """Name of the toolchain whose ptxas built the base wheels, where that is another CUDA release than the target's: it
+    has to make their own machine code again from their PTX, byte for byte."""
     fallback: Text = ""
     """Name of the toolchain that compiles where the machine cannot have the first; the wheel's version says so."""
     note: str = ""
@@ -164,6 +183,9 @@ class Target(Table, frozen=True, kw_only=True):
     """Files (globs) of the base wheel that its build made and no source holds."""
     exempt: tuple[Exemption, ...] = ()
     """Libraries that hold something else; the audit holds them to that."""
+    waive: dict[str, Text] = msgspec.field(default_factory=dict)
+    """Rule of any wheel that the base wheel breaks itself, as the audit names it -> the reason to take it all the same.
+    A rule that the base does not break is an error."""
     requires: tuple[Text, ...] = ()
     """Requirements that replace those of the same name in METADATA, or are added."""
     run_path: dict[str, tuple[Text, ...]] = msgspec.field(default_factory=dict)
@@ -172,11 +194,26 @@ class Target(Table, frozen=True, kw_only=True):
     """Replacements in files that the base wheel's build generated."""
     smoke: Trial | None = None
     """Under what its wheels are tried."""
+    platforms: dict[str, Platform] = msgspec.field(default_factory=dict)
+    """Platform of a base wheel that is not Linux's, like ``win_amd64`` -> what is another for it."""
+
+    def on(self, platform: str) -> Target:
+        """Return the target as one platform has it: its own base wheels, and no run path on Windows."""
+        own = self.platforms.get(platform, Platform())
+        said = {name: value for name, value in msgspec.structs.asdict(own).items() if value is not None}
+        said |= {"run_path": {}} if platforms.is_windows(platform) else {}
+        base = tuple(one for one in self.base if platforms.of_wheel(one.file) == platform)
+        return msgspec.structs.replace(self, **said, base=base, platforms={})
 
     @property
     def toolchains(self) -> tuple[str, ...]:
         """The toolchains that it names, the one to be preferred first."""
         return tuple(filter(None, (self.toolchain, self.fallback)))
+
+    @property
+    def every_toolchain(self) -> tuple[str, ...]:
+        """The same, and the one that proves its base wheels."""
+        return (*self.toolchains, *filter(None, (self.proving,)))
 
 
 class Recipe(Table, frozen=True, kw_only=True):
@@ -225,6 +262,11 @@ class Recipe(Table, frozen=True, kw_only=True):
     def in_source(self, path: str) -> str:
         """Return where the source has a file of the wheel."""
         return f"{self.source_root}/{path}" if self.source_root else path
+
+    def on(self, platform: str) -> Recipe:
+        """Return the recipe as one platform has it."""
+        targets = {name: target.on(platform) for name, target in self.targets.items()}
+        return msgspec.structs.replace(self, targets=targets)
 
 
 def locked(target: Target) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from retread.address import has_secret
 from retread.arch import Arch
 from retread.errors import RecipeError
 from retread.fields import is_inside
-from retread.recipe import trial
+from retread.recipe import platforms, trial, waiver
 from retread.recipe.model import Build, Container, Pin, Recipe, Target
 from retread.strict import count, toml
 from retread.version import channel
@@ -141,10 +142,16 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
         yield "base, build: neither is there, so no lane can make it"
     if target.build is not None:
         yield from _build_faults(target, target.build)
+    yield from waiver.faults(target.waive)
+    if target.proving and not target.base:
+        yield f"proving: {target.proving!r} has nothing to prove; it is for base wheels, of which there are none"
+    if target.proving and target.proving == target.toolchain:
+        yield f"proving: {target.proving!r} is the toolchain already; leave it out"
     if target.container is not None:
         yield from _container_faults(target.container, target.build)
     if target.smoke is not None:
         yield from trial.faults(target.smoke, target.torch)
+    yield from _platform_faults(target)
     expected = channel(target.cuda)
     if key != expected:
         yield f"cuda: {target.cuda} belongs to a target named {expected!r}"
@@ -166,6 +173,28 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
     else:
         yield from _torch_faults(target)
     yield from _requirement_faults("requires", target.requires)
+
+
+def _platform_faults(target: Target) -> Iterator[str]:
+    """Yield what is wrong with what a target says for single platforms."""
+    there = []
+    for base in target.base:
+        with suppress(InvalidWheelFilename):  # told elsewhere
+            there.append(platforms.of_wheel(base.file))
+    for name, one in target.platforms.items():
+        at = f"platforms.{name}"
+        if name not in there:
+            known = f"there are {', '.join(dict.fromkeys(there))}" if there else "there is none"
+            yield f"{at}: no base wheel is for it{strict.near_miss(name, there)}; {known}"
+        elif not platforms.is_windows(name):
+            yield f"{at}: the target itself says what its wheels for Linux hold"
+        yield from _requirement_faults(f"{at}.requires", one.requires or ())
+        for fault in trial.faults(one.smoke, target.torch) if one.smoke else ():
+            yield f"{at}.{fault}"
+        for index, exemption in enumerate(one.exempt or ()):
+            listed = f"{at}.exempt[{index}]"
+            yield from _architecture_faults(f"{listed}.architectures", exemption.architectures, target.cuda)
+            yield from _architecture_faults(f"{listed}.ptx", exemption.ptx, target.cuda)
 
 
 def _torch_faults(target: Target) -> Iterator[str]:

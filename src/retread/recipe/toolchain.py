@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 import msgspec
@@ -78,6 +78,24 @@ def part_for(toolchain: Toolchain, machine: str) -> Part:
     """Return the part that holds this machine's ptxas; PlanError when there is none."""
     found = [part for part in toolchain.part if part.ptxas]
     return _for_machine(toolchain, found, machine, "part")[0]
+
+
+def for_release(cuda: str, toolchains: Iterable[Toolchain], machine: str) -> Toolchain | None:
+    """Return the first toolchain of exactly this CUDA release that has ptxas for a machine."""
+    return next(
+        (one for one in toolchains if one.cuda == ".".join(cuda.split(".")[:2]) and has_ptxas(one, machine)),
+        None,
+    )
+
+
+def has_ptxas(toolchain: Toolchain, machine: str) -> bool:
+    """Say whether a toolchain has ptxas for a machine."""
+    return any(part.ptxas and part.machine == machine for part in toolchain.part)
+
+
+def is_ptxas(toolchain: Toolchain) -> bool:
+    """Say whether a toolchain is ptxas alone: it assembles and proves, and compiles nothing."""
+    return not any(part.folder for part in toolchain.part)
 
 
 def toolkit_parts(toolchain: Toolchain, machine: str) -> tuple[Part, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,8 @@ import msgspec
 from retread import strict
 from retread.doors import fs
 from retread.errors import RecipeError, RetreadError, SourceError, UsageError
-from retread.recipe import files, native, proof, reading, series, toolchain
+from retread.recipe import files, miscompiles, native, proof, reading, series, toolchain
+from retread.recipe.miscompiles import Miscompile
 from retread.recipe.model import Recipe
 from retread.recipe.proof import Proof
 from retread.recipe.series import ChangeKind, Patch
@@ -20,6 +22,7 @@ from retread.recipe.toolchain import Toolchain
 from retread.strict import near_miss
 
 _OWN: Final = Path(__file__).parent / "toolchains"
+_MISCOMPILES: Final = Path(__file__).with_name("miscompiles.toml")
 
 
 class Loaded(NamedTuple):
@@ -169,6 +172,12 @@ def proof_path(root: Path, repository: str, commit: str) -> Path:
     return root / files.proof(repository, commit)
 
 
+@functools.cache
+def known_miscompiles() -> tuple[Miscompile, ...]:
+    """Return the list that is part of retread."""
+    return miscompiles.parse(fs.read(_MISCOMPILES))
+
+
 def load_toolchain(root: Path | None, name: str) -> Toolchain:
     """Read the workspace's toolchain of that name, ``recipes/toolchains/<name>.toml``, or else retread's own."""
     path = toolchains(root).get(name)
@@ -184,12 +193,17 @@ def toolchains(root: Path | None) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def every_toolchain(root: Path | None) -> list[Toolchain]:
+    """Return all toolchains, read."""
+    return [load_toolchain(root, name) for name in toolchains(root)]
+
+
 def _toolchains(root: Path, found: Recipe) -> dict[str, Toolchain]:
     loaded: dict[str, Toolchain] = {}
     for key, target in found.targets.items():
-        for name in target.toolchains:
+        for name in target.every_toolchain:
             read = loaded[name] = loaded.get(name) or load_toolchain(root, name)
-            if read.cuda != target.cuda:
+            if read.cuda != target.cuda and name in target.toolchains:
                 raise RecipeError(
                     f"{found.name}: targets.{key} is for CUDA {target.cuda}, toolchain {name} is {read.cuda}",
                     hint="code is assembled with exactly the CUDA release that the target names",

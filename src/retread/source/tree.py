@@ -239,7 +239,7 @@ def from_git(
 def from_wheel(recipe: Recipe, path: Path, into: Path) -> None:
     """Take the files of a wheel for its source, but for its libraries and what installers write."""
     found: dict[str, str] = {}
-    with Wheel(path) as wheel:
+    with Wheel(path, lenient=True) as wheel:  # what is wrong with it is told of the base wheel
         for entry in wheel.files:
             if entry.name.startswith(f"{wheel.dist_info}/") or contents.is_library(entry.name):
                 continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import urljoin
@@ -18,8 +17,8 @@ from retread import limits, pypa, strict
 from retread.doors.machine import Machine, download
 from retread.doors.net import catalogue, offers, settings
 from retread.doors.net.offers import Offer
-from retread.elf import library, release
-from retread.errors import ElfError, FatbinError, FetchError, PlanError, RetreadError, SourceError, UsageError
+from retread.elf import release
+from retread.errors import FetchError, PlanError, RetreadError, SourceError, UsageError
 from retread.recipe import files, plan, proof, workspace, writing
 from retread.recipe.model import Base, Pin, Sdist, Submodule, Unproven
 from retread.recipe.native import matches
@@ -271,21 +270,13 @@ def _opened(path: Path, scratch: Path) -> tuple[Read, dict[str, str]]:
             if entry.name in facts.libraries:
                 blobs[entry.name] = ""
                 if facts.libraries[entry.name].modules:
-                    member = contents.unpack(wheel, entry, scratch / "library")
-                    releases[entry.name] = _release(member)
-                    member.unlink()
+                    releases[entry.name] = release.builder(facts.libraries[entry.name].made)
                 continue
             data = wheel.archive.read(entry.name)
             blobs[entry.name] = proof.blob_id(data)
             if clue.names_commit(entry.name) and len(data) <= _SMALL:
                 texts[entry.name] = data.decode("utf-8", "replace")
     return Read(facts, blobs, releases), texts
-
-
-def _release(path: Path) -> str:
-    with suppress(ElfError, FatbinError):  # it was read; code in other sections is of no release that is told
-        return release.release(library.fat_binaries(path))
-    return ""
 
 
 def _demand_code(wanted: Asked, read: Read | None, held: Mapping[str, str]) -> None:

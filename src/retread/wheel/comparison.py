@@ -15,7 +15,7 @@ from typing import Any, Final
 from retread import limits, strict
 from retread.elf import difference
 from retread.elf.difference import first_difference, listed, sizes, union
-from retread.errors import AuditError, ElfError, FatbinError, first
+from retread.errors import UNREADABLE, AuditError, first
 from retread.records import Record, Sha256
 from retread.wheel import contents
 from retread.wheel.contents import STATEMENT
@@ -210,7 +210,7 @@ def _libraries(member: str, first: Path, second: Path) -> list[Difference]:
     """Return how two libraries differ; when they cannot be read as such, their content does."""
     try:
         found = difference.compare(first, second)
-    except (ElfError, FatbinError):
+    except UNREADABLE:
         return [Difference(member=member, kind=What.CONTENT, detail=_content(first, second), runs=True)]
     return [Difference(member=member, kind=What(one.part), detail=one.detail, runs=one.runs) for one in found]
 

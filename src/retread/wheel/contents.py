@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -11,14 +11,14 @@ import msgspec
 from packaging.requirements import InvalidRequirement
 
 from retread import arch, pypa, strict
+from retread.binary import files
 from retread.doors import fs
-from retread.elf import files
 from retread.elf.facts import CodeFacts, Facts, LibraryFacts
 from retread.elf.resources import Kernel
-from retread.errors import ElfError, FatbinError, WheelError
+from retread.errors import UNREADABLE, WheelError
 from retread.records import Sha256
 from retread.wheel import faults, metadata
-from retread.wheel.facts import Fault, WheelFacts
+from retread.wheel.facts import Fault, WheelFacts, is_called_library
 from retread.wheel.statement import Proof, Statement
 from retread.wheel.wheelfile import Verified, Wheel
 from retread.wheel.ziparchive import Entry
@@ -41,14 +41,21 @@ def is_library(name: str) -> bool:
 
 
 def examine(
-    path: Path, scratch: Path, known: Known | None = None, *, lenient: bool = False, names: bool = False
+    path: Path,
+    scratch: Path,
+    known: Known | None = None,
+    *,
+    lenient: bool = False,
+    names: bool = False,
+    waived: Collection[str] = (),
 ) -> tuple[WheelFacts, Verified]:
     """Check every byte of the wheel and read every file in it that holds code; ``scratch`` is an empty folder.
 
     WheelError, ElfError or FatbinError for a wheel that is not sound. If ``lenient``, only for one of which nothing can
-    be said: the rest stands in the facts. With ``names``, they hold the names of kernels.
+    be said: the rest stands in the facts, as does what breaks a ``waived`` rule. With ``names``, they hold the names of
+    kernels.
     """
-    with Wheel(path, lenient=lenient) as wheel:
+    with Wheel(path, lenient=lenient, waived=waived) as wheel:
         return look(wheel, scratch, known, names=names)
 
 
@@ -134,8 +141,8 @@ def _code(wheel: Wheel, entry: Entry, scratch: Path, *, names: bool) -> Facts | 
     path = unpack(wheel, entry, scratch / "member")
     try:
         return files.read(path, where=where, names=names, lenient=wheel.lenient)
-    except (ElfError, FatbinError) as error:
-        if wheel.lenient or not is_library(entry.name):
+    except UNREADABLE as error:
+        if wheel.lenient or not is_called_library(entry.name):
             return error.message.removeprefix(f"{where}: ")
         raise
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import field
+
 from retread.arch import Arch
 from retread.prooflevel import ProofLevel
 from retread.records import Record, Sha256
@@ -26,7 +28,7 @@ class Proof(Record, frozen=True, kw_only=True):
     """Versions under which the jit level has to pass; under any when there are none."""
 
 
-class Promise(Record, frozen=True, kw_only=True):
+class Promise(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What a target promises of its wheels; the audit holds the wheel to it."""
 
     project: str
@@ -41,6 +43,8 @@ class Promise(Record, frozen=True, kw_only=True):
     note: str
     proof: Proof | None = None
     """What the wheel has to be proven by; None in a wheel of a retread that did not say it yet."""
+    waived: dict[str, str] = field(default_factory=dict)
+    """Rule of any wheel that it may break, as its base does -> the reason; not written where there are none."""
 
 
 class PatchStatement(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -72,8 +76,8 @@ class SubmoduleStatement(Record, frozen=True, kw_only=True):
     commit: str
 
 
-class ToolchainStatement(Record, frozen=True, kw_only=True):
-    """The assembler that made the grafted code, and whether it makes the base's own code again."""
+class ToolchainStatement(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """The assembler that made the grafted code, and whether the base's own code was made again."""
 
     name: str
     cuda: str
@@ -81,6 +85,8 @@ class ToolchainStatement(Record, frozen=True, kw_only=True):
     """What ``ptxas --version`` says."""
     reproduced: bool | None
     """Whether assembling a module's PTX for an architecture that the base has gave the base's bytes; None: no such."""
+    proven_by: str = ""
+    """The ptxas that gave them, where it is another than ``ptxas``: that of the CUDA release that built the base."""
 
 
 class DeviceTools(Record, frozen=True, kw_only=True):

@@ -4,7 +4,8 @@ usage: make.py PTXAS [FATBINARY]
 
 PTXAS is ptxas of CUDA 12.8 (PyPI: nvidia-cuda-nvcc-cu12==12.8.93), FATBINARY that of CUDA 13.0 (PyPI:
 nvidia-cuda-nvcc==13.0.88): with it, the files that the graft is compared with are made too. GNU as and ld for x86-64
-and aarch64 (binutils 2.38 or newer) must be on the PATH. The fixtures are committed, so tests need none of this.
+and aarch64 (binutils 2.38 or newer), and for Windows (Debian: binutils-mingw-w64-x86-64, mingw-w64-x86-64-dev) must be
+on the PATH. The fixtures are committed, so tests need none of this.
 """
 
 from __future__ import annotations
@@ -83,6 +84,38 @@ text: .asciz "kept"
 """
 
 
+WINDOWS = """
+.section .nv_fatb,"dr"
+.balign 8
+module0: .incbin "lz4.fatbin"
+module1: .incbin "zstd.fatbin"
+.zero 24
+module2: .incbin "plain.fatbin"
+.section .nvFatBi,"dr"
+.balign 8
+wrapper0: .int 0x466243b1, 1
+ .quad module0, 0
+ .int 0x466243b1, 1
+ .quad module1, 0
+.zero 8
+ .int 0x466243b1, 1
+ .quad module2, 0
+.data
+.balign 8
+extra: .quad module2
+.text
+.globl wrappers
+wrappers:
+ lea wrapper0(%rip), %rax
+ ret
+.globl caller
+caller:
+ jmp *__imp_GetCurrentProcessId(%rip)
+.section .drectve
+.ascii "-export:wrappers -export:caller"
+"""
+
+
 def entry(kind: int, sm: int, isa: tuple[int, int], flags: int, payload: bytes, *, size: int = 0) -> bytes:
     """Return one entry as NVIDIA's packer lays it out."""
     extra = b""
@@ -120,6 +153,18 @@ def library(target: str, name: str, *flags: str) -> None:
         (HERE / scratch).unlink()
 
 
+def windows(name: str, *flags: str) -> None:
+    """Assemble and link one library for Windows, with nothing of the linker's time or of a compiler's runtime in it."""
+    prefix = "x86_64-w64-mingw32"
+    (HERE / "lib.s").write_text(WINDOWS)
+    subprocess.run([f"{prefix}-as", "lib.s", "-o", "lib.o"], cwd=HERE, check=True)
+    line = [f"{prefix}-ld", "-shared", "-e", "0", "--strip-all", "--no-insert-timestamp", *flags]
+    line += ["lib.o", f"-L/usr/{prefix}/lib", "-lkernel32", "-o", name]
+    subprocess.run(line, cwd=HERE, check=True)
+    for scratch in ("lib.s", "lib.o"):
+        (HERE / scratch).unlink()
+
+
 def official(fatbinary: str) -> None:
     """Let NVIDIA's packer write what a graft of sm_90a, or of sm_100, must come to."""
     base = ["--image3=kind=ptx,sm=80,file=add.ptx", "--image3=kind=elf,sm=80,file=add.sm_80.cubin"]
@@ -153,6 +198,7 @@ def main() -> None:
         "x86_64", "libadd-rpath.so", "-rpath", "/old/place", "--disable-new-dtags", "-z", "noseparate-code"
     )
     library("aarch64", "libadd-aarch64.so")
+    windows("add.dll")
     if len(sys.argv) > 2:
         official(sys.argv[2])
 

@@ -15,7 +15,7 @@ from retread.build import graft
 from retread.doors.store import Kind
 from retread.elf import fatbin, library
 from retread.toolkit import ptxas
-from tinycuda import BUILT, DATA, LIBRARY, WHEEL, Project, make_wheel, sha256, wheel_files
+from tinycuda import BUILT, DATA, LIBRARY, PTXAS, WHEEL, Project, make_wheel, sha256, wheel_files
 
 A8, A9, A10 = Arch("8.0"), Arch("9.0a"), Arch("10.0")
 
@@ -184,6 +184,27 @@ def test_a_wheel_gets_native_code_for_one_more_architecture(project: Project, tm
         next(one for one in library.fat_binaries(tmp_path / LIBRARY)[0].entries if one.arch == A10)
     )
     assert code.rstrip(b"\0") == (DATA / "add.sm_100.cubin").read_bytes().rstrip(b"\0")
+
+
+def test_the_ptxas_that_built_the_base_proves_it_and_another_one_grafts(project: Project) -> None:
+    code = 'cp "{data}/add.${{1#-arch=}}.cubin" "$out"'
+    other = f'[ "$1" = -arch=sm_80 ] && echo "of another release" >"$out" && exit\n{code}'
+    project.add_toolchain("8.0", "9.0a", "10.0", script=PTXAS_OF.format(body=other))
+    project.fails(
+        11,
+        f"{LIBRARY}: CUDA 12.8 built it (the ELF header of its machine code); ptxas 12.8, V12.8.93 does not make its "
+        "own machine code again from its PTX",
+        'next: name the ptxas that built the base wheel: targets.cu128.proving = "cuda-12.8"',
+        room=Kind.LIBRARIES,
+    )
+    project.add_toolchain(script=PTXAS.replace("12.8", "12.6"), named="elder-12.6")
+    project.edit_recipe('toolchain = "fake-12.8"', 'toolchain = "fake-12.8"\nproving = "elder-12.6"')
+    result = project.build()
+    assert result.code == 0, result.err
+    assert json.loads(project.run("inspect", str(project.built), "--json").out)["statement"]["toolchain"] == {
+        "name": "fake-12.8", "cuda": "12.8", "ptxas": "ptxas 12.8, V12.8.93", "reproduced": True,
+        "proven_by": "ptxas 12.6, V12.6.93",
+    }  # fmt: skip
 
 
 def test_the_run_path_is_set_without_a_toolchain(project: Project) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from gpucode import RELOCATABLE, entry, fat
 from retread.arch import Arch
-from retread.build import alone
+from retread.build import alone, graft
 from retread.build.graft import Assembly
 from retread.doors.console import Console
 from retread.errors import AuditError, FatbinError, GateError, PlanError, RetreadError, UsageError
@@ -38,8 +38,8 @@ def other(ptx: bytes, target: Arch, options: str, where: str) -> bytes:
 
 def made_by(assemble: Callable[..., bytes] = cubin, isa: tuple[int, int] = (8, 7)) -> alone.Tool:
     """Return a toolchain with this assembler, which has to be needed."""
-    assembler = alone.Assembler("ptxas 12.8, V12.8.93", Assembly(isa, assemble))
-    return alone.Tool("cuda-12.8", "12.8", lambda: assembler)
+    means = graft.alone(Assembly(isa, assemble, "ptxas 12.8, V12.8.93"))
+    return alone.Tool("cuda-12.8", "12.8", lambda: means)
 
 
 TOOL = made_by()
@@ -148,7 +148,31 @@ def test_ptx_that_is_newer_than_the_assembler_is_told(give: Give) -> None:
 
 def test_another_release_of_ptxas_is_told_and_recorded(give: Give) -> None:
     made = give(tool=made_by(other))
-    assert any("another release built the wheel" in note for note in made.notes)
+    assert made.notes[1] == (
+        f"{LIBRARY}: CUDA 12.8 built it (the ELF header of its machine code); ptxas 12.8, V12.8.93 does not make its "
+        "own machine code again from its PTX: the new code is as good as its ptxas, and not what the builder would give"
+    )
+
+
+def test_the_ptxas_that_built_the_wheel_proves_and_another_grafts(give: Give, tmp_path: Path) -> None:
+    asked = []
+
+    def provers(cuda: str) -> list[Assembly]:
+        asked.append(cuda)
+        return [Assembly((8, 7), cubin, "ptxas 12.6, V12.6.85")]
+
+    means = graft.Means(Assembly((8, 7), other, "ptxas 12.8, V12.8.93"), provers)
+    made = give(tool=alone.Tool("cuda-12.8", "12.8", lambda: means))
+    assert asked == ["12.8"]
+    assert "ptxas 12.6, V12.6.85 makes its own machine code again" in made.notes[1]
+    facts, _ = contents.examine(Path(made.path), tmp_path)
+    said = facts.statement and facts.statement.toolchain
+    assert said
+    assert (said.reproduced, said.ptxas, said.proven_by) == (
+        True,
+        "ptxas 12.8, V12.8.93",
+        "ptxas 12.6, V12.6.85",
+    )
 
 
 def test_a_rule_that_the_old_wheel_breaks_is_told_and_does_not_stop_it(give: Give) -> None:

@@ -15,7 +15,7 @@ import gpucode
 from retread.arch import Arch
 from retread.build import graft
 from retread.elf import library
-from retread.errors import ElfError, FatbinError
+from retread.errors import ElfError, FatbinError, ToolError
 from retread.toolkit import ptxas
 from tinycuda import DATA
 
@@ -31,6 +31,7 @@ def _cubin(ptx: bytes, target: Arch, options: str, where: str) -> bytes:
 
 
 ASSEMBLY = graft.Assembly(ISA, _cubin)
+MEANS = graft.alone(ASSEMBLY)
 
 
 def _progress(done: int, total: int) -> None:
@@ -57,6 +58,31 @@ def test_ptx_that_is_newer_than_the_assembler_is_refused() -> None:
         graft.plan_jobs(library.fat_binaries(LIB), [A10], (8, 6))
 
 
+def _fails(ptx: bytes, target: Arch, options: str, where: str) -> bytes:
+    raise ToolError(f"ptxas fatal: Value '{target}' is not defined for option 'gpu-name'")
+
+
+def test_the_proof_names_who_built_the_library_and_who_made_it_again() -> None:
+    modules = library.fat_binaries(LIB)
+    other = graft.Assembly(ISA, lambda *_: b"other code", "ptxas 12.9")
+    asked: list[str] = []
+
+    def provers(cuda: str) -> list[graft.Assembly]:
+        asked.append(cuda)
+        return [graft.Assembly(ISA, _fails, "ptxas 11.7"), other, graft.Assembly(ISA, _cubin, "ptxas 12.8")]
+
+    found = graft.prove(modules, provers)
+    header = "the ELF header of its machine code"
+    assert found == graft.Proof(reproduced=True, cuda="12.8", by=header, ptxas="ptxas 12.8")
+    assert asked == ["12.8"]
+    failed = graft.prove(modules, lambda cuda: [other, graft.Assembly((8, 6), _fails, "ptxas 12.7")])
+    assert failed == graft.Proof(reproduced=False, cuda="12.8", by=header, ptxas="ptxas 12.7")
+    assert graft.failure(failed) == (
+        f"CUDA 12.8 built it ({header}); ptxas 12.7 does not make its own machine code again from its PTX"
+    )
+    assert graft.prove((), provers).reproduced is None
+
+
 def _linked_by_nvcc(folder: Path, *, version: int = 2) -> Path:
     """Return a library whose third module is what nvcc's link step adds: no kernel, no PTX, a wrapper of version 2."""
     data = LIB.read_bytes()
@@ -76,7 +102,7 @@ def test_a_library_that_nvcc_linked_is_grafted_and_its_stub_left_as_it_is(tmp_pa
         (("8.0", "9.0a"), ("8.0",), 1), (("8.0",), (), 0),
     ]  # fmt: skip
     assert graft.wanted(facts, [A10, A8]) == (A10,)
-    graft.graft(path, new, architectures=[A10], run_path=None, assembly=ASSEMBLY, progress=_progress)
+    graft.graft(path, new, architectures=[A10], run_path=None, means=MEANS, progress=_progress)
     assert [A10 in one.sass for one in library.read(new).modules] == [True, True, False, True]
     assert library.fat_binaries(new)[2].data == library.fat_binaries(path)[2].data
     with pytest.raises(FatbinError, match="module 2 has no PTX"):
@@ -86,18 +112,14 @@ def test_a_library_that_nvcc_linked_is_grafted_and_its_stub_left_as_it_is(tmp_pa
 def test_an_unknown_wrapper_is_refused(tmp_path: Path) -> None:
     path = _linked_by_nvcc(tmp_path, version=3)
     with pytest.raises(ElfError, match="wrapper 2 is of version 3"):
-        graft.graft(
-            path, tmp_path / "x", architectures=[A10], run_path=None, assembly=ASSEMBLY, progress=_progress
-        )
+        graft.graft(path, tmp_path / "x", architectures=[A10], run_path=None, means=MEANS, progress=_progress)
 
 
 def test_code_that_cannot_be_grafted_is_not_left_behind_in_silence(tmp_path: Path) -> None:
     path = tmp_path / "renamed.so"
     path.write_bytes(gpucode.section_called(LIB.read_bytes(), b".my_kernel"))
     with pytest.raises(ElfError, match=r"4 module\(s\) lie outside of section \.nv_fatbin"):
-        graft.graft(
-            path, tmp_path / "x", architectures=[A10], run_path=None, assembly=ASSEMBLY, progress=_progress
-        )
+        graft.graft(path, tmp_path / "x", architectures=[A10], run_path=None, means=MEANS, progress=_progress)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["renamed.so"]
 
 
@@ -107,12 +129,8 @@ def test_relocatable_code_is_not_grafted(tmp_path: Path) -> None:
     path.write_bytes(LIB.read_bytes() + later)
     assert len(library.read(path).relocatable) == 1
     with pytest.raises(ElfError, match=r"relocatable device code \(-rdc=true\)"):
-        graft.graft(
-            path, tmp_path / "x", architectures=[A10], run_path=None, assembly=ASSEMBLY, progress=_progress
-        )
-    graft.graft(
-        path, tmp_path / "y", architectures=[A8], run_path=None, assembly=ASSEMBLY, progress=_progress
-    )
+        graft.graft(path, tmp_path / "x", architectures=[A10], run_path=None, means=MEANS, progress=_progress)
+    graft.graft(path, tmp_path / "y", architectures=[A8], run_path=None, means=MEANS, progress=_progress)
 
 
 def test_jobs_run_and_report(monkeypatch: pytest.MonkeyPatch) -> None:

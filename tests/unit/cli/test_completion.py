@@ -15,6 +15,7 @@ import pytest
 
 from retread.cli import main
 from retread.cli.completion import SHELLS
+from retread.recipe import workspace
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
         ("retread plan --target ", ["cu126"]),
         ("retread plan broken-1 --target ", []),
         ("retread plan --lane s", ["source"]),
-        ("retread toolchain get ", ["cuda-12.8", "cuda-12.8-clang22", "cuda-13.0", "ours-1"]),
+        ("retread toolchain get ", sorted([*workspace.toolchains(None), "ours-1"])),
         ("retread graft a.so --toolchain o", ["ours-1"]),
         ("retread audit ", ["dist/demo-1.2-py3-none-any.whl", "dist/", "other/", "recipes/"]),
         ("retread audit other/", ["other/a.whl"]),

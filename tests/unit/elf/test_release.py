@@ -1,39 +1,50 @@
-"""Which CUDA made a library: the PTX that it holds says it, or what ptxas left in its machine code."""
+"""Which CUDA made a library: its machine code says it, or the version of its PTX; each way is named."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import pytest
 
-from msgspec.structs import replace
+from retread.arch import Arch
+from retread.elf import release
+from retread.elf.release import HEADER, LANGUAGE, NAMED, Told
 
-from retread.elf import fatbin, release
-from retread.elf.fatbin import Entry, FatBinary, Kind
-
-DATA = Path(__file__).parents[2] / "data" / "fatbin"
-NAMED = b"Cuda compilation tools, release 13.2, V13.2.86"
+NAME = b"Cuda compilation tools, release 13.2, V13.2.86\0"
 
 
-def _with(entries: tuple[Entry, ...]) -> FatBinary:
-    (one,) = fatbin.parse((DATA / "plain.fatbin").read_bytes(), where="lib.so")
-    return replace(one, entries=entries)
+def _cubin(*, version: int, abi: int) -> bytes:
+    return bytes([0x7F, *b"ELF", 2, 1, 1, 51, abi, *bytes(11), version, 0, 0, 0])
 
 
-def _entry(kind: Kind, isa: tuple[int, int] = (1, 7), payload: bytes = b"") -> Entry:
-    (one,) = fatbin.parse((DATA / "plain.fatbin").read_bytes(), where="lib.so")
-    return replace(one.entries[0], kind=kind, isa=isa, flags=0x11, size=0, payload=memoryview(payload))
+@pytest.mark.parametrize(
+    ("data", "notes", "told"),
+    [
+        (_cubin(version=126, abi=7), [], Told("12.6", HEADER)),
+        (_cubin(version=118, abi=7), [b"something else"], Told("11.8", HEADER)),
+        (_cubin(version=1, abi=8), [b"\0ptxas\0" + NAME], Told("13.2.86", NAMED)),
+        (_cubin(version=126, abi=8), [], Told()),
+        (_cubin(version=1, abi=7), [], Told()),
+    ],
+)
+def test_machine_code_says_which_ptxas_made_it(data: bytes, notes: list[bytes], told: Told) -> None:
+    assert release.of_cubin(data, map(memoryview, notes)) == told
 
 
 def test_ptx_says_its_release_where_only_one_wrote_it() -> None:
-    assert release.release([_with((_entry(Kind.PTX, (8, 7)),))]) == "12.8"
-    assert release.release([_with((_entry(Kind.PTX, (8, 5)),))]) == ""
-    assert release.release([]) == ""
+    assert release.of_ptx((8, 7)) == Told("12.8", LANGUAGE)
+    assert release.of_ptx((8, 5)) == Told()
 
 
-def test_the_release_of_most_modules_counts() -> None:
-    some = [_with((_entry(Kind.PTX, isa),)) for isa in ((8, 7), (9, 0), (9, 0))]
-    assert release.release(some) == "13.0"
-
-
-def test_machine_code_names_its_assembler_where_there_is_no_ptx() -> None:
-    assert release.release([_with((_entry(Kind.ELF, payload=b"\x7fELF" + NAMED),))]) == "13.2"
-    assert release.release([_with((_entry(Kind.ELF, payload=b"\x7fELF"),))]) == ""
+def test_the_release_of_most_machine_code_built_the_library() -> None:
+    found = [(Told("12.6", HEADER), Arch("8.0"), False)] * 2
+    found += [(Told("12.6", HEADER), Arch("9.0"), False), (Told("12.8.93", NAMED), Arch("10.0"), False)]
+    found += [(Told("12.8", LANGUAGE), Arch("8.0"), True)] * 9 + [(Told(), Arch("7.0"), True)]
+    made = release.grouped(found)
+    assert [(one.cuda, one.images, one.sass, one.ptx) for one in made] == [
+        ("12.8", 9, (), ("8.0",)),
+        ("12.6", 3, ("8.0", "9.0"), ()),
+        ("12.8.93", 1, ("10.0",), ()),
+    ]
+    assert list(release.assemblers(made)) == ["12.6", "12.8"]
+    assert release.builder(made) == "12.6"
+    assert release.builder(made[:1]) == "12.8"
+    assert not release.builder(())

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import gpucode
 from retread.arch import Arch
-from retread.elf import fatbin, files, image, library, resources
+from retread.binary import files
+from retread.elf import fatbin, image, library, resources
 from retread.elf.resources import Kernel
 from retread.errors import ElfError
 

@@ -108,9 +108,9 @@ def test_fat_binaries_are_read_once_however_many_sections_name_them() -> None:
     out = bytearray(LIBRARY)
     out[at : at + 40] = out[fat_at : fat_at + 40]
     found = image.loaded(bytes(out), where="x")
-    with pytest.raises(FatbinError, match=r"two sections \.nv_fatbin overlap"):
+    with pytest.raises(FatbinError, match=r"two sections of fat binaries overlap"):
         library.code(found, lenient=False)
-    assert library.code(found, lenient=True)[1] == ["x: two sections .nv_fatbin overlap"]
+    assert library.code(found, lenient=True)[1] == ["x: two sections of fat binaries overlap"]
 
 
 def test_relocations_are_no_more_than_words(monkeypatch: pytest.MonkeyPatch) -> None:

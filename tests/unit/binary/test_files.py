@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 import gpucode
 from retread.arch import Arch
-from retread.elf import facts, files, library
-from retread.elf.facts import CodeFacts, LibraryFacts
-from retread.errors import ElfError, FatbinError
+from retread.binary import files
+from retread.elf import facts, library
+from retread.elf.facts import CodeFacts, Format, LibraryFacts
+from retread.errors import UNREADABLE, ElfError, FatbinError, PeError
 
 ALL = ("8.0", "9.0a")
 
@@ -27,8 +28,6 @@ def write(folder: Path, data: bytes, name: str = "file") -> Path:
 @pytest.mark.parametrize(
     ("data", "kind", "sass"),
     [
-        (gpucode.windows(gpucode.PLAIN), "Windows library or program (x86_64)", ALL),
-        (gpucode.windows(gpucode.PLAIN, machine=0xAA64), "Windows library or program (arm64)", ALL),
         (gpucode.elf(1, 62, gpucode.PLAIN), "object (x86_64)", ALL),
         (gpucode.archive(a=gpucode.elf(1, 62, gpucode.PLAIN)), "archive", ALL),
         (gpucode.archive(odd=b"x", a=gpucode.elf(1, 62, gpucode.PLAIN)), "archive", ALL),
@@ -45,6 +44,30 @@ def test_gpu_code_is_read_whatever_the_file_is_called(
     assert isinstance(found, CodeFacts)
     assert (found.kind, [one.sass for one in found.modules]) == (kind, [sass])
     assert [one.names for one in found.kernels] == [("add_one",)]
+
+
+@pytest.mark.parametrize(("number", "machine"), [(0x8664, "x86_64"), (0xAA64, "aarch64"), (0x14C, "i686")])
+@pytest.mark.parametrize("name", ["x.pyd", "x"])
+def test_a_windows_library_is_one_whatever_it_is_called(
+    tmp_path: Path, number: int, machine: str, name: str
+) -> None:
+    found = files.read(write(tmp_path, gpucode.windows(gpucode.PLAIN, machine=number), name), names=True)
+    assert isinstance(found, LibraryFacts)
+    assert (found.format, found.machine, found.needed) == (Format.PE, machine, ())
+    assert [one.sass for one in found.modules] == [ALL]
+    assert [one.names for one in found.kernels] == [("add_one",)]
+
+
+def test_tables_of_a_windows_library_that_are_corrupt_are_told_and_its_code_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, gpucode.WINDOWS[:-1], "x.pyd")
+    with pytest.raises(PeError, match=r"^my\.whl: x\.pyd: section \.reloc leaves the file"):
+        files.read(path, where="my.whl: x.pyd")
+    found = files.read(path, where="my.whl: x.pyd", lenient=True)
+    assert isinstance(found, CodeFacts)
+    assert [one.sass for one in found.modules] == [ALL] * 3
+    assert found.unread == (
+        "my.whl: x.pyd: section .reloc leaves the file (offset 0x5a00, 512 bytes): it is cut short",
+    )
 
 
 def test_relocatable_code_of_an_archive_is_native_once_it_is_linked(tmp_path: Path) -> None:
@@ -144,7 +167,7 @@ def test_another_file_is_refused_by_the_name_that_it_is_given(tmp_path: Path) ->
 
 
 KINDS = (
-    gpucode.LIBRARY, gpucode.without_sections(gpucode.LIBRARY), gpucode.windows(gpucode.PLAIN), gpucode.ADD90,
+    gpucode.LIBRARY, gpucode.without_sections(gpucode.LIBRARY), gpucode.WINDOWS, gpucode.ADD90,
     gpucode.archive(a=gpucode.elf(1, 62, gpucode.PLAIN)), gpucode.PLAIN, gpucode.PTX,
 )  # fmt: skip
 
@@ -165,7 +188,7 @@ def test_mutated_files_raise_only_our_errors(
         mutated[at : at + len(new)] = new
     path = write(tmp_path, bytes(mutated[: max(1, int(length * len(mutated)))]), "x.so")
     for lenient in (False, True):
-        with contextlib.suppress(ElfError, FatbinError):
+        with contextlib.suppress(*UNREADABLE):
             files.read(path, names=True, lenient=lenient)
-    with contextlib.suppress(ElfError, FatbinError):
+    with contextlib.suppress(*UNREADABLE):
         files.kernels(path)

@@ -1,28 +1,33 @@
 """Any file that may hold GPU code: told by its content, whatever it is called, and read as far as it can be.
 
 Everything that ``cuobjdump`` takes is here, and what only CUDA's driver and Windows take. What cannot be looked into is
-told by its content or its name, so that nobody counts it among what was read.
+told by its content or its name, so that nobody counts it among what was read. A library's format is behind ``Library``:
+who grafts, audits and shows them does not ask which it is.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from retread.elf import device, library, resources
+from retread.elf import device, resources
 from retread.elf import image as ei
+from retread.elf import library as elf
 from retread.elf.device import Code
-from retread.elf.facts import CodeFacts, Facts
+from retread.elf.facts import CodeFacts, Facts, LibraryFacts
+from retread.elf.fatbin import FatBinary
 from retread.elf.resources import Kernel
-from retread.errors import ElfError
+from retread.errors import ElfError, PeError
+from retread.pe import image as pe_image
+from retread.pe import library as pe
 
 HEAD: Final = 4096
 """Bytes of a file by which it is told what it is."""
 _ET_REL: Final = 1
 _EM_CUDA: Final = 190
-_PE_MACHINES: Final = {0x8664: "x86_64", 0xAA64: "arm64", 0x14C: "i686"}
 _TAR: Final = (257, b"ustar")
 _NAMED: Final = re.compile(r"\.(so|so\.[0-9.]+|pyd|dll|node|exe|cubin|fatbin|ptx|ltoir|o|a|dylib)$")
 """Names that promise code."""
@@ -59,7 +64,7 @@ def told(head: bytes, name: str) -> Format | str | None:
     """
     if head.startswith(b"\x7fELF"):
         return _elf(head)
-    if _pe_machine(head):
+    if pe_image.machine(head):
         return Format.WINDOWS
     if device.is_ptx(head):
         return Format.PTX
@@ -70,16 +75,53 @@ def told(head: bytes, name: str) -> Format | str | None:
     return known or (_unlike(head) if _NAMED.search(name) else None)
 
 
+class Library(Protocol):
+    """What the format of libraries gives: ``elf.library``, ``pe.library``."""
+
+    def read(
+        self, path: Path, *, where: str = "", names: bool = False, lenient: bool = False
+    ) -> LibraryFacts:
+        """Return what a library holds and needs."""
+
+    def fat_binaries(self, path: Path) -> tuple[FatBinary, ...]:
+        """Return the fat binaries that can be replaced."""
+
+    def edit(
+        self,
+        source: Path,
+        destination: Path,
+        *,
+        fatbins: Mapping[int, bytes] | None = None,
+        run_path: Sequence[str] | None = None,
+    ) -> None:
+        """Write a copy with some fat binaries replaced, by their index, and with another run path."""
+
+
+_LIBRARIES: Final[Mapping[Format, Library]] = {Format.LIBRARY: elf, Format.WINDOWS: pe}
+
+
+def library(path: Path) -> Library:
+    """Return what reads and edits the library at ``path``, by its first bytes; ELF's when they are unknown."""
+    found = told(bytes(elf.mapped(path, where=str(path))[:HEAD]), path.name)
+    return pe if found is Format.WINDOWS else elf
+
+
 def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = False) -> Facts:
-    """Return what the file at ``path`` holds. Raises ElfError for one that is not read, FatbinError for corrupt code.
+    """Return what the file at ``path`` holds. Raises as what ``UNREADABLE`` names for one that is not read.
 
     ``where`` is what messages call it, ``names`` puts kernels' names into the facts; if ``lenient``, corrupt fat
-    binaries are named in the facts.
+    binaries are named in the facts, and so is what is wrong with the tables of a Windows library.
     """
     where = where or str(path)
     data, found = _told(path, where)
-    if found is Format.LIBRARY:
-        return library.read(path, where=where, names=names, lenient=lenient)
+    broken: list[str] = []
+    try:
+        if found in _LIBRARIES:
+            return _LIBRARIES[found].read(path, where=where, names=names, lenient=lenient)
+    except PeError as error:
+        if not lenient:
+            raise
+        broken = [error.message]
     code, unread = _code(data, found, where)
     unlinked = found in (Format.OBJECT, Format.ARCHIVE)
     surveyed = device.survey(code, names=names, unlinked=unlinked)
@@ -88,27 +130,31 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
         modules=surveyed.modules,
         relocatable=surveyed.relocatable,
         kernels=surveyed.kernels,
-        unread=tuple(unread),
+        unread=(*broken, *unread),
+        made=surveyed.made,
     )
 
 
 def kernels(path: Path, *, where: str = "") -> tuple[Kernel, ...]:
     """Return what every kernel of the file at ``path`` takes, module by module; all its machine code is read.
 
-    Raises ElfError and FatbinError as ``read`` does, and for a cubin that is corrupt.
+    Raises as ``read`` does, and ElfError for a cubin that is corrupt.
     """
     where = where or str(path)
     data, found = _told(path, where)
-    if found is Format.LIBRARY:
-        code, _ = library.code(ei.loaded(data, where=where), lenient=False)
-    else:
-        code, _ = _code(data, found, where)
+    match found:
+        case Format.LIBRARY:
+            code, _ = elf.code(ei.loaded(data, where=where), lenient=False)
+        case Format.WINDOWS:
+            code, _ = pe.code(pe_image.parse(data, where=where), lenient=False)
+        case _:
+            code, _ = _code(data, found, where)
     return tuple(resources.of_modules(code, where=where))
 
 
 def _told(path: Path, where: str) -> tuple[memoryview, Format]:
     """Return the bytes of a file, and what it is. Raises ElfError for one that is not read."""
-    data = library.mapped(path, where=where)
+    data = elf.mapped(path, where=where)
     found = told(bytes(data[:HEAD]), path.name)
     if not isinstance(found, Format):
         raise ElfError(f"{where}: {found or 'no ELF file, nor another that holds GPU code'}")
@@ -133,7 +179,7 @@ def _kind(found: Format, data: memoryview) -> str:
     if found is Format.OBJECT:
         machine = ei.MACHINES.get(int.from_bytes(data[18:20], "little"), "another machine")
     else:
-        machine = _pe_machine(bytes(data[:HEAD])) if found is Format.WINDOWS else ""
+        machine = pe_image.machine(bytes(data[:HEAD])) if found is Format.WINDOWS else ""
     return f"{found} ({machine})" if machine else str(found)
 
 
@@ -147,15 +193,6 @@ def _elf(head: bytes) -> Format | str:
     if kind == _ET_REL:
         return Format.OBJECT
     return Format.LIBRARY if machine in ei.MACHINES else f"an ELF file for machine {machine}"
-
-
-def _pe_machine(head: bytes) -> str:
-    """Return the machine of a Windows library or program; nothing for another file."""
-    at = int.from_bytes(head[60:64], "little")
-    if not head.startswith(b"MZ") or head[at : at + 4] != b"PE\0\0":
-        return ""
-    machine = int.from_bytes(head[at + 4 : at + 6], "little")
-    return _PE_MACHINES.get(machine, f"machine {machine:#x}")
 
 
 def _unlike(head: bytes) -> str:

@@ -1,0 +1,77 @@
+"""Windows libraries on disk: what one holds, and a copy of it with other fat binaries.
+
+``image`` reads the tables, ``edit`` decides what must change and makes the new bytes; here are the files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from retread.elf import device
+from retread.elf.device import Code
+from retread.elf.facts import Format, LibraryFacts
+from retread.elf.fatbin import FatBinary
+from retread.elf.library import mapped, put
+from retread.errors import PeError
+from retread.pe import edit as peedit
+from retread.pe import image as pe
+from retread.pe.image import Image
+
+
+def load(path: Path, *, where: str = "") -> Image:
+    """Return the tables of the library at ``path``, its bytes mapped and not read. Raises PeError."""
+    where = where or str(path)
+    return pe.parse(mapped(path, where=where), where=where)
+
+
+def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = False) -> LibraryFacts:
+    """Return what the Windows library or program at ``path`` holds and needs, as ``elf.library`` does of its own.
+
+    Raises PeError when its tables are corrupt, FatbinError when its fat binaries are: if ``lenient``, these are named.
+    """
+    image = load(path, where=where)
+    found, unread = code(image, lenient=lenient)
+    surveyed = device.survey(found, names=names)
+    return LibraryFacts(
+        machine=pe.MACHINES[image.machine],
+        needed=pe.needed(image),
+        run_path=(),
+        versions=(),
+        undefined=pe.imported(image),
+        modules=surveyed.modules,
+        relocatable=surveyed.relocatable,
+        kernels=surveyed.kernels,
+        unread=tuple(unread),
+        format=Format.PE,
+        made=surveyed.made,
+    )
+
+
+def code(image: Image, *, lenient: bool) -> tuple[list[Code], list[str]]:
+    """Return the modules of a library, those of section .nv_fatb first, and what could not be read."""
+    return device.of_library(image.data, peedit.regions(image), where=image.where, lenient=lenient)
+
+
+def fat_binaries(path: Path) -> tuple[FatBinary, ...]:
+    """Return the fat binaries of the library at ``path``; their bytes are read when they are used."""
+    return peedit.fat_binaries(load(path))
+
+
+def edit(
+    source: Path,
+    destination: Path,
+    *,
+    fatbins: Mapping[int, bytes] | None = None,
+    run_path: Sequence[str] | None = None,
+) -> None:
+    """Write ``destination``: a copy of ``source`` with some fat binaries replaced, by module index.
+
+    The file appears whole or not at all; the same input gives the same output. Raises PeError when the library cannot
+    be edited safely, or for a run path, which Windows does not know; FatbinError when a fat binary is corrupt.
+    """
+    if run_path is not None:
+        raise PeError(f"{source}: is a Windows library, and these have no run path")
+    image = load(source)
+    whole = (range(len(image.data)),)
+    put(peedit.pieces(peedit.plan(image, fatbins=fatbins)) if fatbins else whole, source, destination)
