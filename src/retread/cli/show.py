@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from retread.queue.pieces import Altered
     from retread.recipe.model import Recipe, Target
     from retread.recipe.workspace import Loaded
+    from retread.shared.remote import Listed
     from retread.toolkit.inquiry import ToolchainReport
     from retread.upstream.bump import Bumped
     from retread.upstream.first import First
@@ -123,6 +124,7 @@ def bumped(found: Bumped) -> str:
         lines += [f"  {line}" for line in aligned(rows)] if one.fate is not Fate.CLEAN and rows else []
         lines += [f"      | {line}" for hunk in one.hunks for line in hunk.upstream.splitlines()]
     lines += ["", *found.range_diff.splitlines()] if found.range_diff else []
+    lines += [f"taken over: {one}" for one in found.adjusted]
     lines += [f"look at {one}" for one in found.look_at]
     return plain(
         [
@@ -334,7 +336,9 @@ def toolchain(report: ToolchainReport) -> str:
     )
 
 
-def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, now: float) -> str:
+def store(
+    place: Path | str, entries: Sequence[Entry | Listed], beside: Mapping[str, int], *, now: float
+) -> str:
     """Return the rooms of a store with their sizes; ``now`` is in seconds since 1970, as the entries' times are."""
     kinds: dict[str, tuple[int, int]] = {}
     for entry in entries:
@@ -345,7 +349,7 @@ def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, no
     total = sum(entry.size for entry in entries) + sum(beside.values())
     rows.append(("all", f"{len(entries)} entries", size(total)))
     recent = sum(entry.used > now - 86400 for entry in entries)
-    return "\n".join([f"{root}  ({recent} used in the last day)", *aligned(rows)])
+    return "\n".join([f"{place}  ({recent} used in the last day)", *aligned(rows)])
 
 
 def recipes(
