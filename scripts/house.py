@@ -22,8 +22,8 @@ END: Final = "<!-- packages: end -->"
 
 ORDER: Final = (
     "ground", "text", "doors", "elf", "pe", "binary", "lockfile", "recipe", "wheel", "source", "queue",
-    "environment", "audit", "toolkit", "compile", "smoke", "lanes", "evidence", "build", "index", "fit", "upstream",
-    "cli",
+    "environment", "audit", "toolkit", "compile", "smoke", "lanes", "evidence", "shared", "build", "index", "fit",
+    "upstream", "cli",
 )  # fmt: skip
 """A package imports from those before it. ``ground`` is the modules that lie in no folder."""
 TOP: Final = ("__main__", "api")

@@ -64,6 +64,11 @@ def opened(archive: Path | IO[bytes], mode: Literal["r:*", "r:xz"] = "r:*") -> t
     return tarfile.open(fileobj=archive, mode=mode, tarinfo=_Member)
 
 
+def streamed(stream: IO[bytes]) -> tarfile.TarFile:
+    """Open an archive that is no more than read, from something that gives bytes."""
+    return tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member)
+
+
 def catch(member: tarfile.TarInfo, into: Path) -> None:
     """Raise tarfile.FilterError for a member that Python's own rules for data would not unpack into a folder.
 

@@ -170,6 +170,8 @@ class Target(Table, frozen=True, kw_only=True):
     """Counts our own releases: 1 in ``0.0.35+cu128.1``. It grows when anything changes that users get."""
     architectures: tuple[Architecture, ...]
     """For which every module of every library has machine code, no less and no more."""
+    some: tuple[Architecture, ...] = ()
+    """For which some modules have machine code beside, and others not: projects that choose them for each source."""
     ptx: tuple[Architecture, ...]
     """For which every module of every library has PTX."""
     base: tuple[Base, ...] = ()

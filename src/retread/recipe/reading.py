@@ -143,10 +143,7 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
     if target.build is not None:
         yield from _build_faults(target, target.build)
     yield from waiver.faults(target.waive)
-    if target.proving and not target.base:
-        yield f"proving: {target.proving!r} has nothing to prove; it is for base wheels, of which there are none"
-    if target.proving and target.proving == target.toolchain:
-        yield f"proving: {target.proving!r} is the toolchain already; leave it out"
+    yield from _proving_faults(target)
     if target.container is not None:
         yield from _container_faults(target.container, target.build)
     if target.smoke is not None:
@@ -159,6 +156,7 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
     yield from _architecture_faults("ptx", target.ptx, target.cuda)
     if not target.architectures:
         yield "architectures: none"
+    yield from _some_faults(target)
     for index, exemption in enumerate(target.exempt):
         listed = f"exempt[{index}].architectures"
         yield from _architecture_faults(listed, exemption.architectures, target.cuda)
@@ -200,6 +198,20 @@ def _platform_faults(target: Target) -> Iterator[str]:
             listed = f"{at}.exempt[{index}]"
             yield from _architecture_faults(f"{listed}.architectures", exemption.architectures, target.cuda)
             yield from _architecture_faults(f"{listed}.ptx", exemption.ptx, target.cuda)
+
+
+def _proving_faults(target: Target) -> Iterator[str]:
+    if target.proving and not target.base:
+        yield f"proving: {target.proving!r} has nothing to prove; it is for base wheels, of which there are none"
+    if target.proving and target.proving == target.toolchain:
+        yield f"proving: {target.proving!r} is the toolchain already; leave it out"
+
+
+def _some_faults(target: Target) -> Iterator[str]:
+    yield from _architecture_faults("some", target.some, target.cuda)
+    for index, one in enumerate(target.some):
+        if one in target.architectures:
+            yield f"some[{index}]: {one} is in architectures already, which every module has"
 
 
 def _torch_faults(target: Target) -> Iterator[str]:

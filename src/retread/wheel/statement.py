@@ -45,6 +45,8 @@ class Promise(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What the wheel has to be proven by; None in a wheel of a retread that did not say it yet."""
     waived: dict[str, str] = field(default_factory=dict)
     """Rule of any wheel that it may break, as its base does -> the reason; not written where there are none."""
+    some: tuple[Arch, ...] = ()
+    """For which some modules have machine code beside; not written where there are none."""
 
 
 class PatchStatement(Record, frozen=True, kw_only=True, omit_defaults=True):

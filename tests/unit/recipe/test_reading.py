@@ -151,6 +151,29 @@ def test_shipped_toolchains_parse(path: Path, machine: str) -> None:
     assert {found.compiler, "cudart", "cccl"} <= parts
 
 
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (
+            'proving = "cuda-12.8"',
+            "targets.cu128.proving: 'cuda-12.8' is the toolchain already; leave it out",
+        ),
+        ('some = ["8.0"]', "targets.cu128.some[0]: 8.0 is in architectures already, which every module has"),
+        (
+            'waive = { glib = "old" }',
+            "targets.cu128.waive.\"glib\": there is no such rule (did you mean 'glibc'?); "
+            "an audit names those that a wheel breaks",
+        ),
+        (
+            'waive = { glibc = "" }',
+            "targets.cu128.waive.glibc: left empty; expected a text that is not empty",
+        ),
+    ],
+)
+def test_who_proves_what_some_have_and_what_is_waived(line: str, fault: str) -> None:
+    assert faults(('toolchain = "cuda-12.8"\n', f'toolchain = "cuda-12.8"\n{line}\n')) == (fault,)
+
+
 def test_there_is_something_shipped() -> None:
     assert len(RECIPES) >= 6
     assert TOOLCHAINS
