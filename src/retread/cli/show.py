@@ -168,8 +168,9 @@ def wheel(facts: WheelFacts) -> str:
 
 
 def _made_of(said: Statement) -> str:
-    if said.is_proven:
-        return f"{said.recipe} {said.target}, lane {said.lane}, commit {said.commit[:12]}"
+    if said.recipe:
+        commit = f", commit {said.commit[:12]}" if said.commit else ""
+        return f"{said.recipe} {said.target}, lane {said.lane}{commit}; {said.level.words}"
     base = f" {said.base.file} (sha256 {said.base.sha256[:12]})" if said.base else ""
     return f"of the wheel{base} alone, whose source is not proven"
 
