@@ -16,7 +16,7 @@ _AUTHORITY: Final = re.compile(
     )""",
     re.VERBOSE,
 )
-_LOGGED_IN: Final = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*:)?/*)[^\s/@:]*:[^\s@]*@")
+_LOGGED_IN: Final = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*:)?/*)[^\s/@:]*:(?!\d*(?:[\s/?#]|$))[^\s@]*@")
 """What begins as an address would behind its scheme, with a user and a password."""
 _QUERY: Final = re.compile(r"""(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>?#]*)\?[^\s"'<>)\]]*""")
 _LOGIN: Final = "ssh://"
