@@ -36,7 +36,7 @@ PURE: Final = (
     "text",
     "doors.net.offers",
     "lockfile",
-    "elf.device", "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.kernels", "elf.layout",
+    "elf.choice", "elf.device", "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.kernels", "elf.layout", "elf.packing",
     "elf.release", "elf.resources",
     "pe.edit", "pe.image",
     "recipe.files", "recipe.lane", "recipe.matrix", "recipe.model", "recipe.native", "recipe.plan", "recipe.proof",
