@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from retread.arch import Arch, parts
-from retread.elf import choice, device, fatbin, library, packing
+from retread.elf import device, fatbin, library, packing, selection
 from retread.elf import facts as elffacts
 from retread.elf.facts import DEVICES, Facts, LibraryFacts, Module, served
 from retread.elf.fatbin import Entry, FatBinary, Kind
@@ -73,7 +73,9 @@ def wanted(facts: WheelFacts, wish: Slim) -> tuple[str, ...]:
         _demand_native(facts.file, coded, wish)
     found = tuple(name for name, one in coded.items() if wish.compress or _takes(one, wish))
     if not found:
-        raise PlanError(f"{facts.file} holds nothing but what {' '.join(wish.keep)} need; nothing to take out")
+        raise PlanError(
+            f"{facts.file} holds nothing but what {' '.join(wish.keep)} need; nothing to take out"
+        )
     return found
 
 
@@ -89,18 +91,23 @@ def fate(before: Facts, after: Facts, keep: Sequence[Arch]) -> Fate:
     return Fate(tuple(lost), tuple(jit))
 
 
-def slim(old: Path, new: Path, wish: Slim, progress: Progress) -> None:
+def slim(old: Path, new: Path, wish: Slim, progress: Progress) -> int:
     """Write ``new``: the library ``old`` with what its GPUs need, and no machine code for others.
 
-    Modules of relocatable code, of unknown images, and those that run nothing and have no PTX stay as they are. Raises
-    ElfError when the library cannot be edited safely, FatbinError when its code cannot be read, and when a GPU that is
-    kept would run something else.
+    Returns how many modules with kernels stay whole. Modules of relocatable code, of unknown images, and those that run
+    nothing and have no PTX stay as they are. Raises ElfError when the library cannot be edited safely, FatbinError when
+    its code cannot be read, and when a GPU that is kept would run something else.
     """
     modules = library.fat_binaries(old)
-    found = dict(_modules([one for one in modules if _can_change(one)], wish, progress))
-    library.edit(old, new, fatbins={index: data for index, data in found.items() if data != modules[index].data})
+    free = [one for one in map(_known, modules) if one.free]
+    found = dict(_modules([modules[one.index] for one in free], wish, progress))
+    library.edit(
+        old, new, fatbins={index: data for index, data in found.items() if data != modules[index].data}
+    )
     del modules, found
-    _demand_same(old, new, wish.keep)
+    facts = _demand_same(old, new, wish.keep)
+    running = sum(one.kernels != 0 for one in (*facts.modules, *facts.relocatable))
+    return running - sum(one.runs for one in free)
 
 
 def driver(path: Path) -> str:
@@ -113,7 +120,9 @@ def driver(path: Path) -> str:
 
 def _told(one: LibraryFacts) -> list[Module]:
     """Return the modules of a library that run something."""
-    return [each for each in (*one.modules, *one.relocatable) if each.kernels != 0 and (each.sass or each.ptx)]
+    return [
+        each for each in (*one.modules, *one.relocatable) if each.kernels != 0 and (each.sass or each.ptx)
+    ]
 
 
 def _demand_left(file: str, coded: Mapping[str, LibraryFacts], wish: Slim) -> None:
@@ -151,7 +160,7 @@ def _demand_native(file: str, coded: Mapping[str, LibraryFacts], wish: Slim) -> 
 def _takes(one: LibraryFacts, wish: Slim) -> bool:
     """Say whether a library has anything that no GPU that is kept picks."""
     for module in one.modules:
-        picked = [choice.picked(module.sass, module.ptx, each) for each in wish.keep]
+        picked = [selection.picked(module.sass, module.ptx, each) for each in wish.keep]
         native = frozenset[Arch]().union(*(found for found, jit in picked if not jit))
         text = frozenset[Arch]().union(*(found for found, jit in picked if jit))
         if set(module.sass) - native or (wish.drop_ptx and set(module.ptx) - text):
@@ -162,15 +171,24 @@ def _takes(one: LibraryFacts, wish: Slim) -> bool:
 # What becomes of modules
 
 
-def _can_change(module: FatBinary) -> bool:
-    """Say whether a module may have other content. FatbinError when it cannot be read."""
+class _Known(NamedTuple):
+    """What has to be known of a module before it gets other content."""
+
+    index: int
+    runs: bool
+    free: bool
+    """Whether it may."""
+
+
+def _known(module: FatBinary) -> _Known:
+    """Return whether a module runs something, and may have other content. FatbinError when it cannot be read."""
     unread: list[str] = []
     code = device.of_fat_binary(module, unread)
     if unread:
         raise FatbinError(unread[0])
-    known = all(one.kind is not Kind.OTHER for one in module.entries)
-    runs = any(one.kernels for one in code.images) or any(one.kind is Kind.PTX for one in code.images)
-    return known and runs and not code.relocatable
+    runs = any(one.kernels for one in code.images)
+    told = all(one.kind is not Kind.OTHER for one in module.entries) and not code.relocatable
+    return _Known(module.index, runs, told and (runs or any(one.kind is Kind.PTX for one in code.images)))
 
 
 def _modules(modules: Sequence[FatBinary], wish: Slim, progress: Progress) -> Iterator[tuple[int, bytes]]:
@@ -188,7 +206,7 @@ def _modules(modules: Sequence[FatBinary], wish: Slim, progress: Progress) -> It
 
 
 def _module(one: FatBinary, wish: Slim) -> bytes:
-    kept = choice.kept(one, wish.keep, drop_ptx=wish.drop_ptx)
+    kept = selection.kept(one, wish.keep, drop_ptx=wish.drop_ptx)
     mode = wish.compress
     return fatbin.parted(
         one, {index: packing.packed(one.entries[index], mode) if mode else None for index in kept}
@@ -198,18 +216,22 @@ def _module(one: FatBinary, wish: Slim) -> bytes:
 # What is read back
 
 
-def _demand_same(old: Path, new: Path, keep: Sequence[Arch]) -> None:
-    """Raise FatbinError unless each GPU picks the same images of each module, and finds the same kernels."""
+def _demand_same(old: Path, new: Path, keep: Sequence[Arch]) -> LibraryFacts:
+    """Return what the new library holds; FatbinError unless each GPU picks the same images of each module.
+
+    It has to find the same kernels, too.
+    """
     pairs = zip(library.fat_binaries(old), library.fat_binaries(new), strict=True)
     for before, after in pairs:
         for one in keep:
-            if _same(choice.chosen(before, one), choice.chosen(after, one)):
+            if _same(selection.chosen(before, one), selection.chosen(after, one)):
                 continue
             raise FatbinError(f"{before.where}: {one} would run something else than before")
     first, second = library.read(old, names=True), library.read(new, names=True)
     for one in keep:
         if _kernels(first, one) != _kernels(second, one):
             raise FatbinError(f"{old}: {one} would find other kernels than before")
+    return second
 
 
 def _same(first: Sequence[Entry], second: Sequence[Entry]) -> bool:
@@ -220,7 +242,8 @@ def _same(first: Sequence[Entry], second: Sequence[Entry]) -> bool:
 
 
 def _identity(one: Entry) -> tuple[object, ...]:
-    return one.kind, one.arch, one.isa, one.options, hashlib.sha256(fatbin.image(one)).digest()
+    content = fatbin.ptx(one) if one.kind is Kind.PTX else fatbin.image(one)
+    return one.kind, one.arch, one.isa, one.options, hashlib.sha256(content).digest()
 
 
 def _kernels(facts: LibraryFacts, one: Arch) -> dict[str, str]:

@@ -20,6 +20,7 @@ from retread.wheel.statement import (
     FileStatement,
     LibraryStatement,
     PatchStatement,
+    SlimStatement,
     Statement,
     SubmoduleStatement,
     ToolchainStatement,
@@ -27,6 +28,7 @@ from retread.wheel.statement import (
 
 if TYPE_CHECKING:
     from retread.build.graft import Proof
+    from retread.build.slim import Slim
 
 
 def statement(
@@ -41,6 +43,7 @@ def statement(
     time: int,
     toolchain: ToolchainStatement | None,
     libraries: Mapping[str, LibraryStatement],
+    slimmed: SlimStatement | None = None,
 ) -> Statement:
     """Return the statement of a wheel of ``recipe``; ``time`` is the commit's, in seconds since 1970."""
     moved = {one.name: tuple(one.detail.split("; ")) for one in applied if one.verdict is Verdict.OFFSET}
@@ -64,6 +67,7 @@ def statement(
         toolchain=toolchain,
         libraries=dict(libraries),
         promise=promise(recipe, recipe.targets[target], version),
+        slim=slimmed,
     )
 
 
@@ -84,3 +88,9 @@ def toolchain(name: str, cuda: str, ptxas: str, proofs: Iterable[Proof]) -> Tool
         reproduced=all(one.reproduced for one in tried) if tried else None,
         proven_by=", ".join(others),
     )
+
+
+def slim(wish: Slim, drivers: Iterable[str]) -> SlimStatement:
+    """Return what was taken out, and the newest of the drivers that its libraries need."""
+    needed = max(filter(None, drivers), key=lambda one: [*map(int, one.split("."))], default="")
+    return SlimStatement(keep=wish.keep, drop_ptx=wish.drop_ptx, compress=wish.compress or "", driver=needed)

@@ -236,7 +236,7 @@ def graft(fatbin: FatBinary, cubins: Mapping[Arch, bytes]) -> bytes:
 
 
 def parted(fatbin: FatBinary, entries: Mapping[int, bytes | None]) -> bytes:
-    """Return the fat binary with some of its entries alone, in their order: index -> its new bytes, or None for its own.
+    """Return the fat binary with some of its entries alone, in their order: index -> new bytes, None for its own.
 
     The result's length is a multiple of 8 when those of the fat binary and of the new bytes are.
     """

@@ -15,7 +15,7 @@ import zstandard
 
 from retread import limits
 from retread.elf import fatbin
-from retread.elf.fatbin import Entry, FatBinary, Packed
+from retread.elf.fatbin import Entry, FatBinary, Kind, Packed
 
 
 class Mode(StrEnum):
@@ -35,9 +35,11 @@ ZSTD_DRIVER: Final = "12.4"
 def packed(entry: Entry, mode: Mode) -> bytes:
     """Return an image's entry, packed anew; plain where that is not larger. Raises FatbinError.
 
-    Machine code keeps the zeros behind it, of which nothing tells how many are its own.
+    Machine code keeps the zeros behind it, of which nothing tells how many are its own; plain PTX keeps one.
     """
     content = fatbin.image(entry)
+    if entry.kind is Kind.PTX and not fatbin.is_packed(entry):
+        content = fatbin.ptx(entry) + b"\0"
     payload = _zstd(content, _LEVELS[mode]) if mode in _LEVELS else _lz4(content)
     if len(payload) >= len(content) or len(content) > limits.RATIO * len(payload) + limits.ANY_RATIO:
         return fatbin.stored(entry, content, None)
@@ -54,6 +56,4 @@ def _zstd(content: bytes, level: int) -> bytes:
 
 
 def _lz4(content: bytes) -> bytes:
-    return bytes(
-        lz4.block.compress(content, mode="high_compression", compression=_LZ4, store_size=False)
-    )
+    return bytes(lz4.block.compress(content, mode="high_compression", compression=_LZ4, store_size=False))

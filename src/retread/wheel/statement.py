@@ -131,7 +131,20 @@ class LibraryStatement(Record, frozen=True, kw_only=True):
     ptx: tuple[Arch, ...]
 
 
-class Statement(Record, frozen=True, kw_only=True):
+class SlimStatement(Record, frozen=True, kw_only=True):
+    """What was taken out of the libraries, and how what stayed was packed."""
+
+    keep: tuple[Arch, ...]
+    """GPUs that run what they ran before, by capability."""
+    drop_ptx: bool
+    """Whether PTX went that none of them needs."""
+    compress: str
+    """``speed``, ``balance`` or ``size``, as nvcc's ``--compress-mode``; empty: as it was."""
+    driver: str
+    """The CUDA release of the oldest driver that unpacks it: ``12.4`` for zstd; empty: any that runs the code."""
+
+
+class Statement(Record, frozen=True, kw_only=True, omit_defaults=True):
     """``retread.json``: what went into the wheel and what it promises. Written into .dist-info."""
 
     schema: int
@@ -158,6 +171,8 @@ class Statement(Record, frozen=True, kw_only=True):
     toolchain: ToolchainStatement | None
     libraries: dict[str, LibraryStatement]
     promise: Promise
+    slim: SlimStatement | None = None
+    """What was taken out of its libraries; not written where nothing was."""
 
     @property
     def is_for_no_torch(self) -> bool:
