@@ -1,5 +1,6 @@
 # What a maintainer types. Everything is installed into .venv; nothing outside this folder and the store is written.
 #   make wheel [RECIPE=xformers-0.0.35] [TARGET=cu128] [LANE=overlay] [FOR=3.12, the wheel's Python]
+#              [PLATFORM=win_amd64, by default Linux]
 #   make audit    holds every wheel in dist/ to its promise and shows its evidence
 #   make smoke    tries what 'make wheel' made, as far as this machine can [WHEEL=dist/...whl LEVEL="static jit"]
 #   make kit      packs it with its tests for a GPU machine
@@ -25,7 +26,7 @@ SITE ?= build/docs
 BUILDER ?= builder
 TESTER ?= tester
 CODE := src tests scripts docs/conf.py
-narrow = $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) $(if $(FOR),--python $(FOR))
+narrow = $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) $(if $(FOR),--python $(FOR)) $(if $(PLATFORM),--platform $(PLATFORM))
 some-wheel = test -n "$(WHEEL)" || { echo "there is no wheel in $(OUT)/; make one: make wheel" >&2; exit 2; }
 
 help:

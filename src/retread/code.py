@@ -53,6 +53,7 @@ COMPILING: Final = (
 """Files that decide what comes out of a compile, wherever it runs; what a place adds is in its ``programs``."""
 NOT_COMPILING: Final = {
     "arch": "it spells the architectures of a trial before the compile",
+    "compile.cross": "it is of the place that compiles for another machine, whose programs name it",
     "compile.jobserver": NOT_DECIDING["compile.jobserver"],
     "compile.schedule": NOT_DECIDING["compile.schedule"],
     "doors.machine": "what it brings is held to a sha256 that the lock pins",

@@ -26,6 +26,7 @@ from retread.doors import fs
 from retread.elf import release
 from retread.errors import UNREADABLE, FatbinError, PlanError, UsageError
 from retread.evidence.beside import AUDIT
+from retread.recipe.waiver import READ
 from retread.records import Record, Sha256
 from retread.version import __version__
 from retread.wheel import contents
@@ -153,7 +154,7 @@ def make(path: Path, out: Path, edit: Edit, *, local: str | None, console: Conso
 
     Raises as the edit does, and as ``give``; PlanError when it is larger than it may be. Nothing is written then.
     """
-    with tempfile.TemporaryDirectory(prefix="retread-") as folder, Wheel(path) as wheel:
+    with tempfile.TemporaryDirectory(prefix="retread-") as folder, Wheel(path, waived=READ) as wheel:
         scratch = Path(folder)
         with console.step(f"read {path.name}"):
             base = _Base(wheel, *contents.look(wheel, scratch))
@@ -344,10 +345,14 @@ def _audited(
     before = base.facts.libraries
     known = graft.known(base.verified, before, {name: grafted for name, (_, grafted) in libraries.items()})
     report = audit.audit(made, scratch, promise=said.promise, base=before, known=known)
-    old = {(one.check, one.subject) for one in audit.judge(base.facts, promise=None).checks if not one.ok}
+    old = audit.broken(base.facts, None)
     broken = [one for one in report.checks if not one.ok and (one.check, one.subject) in old]
     audit.demand(report, but=broken)
-    return report, tuple(map(_broken, broken))
+    mended = [f"{one.subject}: {one.detail}" for one in base.facts.faults if one.check in READ]
+    return report, (
+        *map(_broken, broken),
+        *(f"the old wheel was wrong, and the new one is not: {one}" for one in mended),
+    )
 
 
 def _broken(check: Check) -> str:

@@ -17,6 +17,7 @@ from retread.build import sbom
 from retread.errors import BaseError, PlanError, RecipeError
 from retread.recipe.model import Target
 from retread.recipe.series import Change, ChangeKind
+from retread.source import ends
 from retread.source.records import PatchedTree
 from retread.version import channel
 from retread.wheel.contents import STATEMENT
@@ -36,18 +37,20 @@ def seal(
     statement: Statement,
     patches: Mapping[str, bytes],
     platform: str,
+    crlf: bool = False,
     into: Path,
 ) -> Path:
     """Write the finished wheel into ``into`` and return its path.
 
     ``libraries`` maps member names to deflated replacements, ``patches`` names to bytes for the bill of materials;
-    ``platform`` takes the place of the wheel's platform tag, if it is not empty.
+    ``platform`` takes the place of the wheel's platform tag, if it is not empty; with ``crlf``, texts of the series get
+    the line ends that a checkout on Windows gives them, as the wheel's others have.
     """
     name = wheel.name.with_version(statement.version)
     if platform:
         name = name.with_platform(platform)
     sources: dict[str, Source] = {one.name: one for one in copies(wheel, verified, stem=name.stem)}
-    _patch(sources, patched)
+    _patch(sources, patched, crlf=crlf)
     for member, text in _edited(wheel, target, patched, statement.version).items():
         sources[member] = NewBytes(name=member, content=text.encode())
     text = _metadata(wheel, target, statement.version)
@@ -102,7 +105,7 @@ def _written(
     return destination
 
 
-def _patch(sources: dict[str, Source], patched: PatchedTree) -> None:
+def _patch(sources: dict[str, Source], patched: PatchedTree, *, crlf: bool) -> None:
     """Put the series' files in place: changed ones that the wheel has, and new ones beside files that it has.
 
     Changes that reach nothing in the wheel (tests, a README) are left to ``unreached`` to name. PlanError for a new
@@ -117,6 +120,7 @@ def _patch(sources: dict[str, Source], patched: PatchedTree) -> None:
         elif path in sources or (change.kind is ChangeKind.ADD and above[0] in folders):
             executable = path in sources and _executable(sources[path])
             content = (patched.root / path).read_bytes()
+            content = ends.windows(content) if crlf else content
             sources[path] = NewBytes(name=path, content=content, executable=executable)
         elif change.kind is ChangeKind.ADD and folders & set(above):
             raise PlanError(

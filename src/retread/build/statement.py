@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from retread.audit.promise import promise
 from retread.elf import facts
 from retread.elf.facts import LibraryFacts
+from retread.recipe import platforms
 from retread.recipe.model import Recipe
 from retread.recipe.series import Patch
 from retread.records import narrowed
@@ -46,6 +47,8 @@ def statement(
     slimmed: SlimStatement | None = None,
 ) -> Statement:
     """Return the statement of a wheel of ``recipe``; ``time`` is the commit's, in seconds since 1970."""
+    made = recipe.targets[target]
+    made = made.on(platforms.of_wheel(base.file)) if isinstance(base, FileStatement) else made
     moved = {one.name: tuple(one.detail.split("; ")) for one in applied if one.verdict is Verdict.OFFSET}
     series = narrowed(tuple(patches), tuple[PatchStatement, ...])
     return Statement(
@@ -66,7 +69,7 @@ def statement(
         series=tuple(replace(one, offsets=moved.get(one.name, ())) for one in series),
         toolchain=toolchain,
         libraries=dict(libraries),
-        promise=promise(recipe, recipe.targets[target], version),
+        promise=promise(recipe, made, version),
         slim=slimmed,
     )
 

@@ -32,6 +32,7 @@ class PlanOptions(CompileOptions):
 
     recipe: str | None
     target: str | None
+    platform: str | None
     lane: Lane | None
     source: Source
     toolchain: str | None
@@ -42,6 +43,7 @@ class BuildOptions(CompileOptions):
 
     recipe: tuple[str, ...]
     target: str | None
+    platform: str | None
     lane: Lane | None
     source: Source
     toolchain: str | None
@@ -85,6 +87,11 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     """Add what decides which wheel is made of a recipe, and how."""
     command.add_argument("--target", help="default: the recipe's first")
     command.add_argument("--lane", choices=words(Lane), help="force a lane")
+    command.add_argument(
+        "--platform",
+        metavar="NAME",
+        help="like win_amd64, where the target has a base wheel for it; default: Linux",
+    )
     add_source(command)
     command.add_argument(
         "--toolchain", metavar="NAME", help="compile with this one of the target's toolchains"
@@ -116,7 +123,7 @@ def build(options: BuildOptions) -> int:
     machine, root = session.machine(options), session.root(options)
     if options.all and (options.recipe or options.target):
         raise UsageError("--all builds every target of every recipe; leave recipe and --target out")
-    wish = _wish(options, options.toolchain)
+    wish = _wish(options, options.toolchain)._replace(platform=options.platform or "")
     names = session.finished(options) if options.all else options.recipe or (DEFAULT_RECIPE,)
     jobs: list[Job] = []
     for name in names:
@@ -221,7 +228,7 @@ def plan(options: PlanOptions) -> int:
         machine,
         lane=options.lane,
         use_git=options.source is Source.GIT,
-        wish=_wish(options, options.toolchain),
+        wish=_wish(options, options.toolchain)._replace(platform=options.platform or ""),
     )
     plans = [job.plan() for job in jobs]
     if options.json:

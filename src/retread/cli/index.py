@@ -142,7 +142,7 @@ def _wants(options: Options) -> Callable[[Statement], Proof]:
     from retread.audit.promise import proof
     from retread.errors import GateError, RetreadError
     from retread.evidence import agreement
-    from retread.recipe import workspace
+    from retread.recipe import platforms, workspace
 
     def wants(said: Statement) -> Proof:
         try:
@@ -160,7 +160,8 @@ def _wants(options: Options) -> Callable[[Statement], Proof]:
             *agreement.faults((*agreement.of_version(agreement.STATEMENT, said.project, said.version), *ours))
         ]:
             raise GateError(f"recipe {recipe.name} is not of this wheel", faults=wrong)
-        return proof(recipe.targets[said.target])
+        target = recipe.targets[said.target]
+        return proof(target.on(platforms.of_wheel(said.base.file)) if said.base else target)
 
     return wants
 

@@ -17,8 +17,9 @@ from retread.arch import Arch
 from retread.errors import RecipeError
 from retread.fields import Architecture, FileName, Table, Text
 from retread.fields import Cuda as CudaRelease
+from retread.recipe import platforms
 from retread.recipe.lane import LANES, Lane
-from retread.recipe.model import Exemption, Recipe, Target
+from retread.recipe.model import Base, Exemption, Recipe, Target
 from retread.recipe.series import Patch
 from retread.recipe.symptom import Symptom
 from retread.records import Record, narrowed
@@ -213,13 +214,18 @@ def _made(recipe: Recipe, name: str, target: Target, patches: Sequence[Patch]) -
         torch=target.torch,
         version=patched(recipe.version, target.cuda, target.revision),
         python=target.build.python if target.build and not overlay else "",
-        bases=tuple(base.file for base in target.base) if overlay else (),
+        bases=tuple(base.file for base in target.base if not _is_windows(base)) if overlay else (),
         architectures=target.architectures,
         ptx=target.ptx,
         exempt=tuple(map(_except, target.exempt)),
         requires=target.requires,
         note=target.note,
     )
+
+
+def _is_windows(base: Base) -> bool:
+    """Say whether a base wheel is for Windows, whose environments nobody looks at here."""
+    return platforms.is_windows(platforms.of_wheel(base.file))
 
 
 def _except(one: Exemption) -> Except:

@@ -1,12 +1,13 @@
 """Stage *base*: the proof that a base wheel comes from the pin.
 
 Its sha256 is the recipe's (the download saw to that), every hash in RECORD is right, and every file that it shares
-with the pinned source is identical. What its build generated is allowed by name only.
+with the pinned source is identical; a text of a wheel for Windows may have the line ends that git writes there. What
+its build generated is allowed by name only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ from retread.errors import BaseError, first
 from retread.lanes.lane import Origin, ProvenBase
 from retread.recipe.native import matches
 from retread.recipe.proof import blob_id
+from retread.source import ends
 from retread.source.records import SourceTree
 from retread.wheel import contents
 from retread.wheel.wheelfile import Wheel
@@ -24,15 +26,23 @@ from retread.wheel.wheelfile import Wheel
 _FACTS = "base.json"
 
 
-def prove(wheel: Path, source: SourceTree, into: Path, *, version: str, generated: tuple[str, ...]) -> None:
+def prove(
+    wheel: Path,
+    source: SourceTree,
+    into: Path,
+    *,
+    version: str,
+    generated: tuple[str, ...],
+    waived: Collection[str] = (),
+) -> None:
     """Prove ``wheel`` against ``source`` and leave its facts in ``into``; BaseError lists every file that differs.
 
-    ``version`` is what it has to be, ``generated`` the globs of files that its build made. A lane's key of the proof
-    holds all that is given here.
+    ``version`` is what it has to be, ``generated`` the globs of files that its build made, ``waived`` rules that it may
+    break. A lane's key of the proof holds all that is given here.
     """
-    facts, verified = contents.examine(wheel, into)
-    with Wheel(wheel) as opened:
-        faults, made, proven = _compare(opened, generated, source.manifest.files)
+    facts, verified = contents.examine(wheel, into, waived=waived)
+    with Wheel(wheel, waived=waived) as opened:
+        faults, made, proven, crlf = _compare(opened, generated, source.manifest.files, windows=facts.windows)
     if facts.version != version:
         faults.insert(0, f"its version is {facts.version}, the recipe's {version}")
     if faults:
@@ -41,7 +51,7 @@ def prove(wheel: Path, source: SourceTree, into: Path, *, version: str, generate
             faults=first(faults),
             hint="pin the wheel of this very commit, or name files that its build wrote under 'generated'",
         )
-    base = ProvenBase(verified=verified, libraries=facts.libraries, proven=proven, generated=tuple(made))
+    base = ProvenBase(verified=verified, facts=facts, proven=proven, generated=tuple(made), crlf=crlf)
     (into / _FACTS).write_bytes(msgspec.json.encode(base))
 
 
@@ -51,10 +61,10 @@ def load(entry: Path) -> ProvenBase:
 
 
 def _compare(
-    wheel: Wheel, allowed: tuple[str, ...], files: Mapping[str, str]
-) -> tuple[list[str], list[str], int]:
-    """Return (faults, generated files, number of proven files)."""
-    faults, generated, proven = [], [], 0
+    wheel: Wheel, allowed: tuple[str, ...], files: Mapping[str, str], *, windows: bool
+) -> tuple[list[str], list[str], int, bool]:
+    """Return (faults, generated files, number of proven files, whether some have the line ends of Windows)."""
+    faults, generated, proven, crlf = [], [], 0, False
     for entry in wheel.files:
         if entry.name.startswith(f"{wheel.dist_info}/"):
             continue
@@ -62,11 +72,14 @@ def _compare(
             generated.append(entry.name)
         elif entry.name not in files:
             faults.append(f"{entry.name}: not in the pinned source")
-        elif blob_id(wheel.archive.read(entry.name)) != files[entry.name]:
-            faults.append(f"{entry.name}: differs from the pinned source")
         else:
-            proven += 1
-    return faults, generated, proven
+            content = wheel.archive.read(entry.name)
+            plain = ends.stored(content) if windows else content
+            if files[entry.name] not in (blob_id(content), blob_id(plain)):
+                faults.append(f"{entry.name}: differs from the pinned source")
+            else:
+                proven, crlf = proven + 1, crlf or blob_id(content) != files[entry.name]
+    return faults, generated, proven, crlf
 
 
 def proven(origin: Origin, tree: SourceTree) -> ProvenBase:
@@ -76,7 +89,14 @@ def proven(origin: Origin, tree: SourceTree) -> ProvenBase:
     def build(into: Path) -> None:
         wheel = origin.wheel()
         with goal.machine.console.step("prove the base wheel") as step:
-            prove(wheel, tree, into, version=goal.recipe.version, generated=goal.target.generated)
+            prove(
+                wheel,
+                tree,
+                into,
+                version=goal.recipe.version,
+                generated=goal.target.generated,
+                waived=goal.waived,
+            )
             step.detail = f"{load(into).proven} files are the source's"
 
     return load(goal.machine.store.make(Kind.BASES, origin.key, build))

@@ -15,9 +15,11 @@ from retread.recipe.model import Recipe, Target
 from retread.recipe.plan import Effort, Step, patched_version
 from retread.recipe.series import Change
 from retread.recipe.toolchain import Toolchain
+from retread.recipe.waiver import READ
 from retread.records import Record
 from retread.source.trees import Trees
 from retread.version import NVCC
+from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import CompileStatement, FileStatement
 from retread.wheel.wheelfile import Verified
 
@@ -35,6 +37,8 @@ class Wish(NamedTuple):
     """Compile everything again, whatever the compile cache holds."""
     image: str | None = None
     """An image of this machine's, in place of the one that the recipe pins."""
+    platform: str = ""
+    """The platform to make a wheel for; empty: Linux."""
     toolchain: str | None = None
     """The toolchain to compile with, of those that the target names; without one, the first that can be had."""
 
@@ -49,6 +53,8 @@ class Goal(NamedTuple):
     """The name of the toolchain that was chosen; empty for the one that the target names first."""
     compiler: str = NVCC
     """Which compiles device code, where the lane compiles."""
+    platform: str = ""
+    """The one that the wheel is for, where the lane knows it: what the recipe says for it alone counts then."""
 
     @property
     def title(self) -> str:
@@ -68,7 +74,8 @@ class Goal(NamedTuple):
     @property
     def target(self) -> Target:
         """What the recipe says of it."""
-        return self.recipe.targets[self.name]
+        target = self.recipe.targets[self.name]
+        return target.on(self.platform) if self.platform else target
 
     @property
     def toolchain(self) -> Toolchain | None:
@@ -79,6 +86,11 @@ class Goal(NamedTuple):
     def proving(self) -> Toolchain | None:
         """The toolchain whose ptxas built the base wheels, where the target names one."""
         return self.trees.loaded.toolchains.get(self.target.proving)
+
+    @property
+    def waived(self) -> tuple[str, ...]:
+        """The rules that its base wheels may break when they are read."""
+        return tuple(sorted(set(self.target.waive) & set(READ)))
 
     @property
     def version(self) -> str:
@@ -146,8 +158,16 @@ class ProvenBase(Record, frozen=True, kw_only=True):
     """A base wheel that is proven, and what it holds."""
 
     verified: Verified
-    libraries: dict[str, LibraryFacts]
+    facts: WheelFacts
+    """What it says and holds."""
     proven: int
     """How many of its files are identical to the pinned source's."""
     generated: tuple[str, ...]
     """The others, each allowed by name."""
+    crlf: bool = False
+    """Whether texts among them have the line ends of a checkout on Windows."""
+
+    @property
+    def libraries(self) -> dict[str, LibraryFacts]:
+        """Its shared objects and programs."""
+        return self.facts.libraries

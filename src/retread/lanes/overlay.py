@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import functools
-import platform
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from retread.doors.machine import code_digest, download
 from retread.doors.store import Kind, digest
+from retread.environment import host
 from retread.errors import PlanError
 from retread.lanes.lane import Goal, Origin, Steps, Wish
-from retread.recipe import plan
+from retread.recipe import plan, platforms
 from retread.recipe.lane import Bases, Lane
 from retread.recipe.model import Base
 from retread.recipe.plan import Effort, step
@@ -30,15 +30,23 @@ _EFFORT: Final = Effort(seconds=35, memory=160_000_000, disk=450_000_000)
 
 
 def origins(goal: Goal, own: Bases, wish: Wish) -> list[Origin]:
-    """Return the pinned wheels, or those that serve the Python asked for; PlanError when none does."""
+    """Return the pinned wheels for the platform and the Python asked for; PlanError when there is none."""
     python = re.fullmatch(r"3\.\d+(\.\d+)?", wish.python or "")
-    fits = [base for base in own.base if not python or plan.serves(base.file, python[0])]
+    there = [base for base in own.base if _is_for(base, wish.platform)]
+    fits = [base for base in there if not python or plan.serves(base.file, python[0])]
     if not fits:
+        lacks = f"serves Python {wish.python}" if there else f"is for {wish.platform or 'Linux'}"
         raise PlanError(
-            f"{goal.title}: no base wheel serves Python {wish.python}",
+            f"{goal.title}: no base wheel {lacks}",
             hint=f"there are {', '.join(base.file for base in own.base)}",
         )
-    return [Official(goal, base) for base in fits]
+    return [Official(goal._replace(platform=platforms.of_wheel(base.file)), base) for base in fits]
+
+
+def _is_for(base: Base, platform: str) -> bool:
+    """Say whether a base wheel is for a platform; without one, whether it is for Linux."""
+    found = platforms.of_wheel(base.file)
+    return found == platform if platform else not platforms.is_windows(found)
 
 
 class Official:
@@ -62,7 +70,7 @@ class Official:
     @functools.cached_property
     def key(self) -> str:
         """Key of the base wheel's proof: all that the proof is given."""
-        proved = (self.base, self.goal.target.generated, self.goal.recipe.version)
+        proved = (self.base, self.goal.target.generated, self.goal.waived, self.goal.recipe.version)
         return digest("base", code_digest(), self.goal.trees.source_key, *proved)
 
     def wheel(self) -> Path:
@@ -105,7 +113,7 @@ class Official:
         store = self.goal.machine.store
         pinned = [(self.base.file, self.base.sha256)]
         for tool in filter(None, (self.goal.toolchain, self.goal.proving)):
-            part = part_for(tool, platform.machine())
+            part = part_for(tool, host.here())
             pinned.append((part.file, part.sha256))
         fetched = [
             step("fetch", file, store.get(Kind.DOWNLOADS, sha256), f"pinned by sha256 {sha256[:12]}")

@@ -204,7 +204,7 @@ def pythons(target: Target) -> list[str]:
     """Return the Pythons of a target: those of its base wheels, or the range for which it can be compiled."""
     if not target.base and target.build:
         return [target.build.python]
-    return [python for base in target.base for python in tagged(base.file)]
+    return list(dict.fromkeys(python for base in target.base for python in tagged(base.file)))
 
 
 def tagged(wheel: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from retread import arch, pypa, strict
 from retread.address import has_secret
 from retread.arch import Arch
 from retread.errors import RecipeError
-from retread.recipe import trial
+from retread.recipe import platforms, trial, waiver
 from retread.recipe.model import Build, Container, Pin, Recipe, Target
 from retread.strict import count, toml
 from retread.version import channel
@@ -111,6 +112,7 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
         yield "base, build: neither is there, so no lane can make it"
     if target.build is not None:
         yield from _build_faults(target, target.build)
+    yield from waiver.faults(target.waive)
     if target.proving and not target.base:
         yield f"proving: {target.proving!r} has nothing to prove; it is for base wheels, of which there are none"
     if target.proving and target.proving == target.toolchain:
@@ -119,6 +121,7 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
         yield from _container_faults(target.container, target.build)
     if target.smoke is not None:
         yield from trial.faults(target.smoke, target.torch)
+    yield from _platform_faults(target)
     expected = channel(target.cuda)
     if key != expected:
         yield f"cuda: {target.cuda} belongs to a target named {expected!r}"
@@ -140,6 +143,33 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
     else:
         yield from _torch_faults(target)
     yield from _requirement_faults("requires", target.requires)
+
+
+def _platform_faults(target: Target) -> Iterator[str]:
+    """Yield what is wrong with what a target says for single platforms."""
+    there = []
+    for base in target.base:
+        with suppress(InvalidWheelFilename):  # told elsewhere
+            there.append(platforms.of_wheel(base.file))
+    for name, one in target.platforms.items():
+        at = f"platforms.{name}"
+        if target.build and name in platforms.COMPILED[1:]:
+            yield from _architecture_faults(f"{at}.architectures", one.architectures or (), target.cuda)
+            yield from _architecture_faults(f"{at}.ptx", one.ptx or (), target.cuda)
+            if one.image is not None and not _is_pinned(one.image):
+                yield f"{at}.image: {one.image!r} is not an image pinned by digest (NAME@sha256:...)"
+        elif name not in there:
+            known = f"there are {', '.join(dict.fromkeys(there))}" if there else "there is none"
+            yield f"{at}: no base wheel is for it{strict.near_miss(name, there)}; {known}"
+        elif not platforms.is_windows(name):
+            yield f"{at}: the target itself says what its wheels for Linux hold"
+        yield from _requirement_faults(f"{at}.requires", one.requires or ())
+        for fault in trial.faults(one.smoke, target.torch) if one.smoke else ():
+            yield f"{at}.{fault}"
+        for index, exemption in enumerate(one.exempt or ()):
+            listed = f"{at}.exempt[{index}]"
+            yield from _architecture_faults(f"{listed}.architectures", exemption.architectures, target.cuda)
+            yield from _architecture_faults(f"{listed}.ptx", exemption.ptx, target.cuda)
 
 
 def _torch_faults(target: Target) -> Iterator[str]:
@@ -190,7 +220,7 @@ def _build_faults(target: Target, build: Build) -> Iterator[str]:
 def _container_faults(container: Container, build: Build | None) -> Iterator[str]:
     if build is None:
         yield "build: missing; the container lane compiles as it says"
-    if not re.fullmatch(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}", container.image):
+    if not _is_pinned(container.image):
         yield f"container.image: {container.image!r} is not an image pinned by digest (NAME@sha256:...)"
     if not re.fullmatch(r"manylinux_2_[0-9]{1,3}", container.platform):
         yield f"container.platform: {container.platform!r} is not like 'manylinux_2_28'"
@@ -202,6 +232,10 @@ def _container_faults(container: Container, build: Build | None) -> Iterator[str
             yield f"container.pythons[{index}]: {python!r} is not like '3.12'"
         elif build and not _allows(build.python, f"{python}.99"):
             yield f"container.pythons[{index}]: {python} is outside of build.python, {build.python}"
+
+
+def _is_pinned(image: str) -> bool:
+    return re.fullmatch(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}", image) is not None
 
 
 def _allows(wanted: str, version: str) -> bool:

@@ -41,7 +41,7 @@ def _tables(record: msgspec.Struct, path: str, heading: str, remarks: Remarks) -
             continue
         if _is_table(value):
             below.append((at, value))
-        elif field.required or value:
+        elif field.required or value or field.default is None:
             lines += _line(field.encode_name, value, at, remarks)
     if len(lines) > bool(heading) or heading.startswith("[["):
         yield lines

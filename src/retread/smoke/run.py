@@ -25,7 +25,7 @@ from retread.doors.store import digest
 from retread.environment import host
 from retread.environment import venv as environment
 from retread.errors import HostError, UsageError
-from retread.recipe import workspace
+from retread.recipe import platforms, workspace
 from retread.recipe.plan import choose_target
 from retread.recipe.trial import Trial
 from retread.recipe.workspace import Loaded
@@ -74,10 +74,12 @@ class Request(NamedTuple):
     host: str = ""
     """Another machine, by ssh; ``python`` is one of its own then."""
     any_torch: bool = False
+    compare_ptx_jit: bool = False
 
     def options(self, *levels: Level, paths: tuple[Path, ...] = ()) -> Options:
         """Return what the kit is told for some of the levels."""
-        return Options(levels, self.only, self.any_torch, paths)
+        compared = self.compare_ptx_jit and Level.GPU in (levels or EVERY)
+        return Options(levels, self.only, self.any_torch, compared, paths)
 
 
 def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scratch: Path) -> Subject:
@@ -85,7 +87,7 @@ def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scr
     facts, _ = contents.examine(wheel, scratch)
     said = facts.statement
     if said and not recipe:
-        loaded = workspace.load(root, said.recipe)
+        loaded = _loaded(root, said.recipe, wheel)
         return Subject(
             wheel, facts, said.promise, loaded, choose_target(loaded.recipe, target or said.target)
         )
@@ -93,10 +95,16 @@ def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scr
         raise UsageError(
             f"{wheel.name} does not say which recipe made it", hint="name one: --recipe, --target"
         )
-    loaded = workspace.load(root, recipe)
+    loaded = _loaded(root, recipe, wheel)
     name = choose_target(loaded.recipe, target)
     promise = audit_promise.promise(loaded.recipe, loaded.recipe.targets[name], facts.version)
     return Subject(wheel, facts, promise, loaded, name)
+
+
+def _loaded(root: Path, recipe: str, wheel: Path) -> Loaded:
+    """Return a recipe as the wheel's platform has it."""
+    loaded = workspace.load(root, recipe)
+    return loaded._replace(recipe=loaded.recipe.on(platforms.of_wheel(wheel.name)))
 
 
 def make_kit(machine: Machine, tried: Subject, path: Path) -> None:

@@ -788,3 +788,27 @@ def test_faults_of_the_smoke_tables_are_told_with_their_places(
     assert len(found) == len(told)
     for fault, words in zip(found, told, strict=True):
         assert fault.startswith(words)
+
+
+def test_what_is_said_for_a_platform_is_for_one_that_has_a_base_wheel() -> None:
+    base = (
+        '[[targets.cu128.base]]\nfile = "demo-1.2-cp39-abi3-win_amd64.whl"\nsha256 = "' + 64 * "c" + '"\n\n'
+    )
+    said = '[targets.cu128.platforms.win_amd64]\nrequires = []\nnote = "x"\n\n'
+    there = ("[[targets.cu128.exempt]]", base + said + "[[targets.cu128.exempt]]")
+    found = parse_recipe(GOOD.replace(*there).encode(), name="demo-1.2").targets["cu128"]
+    windows, linux = found.on("win_amd64"), found.on("x86_64")
+    assert [one.file for one in windows.base] == ["demo-1.2-cp39-abi3-win_amd64.whl"]
+    assert (windows.requires, windows.note, windows.run_path) == ((), "x", {})
+    assert (linux.requires, linux.note, linux.run_path) == (found.requires, found.note, found.run_path)
+    wrong = said.replace("win_amd64", "win_amd65").replace("[]", '["?"]')
+    assert faults(("[[targets.cu128.exempt]]", base + wrong + "[[targets.cu128.exempt]]")) == (
+        "targets.cu128.platforms.win_amd65: no base wheel is for it (did you mean 'win_amd64'?); "
+        "there are x86_64, win_amd64",
+        "targets.cu128.platforms.win_amd65.requires[0]: "
+        "'?': Expected package name at the start of dependency specifier",
+    )
+    linux_too = said.replace("win_amd64", "x86_64")
+    assert faults(("[[targets.cu128.exempt]]", linux_too + "[[targets.cu128.exempt]]")) == (
+        "targets.cu128.platforms.x86_64: the target itself says what its wheels for Linux hold",
+    )

@@ -1,0 +1,25 @@
+"""Platforms as recipes, commands and wheels name them: ``x86_64`` and ``aarch64`` are Linux's, ``win_amd64``. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from retread import pypa
+
+COMPILED: Final = ("x86_64", "aarch64")
+"""Those that a lane can compile for; the first is what a target itself speaks of."""
+
+
+def of_wheel(file: str) -> str:
+    """Return the platform that a wheel's file name is for; ``any`` for one without compiled code."""
+    found = sorted({tag.platform for tag in pypa.wheel_name(file)[3]})
+    linux = [
+        one[1] for text in found if (one := re.fullmatch(r"(?:many|musl)?linux.*_(x86_64|aarch64)", text))
+    ]
+    return linux[0] if linux else found[0]
+
+
+def is_windows(name: str) -> bool:
+    """Say whether a platform is one of Windows."""
+    return name.startswith("win")

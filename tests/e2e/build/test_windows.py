@@ -1,0 +1,130 @@
+"""A wheel for Windows made on Linux: patched, grafted, sealed, proven; and what is refused with nothing left."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import gpucode
+from pefiles import OPTIONAL, patched
+from retread.binary import files
+from retread.source import ends
+from tinycuda import BUILT, DATA, INFO, LIBRARY, OPS, WHEEL, Project, make_wheel, ops, sha256, wheel_files
+
+BASE = WHEEL.replace("manylinux_2_17_x86_64", "win_amd64")
+MADE = BUILT.replace("manylinux_2_17_x86_64", "win_amd64")
+MEMBER = "tinycuda/_C.pyd"
+TABLE = """
+[[targets.cu128.base]]
+file = "{file}"
+sha256 = "{sha256}"
+
+[targets.cu128.platforms.win_amd64]
+generated = ["tinycuda/version.py", "tinycuda/**.pyd"]
+requires = []
+note = "No GPU under Windows has run it."
+"""
+ON = ("--target", "cu128", "--platform", "win_amd64")
+
+
+def add_base(project: Project, library: bytes = gpucode.WINDOWS, **changes: bytes) -> None:
+    """Serve and pin a base wheel for Windows, whose texts have the line ends of a checkout there."""
+    held = {name: data for name, data in wheel_files().items() if name != LIBRARY}
+    held = {name: ends.windows(data) for name, data in held.items()}
+    held[f"{INFO}/WHEEL"] = held[f"{INFO}/WHEEL"].replace(b"manylinux_2_17_x86_64", b"win_amd64")
+    data = make_wheel(
+        {**held, MEMBER: library, **{name.replace("__", "/"): new for name, new in changes.items()}}
+    )
+    project.index.files["tinycuda"][BASE] = data
+    project.write_recipe(project.recipe_text + TABLE.format(file=BASE, sha256=sha256(data)))
+
+
+def test_a_wheel_for_windows_is_made_beside_that_for_linux(project: Project, tmp_path: Path) -> None:
+    project.add_toolchain("8.0", "9.0a", "10.0")
+    assert project.build().code == 0
+    before = project.built.read_bytes()
+    add_base(project)
+    assert [one for one in project.run("plan", "tiny-1.0", *ON).out.splitlines() if MADE in one]
+    result = project.build(*ON)
+    assert result.code == 0, result.err
+    assert result.wheel.name == MADE
+    assert "note: No GPU under Windows has run it." in result.err
+    wheel = project.root / "dist" / MADE
+    with zipfile.ZipFile(wheel) as archive:
+        assert archive.read(OPS) == ends.windows(ops(VALUE_3=30).encode())
+        assert archive.read("tinycuda/dos.py") == b"A = 1\r\nB = 2\r\nC = 3\r\n"
+        assert b"Tag: py3-none-win_amd64" in archive.read("tinycuda-1.0+cu128.1.dist-info/WHEEL")
+        said = json.loads(archive.read("tinycuda-1.0+cu128.1.dist-info/retread.json"))
+        (tmp_path / "new.pyd").write_bytes(archive.read(MEMBER))
+    assert (said["promise"]["requires"], said["promise"]["run_path"]) == ([], {})
+    assert said["libraries"] == {
+        MEMBER: {"modules": 3, "before": ["8.0", "9.0a"], "after": ["8.0", "9.0a", "10.0"], "ptx": ["8.0"]}
+    }
+    found = files.library(tmp_path / "new.pyd").read(tmp_path / "new.pyd")
+    assert [one.sass for one in found.modules] == [("8.0", "9.0a", "10.0")] * 3
+    assert "Windows, x86_64, tags win_amd64" in project.run("audit", str(wheel)).out
+    assert project.run("reproduce", str(wheel)).out.startswith("identical")
+    assert project.build().code == 0
+    assert project.built.read_bytes() == before
+
+
+def test_pip_installs_it_for_windows(project: Project, tmp_path: Path) -> None:
+    add_base(project)
+    assert project.build(*ON).code == 0
+    line = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-deps",
+        "--no-index",
+        "--platform",
+        "win_amd64",
+    ]
+    wheel = project.root / "dist" / MADE
+    subprocess.run([*line, "--only-binary=:all:", "--target", tmp_path / "site", wheel], check=True)
+    assert (tmp_path / "site" / MEMBER).read_bytes() == gpucode.WINDOWS
+
+
+SIGNED = patched((OPTIONAL + 112 + 32, "<I", 0x5C00), (OPTIONAL + 112 + 36, "<I", 8))
+CASES = {
+    "signed": ({"library": SIGNED}, True, 23, "retread: pe: tinycuda/_C.pyd: is signed (Authenticode)"),
+    "arm64": ({"library": patched((OPTIONAL - 20, "<H", 0xAA64))}, True, 23, "is for aarch64; only libraries of"),
+    "cut": ({"library": gpucode.WINDOWS[:-1]}, True, 23, "section .reloc leaves the file"),
+    "machine": (
+        {"library": patched((OPTIONAL - 20, "<H", 0xAA64))}, False, 12,
+        "machine: tinycuda/_C.pyd: Windows, aarch64, tags win_amd64",
+    ),
+    "linux": (
+        {"tinycuda__x.pyd": (DATA / "libadd.so").read_bytes()}, False, 12,
+        "machine: tinycuda/x.pyd: x86_64, tags win_amd64",
+    ),
+    "line ends": ({"tinycuda__ops.py": b"VALUE_1 = 1\r\nVALUE_2 = 2\n"}, False, 8, f"{OPS}: differs from the pinned"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("base", "grafted", "code", "told"), CASES.values(), ids=CASES.keys())
+def test_what_is_wrong_with_a_base_for_windows_is_told(
+    project: Project, base: dict[str, bytes], grafted: bool, code: int, told: str
+) -> None:
+    if grafted:
+        project.add_toolchain("8.0", "9.0a", "10.0")
+    add_base(project, **base)  # type: ignore[arg-type]
+    result = project.build(*ON)
+    assert (result.code, result.out) == (code, "")
+    assert told in result.err
+    assert project.leftovers() == []
+
+
+@pytest.mark.parametrize("platform", ["win_arm64", "win_amd64"])
+def test_a_platform_without_a_base_wheel_is_refused(project: Project, platform: str) -> None:
+    result = project.build("--target", "cu128", "--platform", platform)
+    assert (result.code, result.out) == (6, "")
+    assert f"tiny-1.0 cu128: no base wheel is for {platform}" in result.err
+    assert WHEEL in result.err
