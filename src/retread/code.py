@@ -28,6 +28,7 @@ NOT_DECIDING: Final = {
     "errors": "it says what went wrong",
     "limits": "they say what is refused, not what becomes of what is taken",
     "units": "it writes numbers for people",
+    "doors.clock": "it says what is too old",
     "doors.console": "it talks",
     "doors.walls": "they hide what no wheel is to be made of",
     "doors.net": "what it brings is held to a sha256 that the recipe, toolchain or lock pins",
