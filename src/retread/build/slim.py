@@ -100,7 +100,7 @@ def slim(old: Path, new: Path, wish: Slim, progress: Progress) -> int:
     """
     modules = library.fat_binaries(old)
     free = [one for one in map(_known, modules) if one.free]
-    found = dict(_modules([modules[one.index] for one in free], wish, progress))
+    found = dict(_modules([modules[one.number] for one in free], wish, progress))
     library.edit(
         old, new, fatbins={index: data for index, data in found.items() if data != modules[index].data}
     )
@@ -174,7 +174,7 @@ def _takes(one: LibraryFacts, wish: Slim) -> bool:
 class _Known(NamedTuple):
     """What has to be known of a module before it gets other content."""
 
-    index: int
+    number: int
     runs: bool
     free: bool
     """Whether it may."""
