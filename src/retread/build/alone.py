@@ -26,6 +26,7 @@ from retread.doors import fs
 from retread.elf import release
 from retread.errors import UNREADABLE, FatbinError, PlanError, UsageError
 from retread.evidence.beside import AUDIT
+from retread.prooflevel import NO_TIME, ProofLevel
 from retread.recipe.waiver import READ
 from retread.records import Record, Sha256
 from retread.version import __version__
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 LANE: Final = "wheel"
 """What stands in the place of a lane: no recipe has it."""
 NOTE: Final = "made from another wheel alone: its source is not proven"
-_TIME: Final = 315_532_800
-"""1980, the first that a zip can hold: when the source was committed, nobody knows."""
 
 
 class Tool(NamedTuple):
@@ -294,7 +293,7 @@ def _statement(
         repository="",
         commit="",
         submodules=(),
-        commit_time=_TIME,
+        commit_time=NO_TIME,
         sdist=None,
         base=FileStatement(file=base.facts.file, sha256=base.facts.sha256),
         compiled=None,
@@ -317,6 +316,7 @@ def _statement(
             run_path={},
             note=NOTE,
         ),
+        source=ProofLevel.WHEEL,
         slim=statement.slim(wish, [one.driver for _, one in libraries.values()]) if wish else None,
     )
 
