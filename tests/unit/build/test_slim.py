@@ -52,7 +52,7 @@ def test_what_a_fleet_runs_stays_and_nothing_else(run: Run, tmp_path: Path) -> N
     assert msgspec.to_builtins(said.slim) == {
         "keep": ("9.0",), "drop_ptx": True, "compress": "size", "driver": "12.4"
     }  # fmt: skip
-    assert (said.base.file if said.base else "", said.is_proven, said.toolchain) == (WHEEL, False, None)
+    assert (said.base.file if said.base else "", said.level, said.toolchain) == (WHEEL, "wheel", None)
     assert json.loads(Path(f"{done.wheel}.audit.json").read_bytes())["ok"]
     told = done.err.splitlines()
     assert f"  {LIBRARY}: 39 kB before, 26 kB after (66%)" in told
