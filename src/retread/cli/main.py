@@ -27,6 +27,7 @@ NOUNS = {
     "matrix": ("matrix",),
     "patch": ("patch",),
     "wheel": ("inspect", "audit", "compare", "graft"),
+    "slim": ("slim",),
     "smoke": ("smoke", "kit", "evidence"),
     "attest": ("key", "attest", "statement", "sign"),
     "index": ("publish", "index"),
