@@ -57,7 +57,7 @@ def _row(loaded: Loaded, name: str, reports: list[tuple[str, SmokeReport]]) -> t
     triton = ", ".join(target.smoke.triton) if target.smoke else ""
     return (
         f"{loaded.recipe.name} {name}",
-        target.torch,
+        target.torch or "none",
         triton,
         target.cuda,
         " ".join(plan.pythons(target)),

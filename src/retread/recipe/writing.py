@@ -45,10 +45,10 @@ def _tables(record: msgspec.Struct, path: str, heading: str, remarks: Remarks) -
         if not field.required and value == field.default:
             continue
         if _is_table(value):
-            below.append((at, value))
+            below += [(at, value)] if value else []
         elif field.required or value or field.default is None:
             lines += _line(field.encode_name, value, at, remarks)
-    if len(lines) > bool(heading) or heading.startswith("[["):
+    if len(lines) > bool(heading) or heading.startswith("[[") or (heading and not below):
         yield lines
     for at, value in below:
         yield from _below(value, at, remarks)
