@@ -107,4 +107,4 @@ def _under(level: Level, run: Run) -> str:
         return f"Triton {around.triton}"
     if level is Level.GPU:
         return f"{around.gpus[0].name.removeprefix('NVIDIA ')}, torch {around.torch}"
-    return f"torch {around.torch}"
+    return f"torch {around.torch}" if around.torch else "no torch"
