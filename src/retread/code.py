@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 DECIDING: Final = (
-    "arch.py", "code.py", "fields.py", "pypa.py", "records.py", "strict.py", "version.py",
+    "arch.py", "code.py", "fields.py", "prooflevel.py", "pypa.py", "records.py", "strict.py", "version.py",
     "doors/fs.py", "doors/gitenv.py", "doors/machine.py", "doors/proc.py", "doors/store.py", "doors/tar.py",
     "audit/", "binary/", "build/", "compile/", "elf/", "environment/", "lanes/", "lockfile/", "pe/", "recipe/",
     "source/", "toolkit/", "wheel/",
@@ -28,6 +28,7 @@ NOT_DECIDING: Final = {
     "errors": "it says what went wrong",
     "limits": "they say what is refused, not what becomes of what is taken",
     "units": "it writes numbers for people",
+    "doors.clock": "it says what is too old",
     "doors.console": "it talks",
     "doors.walls": "they hide what no wheel is to be made of",
     "doors.net": "what it brings is held to a sha256 that the recipe, toolchain or lock pins",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_command, add_common, add_policy
+from retread.cli.options import Options, add_command, add_common, add_policy, index_place
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
@@ -49,7 +48,7 @@ def add(groups: Groups) -> None:
     command.add_argument(
         "file", type=Path, help="uv.lock, pylock.toml, poetry.lock, requirements, or a venv's folder"
     )
-    command.add_argument("--index", required=True, help="the index's folder")
+    command.add_argument("--index", type=index_place, required=True, help="the index's folder")
     command.add_argument(
         "--strict", action="store_true", help="a yank is an error, too, and what could not be compared"
     )
@@ -60,7 +59,7 @@ def add(groups: Groups) -> None:
 def add_action(actions: Groups) -> None:
     """Add what an index can do: revoke, renew."""
     command = add_command(actions, "revoke", "put a version on the signed list of what must not be used")
-    command.add_argument("index", help="a folder")
+    command.add_argument("index", type=index_place, help="a folder")
     command.add_argument("project")
     command.add_argument("release", nargs="?", metavar="VERSION", help="default: every version")
     command.add_argument("--sha256", help="only the file with this digest")
@@ -69,21 +68,23 @@ def add_action(actions: Groups) -> None:
     command.add_argument("--key", type=Path, required=True, help="a builder's key of the policy")
     add_common(command, index_revoke, RevokeOptions, json=False)
     command = add_command(actions, "renew", "sign the list again, so that it is not too old for a policy")
-    command.add_argument("index", help="a folder")
+    command.add_argument("index", type=index_place, help="a folder")
     command.add_argument("--key", type=Path, required=True, help="a builder's key of the policy")
     add_common(command, index_renew, RenewOptions, json=False)
 
 
 def index_renew(options: RenewOptions) -> int:
     """Sign the list again, as it is, with the next serial number and today's date; stdout is the list's path."""
+    from retread.doors import clock
     from retread.index import revoke
 
-    session.put(revoke.renew(Path(options.index), options.key, now=int(time.time())))
+    session.put(revoke.renew(Path(options.index), options.key, now=clock.now()))
     return 0
 
 
 def index_revoke(options: RevokeOptions) -> int:
     """Put a version on the signed list of what must not be used; stdout is the list's path."""
+    from retread.doors import clock
     from retread.index import revoke
 
     index = Path(options.index)
@@ -91,7 +92,7 @@ def index_revoke(options: RevokeOptions) -> int:
         index,
         revoke.Wanted(options.project, options.release, options.sha256, options.reason, options.advice),
         options.key,
-        now=int(time.time()),
+        now=clock.now(),
     )
     session.put(place)
     return 0
@@ -99,12 +100,13 @@ def index_revoke(options: RevokeOptions) -> int:
 
 def audit_lock(options: AuditLockOptions) -> int:
     """Hold a lock file, or an environment, against revocations and yanks; RevokedError with what must not be used."""
+    from retread.doors import clock
     from retread.index import revocations, revoke
 
     machine = session.machine(options)
     locked = revoke.locked(options.file)
     policy = session.policy(options, options.policy)
-    known = revoke.of_folder(Path(options.index), policy, int(time.time()))
+    known = revoke.of_folder(Path(options.index), policy, clock.now())
     if not known.verified:
         machine.console.say(
             "note: no policy says whose list counts, so its signature was not checked (--policy)"
