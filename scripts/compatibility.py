@@ -54,7 +54,7 @@ def _reports() -> Iterator[tuple[str, SmokeReport]]:
 
 
 def _rows(loaded: Loaded, name: str, reports: list[tuple[str, SmokeReport]]) -> Iterator[tuple[str, ...]]:
-    """Yield the row of a target, and one for each platform that is not Linux."""
+    """Yield the row of a target, and one for each platform for which something is another."""
     yield _row(loaded, name, "", reports)
     for platform in loaded.recipe.targets[name].platforms:
         yield _row(loaded, name, platform, reports)
@@ -66,7 +66,8 @@ def _row(loaded: Loaded, name: str, platform: str, reports: list[tuple[str, Smok
     of_it = [
         one
         for one in reports
-        if (one[1].recipe, one[1].target) == (loaded.recipe.name, name) and _is_for(one[1].wheel, platform)
+        if (one[1].recipe, one[1].target) == (loaded.recipe.name, name)
+        and platforms.of_wheel(one[1].wheel) in (platform or "x86_64", "any")
     ]
     triton = ", ".join(target.smoke.triton) if target.smoke else ""
     return (
@@ -80,12 +81,6 @@ def _row(loaded: Loaded, name: str, platform: str, reports: list[tuple[str, Smok
         _gpus(one for one in DEVICES if not _native(target, one) and _jit(target, one)),
         *(_tried(level, of_it) for level in Level),
     )
-
-
-def _is_for(wheel: str, platform: str) -> bool:
-    """Say whether a wheel is for a platform, or without one for Linux."""
-    found = platforms.of_wheel(wheel)
-    return found == platform if platform else not platforms.is_windows(found)
 
 
 def _native(target: Target, device: Arch) -> bool:

@@ -329,6 +329,7 @@ def _compared(found: Any, problem: Problem) -> dict[str, float]:
     """Compare an output with the reference."""
     wide = problem.wide()
     assert found.dtype == problem.query.dtype, f"the output is {found.dtype}"
+    harness.record("output", found)
     output, weights = attend(*wide, problem.added, problem.allowed)
     return compare(_wide(found), output, _output_bound(wide, output, weights, problem.query.dtype))
 
@@ -350,6 +351,8 @@ def backward(op: str, dtype: str, width: int, mask: str, shrink: int) -> dict[st
     started = time.perf_counter()
     found = _gradients(forwards, backwards, problem, grad)
     seconds = _seconds(started)
+    for name, one in found.items():
+        harness.record(name, one)
     exact, bounds = _exact_gradients(problem, _wide(grad))
     found = {name: one.double().unsqueeze(1) if name == "bias" else _wide(one) for name, one in found.items()}
     each = {name: compare(one, exact[name], bounds[name]) for name, one in found.items()}

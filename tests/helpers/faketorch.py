@@ -12,7 +12,7 @@ from tinycuda import record, zip_bytes
 H200 = ("NVIDIA H200", 9, 0, 150_000_000_000, 149_000_000_000)
 """Name, compute capability, bytes, bytes that are free."""
 _TORCH = """\
-from . import cuda, version
+from . import _C, cuda, version
 
 __version__ = {version!r}
 
@@ -63,7 +63,42 @@ def synchronize():
 def empty_cache():
     pass
 """
-_DRIVER = "int cuDriverGetVersion(int *version) { *version = %d; return 0; }\n"
+_REGISTRY = """\
+def _dispatch_get_all_op_names():
+    return ["aten::add"]
+
+
+def _dispatch_has_kernel(name):
+    return True
+"""
+_DRIVER = """\
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+int cuDriverGetVersion(int *version) { *version = %d; return 0; }
+int cuInit(unsigned flags) { return 0; }
+int cuDeviceGet(int *device, int index) { *device = index; return 0; }
+int cuDeviceGetAttribute(int *value, int number, int device) { *value = number == 75 ? 9 : 0; return 0; }
+int cuDevicePrimaryCtxRetain(void **context, int device) { *context = 0; return 0; }
+int cuCtxSetCurrent(void *context) { return 0; }
+int cuModuleUnload(void *module) { return 0; }
+int cuModuleGetFunctionCount(unsigned *count, void *module) { *count = 2; return 0; }
+int cuGetErrorName(int code, const char **name)
+{
+    *name = code == 223 ? "CUDA_ERROR_JIT_COMPILATION_DISABLED" : "CUDA_ERROR_INVALID_IMAGE";
+    return 0;
+}
+/* Takes machine code of sm_9x whose first bytes are an ELF's, and PTX unless its compiler is off. */
+int cuModuleLoadData(void **module, const unsigned char *image)
+{
+    const char *off = getenv("CUDA_DISABLE_PTX_JIT");
+    const unsigned char *at = image + 16, *end = at + *(const uint64_t *)(image + 8);
+    for (; at < end; at += *(const uint32_t *)(at + 4) + *(const uint64_t *)(at + 8))
+        if (*(const uint16_t *)at == 2 && *(const uint32_t *)(at + 28) / 10 == 9)
+            return memcmp(at + *(const uint32_t *)(at + 4), "\\x7f" "ELF", 4) ? 200 : 0;
+    return off && *off == '1' ? 223 : 0;
+}
+"""
 
 
 def files(
@@ -78,6 +113,7 @@ def files(
     return {
         "torch/__init__.py": _TORCH.format(version=version, fault=fault).encode(),
         "torch/version.py": f"cuda = {cuda!r}\n".encode(),
+        "torch/_C.py": _REGISTRY.encode(),
         "torch/cuda.py": _CUDA.format(gpus=gpus, busy=busy).encode(),
         **about("torch", version),
     }

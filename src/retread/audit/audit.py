@@ -7,8 +7,10 @@ from pathlib import Path
 
 from retread.audit import resources, rules
 from retread.audit.report import AuditReport, Check
+from retread.audit.rules import Broken
 from retread.elf.facts import LibraryFacts
 from retread.errors import UNREADABLE, AuditError
+from retread.recipe import waiver, workspace
 from retread.records import digest
 from retread.version import NVCC
 from retread.wheel import contents
@@ -24,18 +26,19 @@ def audit(
     promise: Promise | None,
     target: str = "",
     base: Mapping[str, LibraryFacts] | None = None,
+    broken: Broken | None = None,
     known: Known | None = None,
 ) -> AuditReport:
     """Read the wheel's bytes and return every check; WheelError when nothing can be said of them.
 
     Without ``promise`` the wheel is held to its own statement, when it carries one. Of one that was compiled without
-    nvcc each kernel is looked at, too.
+    nvcc each kernel is looked at, too. ``broken`` is what the base wheel breaks: a waiver covers nothing else.
     """
     if not contents.is_wheel(wheel):
         return _file(wheel, scratch)
     facts, _ = contents.examine(wheel, scratch, known, lenient=True)
     spills = _spills(wheel, scratch) if without_nvcc(facts.statement) else ()
-    return judge(facts, promise=promise, target=target, base=base, more=spills)
+    return judge(facts, promise=promise, target=target, base=base, broken=broken, more=spills)
 
 
 def without_nvcc(said: Statement | None) -> bool:
@@ -73,27 +76,35 @@ def judge(
     promise: Promise | None,
     target: str = "",
     base: Mapping[str, LibraryFacts] | None = None,
+    broken: Broken | None = None,
     more: Iterable[Check] = (),
 ) -> AuditReport:
     """Return every check of a wheel that was read already, and what ``more`` was looked at."""
     if promise is None and facts.statement:
         promise, target = facts.statement.promise, facts.statement.target
-    checks = (*rules.audit(facts, promise, base), *more)
+    checks = (*rules.audit(facts, promise, base, denied=workspace.known_miscompiles(), broken=broken), *more)
     return AuditReport(
         schema=1,
         wheel=facts.file,
         sha256=facts.sha256,
         size=facts.size,
         target=target,
-        ok=all(check.ok for check in checks),
+        ok=not any(check.fails for check in checks),
         checks=checks,
         unread=facts.unread,
+        waived=promise.waived if promise else {},
     )
+
+
+def broken(facts: WheelFacts, promise: Promise | None) -> frozenset[tuple[str, str]]:
+    """Return the rules of any wheel that a base wheel breaks, each with what breaks it, if this is promised of it."""
+    found = rules.of_any(facts, promise, workspace.known_miscompiles())
+    return frozenset(rules.place(one, facts) for one in found if not one.ok)
 
 
 def demand(report: AuditReport, *, but: Collection[Check] = ()) -> None:
     """Raise AuditError with every failed check that is not in ``but``, if there is one."""
-    failed = [check for check in report.checks if not check.ok and check not in but]
+    failed = [check for check in report.checks if check.fails and check not in but]
     faults = [f"{check.check}: {check.subject}: {check.detail}" for check in failed]
     if faults:
         raise AuditError(
@@ -106,6 +117,13 @@ def demand(report: AuditReport, *, but: Collection[Check] = ()) -> None:
 
 def _hint(report: AuditReport) -> str:
     """Return what to do next: for kernels alone, what to try in their source."""
-    if {check.check for check in report.checks if not check.ok} == {resources.CHECK}:
+    failed = {check.check: None for check in report.checks if check.fails}
+    if set(failed) == {resources.CHECK}:
         return resources.HINT
-    return "'retread inspect' shows what it holds; correct the wheel, or what is promised of it"
+    rules = [rule for rule in failed if rule in waiver.RULES or rule.startswith(waiver.MISCOMPILE)]
+    hint = "'retread inspect' shows what it holds; correct the wheel, or what is promised of it"
+    if rules:
+        hint += (
+            f'; what its base wheel breaks itself, a recipe waives: {waiver.key("NAME", rules[0])} = "reason"'
+        )
+    return hint

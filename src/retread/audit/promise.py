@@ -22,6 +22,7 @@ def promise(recipe: Recipe, target: Target, version: str) -> Promise:
         requires=target.requires,
         run_path=dict(target.run_path),
         note=target.note,
+        waived=dict(target.waive),
         proof=proof(target),
     )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
 from packaging.utils import canonicalize_name
 
 from retread import arch, pypa, version
@@ -16,6 +17,9 @@ from retread.audit.manylinux import dotted, glibc, glibc_limit
 from retread.audit.report import Check
 from retread.elf import facts as elf
 from retread.elf.facts import Facts, Format, LibraryFacts, common, counted, linked_ptx
+from retread.recipe import miscompiles
+from retread.recipe.miscompiles import Miscompile
+from retread.recipe.waiver import MISCOMPILE
 from retread.version import CLANG
 from retread.wheel.facts import WheelFacts, is_called_library
 from retread.wheel.statement import Exempt, Promise, Statement, compiler_of
@@ -23,23 +27,29 @@ from retread.wheel.statement import Exempt, Promise, Statement, compiler_of
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
+Broken = Collection[tuple[str, str]]
+"""Rules that a wheel breaks, each with what breaks it; nothing for the wheel itself."""
+
 _WINDOWS: Final = {"x86_64": "win_amd64", "aarch64": "win_arm64", "i686": "win32"}
 """The machine of a library -> the platform tag of the Windows that loads it."""
 
 
 def audit(
-    wheel: WheelFacts, promise: Promise | None, base: Mapping[str, LibraryFacts] | None = None
+    wheel: WheelFacts,
+    promise: Promise | None,
+    base: Mapping[str, LibraryFacts] | None = None,
+    *,
+    denied: Sequence[Miscompile] = (),
+    broken: Broken | None = None,
 ) -> tuple[Check, ...]:
     """Return every check of the wheel: those of any wheel, and with a promise those of its target.
 
     ``base`` holds the base wheel's libraries: with it, new undefined symbols and new needed libraries are faults.
+    ``broken`` is what the base wheel breaks: with it, a waiver covers nothing else.
     """
-    checks = [
-        *_soundness(wheel),
-        *_generic(wheel, promise),
-        *providers.checks(wheel, promise),
-    ]
+    checks = list(of_any(wheel, promise, denied))
     if promise:
+        checks = list(_waived(checks, wheel, promise, broken))
         checks += _identity(wheel, promise)
         checks += _requirements(wheel, promise)
         for name, facts in wheel.every.items():
@@ -54,6 +64,48 @@ def audit(
             checks += _against_base(name, facts, base.get(name))
         checks += [_missing("base", name, wheel.libraries) for name in base if name not in wheel.libraries]
     return tuple(checks)
+
+
+def of_any(wheel: WheelFacts, promise: Promise | None, denied: Sequence[Miscompile]) -> Iterator[Check]:
+    """Yield the checks of any wheel: what a waiver can be for."""
+    yield from _soundness(wheel)
+    yield from _generic(wheel, promise)
+    yield from providers.checks(wheel, promise)
+    for name, facts in wheel.every.items():
+        yield from _miscompiles(name, facts, denied)
+
+
+def place(check: Check, wheel: WheelFacts) -> tuple[str, str]:
+    """Return which rule a check is of and what it looked at, the wheel itself without its name."""
+    return check.check, "" if check.subject == wheel.file else check.subject
+
+
+def _waived(
+    checks: Iterable[Check], wheel: WheelFacts, promise: Promise, broken: Broken | None
+) -> Iterator[Check]:
+    """Yield the checks, those that fail and need not hold with the reason, and what became of the other waivers."""
+    left = dict(promise.waived)
+    for one in checks:
+        known = one.check.startswith(MISCOMPILE) or broken is None or place(one, wheel) in broken
+        reason = promise.waived.get(one.check, "") if not one.ok and known else ""
+        if reason:
+            left.pop(one.check, None)
+        yield replace(one, waived=reason) if reason else one
+    for rule, reason in left.items():
+        stale = rule.startswith(MISCOMPILE)
+        detail = f"the base wheel breaks it and this one does not: {reason}"
+        if stale:
+            detail = "stale: no code of the wheel is of it; take the waiver out"
+        yield Check(check="waiver", subject=rule, ok=not stale, detail=detail)
+
+
+def _miscompiles(name: str, facts: Facts, denied: Sequence[Miscompile]) -> Iterator[Check]:
+    """Yield the known miscompiles that a file's machine code is of."""
+    for made in facts.made:
+        for one, found in miscompiles.hits(denied, made.cuda, made.sass):
+            yield Check(
+                check=one.name, subject=name, ok=False, detail=miscompiles.told(one, made.cuda, found)
+            )
 
 
 def of_file(name: str, facts: Facts) -> Iterator[Check]:

@@ -24,6 +24,7 @@ from retread.build.graft import Grafted, Means, Proof, Request
 from retread.doors import fs
 from retread.errors import UNREADABLE, FatbinError, PlanError, UsageError
 from retread.evidence.beside import AUDIT
+from retread.recipe.waiver import READ
 from retread.records import Record, Sha256
 from retread.version import __version__
 from retread.wheel import contents
@@ -93,7 +94,7 @@ def give(
     that is none; PlanError when no library lacks an architecture; FatbinError, with the reason for each, when none can
     get one; AuditError when the new wheel breaks a rule that the old one does not. Nothing is written then.
     """
-    with tempfile.TemporaryDirectory(prefix="retread-") as folder, Wheel(path) as wheel:
+    with tempfile.TemporaryDirectory(prefix="retread-") as folder, Wheel(path, waived=READ) as wheel:
         scratch = Path(folder)
         with console.step(f"read {path.name}"):
             base = _Base(wheel, *contents.look(wheel, scratch))
@@ -261,10 +262,14 @@ def _audited(
     before = base.facts.libraries
     known = graft.known(base.verified, before, {name: grafted for name, (_, grafted) in libraries.items()})
     report = audit.audit(made, scratch, promise=said.promise, base=before, known=known)
-    old = {(one.check, one.subject) for one in audit.judge(base.facts, promise=None).checks if not one.ok}
+    old = audit.broken(base.facts, None)
     broken = [one for one in report.checks if not one.ok and (one.check, one.subject) in old]
     audit.demand(report, but=broken)
-    return report, tuple(map(_broken, broken))
+    mended = [f"{one.subject}: {one.detail}" for one in base.facts.faults if one.check in READ]
+    return report, (
+        *map(_broken, broken),
+        *(f"the old wheel was wrong, and the new one is not: {one}" for one in mended),
+    )
 
 
 def _broken(check: Check) -> str:

@@ -22,10 +22,10 @@ from retread.build import statement
 from retread.doors import fs
 from retread.doors.machine import code_digest
 from retread.doors.store import Kind, digest
-from retread.errors import PlanError
+from retread.errors import PlanError, RecipeError
 from retread.evidence.beside import AUDIT, COMPILE, RESOURCES
 from retread.lanes.lane import Origin
-from retread.recipe import plan
+from retread.recipe import plan, waiver, workspace
 from retread.recipe.plan import Effort, Forecast, Plan, Step, step
 from retread.records import Record, Sha256, all_but
 from retread.source.records import PatchedTree
@@ -34,6 +34,7 @@ from retread.wheel import zipwriter
 from retread.wheel.statement import Statement
 
 if TYPE_CHECKING:
+    from retread.arch import Arch
     from retread.build.graft import Grafted, Means, Request
     from retread.lanes.lane import ProvenBase
     from retread.toolkit.ptxas import Assembler
@@ -60,7 +61,8 @@ NOT_OF_WHEEL: Final = {
 }
 """Fields of a recipe that change nothing of a finished wheel -> why."""
 NOT_OF_TARGET: Final = {
-    "smoke": "of how it is tried, a wheel tells by what it is proven, which is in the key"
+    "smoke": "of how it is tried, a wheel tells by what it is proven, which is in the key",
+    "platforms": "the one that it is made for is laid over the target",
 }
 """Fields of a target that change nothing of its finished wheels -> why."""
 
@@ -95,7 +97,8 @@ class Job:
         """Key of the finished wheel; that of the base wheel is part of it, which is made if need be."""
         recipe, target = all_but(self.goal.recipe, NOT_OF_WHEEL), all_but(self.goal.target, NOT_OF_TARGET)
         told = (recipe, self.goal.name, target, proof(self.goal.target))
-        made_of = (*told, self.goal.toolchain, self.goal.proving, zipwriter.DEFLATE, writers())
+        tools = (self.goal.toolchain, self.goal.proving)
+        made_of = (*told, *tools, workspace.known_miscompiles(), zipwriter.DEFLATE, writers())
         return digest("wheel", code_digest(), self.origin.key, self.goal.trees.patched_key, made_of)
 
     def library_key(self, request: Request) -> str:
@@ -132,19 +135,19 @@ class Job:
             )
         return assembler(self.goal.machine, self.goal.toolchain)
 
-    def means(self) -> Means:
-        """Return the ptxas that grafts, and the one that proves."""
+    def means(self, architectures: tuple[Arch, ...]) -> Means:
+        """Return the ptxas that grafts, and the one that proves; PlanError for one that is known to miscompile."""
         from retread.build import graft, proving
         from retread.build.cubins import assembly
 
         means = graft.alone(assembly(self.goal.machine, self.assembler()))
+        proving.demand_right(means.assembly.ptxas, architectures, self.goal)
         if other := self.goal.proving:
             means = means._replace(provers=proving.named(self.goal.machine, other))
         return means
 
     def _hint(self, cuda: str) -> str:
         from retread.build import proving
-        from retread.recipe import workspace
 
         return proving.hint(workspace.every_toolchain(self.goal.trees.loaded.root), self.goal.name, cuda)
 
@@ -169,8 +172,11 @@ class Job:
             added = " ".join(request.architectures)
             title = f"graft {added} into" if added else "set the run path of"
             path = self.origin.wheel()
-            means = self.means() if request.architectures else None
-            with self.goal.machine.console.step(f"{title} {request.member}") as step, Wheel(path) as wheel:
+            means = self.means(request.architectures) if request.architectures else None
+            with (
+                self.goal.machine.console.step(f"{title} {request.member}") as step,
+                Wheel(path, waived=waiver.READ) as wheel,
+            ):
                 graft.graft_member(
                     wheel,
                     request,
@@ -194,11 +200,27 @@ class Job:
         """Return the finished wheel's store entry: sealed, audited, with its evidence."""
         patched, tree = self.goal.trees.patched, self.goal.trees.source
         base = self.origin.proven()
+        self._demand_waivers_used(base)
         libraries = {request.member: self.library(request) for request in self.library_requests(base)}
         said = self.statement(tree.manifest.time, base, libraries)
         return self.goal.machine.store.make(
             Kind.WHEELS, self.wheel_key, lambda into: self._seal(base, patched, libraries, said, into)
         )
+
+    def _demand_waivers_used(self, base: ProvenBase) -> None:
+        """Raise RecipeError for a waiver of a rule that the base wheel does not break."""
+        from retread.audit import audit
+        from retread.audit.promise import promise
+
+        target = self.goal.target
+        broken = audit.broken(base.facts, promise(self.goal.recipe, target, self.goal.version))
+        stale = [rule for rule in target.waive if rule in waiver.RULES and rule not in dict(broken)]
+        if stale:
+            raise RecipeError(
+                f"{self.goal.title}: {base.verified.file_name} does not break what is waived",
+                faults=[waiver.key(self.goal.name, rule) for rule in stale],
+                hint="take the waiver out of the recipe",
+            )
 
     def _seal(
         self,
@@ -212,7 +234,10 @@ class Job:
         from retread.build import graft, seal
         from retread.wheel.wheelfile import Wheel
 
-        with self.goal.machine.console.step("seal the wheel") as step, Wheel(self.origin.wheel()) as wheel:
+        with (
+            self.goal.machine.console.step("seal the wheel") as step,
+            Wheel(self.origin.wheel(), waived=waiver.READ) as wheel,
+        ):
             path = seal.seal(
                 wheel,
                 base.verified,
@@ -244,6 +269,7 @@ class Job:
                 promise=said.promise,
                 target=self.goal.title,
                 base=base.libraries,
+                broken=audit.broken(base.facts, said.promise),
                 known=graft.known(
                     base.verified,
                     base.libraries,

@@ -6,6 +6,7 @@ A recipe pins it by name; a graft without a recipe finds it among the toolchains
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,12 @@ from retread import arch
 from retread.arch import Arch
 from retread.doors.machine import Machine
 from retread.errors import FetchError, UsageError
+from retread.recipe import miscompiles, workspace
 from retread.recipe.toolchain import Toolchain, for_release
 
 if TYPE_CHECKING:
     from retread.build.graft import Assembly, Provers
+    from retread.lanes.lane import Goal
 
 
 def named(machine: Machine, toolchain: Toolchain) -> Provers:
@@ -62,6 +65,23 @@ def hint(toolchains: Sequence[Toolchain], target: str, cuda: str) -> str:
         if cuda
         else "name the toolchain of the CUDA release that built the base wheel"
     )
+
+
+def demand_right(ptxas: str, architectures: Sequence[Arch], goal: Goal | None = None) -> None:
+    """Raise PlanError when what a ptxas gives for these architectures is known to be wrong, and no recipe waives it.
+
+    ``ptxas`` is what it says of itself, its build included.
+    """
+    found = re.search(r"\bV(\d+\.\d+\.\d+)", ptxas)
+    if found:
+        miscompiles.demand_none(
+            workspace.known_miscompiles(),
+            found[1],
+            architectures,
+            what=goal.title if goal else ptxas,
+            waived=goal.target.waive if goal else None,
+            target=goal.name if goal else "",
+        )
 
 
 def demand_known(

@@ -123,6 +123,7 @@ def bumped(found: Bumped) -> str:
         lines += [f"  {line}" for line in aligned(rows)] if one.fate is not Fate.CLEAN and rows else []
         lines += [f"      | {line}" for hunk in one.hunks for line in hunk.upstream.splitlines()]
     lines += ["", *found.range_diff.splitlines()] if found.range_diff else []
+    lines += [f"taken over: {one}" for one in found.adjusted]
     lines += [f"look at {one}" for one in found.look_at]
     return plain(
         [
@@ -156,6 +157,7 @@ def wheel(facts: WheelFacts) -> str:
         lines += list(_compiled(made.compiled)) if made.compiled else []
         lines += [f"  {patch.name}: {patch.subject} (upstream: {patch.upstream})" for patch in made.series]
         lines += [f"note: {made.promise.note}"] if made.promise.note else []
+        lines += [f"waived: {rule}: {reason}" for rule, reason in made.promise.waived.items()]
     for name, found in facts.every.items():
         lines += ["", *library(name, found)]
     if not facts.libraries:
@@ -278,8 +280,8 @@ def lacking(facts: Mapping[str, Facts], device: Arch) -> Iterator[str]:
 def audit(report: AuditReport) -> str:
     """Return an audit as a table and its verdict."""
     rows = [
-        ("ok" if ok else "FAIL", check, middle(subject, _SUBJECT), detail)
-        for ok, check, subject, detail in _grouped(report.checks)
+        (mark, check, middle(subject, _SUBJECT), detail)
+        for mark, check, subject, detail in _grouped(report.checks)
     ]
     if report.target:
         verdict = f"the promise of {report.target} {'holds' if report.ok else 'DOES NOT HOLD'}"
@@ -290,16 +292,18 @@ def audit(report: AuditReport) -> str:
     return "\n".join([*aligned(rows), *unread, f"{report.wheel}: {verdict}"])
 
 
-def _grouped(checks: Iterable[Check]) -> Iterator[tuple[bool, str, str, str]]:
+def _grouped(checks: Iterable[Check]) -> Iterator[tuple[str, str, str, str]]:
     """Yield checks; those that say the same of several files are one, which names the first and counts the others."""
-    found: dict[tuple[bool, str, str], list[str]] = {}
+    found: dict[tuple[str, str, str], list[str]] = {}
     for one in checks:
-        found.setdefault((one.ok, one.check, one.detail), []).append(one.subject)
-    for (ok, check, detail), (first, *others) in found.items():
-        if ok and others:
-            yield ok, check, f"{1 + len(others)} files", f"{detail} ({first} and {len(others)} more)"
+        mark = "FAIL" if one.fails else "waived" if one.waived else "ok"
+        detail = f"{one.detail} ({one.waived})" if one.waived else one.detail
+        found.setdefault((mark, one.check, detail), []).append(one.subject)
+    for (mark, check, detail), (first, *others) in found.items():
+        if mark == "ok" and others:
+            yield mark, check, f"{1 + len(others)} files", f"{detail} ({first} and {len(others)} more)"
         else:
-            yield from ((ok, check, one, detail) for one in (first, *others))
+            yield from ((mark, check, one, detail) for one in (first, *others))
 
 
 def comparison(found: Comparison) -> str:

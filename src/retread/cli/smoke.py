@@ -33,6 +33,7 @@ class SmokeOptions(SubjectOptions):
     python: str | None
     ssh: str | None
     any_torch: bool
+    compare_ptx_jit: bool
     report: Path | None
     """``--json FILE``."""
     junit: Path | None
@@ -104,6 +105,11 @@ def _add_trying(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--any-torch", action="store_true", help="also under a torch that the wheel is not made for"
     )
+    command.add_argument(
+        "--compare-ptx-jit",
+        action="store_true",
+        help="run the gpu level twice natively and once from PTX, by the driver's compiler, and compare the bits",
+    )
 
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:
@@ -123,6 +129,8 @@ def smoke(options: SmokeOptions) -> int:
         return _attach(options, options.attach)
     if not options.wheel:
         raise UsageError("name a wheel, or a report with --attach")
+    if options.compare_ptx_jit and Level.GPU not in (options.level or (Level.GPU,)):
+        raise UsageError("--compare-ptx-jit compares what the gpu level computes", hint="add --level gpu")
     machine, wheel = session.machine(options), session.existing(options.wheel)
     request = smoke.Request(
         levels=options.level or (),
@@ -130,6 +138,7 @@ def smoke(options: SmokeOptions) -> int:
         python=options.python or "",
         host=options.ssh or "",
         any_torch=options.any_torch,
+        compare_ptx_jit=options.compare_ptx_jit,
     )
     with machine.store.scratch() as scratch, machine.console.fold(f"smoke {wheel.name}"):
         (scratch / "read").mkdir()

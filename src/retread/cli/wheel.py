@@ -309,19 +309,22 @@ def _graft_wheel(options: GraftOptions) -> int:
 
 
 def _tool(options: GraftOptions, machine: Machine) -> Tool:
-    """Return the toolchain that the options name; UsageError when its ptxas does not know an architecture."""
+    """Return the toolchain that the options name; UsageError, PlanError when its ptxas is not for an architecture."""
     from retread.build import proving
     from retread.build.alone import Tool
     from retread.build.cubins import assembler, assembly
     from retread.build.graft import Means
-    from retread.recipe import workspace
+    from retread.recipe import miscompiles, workspace
 
     root = session.workspace_or_none(options)
     toolchain, others = workspace.load_toolchain(root, options.toolchain), workspace.every_toolchain(root)
-    proving.demand_known(toolchain, others, [session.architecture(text) for text in options.arch])
+    asked = [session.architecture(text) for text in options.arch]
+    proving.demand_known(toolchain, others, asked)
+    miscompiles.demand_none(workspace.known_miscompiles(), toolchain.cuda, asked, what=toolchain.name)
 
     def ready() -> Means:
         program = assembly(machine, assembler(machine, toolchain))
+        proving.demand_right(program.ptxas, asked)
         return Means(program, proving.found(machine, others, toolchain))
 
     return Tool(toolchain.name, toolchain.cuda, ready)

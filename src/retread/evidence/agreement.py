@@ -7,7 +7,7 @@ proven by what the other one has to show. So whatever is told in two places is h
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -63,6 +63,7 @@ def of_statement(said: Statement, digest: Sha256) -> Iterator[Told]:
     yield Told("channel", f"{promise}: CUDA {said.promise.cuda}", version.channel(said.promise.cuda))
     yield from _of_recipe(STATEMENT, said.project, said.version, said.recipe, said.target)
     yield from _of_definition(STATEMENT, statements.definition(said))
+    yield of_waivers(promise, said.promise.waived)
     yield Told(_DIGEST, "the wheel", digest)
 
 
@@ -73,6 +74,12 @@ def of_provenance(place: str, file: str, made: Provenance) -> Iterator[Told]:
     yield from _of_definition(place, made.build_definition)
     byproducts = {one.name: one.digest.get("sha256", NOTHING) for one in made.run_details.byproducts}
     yield Told(_DIGEST, place, byproducts.get(STATEMENT, NOTHING))
+
+
+def of_waivers(place: str, waived: Mapping[str, str]) -> Told:
+    """Return which rules a wheel was not held to, and why, as they are told in a place."""
+    said = ", ".join(f"{rule} ({reason})" for rule, reason in sorted(waived.items()))
+    return Told("waived rules", place, said or NOTHING)
 
 
 def of_report(place: str, report: SmokeReport) -> Iterator[Told]:

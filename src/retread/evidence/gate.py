@@ -334,12 +334,8 @@ def _aside(tests: Sequence[Attested], level: Level) -> str:
 
 
 def _command(wheel: str, level: str) -> str:
-    kit = wheel.removesuffix(".whl")
-    return (
-        THERE.format(wheel=wheel, level=level, kit=kit)
-        if _is_windows(wheel)
-        else TRY.format(wheel=wheel, level=level)
-    )
+    command = THERE if _is_windows(wheel) else TRY
+    return command.format(wheel=wheel, level=level, kit=wheel.removesuffix(".whl"))
 
 
 def _is_windows(wheel: str) -> bool:

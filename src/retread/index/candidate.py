@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from msgspec import UNSET
 from packaging.metadata import parse_email
 
 from retread.doors import fs
@@ -117,6 +118,7 @@ def _hosted(facts: WheelFacts, metadata: bytes, found: Sidecars) -> Hosted:
         patches=said.series if said else (),
         tried=tuple(map(tried, runs)),
         compiler=_compiler(said) if said else "",
+        waived=(said.promise.waived if said else {}) or UNSET,
     )
 
 
@@ -139,6 +141,8 @@ def _told(facts: WheelFacts, verified: Verified, found: Sidecars) -> Iterator[To
     if facts.statement:
         digest = verified.digest_of(f"{verified.dist_info}/{contents.STATEMENT}")
         yield from agreement.of_statement(facts.statement, digest)
+    if found.audit:
+        yield agreement.of_waivers(f"{facts.file}{beside.AUDIT}", found.audit.waived)
     for name, report in found.reports.items():
         yield from agreement.of_report(name, report)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET, UnsetType
+
 from retread.arch import Arch
 from retread.records import Record, Sha256
 from retread.smoke.tally import Tried
@@ -42,6 +44,8 @@ class Hosted(Record, frozen=True, kw_only=True):
     tried: tuple[Tried, ...]
     compiler: str = ""
     """What compiled its device code, where that is not nvcc: ``Debian clang 22.1.8``."""
+    waived: dict[str, str] | UnsetType = UNSET
+    """Rules that it was not held to, each with the reason; not written where there are none."""
 
     @property
     def channel(self) -> str:

@@ -7,7 +7,7 @@ its build generated is allowed by name only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import msgspec
@@ -26,14 +26,22 @@ from retread.wheel.wheelfile import Wheel
 _FACTS = "base.json"
 
 
-def prove(wheel: Path, source: SourceTree, into: Path, *, version: str, generated: tuple[str, ...]) -> None:
+def prove(
+    wheel: Path,
+    source: SourceTree,
+    into: Path,
+    *,
+    version: str,
+    generated: tuple[str, ...],
+    waived: Collection[str] = (),
+) -> None:
     """Prove ``wheel`` against ``source`` and leave its facts in ``into``; BaseError lists every file that differs.
 
-    ``version`` is what it has to be, ``generated`` the globs of files that its build made. A lane's key of the proof
-    holds all that is given here.
+    ``version`` is what it has to be, ``generated`` the globs of files that its build made, ``waived`` rules that it may
+    break. A lane's key of the proof holds all that is given here.
     """
-    facts, verified = contents.examine(wheel, into)
-    with Wheel(wheel) as opened:
+    facts, verified = contents.examine(wheel, into, waived=waived)
+    with Wheel(wheel, waived=waived) as opened:
         faults, made, proven, crlf = _compare(opened, generated, source.manifest.files, windows=facts.windows)
     if facts.version != version:
         faults.insert(0, f"its version is {facts.version}, the recipe's {version}")
@@ -43,9 +51,7 @@ def prove(wheel: Path, source: SourceTree, into: Path, *, version: str, generate
             faults=first(faults),
             hint="pin the wheel of this very commit, or name files that its build wrote under 'generated'",
         )
-    base = ProvenBase(
-        verified=verified, libraries=facts.libraries, proven=proven, generated=tuple(made), crlf=crlf
-    )
+    base = ProvenBase(verified=verified, facts=facts, proven=proven, generated=tuple(made), crlf=crlf)
     (into / _FACTS).write_bytes(msgspec.json.encode(base))
 
 
@@ -83,7 +89,14 @@ def proven(origin: Origin, tree: SourceTree) -> ProvenBase:
     def build(into: Path) -> None:
         wheel = origin.wheel()
         with goal.machine.console.step("prove the base wheel") as step:
-            prove(wheel, tree, into, version=goal.recipe.version, generated=goal.target.generated)
+            prove(
+                wheel,
+                tree,
+                into,
+                version=goal.recipe.version,
+                generated=goal.target.generated,
+                waived=goal.waived,
+            )
             step.detail = f"{load(into).proven} files are the source's"
 
     return load(goal.machine.store.make(Kind.BASES, origin.key, build))

@@ -15,9 +15,11 @@ from retread.recipe.model import Recipe, Target
 from retread.recipe.plan import Effort, Step, patched_version
 from retread.recipe.series import Change
 from retread.recipe.toolchain import Toolchain
+from retread.recipe.waiver import READ
 from retread.records import Record
 from retread.source.trees import Trees
 from retread.version import NVCC
+from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import CompileStatement, FileStatement
 from retread.wheel.wheelfile import Verified
 
@@ -86,6 +88,11 @@ class Goal(NamedTuple):
         return self.trees.loaded.toolchains.get(self.target.proving)
 
     @property
+    def waived(self) -> tuple[str, ...]:
+        """The rules that its base wheels may break when they are read."""
+        return tuple(sorted(set(self.target.waive) & set(READ)))
+
+    @property
     def version(self) -> str:
         """The version of its wheels."""
         return patched_version(self.recipe, self.target, self.compiler)
@@ -151,10 +158,16 @@ class ProvenBase(Record, frozen=True, kw_only=True):
     """A base wheel that is proven, and what it holds."""
 
     verified: Verified
-    libraries: dict[str, LibraryFacts]
+    facts: WheelFacts
+    """What it says and holds."""
     proven: int
     """How many of its files are identical to the pinned source's."""
     generated: tuple[str, ...]
     """The others, each allowed by name."""
     crlf: bool = False
     """Whether texts among them have the line ends of a checkout on Windows."""
+
+    @property
+    def libraries(self) -> dict[str, LibraryFacts]:
+        """Its shared objects and programs."""
+        return self.facts.libraries

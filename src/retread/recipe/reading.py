@@ -17,7 +17,7 @@ from retread import arch, pypa, strict
 from retread.address import has_secret
 from retread.arch import Arch
 from retread.errors import RecipeError
-from retread.recipe import platforms, trial
+from retread.recipe import platforms, trial, waiver
 from retread.recipe.model import Build, Container, Pin, Recipe, Target
 from retread.strict import count, toml
 from retread.version import channel
@@ -112,6 +112,7 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
         yield "base, build: neither is there, so no lane can make it"
     if target.build is not None:
         yield from _build_faults(target, target.build)
+    yield from waiver.faults(target.waive)
     if target.proving and not target.base:
         yield f"proving: {target.proving!r} has nothing to prove; it is for base wheels, of which there are none"
     if target.proving and target.proving == target.toolchain:
@@ -152,7 +153,12 @@ def _platform_faults(target: Target) -> Iterator[str]:
             there.append(platforms.of_wheel(base.file))
     for name, one in target.platforms.items():
         at = f"platforms.{name}"
-        if name not in there:
+        if target.build and name in platforms.COMPILED[1:]:
+            yield from _architecture_faults(f"{at}.architectures", one.architectures or (), target.cuda)
+            yield from _architecture_faults(f"{at}.ptx", one.ptx or (), target.cuda)
+            if one.image is not None and not _is_pinned(one.image):
+                yield f"{at}.image: {one.image!r} is not an image pinned by digest (NAME@sha256:...)"
+        elif name not in there:
             known = f"there are {', '.join(dict.fromkeys(there))}" if there else "there is none"
             yield f"{at}: no base wheel is for it{strict.near_miss(name, there)}; {known}"
         elif not platforms.is_windows(name):
@@ -214,7 +220,7 @@ def _build_faults(target: Target, build: Build) -> Iterator[str]:
 def _container_faults(container: Container, build: Build | None) -> Iterator[str]:
     if build is None:
         yield "build: missing; the container lane compiles as it says"
-    if not re.fullmatch(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}", container.image):
+    if not _is_pinned(container.image):
         yield f"container.image: {container.image!r} is not an image pinned by digest (NAME@sha256:...)"
     if not re.fullmatch(r"manylinux_2_[0-9]{1,3}", container.platform):
         yield f"container.platform: {container.platform!r} is not like 'manylinux_2_28'"
@@ -226,6 +232,10 @@ def _container_faults(container: Container, build: Build | None) -> Iterator[str
             yield f"container.pythons[{index}]: {python!r} is not like '3.12'"
         elif build and not _allows(build.python, f"{python}.99"):
             yield f"container.pythons[{index}]: {python} is outside of build.python, {build.python}"
+
+
+def _is_pinned(image: str) -> bool:
+    return re.fullmatch(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}", image) is not None
 
 
 def _allows(wanted: str, version: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,8 @@ import msgspec
 from retread import strict
 from retread.doors import fs
 from retread.errors import RecipeError, RetreadError, SourceError, UsageError
-from retread.recipe import files, native, proof, reading, series, toolchain
+from retread.recipe import files, miscompiles, native, proof, reading, series, toolchain
+from retread.recipe.miscompiles import Miscompile
 from retread.recipe.model import Recipe
 from retread.recipe.proof import Proof
 from retread.recipe.series import ChangeKind, Patch
@@ -20,6 +22,7 @@ from retread.recipe.toolchain import Toolchain
 from retread.strict import near_miss
 
 _OWN: Final = Path(__file__).parent / "toolchains"
+_MISCOMPILES: Final = Path(__file__).with_name("miscompiles.toml")
 
 
 class Loaded(NamedTuple):
@@ -167,6 +170,12 @@ def _existing(root: Path, paths: Iterable[tuple[str, str]]) -> dict[str, bytes]:
 def proof_path(root: Path, repository: str, commit: str) -> Path:
     """Return where the proof of a repository's commit is kept."""
     return root / files.proof(repository, commit)
+
+
+@functools.cache
+def known_miscompiles() -> tuple[Miscompile, ...]:
+    """Return the list that is part of retread."""
+    return miscompiles.parse(fs.read(_MISCOMPILES))
 
 
 def load_toolchain(root: Path | None, name: str) -> Toolchain:

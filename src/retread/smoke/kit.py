@@ -28,8 +28,12 @@ from retread.wheel.statement import Promise
 MANIFEST = "kit.json"
 SCHEMA = 1
 _TIME = (1980, 1, 1, 0, 0, 0)
-_SUPPORT = ("harness.py", "package.py")
-"""What lies beside the suites: what they stand on, and the suite of every wheel."""
+_EVERY = ("package.py", "native.py")
+"""The suites of every wheel."""
+_BOTH = ("fatbins.py",)
+"""What the runner and those suites stand on."""
+_SUPPORT = ("harness.py", *_EVERY, *_BOTH)
+"""What lies beside the suites of a project."""
 _LIBRARIES = ("installer", "packaging")
 
 
@@ -129,7 +133,7 @@ def _blank(parts: Parts) -> Manifest:
         ptx=promise.ptx,
         requires=(),
         libraries=(),
-        suites=("package.py", *(PurePosixPath(name).name for name in recipe.smoke.suites)),
+        suites=(*_EVERY, *(PurePosixPath(name).name for name in recipe.smoke.suites)),
         imports=recipe.smoke.imports,
         commands=recipe.smoke.commands,
         expect={**recipe.smoke.expect, **trial.expect},
@@ -183,8 +187,11 @@ def _runner() -> Iterator[tuple[str, bytes]]:
         yield f"retread/{name}", own.joinpath(name).read_bytes()
     for one in own.joinpath("smoke", "runtime").iterdir():
         if one.name.endswith(".py"):
-            folder = "suites/" if one.name in _SUPPORT else "retread/smoke/runtime/"
-            yield f"{'' if one.name == '__main__.py' else folder}{one.name}", one.read_bytes()
+            if one.name in _SUPPORT:
+                yield f"suites/{one.name}", one.read_bytes()
+            if one.name not in _SUPPORT or one.name in _BOTH:
+                folder = "" if one.name == "__main__.py" else "retread/smoke/runtime/"
+                yield f"{folder}{one.name}", one.read_bytes()
     for library in _LIBRARIES:
         yield from _modules(resources.files(library), library)
 

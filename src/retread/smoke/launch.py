@@ -24,6 +24,8 @@ class Options(NamedTuple):
     """Empty: all that the machine can run."""
     only: str = "*"
     any_torch: bool = False
+    compare_ptx_jit: bool = False
+    """Whether the gpu level also compares native code with PTX through the driver's compiler."""
     paths: tuple[Path, ...] = ()
     """Folders of packages that come before the installed ones."""
 
@@ -90,6 +92,7 @@ def _arguments(options: Options) -> list[str]:
     words = [word for level in options.levels for word in ("--level", str(level))]
     words += [word for path in options.paths for word in ("--path", str(path))]
     words += ["--any-torch"] if options.any_torch else []
+    words += ["--compare-ptx-jit"] if options.compare_ptx_jit else []
     return [*words, "--only", options.only]
 
 

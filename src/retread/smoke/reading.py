@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from retread import strict
-from retread.audit.report import AuditReport
+from retread.audit.report import AuditReport, Check
 from retread.canonical import digest
 from retread.errors import EvidenceError, SmokeError, first
 from retread.records import Sha256
@@ -77,15 +77,16 @@ def sealed(report: SmokeReport, runs: Sequence[Run]) -> SmokeReport:
 
 def audited(run: Run, audit: AuditReport, seconds: float) -> Run:
     """Return a static run with the checks of the audit before its cases."""
-    cases = [_case(f"audit/{one.check}/{one.subject}", one.ok, one.detail) for one in audit.checks]
+    cases = [_case(f"audit/{one.check}/{one.subject}", one) for one in audit.checks]
     return msgspec.structs.replace(run, cases=(*cases, *run.cases), seconds=round(run.seconds + seconds, 2))
 
 
-def _case(name: str, ok: bool, detail: str) -> Case:
-    if ok:
-        return Case(id=name, suite="audit", outcome=Outcome.PASSED, seconds=0.0)
-    fault = Fault(type="Audit", message=detail, where="", kernel="", stack="")
-    return Case(id=name, suite="audit", outcome=Outcome.FAILED, seconds=0.0, reason=detail, fault=fault)
+def _case(name: str, found: Check) -> Case:
+    if not found.fails:
+        note = f"waived: {found.detail}; {found.waived}" if found.waived else ""
+        return Case(id=name, suite="audit", outcome=Outcome.PASSED, seconds=0.0, note=note)
+    fault = Fault(type="Audit", message=found.detail, where="", kernel="", stack="")
+    return Case(id=name, suite="audit", outcome=Outcome.FAILED, seconds=0.0, reason=found.detail, fault=fault)
 
 
 def demand(report: SmokeReport) -> None:

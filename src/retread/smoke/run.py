@@ -74,10 +74,12 @@ class Request(NamedTuple):
     host: str = ""
     """Another machine, by ssh; ``python`` is one of its own then."""
     any_torch: bool = False
+    compare_ptx_jit: bool = False
 
     def options(self, *levels: Level, paths: tuple[Path, ...] = ()) -> Options:
         """Return what the kit is told for some of the levels."""
-        return Options(levels, self.only, self.any_torch, paths)
+        compared = self.compare_ptx_jit and Level.GPU in (levels or EVERY)
+        return Options(levels, self.only, self.any_torch, compared, paths)
 
 
 def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scratch: Path) -> Subject:
@@ -219,7 +221,7 @@ def _here(machine: Machine, tried: Subject, request: Request, path: Path) -> Ite
 def _unable(other: SmokeReport, tried: Subject, why: str) -> SmokeReport:
     run = Run(
         level=Level.GPU,
-        started=int(time.time()),
+        started=other.runs[0].started,
         seconds=0.0,
         surroundings=other.runs[0].surroundings,
         cases=(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -41,14 +41,21 @@ def is_library(name: str) -> bool:
 
 
 def examine(
-    path: Path, scratch: Path, known: Known | None = None, *, lenient: bool = False, names: bool = False
+    path: Path,
+    scratch: Path,
+    known: Known | None = None,
+    *,
+    lenient: bool = False,
+    names: bool = False,
+    waived: Collection[str] = (),
 ) -> tuple[WheelFacts, Verified]:
     """Check every byte of the wheel and read every file in it that holds code; ``scratch`` is an empty folder.
 
     WheelError, ElfError or FatbinError for a wheel that is not sound. If ``lenient``, only for one of which nothing can
-    be said: the rest stands in the facts. With ``names``, they hold the names of kernels.
+    be said: the rest stands in the facts, as does what breaks a ``waived`` rule. With ``names``, they hold the names of
+    kernels.
     """
-    with Wheel(path, lenient=lenient) as wheel:
+    with Wheel(path, lenient=lenient, waived=waived) as wheel:
         return look(wheel, scratch, known, names=names)
 
 

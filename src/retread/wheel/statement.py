@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import field
+
 from retread.arch import Arch
 from retread.records import Record, Sha256
 from retread.version import CLANG, NVCC
@@ -25,7 +27,7 @@ class Proof(Record, frozen=True, kw_only=True):
     """Versions under which the jit level has to pass; under any when there are none."""
 
 
-class Promise(Record, frozen=True, kw_only=True):
+class Promise(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What a target promises of its wheels; the audit holds the wheel to it."""
 
     project: str
@@ -40,6 +42,8 @@ class Promise(Record, frozen=True, kw_only=True):
     note: str
     proof: Proof | None = None
     """What the wheel has to be proven by; None in a wheel of a retread that did not say it yet."""
+    waived: dict[str, str] = field(default_factory=dict)
+    """Rule of any wheel that it may break, as its base does -> the reason; not written where there are none."""
 
 
 class PatchStatement(Record, frozen=True, kw_only=True, omit_defaults=True):

@@ -8,7 +8,7 @@ recognised by the hash of these bytes and not inflated again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from retread import limits
@@ -43,7 +43,8 @@ class Wheel:
 
     Raises WheelError when the archive is not one plain zip, when it has not exactly one .dist-info, or when
     file name, .dist-info, METADATA and WHEEL disagree about name, version, build or tags. For who wants to see whatever
-    there is, ``lenient`` notes what METADATA, WHEEL and RECORD say wrongly in ``faults`` instead.
+    there is, ``lenient`` notes what METADATA, WHEEL and RECORD say wrongly in ``faults`` instead; ``waived`` names the
+    only ones of these rules that are noted.
     """
 
     path: Path
@@ -57,9 +58,12 @@ class Wheel:
     """Text of WHEEL, line ends as they are."""
     faults: list[Fault]
 
-    def __init__(self, path: Path, *, limits: Limits | None = None, lenient: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, limits: Limits | None = None, lenient: bool = False, waived: Collection[str] = ()
+    ) -> None:
         self.path = path
         self.lenient = lenient
+        self.waived = waived
         self.faults = []
         self.name = metadata.parse_name(path.name)
         self.archive = Archive(path, limits=limits)
@@ -112,11 +116,11 @@ class Wheel:
         )
 
     def fault(self, check: str, found: Callable[[], T], otherwise: T) -> T:
-        """Return what ``found`` returns; what it raises is a fault if ``lenient``, and ``otherwise`` is returned."""
+        """Return what ``found`` returns, or ``otherwise`` where it raises and that is noted as a fault."""
         try:
             return found()
         except WheelError as error:
-            if not self.lenient:
+            if not self.lenient and check not in self.waived:
                 raise
             details = error.faults or (error.message.removeprefix(f"{self.path.name}: "),)
             self.faults += [Fault(check=check, subject=self.path.name, detail=detail) for detail in details]

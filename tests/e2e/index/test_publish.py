@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import resource
 import signal
@@ -312,6 +313,14 @@ def test_evidence_of_other_bytes_or_edited_is_no_evidence(shelf: Shelf) -> None:
     told = refused(shelf, wheel, kind=GateError)
     assert "is a report of another" in told
     assert "is about another wheel" in told
+
+
+def test_an_audit_that_waives_what_the_wheel_does_not_is_refused(shelf: Shelf) -> None:
+    wheel = shelf.wheel()
+    audit = wheel.with_name(f"{wheel.name}.audit.json")
+    audit.write_text(json.dumps(json.loads(_audit(wheel)) | {"waived": {"glibc": "never mind"}}))
+    words = f"waived rules: retread.json (promise) says nothing, {audit.name} says glibc (never mind)"
+    assert words in refused(shelf, wheel, kind=GateError)
 
 
 ELSEWHERE: list[tuple[str, dict[str, Any], str]] = [

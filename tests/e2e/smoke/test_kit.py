@@ -22,7 +22,7 @@ from retread.errors import RecipeError, UsageError
 from retread.recipe.reading import parse_recipe
 from retread.smoke import kit, reading
 from retread.smoke.report import SmokeReport
-from retread.smoke.runtime import Refusal, fitting, place, program, surroundings
+from retread.smoke.runtime import Refusal, fatbins, fitting, place, program, surroundings
 from retread.wheel import contents
 from tinycuda import (
     INFO,
@@ -253,7 +253,7 @@ def test_a_kit_runs_where_there_is_neither_retread_nor_a_network_and_writes_its_
         "package/installed", "package/import/tinycuda", "package/import/tinycuda.version",
         "package/import/tinycuda.ops", "package/import/tinycuda.dos", "package/import/tinycuda.extra",
         "package/import/tinycuda.extra.deep", "package/program/tinycuda.extra.deep", "demo/setting",
-        "package/undisturbed",
+        "native/loads/tinycuda/_C.so", "native/operators", "package/undisturbed",
     }  # fmt: skip
     assert ran.cases("static")["demo/setting"].numbers == {
         "words": "from the recipe", "level": "static", "cuda": "12.8", "architectures": "8.0 9.0a",
@@ -730,3 +730,92 @@ def test_a_torch_that_never_answers_is_given_up(bench: Bench, monkeypatch: pytes
     with pytest.raises(Refusal, match=r"torch cannot be imported here: no answer within 0\.5 s") as caught:
         surroundings.probe(bench.environment, ["torch>=2.8"])
     assert caught.value.code == program.surroundings.UNFIT == 18
+
+
+# The same PTX by two compilers.
+
+
+BOTH = """
+import os
+import harness
+from harness import case
+
+PTX = harness.setting()["portable"]
+C = ["tinycuda/_C.so"]
+
+@case("both/same", level="gpu", libraries=C)
+def _():
+    harness.record("out", b"same")
+
+@case("both/noisy", level="gpu", libraries=C)
+def _():
+    harness.record("out", os.urandom(8))
+
+@case("both/wrong", level="gpu", libraries=C)
+def _():
+    harness.record("out", b"from PTX" if PTX else b"native")
+
+@case("both/dies", level="gpu", libraries=C)
+def _():
+    assert not PTX, "no kernel image"
+
+@case("both/python", level="gpu")
+def _():
+    harness.record("out", os.urandom(8))
+
+if __name__ == "__main__":
+    harness.main()
+"""
+
+
+def test_native_code_is_compared_with_the_same_ptx_through_the_driver_s_compiler(bench: Bench) -> None:
+    gpu(bench)
+    path = bench.make(BOTH)
+    plain = bench.run(path, "--level", "gpu")
+    assert plain.code == 0, plain.err
+    assert plain.cases("gpu").keys() == {
+        "native/code/tinycuda/_C.so", "both/same", "both/noisy", "both/wrong", "both/dies", "both/python",
+    }  # fmt: skip
+    assert plain.cases("gpu")["native/code/tinycuda/_C.so"].numbers["native"] == 4
+    theirs = bench.run(path, "--level", "gpu", "--compare-ptx-jit", "--only", "both/wrong")
+    assert theirs.code == 0
+    said = "other bits from PTX than natively: out; but upstream compiled its machine code for this GPU"
+    assert theirs.cases("gpu")["ptx/both/wrong"].note.startswith(said)
+    grafted = {"libraries": {LIBRARY: {"before": ["8.0"], "after": ["8.0", "9.0a"]}}}
+    bench.make(BOTH, blank=True)
+    wheel = {**wheel_files(), f"{INFO}/retread.json": json.dumps(grafted).encode()}
+    (bench.folder / WHEEL).write_bytes(make_wheel(wheel))
+    ours = ("--wheel", str(bench.folder / WHEEL), "--level", "gpu", "--compare-ptx-jit")
+    ran = bench.run(path, *ours)
+    assert ran.code == 16
+    found = {name: one for name, one in ran.cases("gpu").items() if name not in plain.cases("gpu")}
+    assert {name: (one.outcome, one.reason or one.note) for name, one in found.items()} == {
+        "native/hidden/tinycuda/_C.so": ("passed", ""),
+        "ptx/both/same": ("passed", ""),
+        "ptx/both/noisy": ("passed", "not deterministic, so not compared: out"),
+        "ptx/both/wrong": ("failed", "other bits from PTX than natively: out"),
+        "ptx/both/dies": ("failed", "passed natively, failed from PTX: AssertionError: no kernel image"),
+    }
+    assert found["native/hidden/tinycuda/_C.so"].numbers["the driver's word"] == (
+        "CUDA_ERROR_JIT_COMPILATION_DISABLED"
+    )
+    assert "ptx: demo: 2 passed, 2 failed" in ran.err
+    refused = bench.run(path, "--level", "static", "--compare-ptx-jit")
+    assert refused.code == 2
+    assert "--compare-ptx-jit compares what the gpu level computes: add --level gpu" in refused.err
+
+
+def test_machine_code_that_the_driver_does_not_take_fails_the_wheel(bench: Bench) -> None:
+    gpu(bench)
+    path = bench.folder / "kit.pyz"
+    data = bytearray((Path(__file__).parents[2] / "data" / "fatbin" / "libadd.so").read_bytes())
+    for image in fatbins.modules(data)[-1].images:
+        data[image.offset + 64 : image.offset + 68] = b"oops"
+    broken = {**wheel_files(), LIBRARY: bytes(data)}
+    bench.make(blank=True)
+    (bench.folder / WHEEL).write_bytes(make_wheel(broken))
+    ran = bench.run(path, "--wheel", str(bench.folder / WHEEL), "--level", "gpu", "--only", "native/*")
+    assert ran.code == 16
+    assert ran.cases("gpu")["native/code/tinycuda/_C.so"].reason == (
+        "AssertionError: the driver does not take module 3: CUDA_ERROR_INVALID_IMAGE"
+    )

@@ -12,7 +12,8 @@ from retread.arch import Arch
 from retread.audit import manylinux, rules
 from retread.audit.report import Check
 from retread.elf import facts as elf_facts
-from retread.elf.facts import CodeFacts, LibraryFacts, Module
+from retread.elf.facts import CodeFacts, LibraryFacts, Made, Module
+from retread.recipe.miscompiles import Miscompile
 from retread.records import Sha256
 from retread.wheel.facts import Fault, WheelFacts
 from retread.wheel.statement import CompileStatement, Exempt, Promise
@@ -82,6 +83,67 @@ def failed(checks: tuple[Check, ...]) -> list[tuple[str, str, str]]:
 def detail(checks: tuple[Check, ...], check: str, subject: str = LIB) -> str:
     (found,) = [one for one in checks if (one.check, one.subject) == (check, subject)]
     return found.detail
+
+
+NEWER = library(versions=("GLIBC_2.34",))
+
+
+def waivers(checks: tuple[Check, ...]) -> list[tuple[str, str, bool, str]]:
+    return [(one.check, one.subject, one.fails, one.waived) for one in checks if one.waived or not one.ok]
+
+
+def test_a_waived_rule_does_not_fail_where_the_base_breaks_it_and_nowhere_else() -> None:
+    asked, other = promise(waived={"glibc": "a new system"}), "demo/_D.so"
+    both = wheel(libraries={LIB: NEWER, other: replace(NEWER, run_path=())})
+    assert waivers(rules.audit(both, asked))[0] == ("glibc", LIB, False, "a new system")
+    found = waivers(rules.audit(both, asked, broken={("glibc", LIB)}))
+    assert found == [("glibc", LIB, False, "a new system"), ("glibc", other, True, "")]
+    assert waivers(rules.audit(wheel(libraries={LIB: NEWER}), promise())) == [("glibc", LIB, True, "")]
+
+
+def test_no_waiver_covers_what_a_target_promises() -> None:
+    asked = promise(
+        waived={"sass": "why not", "version": "why not"}, architectures=archs("8.0 12.0"), version="2"
+    )
+    assert {one[0] for one in waivers(rules.audit(wheel(), asked)) if one[2]} == {"sass", "version"}
+
+
+def test_a_waiver_that_sealing_made_needless_is_said() -> None:
+    (found,) = [
+        one for one in rules.audit(wheel(), promise(waived={"wheel": "old tags"})) if one.check == "waiver"
+    ]
+    assert found == Check(
+        check="waiver",
+        subject="wheel",
+        ok=True,
+        detail="the base wheel breaks it and this one does not: old tags",
+    )
+
+
+DENIED = Miscompile(
+    name="miscompile-x",
+    since="13.0",
+    architectures=archs("10.3"),
+    what="wrong",
+    instead="do not",
+    source=("url",),
+)
+WRONG = library(made=(Made(cuda="13.0.88", by="a note", images=2, sass=archs("9.0 10.3"), ptx=()),))
+
+
+def test_machine_code_that_is_known_to_be_wrong_fails_unless_a_recipe_says_why() -> None:
+    found = waivers(rules.audit(with_library(WRONG), promise(), denied=[DENIED]))
+    assert found == [("miscompile-x", LIB, True, "")]
+    assert detail(rules.audit(with_library(WRONG), None, denied=[DENIED]), "miscompile-x") == (
+        "10.3 by CUDA 13.0.88: wrong (url); do not"
+    )
+    asked = promise(waived={"miscompile-x": "tried on B300"})
+    assert waivers(rules.audit(with_library(WRONG), asked, denied=[DENIED], broken=())) == [
+        ("miscompile-x", LIB, False, "tried on B300")
+    ]
+    assert failed(rules.audit(wheel(), asked, denied=[DENIED])) == [
+        ("waiver", "miscompile-x", "stale: no code of the wheel is of it; take the waiver out")
+    ]
 
 
 def test_a_sound_wheel_holds_and_says_what_was_looked_at() -> None:

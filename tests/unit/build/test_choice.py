@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from fields import TARGET, loaded, machine
+from retread.arch import Arch
 from retread.build import choice
 from retread.build.choice import jobs
 from retread.errors import PlanError
@@ -41,7 +42,7 @@ def two(**changes: Any) -> Loaded:
 
 
 def missing(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    monkeypatch.setattr(choice, "_obstacles", lambda _, tool: [NO] if tool.name in names else [])
+    monkeypatch.setattr(choice, "_obstacles", lambda _, tool, platform: [NO] if tool.name in names else [])
 
 
 def chosen(found: Loaded, tmp_path: Path, **asked: Any) -> tuple[str, str, list[str], str]:
@@ -67,6 +68,19 @@ def test_the_fallback_is_taken_where_it_cannot_and_all_say_so(
     assert (
         f"note: cuda-13.0-clang22 compiles, since this machine cannot have cuda-13.0 ({NO})"
         in capsys.readouterr().err
+    )
+
+
+def test_code_that_the_toolchain_is_known_to_get_wrong_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing(monkeypatch)
+    asked = {"architectures": (Arch("10.0"), Arch("10.3"))}
+    with pytest.raises(PlanError, match=r"cu130: CUDA 13\.0 is known to miscompile") as caught:
+        chosen(two(**asked), tmp_path)
+    assert "nvcc 13.x code for sm_103 gave wrong results" in caught.value.faults[0]
+    assert (
+        chosen(two(**asked, waive={"miscompile-nvcc13-sm103": "tried on B300"}), tmp_path)[1] == "cuda-13.0"
     )
 
 

@@ -426,3 +426,10 @@ def test_checks_that_say_the_same_of_several_files_are_one_line_and_failures_sta
         "        torch: libtorch_cuda.so libtorch_cuda.so libtorch_cuda.so",
     ]
     assert max(map(len, shown)) <= 80
+
+
+def test_a_rule_that_is_waived_is_shown_as_that_with_its_reason() -> None:
+    check = Check(check="glibc", subject="demo/a.so", ok=False, detail="needs 2.34", waived="a new system")
+    assert show.audit(report(checks=(check,))).splitlines()[0] == (
+        "  waived  glibc  demo/a.so  needs 2.34 (a new system)"
+    )

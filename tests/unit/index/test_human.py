@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote, urljoin
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,13 @@ from retread.index.listing import Hosted, Project
 from retread.index.pages.human import channel_page, front_page, project_page
 from retread.records import Sha256
 from retread.smoke.tally import Tried
+
+
+def test_rules_that_a_wheel_was_not_held_to_are_said_on_its_page() -> None:
+    page = project_page(project(hosted(waived={"glibc": "built on a <new> system"})), base=BASE)
+    assert b'<dt>glibc</dt><dd class="warn">built on a &lt;new&gt; system</dd>' in page
+    assert b"not held to" not in project_page(project(hosted()), base=BASE)
+    assert b"waived" not in msgspec.json.encode(hosted())
 
 
 def archs(text: str) -> tuple[Arch, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,6 +45,24 @@ def raising(error: BaseException) -> Callable[..., Any]:
 
 
 # Cases.
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_what_a_case_computed_is_told_by_digests_where_runs_are_compared(
+    asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([b"one", b"one", (b"two", None), array("f", [1.0]), array("f", [1.0]), array("d", [1.0])])
+    monkeypatch.setattr(harness, "setting", lambda: {"record": asked})
+    add(lambda: [harness.record("out", one) for one in values] and None)
+    found = ended().get("digests", {})
+    if not asked:
+        assert found == {}
+        return
+    assert list(found) == ["out", *(f"out#{number}" for number in range(2, 7))]
+    one, again, two, single, same, double = found.values()
+    assert one == again != two
+    assert single == same != double
+    assert {len(one) for one in found.values()} == {64}
 
 
 def test_a_function_can_be_many_cases_and_stays_itself() -> None:

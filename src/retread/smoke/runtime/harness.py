@@ -7,12 +7,16 @@ on a line. It may be written without this module; what counts are the lines:
     {"event": "begin", "case": "sum/fp16"}                                                           of run
     {"event": "end", "case": "sum/fp16", "outcome": "passed", "seconds": 0.1, "numbers": {}, ...}
 
+The end of a case may have ``digests``, name -> text, of what it computed: where one program is run twice, these are
+compared.
+
 Standard library only, Python 3.9 and newer: it runs where there is no retread.
 """
 
 from __future__ import annotations
 
 import faulthandler
+import hashlib
 import json
 import os
 import signal
@@ -24,6 +28,7 @@ from typing import IO, Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
 _cases: dict[str, Case] = {}
+_digests: dict[str, str] = {}
 STACK = getattr(signal, "SIGUSR2", None)
 """Whoever sends this is told where every thread is, on standard error: what ends a case sends it first. Windows has no
 such signal."""
@@ -121,6 +126,35 @@ def setting() -> dict[str, Any]:
         return dict(json.load(stream))
 
 
+def record(name: str, value: Any) -> None:
+    """Keep the digest of what a case computed, where runs are compared: tensor, array, bytes, or a text.
+
+    What is recorded under one name twice gets a number; of several values each one counts.
+    """
+    if not setting().get("record") or value is None:
+        return
+    if isinstance(value, (tuple, list)):
+        for one in value:
+            record(name, one)
+    else:
+        count = sum(one.partition("#")[0] == name for one in _digests)
+        _digests[f"{name}#{count + 1}" if count else name] = _digest(value)
+
+
+def _digest(value: Any) -> str:
+    """Return what tells two values apart bit by bit: kind, shape and bytes."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        plain = value.detach().to_dense() if value.layout != torch.strided else value.detach()
+        data = plain.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        about = f"{value.dtype} {tuple(value.shape)}"
+    elif hasattr(value, "tobytes"):
+        data, about = value.tobytes(), f"{getattr(value, 'dtype', '')} {getattr(value, 'shape', '')}"
+    else:
+        data, about = value if isinstance(value, bytes) else repr(value).encode(), type(value).__name__
+    return hashlib.sha256(about.encode() + b"\0" + data).hexdigest()
+
+
 def main() -> None:
     """List or run the cases of the program that calls this."""
     verb = sys.argv[1] if len(sys.argv) > 1 else "list"
@@ -166,6 +200,7 @@ def _run(one: Case) -> tuple[dict[str, Any], bool]:
 def _tried(one: Case) -> dict[str, Any]:
     divisors = [1, *one.shrink]
     for index, divisor in enumerate(divisors):
+        _digests.clear()
         try:
             numbers = one.function(**one.arguments, **({"shrink": divisor} if one.shrink else {}))
         except Skip as skip:
@@ -176,7 +211,8 @@ def _tried(one: Case) -> dict[str, Any]:
                 continue
             return {"outcome": "failed", "reason": _first_line(error), "error": _described(error)}
         note = f"sizes divided by {divisor}: the GPU's memory did not suffice for more" if divisor > 1 else ""
-        return {"outcome": "passed", "numbers": numbers or {}, "note": note}
+        told = {"digests": dict(_digests)} if _digests else {}
+        return {"outcome": "passed", "numbers": numbers or {}, "note": note, **told}
     raise AssertionError("a case without a way to run it")
 
 

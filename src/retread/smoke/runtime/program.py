@@ -11,12 +11,12 @@ import site
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from retread.canonical import digest
-from retread.smoke.runtime import Refusal, fitting, place, surroundings
+from retread.smoke.runtime import Refusal, fitting, place, ptx, surroundings
 from retread.smoke.runtime.place import Folder, Kit
 from retread.smoke.runtime.runner import AGAIN, Suite, Table, matching
 
@@ -66,6 +66,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     folder = os.path.dirname(options.json) or "."
     if options.json and options.json != "-" and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         parser.error(f"--json {options.json}: no file can be written there")  # now, not after an hour
+    if options.compare_ptx_jit and "gpu" not in (options.level or LEVELS):
+        parser.error("--compare-ptx-jit compares what the gpu level computes: add --level gpu")
     options.level = [level for level in LEVELS if level in (options.level or ())]
     return options
 
@@ -88,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--only", metavar="PATTERN", default="*", help="cases whose id matches, like 'attention/*'"
+    )
+    parser.add_argument(
+        "--compare-ptx-jit",
+        action="store_true",
+        help="run the gpu level twice natively and once from PTX, by the driver's compiler, and compare the bits",
     )
     parser.add_argument(
         "--any-torch", action="store_true", help="also under a torch that the wheel is not made for"
@@ -119,7 +126,11 @@ def _report(kit: Kit, folder: Folder, options: argparse.Namespace) -> Table:
         why = _unable(level, found, wheel)
         if why and options.level:
             raise Refusal(surroundings.UNFIT, f"the {level} level cannot run here: {why}")
-        runs.append(_run(kit, folder, level, environment, why=why, only=options.only))
+        compared = (
+            found["gpus"][0]["capability"] if level == "gpu" and options.compare_ptx_jit and not why else ""
+        )
+        trial = Trial(kit, folder, level, environment, options.only, compared)
+        runs.append(_run(trial, why=why))
         runs[-1]["surroundings"] = {**_known(found), "outside": outside}
     cases = [case for run in runs for case in run["cases"]]
     about = {name: wheel[name] for name in ("wheel", "sha256", "project", "version", "recipe", "target")}
@@ -169,38 +180,96 @@ def _known(found: Table) -> Table:
     return {name: value for name, value in found.items() if name != "busy"}
 
 
-def _run(
-    kit: Kit, folder: Folder, level: str, environment: Mapping[str, str], *, why: str, only: str
-) -> Table:
+class Trial(NamedTuple):
+    """One level of a kit, as it is to be run."""
+
+    kit: Kit
+    folder: Folder
+    level: str
+    environment: Mapping[str, str]
+    only: str
+    compared: str
+    """The capability of the GPU on which native code and PTX are compared; empty where they are not."""
+
+    def suites(self, site: str, **more: str) -> Iterator[Suite]:
+        """Yield every suite, told that the wheel lies in ``site``; ``more`` are variables that differ."""
+        folder, named = self.folder, os.path.basename(site)
+        said = {**self.kit.manifest, "site": site, "scripts": folder.scripts, "level": self.level}
+        said |= {"record": bool(self.compared), "portable": site != folder.site}
+        path = os.path.join(folder.root, f"{self.level}-{named}.json")
+        with open(path, "w", encoding="utf-8") as stream:
+            json.dump(said, stream)
+        environment = {**self.environment, **more, "RETREAD_SMOKE": path}
+        before = environment["PYTHONPATH"].split(os.pathsep)
+        environment["PYTHONPATH"] = os.pathsep.join(site if one == folder.site else one for one in before)
+        for name in self.kit.manifest["suites"]:
+            yield Suite(os.path.join(folder.suites, name), environment, folder.empty["cwd"])
+
+
+class Tried(NamedTuple):
+    """A suite, the cases of it that were asked for, and what became of them."""
+
+    suite: Suite
+    listed: list[Table]
+    done: list[Table]
+
+
+def _run(trial: Trial, *, why: str) -> Table:
     """Run one level of every suite and return its table, without the surroundings."""
     began, clock = int(time.time()), time.monotonic()
     cases: list[Table] = []
+    libraries = trial.kit.manifest["libraries"]
     if why:
-        _say(f"{level}: not run: {why}")
+        _say(f"{trial.level}: not run: {why}")
     else:
-        said = {**kit.manifest, "site": folder.site, "scripts": folder.scripts, "level": level}
-        path = os.path.join(folder.root, f"{level}.json")
-        with open(path, "w", encoding="utf-8") as stream:
-            json.dump(said, stream)
-        for name in kit.manifest["suites"]:
-            suite = Suite(
-                os.path.join(folder.suites, name), {**environment, "RETREAD_SMOKE": path}, folder.empty["cwd"]
-            )
-            cases += _suite(suite, level, only, kit.manifest["libraries"])
-        if level == "static" and only == "*":
-            cases.append(_undisturbed(folder))
+        tried = [_suite(suite, trial, libraries) for suite in trial.suites(trial.folder.site)]
+        cases += [case for one in tried for case in one.done]
+        cases += _against_ptx(trial, tried) if trial.compared else []
+        if trial.level == "static" and trial.only == "*":
+            cases.append(_undisturbed(trial.folder))
+    for one in cases:
+        one.pop("digests", None)
     touched = {library for case in cases if case["outcome"] != "skipped" for library in case["libraries"]}
-    untouched = [name for name in kit.manifest["libraries"] if name not in touched]
+    untouched = [name for name in libraries if name not in touched]
     seconds = round(time.monotonic() - clock, 2)
     return {
-        "level": level, "started": began, "seconds": seconds, "cases": cases, "untouched": untouched, "unable": why
+        "level": trial.level, "started": began, "seconds": seconds, "cases": cases, "untouched": untouched,
+        "unable": why,
     }  # fmt: skip
 
 
-def _suite(suite: Suite, level: str, only: str, libraries: Sequence[str]) -> list[Table]:
-    clock = time.monotonic()
+def _against_ptx(trial: Trial, tried: Sequence[Tried]) -> list[Table]:
+    """Run cases natively once more and then from PTX alone, and return what the comparison finds."""
+    site, hidden = ptx.portable(trial.folder, trial.kit.manifest["libraries"], trial.compared)
+    if not hidden:
+        return [
+            ptx.case("wheel", outcome="skipped", reason="no module has PTX for this GPU beside machine code")
+        ]
+    cache = trial.environment["CUDA_CACHE_PATH"] + "-ptx"
+    found: list[Table] = []
+    for one, other in zip(tried, trial.suites(site, CUDA_CACHE_PATH=cache)):  # noqa: B905 - 3.9 knows no strict
+        found += _hidden(other) if one.suite.name == ptx.CONTROL else []
+        cases = ptx.chosen(one.listed, hidden)
+        if cases:
+            first = {case["id"]: case for case in one.done}
+            second = ptx.again(one.suite, cases)
+            made = ptx.again(other, cases, patience=ptx.PATIENCE)
+            found += (compared := ptx.compared(first, second, made, hidden))
+            _say(f"ptx: {one.suite.name}: {_counted(compared)}")
+    return found
+
+
+def _hidden(suite: Suite) -> list[Table]:
+    """Return the cases that hold when the driver finds no machine code where it was hidden."""
+    listed, failed = suite.cases("gpu")
+    cases = matching(listed, "native/hidden/*")
+    return [failed] if failed else list(ptx.again(suite, cases).values())
+
+
+def _suite(suite: Suite, trial: Trial, libraries: Sequence[str]) -> Tried:
+    clock, level = time.monotonic(), trial.level
     listed, failed = suite.cases(level)
-    wanted = {one["case"]: one for one in matching(listed, only)}
+    wanted = {one["case"]: one for one in matching(listed, trial.only)}
     done: list[Table] = [failed] if failed else []
     workers = min(len(wanted), os.cpu_count() or 1) if level == "jit" else 1
     suite.run(list(wanted.values()), workers=workers, ended=_telling(done))
@@ -217,12 +286,14 @@ def _suite(suite: Suite, level: str, only: str, libraries: Sequence[str]) -> lis
     order = {name: index for index, name in enumerate(wanted)}
     done.sort(key=lambda one: order.get(one["id"], -1))
     if done:
-        counts = {
-            what: sum(one["outcome"] == what for one in done) for what in ("passed", "failed", "skipped")
-        }
-        text = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
-        _say(f"{level}: {suite.name}: {text}  {time.monotonic() - clock:.1f} s")
-    return done
+        _say(f"{level}: {suite.name}: {_counted(done)}  {time.monotonic() - clock:.1f} s")
+    return Tried(suite, list(wanted.values()), done)
+
+
+def _counted(done: Sequence[Table]) -> str:
+    """Return how many cases ended how."""
+    counts = {what: sum(one["outcome"] == what for one in done) for what in ("passed", "failed", "skipped")}
+    return ", ".join(f"{number} {what}" for what, number in counts.items() if number)
 
 
 def _library(name: str, libraries: Sequence[str]) -> str:

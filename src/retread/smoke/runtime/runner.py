@@ -199,6 +199,7 @@ class Suite:
             "libraries": [],
             "fault": line.get("error"),
             "again": None,
+            "digests": dict(line.get("digests") or {}),
         }
 
     def _give_up(self, left: Mapping[str, Table], reason: str, ended: Callable[[Table], None]) -> None:
