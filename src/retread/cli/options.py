@@ -62,6 +62,13 @@ def add_command(groups: Groups, name: str, text: str) -> argparse.ArgumentParser
     return groups.add_parser(name, help=text, description=text)
 
 
+def index_place(text: str) -> str:
+    """Return where an index lies: a folder or a bucket; ArgumentTypeError for an address of another kind."""
+    if "://" in text and not text.startswith(("s3://", "gs://")):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a folder nor a bucket (s3://, gs://)")
+    return text
+
+
 def handle(command: argparse.ArgumentParser, run: Callable[[Typed], int], record: type[Typed]) -> None:
     """Let ``run`` do what the command is for; it gets what was typed as ``record`` and returns the exit code."""
     command.set_defaults(run=run, record=record)

@@ -27,15 +27,21 @@ _LENIENT: dict[str, Any] = (
 """Windows removes no library that a process which is just ending has loaded; the folder is the system's to clear."""
 FAILED = 16
 INTERRUPTED = 130
+STOPPED = "the test was interrupted"
+CUT = " (interrupted)"
+"""What stands behind the pattern of cases in the report of a run that was interrupted: so it is of a part of a test."""
 
 
 def main(path: str, arguments: Sequence[str] | None = None) -> int:
     """Run the kit at ``path`` and return the exit code.
 
-    0, 16 a case failed or nothing ran, 17 a changed kit, 18 an unfit machine.
+    0, 16 a case failed or nothing ran, 17 a changed kit, 18 an unfit machine, 130 interrupted: the report tells of what
+    had ended until then.
     """
     options = _options(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         kit = Kit(path)
         if options.wheel:
@@ -55,6 +61,9 @@ def main(path: str, arguments: Sequence[str] | None = None) -> int:
         print("smoke: interrupted; there is no report", file=sys.stderr)
         return INTERRUPTED
     _write(options.json, report)
+    if report["only"] != options.only:
+        _say(f"smoke: interrupted; {options.json} tells of the cases that had ended, and is no evidence")
+        return INTERRUPTED
     return 0 if report["ok"] else FAILED
 
 
@@ -121,24 +130,28 @@ def _report(kit: Kit, folder: Folder, options: argparse.Namespace) -> Table:
     )
     for gpu in found["gpus"]:
         _say(f"  {gpu['name']}, compute capability {gpu['capability']}, {gpu['free'] / 2**30:.0f} GiB free")
-    runs = []
+    runs: list[Table] = []
+    whole = True
     for level in options.level or LEVELS:
-        why = _unable(level, found, wheel)
-        if why and options.level:
+        why = _unable(level, found, wheel) if whole else STOPPED
+        if why and options.level and whole:
             raise Refusal(surroundings.UNFIT, f"the {level} level cannot run here: {why}")
         compared = (
             found["gpus"][0]["capability"] if level == "gpu" and options.compare_ptx_jit and not why else ""
         )
         trial = Trial(kit, folder, level, environment, options.only, compared)
-        runs.append(_run(trial, why=why))
-        runs[-1]["surroundings"] = {**_known(found), "outside": outside}
+        run, uninterrupted = _run(trial, why=why)
+        whole = whole and uninterrupted
+        runs.append({**run, "surroundings": {**_known(found), "outside": outside}})
     cases = [case for run in runs for case in run["cases"]]
     about = {name: wheel[name] for name in ("wheel", "sha256", "project", "version", "recipe", "target")}
     ended = verdict(cases)
+    if not whole and ended == "nothing ran":
+        raise KeyboardInterrupt
     if ended == "nothing ran":
         _say(ended)
-    ok = ended == "passed"
-    report = {"schema": 1, **about, "kit": kit.digest, "ok": ok, "only": options.only, "runs": runs}
+    ok, only = whole and ended == "passed", options.only + ("" if whole else CUT)
+    report = {"schema": 1, **about, "kit": kit.digest, "ok": ok, "only": only, "runs": runs}
     return {**report, "digest": digest(report)}
 
 
@@ -214,28 +227,37 @@ class Tried(NamedTuple):
     done: list[Table]
 
 
-def _run(trial: Trial, *, why: str) -> Table:
-    """Run one level of every suite and return its table, without the surroundings."""
+def _run(trial: Trial, *, why: str) -> tuple[Table, bool]:
+    """Run one level of every suite; return its table, without the surroundings, and whether nobody interrupted it."""
     began, clock = int(time.time()), time.monotonic()
     cases: list[Table] = []
     libraries = trial.kit.manifest["libraries"]
-    if why:
-        _say(f"{trial.level}: not run: {why}")
-    else:
-        tried = [_suite(suite, trial, libraries) for suite in trial.suites(trial.folder.site)]
-        cases += [case for one in tried for case in one.done]
-        cases += _against_ptx(trial, tried) if trial.compared else []
-        if trial.level == "static" and trial.only == "*":
-            cases.append(_undisturbed(trial.folder))
+    whole = True
+    try:
+        if why:
+            _say(f"{trial.level}: not run: {why}")
+        else:
+            _cases(trial, libraries, cases)
+    except KeyboardInterrupt:
+        whole = False
     for one in cases:
         one.pop("digests", None)
     touched = {library for case in cases if case["outcome"] != "skipped" for library in case["libraries"]}
     untouched = [name for name in libraries if name not in touched]
     seconds = round(time.monotonic() - clock, 2)
-    return {
+    table = {
         "level": trial.level, "started": began, "seconds": seconds, "cases": cases, "untouched": untouched,
         "unable": why,
     }  # fmt: skip
+    return table, whole
+
+
+def _cases(trial: Trial, libraries: Sequence[str], cases: list[Table]) -> None:
+    """Run a level of every suite, and add to ``cases`` what became of each, also when it is interrupted."""
+    tried = [_suite(suite, trial, libraries, cases) for suite in trial.suites(trial.folder.site)]
+    cases += _against_ptx(trial, tried) if trial.compared else []
+    if trial.level == "static" and trial.only == "*":
+        cases.append(_undisturbed(trial.folder))
 
 
 def _against_ptx(trial: Trial, tried: Sequence[Tried]) -> list[Table]:
@@ -266,25 +288,33 @@ def _hidden(suite: Suite) -> list[Table]:
     return [failed] if failed else list(ptx.again(suite, cases).values())
 
 
-def _suite(suite: Suite, trial: Trial, libraries: Sequence[str]) -> Tried:
+def _suite(suite: Suite, trial: Trial, libraries: Sequence[str], cases: list[Table]) -> Tried:
+    """Run a suite, and add to ``cases`` what became of each of its cases, also when it is interrupted."""
     clock, level = time.monotonic(), trial.level
     listed, failed = suite.cases(level)
     wanted = {one["case"]: one for one in matching(listed, trial.only)}
     done: list[Table] = [failed] if failed else []
     workers = min(len(wanted), os.cpu_count() or 1) if level == "jit" else 1
-    suite.run(list(wanted.values()), workers=workers, ended=_telling(done))
-    for name, count in _more(done).items():
-        _say(f"  failed: {count} more as {name}")
-    failed_for = {
-        one["reason"]: one for one in reversed(done) if one["outcome"] == "failed" and one["id"] in wanted
-    }
-    for one in [*failed_for.values()][-AGAIN:] if level == "gpu" else ():
-        suite.again(wanted[one["id"]], one)
-    for one in done:
-        one["libraries"] = [known for name in one["libraries"] if (known := _library(name, libraries))]
-        one.update(_placeless(one, os.path.dirname(suite.folder)))
-    order = {name: index for index, name in enumerate(wanted)}
-    done.sort(key=lambda one: order.get(one["id"], -1))
+    try:
+        suite.run(list(wanted.values()), workers=workers, ended=_telling(done))
+        for name, count in _more(done).items():
+            _say(f"  failed: {count} more as {name}")
+        failed_for = {
+            one["reason"]: one for one in reversed(done) if one["outcome"] == "failed" and one["id"] in wanted
+        }
+        for one in [*failed_for.values()][-AGAIN:] if level == "gpu" else ():
+            suite.again(wanted[one["id"]], one)
+    except KeyboardInterrupt:
+        ended = {one["id"] for one in done}
+        done += [suite.untried(name, STOPPED) for name in wanted if name not in ended]
+        raise
+    finally:
+        for one in done:
+            one["libraries"] = [known for name in one["libraries"] if (known := _library(name, libraries))]
+            one.update(_placeless(one, os.path.dirname(suite.folder)))
+        order = {name: index for index, name in enumerate(wanted)}
+        done.sort(key=lambda one: order.get(one["id"], -1))
+        cases += done
     if done:
         _say(f"{level}: {suite.name}: {_counted(done)}  {time.monotonic() - clock:.1f} s")
     return Tried(suite, list(wanted.values()), done)

@@ -205,7 +205,11 @@ class Suite:
     def _give_up(self, left: Mapping[str, Table], reason: str, ended: Callable[[Table], None]) -> None:
         why = f"not tried: the first {ALIKE} cases failed alike: {reason}"
         for name in left:
-            ended(self._result({"case": name, "outcome": "skipped", "seconds": 0.0, "reason": why}))
+            ended(self.untried(name, why))
+
+    def untried(self, name: str, why: str) -> Table:
+        """Return the result of a case that was not tried."""
+        return self._result({"case": name, "outcome": "skipped", "seconds": 0.0, "reason": why})
 
     def _failed(self, name: str, fault: Table, seconds: float) -> Table:
         line = {"case": name, "outcome": "failed", "seconds": round(seconds, 4)}
