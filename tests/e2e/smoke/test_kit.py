@@ -496,7 +496,8 @@ def manifest(found: dict[str, bytes], **changes: Any) -> None:
 
 WITHOUT_POSIX = """
 import faulthandler, os, signal
-del os.killpg, os.sysconf, os.sched_getaffinity, signal.SIGUSR2, signal.SIGALRM, signal.setitimer, faulthandler.register
+del os.killpg, os.sysconf, os.sched_getaffinity, faulthandler.register
+del signal.SIGUSR2, signal.SIGALRM, signal.SIGHUP, signal.setitimer
 """
 
 

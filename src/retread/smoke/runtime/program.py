@@ -39,7 +39,7 @@ def main(path: str, arguments: Sequence[str] | None = None) -> int:
     had ended until then.
     """
     options = _options(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in filter(None, (signal.SIGTERM, getattr(signal, "SIGHUP", None))):  # Windows has no SIGHUP
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     try:
