@@ -136,10 +136,13 @@ def test_an_error_is_coloured_where_that_is_asked_for(
             ["publish", "x.whl", "--index", "https://me:s3cret@host/x"],
             "argument --index: 'https://host/x' is neither a folder nor a bucket (s3://, gs://)",
         ),
+        (["store", "prune", "--keep", "inf"], "argument --keep: 'inf' is no number from 0 on"),
+        (["store", "prune", "--days", "-1"], "argument --days: '-1' is no number from 0 on"),
+        (["build", "demo-1", "--memory", "nan"], "argument --memory: 'nan' is no number from 0 on"),
         (["index", "yank", "file:///x", "demo", "1"], "'file:///x' is neither a folder nor a bucket"),
     ],
 )
-def test_what_is_no_path_is_no_folder_of_that_name(
+def test_what_cannot_be_meant_is_refused_before_anything_runs(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     typed: list[str], said: str,
 ) -> None:  # fmt: skip
