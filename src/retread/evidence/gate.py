@@ -375,7 +375,7 @@ def _level(said: Attested) -> str:
 
 
 def _where(said: Attested) -> str:
-    return where(said.level, said.triton, ((said.gpu, said.capability),))
+    return where(said.level, said.triton, ((said.gpu, said.capability),), said.emulator)
 
 
 def _is_release(found: str, wanted: str) -> bool:

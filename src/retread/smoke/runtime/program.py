@@ -142,7 +142,7 @@ def _report(kit: Kit, folder: Folder, options: argparse.Namespace) -> Table:
         trial = Trial(kit, folder, level, environment, options.only, compared)
         run, uninterrupted = _run(trial, why=why)
         whole = whole and uninterrupted
-        runs.append({**run, "surroundings": {**_known(found), "outside": outside}})
+        runs.append({**run, "surroundings": {**_known(found), "outside": outside, **_emulator()}})
     cases = [case for run in runs for case in run["cases"]]
     about = {name: wheel[name] for name in ("wheel", "sha256", "project", "version", "recipe", "target")}
     ended = verdict(cases)
@@ -187,6 +187,11 @@ def _unable(level: str, found: Table, wheel: Mapping[str, Any]) -> str:
     if level == "jit" and not found["triton"]:
         return "there is no Triton"
     return surroundings.unfit_for_gpu(found, wheel["cuda"], wheel["torch"]) if level == "gpu" else ""
+
+
+def _emulator() -> Table:
+    told = os.environ.get("RETREAD_EMULATOR", "")
+    return {"emulator": told} if told else {}
 
 
 def _known(found: Table) -> Table:
