@@ -21,7 +21,7 @@ from retread.text.tables import aligned, columns, middle, plain, wrapped
 from retread.units import about, size
 from retread.version import CLANG, NVCC
 from retread.wheel.facts import WheelFacts
-from retread.wheel.statement import CompileStatement, Statement, compiler_of
+from retread.wheel.statement import CompileStatement, SlimStatement, Statement, compiler_of
 
 if TYPE_CHECKING:
     from retread.doors.store import Entry
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from retread.queue.pieces import Altered
     from retread.recipe.model import Recipe, Target
     from retread.recipe.workspace import Loaded
+    from retread.shared.remote import Listed
     from retread.toolkit.inquiry import ToolchainReport
     from retread.upstream.bump import Bumped
     from retread.upstream.first import First
@@ -123,6 +124,7 @@ def bumped(found: Bumped) -> str:
         lines += [f"  {line}" for line in aligned(rows)] if one.fate is not Fate.CLEAN and rows else []
         lines += [f"      | {line}" for hunk in one.hunks for line in hunk.upstream.splitlines()]
     lines += ["", *found.range_diff.splitlines()] if found.range_diff else []
+    lines += [f"taken over: {one}" for one in found.adjusted]
     lines += [f"look at {one}" for one in found.look_at]
     return plain(
         [
@@ -155,6 +157,7 @@ def wheel(facts: WheelFacts) -> str:
         lines.append(f"made by {made.tool}: {_made_of(made)}")
         lines += list(_compiled(made.compiled)) if made.compiled else []
         lines += [f"  {patch.name}: {patch.subject} (upstream: {patch.upstream})" for patch in made.series]
+        lines += [_slimmed(made.slim)] if made.slim else []
         lines += [f"note: {made.promise.note}"] if made.promise.note else []
         lines += [f"waived: {rule}: {reason}" for rule, reason in made.promise.waived.items()]
     for name, found in facts.every.items():
@@ -166,10 +169,18 @@ def wheel(facts: WheelFacts) -> str:
 
 
 def _made_of(said: Statement) -> str:
-    if said.is_proven:
-        return f"{said.recipe} {said.target}, lane {said.lane}, commit {said.commit[:12]}"
+    if said.recipe:
+        commit = f", commit {said.commit[:12]}" if said.commit else ""
+        return f"{said.recipe} {said.target}, lane {said.lane}{commit}; {said.level.words}"
     base = f" {said.base.file} (sha256 {said.base.sha256[:12]})" if said.base else ""
     return f"of the wheel{base} alone, whose source is not proven"
+
+
+def _slimmed(said: SlimStatement) -> str:
+    ptx = ", PTX taken out" if said.drop_ptx else ""
+    packed = f", packed for {said.compress}" if said.compress else ""
+    driver = f", needs a driver of CUDA {said.driver} or newer" if said.driver else ""
+    return f"  slim: for {' '.join(said.keep)}{ptx}{packed}{driver}"
 
 
 def _compiled(said: CompileStatement) -> Iterator[str]:
@@ -334,7 +345,9 @@ def toolchain(report: ToolchainReport) -> str:
     )
 
 
-def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, now: float) -> str:
+def store(
+    place: Path | str, entries: Sequence[Entry | Listed], beside: Mapping[str, int], *, now: float
+) -> str:
     """Return the rooms of a store with their sizes; ``now`` is in seconds since 1970, as the entries' times are."""
     kinds: dict[str, tuple[int, int]] = {}
     for entry in entries:
@@ -345,7 +358,7 @@ def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, no
     total = sum(entry.size for entry in entries) + sum(beside.values())
     rows.append(("all", f"{len(entries)} entries", size(total)))
     recent = sum(entry.used > now - 86400 for entry in entries)
-    return "\n".join([f"{root}  ({recent} used in the last day)", *aligned(rows)])
+    return "\n".join([f"{place}  ({recent} used in the last day)", *aligned(rows)])
 
 
 def recipes(

@@ -15,6 +15,7 @@ import msgspec
 from retread import strict
 from retread.errors import EvidenceError, GateError, first
 from retread.fields import Digest, Text
+from retread.prooflevel import ProofLevel
 from retread.records import Record, Sha256
 from retread.smoke import details
 from retread.smoke.level import Level
@@ -71,12 +72,14 @@ class Material(Named, frozen=True, kw_only=True, omit_defaults=True):
     digest: dict[str, Hexadecimal]
 
 
-class External(Named, frozen=True, kw_only=True):
+class External(Named, frozen=True, kw_only=True, omit_defaults=True):
     """What was asked for."""
 
     recipe: Text
     target: Text
     lane: Text
+    source: ProofLevel = ProofLevel.PROVEN
+    """How far the source is proven; written where it is not proven whole."""
 
 
 class Internal(Named, frozen=True, kw_only=True):
@@ -144,6 +147,8 @@ class Conditions(Named, frozen=True, kw_only=True):
     kit: Digest
     report: Digest
     """The digest that the report bears, of its contents in one fixed form, not of a file."""
+    emulator: str | msgspec.UnsetType = msgspec.UNSET
+    """What ran the programs, where that was no machine of the wheel's: then no GPU can have been there."""
 
 
 class Configuration(Named, frozen=True, kw_only=True):
@@ -208,6 +213,7 @@ class Attested(Record, frozen=True, kw_only=True):
     skipped: int = 0
     failures: tuple[str, ...] = ()
     report: str = ""
+    emulator: str = ""
     made: Provenance | None = None
     """All that a builder says; None of a test."""
 
@@ -237,7 +243,9 @@ def definition(said: Statement) -> Definition:
     """Return what was built and from what, as ``retread.json`` says it."""
     return Definition(
         build_type=BUILD_TYPE,
-        external_parameters=External(recipe=said.recipe, target=said.target, lane=said.lane),
+        external_parameters=External(
+            recipe=said.recipe, target=said.target, lane=said.lane, source=said.source
+        ),
         internal_parameters=Internal(
             tool=said.tool,
             source_date_epoch=said.commit_time,
@@ -305,7 +313,8 @@ def _faults(said: Built | Tested) -> Iterator[str]:
         yield f"subject: expected one wheel, got {len(said.subject)}"
     if isinstance(said, Built):
         sources = said.predicate.build_definition.resolved_dependencies
-        if not any("gitCommit" in one.digest for one in sources):
+        level = said.predicate.build_definition.external_parameters.source
+        if level is not ProofLevel.WHEEL and not any("gitCommit" in one.digest for one in sources):
             yield "predicate.buildDefinition.resolvedDependencies: no gitCommit; nobody knows the source"
     else:
         yield from _result_faults(said.predicate)
@@ -323,6 +332,8 @@ def _result_faults(predicate: TestResult) -> Iterator[str]:
         yield f"predicate.failedTests: {len(predicate.failed_tests)}, and {here}.failed says {found.failed}"
     if bool(found.capability) != (found.level is Level.GPU):
         yield f"{here}.capability: {found.capability!r} for the {found.level} level"
+    if found.emulator and found.level is Level.GPU:
+        yield f"{here}.emulator: {found.emulator!r} has no GPU, and the level is gpu"
 
 
 def _attested(said: Built | Tested) -> Attested:
@@ -331,7 +342,7 @@ def _attested(said: Built | Tested) -> Attested:
         by = said.predicate.run_details.builder.id.removeprefix(BUILDER)
         return Attested(wheel=wheel, sha256=sha256, kind=Kind.PROVENANCE, by=by, ok=True, made=said.predicate)
     found = said.predicate.configuration[0].annotations
-    same = set(Conditions.__struct_fields__) & set(Attested.__struct_fields__)
+    same = set(Conditions.__struct_fields__) & set(Attested.__struct_fields__) - {"emulator"}
     return Attested(
         wheel=wheel,
         sha256=sha256,
@@ -339,6 +350,7 @@ def _attested(said: Built | Tested) -> Attested:
         by=found.tester,
         ok=counts(found).verdict is Verdict.PASSED,
         failures=said.predicate.failed_tests,
+        emulator=found.emulator or "",
         **{field: getattr(found, field) for field in same},
     )
 
@@ -358,11 +370,11 @@ def _subject(wheel: str, sha256: str) -> tuple[Subject]:
 
 
 def _materials(said: Statement) -> Iterator[Material]:
-    if said.is_proven:
+    if said.commit:
         yield _source("", said.repository, said.commit)
     for one in said.submodules:
         yield _source(one.path, one.repository, one.commit)
-    for file in (said.sdist, said.base):
+    for file in (said.sdist, said.packed, said.base):
         if file is not None:
             yield Material(name=file.file, digest={"sha256": file.sha256})
     for patch in said.series:
@@ -392,4 +404,5 @@ def _conditions(report: SmokeReport, run: Run, tester: str) -> Conditions:
         **tally(run.cases)._asdict(),
         kit=report.kit,
         report=report.digest,
+        emulator=around.emulator or msgspec.UNSET,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from retread.errors import GateError
 from retread.evidence import agreement, gate, keyfiles, signing, statements
 from retread.evidence.gate import Admission, Policy
 from retread.evidence.signing import Key
+from retread.prooflevel import ProofLevel
 from retread.records import Sha256
 from retread.smoke.level import Level
 from retread.smoke.report import Run
@@ -129,6 +131,33 @@ def test_of_a_wheel_for_no_torch_no_jit_level_is_asked() -> None:
     with pytest.raises(GateError) as caught:
         gate.demand(POLICY, WHEEL, DIGEST, proof=proof, envelopes=held)
     assert caught.value.faults == (f"no jit test result: {command('jit')}",)
+
+
+LEVELS = (*ProofLevel, None)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("least", LEVELS)
+def test_what_is_less_proven_than_the_policy_demands_stays_out(
+    least: ProofLevel | None, level: ProofLevel | None
+) -> None:
+    policy = POLICY._replace(source=least)
+    said = level.words if level else "nothing of its source"
+    wanted = least or ProofLevel.REPOSITORY
+    fault = f"{WHEEL}: '{wanted.words}' is demanded, and the wheel says: {said}"
+    enough = (level is None and least is None) or bool(level and level.reaches(wanted))
+    proof = Proof(gpu=(), triton=())
+    if enough:
+        assert gate.demand(policy, WHEEL, DIGEST, proof=proof, envelopes=FULL, level=level)
+    else:
+        with pytest.raises(GateError) as caught:
+            gate.demand(policy, WHEEL, DIGEST, proof=proof, envelopes=FULL, level=level)
+        assert caught.value.faults == (fault,)
+    if enough or least is None:
+        assert gate.admit_unproven(policy, WHEEL, DIGEST, "why", level).unproven == "why"
+    else:
+        with pytest.raises(GateError, match=f"^{re.escape(fault)}$"):
+            gate.admit_unproven(policy, WHEEL, DIGEST, "why", level)
 
 
 def test_without_anything_everything_is_demanded_with_the_command_that_gives_it() -> None:
@@ -483,3 +512,15 @@ def test_a_policy_with_faults_is_refused_with_all_of_them(text: str, told: list[
 def test_what_is_no_toml_is_refused(data: bytes) -> None:
     with pytest.raises(GateError, match=r"policy\.toml is not TOML"):
         gate.parse_policy(data, name="policy.toml")
+
+
+def test_a_wheel_for_windows_is_tried_there_and_is_unproven_until_then() -> None:
+    wheel = "demo-1.2+cu128.1-cp39-abi3-win_amd64.whl"
+    with pytest.raises(GateError) as caught:
+        gate.demand(POLICY, wheel, DIGEST, proof=Proof(gpu=(Arch("12.0"),), triton=()), envelopes={})
+    *_, told = caught.value.faults
+    assert told == (
+        f"no gpu test result of a GPU of capability 12.0: retread kit {wheel}, python {wheel.removesuffix('.whl')}"
+        ".kit.pyz --json report.json --level gpu under Windows, retread smoke --attach report.json, and "
+        f"retread attest {wheel} --tester KEY"
+    )
