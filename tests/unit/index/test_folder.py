@@ -56,7 +56,9 @@ def test_a_change_moves_in_whole_and_is_noted(index: Index) -> None:
 @pytest.mark.parametrize("fields", [{"number": -5}, {"number": 0}, {"time": "today"}, {"time": ""}])
 def test_a_history_of_no_number_or_time_is_damaged(index: Index, fields: dict[str, Any]) -> None:
     commit(index, 1, {"index.html": b"one"})
-    (index.hidden / "history.jsonl").write_bytes(msgspec.json.encode(action(**{"number": 1, **fields})) + b"\n")
+    (index.hidden / "history.jsonl").write_bytes(
+        msgspec.json.encode(action(**{"number": 1, **fields})) + b"\n"
+    )
     for read in (index.last, lambda: list(index.history())):
         with pytest.raises(PublishError, match=r"history\.jsonl is damaged: action -?\d of '"):
             read()
