@@ -92,3 +92,54 @@ def test_the_proof_at_hand_is_enough(upcoming: Next) -> None:
     code, again, told = upcoming.bump("--repository", "/nowhere", "--tag", sha)
     assert code == 0, told
     assert again["written"] == data["written"]
+
+
+def test_a_patch_follows_a_file_that_was_renamed(upcoming: Next) -> None:
+    upcoming.project.series(diff(OPS, FILES[OPS], ops(VALUE_3=30)))
+    files = {**FILES, "tinycuda/moved.py": FILES[OPS]}
+    del files[OPS]
+    upcoming.release(files)
+    upcoming.refused(5, said=("0001-change.patch: target renamed",))
+    code, _, told = upcoming.bump("--accept", "renamed:1")
+    assert code == 0, told
+    assert "+++ b/tinycuda/moved.py\n" in (upcoming.series / "1.1" / "0001-change.patch").read_text()
+
+
+@pytest.mark.parametrize(
+    "case", ["deleted upstream", "added upstream, too", "deleted by the patch", "renamed upstream"]
+)
+def test_a_file_that_comes_goes_or_is_renamed_is_solved_once(upcoming: Next, case: str) -> None:
+    new, other, files = "tinycuda/new.py", "NEW = 2\n", dict(FILES)
+    patch, path, final = diff(OPS, FILES[OPS], ops(VALUE_3=30)), OPS, ops(VALUE_3=300)
+    if case == "deleted upstream":
+        del files[OPS]
+    elif case == "added upstream, too":
+        patch, path, final, files[new] = diff(new, "", "NEW = 1\n"), new, "NEW = 12\n", other
+    elif case == "deleted by the patch":
+        patch, files[OPS], final = diff(OPS, FILES[OPS], ""), ops(VALUE_3=33), ""
+    else:
+        path, files["tinycuda/moved.py"] = "tinycuda/moved.py", ops(VALUE_3=33)
+        del files[OPS]
+    upcoming.project.series(patch)
+    upcoming.release(files)
+    code, _, told = upcoming.bump("--edit")
+    assert code == 5, told
+    (place,) = (one for one in (upcoming.project.store / "worktrees").iterdir() if one.is_dir())
+    if final:
+        (place / path).write_text(final)
+    else:
+        (place / path).unlink(missing_ok=True)
+    git(place, "add", "--all")
+    code, data, told = upcoming.bump("--continue")
+    assert code == 0, told
+    assert [one for one in data["written"] if "resolutions" in one], told
+    first = (upcoming.series / "1.1" / "0001-change.patch").read_bytes()
+    undo = ("recipe", "bump", "tinycuda-1.0", "--to", "1.1", "--undo")
+    assert upcoming.project.run(*undo).code == 0
+    code, data, told = upcoming.bump()
+    assert code == 0, (data, told)
+    assert [one["fate"] for one in data["patches"]] == ["resolved as before"]
+    assert (upcoming.series / "1.1" / "0001-change.patch").read_bytes() == first
+    assert upcoming.project.run(*undo).code == 0
+    code, data, told = upcoming.bump("--edit", "--exec", "true")
+    assert "the rebase went through" in told, told
