@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tinycuda import FILES, OPS, Project, commit, diff, git, ops
+from tinycuda import FILES, OPS, SDIST, WHEEL, Project, commit, diff, git, ops
 from upcoming import Next
 
 
@@ -143,3 +143,30 @@ def test_a_file_that_comes_goes_or_is_renamed_is_solved_once(upcoming: Next, cas
     assert upcoming.project.run(*undo).code == 0
     code, data, told = upcoming.bump("--edit", "--exec", "true")
     assert "the rebase went through" in told, told
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+@pytest.mark.parametrize("file", [SDIST, WHEEL])
+def test_a_download_that_breaks_loses_nothing_and_is_gone_on_with(
+    upcoming: Next, file: str, under_way: bool
+) -> None:
+    new, index = file.replace("1.0", "1.1"), upcoming.project.index
+    first = ops(VALUE_3=30)
+    upcoming.project.series(diff(OPS, FILES[OPS], first))
+    upcoming.release({**FILES, OPS: ops(VALUE_3=33) if under_way else FILES[OPS]})
+    if under_way and file == WHEEL:
+        assert upcoming.bump("--edit")[0] == 5
+        (place,) = (one for one in (upcoming.project.store / "worktrees").iterdir() if one.is_dir())
+        (place / OPS).write_text(ops(VALUE_3=333))
+        git(place, "add", "--all")
+    way = ["--continue"] if under_way and file == WHEEL else ["--edit"] if under_way else []
+    before, index.drop_once[new] = upcoming.state(), 100
+    code, _, told = upcoming.bump(*way)
+    assert code == 7, told
+    assert f"the download of {new} stopped after 100 bytes" in told
+    assert "run the same command again; it goes on from there" in told
+    assert upcoming.state() == before
+    code, data, told = upcoming.bump(*way)
+    assert code == (5 if way == ["--edit"] else 0), told
+    assert [one.range for one in index.asked_for(new)] == ["", "bytes=100-"]
+    assert bool(data["written"]) is (way != ["--edit"])
