@@ -239,7 +239,7 @@ def abort(desk: Desk, to: str) -> str:
         return str(tree.folder)
 
 
-def demand_closed(data: Bumped) -> None:
+def demand_closed(data: Bumped, way: Way) -> None:
     """Raise SeriesError that lists the patches about which somebody has to decide."""
     left = [f"{one.name}: {one.fate}" for one in data.patches if one.open]
     if left:
@@ -247,7 +247,11 @@ def demand_closed(data: Bumped) -> None:
             f"{len(left)} patch(es) of {data.recipe} do not go to {data.to} by themselves; nothing was written",
             faults=left,
             hint="accept a verdict with --accept three-way:0002, leave a patch out with --skip 0002 --because TEXT, or "
-            "solve it in a worktree with --edit",
+            + (
+                "solve it in the worktree, then --continue"
+                if way is Way.EDIT
+                else "solve it in a worktree with --edit"
+            ),
         )
 
 
