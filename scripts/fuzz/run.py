@@ -214,7 +214,8 @@ def added(page: str, printed: str) -> str:
     ValueError for a text without such a table, and for parsers of which the page says nothing.
     """
     more = {
-        name: _number(count) for name, count in re.findall(r"^\| ([^|]+?) \| ([0-9,]+) \|$", printed, re.MULTILINE)
+        name: _number(count)
+        for name, count in re.findall(r"^\| ([^|]+?) \| ([0-9,]+) \|$", printed, re.MULTILINE)
     }
     if not (ran := re.search(r"^\| all, in ([0-9,]+) s \| ([0-9,]+) \|$", printed, re.MULTILINE)):
         raise ValueError("this is no table of a run")
