@@ -494,6 +494,24 @@ def manifest(found: dict[str, bytes], **changes: Any) -> None:
     found["kit.json"] = json.dumps({**json.loads(found["kit.json"]), **changes}).encode()
 
 
+WITHOUT_POSIX = """
+import faulthandler, os, signal
+del os.killpg, os.sysconf, os.sched_getaffinity, faulthandler.register
+del signal.SIGUSR2, signal.SIGALRM, signal.SIGHUP, signal.setitimer
+"""
+
+
+def test_a_kit_runs_where_python_has_nothing_that_windows_has_not(bench: Bench) -> None:
+    """Signals, process groups and alarms are looked for; a case that hangs is killed all the same."""
+    hangs = '@case("demo/hangs", level="static", limit=1)\ndef _():\n    time.sleep(99)\n\nif __name__'
+    kit = bench.make(SUITE.replace("if __name__", hangs, 1))
+    (bench.folder / "torch" / "sitecustomize.py").write_text(WITHOUT_POSIX)
+    ran = bench.run(kit, "--level", "static")
+    assert ran.code == 16, ran.err
+    assert [name for name, one in ran.cases("static").items() if one.outcome == "failed"] == ["demo/hangs"]
+    assert "no end within 1 s of processor time" in ran.cases("static")["demo/hangs"].reason
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -21,6 +21,10 @@ from retread.smoke.runtime.place import Folder, Kit
 from retread.smoke.runtime.runner import AGAIN, Suite, Table, matching
 
 LEVELS = ("static", "jit", "gpu")
+_LENIENT: dict[str, Any] = (
+    {"ignore_cleanup_errors": True} if sys.platform == "win32" and sys.version_info >= (3, 10) else {}
+)
+"""Windows removes no library that a process which is just ending has loaded; the folder is the system's to clear."""
 FAILED = 16
 INTERRUPTED = 130
 STOPPED = "the test was interrupted"
@@ -35,7 +39,7 @@ def main(path: str, arguments: Sequence[str] | None = None) -> int:
     had ended until then.
     """
     options = _options(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in filter(None, (signal.SIGTERM, getattr(signal, "SIGHUP", None))):  # Windows has no SIGHUP
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     try:
@@ -48,7 +52,7 @@ def main(path: str, arguments: Sequence[str] | None = None) -> int:
             return 0 if fitting.fit(kit, path) else surroundings.UNFIT
         if why := place.fits(kit.manifest["wheel"]):
             raise Refusal(surroundings.UNFIT, why)
-        with tempfile.TemporaryDirectory(prefix="retread-smoke-") as root:
+        with tempfile.TemporaryDirectory(prefix="retread-smoke-", **_LENIENT) as root:
             report = _report(kit, place.lay_out(kit, os.path.realpath(root)), options)
     except Refusal as refusal:
         print(f"smoke: {refusal}", file=sys.stderr)
@@ -138,7 +142,7 @@ def _report(kit: Kit, folder: Folder, options: argparse.Namespace) -> Table:
         trial = Trial(kit, folder, level, environment, options.only, compared)
         run, uninterrupted = _run(trial, why=why)
         whole = whole and uninterrupted
-        runs.append({**run, "surroundings": {**_known(found), "outside": outside}})
+        runs.append({**run, "surroundings": {**_known(found), "outside": outside, **_emulator()}})
     cases = [case for run in runs for case in run["cases"]]
     about = {name: wheel[name] for name in ("wheel", "sha256", "project", "version", "recipe", "target")}
     ended = verdict(cases)
@@ -183,6 +187,11 @@ def _unable(level: str, found: Table, wheel: Mapping[str, Any]) -> str:
     if level == "jit" and not found["triton"]:
         return "there is no Triton"
     return surroundings.unfit_for_gpu(found, wheel["cuda"], wheel["torch"]) if level == "gpu" else ""
+
+
+def _emulator() -> Table:
+    told = os.environ.get("RETREAD_EMULATOR", "")
+    return {"emulator": told} if told else {}
 
 
 def _known(found: Table) -> Table:
@@ -306,7 +315,7 @@ def _suite(suite: Suite, trial: Trial, libraries: Sequence[str], cases: list[Tab
         raise
     finally:
         for one in done:
-            one["libraries"] = [name for name in one["libraries"] if name in libraries]
+            one["libraries"] = [known for name in one["libraries"] if (known := _library(name, libraries))]
             one.update(_placeless(one, os.path.dirname(suite.folder)))
         order = {name: index for index, name in enumerate(wanted)}
         done.sort(key=lambda one: order.get(one["id"], -1))
@@ -320,6 +329,14 @@ def _counted(done: Sequence[Table]) -> str:
     """Return how many cases ended how."""
     counts = {what: sum(one["outcome"] == what for one in done) for what in ("passed", "failed", "skipped")}
     return ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+
+
+def _library(name: str, libraries: Sequence[str]) -> str:
+    """Return the wheel's library that a suite means: ``package/_C.so`` is ``package/_C.pyd`` on Windows."""
+    if name in libraries:
+        return name
+    stem = name.removesuffix(".so")
+    return next((one for one in libraries if one == f"{stem}.pyd"), "")
 
 
 def _placeless(value: Any, root: str) -> Any:
@@ -389,8 +406,8 @@ def _environment(folder: Folder, paths: Sequence[str]) -> dict[str, str]:
         **caches,
         "PYTHONPATH": os.pathsep.join(path for path in before if path),
         "PYTHONUSERBASE": site.getuserbase(),
-        "HOME": folder.empty["home"],
-        "TMPDIR": folder.empty["tmp"],
+        **dict.fromkeys(("HOME", "USERPROFILE"), folder.empty["home"]),
+        **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder.empty["tmp"]),
     }
 
 
