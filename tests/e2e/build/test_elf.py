@@ -246,8 +246,8 @@ def test_another_kind_of_file_is_refused(name: str) -> None:
 
 def test_a_missing_or_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    for name in ("empty", "missing"):
-        with pytest.raises(ElfError, match="cannot be read"):
+    for name, told in {"empty": "empty: is empty", "missing": "cannot be read"}.items():
+        with pytest.raises(ElfError, match=told):
             library.read(tmp_path / name)
 
 
