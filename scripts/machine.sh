@@ -10,6 +10,7 @@ want() { # PROGRAM PACKAGE
 want strip binutils
 want unzip unzip
 want g++ g++
+want aarch64-linux-gnu-g++ g++-aarch64-linux-gnu # wheels for another machine
 want unshare util-linux
 want bwrap bubblewrap
 want nginx nginx-light

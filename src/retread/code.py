@@ -28,6 +28,7 @@ NOT_DECIDING: Final = {
     "errors": "it says what went wrong",
     "limits": "they say what is refused, not what becomes of what is taken",
     "units": "it writes numbers for people",
+    "doors.clock": "it says what is too old",
     "doors.console": "it talks",
     "doors.walls": "they hide what no wheel is to be made of",
     "doors.net": "what it brings is held to a sha256 that the recipe, toolchain or lock pins",
@@ -53,6 +54,7 @@ COMPILING: Final = (
 """Files that decide what comes out of a compile, wherever it runs; what a place adds is in its ``programs``."""
 NOT_COMPILING: Final = {
     "arch": "it spells the architectures of a trial before the compile",
+    "compile.cross": "it is of the place that compiles for another machine, whose programs name it",
     "compile.jobserver": NOT_DECIDING["compile.jobserver"],
     "compile.schedule": NOT_DECIDING["compile.schedule"],
     "doors.machine": "what it brings is held to a sha256 that the lock pins",

@@ -175,11 +175,11 @@ class EvidenceError(RetreadError):
 
 
 class HostError(RetreadError):
-    """The machine, or the environment on it, cannot try the wheel."""
+    """The machine, its clock, or the environment on it, is not fit for what was asked."""
 
     exit_code = 18
     kind = "host"
-    words = "machine cannot try it"
+    words = "machine unfit"
 
 
 class GateError(RetreadError):

@@ -133,11 +133,12 @@ hold a build for years. A modem brought 5,000."""
 PACE_OVER: Final = 120.0
 """Seconds over which the pace is measured, so that a pause is no fault; the pause itself may last a minute."""
 CONNECT: Final = 20.0
-"""Seconds until a server takes a connection."""
+"""Seconds until a server takes a connection, and again for the whole handshake of TLS and for a proxy's answer."""
 PAUSE: Final = 60.0
-"""Seconds between two pieces of an answer: a mirror that fetches a file first has a minute to begin."""
+"""Seconds until status and headers of an answer have all come, and then between two pieces of its body: a mirror that
+fetches a file first has a minute to begin. A byte a minute would make years of the headers that are taken."""
 ASKED: Final = 5.0
-"""Seconds until a server answers where nothing is to be downloaded."""
+"""Seconds for each of these where nothing is to be downloaded."""
 REDIRECTS: Final = 10
 """Addresses in a row to which a server sends on; package indexes do once or twice."""
 RETRY_AFTER: Final = 60.0

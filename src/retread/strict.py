@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from json import loads as decode
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, get_args, get_origin
 
 import msgspec
@@ -71,7 +71,9 @@ def _unwrapped(value: Any) -> Any:
 def _check(kind: Any, data: Any, path: str, faults: list[str]) -> None:
     origin = get_origin(kind)
     if origin is UnionType and data is not None:
-        kind = next(filter(_is_record, get_args(kind)), kind)
+        kinds = [one for one in get_args(kind) if one is not NoneType]
+        kind = kinds[0] if len(kinds) == 1 else next(filter(_is_record, kinds), kind)
+        origin = get_origin(kind)
     if _is_record(kind):
         _check_record(kind, data, path, faults)
     elif origin is dict and isinstance(data, Mapping):

@@ -52,10 +52,17 @@ class Next:
         served[SDIST.replace("1.0", "1.1")] = make_sdist(packed)
         self.require("torch>=2.8")
 
-    def require(self, torch: str) -> None:
-        """Publish the wheel of 1.1, which requires a torch."""
+    def edit(self, old: str, new: str) -> None:
+        """Replace a text that stands once in the recipe of 1.0."""
+        path = self.project.root / "recipes" / "tinycuda-1.0.toml"
+        text = path.read_text()
+        assert text.count(old) == 1, old
+        path.write_text(text.replace(old, new))
+
+    def require(self, torch: str, **more: bytes) -> None:
+        """Publish the wheel of 1.1, which requires a torch, with more files, or others."""
         new = INFO.replace("1.0", "1.1")
-        files = {name.replace(INFO, new): data for name, data in wheel_files().items()}
+        files = {name.replace(INFO, new): data for name, data in wheel_files().items()} | more
         text = METADATA.replace("Version: 1.0", "Version: 1.1").replace("torch>=2.8", torch)
         files[f"{new}/METADATA"] = text.encode()
         made = zip_bytes({**files, f"{new}/RECORD": record(files, new)})

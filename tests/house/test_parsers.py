@@ -42,6 +42,18 @@ def around(module: str, tree: ast.AST) -> list[str]:
     return found
 
 
+def test_only_one_module_asks_for_the_date() -> None:
+    asked = ("time.time()", "datetime.now", "datetime.utcnow", "date.today")
+    told = {
+        module
+        for module, tree in modules().items()
+        if not is_in(module, APART)
+        for node in house.nodes(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node).startswith(asked)
+    }
+    assert told == {"doors.clock"}
+
+
 def test_nothing_goes_around_the_doors_to_parsers() -> None:
     told = [
         fault

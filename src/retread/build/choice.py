@@ -6,11 +6,14 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import NamedTuple
 
+import msgspec
+
 from retread.build.pipeline import Job
 from retread.doors.machine import Machine
+from retread.environment import host
 from retread.errors import PlanError
 from retread.lanes.lane import Goal, Origin, Wish
-from retread.recipe import miscompiles, plan, workspace
+from retread.recipe import miscompiles, plan, platforms, workspace
 from retread.recipe.lane import LANES, Lane, Own
 from retread.recipe.model import Target
 from retread.recipe.toolchain import Toolchain
@@ -35,21 +38,42 @@ def jobs(
     A lane that compiles takes the target's toolchain, or its fallback where this machine cannot have that.
     """
     wish = wish or Wish()
-    asked = _Asked(loaded, machine)
+    if wish.platform and not platforms.is_windows(wish.platform):
+        loaded = _on(loaded, target, wish.platform)
+    platform = wish.platform or host.here()
+    asked = _Asked(loaded, machine, platform)
     name = plan.choose_target(loaded.recipe, target) if target else _possible_target(asked, lane)
     chosen = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
-    if wish.platform and LANES[chosen.lane].compiles:
+    compiles = LANES[chosen.lane].compiles
+    if compiles and platform not in platforms.COMPILED:
         raise PlanError(
-            f"{loaded.recipe.name} {name}: the {chosen.lane} lane compiles for this machine, not for {wish.platform}",
+            f"{loaded.recipe.name} {name}: the {chosen.lane} lane compiles for Linux, not for {platform}",
             hint="a wheel for another platform is made by the overlay lane, of an official one",
         )
     tools = _tools(asked, name, chosen.lane, wish)
     trees = Trees(loaded.compiled_by(tools.compiler), machine, use_git=use_git)
-    goal = Goal(trees, name, tools.name, tools.compiler or NVCC)
+    goal = Goal(trees, name, tools.name, tools.compiler or NVCC, platform if compiles else "")
     _demand_right(goal)
     origins: Callable[[Goal, Own, Wish], list[Origin]] = import_module(LANES[chosen.lane].module).origins
     reason = "; ".join(filter(None, (chosen.reason, tools.reason)))
     return [Job(origin, reason) for origin in origins(goal, chosen.own, wish)]
+
+
+def _on(loaded: Loaded, target: str | None, platform: str) -> Loaded:
+    """Return what is made for a platform of Linux's, as it is there; PlanError when the target is not, or none."""
+    recipe = loaded.recipe
+    asked = plan.choose_target(recipe, target) if target else ""
+    there = [name for name, one in recipe.targets.items() if one.is_for(platform)]
+    if not there or (asked and asked not in there):
+        raise PlanError(
+            f"{recipe.name} {asked}".rstrip() + f" is not made for {platform}",
+            hint=f"made for it: {', '.join(there)}"
+            if there
+            else f"say what is another there in targets.NAME.platforms.{platform} (docs/guides/platforms.md)",
+        )
+    found = recipe.on(platform)
+    targets = {name: one for name, one in found.targets.items() if name in there}
+    return loaded._replace(recipe=msgspec.structs.replace(found, targets=targets))
 
 
 def _demand_right(goal: Goal) -> None:
@@ -68,15 +92,16 @@ def _demand_right(goal: Goal) -> None:
 class _Asked:
     """What stands in this machine's way to each toolchain of a recipe; servers are asked once for each."""
 
-    def __init__(self, loaded: Loaded, machine: Machine) -> None:
+    def __init__(self, loaded: Loaded, machine: Machine, platform: str) -> None:
         self.loaded = loaded
+        self.platform = platform
         self.machine = machine
         self._found: dict[str, list[str]] = {}
 
     def obstacles(self, name: str) -> list[str]:
         """Return why this machine cannot have a toolchain; nothing when it can."""
         if name not in self._found:
-            self._found[name] = _obstacles(self.machine, self.loaded.toolchains[name])
+            self._found[name] = _obstacles(self.machine, self.loaded.toolchains[name], self.platform)
         return self._found[name]
 
     def first(self, target: Target) -> Toolchain | None:
@@ -169,8 +194,8 @@ def _possible_target(asked: _Asked, lane: Lane | None) -> str:
     )
 
 
-def _obstacles(machine: Machine, toolchain: Toolchain) -> list[str]:
+def _obstacles(machine: Machine, toolchain: Toolchain, platform: str) -> list[str]:
     """Return why this machine cannot have a toolkit."""
     from retread.toolkit.inquiry import obstacles
 
-    return obstacles(machine, toolchain)
+    return obstacles(machine, toolchain, platform)

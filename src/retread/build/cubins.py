@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.arch import Arch
 from retread.doors.machine import Machine, code_digest, download
 from retread.doors.store import Kind, digest
+from retread.environment import host
 from retread.recipe.toolchain import Toolchain, part_for
 from retread.toolkit.release import tool_environment
 
@@ -21,7 +21,7 @@ def assembler(machine: Machine, toolchain: Toolchain) -> Assembler:
     """Return the toolchain's ptxas for this machine, ready to run."""
     from retread.toolkit import ptxas
 
-    part = part_for(toolchain, platform.machine())
+    part = part_for(toolchain, host.here())
     environment = tool_environment(machine)
 
     def build(into: Path) -> None:

@@ -61,7 +61,8 @@ NOT_OF_WHEEL: Final = {
 }
 """Fields of a recipe that change nothing of a finished wheel -> why."""
 NOT_OF_TARGET: Final = {
-    "smoke": "of how it is tried, a wheel tells by what it is proven, which is in the key"
+    "smoke": "of how it is tried, a wheel tells by what it is proven, which is in the key",
+    "platforms": "the one that it is made for is laid over the target",
 }
 """Fields of a target that change nothing of its finished wheels -> why."""
 

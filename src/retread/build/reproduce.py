@@ -46,8 +46,9 @@ def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish:
         wish = wish._replace(toolchain=said.compiled.toolchain)
     if said.compiled and said.compiled.image and wish.image is None:
         wish = wish._replace(image=said.compiled.image.partition(" ")[0])
-    if said.base:
-        wish = wish._replace(platform=platforms.of_wheel(said.base.file))
+    of = platforms.of_wheel(said.base.file if said.base else wheel.name)
+    if said.base or of in platforms.COMPILED:
+        wish = wish._replace(platform=of)
     folder = scratch / "again"
     folder.mkdir()
     again = machine._replace(store=machine.store.anew(_RESULTS, folder))

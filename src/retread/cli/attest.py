@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,6 +126,7 @@ def _print_keys(options: Options, found: list[Key]) -> None:
 
 def attest(options: AttestOptions) -> int:
     """Sign what is known of a wheel; stdout is the envelopes, which lie beside it."""
+    from retread.doors import clock
     from retread.errors import UsageError
     from retread.evidence import attest as attesting
 
@@ -137,7 +137,7 @@ def attest(options: AttestOptions) -> int:
     wheel, made = session.existing(options.wheel), dict[Path, bytes]()
     if options.builder:
         with session.machine(options).store.scratch() as scratch:
-            made |= attesting.provenance(wheel, options.builder, finished=int(time.time()), scratch=scratch)
+            made |= attesting.provenance(wheel, options.builder, finished=clock.now(), scratch=scratch)
     if options.tester:
         made |= attesting.results(wheel, options.tester)
     return _written(options, made)
@@ -145,6 +145,7 @@ def attest(options: AttestOptions) -> int:
 
 def statement(options: StatementOptions) -> int:
     """Write the statements about wheels that others are to sign."""
+    from retread.doors import clock
     from retread.errors import UsageError
     from retread.evidence import attest as attesting
 
@@ -157,7 +158,7 @@ def statement(options: StatementOptions) -> int:
         for wheel in map(session.existing, options.wheels):
             found = dict[Path, bytes]()
             if options.builder:
-                found |= attesting.built(wheel, options.builder, finished=int(time.time()), scratch=scratch)
+                found |= attesting.built(wheel, options.builder, finished=clock.now(), scratch=scratch)
             if options.tester:
                 found |= attesting.tested(wheel, options.tester)
             made |= {options.out / f"{one.name}{attesting.STATEMENT}": data for one, data in found.items()}

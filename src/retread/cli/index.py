@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -202,12 +201,13 @@ def _address(text: str | None) -> str:
 
 def _acting(options: PublishOptions | ChangeOptions, need: Need, act: Callable[[Session, Path], T]) -> T:
     """Run an action on an index: a folder as it is, a bucket by the part that the action needs."""
+    from retread.doors import clock
     from retread.index import actions
     from retread.index.bucket import remote, storage
 
     base = _address(options.base)
     machine = session.machine(options)
-    here = actions.Session(Path(options.index), int(time.time()), machine.console.say, base=base)
+    here = actions.Session(Path(options.index), clock.now(), machine.console.say, base=base)
     with machine.store.scratch() as scratch:
         room = scratch / "room"
         room.mkdir()
@@ -264,6 +264,7 @@ def _print_actions(options: Options, done: list[Action]) -> None:
 
 def index_check(options: CheckOptions) -> int:
     """Verify every promise of an index from its bytes; PublishError with each that is broken."""
+    from retread.doors import clock
     from retread.errors import PublishError
     from retread.index.bucket import remote, storage
     from retread.index.check import check
@@ -273,7 +274,7 @@ def index_check(options: CheckOptions) -> int:
         if storage.is_bucket(options.index):
             found = remote.check(remote.Visit(options.index, scratch, machine.console.say), policy)
         else:
-            found = check(Path(options.index), scratch, policy, int(time.time()))
+            found = check(Path(options.index), scratch, policy, clock.now())
         step.detail = f"{found.projects} projects, {found.files} files"
     if options.json:
         session.print_json(found)

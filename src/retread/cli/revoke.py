@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,14 +75,16 @@ def add_action(actions: Groups) -> None:
 
 def index_renew(options: RenewOptions) -> int:
     """Sign the list again, as it is, with the next serial number and today's date; stdout is the list's path."""
+    from retread.doors import clock
     from retread.index import revoke
 
-    session.put(revoke.renew(Path(options.index), options.key, now=int(time.time())))
+    session.put(revoke.renew(Path(options.index), options.key, now=clock.now()))
     return 0
 
 
 def index_revoke(options: RevokeOptions) -> int:
     """Put a version on the signed list of what must not be used; stdout is the list's path."""
+    from retread.doors import clock
     from retread.index import revoke
 
     index = Path(options.index)
@@ -91,7 +92,7 @@ def index_revoke(options: RevokeOptions) -> int:
         index,
         revoke.Wanted(options.project, options.release, options.sha256, options.reason, options.advice),
         options.key,
-        now=int(time.time()),
+        now=clock.now(),
     )
     session.put(place)
     return 0
@@ -99,12 +100,13 @@ def index_revoke(options: RevokeOptions) -> int:
 
 def audit_lock(options: AuditLockOptions) -> int:
     """Hold a lock file, or an environment, against revocations and yanks; RevokedError with what must not be used."""
+    from retread.doors import clock
     from retread.index import revocations, revoke
 
     machine = session.machine(options)
     locked = revoke.locked(options.file)
     policy = session.policy(options, options.policy)
-    known = revoke.of_folder(Path(options.index), policy, int(time.time()))
+    known = revoke.of_folder(Path(options.index), policy, clock.now())
     if not known.verified:
         machine.console.say(
             "note: no policy says whose list counts, so its signature was not checked (--policy)"

@@ -123,6 +123,7 @@ def bumped(found: Bumped) -> str:
         lines += [f"  {line}" for line in aligned(rows)] if one.fate is not Fate.CLEAN and rows else []
         lines += [f"      | {line}" for hunk in one.hunks for line in hunk.upstream.splitlines()]
     lines += ["", *found.range_diff.splitlines()] if found.range_diff else []
+    lines += [f"taken over: {one}" for one in found.adjusted]
     lines += [f"look at {one}" for one in found.look_at]
     return plain(
         [

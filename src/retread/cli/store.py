@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from retread.cli import session
@@ -40,6 +39,7 @@ def add(groups: Groups) -> None:
 def store_list(options: Options) -> int:
     """Show what the store holds."""
     from retread.cli import show
+    from retread.doors import clock
 
     store = session.machine(options).store
     entries = store.entries()
@@ -48,7 +48,7 @@ def store_list(options: Options) -> int:
             [{"kind": one.kind, "key": one.key, "size": one.size, "used": one.used} for one in entries]
         )
     else:
-        session.put(show.store(store.root, entries, store.beside(), now=time.time()))
+        session.put(show.store(store.root, entries, store.beside(), now=clock.now()))
     return 0
 
 

@@ -193,7 +193,9 @@ class Container:
         self._kit = kit
         """What tries the wheel once it is made."""
 
-    def layout(self, at: Path, toolkit: Path, environment: Path, control: Path) -> Layout:
+    def layout(
+        self, at: Path, toolkit: Path, environment: Path, control: Path, target: Path | None = None
+    ) -> Layout:
         """Return the fixed places; the tree lies where cibuildwheel expects its project."""
         binds = (
             (str(at / room.SOURCE), _PROJECT, "rw"),

@@ -63,6 +63,8 @@ class Layout(NamedTuple):
     toolkit: str
     environment: str
     binds: tuple[tuple[str, str, str], ...]
+    target: str = ""
+    """The root of the machine that is compiled for, where that is another."""
 
     @property
     def network(self) -> bool:
@@ -221,16 +223,17 @@ def note(room: Path, one: Compiled, layout: Layout) -> None:
         lines.write(b"\n" + msgspec.json.encode(facts) + b"\n")
 
 
-def layout(room: Path, toolkit: Path, environment: Path) -> Layout:
+def layout(room: Path, toolkit: Path, environment: Path, target: Path | None = None) -> Layout:
     """Return where a build without walls sees its folders: where they are."""
-    return Layout(False, f"{room}/{SOURCE}", str(room), str(toolkit), str(environment), ())
+    return Layout(False, f"{room}/{SOURCE}", str(room), str(toolkit), str(environment), (), str(target or ""))
 
 
-def fixed(room: Path, toolkit: Path, environment: Path, tmp: str) -> Layout:
+def fixed(room: Path, toolkit: Path, environment: Path, tmp: str, target: Path | None = None) -> Layout:
     """Return where a build behind walls sees its folders; ``tmp`` is where its /tmp lies for this process."""
     binds = [(f"{room}/{name}", f"{PLACE}/room/{name}", "rw") for name in (SOURCE, *_OWN, EXECUTED)]
     binds += [(f"{room}/{name}", f"{PLACE}/room/{name}", "ro") for name in _TOOLS]
     binds += [(str(toolkit), f"{PLACE}/toolkit", "ro"), (str(environment), f"{PLACE}/environment", "ro")]
+    binds += [(str(target), f"{PLACE}/target", "ro")] if target else []
     binds += [(tmp, "/tmp", "rw")]
     return Layout(
         True,
@@ -239,6 +242,7 @@ def fixed(room: Path, toolkit: Path, environment: Path, tmp: str) -> Layout:
         f"{PLACE}/toolkit",
         f"{PLACE}/environment",
         tuple(binds),
+        f"{PLACE}/target" if target else "",
     )
 
 

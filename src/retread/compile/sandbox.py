@@ -63,8 +63,13 @@ class Work(NamedTuple):
 class Sandbox(Protocol):
     """A place for builds."""
 
-    def layout(self, at: Path, toolkit: Path, environment: Path, control: Path) -> Layout:
-        """Return where a build will see the room ``at`` and the other two; ``control`` is of this run alone."""
+    def layout(
+        self, at: Path, toolkit: Path, environment: Path, control: Path, target: Path | None = None
+    ) -> Layout:
+        """Return where a build will see the room ``at`` and the others; ``control`` is of this run alone.
+
+        ``target`` is the root of the machine that is compiled for, where that is another.
+        """
 
     def attempt(self, command: Sequence[str | Path], folders: Iterable[Path]) -> Finished:
         """Run a short command that sees ``folders`` where they are."""
@@ -93,12 +98,14 @@ class Walled:
         self._compiler = compiler
         self._environment = environment
 
-    def layout(self, at: Path, toolkit: Path, environment: Path, control: Path) -> Layout:
+    def layout(
+        self, at: Path, toolkit: Path, environment: Path, control: Path, target: Path | None = None
+    ) -> Layout:
         """Return the fixed places, or the real ones where there are no walls."""
         if walls.absence(self._environment):
-            return room.layout(at, toolkit, environment)
+            return room.layout(at, toolkit, environment, target)
         (control / _TMP).mkdir()
-        return room.fixed(at, toolkit, environment, str(control / _VIEW))
+        return room.fixed(at, toolkit, environment, str(control / _VIEW), target)
 
     def attempt(self, command: Sequence[str | Path], folders: Iterable[Path]) -> Finished:
         """Run a command as it is."""
@@ -162,9 +169,8 @@ class Walled:
 
     def outside(self, paths: Iterable[str], layout: Layout) -> dict[str, Sha256]:
         """Return the digests of this machine's own files, like the C library's headers."""
-        own = tuple(
-            f"{one}/" for one in (layout.room, layout.toolkit, layout.environment, self._python.prefix)
-        )
+        places = (layout.room, layout.toolkit, layout.environment, layout.target, self._python.prefix)
+        own = tuple(f"{one}/" for one in places if one)
         return {
             path: fs.sha256(Path(path)) for path in paths if not path.startswith(own) and Path(path).is_file()
         }

@@ -20,11 +20,13 @@ import msgspec
 
 from retread import arch, strict
 from retread.compile import room
+from retread.compile.cross import Cross
 from retread.compile.jobserver import Failed, Jobserver, State
 from retread.compile.room import LOG, Layout
 from retread.compile.sandbox import Cache, Sandbox, Work
 from retread.compile.schedule import Budget, Cost
 from retread.doors import fs, proc
+from retread.environment import host
 from retread.environment.host import Compiler, Python
 from retread.errors import CompileError, RecipeError, StoreError, first
 from retread.recipe import native
@@ -56,6 +58,8 @@ class Order(NamedTuple):
     python: Python
     environment: Path
     """The build environment, a folder with bin/ and lib/."""
+    cross: Cross | None = None
+    """The machine that is compiled for, where that is another than this."""
 
 
 class Means(NamedTuple):
@@ -140,8 +144,11 @@ def make(order: Order, means: Means, into: Path) -> None:
     room.enter(place, order.setting, order.files, means.file)
     control = Path(tempfile.mkdtemp(prefix="retread-"))
     try:
-        layout = sandbox.layout(place, order.toolkit, order.environment, control)
+        target = order.cross.root if order.cross else None
+        layout = sandbox.layout(place, order.toolkit, order.environment, control, target)
         tools = room.put_tools(place, order.toolkit, order.compiler, layout)
+        if order.cross:
+            order.cross.put_settings(place)
         (control / "control.json").write_bytes(
             msgspec.json.encode(_control(order, means, layout, control, tools))
         )
@@ -216,8 +223,10 @@ def _control(
             layout.room: "/retread/room",
             layout.toolkit: "/retread/toolkit",
             layout.environment: "/retread/environment",
+            **({layout.target: "/retread/target"} if layout.target else {}),
             **apart,
         },
+        **({"replaced": order.cross.replaced(layout, order.python)} if order.cross else {}),
         "seed": seed,
         "stepwise": ["nvcc"] if clang.stands_in(order.toolkit) else [],
     }
@@ -250,6 +259,7 @@ def _work(order: Order, means: Means, layout: Layout, control: Path) -> Work:
         "SCCACHE_SERVER_UDS": str(control / "cache"),
         # Its server asks each client; what the server itself was started with counts for nothing.
         **({"SCCACHE_RECACHE": "1"} if means.cache.anew else {}),
+        **(order.cross.variables() if order.cross else {}),
     }
     return Work(
         layout=layout,
@@ -293,6 +303,12 @@ def _collect(order: Order, means: Means, layout: Layout, server: Jobserver, into
     read = {path for one in units for path in one.read}
     with suppress(FileNotFoundError):
         read |= set((place / room.EXECUTED).read_text("utf-8").splitlines())
+    if order.cross and (wrong := order.cross.strangers(read, layout, order.python)):
+        raise CompileError(
+            f"{order.recipe.name}: {len(wrong)} header(s) of {host.here()} were compiled in for {order.cross.machine}",
+            faults=first(wrong),
+            hint="name the project that they are of under build.links, and leave include paths of this machine out",
+        )
     inside = f"{layout.source}/"
     mine = sorted({path[len(inside) :] for path in read if path.startswith(inside)} & order.files.keys())
     demand_covered(order.recipe, order.files, mine)
@@ -354,6 +370,7 @@ _NO_NETWORK = re.compile(
     r"name resolution|Network is unreachable|Could not resolve host|No address associated|ENETUNREACH"
     r"|Failed to establish a new connection|Missing dependencies"
 )
+_NOT_OURS = re.compile(r"Exec format error|cannot execute binary file|qemu-\w+(-static)?: Could not open")
 _NO_MEMORY = re.compile(
     r"Killed signal terminated|died due to signal 9|out of memory|virtual memory exhausted|Memory allocation failure"
     r"|instance of 'std::bad_alloc'|Cannot allocate memory"
@@ -374,6 +391,12 @@ def _failure(order: Order, means: Means, code: int, failed: list[Failed], peak: 
             f"{name}: the disk is full while compiling in {place}",
             hint="make room, or point RETREAD_STORE to another disk; what is compiled stays. If it was the build's own"
             " /tmp, which holds a quarter of the memory: give it fewer jobs (--jobs)",
+        )
+    if order.cross and _NOT_OURS.search(said):
+        return CompileError(
+            f"{name}: the build ran a program of {order.cross.machine}, which this machine cannot run",
+            faults=[next(line.strip() for line in said.splitlines() if _NOT_OURS.search(line))],
+            hint=f"what a build runs has to be made for {host.here()}; {_seen(place)}",
         )
     if failed:
         unit = failed[0]

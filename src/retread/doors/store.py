@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import StrEnum
@@ -22,8 +21,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from retread import strict
-from retread.doors import fs
-from retread.errors import StoreError
+from retread.doors import clock, fs
+from retread.errors import HostError, StoreError
 from retread.records import Record
 
 _STAMP = "stamp.json"
@@ -243,12 +242,18 @@ class Store:
                         freed += _remove_unlocked(path, self._scratch_lock(path))
                         if not path.exists():
                             self._scratch_lock(path).unlink(missing_ok=True)
-            freed += self._drop_rooms(time.time() - _GIVEN_UP_DAYS * 86400)
-            for path in (self.root / "partial").glob("*"):
-                with suppress(FileNotFoundError):  # another process may just have completed it
-                    if path.stat().st_mtime < time.time() - _GIVEN_UP_DAYS * 86400:
-                        freed += path.stat().st_size
-                        path.unlink(missing_ok=True)
+            with suppress(HostError):  # by a clock of another age nothing is told to be old
+                freed += self._give_up(clock.now() - _GIVEN_UP_DAYS * 86400)
+        return freed
+
+    def _give_up(self, limit: float) -> int:
+        """Remove rooms and downloads unused since ``limit`` (seconds since 1970); return how many bytes that freed."""
+        freed = self._drop_rooms(limit)
+        for path in (self.root / "partial").glob("*"):
+            with suppress(FileNotFoundError):  # another process may just have completed it
+                if path.stat().st_mtime < limit:
+                    freed += path.stat().st_size
+                    path.unlink(missing_ok=True)
         return freed
 
     def sweep(self) -> int:
@@ -265,7 +270,7 @@ class Store:
     def prune(self, *, unused_days: float, keep_bytes: int | None = None) -> list[Entry]:
         """Remove entries unused for longer, then the longest unused until the rest fits; return what went."""
         entries = self.entries()
-        limit = time.time() - unused_days * 86400
+        limit = clock.now() - unused_days * 86400
         self._drop_rooms(limit)
         total = sum(entry.size for entry in entries)
         gone: list[Entry] = []

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Mapping
@@ -50,19 +51,41 @@ class Python(Record, frozen=True, kw_only=True):
     digest: Sha256
 
 
-def compiler(environment: Mapping[str, str]) -> Compiler:
-    """Return the host's compiler: CC and CXX when they name programs, else gcc and g++; CompileError without one."""
+def compiler(environment: Mapping[str, str], machine: str = "") -> Compiler:
+    """Return the compiler: CC and CXX when they name programs, else gcc and g++; CompileError without one.
+
+    For another ``machine`` (``aarch64``) it is a cross compiler: by default the one that Debian names after it.
+    """
+    crosses = machine not in {"", here()}
+    before, of = (f"{machine}-linux-gnu-", f" for {machine}") if crosses else ("", "")
+    package = f"g++-{machine.replace('_', '-')}-linux-gnu" if crosses else "g++"
     found = {}
     for variable, default in (("CC", "gcc"), ("CXX", "g++")):
-        name = environment.get(variable) or default
+        name = environment.get(variable) or before + default
         path = shutil.which(name, path=environment.get("PATH"))
         if path is None:
             raise CompileError(
-                f"there is no C++ compiler: {name} is not on the PATH",
-                hint=f"install gcc and g++ (on Debian: apt-get install g++), or set {variable} to one program",
+                f"there is no C++ compiler{of}: {name} is not on the PATH",
+                hint=f"install {before}gcc and {before}g++ (on Debian: apt-get install {package}), or set {variable}"
+                " to one program",
             )
         found[variable] = str(Path(path).resolve())
+    if crosses:
+        _demand_target(found, machine, environment.get("PATH", ""))
     return _compiler(found["CC"], found["CXX"], environment.get("PATH", ""))
+
+
+def _demand_target(found: Mapping[str, str], machine: str, path: str) -> None:
+    """Raise CompileError when a compiler makes code for another machine than is asked for."""
+    for variable, program in found.items():
+        said = proc.run(
+            [program, "-dumpmachine"], env={"PATH": path, "LC_ALL": "C"}, check=False
+        ).stdout.strip()
+        if not said.startswith(f"{machine}-"):
+            raise CompileError(
+                f"{variable}: {program} compiles for {said or 'nobody knows what'}, not for {machine}",
+                hint=f"set CC and CXX to compilers for {machine}, or to none",
+            )
 
 
 @functools.lru_cache
@@ -76,6 +99,11 @@ def _compiler(c: str, cxx: str, path: str) -> Compiler:
         parts.append(fs.sha256(Path(where)) if where else "")
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return Compiler(c=c, cxx=cxx, version=version, digest=Sha256(digest))
+
+
+def here() -> str:
+    """Return the processor of this machine, as platforms of Linux's are called: ``x86_64``."""
+    return platform.machine()
 
 
 def cores() -> int:

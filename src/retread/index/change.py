@@ -134,10 +134,19 @@ class Change:
 
 
 def later(now: int, last: str) -> str:
-    """Return the time ``now`` (seconds since 1970) as PEP 700 writes it, or the first moment after ``last``."""
+    """Return the time ``now`` (seconds since 1970) as PEP 700 writes it, or the first moment after ``last``.
+
+    PublishError when ``last`` is no time that another follows.
+    """
     told = datetime.fromtimestamp(now, UTC)
-    if last:
-        told = max(told, datetime.strptime(last, _FORMAT).replace(tzinfo=UTC) + timedelta(microseconds=1))
+    try:
+        if last:
+            told = max(told, datetime.strptime(last, _FORMAT).replace(tzinfo=UTC) + timedelta(microseconds=1))
+    except (ValueError, OverflowError):
+        raise PublishError(
+            f"the index says that its last action was at {last!r}, after which nothing can be",
+            hint="its records were changed: restore the index from a copy",
+        ) from None
     return told.strftime(_FORMAT)
 
 

@@ -10,12 +10,14 @@ from typing import Final
 from retread.audit import manylinux, promise
 from retread.compile import container
 from retread.compile.container import Engine, Image
+from retread.compile.cross import Cross
 from retread.compile.sandbox import Sandbox
 from retread.doors import fs
 from retread.doors.machine import download
 from retread.elf.facts import LibraryFacts
+from retread.environment import host
 from retread.environment.host import Compiler, Python
-from retread.errors import AuditError
+from retread.errors import AuditError, PlanError
 from retread.lanes.lane import Goal, Origin, Wish
 from retread.lanes.place import missing
 from retread.lanes.source import Compiled, demand_sound
@@ -36,6 +38,11 @@ NOT_OF_CONTAINER: Final = {
 def origins(goal: Goal, own: Contained, wish: Wish) -> list[Origin]:
     """Return a wheel for the Python asked for, or for each that the recipe names."""
     demand_sound(goal)
+    if goal.platform not in {"", host.here()}:
+        raise PlanError(
+            f"{goal.title}: an image for {goal.platform} does not run on {host.here()} machines",
+            hint="'--lane source' compiles for it with a cross compiler; or build on such a machine",
+        )
     image = wish.image or own.container.image
     pythons = [wish.python] if wish.python else own.pythons()
     return [Compiled(goal, own.build, ImagePlace(goal, own, image, python), wish) for python in pythons]
@@ -137,6 +144,10 @@ class ImagePlace:
             settings=using,
             environment=environment,
         )
+
+    def cross(self, lock: bytes, name: str) -> Cross | None:
+        """Return nothing: an image compiles for its own machine."""
+        return None
 
     def sandbox(self, room: Path, scratch: Path) -> Sandbox:
         """Return a container that sees the room, and tries the wheel as the recipe says."""

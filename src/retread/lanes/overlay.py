@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import platform
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from retread.doors.machine import code_digest, download
 from retread.doors.store import Kind, digest
+from retread.environment import host
 from retread.errors import PlanError
 from retread.lanes.lane import Goal, Origin, Steps, Wish
 from retread.recipe import plan, platforms
@@ -113,7 +113,7 @@ class Official:
         store = self.goal.machine.store
         pinned = [(self.base.file, self.base.sha256)]
         for tool in filter(None, (self.goal.toolchain, self.goal.proving)):
-            part = part_for(tool, platform.machine())
+            part = part_for(tool, host.here())
             pinned.append((part.file, part.sha256))
         fetched = [
             step("fetch", file, store.get(Kind.DOWNLOADS, sha256), f"pinned by sha256 {sha256[:12]}")

@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Protocol
 
 from retread.audit import manylinux
+from retread.compile.cross import Cross
 from retread.compile.sandbox import Sandbox, Walled
-from retread.doors import walls
+from retread.doors import fs, walls
 from retread.doors.console import NOTE
 from retread.doors.machine import Machine
 from retread.elf.facts import LibraryFacts
 from retread.environment import host
 from retread.environment.host import Compiler, Python
-from retread.errors import CompileError, PlanError, ToolError
+from retread.errors import AuditError, CompileError, PlanError, ToolError, first
 from retread.recipe.lane import Lane
 from retread.recipe.model import Build
 from retread.recipe.plan import Step
+from retread.wheel import contents
 
 
 class Place(Protocol):
@@ -62,6 +64,12 @@ class Place(Protocol):
     def install(self, lock: Path, into: Path, cache: Path) -> None:
         """Make the build environment of a lock in the folder ``into``; FetchError when a file cannot be had."""
 
+    def cross(self, lock: bytes, name: str) -> Cross | None:
+        """Return what is taken of the machine that is compiled for, where that is another than the place's.
+
+        ``lock`` pins what is linked; ``name`` is its name in messages.
+        """
+
     def sandbox(self, room: Path, scratch: Path) -> Sandbox:
         """Return where the build in ``room`` runs; ``scratch`` is there for as long."""
 
@@ -83,6 +91,24 @@ def missing(ask: Callable[[], object]) -> Iterator[str]:
         yield "; ".join(filter(None, (error.message, *error.faults, error.hint)))
 
 
+def demand_machine(wheel: Path, platform: str, scratch: Path) -> None:
+    """Raise AuditError when a wheel that was compiled has a library, or a tag, of another machine."""
+    (scratch / "check").mkdir()
+    facts, _ = contents.examine(wheel, scratch / "check")
+    fs.remove(scratch / "check")
+    wanted = platform or host.here()
+    others = {name: one.machine for name, one in facts.libraries.items() if one.machine != wanted}
+    faults = [f"{name}: is for {machine}" for name, machine in others.items()]
+    tags = sorted(tag for tag in facts.tags if not tag.endswith((f"_{wanted}", "-any")))
+    faults += [f"the build tags it {', '.join(tags)}"] if tags else []
+    if faults:
+        raise AuditError(
+            f"{wheel.name} was to be for {wanted}, and is not",
+            faults=first(faults),
+            hint="a build that asks which machine it runs on, or names a compiler of its own, makes this; patch that",
+        )
+
+
 class HostPlace:
     """The machine that retread runs on: its own Python and compiler, behind walls where it has any."""
 
@@ -92,10 +118,11 @@ class HostPlace:
     whole = False
     image = ""
 
-    def __init__(self, machine: Machine, build: Build, python: str | None) -> None:
+    def __init__(self, machine: Machine, build: Build, python: str | None, platform: str = "") -> None:
         self._machine = machine
         self._build = build
         self._asked = python
+        self._platform = platform
 
     @property
     def manner(self) -> tuple[object, ...]:
@@ -135,6 +162,10 @@ class HostPlace:
         using = settings.settings(environment)
         venv.install(lock, self.python.executable, into, cache=cache, settings=using, environment=environment)
 
+    def cross(self, lock: bytes, name: str) -> Cross | None:
+        """Return nothing: it compiles for itself."""
+        return None
+
     def sandbox(self, room: Path, scratch: Path) -> Sandbox:
         """Return walls, which need nothing of either folder, and say so when this machine has none."""
         if why := walls.absence(self._machine.environment):
@@ -142,7 +173,8 @@ class HostPlace:
         return Walled(self.python, self.compiler, self._machine.environment)
 
     def check(self, wheel: Path, scratch: Path) -> None:
-        """Let every wheel stand."""
+        """Raise AuditError for a wheel that is for another machine than was asked for, by its libraries or its tags."""
+        demand_machine(wheel, self._platform, scratch)
 
     def platform(self, libraries: Iterable[LibraryFacts]) -> str:
         """Return the oldest manylinux that offers every symbol version that the libraries ask for."""

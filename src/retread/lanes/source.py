@@ -19,6 +19,7 @@ from retread.environment import host
 from retread.errors import CompileError, PlanError, RecipeError
 from retread.lanes import early
 from retread.lanes.base import proven
+from retread.lanes.cross import CrossPlace
 from retread.lanes.lane import Goal, Origin, Steps, Wish
 from retread.lanes.place import HostPlace, Place, missing
 from retread.recipe import native
@@ -78,11 +79,13 @@ NOT_OF_TARGET: Final = {
     "run_path": "it is set in the finished wheel",
     "edit": "they are made in the finished wheel",
     "smoke": NOT_OF_RECIPE["smoke"],
+    "platforms": "the one that it is compiled for is laid over the target",
 }
 """Fields of a target that change nothing of what is compiled -> why."""
 NOT_OF_BUILD: Final = {
     "python": "a range; the interpreter that was found has a digest",
     "requires": "the lock pins what it asks for, and is held to it",
+    "links": "for another platform, what is taken from its wheels is in the place's manner",
 }
 """Fields of a build's table that change nothing of what is compiled -> why."""
 
@@ -90,7 +93,8 @@ NOT_OF_BUILD: Final = {
 def origins(goal: Goal, own: Compile, wish: Wish) -> list[Origin]:
     """Return one wheel, for the Python asked for or one of the recipe's range."""
     demand_sound(goal)
-    return [Compiled(goal, own.build, HostPlace(goal.machine, own.build, wish.python), wish)]
+    kind = HostPlace if goal.platform in {"", host.here()} else CrossPlace
+    return [Compiled(goal, own.build, kind(goal.machine, own.build, wish.python, goal.platform), wish)]
 
 
 def demand_sound(goal: Goal) -> None:
@@ -142,7 +146,7 @@ class Compiled:
     @functools.cached_property
     def toolkit(self) -> Toolkit:
         """The CUDA toolkit of exactly the target's release; PlanError when it cannot be had."""
-        return toolkit(self.goal.machine, self._toolchain)
+        return toolkit(self.goal.machine, self._toolchain, self.goal.platform)
 
     @property
     def _toolchain(self) -> Toolchain:
@@ -254,6 +258,7 @@ class Compiled:
 
         goal, machine, store = self.goal, self.goal.machine, self.goal.machine.store
         environment = self.environment()
+        cross = self.place.cross(self.lock, self.lock_name)
         jobs = self.wish.jobs or host.cores()
         budget = Budget(jobs, self.wish.memory or int(jobserver.memory()[1] * _SHARE))
         program = proc.find("sccache", why="it caches what is compiled") if self.wish.cache else None
@@ -270,6 +275,7 @@ class Compiled:
             compiler=self.place.compiler,
             python=self.place.python,
             environment=environment,
+            cross=cross,
         )
         with (
             store.workroom(f"{self.lock_name}-{self.place.python.number}{self.place.room}") as room,
@@ -391,7 +397,7 @@ class Compiled:
         faults = [*self.place.lacks()]
         for one in programs:
             faults += missing(functools.partial(proc.find, one, why="a compile needs it"))
-        why = obstacles(self.goal.machine, self._toolchain)
+        why = obstacles(self.goal.machine, self._toolchain, self.goal.platform)
         return (*faults, *(f"{self._toolchain.name}: {one}" for one in why))
 
     def effort(self) -> Effort:
@@ -400,7 +406,11 @@ class Compiled:
         jobs = self.wish.jobs or host.cores()
         spent = [one.seconds for one in known]
         largest = sorted((one.memory for one in known), reverse=True)[:jobs]
-        disk = _ROOM if stored_toolkit(self.goal.machine, self._toolchain) else _ROOM + _ENVIRONMENT
+        disk = (
+            _ROOM
+            if stored_toolkit(self.goal.machine, self._toolchain, self.goal.platform)
+            else _ROOM + _ENVIRONMENT
+        )
         return Effort(
             seconds=max(*spent, sum(spent) / jobs) if spent else None,
             memory=sum(largest) or None,
@@ -415,7 +425,7 @@ class Compiled:
     def steps(self) -> Steps:
         """Return what makes the place, then toolkit and compile; what is not there hides what would come of it."""
         store, before = self.goal.machine.store, [*self.place.steps()]
-        kit = stored_toolkit(self.goal.machine, self._toolchain)
+        kit = stored_toolkit(self.goal.machine, self._toolchain, self.goal.platform)
         before.append(
             step("toolkit", self._toolchain.name, kit and kit.root, "changes with the pinned parts")
         )

@@ -73,6 +73,19 @@ def read(text: str) -> tuple[list[Locked], list[str]]:
     return [msgspec.structs.replace(one, source=one.source or source) for one in pins], [*map(str, faults)]
 
 
+def narrowed(text: str, projects: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the lines that pin these projects, with their hashes, and those projects that no line pins."""
+    wanted, kept, found = {canonicalize_name(one) for one in projects}, [], set()
+    for _, line in _logical_lines(text):
+        name = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line)
+        if name and (project := canonicalize_name(name[0])) in wanted:
+            kept.append(line)
+            found.add(project)
+    return "".join(f"{line}\n" for line in kept), [
+        one for one in projects if canonicalize_name(one) not in found
+    ]
+
+
 def _parsed(text: str) -> tuple[list[_Line], list[_Option], list[_Fault]]:
     """Return what the lines ask for, the options that stand alone, and every fault."""
     lines, options, faults = [], list[_Option](), []

@@ -102,6 +102,9 @@ class Build(Table, frozen=True, kw_only=True):
     environment: dict[str, str] = msgspec.field(default_factory=dict)
     """Variable -> value, in which these are replaced: ``{version}``, ``{architectures}``, ``{torch-architectures}``,
     ``{cuda-home}``, ``{site-packages}``. Nothing of the caller's environment comes in."""
+    links: tuple[Text, ...] = ()
+    """Projects of the lock whose headers are compiled in and whose libraries are linked: for another platform than
+    this machine's, these are taken from that platform's wheels."""
 
 
 class Container(Table, frozen=True, kw_only=True):
@@ -120,6 +123,12 @@ class Container(Table, frozen=True, kw_only=True):
 class Platform(Table, frozen=True, kw_only=True):
     """What of a target is another for one platform; what is not said is the target's."""
 
+    architectures: tuple[Architecture, ...] | None = None
+    """In the place of the target's."""
+    ptx: tuple[Architecture, ...] | None = None
+    """In the place of the target's."""
+    image: Text | None = None
+    """The platform's image for the container lane, pinned by digest; without one it has no such lane."""
     generated: tuple[Text, ...] | None = None
     """In the place of the target's."""
     exempt: tuple[Exemption, ...] | None = None
@@ -177,15 +186,24 @@ class Target(Table, frozen=True, kw_only=True):
     smoke: Trial | None = None
     """Under what its wheels are tried."""
     platforms: dict[str, Platform] = msgspec.field(default_factory=dict)
-    """Platform of a base wheel that is not Linux's, like ``win_amd64`` -> what is another for it."""
+    """Platform that is compiled for, like ``aarch64``, or of a base wheel that is not Linux's, like ``win_amd64`` ->
+    what is another for it."""
 
     def on(self, platform: str) -> Target:
         """Return the target as one platform has it: its own base wheels, and no run path on Windows."""
         own = self.platforms.get(platform, Platform())
         said = {name: value for name, value in msgspec.structs.asdict(own).items() if value is not None}
+        image = said.pop("image", "")
+        if self.container and platform in self.platforms:
+            said |= {"container": msgspec.structs.replace(self.container, image=image) if image else None}
         said |= {"run_path": {}} if platforms.is_windows(platform) else {}
         base = tuple(one for one in self.base if platforms.of_wheel(one.file) == platform)
         return msgspec.structs.replace(self, **said, base=base, platforms={})
+
+    def is_for(self, platform: str) -> bool:
+        """Say whether there are wheels of it for a platform."""
+        own = platform in self.platforms or (self.build is not None and platform == platforms.COMPILED[0])
+        return own or any(platforms.of_wheel(one.file) == platform for one in self.base)
 
     @property
     def toolchains(self) -> tuple[str, ...]:

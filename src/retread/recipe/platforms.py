@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from retread import pypa
+
+COMPILED: Final = ("x86_64", "aarch64")
+"""Those that a lane can compile for; the first is what a target itself speaks of."""
 
 
 def of_wheel(file: str) -> str:
@@ -16,6 +20,6 @@ def of_wheel(file: str) -> str:
     return linux[0] if linux else found[0]
 
 
-def is_windows(platform: str) -> bool:
+def is_windows(name: str) -> bool:
     """Say whether a platform is one of Windows."""
-    return platform.startswith("win")
+    return name.startswith("win")

@@ -22,6 +22,8 @@ DIRECTORY = "040000"
 LINK = "120000"
 SUBMODULE = "160000"
 _LINE: Final = re.compile(r"(040000|100644|100664|100755|120000|160000) ([0-9a-f]{40}) ([^\0]+)")
+_LAST: Final = 253_402_300_799
+"""The last second of the year 9999."""
 _COMMIT: Final = re.compile(rb"tree ([0-9a-f]{40})\n(?:.+\n)*?committer .*> ([0-9]{1,12}) [+-][0-9]{4}\n")
 
 
@@ -160,4 +162,15 @@ def _tree_and_time(commit: bytes) -> tuple[str, int]:
     match = _COMMIT.match(commit)
     if not match:
         raise ValueError("its commit object names no tree and committer")
-    return match[1].decode(), int(match[2])
+    return match[1].decode(), dated(match[2].decode())
+
+
+def dated(seconds: str) -> int:
+    """Return a commit's time, in seconds since 1970; ValueError for one that no calendar has.
+
+    git takes any number; bills of materials and builds take a date.
+    """
+    found = int(seconds)
+    if not 0 <= found <= _LAST:
+        raise ValueError(f"its time, {found} seconds since 1970, is in no calendar")
+    return found

@@ -153,7 +153,12 @@ def _platform_faults(target: Target) -> Iterator[str]:
             there.append(platforms.of_wheel(base.file))
     for name, one in target.platforms.items():
         at = f"platforms.{name}"
-        if name not in there:
+        if target.build and name in platforms.COMPILED[1:]:
+            yield from _architecture_faults(f"{at}.architectures", one.architectures or (), target.cuda)
+            yield from _architecture_faults(f"{at}.ptx", one.ptx or (), target.cuda)
+            if one.image is not None and not _is_pinned(one.image):
+                yield f"{at}.image: {one.image!r} is not an image pinned by digest (NAME@sha256:...)"
+        elif name not in there:
             known = f"there are {', '.join(dict.fromkeys(there))}" if there else "there is none"
             yield f"{at}: no base wheel is for it{strict.near_miss(name, there)}; {known}"
         elif not platforms.is_windows(name):
@@ -215,7 +220,7 @@ def _build_faults(target: Target, build: Build) -> Iterator[str]:
 def _container_faults(container: Container, build: Build | None) -> Iterator[str]:
     if build is None:
         yield "build: missing; the container lane compiles as it says"
-    if not re.fullmatch(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}", container.image):
+    if not _is_pinned(container.image):
         yield f"container.image: {container.image!r} is not an image pinned by digest (NAME@sha256:...)"
     if not re.fullmatch(r"manylinux_2_[0-9]{1,3}", container.platform):
         yield f"container.platform: {container.platform!r} is not like 'manylinux_2_28'"
@@ -227,6 +232,10 @@ def _container_faults(container: Container, build: Build | None) -> Iterator[str
             yield f"container.pythons[{index}]: {python!r} is not like '3.12'"
         elif build and not _allows(build.python, f"{python}.99"):
             yield f"container.pythons[{index}]: {python} is outside of build.python, {build.python}"
+
+
+def _is_pinned(image: str) -> bool:
+    return re.fullmatch(r"[a-z0-9][a-z0-9./:_-]*@sha256:[0-9a-f]{64}", image) is not None
 
 
 def _allows(wanted: str, version: str) -> bool:

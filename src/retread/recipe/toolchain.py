@@ -43,6 +43,9 @@ class Part(Table, frozen=True, kw_only=True):
     """The folder of the toolkit that ``folder`` becomes instead of the root."""
     files: tuple[Text, ...] = ()
     """The only files below ``folder`` that are taken; all of them when none is named."""
+    linked: bool = False
+    """Whether it holds libraries that are linked, and no program: for wheels of another machine, that machine's part is
+    taken in its place."""
 
 
 class Toolchain(Table, frozen=True, kw_only=True):
@@ -98,10 +101,20 @@ def is_ptxas(toolchain: Toolchain) -> bool:
     return not any(part.folder for part in toolchain.part)
 
 
-def toolkit_parts(toolchain: Toolchain, machine: str) -> tuple[Part, ...]:
-    """Return the pieces of this machine's CUDA toolkit; PlanError when there are none."""
+def toolkit_parts(toolchain: Toolchain, machine: str, target: str = "") -> tuple[Part, ...]:
+    """Return the pieces of this machine's CUDA toolkit; PlanError when there are none.
+
+    With a ``target``, whose machine is another, they are those of a toolkit that runs here and compiles for that.
+    """
     found = [part for part in toolchain.part if part.folder]
-    return _for_machine(toolchain, found, machine, "toolkit")
+    if target in {"", machine}:
+        return _for_machine(toolchain, found, machine, "toolkit")
+    if toolchain.compiler != "nvcc":
+        raise PlanError(
+            f"toolchain {toolchain.name}: its {toolchain.compiler} compiles for no other machine than its own"
+        )
+    run = _for_machine(toolchain, [part for part in found if not part.linked], machine, "toolkit")
+    return (*run, *_for_machine(toolchain, [part for part in found if part.linked], target, "linked part"))
 
 
 def _for_machine(toolchain: Toolchain, parts: list[Part], machine: str, what: str) -> tuple[Part, ...]:

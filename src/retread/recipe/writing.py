@@ -31,6 +31,11 @@ def text(recipe: Recipe, remarks: Remarks = Remarks(), *, schema: str = "") -> s
     return head + "\n\n".join("\n".join(lines) for lines in _tables(recipe, "", "", remarks)) + "\n"
 
 
+def lines(key: str, value: object) -> list[str]:
+    """Return a key with its value: a line, or one for each member of a long list."""
+    return list(_line(key, value, "", Remarks()))
+
+
 def _tables(record: msgspec.Struct, path: str, heading: str, remarks: Remarks) -> Iterator[list[str]]:
     """Yield the lines of a record's own keys, then those of the tables below it."""
     lines = [*_comment(remarks.above.get(path, "")), heading] if heading else []
@@ -82,12 +87,12 @@ def _of_first(remarks: Remarks, at: str) -> Remarks:
 def _line(key: str, value: object, at: str, remarks: Remarks) -> Iterator[str]:
     yield from _comment(remarks.above.get(at, ""))
     words = remarks.behind.get(at, "")
-    shown = f"{_key(key)} = {_value(value)}"
-    if len(shown) > WIDTH and isinstance(value, tuple):
+    written = f"{_key(key)} = {shown(value)}"
+    if len(written) > WIDTH and isinstance(value, tuple):
         yield f"{_key(key)} = ["
-        yield from (f"  {_value(one)}," for one in value)
-        shown = "]"
-    yield f"{shown}  # {_plain(words)}" if words else shown
+        yield from (f"  {shown(one)}," for one in value)
+        written = "]"
+    yield f"{written}  # {_plain(words)}" if words else written
 
 
 def _comment(words: str) -> list[str]:
@@ -106,9 +111,12 @@ def _plain(words: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in words).split())
 
 
-def _value(value: object) -> str:
+def shown(value: object) -> str:
+    """Return a value as it stands behind its key."""
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(map(shown, value))}]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_key(key)} = {shown(one)}" for key, one in value.items()) + " }"
     return str(value) if isinstance(value, int) else _quoted(str(value))
 
 

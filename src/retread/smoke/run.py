@@ -221,7 +221,7 @@ def _here(machine: Machine, tried: Subject, request: Request, path: Path) -> Ite
 def _unable(other: SmokeReport, tried: Subject, why: str) -> SmokeReport:
     run = Run(
         level=Level.GPU,
-        started=int(time.time()),
+        started=other.runs[0].started,
         seconds=0.0,
         surroundings=other.runs[0].surroundings,
         cases=(),

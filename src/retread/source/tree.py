@@ -17,7 +17,7 @@ from retread.doors import fs, gitenv, proc, tar
 from retread.errors import SourceError, StoreError, first
 from retread.recipe.model import Recipe, Submodule
 from retread.recipe.native import matches
-from retread.recipe.proof import Entry, Proof, blob_id
+from retread.recipe.proof import Entry, Proof, blob_id, dated
 from retread.source.records import Manifest, SourceTree, UnprovenFile
 
 MANIFEST = "manifest.json"
@@ -232,7 +232,14 @@ def _checkout(
     listing = proc.run([*command, "ls-tree", "-r", "-z", commit], env=env).stdout.split("\0")
     fs.remove(into / ".git")
     entries = [line.partition("\t") for line in listing if line.startswith("160000 ")]
-    return int(time), {path: head.split(" ")[2] for head, _, path in entries}
+    return _dated(repository, commit, time), {path: head.split(" ")[2] for head, _, path in entries}
+
+
+def _dated(repository: str, commit: str, time: str) -> int:
+    try:
+        return dated(time)
+    except ValueError as error:
+        raise SourceError(f"{repository}: commit {commit[:12]} cannot be built: {error}") from None
 
 
 def pristine(source: SourceTree, path: str) -> Path:

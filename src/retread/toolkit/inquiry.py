@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from retread.arch import Arch
 from retread.doors.machine import Machine
 from retread.doors.store import Kind
+from retread.environment import host
 from retread.errors import PlanError
 from retread.recipe.toolchain import Part, Toolchain, toolkit_parts
 from retread.records import Record
@@ -48,20 +48,22 @@ class ToolchainReport(Record, frozen=True, kw_only=True):
     obstacles: tuple[str, ...]
 
 
-def inquire(machine: Machine, toolchain: Toolchain) -> tuple[list[PartReport], list[str]]:
+def inquire(machine: Machine, toolchain: Toolchain, target: str = "") -> tuple[list[PartReport], list[str]]:
     """Return how this machine would get each part of the toolkit, and why it cannot have the whole (empty: it can).
 
-    Nothing is downloaded; servers are asked for parts that the store lacks.
+    Nothing is downloaded; servers are asked for parts that the store lacks. Without a ``target`` it compiles for this
+    machine.
     """
     try:
-        parts = toolkit_parts(toolchain, platform.machine())
-        if stored_toolkit(machine, toolchain):
+        parts = toolkit_parts(toolchain, host.here(), target)
+        if stored_toolkit(machine, toolchain, target):
             return [part_report(part, "store") for part in parts], []
     except PlanError as error:
         return [], [error.message]
     found = [_ask(machine, toolchain, part) for part in parts]
     reasons = [f"{one.component}: {one.obstacle}" for one in found if one.obstacle]
-    if any(one.obstacle and part.path for part, one in zip(parts, found, strict=True)):
+    native = target in {"", host.here()}
+    if native and any(one.obstacle and part.path for part, one in zip(parts, found, strict=True)):
         from retread.toolkit import layout
 
         system, others = layout.find_system(toolchain.cuda, machine.environment, tool_environment(machine))
@@ -69,9 +71,9 @@ def inquire(machine: Machine, toolchain: Toolchain) -> tuple[list[PartReport], l
     return found, reasons
 
 
-def obstacles(machine: Machine, toolchain: Toolchain) -> list[str]:
+def obstacles(machine: Machine, toolchain: Toolchain, target: str = "") -> list[str]:
     """Return why this machine cannot have the toolkit; nothing when it can. Nothing is downloaded."""
-    return inquire(machine, toolchain)[1]
+    return inquire(machine, toolchain, target)[1]
 
 
 def _ask(machine: Machine, toolchain: Toolchain, part: Part) -> PartReport:
@@ -95,7 +97,7 @@ def _ask(machine: Machine, toolchain: Toolchain, part: Part) -> PartReport:
 
 def part_reports(toolchain: Toolchain) -> list[PartReport]:
     """Return the parts of this machine's toolkit, with nobody asked; PlanError when it has none."""
-    return [part_report(part) for part in toolkit_parts(toolchain, platform.machine())]
+    return [part_report(part) for part in toolkit_parts(toolchain, host.here())]
 
 
 def part_report(part: Part, origin: str = "", obstacle: str = "") -> PartReport:
@@ -117,7 +119,7 @@ def report(
     return ToolchainReport(
         name=toolchain.name,
         cuda=toolchain.cuda,
-        machine=platform.machine(),
+        machine=host.here(),
         parts=tuple(parts),
         root=str(found.root) if found else "",
         version=found.version if found else "",

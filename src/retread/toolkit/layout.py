@@ -46,6 +46,7 @@ NOT_OF_PIECE: Final = {
     "deb": "where it is had from",
     "file": "what it is called there",
     "ptxas": "of the part that overlays assemble with, whose key holds the whole part",
+    "linked": "it chooses the part",
 }
 """Fields of a part that change nothing of the toolkit laid out of it -> why."""
 NOT_OF_TOOLKIT: Final = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from retread import arch
 from retread.arch import Arch
 from retread.doors.machine import Machine, download, downloaded
 from retread.doors.store import Kind
+from retread.environment import host
 from retread.errors import FetchError, PlanError, ToolError
 from retread.recipe.toolchain import Part, Toolchain, toolkit_parts
 from retread.toolkit.release import tool_environment
@@ -29,14 +29,16 @@ TRIED = (Arch("9.0"), Arch("10.0"))
 """The architectures for which a toolkit is tried."""
 
 
-def toolkit(machine: Machine, toolchain: Toolchain) -> Toolkit:
+def toolkit(machine: Machine, toolchain: Toolchain, target: str = "") -> Toolkit:
     """Return the CUDA toolkit of exactly the toolchain's release: the store's, made of pinned parts, or the system's.
+
+    It runs here and compiles for ``target``, without one for this machine.
 
     The system's is taken only when a part that no package index has cannot be fetched. PlanError when there is none.
     """
     from retread.toolkit import layout
 
-    parts = toolkit_parts(toolchain, platform.machine())
+    parts = toolkit_parts(toolchain, host.here(), target)
     key = layout.parts_digest(toolchain, parts)
     if not machine.store.get(Kind.TOOLKITS, key):
         try:
@@ -44,6 +46,8 @@ def toolkit(machine: Machine, toolchain: Toolchain) -> Toolkit:
                 if part.path:
                     fetch_part(machine, toolchain, part)
         except FetchError as error:
+            if target and target != host.here():
+                raise
             return _system_toolkit(machine, toolchain, error)
 
     def build(into: Path) -> None:
@@ -55,11 +59,11 @@ def toolkit(machine: Machine, toolchain: Toolchain) -> Toolkit:
     return layout.load(machine.store.make(Kind.TOOLKITS, key, build), toolchain, parts)
 
 
-def stored_toolkit(machine: Machine, toolchain: Toolchain) -> Toolkit | None:
+def stored_toolkit(machine: Machine, toolchain: Toolchain, target: str = "") -> Toolkit | None:
     """Return the toolkit made of pinned parts if the store has it; PlanError when this machine has no parts."""
     from retread.toolkit import layout
 
-    parts = toolkit_parts(toolchain, platform.machine())
+    parts = toolkit_parts(toolchain, host.here(), target)
     entry = machine.store.get(Kind.TOOLKITS, layout.parts_digest(toolchain, parts))
     return layout.load(entry, toolchain, parts) if entry else None
 

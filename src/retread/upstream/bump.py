@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -19,9 +19,7 @@ from packaging.version import InvalidVersion
 
 from retread import pypa
 from retread.doors import fs, git
-from retread.doors.machine import download
-from retread.doors.net.offers import Offer
-from retread.errors import SeriesError, SourceError, UsageError
+from retread.errors import SeriesError, UsageError
 from retread.queue import header, order, pieces
 from retread.queue.carry import Carrier, Known, Wish
 from retread.queue.desk import Desk
@@ -29,20 +27,15 @@ from retread.queue.fate import WORDS, Fate, PatchFate
 from retread.queue.repository import Repository
 from retread.queue.resolution import Key
 from retread.queue.worktree import Worktree
-from retread.recipe import files, proof, reading
-from retread.recipe.model import Base, Recipe
+from retread.recipe import files
 from retread.recipe.series import parse_series
 from retread.recipe.workspace import Loaded
 from retread.records import Record
-from retread.source import tree as source
 from retread.source.records import SourceTree
 from retread.strict import near_miss
-from retread.upstream import outlook, rebase, renewal, written
-from retread.upstream.commits import Commits
+from retread.upstream import rebase, successor, written
 from retread.upstream.history import History
 from retread.upstream.release import Release, find
-from retread.wheel import contents
-from retread.wheel.facts import WheelFacts
 
 _FIXED: Final = re.compile(r"fixed in (\S+) \(")
 
@@ -60,8 +53,10 @@ class Bumped(Record, frozen=True, kw_only=True):
     patches: tuple[PatchFate, ...]
     range_diff: str
     """What became of each patch, as git range-diff shows it; nothing where every one is as it was, or one is open."""
+    adjusted: tuple[str, ...] = ()
+    """What the new recipe took over from the new wheels and the new archive, beside its pins."""
     look_at: tuple[str, ...]
-    """What the new base wheels lack of what the new recipe promises: a person decides what becomes of it."""
+    """What a person has to decide, and why: where upstream changed what a person decided about, or what is promised."""
     written: tuple[str, ...]
     commits: tuple[str, ...] = ()
     """Ids of the commits that hold it, where they were asked for."""
@@ -96,8 +91,6 @@ class _Work(NamedTuple):
     release: Release
     request: Request
     scratch: Path
-    held: Callable[[Base], WheelFacts]
-    """What a wheel of upstream's holds; each is read once."""
 
 
 class Bump(NamedTuple):
@@ -120,8 +113,7 @@ def bump(desk: Desk, request: Request) -> Bumped:
         tree = Worktree(desk, scratch)
         request = request._replace(way=_way(tree, request))
         known = desk.resolutions()
-        held = functools.cache(functools.partial(_held, desk, scratch))
-        work = _Work(desk, loaded, release, request, scratch, held)
+        work = _Work(desk, loaded, release, request, scratch)
         plan = _carried(work, known)
         if request.way is Way.CONTINUE:
             rebase.demand_same(tree, loaded, release.tree)
@@ -150,15 +142,16 @@ def _written(work: _Work, plan: Bump) -> Bumped:
     """Write what a bump made: resolutions, and of a release that has no recipe yet series, proofs and recipe."""
     desk, release = work.desk, work.release
     made: dict[str, bytes] = {}
-    look_at: tuple[str, ...] = ()
+    told: dict[str, tuple[str, ...]] = {}
     if not release.only_looked_at:
-        new = _new_files(work)
-        recipe = reading.parse_recipe(new[_recipe_path(desk, release)], name=_name(desk, release))
-        look_at = _look_at(recipe, work.held)
-        series = files.series(recipe)
-        made = {f"{series}/{name}": data for name, data in plan.folder.items()} | new
+        asked = work.request
+        new = successor.make(
+            desk, work.loaded, release, place=asked.place, tag=asked.tag, scratch=work.scratch
+        )
+        made = {f"{new.series}/{name}": data for name, data in plan.folder.items()} | new.files
+        told = {"adjusted": new.adjusted, "look_at": new.look_at}
     written.write(desk, made, plan.lessons)
-    return msgspec.structs.replace(plan.data, look_at=look_at, written=(*plan.lessons, *made))
+    return msgspec.structs.replace(plan.data, **told, written=(*plan.lessons, *made))
 
 
 def committed(desk: Desk, found: Bumped) -> Bumped:
@@ -265,12 +258,12 @@ def demand_closed(data: Bumped) -> None:
 def looked(desk: Desk, loaded: Loaded, release: Release, scratch: Path) -> tuple[PatchFate, ...]:
     """Return what a bump to a release says of each patch, when nobody has decided anything; nothing is written."""
     request = Request(release.title, Wish({}, {}), "", "", Way.CHECK, "")
-    work = _Work(desk, loaded, release, request, scratch, functools.partial(_held, desk, scratch))
+    work = _Work(desk, loaded, release, request, scratch)
     return _carried(work, desk.resolutions()).data.patches
 
 
 def _carried(work: _Work, resolutions: Mapping[Key, bytes]) -> Bump:
-    desk, loaded, release, request, scratch, _ = work
+    desk, loaded, release, request, scratch = work
     repository = desk.repository(scratch)
     old = desk.trees(loaded).source
     touched = pieces.paths(loaded.patches)
@@ -280,7 +273,7 @@ def _carried(work: _Work, resolutions: Mapping[Key, bytes]) -> Bump:
     history = History(
         request.place,
         loaded.recipe.pin.commit,
-        _references(release, request.tag),
+        release.references(request.tag),
         desk.machine.environment,
     )
     known = Known(_renames(repository, old, release.tree), fixed.__getitem__, resolutions, history.lines)
@@ -306,7 +299,7 @@ def _carried(work: _Work, resolutions: Mapping[Key, bytes]) -> Bump:
 
 def _compared(work: _Work, folder: Mapping[str, bytes]) -> str:
     """Return how the new series differs from the old one, for whoever reviews it."""
-    desk, loaded, release, _, scratch, _ = work
+    desk, loaded, release, _, scratch = work
     repository = desk.repository(scratch)
     ranges = []
     for tree, series in ((desk.trees(loaded).source, loaded.files), (release.tree, folder)):
@@ -362,98 +355,3 @@ def accepted(typed: Iterable[str]) -> dict[str, Fate]:
             )
         found[patch] = WORDS[word]
     return found
-
-
-# The new recipe.
-
-
-def _name(desk: Desk, release: Release) -> str:
-    return renewal.name(desk.recipe, release.title)
-
-
-def _recipe_path(desk: Desk, release: Release) -> str:
-    return files.recipe_file(_name(desk, release))
-
-
-def _new_files(work: _Work) -> dict[str, bytes]:
-    """Return the new recipe's proofs and its text, last; SourceError when the archive is not the commit."""
-    desk, loaded, release, request, scratch, _ = work
-    assert release.sdist is not None
-    assert release.version is not None
-    recipe, version = loaded.recipe, release.title
-    tags = _references(release, request.tag)
-    commits = Commits(desk, request.place, scratch)
-    with desk.machine.console.step(f"find {tags[0].removeprefix('refs/tags/')}") as step:
-        top = commits.top(tags)
-        step.detail = top.commit[:12]
-    wheels = renewal.wheels(recipe, release.offers, release.version)
-    inner = commits.submodules(top, recipe.pin.submodules)
-    torch = dict(_torch(recipe, wheels, work.held))
-    facts = renewal.Facts(version, top.commit, release.sdist, inner, wheels, torch)
-    old = (desk.root / files.recipe_file(recipe.name)).read_text("utf-8")
-    text = renewal.text(old, recipe, facts).encode()
-    made = reading.parse_recipe(text, name=_name(desk, release))
-    proven = {one.path for one in recipe.pin.submodules if one.commit in loaded.proofs}
-    proofs = commits.proofs(made, top, proven)
-    _prove(commits, made, proofs, scratch)
-    return {**proofs, _recipe_path(desk, release): text}
-
-
-def _references(release: Release, tag: str) -> tuple[str, ...]:
-    """Return under which names the release's commit may be known."""
-    if release.known is not None:
-        return (release.known.recipe.pin.commit,)
-    if tag or release.version is None:
-        return (tag or release.title,)
-    return (f"refs/tags/v{release.title}", f"refs/tags/{release.title}")
-
-
-def _prove(commits: Commits, made: Recipe, proofs: Mapping[str, bytes], scratch: Path) -> None:
-    """Hold the release's archive to its commit; SourceError says what may be wrong when it is another's."""
-    machine, pinned = commits.desk.machine, commits.desk.recipe.pin.commit
-    sdist = download(machine, made.project, made.sdist.file, made.sdist.sha256)
-    parsed = {one.commit: one for one in (proof.parse(data, name=path) for path, data in proofs.items())}
-    into = scratch / "proven"
-    into.mkdir()
-    try:
-        with machine.console.step("prove the source"):
-            source.from_sdist(made, sdist, parsed, into)
-    except SourceError as error:
-        hint = "the tag may have moved since the archive was made: name the commit that it was made of with --tag; or "
-        if not commits.has(pinned):
-            hint = (
-                f"{commits.place} has not the commit {pinned[:12]} that {commits.desk.recipe.name} pins: is it the "
-                "right repository? or "
-            )
-        raise SourceError(error.message, faults=error.faults, hint=hint + error.hint) from None
-
-
-def _torch(
-    recipe: Recipe, wheels: Mapping[str, Offer], held: Callable[[Base], WheelFacts]
-) -> Iterator[tuple[str, str]]:
-    """Yield the torch of each target that is for one, as its new base wheel says it."""
-    for name, target in recipe.targets.items():
-        for base in target.base:
-            new = wheels[base.file]
-            found = renewal.one_torch(target, held(Base(file=new.file, sha256=new.sha256)))
-            if found:
-                yield name, found
-
-
-def _held(desk: Desk, scratch: Path, base: Base) -> WheelFacts:
-    """Return what a wheel of upstream's holds."""
-    path = download(desk.machine, desk.recipe.project, base.file, base.sha256)
-    folder = scratch / "wheel"
-    folder.mkdir(exist_ok=True)
-    with desk.machine.console.step(f"read {base.file}"):
-        return contents.examine(path, folder)[0]
-
-
-def _look_at(made: Recipe, held: Callable[[Base], WheelFacts]) -> tuple[str, ...]:
-    """Return where the new wheels differ from what the recipe's targets promise."""
-    return tuple(
-        f"targets.{name}: {lack}"
-        for name, target in made.targets.items()
-        for base in target.base
-        for lack in outlook.lacks(target, held(base))
-    )

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urljoin
 
 from retread.doors.machine import download
 from retread.queue.desk import Desk
 from retread.recipe import files, proof
 from retread.recipe.model import Recipe, Submodule
 from retread.source import tree as source
-from retread.upstream import listing
+from retread.upstream import clue, listing
 from retread.upstream.listing import Listing
+
+
+def submodule(repository: str, top: Listing, path: str) -> Submodule:
+    """Return a submodule of a commit; its address is empty where .gitmodules says none that git may be given."""
+    written = top.addresses.get(path, "")
+    address = urljoin(f"{repository}/", written) if written else ""
+    return Submodule(
+        path=path, repository=address if clue.is_address(address) else "", commit=top.submodules[path]
+    )
 
 
 class Commits:

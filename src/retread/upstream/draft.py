@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
@@ -243,7 +244,7 @@ def _taken_over(found: Found, wheel: Read, at: str) -> tuple[str, _Part]:
     name = ours.channel(cuda) if cuda else "cu"
     key = f"targets.{name}"
     architectures, ptx = common(main[1])
-    torch, said = _torch(found.said.requires)
+    torch = _torch(found.said.requires)
     tool = _toolchain(found.toolchains, cuda)
     above |= {
         "": f"{_intent(found, at)} {_listed(main[0], main[1], architectures)}",
@@ -251,8 +252,6 @@ def _taken_over(found: Found, wheel: Read, at: str) -> tuple[str, _Part]:
         "exempt": "What upstream built otherwise; the wheel keeps it.",
         "run-path": "The folders of the machine that built the wheel are left out.",
     }
-    if said:
-        behind["torch"] = said
     if not architectures:
         behind["architectures"] = "TODO: its modules have none in common"
     if not tool:
@@ -333,20 +332,14 @@ def _run_paths(facts: WheelFacts) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield name, tuple(entry for entry in one.run_path if not entry.startswith("/"))
 
 
-def _torch(requires: Sequence[str]) -> tuple[str, str]:
-    """Return the range of torch that METADATA requires, or nothing and why."""
+def _torch(requires: Sequence[str]) -> str:
+    """Return the range of torch that METADATA requires; nothing where it requires none, or any."""
     for text in requires:
-        try:
+        with suppress(InvalidRequirement):
             one = pypa.requirement(text)
-        except InvalidRequirement:
-            continue
-        if one.name.lower() == "torch" and (not one.marker or one.marker.evaluate({"extra": ""})):
-            range_ = str(one.specifier)
-            return (
-                range_,
-                "" if range_ else "TODO: the project takes torch in any version; for which is this made?",
-            )
-    return OPEN, "TODO: the project does not require torch, and a recipe asks for a range of it"
+            if one.name.lower() == "torch" and (not one.marker or one.marker.evaluate({"extra": ""})):
+                return str(one.specifier)
+    return ""
 
 
 def _toolchain(toolchains: Sequence[Toolchain], cuda: str, compiler: str = ours.NVCC) -> str:
@@ -363,7 +356,7 @@ def _compiled(found: Found) -> Iterator[tuple[str, _Part]]:
 def _to_compile(found: Found, cuda: str, toolchain: str) -> tuple[str, _Part]:
     name = ours.channel(cuda) if cuda else "cu"
     key = f"targets.{name}"
-    torch, said = _torch(found.said.requires)
+    torch = _torch(found.said.requires)
     wants_torch = any(re.match(r"torch\b", one) for one in (*found.said.requires, *found.builds_with))
     target = Target(
         cuda=cuda,
@@ -384,7 +377,6 @@ def _to_compile(found: Found, cuda: str, toolchain: str) -> tuple[str, _Part]:
         "build": "As pyproject.toml says. Pin torch as 'torch==...'; variables that the build looks for belong here.",
     }
     behind = {"architectures": "TODO: for which GPUs it is to be compiled"}
-    behind |= {"torch": said} if said else {}
     behind |= {} if cuda else {"cuda": "TODO: no whole toolkit for this machine is known"}
     return name, _Part(target, _below(key, above), _below(key, behind))
 

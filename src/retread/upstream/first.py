@@ -6,36 +6,28 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import urljoin
 
 from packaging.requirements import InvalidRequirement
 from packaging.tags import platform_tags, sys_tags
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from retread import limits, pypa, strict
+from retread import pypa
 from retread.doors.machine import Machine, download
 from retread.doors.net import catalogue, offers, settings
 from retread.doors.net.offers import Offer
-from retread.elf import release
 from retread.errors import FetchError, PlanError, RetreadError, SourceError, UsageError
 from retread.recipe import files, plan, proof, workspace, writing
 from retread.recipe.model import Base, Pin, Sdist, Submodule, Unproven
 from retread.recipe.native import matches
 from retread.records import Record, Sha256
-from retread.source import tree as source
-from retread.source.records import SourceTree
 from retread.source.trees import unproven
-from retread.upstream import clue, draft, listing, written
+from retread.upstream import clue, commits, draft, listing, opened, written
 from retread.upstream.clue import Said
 from retread.upstream.draft import Draft, Found, Read
 from retread.upstream.listing import Listing
-from retread.wheel import contents
-from retread.wheel.wheelfile import Wheel
 
 _SCHEMA: Final = "docs/schemas/recipe.json"
-_SMALL: Final = 1 << 20
-"""Bytes of a file of Python in which a commit is looked for."""
 _SETUPTOOLS: Final = ("PKG-INFO", "setup.cfg", "*.egg-info/*")
 _SERIES: Final = (
     b"# The patches of this release in their order, one name a line: 'retread patch new' adds one.\n"
@@ -217,7 +209,7 @@ def _found(look: Look, sdist: Offer | None, wheels: list[Offer]) -> tuple[Found,
     held = tree.manifest.files if tree else {}
     read, texts = _read(look, wheels[0]) if wheels else (None, {})
     _demand_code(wanted, read, held)
-    said = clue.said(texts.get("METADATA") or _text_of(tree, "PKG-INFO"))
+    said = clue.said(texts.get("METADATA") or opened.text(tree, "PKG-INFO"))
     origin = _origin(look, said, texts, held)
     found = Found(
         project=wanted.project,
@@ -233,7 +225,7 @@ def _found(look: Look, sdist: Offer | None, wheels: list[Offer]) -> tuple[Found,
             unproven=origin.unproven,
         ),
         source=held,
-        builds_with=_builds_with(_text_of(tree, "pyproject.toml")),
+        builds_with=opened.builds_with(opened.text(tree, "pyproject.toml")),
         pin=origin.pin,
         proven=bool(origin.proofs),
         toolchains=[workspace.load_toolchain(look.root, one) for one in workspace.toolchains(look.root)],
@@ -242,41 +234,11 @@ def _found(look: Look, sdist: Offer | None, wheels: list[Offer]) -> tuple[Found,
     return found, origin
 
 
-def _text_of(tree: SourceTree | None, path: str) -> str:
-    """Return a file of a source; nothing where there is none, or one that is larger than any that is written."""
-    if tree is None or path not in tree.manifest.files:
-        return ""
-    file = source.pristine(tree, path)
-    return file.read_text("utf-8", "replace") if file.stat().st_size <= limits.METADATA else ""
-
-
 def _read(look: Look, offer: Offer) -> tuple[Read, dict[str, str]]:
     """Return what a wheel holds, and those of its texts that say where it comes from."""
     path = download(look.machine, look.wanted.project, offer.file, offer.sha256)
     with look.machine.console.step(f"read {offer.file}"):
-        return _opened(path, look.scratch)
-
-
-def _opened(path: Path, scratch: Path) -> tuple[Read, dict[str, str]]:
-    facts, _ = contents.examine(path, scratch, lenient=True)
-    blobs: dict[str, str] = {}
-    releases: dict[str, str] = {}
-    texts: dict[str, str] = {}
-    with Wheel(path, lenient=True) as wheel:
-        texts["METADATA"] = wheel.metadata
-        for entry in wheel.files:
-            if entry.name.startswith(f"{wheel.dist_info}/"):
-                continue
-            if entry.name in facts.libraries:
-                blobs[entry.name] = ""
-                if facts.libraries[entry.name].modules:
-                    releases[entry.name] = release.builder(facts.libraries[entry.name].made)
-                continue
-            data = wheel.archive.read(entry.name)
-            blobs[entry.name] = proof.blob_id(data)
-            if clue.names_commit(entry.name) and len(data) <= _SMALL:
-                texts[entry.name] = data.decode("utf-8", "replace")
-    return Read(facts, blobs, releases), texts
+        return opened.wheel(path, look.scratch)
 
 
 def _demand_code(wanted: Asked, read: Read | None, held: Mapping[str, str]) -> None:
@@ -292,15 +254,6 @@ def _demand_code(wanted: Asked, read: Read | None, held: Mapping[str, str]) -> N
         raise PlanError(
             f"{what}: there is no wheel for this machine, and the source archive holds no CUDA code"
         )
-
-
-def _builds_with(pyproject: str) -> tuple[str, ...]:
-    """Return what a project's build requires, as far as its pyproject.toml can be read."""
-    try:
-        found = strict.table(pyproject).get("build-system", {}).get("requires", [])
-    except (ValueError, AttributeError):
-        return ()
-    return tuple(one for one in found if isinstance(one, str)) if isinstance(found, list) else ()
 
 
 # The commit.
@@ -341,7 +294,7 @@ def _confirmed(look: Look, plain: Origin, top: Listing, held: Mapping[str, str])
     """Return the origin with the commit's proofs; SourceError where the archive holds nothing of the commit's."""
     entries = {path: one.id for path, one in proof.parse(top.data, name="the listing").entries.items()}
     proofs = {files.proof(plain.pin.repository, top.commit): proof.pruned(top.data, held, name="the listing")}
-    submodules = [_submodule(plain.pin.repository, top, path) for path in top.submodules]
+    submodules = [commits.submodule(plain.pin.repository, top, path) for path in top.submodules]
     for one in submodules:
         found = _inner(look, one, held)
         if found is not None:
@@ -363,14 +316,6 @@ def _confirmed(look: Look, plain: Origin, top: Listing, held: Mapping[str, str])
 class _Inner(NamedTuple):
     entries: Mapping[str, proof.Entry]
     data: bytes
-
-
-def _submodule(repository: str, top: Listing, path: str) -> Submodule:
-    written = top.addresses.get(path, "")
-    address = urljoin(f"{repository}/", written) if written else ""
-    return Submodule(
-        path=path, repository=address if clue.is_address(address) else "", commit=top.submodules[path]
-    )
 
 
 def _inner(look: Look, one: Submodule, held: Mapping[str, str]) -> _Inner | None:

@@ -208,10 +208,10 @@ def kept_by_wheel(recipe: Recipe, wheel: WheelFacts) -> list[str]:
 
 def lacks(target: Target, wheel: WheelFacts) -> list[str]:
     """Return what an upstream wheel lacks of what a target promises."""
-    return [*_torch_lacks(target, wheel), *_code_lacks(target, wheel)]
+    return [*torch_lacks(target, wheel), *_code_lacks(target, wheel)]
 
 
-def _torch_lacks(target: Target, wheel: WheelFacts) -> Iterator[str]:
+def torch_lacks(target: Target, wheel: WheelFacts) -> Iterator[str]:
     """Say whether some torch of the target's range is outside of the wheel's.
 
     Ranges begin and end at versions that they name, so these and the one that the target is tried with are looked at.
@@ -239,7 +239,7 @@ def _code_lacks(target: Target, wheel: WheelFacts) -> Iterator[str]:
         yield "the upstream wheel holds no GPU code"
     major = target.cuda.partition(".")[0]
     for name, facts in libraries.items():
-        others = [one for one in _cuda(facts) if one != major]
+        others = [one for one in cuda_majors(facts) if one != major]
         if others:
             yield f"upstream's {name} is for CUDA {', '.join(others)}"
         promised = next((one.architectures for one in target.exempt if one.library == name), None)
@@ -252,7 +252,7 @@ def _lacking(facts: LibraryFacts, architectures: Sequence[Arch]) -> list[Arch]:
     return [one for one in architectures if coverage(facts, one) != "native"]
 
 
-def _cuda(facts: LibraryFacts) -> list[str]:
+def cuda_majors(facts: LibraryFacts) -> list[str]:
     """Return the major releases of CUDA whose runtime a library loads; nothing when it has it inside."""
     return [one.removeprefix(_CUDART).partition(".")[0] for one in facts.needed if one.startswith(_CUDART)]
 

@@ -51,6 +51,14 @@ class Release(NamedTuple):
         """Whether no recipe can be written: there is one, or there are no archive and wheels to pin."""
         return self.known is not None or self.sdist is None
 
+    def references(self, tag: str) -> tuple[str, ...]:
+        """Return under which names the release's commit may be known."""
+        if self.known is not None:
+            return (self.known.recipe.pin.commit,)
+        if tag or self.version is None:
+            return (tag or self.title,)
+        return (f"refs/tags/v{self.title}", f"refs/tags/{self.title}")
+
 
 def find(desk: Desk, loaded: Loaded, to: str, place: str, left_out: Collection[str]) -> Release:
     """Return a release of a recipe's project, or a commit of its repository or of the clone ``place``.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
 from retread import pypa
 from retread.doors.net.offers import Offer
-from retread.errors import FetchError
-from retread.recipe import plan
+from retread.errors import FetchError, RecipeError
+from retread.recipe import amending, plan, reading
 from retread.recipe.model import Recipe, Target
-from retread.wheel.facts import WheelFacts
+from retread.upstream.drift import Change, Edit, Found, Rename, Step, Table
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -21,6 +22,22 @@ _TABLE: Final = r"^\[\[{}\]\]\n(?:[^\[#\n].*\n)*\n*"
 """A table of a list in a recipe's text, with the empty lines below it."""
 
 
+def name(recipe: Recipe, version: str) -> str:
+    """Return what the new recipe is called."""
+    return f"{recipe.project}-{version}"
+
+
+class Wheels(NamedTuple):
+    """What becomes of a recipe's base wheels."""
+
+    found: Mapping[str, Offer]
+    """Base wheel of the old recipe -> the new release's."""
+    gone: Mapping[str, tuple[str, ...]]
+    """Target -> base wheels for which the new release has none."""
+    more: Mapping[str, tuple[Offer, ...]]
+    """Target -> wheels for further Pythons, of targets that have one of each so far."""
+
+
 class Facts(NamedTuple):
     """What the next release is: version, commit, archive, commits of the submodules that it has, wheels for wheels."""
 
@@ -28,40 +45,57 @@ class Facts(NamedTuple):
     commit: str
     sdist: Offer
     submodules: Mapping[str, str]
-    wheels: Mapping[str, Offer]
-    """Base wheel of the old recipe -> the new release's."""
-    torch: Mapping[str, str]
-    """Target -> the one torch that the new wheel requires, for targets of one torch."""
+    wheels: Wheels
 
 
-def name(recipe: Recipe, version: str) -> str:
-    """Return what the new recipe is called."""
-    return f"{recipe.project}-{version}"
-
-
-def wheels(recipe: Recipe, offers: Sequence[Offer], version: Version) -> dict[str, Offer]:
+def wheels(recipe: Recipe, offers: Sequence[Offer], version: Version) -> Wheels:
     """Return for each base wheel of a recipe the one of another release that stands for it.
 
     It has the same tags or a superset of platforms; where there is none, it serves the same Pythons on such a platform,
-    as one wheel of the stable ABI serves those that had one each. FetchError names those that the release has not.
+    as one wheel of the stable ABI serves those that had one each. FetchError where a target is left that has no base
+    wheel and is not compiled.
     """
     found: dict[str, Offer] = {}
-    lacking: list[str] = []
-    for base in (one for target in recipe.targets.values() for one in target.base):
-        _, old, _, tags = pypa.wheel_name(base.file)
-        there = [one for one in offers if _is(one, version, old) and one.sha256]
-        fits = [one for one in there if one.tags & tags] or [one for one in there if _serves(one, tags)]
-        if fits:
-            found[base.file] = max(fits, key=lambda one: (len(one.tags & tags), one.version))
-        else:
-            lacking.append(f"{base.file}: {version} has no wheel for that Python and platform")
-    if lacking:
+    gone: dict[str, tuple[str, ...]] = {}
+    more: dict[str, tuple[Offer, ...]] = {}
+    for at, target in recipe.targets.items():
+        for base in target.base:
+            _, old, _, tags = pypa.wheel_name(base.file)
+            there = [one for one in offers if _is(one, version, old) and one.sha256]
+            fits = [one for one in there if one.tags & tags] or [one for one in there if _serves(one, tags)]
+            if fits:
+                found[base.file] = max(fits, key=lambda one: (len(one.tags & tags), one.version))
+            else:
+                gone[at] = (*gone.get(at, ()), base.file)
+        more[at] = tuple(_further(target, offers, version, {one.file for one in found.values()}))
+    lost = [at for at, some in gone.items() if len(some) == len(recipe.targets[at].base)]
+    if any(recipe.targets[at].build is None for at in lost):
         raise FetchError(
             f"{recipe.project} {version} lacks base wheels",
-            faults=lacking,
+            faults=[
+                f"{one}: {version} has no wheel for that Python and platform"
+                for at in lost
+                for one in gone[at]
+            ],
             hint="make the recipe by hand: a target without a base wheel needs a [build] table",
         )
-    return found
+    return Wheels(found, gone, {at: some for at, some in more.items() if some})
+
+
+def _further(
+    target: Target, offers: Sequence[Offer], version: Version, taken: Collection[str]
+) -> Iterator[Offer]:
+    """Yield the wheels that no old one stands for, of a target that has every wheel of the old release so far."""
+    names = [pypa.wheel_name(one.file) for one in target.base]
+    platforms = {tag.platform for _, _, _, tags in names for tag in tags}
+    for old in {old for _, old, _, _ in names}:
+        fits = [
+            one for one in offers if not one.yanked and any(tag.platform in platforms for tag in one.tags)
+        ]
+        if {one.file for one in fits if one.version == old} <= {one.file for one in target.base}:
+            yield from (
+                one for one in fits if _is(one, version, old) and one.sha256 and one.file not in taken
+            )
 
 
 def _serves(one: Offer, tags: frozenset[Tag]) -> bool:
@@ -76,13 +110,61 @@ def _is(one: Offer, version: Version, old: Version) -> bool:
     return one.version.public == version.public and one.version.local == old.local
 
 
-def one_torch(target: Target, wheel: WheelFacts) -> str:
-    """Return the one torch that a wheel requires, where the target is made for one, too; else nothing."""
-    wanted = [one.specifier for one in map(pypa.requirement, wheel.requires) if one.name.lower() == "torch"]
-    pins = [item for some in wanted for item in some]
-    if not target.torch.startswith("==") or len(pins) != 1 or pins[0].operator != "==":
-        return ""
-    return pins[0].version
+class Taken(NamedTuple):
+    """A recipe's text with what it took over, in words, and what it did not."""
+
+    text: str
+    adjusted: tuple[str, ...]
+    look_at: tuple[str, ...]
+
+
+def steps(wheels: Wheels) -> Iterator[Found]:
+    """Yield what becomes of base wheels beside those that stand for others."""
+    for at, files in wheels.gone.items():
+        for file in files:
+            yield (
+                f"targets.{at}.base: nothing stands for {file}, so it is left out: compile the target for that "
+                "Python, or make it no more"
+            )
+    for at, some in wheels.more.items():
+        for one in some:
+            table = Table(f"[targets.{at}.base]", {"file": one.file, "sha256": one.sha256}, f"targets.{at}")
+            yield Step(f"targets.{at}.base: +{one.file}", (table,))
+
+
+def taken(text: str, name: str, found: Iterable[Found]) -> Taken:
+    """Return the recipe's text with what it takes over; a step that would make it unsound is a question."""
+    took: list[str] = []
+    left: list[str] = []
+    for one in found:
+        if isinstance(one, str):
+            left.append(one)
+            continue
+        try:
+            made = functools.reduce(_edited, one.edits, text)
+            reading.parse_recipe(made.encode(), name=name)
+        except RecipeError as error:
+            left.append(f"{one.words}, but then {'; '.join(error.faults)}")
+        except LookupError:
+            left.append(f"{one.words}, but it is not seen where that stands")
+        else:
+            text = made
+            took.append(one.words)
+    return Taken(text, tuple(took), tuple(left))
+
+
+def _edited(text: str, edit: Edit) -> str:
+    match edit:
+        case Rename():
+            return amending.renamed(text, edit.table, edit.name)
+        case Table():
+            return amending.with_table(text, edit.name, edit.values, below=edit.below)
+        case Change(place, value) if place.key:
+            return amending.amended(text, place, value)
+        case Change(place):
+            return amending.without(text, place.table, place.at)
+        case _ as never:
+            assert_never(never)
 
 
 def text(old: str, recipe: Recipe, facts: Facts) -> str:
@@ -96,14 +178,16 @@ def text(old: str, recipe: Recipe, facts: Facts) -> str:
     gone = [one.path for one in recipe.pin.submodules if one.path not in facts.submodules]
     for target in recipe.targets.values():
         for base in target.base:
-            swaps |= {base.sha256: facts.wheels[base.file].sha256, base.file: facts.wheels[base.file].file}
+            if new := facts.wheels.found.get(base.file):
+                swaps |= {base.sha256: new.sha256, base.file: new.file}
     made = re.compile("|".join(map(re.escape, sorted(swaps, key=len, reverse=True)))).sub(
         lambda found: swaps[found[0]], _without(old, gone)
     )
-    for at in recipe.targets:
+    for at, target in recipe.targets.items():
+        for index, base in reversed(list(enumerate(target.base))):
+            if base.file in facts.wheels.gone.get(at, ()):
+                made = amending.without(made, f"targets.{at}.base", index)
         made = _each_once(made, f"targets.{at}.base")
-    for at, torch in facts.torch.items():
-        made = _with_torch(made, at, recipe.targets[at].torch.removeprefix("==").strip(), torch)
     lines = {"name": name(recipe, facts.version), "version": facts.version}
     for key, value in lines.items():
         made = re.sub(rf'^{key} = "[^"]*"', f'{key} = "{value}"', made, count=1, flags=re.MULTILINE)
@@ -114,18 +198,6 @@ def text(old: str, recipe: Recipe, facts: Facts) -> str:
         flags=re.MULTILINE,
     )
     return re.sub(r"^revision = [0-9]+", "revision = 1", made, flags=re.MULTILINE)
-
-
-def _with_torch(text: str, target: str, old: str, new: str) -> str:
-    """Return a recipe's text in which one target is for another torch, and is tried with it."""
-    tables = re.split(r"^(?=\[)", text, flags=re.MULTILINE)
-    for at, table in enumerate(tables):
-        if table.partition("\n")[0] in {f"[targets.{target}]", f"[targets.{target}.smoke]"}:
-            made = re.sub(
-                rf'^torch = "(==)?{re.escape(old)}"', rf'torch = "\g<1>{new}"', table, flags=re.MULTILINE
-            )
-            tables[at] = made.replace(f'"torch=={old}"', f'"torch=={new}"')
-    return "".join(tables)
 
 
 def _without(text: str, gone: Sequence[str]) -> str:

@@ -81,6 +81,9 @@ def _body(found: Bumped, opened: Sequence[PatchFate], error: str) -> Iterator[st
     yield from ("", "| patch | verdict | hunks |", "| --- | --- | --- |")
     for one in found.patches:
         yield f"| {_cell(code(one.name))} | {one.fate}{' (open)' if one.open else ''} | {_hunks(one)} |"
+    if found.adjusted:
+        taken = (f"- {code(one)}" for one in found.adjusted)
+        yield from ("", "Taken over from the new wheels and the archive:", "", *taken)
     if found.look_at:
         yield from ("", "A person looks at:", "", *(f"- {code(one)}" for one in found.look_at))
 

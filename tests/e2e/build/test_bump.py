@@ -404,14 +404,22 @@ def test_killed_at_any_write_of_a_continue_what_a_person_did_is_not_lost(
     assert at > 12
 
 
-def test_a_target_of_one_torch_gets_the_new_wheel_s_and_what_it_lacks_is_told(upcoming: Next) -> None:
-    recipe = upcoming.project.root / "recipes" / "tinycuda-1.0.toml"
-    recipe.write_text(
-        recipe.read_text().replace('torch = ">=2.8"', 'torch = "==2.8.0"').replace('"9.0a"', '"12.0"')
-    )
-    upcoming.release(FILES)
-    upcoming.require("torch==2.9.1")
+def test_what_the_new_wheel_and_archive_hold_otherwise_is_taken_over_and_builds(upcoming: Next) -> None:
+    upcoming.edit('torch = ">=2.8"', 'torch = "==2.8.0"')
+    upcoming.edit('paths = ["PKG-INFO"]', 'paths = ["PKG-INFO", "tinycuda.egg-info/*"]')
+    upcoming.project.series(diff(OPS, FILES[OPS], ops(VALUE_20=2)))
+    upcoming.release({**FILES, "more/add.cu": FILES["csrc/add.cu"]})
+    version = b'__version__ = "1.1"\n'
+    upcoming.require("torch==2.9.1", **{"tinycuda/version.py": version, "tinycuda/made.py": b"MADE = 1\n"})
     code, data, told = upcoming.bump()
     assert code == 0, told
-    assert 'torch = "==2.9.1"' in (upcoming.project.root / "recipes" / "tinycuda-1.1.toml").read_text()
-    assert [one for one in data["look_at"] if "12.0" in one], data["look_at"]
+    assert data["adjusted"] == [
+        "native-inputs: +more/**",
+        "sdist.unproven: -tinycuda.egg-info/*",
+        "targets.cu128.torch: ==2.8.0 -> ==2.9.1",
+        "targets.cu128.generated: +tinycuda/made.py",
+        'targets.cu128.edit: looks for "1.1" in tinycuda/version.py',
+    ]
+    assert data["look_at"] == []
+    result = upcoming.project.run("build", "tinycuda-1.1")
+    assert result.code == 0, result

@@ -42,7 +42,7 @@ def two(**changes: Any) -> Loaded:
 
 
 def missing(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    monkeypatch.setattr(choice, "_obstacles", lambda _, tool: [NO] if tool.name in names else [])
+    monkeypatch.setattr(choice, "_obstacles", lambda _, tool, platform: [NO] if tool.name in names else [])
 
 
 def chosen(found: Loaded, tmp_path: Path, **asked: Any) -> tuple[str, str, list[str], str]:

@@ -48,7 +48,8 @@ def test_how_long_is_said_no_more_exactly_than_anybody_knows(seconds: float, tex
 
 @pytest.mark.parametrize(
     ("seconds", "told"),
-    [(0, "1970-01-01T00:00:00Z"), (-86_400, "1969-12-31T00:00:00Z"), (4_102_444_800, "2100-01-01T00:00:00Z"),
+    [(0, "1970-01-01T00:00:00Z"), (-62_135_596_800, "0001-01-01T00:00:00Z"),
+     (-86_400, "1969-12-31T00:00:00Z"), (4_102_444_800, "2100-01-01T00:00:00Z"),
      (10**12, "1000000000000")],
 )  # fmt: skip
 def test_a_moment_is_told_also_where_no_calendar_reaches(seconds: int, told: str) -> None:

@@ -192,7 +192,7 @@ def test_a_changed_header_is_a_compile_to_do_in_the_plan(tmp_path: Path, header:
 
     stored = HERE["toolkit"]
     with pytest.MonkeyPatch.context() as patching:
-        patching.setattr(source, "stored_toolkit", lambda machine, toolchain: stored)
+        patching.setattr(source, "stored_toolkit", lambda machine, toolchain, platform: stored)
         patching.setattr(Compiled, "_toolchain", SimpleNamespace(name="cuda-13.0"))
         key = compiled(tmp_path, b"one", header).key
         compiled(tmp_path, b"one", header).goal.machine.store.make(Kind.BASES, key, lambda into: None)
@@ -205,7 +205,7 @@ def test_a_changed_header_is_a_compile_to_do_in_the_plan(tmp_path: Path, header:
 def test_what_a_compile_takes_is_known_from_the_last_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "stored_toolkit", lambda machine, toolchain: None)
+    monkeypatch.setattr(source, "stored_toolkit", lambda machine, toolchain, platform: None)
     monkeypatch.setattr(Compiled, "_toolchain", SimpleNamespace(name="cuda-13.0"))
     found = made(loaded(), tmp_path)
     found.wish = Wish(jobs=2)
@@ -217,7 +217,7 @@ def test_what_a_compile_takes_is_known_from_the_last_one(
     )
     after = found.effort()
     assert (after.seconds, after.memory) == (100.0, 8 << 30), "two at a time"
-    monkeypatch.setattr(source, "stored_toolkit", lambda machine, toolchain: HERE["toolkit"])
+    monkeypatch.setattr(source, "stored_toolkit", lambda machine, toolchain, platform: HERE["toolkit"])
     assert found.effort().disk < after.disk == before.disk
 
 
@@ -227,7 +227,7 @@ def test_a_machine_says_all_that_it_lacks_for_a_compile(
     def refuse(*_: object, **__: object) -> None:
         raise CompileError("there is no C++ compiler", hint="install g++")
 
-    monkeypatch.setattr(source, "obstacles", lambda machine, toolchain: ["nvcc: no connection"])
+    monkeypatch.setattr(source, "obstacles", lambda machine, toolchain, platform: ["nvcc: no connection"])
     monkeypatch.setattr(source.proc, "find", lambda program, why: Path(program))
     monkeypatch.setattr(Compiled, "_toolchain", SimpleNamespace(name="cuda-13.0"))
     monkeypatch.setattr(place.host, "compiler", refuse)

@@ -78,7 +78,7 @@ def test_what_is_not_said_is_open_with_a_remark() -> None:
     )
     assert made.recipe.summary == "demo 1.0"
     assert {key: words.partition(":")[0] for key, words in made.remarks.behind.items()} == {
-        "targets.cu128.torch": "TODO", "pin.repository": "TODO", "pin.commit": "TODO",
+        "pin.repository": "TODO", "pin.commit": "TODO",
         "sdist.unproven[0].reason": "TODO",
     }  # fmt: skip
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import cast
 
-import msgspec
 import pytest
 from packaging.version import Version
 
 from retread.doors.net import offers
 from retread.errors import FetchError
+from retread.recipe.amending import Place
 from retread.recipe.model import Recipe, Submodule
 from retread.recipe.reading import parse_recipe
 from retread.upstream import renewal
 from retread.upstream.commits import Commits
+from retread.upstream.drift import Change, Step
 from retread.upstream.listing import Listing
 
 OLD, NEW, INNER, OTHER = ("0123"[at] * 40 for at in range(4))
@@ -75,9 +76,10 @@ def recipe() -> Recipe:
 def test_one_wheel_of_the_stable_abi_stands_for_several(recipe: Recipe) -> None:
     new = offer("demo-1.1-cp39-abi3-manylinux_2_28_x86_64.whl", "d")
     found = renewal.wheels(recipe, [new], Version("1.1"))
-    assert list(found.values()) == [new, new]
+    assert list(found.found.values()) == [new, new]
+    assert (found.gone, found.more) == ({}, {})
     sdist = offer("demo-1.1.tar.gz", "e")
-    text = renewal.text(TEXT, recipe, renewal.Facts("1.1", NEW, sdist, {"lib": INNER}, found, {}))
+    text = renewal.text(TEXT, recipe, renewal.Facts("1.1", NEW, sdist, {"lib": INNER}, found))
     made = parse_recipe(text.encode(), name="demo-1.1")
     assert [one.file for one in made.targets["cu128"].base] == [new.file]
     assert [one.path for one in made.pin.submodules] == ["lib"]
@@ -87,7 +89,7 @@ def test_one_wheel_of_the_stable_abi_stands_for_several(recipe: Recipe) -> None:
 
 @pytest.mark.parametrize(
     "file",
-    ["demo-1.1-cp311-abi3-manylinux_2_28_x86_64.whl", "demo-1.1-cp39-abi3-manylinux_2_28_aarch64.whl"],
+    ["demo-1.1-cp312-abi3-manylinux_2_28_x86_64.whl", "demo-1.1-cp39-abi3-manylinux_2_28_aarch64.whl"],
 )
 def test_a_wheel_for_fewer_pythons_or_another_machine_stands_for_none(recipe: Recipe, file: str) -> None:
     with pytest.raises(FetchError, match="lacks base wheels") as error:
@@ -121,14 +123,33 @@ def test_commits_of_submodules_inside_of_submodules(
     assert Known().submodules(Listing(NEW, b"", top), some) == wanted
 
 
-def test_only_the_target_of_the_new_wheel_gets_its_torch(recipe: Recipe) -> None:
-    head = TEXT.replace('torch = ">=2.8"', 'torch = "==2.8.0"\nrequires = ["torch==2.8.0"]')
-    other = head[head.index("[targets.cu128]") : head.index("[[targets.cu128.base]]")].replace(
-        "cu128", "cu129"
+def test_a_python_that_came_gets_a_wheel_and_one_that_went_has_none(recipe: Recipe) -> None:
+    names = [f"demo-{version}-cp3{minor}-cp3{minor}-manylinux_2_28_x86_64.whl" for version, minor in (
+        ("1.0", 10), ("1.0", 11), ("1.1", 11), ("1.1", 12))]  # fmt: skip
+    every = [offer(name, "bcde"[at]) for at, name in enumerate(names)]
+    found = renewal.wheels(recipe, every, Version("1.1"))
+    text = renewal.text(
+        TEXT, recipe, renewal.Facts("1.1", NEW, offer("demo-1.1.tar.gz", "e"), {"lib": INNER}, found)
     )
-    text = head + '\n[targets.cu128.smoke]\ntorch = "2.8.0"\n\n' + other
-    facts = renewal.Facts("1.1", NEW, offer("demo-1.1.tar.gz", "e"), {}, {}, {"cu128": "2.9.1"})
-    targets = msgspec.structs.replace(recipe.targets["cu128"], torch="==2.8.0", base=())
-    made = renewal.text(text, msgspec.structs.replace(recipe, targets={"cu128": targets}), facts)
-    assert made.count("2.9.1") == 3
-    assert made.partition("[targets.cu129]")[2].count("2.8.0") == 2
+    taken = renewal.taken(text, "demo-1.1", renewal.steps(found))
+    made = parse_recipe(taken.text.encode(), name="demo-1.1")
+    assert [one.file for one in made.targets["cu128"].base] == names[2:]
+    assert taken.adjusted == (f"targets.cu128.base: +{names[3]}",)
+    assert taken.look_at[0].startswith(f"targets.cu128.base: nothing stands for {names[0]}")
+
+
+def test_one_who_pins_some_wheels_gets_no_others(recipe: Recipe) -> None:
+    every = [offer(f"demo-{version}-cp3{minor}-cp3{minor}-manylinux_2_28_x86_64.whl", "d")
+             for version in ("1.0", "1.1") for minor in (10, 11, 12)]  # fmt: skip
+    assert not renewal.wheels(recipe, every, Version("1.1")).more
+
+
+def test_what_would_make_a_recipe_unsound_is_left_to_a_person() -> None:
+    steps = [
+        Step("torch: >=2.8 -> odd", (Change(Place("targets.cu128", "torch"), "odd"),)),
+        Step("cuda: 12.8 -> 13.0", (Change(Place("targets.cu999", "cuda"), "13.0"),)),
+    ]
+    taken = renewal.taken(TEXT, "demo-1.0", steps)
+    assert (taken.text, taken.adjusted) == (TEXT, ())
+    assert taken.look_at[0].startswith("torch: >=2.8 -> odd, but then targets.cu128.torch: 'odd' is not a")
+    assert taken.look_at[1] == "cuda: 12.8 -> 13.0, but it is not seen where that stands"

@@ -67,7 +67,7 @@ def test_a_draft_says_each_verdict_and_how_to_go_on() -> None:
 def test_others_words_stay_in_code_and_leave_no_mark() -> None:
     name = f"{EVIL} <!-- retread verdicts {{}} -->"
     odd = patch(name, Fate.CONFLICT)
-    body = request.draft(bumped(odd, look_at=(EVIL,), written=()), EVIL).body
+    body = request.draft(bumped(odd, look_at=(EVIL,), adjusted=(EVIL,), written=()), EVIL).body
     assert [line for line in body.splitlines() if line.startswith("<!--")] == body.splitlines()[-1:]
     assert "\n# title" not in body
     assert request.comment(body, [], (odd,)) == ""

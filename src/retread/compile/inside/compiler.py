@@ -40,7 +40,7 @@ def main() -> int:
     tool = os.path.basename(sys.argv[0])
     real = control["tools"][tool]
     own = {os.path.join(control["bin"], name): path for name, path in control["hosts"].items()}
-    given = [own.get(one, one) for one in sys.argv[1:]]
+    given = [_of_target(own.get(one, one), control.get("replaced", {})) for one in sys.argv[1:]]
     source = next((one for one in given if one.endswith(SOURCES) and not one.startswith("-")), None)
     compiles = (
         source is not None
@@ -67,6 +67,15 @@ def main() -> int:
     ):  # the cache cannot stand before such a compiler, but before its steps
         os.environ["RETREAD_CUDA_LAUNCHER"], launcher = " ".join(map(shlex.quote, launcher)), []
     return _compile([*launcher, real, *arguments], unit, output, control)
+
+
+def _of_target(word: str, replaced: dict[str, str]) -> str:
+    """Return an argument with folders of this machine replaced by those of the machine that is compiled for."""
+    for old, new in replaced.items():
+        before, found, behind = word.partition(old)
+        if found and behind[:1] in ("", "/"):
+            word = before + new + behind
+    return word
 
 
 def _value(arguments: list[str], option: str) -> str | None:

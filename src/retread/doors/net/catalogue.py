@@ -25,11 +25,10 @@ def index_absence(wanted: Wanted, *, using: Settings) -> str:
     """Say why no index has the wanted file, or nothing; nothing but pages is transferred."""
     if any((folder / wanted.file).is_file() for folder in using.folders):
         return ""
-    import requests
+    from retread.doors.net import patience
 
     try:
-        with requests.Session() as session:
-            session.verify = using.verify
+        with patience.session(using, waits=()) as session:
             locate(session, wanted, using.indexes, timeout=ASKING)
     except FetchError as error:
         return f"{error.message}: {'; '.join(error.faults)}"

@@ -86,9 +86,10 @@ def absence(base: str, path: str, *, using: Settings) -> str:
         return error.message
     import requests
 
+    from retread.doors.net import patience
+
     try:
-        with requests.Session() as session:
-            session.verify = using.verify
+        with patience.session(using, waits=()) as session:
             response = session.head(address, timeout=ASKING, allow_redirects=True)
             if response.status_code not in _NO_HEADERS_ALONE:
                 response.raise_for_status()

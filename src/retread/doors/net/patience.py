@@ -7,17 +7,17 @@ another address, would read to an end that a server need not send.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
 from retread import limits
 from retread.doors.net import asking
+from retread.doors.net.timely import Timely
 
 if TYPE_CHECKING:
     from retread.doors.net.settings import Settings
@@ -31,9 +31,12 @@ _BAD: Final = 300
 
 
 @contextmanager
-def session(using: Settings) -> Iterator[requests.Session]:
-    """Yield a session with the user's settings whose requests are made again after answers that pass."""
-    adapter = _Patience(using.say)
+def session(using: Settings, *, waits: Sequence[float] | None = None) -> Iterator[requests.Session]:
+    """Yield a session with the user's settings whose requests are made again after answers that pass.
+
+    ``waits`` are the seconds before each time, the usual ones unless they are given.
+    """
+    adapter = _Patience(using.say, asking.WAITS if waits is None else waits)
     with requests.Session() as made:
         made.verify, made.max_redirects = using.verify, limits.REDIRECTS
         for scheme in ("http://", "https://"):
@@ -41,16 +44,16 @@ def session(using: Settings) -> Iterator[requests.Session]:
         yield made
 
 
-class _Patience(HTTPAdapter):
+class _Patience(Timely):
     """What sends requests; where a connection breaks it is not tried again, since downloads are resumed."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], waits: Sequence[float]) -> None:
         super().__init__()
-        self._say = say
+        self._say, self._waits = say, waits
 
     def send(self, request: requests.PreparedRequest, *given: Any, **options: Any) -> requests.Response:
         """Return the answer, that of the last try; a bad one is without its body."""
-        for usual in (*asking.WAITS, None):
+        for usual in (*self._waits, None):
             response = super().send(request, *given, **options)
             if response.status_code < _BAD:
                 break
