@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -11,8 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from retread import strict
 from retread.doors import fs
 from retread.errors import UsageError
 from retread.recipe import files, workspace
@@ -70,7 +70,8 @@ def origin(typed: str) -> Origin | None:
 def _installed() -> Origin | None:
     """Return what pip noted when it installed this retread from a repository on GitHub (PEP 610)."""
     try:
-        said = json.loads(metadata.distribution("retread").read_text("direct_url.json") or "{}")
+        noted = metadata.distribution("retread").read_text("direct_url.json") or "{}"
+        said: Any = strict.json(noted.encode())
     except (metadata.PackageNotFoundError, ValueError):
         return None
     found = _GITHUB.fullmatch(said.get("url", ""))
