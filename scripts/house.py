@@ -22,8 +22,8 @@ END: Final = "<!-- packages: end -->"
 
 ORDER: Final = (
     "ground", "text", "doors", "elf", "pe", "binary", "lockfile", "recipe", "wheel", "source", "queue",
-    "environment", "audit", "toolkit", "compile", "smoke", "lanes", "evidence", "build", "index", "fit", "upstream",
-    "cli",
+    "environment", "audit", "toolkit", "compile", "smoke", "lanes", "evidence", "shared", "build", "index", "fit",
+    "upstream", "cli",
 )  # fmt: skip
 """A package imports from those before it. ``ground`` is the modules that lie in no folder."""
 TOP: Final = ("__main__", "api")
@@ -31,16 +31,16 @@ TOP: Final = ("__main__", "api")
 APART: Final = {"compile.inside": (), "smoke.runtime": ("arch", "canonical")}
 """Programs that run where retread is not installed -> what of ours they take with them."""
 PURE: Final = (
-    "address", "arch", "canonical", "code", "errors", "fields", "limits", "pypa", "records", "strict", "units",
-    "version",
+    "address", "arch", "canonical", "code", "errors", "fields", "limits", "prooflevel", "pypa", "records", "strict",
+    "units", "version",
     "text",
     "doors.net.offers",
     "lockfile",
     "elf.device", "elf.edit", "elf.facts", "elf.fatbin", "elf.image", "elf.kernels", "elf.layout",
     "elf.release", "elf.resources",
     "pe.edit", "pe.image",
-    "recipe.amending", "recipe.files", "recipe.lane", "recipe.matrix", "recipe.miscompiles", "recipe.model",
-    "recipe.native", "recipe.plan", "recipe.platforms", "recipe.proof", "recipe.reading",
+    "recipe.amending", "recipe.files", "recipe.lane", "recipe.lfs", "recipe.matrix", "recipe.miscompiles",
+    "recipe.model", "recipe.native", "recipe.plan", "recipe.platforms", "recipe.proof", "recipe.reading",
     "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial", "recipe.waiver", "recipe.writing",
     "wheel.facts", "wheel.faults", "wheel.metadata", "wheel.statement", "wheel.table",
     "source.ends", "source.records", "queue.fate", "queue.header", "queue.hunks", "queue.incoming", "queue.order",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 DECIDING: Final = (
-    "arch.py", "code.py", "fields.py", "pypa.py", "records.py", "strict.py", "version.py",
+    "arch.py", "code.py", "fields.py", "prooflevel.py", "pypa.py", "records.py", "strict.py", "version.py",
     "doors/fs.py", "doors/gitenv.py", "doors/machine.py", "doors/proc.py", "doors/store.py", "doors/tar.py",
     "audit/", "binary/", "build/", "compile/", "elf/", "environment/", "lanes/", "lockfile/", "pe/", "recipe/",
     "source/", "toolkit/", "wheel/",

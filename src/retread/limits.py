@@ -75,6 +75,12 @@ SOURCE_FILE: Final = 256 << 20
 """Bytes of one file of a source archive, which is held in memory."""
 SOURCE: Final = 4 << 30
 """Bytes of a source archive, unpacked: about a hundred times the largest release that a recipe ships (3 and 39 MB)."""
+PARCEL: Final = 4 << 30
+"""Bytes of an entry of a shared store, packed. An environment with torch for CUDA has 3 GB."""
+CLAIM: Final = 64 << 10
+"""Bytes of the claim of one; it has 700."""
+CLAIMS: Final = 16
+"""Claims of one entry that are looked into; there are as many as machines that made it at once."""
 TAR_NAME: Final = 1 << 20
 """Bytes of a tar member's long name or extended header, which is held in memory; a path has 4,095 at most."""
 TOOLKIT: Final = 8 << 30

@@ -44,6 +44,7 @@ def other(record: Some, field: str) -> Some:
     there: Any = getattr(record, field)
     said: Any = {**there, "other": "another"} if isinstance(there, dict) else "another"
     said = "1.3" if field == "version" else said
+    said = msgspec.structs.replace(there, file="another") if field == "sdist" else said
     return msgspec.structs.replace(record, **{field: said})
 
 

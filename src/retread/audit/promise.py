@@ -23,6 +23,7 @@ def promise(recipe: Recipe, target: Target, version: str) -> Promise:
         run_path=dict(target.run_path),
         note=target.note,
         waived=dict(target.waive),
+        some=target.some,
         proof=proof(target),
     )
 

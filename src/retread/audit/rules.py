@@ -283,7 +283,10 @@ def _architectures(name: str, facts: Facts, promise: Promise) -> Iterator[Check]
     ptx = set(exempt.ptx if exempt else promise.ptx)
     # What nvcc's link step adds runs nothing, and so lacks nothing.
     modules = counted(facts.modules)
-    yield _held("sass", name, sass, [(module.index, set(module.sass)) for module in modules], exempt)
+    some = set() if exempt else set(promise.some)
+    yield _held(
+        "sass", name, sass, [(module.index, set(module.sass) - (some - sass)) for module in modules], exempt
+    )
     linked = linked_ptx(facts)
     yield _held("ptx", name, ptx, [(module.index, {*module.ptx, *linked}) for module in modules], exempt)
 

@@ -24,6 +24,7 @@ from retread.build.graft import Grafted, Means, Proof, Request
 from retread.doors import fs
 from retread.errors import UNREADABLE, FatbinError, PlanError, UsageError
 from retread.evidence.beside import AUDIT
+from retread.prooflevel import NO_TIME, ProofLevel
 from retread.recipe.waiver import READ
 from retread.records import Record, Sha256
 from retread.version import __version__
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 LANE: Final = "wheel"
 """What stands in the place of a lane: no recipe has it."""
 NOTE: Final = "made from another wheel alone: its source is not proven"
-_TIME: Final = 315_532_800
-"""1980, the first that a zip can hold: when the source was committed, nobody knows."""
 
 
 class Tool(NamedTuple):
@@ -219,7 +218,7 @@ def _statement(
         repository="",
         commit="",
         submodules=(),
-        commit_time=_TIME,
+        commit_time=NO_TIME,
         sdist=None,
         base=FileStatement(file=base.facts.file, sha256=base.facts.sha256),
         compiled=None,
@@ -240,6 +239,7 @@ def _statement(
             run_path={},
             note=NOTE,
         ),
+        source=ProofLevel.WHEEL,
     )
 
 

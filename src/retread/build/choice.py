@@ -30,6 +30,7 @@ def jobs(
     *,
     lane: Lane | None = None,
     use_git: bool = False,
+    clone: str = "",
     wish: Wish | None = None,
 ) -> list[Job]:
     """Return one job for every wheel of the target, each with its lane and why; PlanError when no lane will do.
@@ -51,7 +52,7 @@ def jobs(
             hint="a wheel for another platform is made by the overlay lane, of an official one",
         )
     tools = _tools(asked, name, chosen.lane, wish)
-    trees = Trees(loaded.compiled_by(tools.compiler), machine, use_git=use_git)
+    trees = Trees(loaded.compiled_by(tools.compiler), machine, use_git=use_git, clone=clone)
     goal = Goal(trees, name, tools.name, tools.compiler or NVCC, platform if compiles else "")
     _demand_right(goal)
     origins: Callable[[Goal, Own, Wish], list[Origin]] = import_module(LANES[chosen.lane].module).origins

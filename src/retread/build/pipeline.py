@@ -28,7 +28,7 @@ from retread.lanes.lane import Origin
 from retread.recipe import plan, waiver, workspace
 from retread.recipe.plan import Effort, Forecast, Plan, Step, step
 from retread.records import Record, Sha256, all_but
-from retread.source.records import PatchedTree
+from retread.source.records import Manifest, PatchedTree
 from retread.units import size
 from retread.wheel import zipwriter
 from retread.wheel.statement import Statement
@@ -198,11 +198,11 @@ class Job:
 
     def build(self) -> Path:
         """Return the finished wheel's store entry: sealed, audited, with its evidence."""
-        patched, tree = self.goal.trees.patched, self.goal.trees.source
+        patched, manifest = self.goal.trees.patched, self.goal.trees.source.manifest
         base = self.origin.proven()
         self._demand_waivers_used(base)
         libraries = {request.member: self.library(request) for request in self.library_requests(base)}
-        said = self.statement(tree.manifest.time, base, libraries)
+        said = self.statement(manifest, base, libraries)
         return self.goal.machine.store.make(
             Kind.WHEELS, self.wheel_key, lambda into: self._seal(base, patched, libraries, said, into)
         )
@@ -242,7 +242,7 @@ class Job:
                 wheel,
                 base.verified,
                 target=self.goal.target,
-                patched=patched,
+                patched=patched.within(self.goal.recipe),
                 libraries={
                     member: (content, grafted.deflated) for member, (grafted, content) in libraries.items()
                 },
@@ -254,7 +254,7 @@ class Job:
             )
             step.detail = size(path.stat().st_size)
             uncompiled = [one for one in patched.changes if not self.origin.compiles(one)]
-            outside = seal.unreached(wheel, uncompiled, path)
+            outside = seal.unreached(wheel, uncompiled, path, self.goal.recipe)
         if outside:
             self.goal.machine.console.say(
                 f"  note: the wheel holds nothing of {', '.join(outside)}, which the series changes"
@@ -294,7 +294,7 @@ class Job:
         return msgspec.json.encode(found)
 
     def statement(
-        self, time: int, base: ProvenBase, libraries: Mapping[str, tuple[Grafted, Path]]
+        self, manifest: Manifest, base: ProvenBase, libraries: Mapping[str, tuple[Grafted, Path]]
     ) -> Statement:
         """Return what the wheel says of itself: ``retread.json``."""
         facts = {member: grafted.facts for member, (grafted, _) in libraries.items()}
@@ -318,7 +318,7 @@ class Job:
             applied=self.goal.trees.patched.applied,
             version=self.goal.version,
             lane=self.origin.lane,
-            time=time,
+            manifest=manifest,
             toolchain=tool,
             libraries=found,
         )

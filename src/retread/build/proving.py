@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from retread import arch
+from retread import arch, pypa
 from retread.arch import Arch
 from retread.doors.machine import Machine
 from retread.errors import FetchError, UsageError
@@ -84,13 +84,21 @@ def demand_right(ptxas: str, architectures: Sequence[Arch], goal: Goal | None = 
         )
 
 
+def _able(toolchains: Sequence[Toolchain], one: Arch) -> str:
+    """Return the toolchain of the oldest release whose ptxas knows an architecture and gives right code for it."""
+    denied = workspace.known_miscompiles()
+    able = [other for other in toolchains if arch.assembles(other.cuda, one)]
+    right = [other for other in able if not any(miscompiles.hits(denied, other.cuda, (one,)))]
+    return min(right, key=lambda other: pypa.version(other.cuda)).name if right else ""
+
+
 def demand_known(
     toolchain: Toolchain, toolchains: Sequence[Toolchain], architectures: Sequence[Arch]
 ) -> None:
     """Raise UsageError for an architecture that the toolchain's ptxas does not know, with one whose ptxas does."""
     for one in architectures:
         if not arch.assembles(toolchain.cuda, one):
-            able = next((other.name for other in toolchains if arch.assembles(other.cuda, one)), "")
+            able = _able(toolchains, one)
             raise UsageError(
                 f"ptxas of CUDA {toolchain.cuda} does not know {arch.sm(one)}",
                 hint=f"say --toolchain {able}, or leave {one} out" if able else f"leave {one} out",

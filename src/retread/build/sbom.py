@@ -35,7 +35,7 @@ def write(statement: Statement, patches: Mapping[str, bytes]) -> bytes:
 
     told = msgspec.json.encode(statement, order="deterministic")
     upstream = statement.version.partition("+")[0]
-    made_of = list(filter(None, (statement.sdist or statement.base,)))
+    made_of = list(filter(None, (statement.sdist or statement.packed or statement.base,)))
     origin = Component(
         name=statement.project,
         version=upstream,
@@ -52,7 +52,7 @@ def write(statement: Statement, patches: Mapping[str, bytes]) -> bytes:
         bom_ref=f"{statement.project}@{statement.version}",
         pedigree=Pedigree(
             ancestors=[origin],
-            commits=[Commit(uid=statement.commit)] if statement.is_proven else [],
+            commits=[Commit(uid=statement.commit)] if statement.commit else [],
             patches=[_patch(one, patches[one.name]) for one in statement.series],
         ),
     )

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from retread import pypa
 from retread.build import sbom
 from retread.errors import BaseError, PlanError, RecipeError
-from retread.recipe.model import Target
+from retread.recipe.model import Recipe, Target
 from retread.recipe.series import Change, ChangeKind
 from retread.source import ends
 from retread.source.records import PatchedTree
@@ -42,9 +42,10 @@ def seal(
 ) -> Path:
     """Write the finished wheel into ``into`` and return its path.
 
-    ``libraries`` maps member names to deflated replacements, ``patches`` names to bytes for the bill of materials;
-    ``platform`` takes the place of the wheel's platform tag, if it is not empty; with ``crlf``, texts of the series get
-    the line ends that a checkout on Windows gives them, as the wheel's others have.
+    ``patched`` has the paths of the wheel. ``libraries`` maps member names to deflated replacements, ``patches`` names
+    to bytes for the bill of materials; ``platform`` takes the place of the wheel's platform tag, if it is not empty;
+    with ``crlf``, texts of the series get the line ends that a checkout on Windows gives them, as the wheel's others
+    have.
     """
     name = wheel.name.with_version(statement.version)
     if platform:
@@ -129,11 +130,11 @@ def _patch(sources: dict[str, Source], patched: PatchedTree, *, crlf: bool) -> N
             )
 
 
-def unreached(wheel: Wheel, changes: Sequence[Change], sealed_wheel: Path) -> tuple[str, ...]:
-    """Return the changed files that neither the base nor the sealed wheel holds under their path."""
+def unreached(wheel: Wheel, changes: Sequence[Change], sealed_wheel: Path, recipe: Recipe) -> tuple[str, ...]:
+    """Return the changed files of the source that neither the base nor the sealed wheel holds."""
     with Wheel(sealed_wheel) as made:
         held = wheel.archive.by_name.keys() | made.archive.by_name.keys()
-    return tuple(change.path for change in changes if change.path not in held)
+    return tuple(change.path for change in changes if recipe.in_wheel(change.path) not in held)
 
 
 def _executable(source: Source) -> bool:

@@ -14,7 +14,7 @@ from retread.recipe import platforms
 from retread.recipe.model import Recipe
 from retread.recipe.series import Patch
 from retread.records import narrowed
-from retread.source.records import Applied, Verdict
+from retread.source.records import Applied, Manifest, Verdict, packed_name
 from retread.version import __version__
 from retread.wheel.statement import (
     CompileStatement,
@@ -39,11 +39,11 @@ def statement(
     applied: Sequence[Applied] = (),
     version: str,
     lane: str,
-    time: int,
+    manifest: Manifest,
     toolchain: ToolchainStatement | None,
     libraries: Mapping[str, LibraryStatement],
 ) -> Statement:
-    """Return the statement of a wheel of ``recipe``; ``time`` is the commit's, in seconds since 1970."""
+    """Return the statement of a wheel of ``recipe``; ``manifest`` is that of its source."""
     made = recipe.targets[target]
     made = made.on(platforms.of_wheel(base.file)) if isinstance(base, FileStatement) else made
     moved = {one.name: tuple(one.detail.split("; ")) for one in applied if one.verdict is Verdict.OFFSET}
@@ -59,14 +59,16 @@ def statement(
         repository=recipe.pin.repository,
         commit=recipe.pin.commit,
         submodules=narrowed(recipe.pin.submodules, tuple[SubmoduleStatement, ...]),
-        commit_time=time,
-        sdist=narrowed(recipe.sdist, FileStatement),
+        commit_time=manifest.time,
+        sdist=narrowed(recipe.sdist, FileStatement) if recipe.sdist.file else None,
         base=base if isinstance(base, FileStatement) else None,
         compiled=base if isinstance(base, CompileStatement) else None,
         series=tuple(replace(one, offsets=moved.get(one.name, ())) for one in series),
         toolchain=toolchain,
         libraries=dict(libraries),
         promise=promise(recipe, made, version),
+        source=recipe.level,
+        packed=FileStatement(file=packed_name(recipe), sha256=manifest.packed) if manifest.packed else None,
     )
 
 

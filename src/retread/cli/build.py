@@ -35,6 +35,7 @@ class PlanOptions(CompileOptions):
     platform: str | None
     lane: Lane | None
     source: Source
+    repository: str
     toolchain: str | None
 
 
@@ -46,6 +47,7 @@ class BuildOptions(CompileOptions):
     platform: str | None
     lane: Lane | None
     source: Source
+    repository: str
     toolchain: str | None
     all: bool
     out: Path
@@ -94,6 +96,12 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     )
     add_source(command)
     command.add_argument(
+        "--repository",
+        metavar="CLONE",
+        default="",
+        help="where git finds the source, in the place of the address that the recipe pins",
+    )
+    command.add_argument(
         "--toolchain", metavar="NAME", help="compile with this one of the target's toolchains"
     )
     _add_compiling(command)
@@ -136,6 +144,7 @@ def build(options: BuildOptions) -> int:
                     machine,
                     lane=options.lane,
                     use_git=options.source is Source.GIT,
+                    clone=options.repository,
                     wish=wish,
                 )
             except PlanError as error:
@@ -228,6 +237,7 @@ def plan(options: PlanOptions) -> int:
         machine,
         lane=options.lane,
         use_git=options.source is Source.GIT,
+        clone=options.repository,
         wish=_wish(options, options.toolchain)._replace(platform=options.platform or ""),
     )
     plans = [job.plan() for job in jobs]

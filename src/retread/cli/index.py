@@ -201,9 +201,9 @@ def _address(text: str | None) -> str:
 
 def _acting(options: PublishOptions | ChangeOptions, need: Need, act: Callable[[Session, Path], T]) -> T:
     """Run an action on an index: a folder as it is, a bucket by the part that the action needs."""
-    from retread.doors import clock
+    from retread.doors import bucket, clock
     from retread.index import actions
-    from retread.index.bucket import remote, storage
+    from retread.index.bucket import remote
 
     base = _address(options.base)
     machine = session.machine(options)
@@ -211,7 +211,7 @@ def _acting(options: PublishOptions | ChangeOptions, need: Need, act: Callable[[
     with machine.store.scratch() as scratch:
         room = scratch / "room"
         room.mkdir()
-        if not storage.is_bucket(options.index):
+        if not bucket.is_bucket(options.index):
             return act(here, room)
         visit = remote.Visit(options.index, scratch, here.say)
         return remote.act(visit, need, lambda folder: act(here._replace(root=folder), room))
@@ -242,11 +242,12 @@ def _change(options: ChangeOptions) -> tuple[Need, Callable[[Session], Action]]:
 
 def index_history(options: IndexOptions) -> int:
     """Show what was ever done to an index."""
+    from retread.doors import bucket
     from retread.index import actions
-    from retread.index.bucket import remote, storage
+    from retread.index.bucket import remote
 
     index = options.index
-    done = remote.history(index) if storage.is_bucket(index) else actions.history(Path(index))
+    done = remote.history(index) if bucket.is_bucket(index) else actions.history(Path(index))
     _print_actions(options, list(done))
     return 0
 
@@ -264,14 +265,14 @@ def _print_actions(options: Options, done: list[Action]) -> None:
 
 def index_check(options: CheckOptions) -> int:
     """Verify every promise of an index from its bytes; PublishError with each that is broken."""
-    from retread.doors import clock
+    from retread.doors import bucket, clock
     from retread.errors import PublishError
-    from retread.index.bucket import remote, storage
+    from retread.index.bucket import remote
     from retread.index.check import check
 
     machine, policy = session.machine(options), session.policy(options, options.policy)
     with machine.store.scratch() as scratch, machine.console.step(f"check {options.index}") as step:
-        if storage.is_bucket(options.index):
+        if bucket.is_bucket(options.index):
             found = remote.check(remote.Visit(options.index, scratch, machine.console.say), policy)
         else:
             found = check(Path(options.index), scratch, policy, clock.now())

@@ -16,21 +16,30 @@ if TYPE_CHECKING:
     from retread.doors.console import Console
     from retread.doors.machine import Machine
     from retread.evidence.gate import Policy
+    from retread.shared.remote import Shared
 
 _CONSOLE: Final[ContextVar[Console | None]] = ContextVar("console", default=None)
 """The terminal of the command that runs."""
+_SHARED: Final[ContextVar[Shared | None]] = ContextVar("shared", default=None)
+"""The shared store of the command that runs."""
+SHARED: Final = "RETREAD_SHARED"
+SHARED_KEY: Final = "RETREAD_SHARED_KEY"
+"""The file of the key that signs what is made here; without it nothing is given."""
+SHARED_POLICY: Final = "RETREAD_SHARED_POLICY"
+"""The policy whose builders are believed; without it that of the workspace."""
 
 
 @contextmanager
 def attended(options: Options, title: str) -> Iterator[None]:
     """Let a command have one terminal until the block ends, which shows that it is at work while it says nothing."""
     console = _console(options)
-    token = _CONSOLE.set(console)
+    token, shared_token = _CONSOLE.set(console), _SHARED.set(_shared(options, console))
     try:
         with console.attended(title):
             yield
     finally:
         _CONSOLE.reset(token)
+        _SHARED.reset(shared_token)
 
 
 def machine(options: Options) -> Machine:
@@ -40,7 +49,37 @@ def machine(options: Options) -> Machine:
 
     environment = dict(os.environ)
     console = _CONSOLE.get() or _console(options)
-    return Machine(Store(default_root(environment), waiting=console.step), console, environment)
+    store = Store(default_root(environment), waiting=console.step, elsewhere=_SHARED.get())
+    return Machine(store, console, environment)
+
+
+def shared(options: Options) -> Shared:
+    """Return the shared store; UsageError where the environment names none."""
+    from retread.errors import UsageError
+
+    found = _SHARED.get() or _shared(options, _console(options))
+    if found is None:
+        hint = f"set {SHARED} to its address (docs/guides/shared-store.md)"
+        raise UsageError("no shared store is named", hint=hint)
+    return found
+
+
+def _shared(options: Options, console: Console) -> Shared | None:
+    """Return the shared store that the environment names; nothing is read and nobody asked before it is needed."""
+    address = os.environ.get(SHARED, "")
+    if not address:
+        return None
+    from retread.shared import remote
+
+    def means() -> remote.Means:
+        from retread.evidence import keyfiles
+
+        named, key = os.environ.get(SHARED_POLICY, ""), os.environ.get(SHARED_KEY, "")
+        said = policy(options, Path(named) if named else None)
+        signer = keyfiles.load(Path(key)) if key else None
+        return remote.means(said.builders if said else (), signer, console.say)
+
+    return remote.Shared(address, means)
 
 
 def _console(options: Options) -> Console:

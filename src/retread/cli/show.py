@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from retread.queue.pieces import Altered
     from retread.recipe.model import Recipe, Target
     from retread.recipe.workspace import Loaded
+    from retread.shared.remote import Listed
     from retread.toolkit.inquiry import ToolchainReport
     from retread.upstream.bump import Bumped
     from retread.upstream.first import First
@@ -167,8 +168,9 @@ def wheel(facts: WheelFacts) -> str:
 
 
 def _made_of(said: Statement) -> str:
-    if said.is_proven:
-        return f"{said.recipe} {said.target}, lane {said.lane}, commit {said.commit[:12]}"
+    if said.recipe:
+        commit = f", commit {said.commit[:12]}" if said.commit else ""
+        return f"{said.recipe} {said.target}, lane {said.lane}{commit}; {said.level.words}"
     base = f" {said.base.file} (sha256 {said.base.sha256[:12]})" if said.base else ""
     return f"of the wheel{base} alone, whose source is not proven"
 
@@ -335,7 +337,9 @@ def toolchain(report: ToolchainReport) -> str:
     )
 
 
-def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, now: float) -> str:
+def store(
+    place: Path | str, entries: Sequence[Entry | Listed], beside: Mapping[str, int], *, now: float
+) -> str:
     """Return the rooms of a store with their sizes; ``now`` is in seconds since 1970, as the entries' times are."""
     kinds: dict[str, tuple[int, int]] = {}
     for entry in entries:
@@ -346,7 +350,7 @@ def store(root: Path, entries: Sequence[Entry], beside: Mapping[str, int], *, no
     total = sum(entry.size for entry in entries) + sum(beside.values())
     rows.append(("all", f"{len(entries)} entries", size(total)))
     recent = sum(entry.used > now - 86400 for entry in entries)
-    return "\n".join([f"{root}  ({recent} used in the last day)", *aligned(rows)])
+    return "\n".join([f"{place}  ({recent} used in the last day)", *aligned(rows)])
 
 
 def recipes(

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -25,7 +25,7 @@ from retread.doors import clock, fs
 from retread.errors import HostError, StoreError
 from retread.records import Record
 
-_STAMP = "stamp.json"
+STAMP = "stamp.json"
 _FORMAT = 1
 _GIVEN_UP_DAYS = 30
 """Unfinished downloads and rooms of a failed build are kept this long, to be resumed or looked into after a holiday."""
@@ -78,23 +78,42 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
 
 
+class Elsewhere(Protocol):
+    """Where entries are that other machines made."""
+
+    def take(self, kind: Kind, key: str, into: Path) -> bool:
+        """Fill an empty folder with the entry and return True; leave it empty and return False where there is none."""
+
+    def give(self, kind: Kind, key: str, entry: Path) -> None:
+        """Let others have an entry that was made here."""
+
+
 class Store:
     """A folder of finished entries, shared by every retread of this user."""
 
     def __init__(
-        self, root: Path, *, waiting: Callable[[str], AbstractContextManager[object]] = nullcontext
+        self,
+        root: Path,
+        *,
+        waiting: Callable[[str], AbstractContextManager[object]] = nullcontext,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
-        """Take a folder; ``waiting`` gets what is waited for, and is entered meanwhile."""
+        """Take a folder; ``waiting`` gets what is waited for, and is entered meanwhile.
+
+        What is missing is looked for ``elsewhere`` before it is made, and given there once it is.
+        """
         self.root = root
         self._waiting = waiting
+        self._elsewhere = elsewhere
         self._moved: dict[Kind, Store] = {}
 
     def anew(self, kinds: Collection[Kind], root: Path) -> Store:
         """Return this store with the rooms of ``kinds`` under ``root`` instead, so that results are made again.
 
-        Only for looking up and making: what lists or removes entries does not look under ``root``.
+        Only for looking up and making: what lists or removes entries does not look under ``root``. What is made there
+        comes from nowhere else.
         """
-        other = Store(self.root, waiting=self._waiting)
+        other = Store(self.root, waiting=self._waiting, elsewhere=self._elsewhere)
         moved = Store(root, waiting=self._waiting)
         other._moved = {**self._moved, **dict.fromkeys(kinds, moved)}
         return other
@@ -103,7 +122,7 @@ class Store:
         """Return the finished entry, or None; an entry whose files were changed since is not finished."""
         path = self._path(kind, key)
         try:
-            stamp = strict.decoded((path / _STAMP).read_bytes(), _Stamp)
+            stamp = strict.decoded((path / STAMP).read_bytes(), _Stamp)
             sound = stamp.format == _FORMAT and stamp.files == _files(path, kind)
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None  # another process may be pruning it
@@ -114,7 +133,7 @@ class Store:
         found = self.get(kind, key)
         if found:
             with suppress(OSError):  # a read-only store still serves
-                os.utime(found / _STAMP)
+                os.utime(found / STAMP)
         return found
 
     def make(self, kind: Kind, key: str, build: Callable[[Path], None]) -> Path:
@@ -146,12 +165,16 @@ class Store:
         with self.scratch() as scratch:
             work = scratch / "entry"
             work.mkdir()
-            build(work)
+            taken = self._elsewhere is not None and self._elsewhere.take(kind, key, work)
+            if not taken:
+                build(work)
             stamp = _Stamp(format=_FORMAT, files=_files(work, kind))
-            (work / _STAMP).write_bytes(msgspec.json.encode(stamp))
+            (work / STAMP).write_bytes(msgspec.json.encode(stamp))
             _remove(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             work.rename(path)
+        if self._elsewhere and not taken:
+            self._elsewhere.give(kind, key, path)
         return path
 
     def discard(self, kind: Kind, key: str) -> None:
@@ -224,13 +247,13 @@ class Store:
         for kind, path in self._places():
             if self.get(kind, path.name):
                 with suppress(FileNotFoundError):  # another process may prune
-                    found.append(Entry(kind, path.name, path, _size(path), (path / _STAMP).stat().st_mtime))
+                    found.append(Entry(kind, path.name, path, _size(path), (path / STAMP).stat().st_mtime))
         return sorted(found, key=lambda entry: entry.used)
 
     def names(self, kind: Kind) -> set[str]:
         """Return the names of the files at the top of every finished entry of a kind."""
         found = [path for one, path in self._places() if one is kind and self.get(kind, path.name)]
-        return {file.name for path in found for file in path.iterdir() if file.name != _STAMP}
+        return {file.name for path in found for file in path.iterdir() if file.name != STAMP}
 
     def tidy(self) -> int:
         """Remove the scratch of dead processes and downloads given up long ago; return how many bytes that freed."""
@@ -335,13 +358,13 @@ def _files(path: Path, kind: Kind) -> dict[str, _File]:
             found[str(file.relative_to(path))] = _File(size=status.st_size, mtime_ns=status.st_mtime_ns)
         if kind in _LARGE:
             folders.clear()
-    found.pop(_STAMP, None)
+    found.pop(STAMP, None)
     return found
 
 
 def _used(path: Path) -> float:
     try:
-        return (path / _STAMP).stat().st_mtime
+        return (path / STAMP).stat().st_mtime
     except FileNotFoundError:
         return 0.0
 
@@ -373,7 +396,7 @@ def _remove_unlocked(path: Path, lock: Path, unless: Callable[[], object] = lamb
 def _remove(path: Path) -> None:
     """Remove an entry or a folder, the stamp first: a process that dies halfway leaves nothing that counts."""
     with suppress(FileNotFoundError, NotADirectoryError):
-        (path / _STAMP).unlink()
+        (path / STAMP).unlink()
     fs.remove(path)
 
 

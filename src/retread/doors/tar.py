@@ -9,10 +9,12 @@ from __future__ import annotations
 import lzma
 import tarfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Final, Literal, Self
 
 from retread import limits
+from retread.doors import fs
 
 UNREADABLE: Final = (tarfile.TarError, EOFError, ValueError, zlib.error, lzma.LZMAError, RecursionError)
 """What reading a bad archive raises, beside an OSError of the disk or of gzip."""
@@ -62,6 +64,11 @@ def opened(archive: Path | IO[bytes], mode: Literal["r:*", "r:xz"] = "r:*") -> t
     return tarfile.open(fileobj=archive, mode=mode, tarinfo=_Member)
 
 
+def streamed(stream: IO[bytes]) -> tarfile.TarFile:
+    """Open an archive that is no more than read, from something that gives bytes."""
+    return tarfile.open(fileobj=stream, mode="r|", tarinfo=_Member)
+
+
 def catch(member: tarfile.TarInfo, into: Path) -> None:
     """Raise tarfile.FilterError for a member that Python's own rules for data would not unpack into a folder.
 
@@ -69,3 +76,16 @@ def catch(member: tarfile.TarInfo, into: Path) -> None:
     """
     if hasattr(tarfile, "data_filter"):
         tarfile.data_filter(member, str(into))
+
+
+def pack(archive: Path, root: Path, paths: Iterable[str], *, top: str, time: int) -> str:
+    """Pack files below ``root`` into a tar whose bytes follow from them, in the folder ``top``; return its sha256."""
+    with tarfile.open(archive, "w", format=tarfile.PAX_FORMAT) as made:
+        for path in sorted(paths):
+            file = root / path
+            member = tarfile.TarInfo(f"{top}/{path}")
+            member.size, member.mtime = file.stat().st_size, time
+            member.mode = 0o755 if file.stat().st_mode & 0o100 else 0o644
+            with file.open("rb") as stream:
+                made.addfile(member, stream)
+    return fs.sha256(archive)

@@ -142,9 +142,9 @@ def linked_ptx(facts: Facts) -> set[Arch]:
 def counted(modules: tuple[Module, ...]) -> tuple[Module, ...]:
     """Return the modules of which something can be asked; all of them when that is none.
 
-    What nvcc's link step adds has neither kernels, so that it lacks nothing, nor PTX, from which more could be made.
+    What has no kernels, as what nvcc's link step adds and sources without any, runs nothing and so lacks nothing.
     """
-    return tuple(one for one in modules if one.kernels != 0 or one.ptx) or modules
+    return tuple(one for one in modules if one.kernels != 0) or modules
 
 
 DEVICES: Final = {

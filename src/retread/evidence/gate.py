@@ -22,6 +22,7 @@ from retread.evidence.agreement import Told
 from retread.evidence.signing import Key
 from retread.evidence.statements import Attested, Kind
 from retread.fields import Architecture, Positive, Table, Text
+from retread.prooflevel import ProofLevel
 from retread.records import Record
 from retread.smoke.level import Level
 from retread.smoke.tally import Tried, Verdict, counts, where
@@ -68,6 +69,11 @@ class PolicyFile(Table, frozen=True, kw_only=True):
     """Versions of Triton under which every wheel has to pass, whatever it says of itself."""
     compilers: tuple[Literal["nvcc", "clang"], ...] = ()
     """Which may have compiled device code: ``["nvcc"]`` keeps clang's wheels out; without it each may."""
+    source: ProofLevel | None = None
+    """How far the source of a wheel has to be proven: ``proven``, ``repository``, ``wheel``.
+
+    Without it a wheel alone is not proven, but ``--allow-unproven`` lets it in; with it nothing lets in what is less.
+    """
 
 
 class Policy(NamedTuple):
@@ -81,6 +87,8 @@ class Policy(NamedTuple):
     """What every wheel has to be proven by: its own record is its builder's word, and a tester's work is not his."""
     compilers: tuple[str, ...] = ()
     """Which may have compiled device code; each may when there are none."""
+    source: ProofLevel | None = None
+    """How far the source has to be proven, of unproven wheels, too."""
 
 
 class Voucher(Record, frozen=True, kw_only=True):
@@ -139,7 +147,13 @@ def parse_policy(data: bytes, *, name: str) -> Policy:
         )
     floor = Proof(gpu=file.gpu, triton=file.triton)
     return Policy(
-        roles["builder"], roles["tester"], file.allow_unproven, file.list_days, floor, file.compilers
+        roles["builder"],
+        roles["tester"],
+        file.allow_unproven,
+        file.list_days,
+        floor,
+        file.compilers,
+        file.source,
     )
 
 
@@ -173,11 +187,13 @@ def demand(
     envelopes: Mapping[str, bytes],
     told: Iterable[Told] = (),
     jit: bool = True,
+    level: ProofLevel | None = ProofLevel.PROVEN,
 ) -> Admission:
     """Return why the wheel may be listed; GateError with all that is lacking, and which command gives it.
 
     Demanded are a builder's statement and a tester's results: static, what ``proof`` or the policy names, and ``jit``,
-    which a wheel for no torch has not: it has nothing that Triton compiles.
+    which a wheel for no torch has not: it has nothing that Triton compiles. ``level`` is how far the wheel says that
+    its source is proven, None for one that says nothing.
     ``envelopes`` are by file name, and each must be sound: what is served is believed. ``told`` is what the wheel and
     its reports say, which must be what the envelopes and the wheel's name say.
     """
@@ -191,6 +207,7 @@ def demand(
             faults.append(_told(error))
     faults += disagreements(wheel, told, {one.envelope: one.said for one in heard})
     faults += _of_compiler(policy, wheel)
+    faults += _of_source(wheel, level, policy.source or (level and ProofLevel.REPOSITORY))
     levels = (Level.STATIC, Level.JIT) if jit else (Level.STATIC,)
     faults += _lacking(wheel, heard, _both(policy.floor, proof), levels)
     if faults:
@@ -224,14 +241,16 @@ def contradictions(wheel: str, told: Iterable[Told], envelopes: Mapping[str, byt
     yield from disagreements(wheel, told, said)
 
 
-def admit_unproven(policy: Policy, wheel: str, sha256: str, reason: str) -> Admission:
+def admit_unproven(
+    policy: Policy, wheel: str, sha256: str, reason: str, level: ProofLevel | None = ProofLevel.PROVEN
+) -> Admission:
     """Return the admission of a wheel without evidence; GateError when the policy forbids it or no reason is given."""
     if not policy.allow_unproven:
         raise GateError(
             f"{wheel}: the policy lets no wheel in without evidence (allow-unproven = false)",
             hint="publish it with its evidence",
         )
-    for fault in _of_compiler(policy, wheel):
+    for fault in (*_of_compiler(policy, wheel), *_of_source(wheel, level, policy.source)):
         raise GateError(fault)
     told = " ".join(reason.split())
     if not told:
@@ -287,6 +306,13 @@ def _of_compiler(policy: Policy, wheel: str) -> Iterator[str]:
                 f"{wheel}: its device code was compiled by {found}, and the policy takes "
                 f"{' and '.join(policy.compilers)} alone"
             )
+
+
+def _of_source(wheel: str, level: ProofLevel | None, least: ProofLevel | None) -> Iterator[str]:
+    """Yield that the source is proven less far than is demanded."""
+    if least and not (level and level.reaches(least)):
+        said = level.words if level else "nothing of its source"
+        yield f"{wheel}: '{least.words}' is demanded, and the wheel says: {said}"
 
 
 def _both(one: Proof, other: Proof) -> Proof:

@@ -15,6 +15,7 @@ import msgspec
 from retread import strict
 from retread.errors import EvidenceError, GateError, first
 from retread.fields import Digest, Text
+from retread.prooflevel import ProofLevel
 from retread.records import Record, Sha256
 from retread.smoke import details
 from retread.smoke.level import Level
@@ -71,12 +72,14 @@ class Material(Named, frozen=True, kw_only=True, omit_defaults=True):
     digest: dict[str, Hexadecimal]
 
 
-class External(Named, frozen=True, kw_only=True):
+class External(Named, frozen=True, kw_only=True, omit_defaults=True):
     """What was asked for."""
 
     recipe: Text
     target: Text
     lane: Text
+    source: ProofLevel = ProofLevel.PROVEN
+    """How far the source is proven; written where it is not proven whole."""
 
 
 class Internal(Named, frozen=True, kw_only=True):
@@ -237,7 +240,9 @@ def definition(said: Statement) -> Definition:
     """Return what was built and from what, as ``retread.json`` says it."""
     return Definition(
         build_type=BUILD_TYPE,
-        external_parameters=External(recipe=said.recipe, target=said.target, lane=said.lane),
+        external_parameters=External(
+            recipe=said.recipe, target=said.target, lane=said.lane, source=said.source
+        ),
         internal_parameters=Internal(
             tool=said.tool,
             source_date_epoch=said.commit_time,
@@ -305,7 +310,8 @@ def _faults(said: Built | Tested) -> Iterator[str]:
         yield f"subject: expected one wheel, got {len(said.subject)}"
     if isinstance(said, Built):
         sources = said.predicate.build_definition.resolved_dependencies
-        if not any("gitCommit" in one.digest for one in sources):
+        level = said.predicate.build_definition.external_parameters.source
+        if level is not ProofLevel.WHEEL and not any("gitCommit" in one.digest for one in sources):
             yield "predicate.buildDefinition.resolvedDependencies: no gitCommit; nobody knows the source"
     else:
         yield from _result_faults(said.predicate)
@@ -358,11 +364,11 @@ def _subject(wheel: str, sha256: str) -> tuple[Subject]:
 
 
 def _materials(said: Statement) -> Iterator[Material]:
-    if said.is_proven:
+    if said.commit:
         yield _source("", said.repository, said.commit)
     for one in said.submodules:
         yield _source(one.path, one.repository, one.commit)
-    for file in (said.sdist, said.base):
+    for file in (said.sdist, said.packed, said.base):
         if file is not None:
             yield Material(name=file.file, digest={"sha256": file.sha256})
     for patch in said.series:

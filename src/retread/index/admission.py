@@ -82,6 +82,7 @@ def demand(
         envelopes=one.beside.envelopes,
         told=one.told,
         jit=said is None or not said.is_for_no_torch,
+        level=said.level if said else None,
     )
 
 
@@ -153,9 +154,10 @@ def _proof(one: Candidate, terms: Terms) -> Admission:
 def _unproven(one: Candidate, terms: Terms) -> tuple[Candidate, list[Fault]]:
     """Return a wheel as one that is let in for a reason, or why the policy keeps it out."""
     hosted, reason = one.hosted, terms.unproven
+    level = one.statement.level if one.statement else None
     if terms.policy:
         try:
-            reason = gate.admit_unproven(terms.policy, hosted.file, hosted.sha256, reason).unproven
+            reason = gate.admit_unproven(terms.policy, hosted.file, hosted.sha256, reason, level).unproven
         except GateError as error:
             return one, [Fault(text) for text in _told(hosted.file, error)]
     return one._replace(hosted=structs.replace(hosted, unproven=reason)), []

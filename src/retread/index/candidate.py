@@ -18,6 +18,7 @@ from retread.evidence import agreement, beside
 from retread.evidence.agreement import Told
 from retread.evidence.beside import Sidecars
 from retread.index.listing import Hosted
+from retread.prooflevel import ProofLevel
 from retread.records import digest
 from retread.smoke import reading
 from retread.smoke.tally import tried, tritons
@@ -118,6 +119,7 @@ def _hosted(facts: WheelFacts, metadata: bytes, found: Sidecars) -> Hosted:
         patches=said.series if said else (),
         tried=tuple(map(tried, runs)),
         compiler=_compiler(said) if said else "",
+        source=said.level if said and said.level is not ProofLevel.PROVEN else UNSET,
         waived=(said.promise.waived if said else {}) or UNSET,
     )
 
@@ -133,8 +135,6 @@ def _compiler(said: Statement) -> str:
 def _doubts(facts: WheelFacts) -> Iterator[str]:
     if facts.statement is None:
         yield "it has no statement (retread.json): retread did not make it"
-    elif not facts.statement.is_proven:
-        yield "its source is not proven: it was made of another wheel alone"
 
 
 def _told(facts: WheelFacts, verified: Verified, found: Sidecars) -> Iterator[Told]:

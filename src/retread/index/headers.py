@@ -48,3 +48,9 @@ def told(name: str) -> Told:
     ):  # evidence may change when a wheel is published again, the two others never
         return Told(kind, FOR_EVER if suffix in {".whl", ".metadata"} else CHECKED)
     return Told(JSON if suffix == ".json" and f"/{SIMPLE}/" in name else kind, CHECKED)
+
+
+def attributes(name: str) -> dict[str, str]:
+    """Return what is told of a file as an object of a bucket has it."""
+    found = told(name)
+    return {"Content-Type": found.kind, "Cache-Control": found.keep}

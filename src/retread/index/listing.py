@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import UNSET, UnsetType
 
 from retread.arch import Arch
+from retread.prooflevel import ProofLevel
 from retread.records import Record, Sha256
 from retread.smoke.tally import Tried
 from retread.version import release
@@ -44,6 +45,8 @@ class Hosted(Record, frozen=True, kw_only=True):
     tried: tuple[Tried, ...]
     compiler: str = ""
     """What compiled its device code, where that is not nvcc: ``Debian clang 22.1.8``."""
+    source: ProofLevel | UnsetType = UNSET
+    """How far its source is proven, where it is not proven whole; not written otherwise."""
     waived: dict[str, str] | UnsetType = UNSET
     """Rules that it was not held to, each with the reason; not written where there are none."""
 

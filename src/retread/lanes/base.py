@@ -7,7 +7,7 @@ its build generated is allowed by name only.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 import msgspec
@@ -16,8 +16,9 @@ from retread import strict
 from retread.doors.store import Kind
 from retread.errors import BaseError, first
 from retread.lanes.lane import Origin, ProvenBase
+from retread.recipe import lfs
+from retread.recipe.model import Recipe
 from retread.recipe.native import matches
-from retread.recipe.proof import blob_id
 from retread.source import ends
 from retread.source.records import SourceTree
 from retread.wheel import contents
@@ -31,23 +32,23 @@ def prove(
     source: SourceTree,
     into: Path,
     *,
-    version: str,
+    recipe: Recipe,
     generated: tuple[str, ...],
     waived: Collection[str] = (),
 ) -> None:
     """Prove ``wheel`` against ``source`` and leave its facts in ``into``; BaseError lists every file that differs.
 
-    ``version`` is what it has to be, ``generated`` the globs of files that its build made, ``waived`` rules that it may
-    break. A lane's key of the proof holds all that is given here.
+    ``recipe`` says its version, and where in the source its files lie, ``generated`` the globs of files that its build
+    made, ``waived`` rules that it may break. A lane's key of the proof holds all of it.
     """
     facts, verified = contents.examine(wheel, into, waived=waived)
     with Wheel(wheel, waived=waived) as opened:
-        faults, made, proven, crlf = _compare(opened, generated, source.manifest.files, windows=facts.windows)
-    if facts.version != version:
-        faults.insert(0, f"its version is {facts.version}, the recipe's {version}")
+        faults, made, proven, crlf = _compare(opened, generated, source, recipe, windows=facts.windows)
+    if facts.version != recipe.version:
+        faults.insert(0, f"its version is {facts.version}, the recipe's {recipe.version}")
     if faults:
         raise BaseError(
-            f"{wheel.name} does not come from {source.manifest.commit[:12]}: {len(faults)} fault(s)",
+            f"{wheel.name} does not come from {source.manifest.commit[:12] or 'the source'}: {len(faults)} fault(s)",
             faults=first(faults),
             hint="pin the wheel of this very commit, or name files that its build wrote under 'generated'",
         )
@@ -61,25 +62,37 @@ def load(entry: Path) -> ProvenBase:
 
 
 def _compare(
-    wheel: Wheel, allowed: tuple[str, ...], files: Mapping[str, str], *, windows: bool
+    wheel: Wheel, allowed: tuple[str, ...], source: SourceTree, recipe: Recipe, *, windows: bool
 ) -> tuple[list[str], list[str], int, bool]:
     """Return (faults, generated files, number of proven files, whether some have the line ends of Windows)."""
     faults, generated, proven, crlf = [], [], 0, False
+    files = source.manifest.files
     for entry in wheel.files:
         if entry.name.startswith(f"{wheel.dist_info}/"):
             continue
         if matches(entry.name, allowed):
             generated.append(entry.name)
-        elif entry.name not in files:
+        elif (path := recipe.in_source(entry.name)) not in files:
             faults.append(f"{entry.name}: not in the pinned source")
         else:
             content = wheel.archive.read(entry.name)
             plain = ends.stored(content) if windows else content
-            if files[entry.name] not in (blob_id(content), blob_id(plain)):
-                faults.append(f"{entry.name}: differs from the pinned source")
+            if lfs.is_file(content, files[path]):
+                proven += 1
+            elif lfs.is_file(plain, files[path]):
+                proven, crlf = proven + 1, True
             else:
-                proven, crlf = proven + 1, crlf or blob_id(content) != files[entry.name]
+                faults.append(f"{entry.name}: {_difference(content, source.root / path)}")
     return faults, generated, proven, crlf
+
+
+def _difference(data: bytes, path: Path) -> str:
+    """Return how a file of the wheel is not the source's, or not the one that the source's pointer stands for."""
+    with path.open("rb") as stream:
+        pointer = lfs.parse(stream.read(lfs.LARGEST + 1))
+    if pointer is None:
+        return "differs from the pinned source"
+    return f"the source's LFS pointer says {pointer}; the wheel's file has {lfs.of(data)}"
 
 
 def proven(origin: Origin, tree: SourceTree) -> ProvenBase:
@@ -93,7 +106,7 @@ def proven(origin: Origin, tree: SourceTree) -> ProvenBase:
                 wheel,
                 tree,
                 into,
-                version=goal.recipe.version,
+                recipe=goal.recipe,
                 generated=goal.target.generated,
                 waived=goal.waived,
             )

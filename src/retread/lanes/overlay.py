@@ -70,7 +70,8 @@ class Official:
     @functools.cached_property
     def key(self) -> str:
         """Key of the base wheel's proof: all that the proof is given."""
-        proved = (self.base, self.goal.target.generated, self.goal.waived, self.goal.recipe.version)
+        recipe, target = self.goal.recipe, self.goal.target
+        proved = (self.base, target.generated, self.goal.waived, recipe.version, recipe.source_root)
         return digest("base", code_digest(), self.goal.trees.source_key, *proved)
 
     def wheel(self) -> Path:

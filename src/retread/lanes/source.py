@@ -57,6 +57,8 @@ NOT_OF_RECIPE: Final = {
     "summary": "people read it",
     "pin": "its tree is in the keys, file by file",
     "sdist": "its tree is in the keys, file by file",
+    "source": "a wheel that stands for the source is compiled nowhere",
+    "source_root": "with it nothing is compiled",
     "native_inputs": "what was read is held against them whenever the wheel is taken",
     "targets": "the one that is compiled is in the setting",
     "smoke": "how a wheel is tried changes no byte of it",

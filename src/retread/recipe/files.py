@@ -50,7 +50,8 @@ def proof(repository: str, commit: str) -> str:
 def proofs(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Yield (commit, where its proof lies) for every commit of the pin."""
     pin = recipe.pin
-    yield pin.commit, proof(pin.repository, pin.commit)
+    if pin.commit:
+        yield pin.commit, proof(pin.repository, pin.commit)
     for one in pin.submodules:
         yield one.commit, proof(one.repository, one.commit)
 

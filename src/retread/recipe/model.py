@@ -5,11 +5,15 @@ Pure: bytes in, records or one report of every fault out.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from retread.fields import Architecture, Commit, Cuda, Digest, FileName, Positive, Table, Text
+from retread.prooflevel import ProofLevel
 from retread.recipe import platforms
 from retread.recipe.trial import Smoke, Trial
+from retread.records import Sha256
 
 
 class Submodule(Table, frozen=True, kw_only=True):
@@ -54,6 +58,20 @@ class Sdist(Table, frozen=True, kw_only=True):
     """Anything else that is unproven is an error."""
     copies: dict[str, str] = msgspec.field(default_factory=dict)
     """Folder in the sdist -> the pinned folder of which its files are copies."""
+
+
+NO_PIN: Final = Pin(repository="", commit="")
+NO_SDIST: Final = Sdist(file="", sha256=Sha256(""))
+"""What stands for a table that a recipe leaves out."""
+
+
+class Source(Table, frozen=True, kw_only=True):
+    """A wheel whose own files stand for the source, where there is no other: of that nothing is proven."""
+
+    wheel: FileName
+    """Its name on the package index."""
+    sha256: Digest
+    """What its bytes have to be."""
 
 
 class Base(Table, frozen=True, kw_only=True):
@@ -152,6 +170,8 @@ class Target(Table, frozen=True, kw_only=True):
     """Counts our own releases: 1 in ``0.0.35+cu128.1``. It grows when anything changes that users get."""
     architectures: tuple[Architecture, ...]
     """For which every module of every library has machine code, no less and no more."""
+    some: tuple[Architecture, ...] = ()
+    """For which some modules have machine code beside, and others not: projects that choose them for each source."""
     ptx: tuple[Architecture, ...]
     """For which every module of every library has PTX."""
     base: tuple[Base, ...] = ()
@@ -227,19 +247,41 @@ class Recipe(Table, frozen=True, kw_only=True):
     """The upstream release; the series is in ``patches/PROJECT/VERSION/``."""
     summary: Text
     """One line, for lists."""
-    pin: Pin
-    """The source."""
-    sdist: Sdist
-    """The archive that stands for the pin."""
-    native_inputs: tuple[Text, ...]
+    pin: Pin = NO_PIN
+    """The source: a commit."""
+    sdist: Sdist = NO_SDIST
+    """The archive that stands for the pin; without one the commit is fetched from its repository."""
+    source: Source | None = None
+    """The wheel that stands for the source, in the place of pin and sdist."""
+    source_root: Text = ""
+    """The folder of the source in which the wheel's files lie, where that is not its top: ``python``."""
+    native_inputs: tuple[Text, ...] = ()
     """Globs over the source: files that can change compiled code. What has a suffix of C, C++ or CUDA counts, too.
 
-    A patch on one forbids the overlay lane; a compile proves that none is missing.
+    A patch on one forbids the overlay lane; a compile proves that none is missing. Needed with a pin.
     """
     targets: dict[str, Target]
     """One for each CUDA release, under its name: ``cu128``."""
     smoke: Smoke = Smoke()
     """How the finished wheels are tried."""
+
+    @property
+    def level(self) -> ProofLevel:
+        """How far the source is proven."""
+        if self.source:
+            return ProofLevel.WHEEL
+        return ProofLevel.PROVEN if self.sdist.file else ProofLevel.REPOSITORY
+
+    def in_wheel(self, path: str) -> str:
+        """Return where the wheel has a file of the source; nothing for one outside of the source's root."""
+        if not self.source_root:
+            return path
+        below = f"{self.source_root}/"
+        return path.removeprefix(below) if path.startswith(below) else ""
+
+    def in_source(self, path: str) -> str:
+        """Return where the source has a file of the wheel."""
+        return f"{self.source_root}/{path}" if self.source_root else path
 
     def on(self, platform: str) -> Recipe:
         """Return the recipe as one platform has it."""

@@ -17,6 +17,7 @@ from retread import arch, pypa, strict
 from retread.address import has_secret
 from retread.arch import Arch
 from retread.errors import RecipeError
+from retread.fields import is_inside
 from retread.recipe import platforms, trial, waiver
 from retread.recipe.model import Build, Container, Pin, Recipe, Target
 from retread.strict import count, toml
@@ -56,6 +57,7 @@ def _recipe_faults(recipe: Recipe, name: str) -> Iterator[str]:
     yield from _version_faults(recipe)
     if not recipe.targets:
         yield "targets: none; a recipe needs at least one"
+    yield from _source_faults(recipe)
     yield from _repository_faults(recipe.pin)
     paths = [submodule.path for submodule in recipe.pin.submodules]
     twice = strict.again(paths)
@@ -70,6 +72,32 @@ def _recipe_faults(recipe: Recipe, name: str) -> Iterator[str]:
             yield f"targets.{key}.{fault}"
 
 
+def _source_faults(recipe: Recipe) -> Iterator[str]:
+    """Yield what is wrong with where the source comes from: a commit, with an sdist or without, or a wheel."""
+    root = recipe.source_root
+    if recipe.source is None:
+        if not recipe.pin.commit:
+            sdist = recipe.sdist.file
+            yield "pin: missing; " + (
+                f"nothing says of which commit {sdist} is"
+                if sdist
+                else "neither a commit ([pin]) nor a wheel ([source]) stands for the source"
+            )
+        if not recipe.native_inputs:
+            yield "native-inputs: missing; which files can change compiled code?"
+        if root and not is_inside(root):
+            yield f"source-root: {strict.shown(root)} leaves the source tree"
+        if root:
+            for key in (key for key, target in recipe.targets.items() if target.build):
+                yield f"source-root: {strict.shown(root)}, and targets.{key}.build compiles at the top of the source"
+        return
+    for key, there in (("pin", recipe.pin.commit), ("sdist", recipe.sdist.file), ("source-root", root)):
+        if there:
+            yield f"{key}: with [source] a wheel stands for the source; drop one of the two"
+    for key in (key for key, target in recipe.targets.items() if target.build):
+        yield f"targets.{key}.build: nothing can be compiled of a wheel ([source])"
+
+
 def _version_faults(recipe: Recipe) -> Iterator[str]:
     try:
         version = pypa.version(recipe.version)
@@ -81,6 +109,8 @@ def _version_faults(recipe: Recipe) -> Iterator[str]:
         return
     if str(version) != recipe.version:
         yield f"version: {strict.shown(recipe.version)} is written {str(version)!r}"
+    if recipe.source:
+        yield from _base_faults(recipe, version, "source.wheel", recipe.source.wheel)
     for key, target in recipe.targets.items():
         for index, base in enumerate(target.base):
             yield from _base_faults(recipe, version, f"targets.{key}.base[{index}].file", base.file)
@@ -113,10 +143,7 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
     if target.build is not None:
         yield from _build_faults(target, target.build)
     yield from waiver.faults(target.waive)
-    if target.proving and not target.base:
-        yield f"proving: {target.proving!r} has nothing to prove; it is for base wheels, of which there are none"
-    if target.proving and target.proving == target.toolchain:
-        yield f"proving: {target.proving!r} is the toolchain already; leave it out"
+    yield from _proving_faults(target)
     if target.container is not None:
         yield from _container_faults(target.container, target.build)
     if target.smoke is not None:
@@ -129,6 +156,7 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
     yield from _architecture_faults("ptx", target.ptx, target.cuda)
     if not target.architectures:
         yield "architectures: none"
+    yield from _some_faults(target)
     for index, exemption in enumerate(target.exempt):
         listed = f"exempt[{index}].architectures"
         yield from _architecture_faults(listed, exemption.architectures, target.cuda)
@@ -170,6 +198,20 @@ def _platform_faults(target: Target) -> Iterator[str]:
             listed = f"{at}.exempt[{index}]"
             yield from _architecture_faults(f"{listed}.architectures", exemption.architectures, target.cuda)
             yield from _architecture_faults(f"{listed}.ptx", exemption.ptx, target.cuda)
+
+
+def _proving_faults(target: Target) -> Iterator[str]:
+    if target.proving and not target.base:
+        yield f"proving: {target.proving!r} has nothing to prove; it is for base wheels, of which there are none"
+    if target.proving and target.proving == target.toolchain:
+        yield f"proving: {target.proving!r} is the toolchain already; leave it out"
+
+
+def _some_faults(target: Target) -> Iterator[str]:
+    yield from _architecture_faults("some", target.some, target.cuda)
+    for index, one in enumerate(target.some):
+        if one in target.architectures:
+            yield f"some[{index}]: {one} is in architectures already, which every module has"
 
 
 def _torch_faults(target: Target) -> Iterator[str]:

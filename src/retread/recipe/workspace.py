@@ -129,7 +129,7 @@ def faults(root: Path, name: str) -> list[str]:
 def demand_sound(root: Path, name: str) -> None:
     """Read a recipe with everything that stands beside it; its first error is raised."""
     loaded = load(root, name)
-    if loaded.recipe.pin.commit not in loaded.proofs:
+    if loaded.recipe.sdist.file and loaded.recipe.pin.commit not in loaded.proofs:
         raise RecipeError(f"there is no proof of {loaded.recipe.pin.commit[:12]} in {files.RECIPES}/commits/")
 
 

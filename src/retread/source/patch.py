@@ -213,7 +213,7 @@ def _where(said: str, patch: Patch, work: Path) -> str:
 
 
 def _refusal(source: SourceTree, patch: Patch, result: Applied) -> SeriesError:
-    commit = source.manifest.commit[:8]
+    commit = source.manifest.title
     match result.verdict:
         case Verdict.UPSTREAM if result.detail:
             return SeriesError(

@@ -1,6 +1,7 @@
 """Stage *source*: the pinned tree, every file of it proven to be the commit's or allowed by name.
 
-Two ways lead to it: the sdist, checked against commit proofs offline, and git, where the object ids are the proof.
+Three ways lead to it: the sdist, checked against commit proofs offline; git, where the object ids are the proof; and,
+where there is neither, a wheel's own files, of which nothing is proven.
 """
 
 from __future__ import annotations
@@ -14,16 +15,26 @@ import msgspec
 
 from retread import limits, strict
 from retread.doors import fs, gitenv, proc, tar
-from retread.errors import SourceError, StoreError, first
+from retread.errors import SourceError, StoreError, ToolError, first
+from retread.prooflevel import NO_TIME, ProofLevel
+from retread.recipe import lfs
 from retread.recipe.model import Recipe, Submodule
 from retread.recipe.native import matches
 from retread.recipe.proof import Entry, Proof, blob_id, dated
+from retread.records import Sha256
 from retread.source.records import Manifest, SourceTree, UnprovenFile
+from retread.strict import near_miss
+from retread.wheel import contents
+from retread.wheel.wheelfile import Wheel
 
 MANIFEST = "manifest.json"
 TREE = "tree"
+PACKED = "source.tar"
 _AS_IT_IS = "* -text -ident -filter -working-tree-encoding\n"
 """Attributes that stand above the repository's own: files come out as the commit holds them."""
+
+_LACKS = ("not our ref", "couldn't find remote ref", "no such remote ref", "did not send all necessary")
+"""What git says, or the server, when a repository answers and has no such commit."""
 
 
 def load(entry: Path) -> SourceTree:
@@ -43,7 +54,7 @@ def from_sdist(recipe: Recipe, sdist: Path, proofs: Mapping[str, Proof], into: P
     allowed: list[UnprovenFile] = []
     for path, data, executable in _members(sdist, into / TREE):
         found[path] = blob_id(data)
-        fault = _fault(recipe, expected, path, found[path])
+        fault = _fault(recipe, expected, path, data)
         reason = _allowed(recipe, path) if fault else ""
         if reason:
             allowed.append(UnprovenFile(path=path, reason=reason))
@@ -92,7 +103,7 @@ def expectation(recipe: Recipe, proofs: Mapping[str, Proof]) -> dict[str, Entry]
     return expected
 
 
-def _fault(recipe: Recipe, expected: Mapping[str, Entry], path: str, blob: str) -> str:
+def _fault(recipe: Recipe, expected: Mapping[str, Entry], path: str, data: bytes) -> str:
     """Return why a file is not proven, or nothing."""
     entry = expected.get(path)
     if entry is None:
@@ -101,7 +112,7 @@ def _fault(recipe: Recipe, expected: Mapping[str, Entry], path: str, blob: str) 
                 entry = expected.get(origin + path[len(copy) :])
     if entry is None:
         return "not in the commit"
-    return "" if entry.id == blob else "differs from the commit's"
+    return "" if lfs.is_file(data, entry.id) else "differs from the commit's"
 
 
 def _allowed(recipe: Recipe, path: str) -> str:
@@ -159,13 +170,26 @@ def _put(path: Path, data: bytes, executable: bool) -> None:
 
 
 def _finish(
-    recipe: Recipe, time: int, files: dict[str, str], allowed: list[UnprovenFile], into: Path
+    recipe: Recipe,
+    time: int,
+    files: dict[str, str],
+    allowed: list[UnprovenFile],
+    into: Path,
+    *,
+    packed: str = "",
 ) -> None:
+    folders = {str(folder) for path in files for folder in PurePosixPath(path).parents}
+    if recipe.source_root and recipe.source_root not in folders:
+        raise SourceError(
+            f"{recipe.name}: source-root: the source has no folder {recipe.source_root!r}"
+            f"{near_miss(recipe.source_root, folders)}"
+        )
     manifest = Manifest(
         commit=recipe.pin.commit,
         time=time,
         files=dict(sorted(files.items())),
         unproven=tuple(sorted(allowed, key=lambda item: item.path)),
+        packed=Sha256(packed),
     )
     _write(manifest, into)
 
@@ -175,17 +199,24 @@ def _write(manifest: Manifest, into: Path) -> None:
 
 
 def from_git(
-    recipe: Recipe, into: Path, *, environment: Mapping[str, str], say: Callable[[str], None]
+    recipe: Recipe, into: Path, *, environment: Mapping[str, str], say: Callable[[str], None], clone: str = ""
 ) -> None:
-    """Fetch the pinned commit and its submodules with git into ``into``; git's object ids are the proof."""
+    """Fetch the pinned commit and its submodules with git into ``into``; git's object ids are the proof.
+
+    ``clone`` is one of the repository's, or another address, that is asked in its place.
+    """
     git = proc.find("git", why="the source is to come from its repository")
     env = gitenv.users(environment)
-    say(f"git: {recipe.pin.repository} {recipe.pin.commit[:12]}")
-    time, links = _checkout(git, recipe.pin.repository, recipe.pin.commit, into / TREE, env)
+    near = Path(clone).absolute() if clone and Path(clone).is_dir() else None
+    repository = str(near or clone or recipe.pin.repository)
+    say(f"git: {repository} {recipe.pin.commit[:12]}")
+    time, links = _checkout(git, repository, recipe.pin.commit, into / TREE, env)
     for submodule in sorted(recipe.pin.submodules, key=lambda item: item.path):
         _check_submodule(recipe, submodule, links.get(submodule.path))
-        say(f"git: {submodule.repository} {submodule.commit[:12]}")
-        _, inner = _checkout(git, submodule.repository, submodule.commit, into / TREE / submodule.path, env)
+        inside = near / submodule.path if near and (near / submodule.path / ".git").exists() else None
+        repository = str(inside or submodule.repository)
+        say(f"git: {repository} {submodule.commit[:12]}")
+        _, inner = _checkout(git, repository, submodule.commit, into / TREE / submodule.path, env)
         links |= {f"{submodule.path}/{path}": commit for path, commit in inner.items()}
     for copy, origin in recipe.sdist.copies.items():
         for path in (into / TREE / origin).rglob("*"):
@@ -198,7 +229,25 @@ def from_git(
         for path in sorted(tree.rglob("*"))
         if path.is_file() and not path.is_symlink()
     }
-    _finish(recipe, time, files, [], into)
+    packed = ""
+    if recipe.level is ProofLevel.REPOSITORY:
+        top = f"{recipe.project}-{recipe.version}"
+        packed = tar.pack(into / PACKED, tree, files, top=top, time=time)
+    _finish(recipe, time, files, [], into, packed=packed)
+
+
+def from_wheel(recipe: Recipe, path: Path, into: Path) -> None:
+    """Take the files of a wheel for its source, but for its libraries and what installers write."""
+    found: dict[str, str] = {}
+    with Wheel(path, lenient=True) as wheel:  # what is wrong with it is told of the base wheel
+        for entry in wheel.files:
+            if entry.name.startswith(f"{wheel.dist_info}/") or contents.is_library(entry.name):
+                continue
+            data = wheel.archive.read(entry.name)
+            _put(into / TREE / entry.name, data, entry.executable)
+            found[entry.name] = blob_id(data)
+    (into / TREE).mkdir(parents=True, exist_ok=True)
+    _finish(recipe, NO_TIME, found, [], into)
 
 
 def _check_submodule(recipe: Recipe, submodule: Submodule, found: str | None) -> None:
@@ -223,7 +272,15 @@ def _checkout(
     attributes = into / ".git" / "info" / "attributes"
     attributes.parent.mkdir(exist_ok=True)
     attributes.write_text(_AS_IT_IS)
-    proc.run([*command, "fetch", "--quiet", "--depth=1", "--no-tags", "--", repository, commit], env=env)
+    try:
+        proc.run([*command, "fetch", "--quiet", "--depth=1", "--no-tags", "--", repository, commit], env=env)
+    except ToolError as error:
+        if not any(words in str(error) for words in _LACKS):
+            raise
+        raise SourceError(
+            f"{repository} has no commit {commit[:12]}",
+            hint="fetch it there, name a clone that has it with --repository, or pin a commit that is there",
+        ) from None
     found = proc.run([*command, "rev-parse", "FETCH_HEAD^{commit}"], env=env).stdout.strip()
     if found != commit:
         raise SourceError(f"{repository} gave {found[:12]} for {commit[:12]}")

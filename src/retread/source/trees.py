@@ -1,4 +1,4 @@
-"""The pinned tree of a recipe and what its series makes of it, each behind the store."""
+"""The source tree of a recipe and what its series makes of it, each behind the store."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Final
 
 from retread.doors.machine import Machine, code_digest, download
 from retread.doors.store import Kind, digest
+from retread.errors import PlanError, UsageError
+from retread.prooflevel import ProofLevel
 from retread.recipe.plan import Step, step
 from retread.recipe.workspace import Loaded
 from retread.records import Sha256, all_but
@@ -17,7 +19,7 @@ from retread.source.records import Applied, PatchedTree, SourceTree, Verdict
 
 NOT_OF_SOURCE: Final = {
     "name": "of the recipe: it is in messages",
-    "project": "where the sdist is asked for, whose sha256 is in the key",
+    "project": "where the sdist is asked for, whose sha256 is in the key, and in the name of what is packed",
     "version": "of the wheel, which is held to it",
     "summary": "people read it",
     "native_inputs": "they sort the tree's files and change none",
@@ -37,19 +39,34 @@ def unproven(machine: Machine, project: str, file: str, sha256: Sha256) -> Sourc
 
 
 class Trees:
-    """The source of a recipe, from the sdist that stands for its pin or from git."""
+    """The source of a recipe: from the sdist that stands for its pin, from git, or the files of a wheel."""
 
-    def __init__(self, loaded: Loaded, machine: Machine, *, use_git: bool = False) -> None:
+    def __init__(self, loaded: Loaded, machine: Machine, *, use_git: bool = False, clone: str = "") -> None:
+        """``clone`` is one of the pinned repository's, which git asks in its place; UsageError where git is not asked.
+
+        PlanError for git where no commit is pinned.
+        """
         self.loaded = loaded
         self.recipe = loaded.recipe
         self.machine = machine
-        self.use_git = use_git
+        if use_git and self.recipe.source:
+            raise PlanError(
+                f"{self.recipe.name}: no commit is pinned that git could be asked for",
+                hint=f"its source is the wheel {self.recipe.source.wheel}",
+            )
+        self.use_git = use_git or self.recipe.level is ProofLevel.REPOSITORY
+        if clone and not self.use_git:
+            raise UsageError(
+                f"--repository: the source of {self.recipe.name} does not come from git",
+                hint="--source git has it come from there",
+            )
+        self.clone = clone
 
     @functools.cached_property
     def source_key(self) -> str:
         """Key of the pinned tree."""
         proofs = {commit: hashlib.sha256(data).hexdigest() for commit, data in self.loaded.proofs.items()}
-        kind = "git" if self.use_git else "sdist"
+        kind = "git" if self.use_git else "wheel" if self.recipe.source else "sdist"
         return digest("source", code_digest(), kind, all_but(self.recipe, NOT_OF_SOURCE), proofs)
 
     @functools.cached_property
@@ -61,26 +78,47 @@ class Trees:
 
     @functools.cached_property
     def source(self) -> SourceTree:
-        """The pinned tree, proven; looked up once, since thousands of files are taken from it."""
+        """The tree, proven as far as the recipe can; looked up once, since thousands of files are taken from it."""
         from retread.source import tree
 
-        def build(into: Path) -> None:
-            if self.use_git:
-                with self.machine.console.step("fetch the source from git"):
-                    tree.from_git(
-                        self.recipe, into, environment=self.machine.environment, say=self.machine.console.say
-                    )
-                return
-            pinned = self.recipe.sdist
-            sdist = download(self.machine, self.recipe.project, pinned.file, pinned.sha256)
-            with self.machine.console.step("prove the source") as step:
-                tree.from_sdist(self.recipe, sdist, self.loaded.parsed_proofs(), into)
-                manifest = tree.load(into).manifest
-                proven = len(manifest.files) - len(manifest.unproven)
-                named = len(manifest.unproven)
-                step.detail = f"{proven} files of {self.recipe.pin.commit[:12]}, {named} by name"
+        made = (
+            self._from_git if self.use_git else self._from_wheel if self.recipe.source else self._from_sdist
+        )
+        return tree.load(self.machine.store.make(Kind.TREES, self.source_key, made))
 
-        return tree.load(self.machine.store.make(Kind.TREES, self.source_key, build))
+    def _from_git(self, into: Path) -> None:
+        from retread.source import tree
+
+        with self.machine.console.step("fetch the source from git"):
+            tree.from_git(
+                self.recipe,
+                into,
+                environment=self.machine.environment,
+                say=self.machine.console.say,
+                clone=self.clone,
+            )
+
+    def _from_sdist(self, into: Path) -> None:
+        from retread.source import tree
+
+        pinned = self.recipe.sdist
+        sdist = download(self.machine, self.recipe.project, pinned.file, pinned.sha256)
+        with self.machine.console.step("prove the source") as step:
+            tree.from_sdist(self.recipe, sdist, self.loaded.parsed_proofs(), into)
+            manifest = tree.load(into).manifest
+            proven = len(manifest.files) - len(manifest.unproven)
+            named = len(manifest.unproven)
+            step.detail = f"{proven} files of {self.recipe.pin.commit[:12]}, {named} by name"
+
+    def _from_wheel(self, into: Path) -> None:
+        from retread.source import tree
+
+        assert self.recipe.source is not None
+        pinned = self.recipe.source
+        wheel = download(self.machine, self.recipe.project, pinned.wheel, pinned.sha256)
+        with self.machine.console.step("take the files of the wheel for its source") as step:
+            tree.from_wheel(self.recipe, wheel, into)
+            step.detail = f"{len(tree.load(into).manifest.files)} files, of no known commit"
 
     @functools.cached_property
     def patched(self) -> PatchedTree:
@@ -115,10 +153,13 @@ class Trees:
         """Yield what a build does to have the patched tree."""
         store, recipe = self.machine.store, self.recipe
         if not self.use_git:
-            sdist = recipe.sdist
-            fetched = store.get(Kind.DOWNLOADS, sdist.sha256)
-            yield step("fetch", sdist.file, fetched, f"pinned by sha256 {sdist.sha256[:12]}")
+            file, sha256 = recipe.sdist.file, recipe.sdist.sha256
+            if recipe.source:
+                file, sha256 = recipe.source.wheel, recipe.source.sha256
+            fetched = store.get(Kind.DOWNLOADS, sha256)
+            yield step("fetch", file, fetched, f"pinned by sha256 {sha256[:12]}")
         what = f"{recipe.pin.commit[:12]} from {'git' if self.use_git else 'the sdist'}"
+        what = "the wheel's own files" if recipe.source else what
         made = store.get(Kind.TREES, self.source_key)
         yield step("source", what, made, "changes with the pin and its proofs")
         patches = f"{len(self.loaded.patches)} patches"

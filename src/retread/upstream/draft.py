@@ -19,7 +19,7 @@ from retread import pypa
 from retread import version as ours
 from retread.arch import Arch
 from retread.elf.facts import LibraryFacts, common, counted
-from retread.recipe.model import Base, Build, Exemption, Pin, Recipe, Sdist, Target
+from retread.recipe.model import NO_PIN, Base, Build, Exemption, Pin, Recipe, Sdist, Source, Target
 from retread.recipe.native import CODE
 from retread.recipe.toolchain import Toolchain
 from retread.recipe.writing import Remarks
@@ -98,14 +98,17 @@ def draft(found: Found) -> Draft:
     at = source_root(found)
     made = dict([_taken_over(found, found.wheel, at)] if found.wheel else _compiled(found))
     inputs = native_inputs(found, at)
+    alone = found.bases[0] if found.wheel and not found.source else None
     recipe = Recipe(
         name=f"{found.project}-{found.version}",
         project=found.project,
         version=found.version,
         summary=found.said.summary or f"{found.project} {found.version}",
-        pin=found.pin,
+        pin=NO_PIN if alone else found.pin,
         sdist=found.sdist,
-        native_inputs=inputs or (OPEN,),
+        source=Source(wheel=alone.file, sha256=alone.sha256) if alone else None,
+        source_root=at.rstrip("/"),
+        native_inputs=() if alone else inputs or (OPEN,),
         targets={name: part.value for name, part in made.items()},
     )
     above = {key: words for part in made.values() for key, words in part.above.items()}
@@ -117,17 +120,20 @@ def draft(found: Found) -> Draft:
         )
     else:
         behind["native-inputs"] = "TODO: globs over the files that can change compiled code"
-    if not found.sdist.file:
-        above["sdist"] = (
-            "The index has no source archive of this release: pack the commit, and pin what was packed."
+    if alone:
+        above["source"] = (
+            f"The index has no source archive, so that the wheel's own files stand for it. {_instead(found)}"
         )
-        behind |= {"sdist.file": "TODO: what 'git archive' of the commit made, as a .tar.gz"}
-        behind |= {"sdist.sha256": "TODO: its digest"}
+        return Draft(recipe, Remarks(above, behind), tuple(_notes(found, at)), _unfit(found))
+    if not found.sdist.file:
+        above["pin"] = (
+            "The index has no source archive: git fetches this commit, of which its ids are the proof."
+        )
     if not found.pin.repository:
         behind["pin.repository"] = "TODO: the project's metadata names none"
     if not found.pin.commit:
         behind["pin.commit"] = "TODO: the commit of the release; its listing goes to 'retread recipe proof'"
-    elif not found.proven:
+    elif found.sdist.file and not found.proven:
         behind["pin.commit"] = "as the wheel says; not proven yet: its listing goes to 'retread recipe proof'"
     for index, one in enumerate(found.pin.submodules):
         if not one.repository:
@@ -135,29 +141,30 @@ def draft(found: Found) -> Draft:
     for index, unproven in enumerate(found.sdist.unproven):
         if not unproven.reason:
             behind[f"sdist.unproven[{index}].reason"] = "TODO: why nobody has to prove them"
-    return Draft(recipe, Remarks(above, behind), tuple(_notes(found, at)), _unfit(found, at))
+    return Draft(recipe, Remarks(above, behind), tuple(_notes(found, at)), _unfit(found))
 
 
-def _unfit(found: Found, at: str) -> str:
-    if not found.wheel:
-        return ""
-    wrong = found.wheel.facts.faults
-    if wrong:
-        return f"the wheel is not sound: {wrong[0].check}: {wrong[0].detail}"
-    if not found.sdist.file:
-        return "there is no source archive to prove a base wheel with"
-    return f"the package lies in {at} of the source, and a base wheel is held to its paths" if at else ""
+def _instead(found: Found) -> str:
+    """Return what a person can pin in the place of the wheel."""
+    where = f" of {found.pin.repository}" if found.pin.repository else ""
+    said = f"{found.pin.commit}, which the wheel names," if found.pin.commit else "Its commit"
+    return f"{said}{where} under [pin] would prove more."
+
+
+def _unfit(found: Found) -> str:
+    wrong = found.wheel.facts.faults if found.wheel else ()
+    return f"the wheel is not sound: {wrong[0].check}: {wrong[0].detail}" if wrong else ""
 
 
 def _notes(found: Found, at: str) -> Iterator[str]:
     """Yield what a person has to know of what can be done with this recipe."""
-    if found.wheel and not found.sdist.file:
+    if found.wheel and not found.source:
         yield (
-            "there is no source archive: no overlay before one is packed from the repository and proven; "
-            "'retread inspect', 'retread audit' and 'retread graft FILE.so' work on the wheel as it is"
+            "there is no source archive and no commit that could be had: patches apply to the wheel's own files, and "
+            "the wheel that is made says that its source is not proven"
         )
     if at:
-        yield f"the package lies in {at} of the source: with a [build] table it can be compiled"
+        yield f"the package lies in {at} of the source, which the overlay lane alone takes: a build starts at the top"
     for one in found.wheel.facts.faults if found.wheel else ():
         yield f"{one.subject}: {one.check}: {one.detail}: the overlay lane refuses such a wheel"
     libraries = _libraries(found.wheel.facts).values() if found.wheel else ()
@@ -247,7 +254,7 @@ def _taken_over(found: Found, wheel: Read, at: str) -> tuple[str, _Part]:
     torch = _torch(found.said.requires)
     tool = _toolchain(found.toolchains, cuda)
     above |= {
-        "": f"{_intent(found, at)} {_listed(main[0], main[1], architectures)}",
+        "": f"{_intent(found)} {_listed(main[0], main[1], architectures)}",
         "generated": "What the wheel's build made: libraries, and files that the source does not hold as they are.",
         "exempt": "What upstream built otherwise; the wheel keeps it.",
         "run-path": "The folders of the machine that built the wheel are left out.",
@@ -273,8 +280,8 @@ def _taken_over(found: Found, wheel: Read, at: str) -> tuple[str, _Part]:
     return name, _Part(target, _below(key, above), _below(key, behind))
 
 
-def _intent(found: Found, at: str) -> str:
-    unfit = _unfit(found, at)
+def _intent(found: Found) -> str:
+    unfit = _unfit(found)
     return f"No lane yet: {unfit}." if unfit else "Overlay lane: a base wheel is pinned."
 
 

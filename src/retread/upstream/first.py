@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from packaging.requirements import InvalidRequirement
@@ -91,6 +92,8 @@ class Origin(NamedTuple):
     unproven: tuple[Unproven, ...]
     proofs: Mapping[str, bytes]
     told: tuple[str, ...]
+    source: Mapping[str, str] = MappingProxyType({})
+    """Path -> blob id of the commit, where there is no archive that would say it."""
 
 
 def asked(typed: str, repository: str, *, every: bool) -> Asked:
@@ -224,7 +227,7 @@ def _found(look: Look, sdist: Offer | None, wheels: list[Offer]) -> tuple[Found,
             sha256=sdist.sha256 if sdist else Sha256(""),
             unproven=origin.unproven,
         ),
-        source=held,
+        source=held or origin.source,
         builds_with=opened.builds_with(opened.text(tree, "pyproject.toml")),
         pin=origin.pin,
         proven=bool(origin.proofs),
@@ -282,7 +285,8 @@ def _origin(look: Look, said: Said, texts: Mapping[str, str], held: Mapping[str,
         return _confirmed(look, plain, top, held)
     except RetreadError as error:
         how = "make its listing in a clone, for 'retread recipe proof' (docs/guides/recipes.md)"
-        return plain._replace(told=(*plain.told, f"not confirmed: {error.message}; {how}"))
+        how = f"; {how}" if held else ""
+        return plain._replace(told=(*plain.told, f"not confirmed: {error.message}{how}"))
 
 
 def _by_setuptools(held: Mapping[str, str]) -> tuple[Unproven, ...]:
@@ -306,10 +310,10 @@ def _confirmed(look: Look, plain: Origin, top: Listing, held: Mapping[str, str])
     rest = sorted(path for path in held if path not in same and not matches(path, _SETUPTOOLS))
     more = (Unproven(paths=tuple(rest), reason=""),) if rest else ()
     pin = Pin(repository=plain.pin.repository, commit=top.commit, submodules=tuple(submodules))
+    if not held:
+        how = f"found: {top.commit[:12]} has the release's tag, and git fetches it: there is no archive"
+        return Origin(pin, (), {}, (*plain.told, how), entries)
     how = f"confirmed: {len(same)} of {len(held)} files of the archive are those of {top.commit[:12]}"
-    how = (
-        how if held else f"found: {top.commit[:12]} has the release's tag; there is no archive to hold to it"
-    )
     return Origin(pin, (*plain.unproven, *more), proofs, (*plain.told, how))
 
 

@@ -203,7 +203,7 @@ def _statement(wheel: Wheel) -> Statement | None:
         proof = promise.proof or Proof(gpu=(), triton=())
         for text in proof.triton:
             pypa.version(text)
-        for architectures in chain((promise.architectures, promise.ptx, proof.gpu), *listed):
+        for architectures in chain((promise.architectures, promise.some, promise.ptx, proof.gpu), *listed):
             for one in architectures:
                 arch.parse(one)
     except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import field
 
 from retread.arch import Arch
+from retread.prooflevel import ProofLevel
 from retread.records import Record, Sha256
 from retread.version import CLANG, NVCC
 
@@ -44,6 +45,8 @@ class Promise(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What the wheel has to be proven by; None in a wheel of a retread that did not say it yet."""
     waived: dict[str, str] = field(default_factory=dict)
     """Rule of any wheel that it may break, as its base does -> the reason; not written where there are none."""
+    some: tuple[Arch, ...] = ()
+    """For which some modules have machine code beside; not written where there are none."""
 
 
 class PatchStatement(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -135,25 +138,25 @@ class LibraryStatement(Record, frozen=True, kw_only=True):
     ptx: tuple[Arch, ...]
 
 
-class Statement(Record, frozen=True, kw_only=True):
+class Statement(Record, frozen=True, kw_only=True, omit_defaults=True):
     """``retread.json``: what went into the wheel and what it promises. Written into .dist-info."""
 
     schema: int
     tool: str
     recipe: str
-    """Empty, as are its target, repository and commit, where it was made of another wheel alone, whose source nobody
-    proved."""
+    """Empty, as is its target, where it was made of another wheel without any."""
     target: str
     project: str
     version: str
     lane: str
     repository: str
     commit: str
+    """Empty, as is the repository, where nobody knows of which it was made."""
     submodules: tuple[SubmoduleStatement, ...]
     commit_time: int
     """Seconds since 1970; the time of every member of the wheel."""
     sdist: FileStatement | None
-    """None where nobody proved the source."""
+    """None where no archive of upstream's was held to the commit."""
     base: FileStatement | None
     """The official wheel that compiled parts were taken from; None when they were compiled."""
     compiled: CompileStatement | None
@@ -162,16 +165,22 @@ class Statement(Record, frozen=True, kw_only=True):
     toolchain: ToolchainStatement | None
     libraries: dict[str, LibraryStatement]
     promise: Promise
+    source: ProofLevel = ProofLevel.PROVEN
+    """How far the source is proven; written where it is not proven whole."""
+    packed: FileStatement | None = None
+    """The archive that the repository's commit was packed into, where upstream has none."""
+
+    @property
+    def level(self) -> ProofLevel:
+        """How far the source is proven, by what is named of it."""
+        if not self.commit:
+            return ProofLevel.WHEEL
+        return ProofLevel.PROVEN if self.sdist else ProofLevel.REPOSITORY
 
     @property
     def is_for_no_torch(self) -> bool:
         """Say whether its recipe promises that it requires no torch; of one without a recipe nobody says so."""
         return bool(self.recipe) and not self.promise.torch
-
-    @property
-    def is_proven(self) -> bool:
-        """Say whether it is known of which commit it was made."""
-        return bool(self.commit)
 
 
 def compiler_of(said: CompileStatement) -> str:

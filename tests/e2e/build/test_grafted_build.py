@@ -207,6 +207,39 @@ def test_the_ptxas_that_built_the_base_proves_it_and_another_one_grafts(project:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("toolchain", "code", "words"),
+    [
+        (
+            "cuda-12.8",
+            2,
+            [
+                "ptxas of CUDA 12.8 does not know sm_103",
+                "next: say --toolchain ptxas-12.9, or leave 10.3 out",
+            ],
+        ),
+        (
+            "cuda-13.0",
+            6,
+            [
+                "cuda-13.0: CUDA 13.0 is known to miscompile",
+                "  - miscompile-nvcc13-sm103: 10.3 by CUDA 13.0: nvcc 13.x code for sm_103 gave wrong results on B300",
+                "https://github.com/Dao-AILab/causal-conv1d/issues/105",
+            ],
+        ),
+    ],
+)
+def test_a_graft_that_no_ptxas_should_make_is_refused_before_anything_is_fetched(
+    project: Project, toolchain: str, code: int, words: list[str]
+) -> None:
+    (project.root / WHEEL).write_bytes(make_wheel(wheel_files()))
+    for file in (WHEEL, str(LIB)):
+        result = project.run("graft", file, "--arch", "10.3", "--toolchain", toolchain, "-o", "out")
+        assert result.code == code
+        assert all(one in result.err for one in words), result.err
+        assert not (project.root / "out").exists()
+
+
 def test_the_run_path_is_set_without_a_toolchain(project: Project) -> None:
     text = '[targets.cu128.run-path]\n"tinycuda/*.so" = ["$ORIGIN/../nvidia/lib"]\n\n[[targets.cu128.base]]'
     project.edit_recipe("[[targets.cu128.base]]", text)

@@ -9,7 +9,7 @@ import pytest
 
 from retread import limits
 from retread.doors.store import Kind
-from retread.errors import SourceError, ToolError
+from retread.errors import SourceError
 from retread.recipe import proof, workspace
 from retread.source import tree as source
 from tinycuda import FILES, INNER, SDIST, TIME, Project, commit, git
@@ -119,13 +119,12 @@ def test_the_user_s_hooks_do_not_run(project: Project, tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_commit_that_the_repository_has_not_is_a_message(project: Project, tmp_path: Path) -> None:
+def test_a_commit_that_the_repository_has_not_is_a_message(project: Project) -> None:
     project.edit_recipe(f'commit = "{project.upstream.commit}"', f'commit = "{"1" * 40}"')
-    with pytest.raises(ToolError, match=r"git failed with exit code (?s:.*)1111"):
-        _from_git(project, tmp_path)
     result = project.build("--source", "git")
-    assert result.code == 14
-    assert "not our ref" in result.err
+    assert result.code == 4
+    assert f"tinycuda has no commit {12 * '1'}" in result.err
+    assert "name a clone that has it with --repository" in result.err
     assert project.leftovers() == []
     assert project.entries(Kind.TREES) == []
 

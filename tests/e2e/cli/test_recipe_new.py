@@ -157,13 +157,23 @@ def test_without_a_source_archive_it_says_what_remains(shelf: Shelf) -> None:
     del shelf.files[SDIST]
     data = shelf.new()
     assert data["sdist"] == ""
-    assert [(one["lane"], one["why"]) for one in data["lanes"]] == [
-        ("", "there is no source archive to prove a base wheel with")
-    ]
-    assert "'retread graft FILE.so' work on the wheel as it is" in data["notes"][0]
-    assert {one.partition(":")[0] for one in data["open"]} == {
-        "native-inputs[0]", "pin.repository", "pin.commit", "sdist.file", "sdist.sha256",
-    }  # fmt: skip
+    assert [one["lane"] for one in data["lanes"]] == ["overlay"]
+    assert "the wheel that is made says that its source is not proven" in data["notes"][0]
+    assert data["open"] == []
+    assert f'[source]\nwheel = "{WHEEL}"\n' in shelf.text()
+    assert shelf.project.run("recipe", "check").code == 0
+    assert shelf.project.run("build", "tinycuda-1.0").code == 0
+
+
+def test_without_a_source_archive_the_repository_s_commit_is_taken(shelf: Shelf) -> None:
+    del shelf.files[SDIST]
+    data = shelf.new("--repository", shelf.tagged())
+    assert (data["commit"], data["open"]) == (shelf.project.upstream.commit, [])
+    assert "git fetches it: there is no archive" in data["told"][-1]
+    assert "[sdist]" not in shelf.text()
+    assert [one for one in data["written"] if one.startswith("recipes/commits")] == []
+    result = shelf.project.run("build", "tinycuda-1.0")
+    assert result.code == 0, result
 
 
 def test_with_a_source_archive_alone_everything_is_compiled(shelf: Shelf) -> None:

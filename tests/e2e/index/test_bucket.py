@@ -19,6 +19,7 @@ from urllib.parse import unquote
 import pytest
 
 from retread.doors import durable
+from retread.doors.bucket import Bucket
 from retread.errors import PublishError, RetreadError, StoreError
 from retread.index import actions
 from retread.index.bucket import lease as leases
@@ -26,7 +27,7 @@ from retread.index.bucket import mirror, remote
 from retread.index.bucket.lease import Lease, Times
 from retread.index.bucket.mirror import EVERYTHING
 from retread.index.bucket.remote import Visit
-from retread.index.bucket.storage import Bucket, headers
+from retread.index.headers import attributes
 from tinycuda import sha256
 from tinyindex import Shelf, make_keys
 
@@ -258,7 +259,7 @@ def test_a_bucket_holds_what_a_folder_holds(box: Box, tmp_path: Path) -> None:
 def test_objects_say_what_they_are_and_how_long_they_may_be_kept(box: Box) -> None:
     wheel = box.wheel()
     box.publish(wheel)
-    bucket = Bucket(box.address)
+    bucket = Bucket(box.address, attributes)
     told = {one.name: dict(bucket.facts(one.name).attributes) for one in bucket.list("")}  # type: ignore[union-attr]
     page = {"Cache-Control": "max-age=0, must-revalidate"}
     assert told["cu128/simple/demo/index.json"] == {
@@ -321,7 +322,7 @@ def test_a_large_wheel_goes_up_in_parts_and_the_memory_stays_small(box: Box, pro
     parts = [one for one in proxy.writes if "partNumber" in one]
     assert len(parts) == -(-wheel.stat().st_size // (5 << 20)) > 1
     name = f"files/{digest[:2]}/{digest}/{wheel.name}"
-    facts = Bucket(box.address).facts(name)
+    facts = Bucket(box.address, attributes).facts(name)
     assert facts
     assert (facts.size, facts.attributes["retread-sha256"]) == (wheel.stat().st_size, digest)
     assert box.check().faults == ()
@@ -333,7 +334,7 @@ def test_a_large_wheel_goes_up_in_parts_and_the_memory_stays_small(box: Box, pro
 def test_a_check_finds_what_was_changed_behind_the_index(box: Box) -> None:
     wheel = box.wheel()
     box.publish(wheel, box.wheel("other"))
-    bucket, before = Bucket(box.address), box.objects()
+    bucket, before = Bucket(box.address, attributes), box.objects()
     digest = sha256(wheel.read_bytes())
     home = f"files/{digest[:2]}/{digest}"
     page = "cu128/simple/demo/index.json"
@@ -397,7 +398,7 @@ def _seed(box: Box, number: int) -> None:
 
 def _expire(box: Box) -> None:
     """Let the lifetime of a dead publisher's lock be over."""
-    Bucket(box.address).remove(".retread/lock")
+    Bucket(box.address, attributes).remove(".retread/lock")
 
 
 def _mended(box: Box, at: int, states: tuple[dict[str, bytes], ...]) -> int:
@@ -494,7 +495,7 @@ def test_a_connection_that_breaks_once_is_no_matter(box: Box, proxy: Proxy) -> N
 def test_a_second_publisher_waits_and_says_so(box: Box, tmp_path: Path) -> None:
     box.publish(box.wheel())
     other = Box(tmp_path / "other", box.keys, box.address)
-    bucket, said = Bucket(box.address), []
+    bucket, said = Bucket(box.address, attributes), []
     lease = Lease(bucket, said.append, QUICK)
     wheel = other.wheel("demo", "1.2+cu128.2", patches=("b",))
     thread = threading.Thread(target=other.publish, args=(wheel,))
@@ -511,7 +512,7 @@ def test_a_second_publisher_waits_and_says_so(box: Box, tmp_path: Path) -> None:
 def test_a_second_publisher_that_may_not_wait_says_who_holds_it(box: Box) -> None:
     box.times = Times(lifetime=6, margin=2, patience=0)
     with (
-        Lease(Bucket(box.address), box.said.append, QUICK).held(),
+        Lease(Bucket(box.address, attributes), box.said.append, QUICK).held(),
         pytest.raises(PublishError, match=r"process \d+ is changing s3://wheels/"),
     ):
         box.publish(box.wheel())
@@ -535,7 +536,7 @@ def test_a_lock_is_renewed_while_its_holder_lives_and_taken_over_when_it_does_no
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     box.times = times = Times(lifetime=1.5, margin=0.5, patience=30)
-    bucket, said, now = Bucket(box.address), [], [0.0]
+    bucket, said, now = Bucket(box.address, attributes), [], [0.0]
     # Time passes when the test says so, and, for whoever waits for another, as soon as he says that he does.
     monkeypatch.setattr(leases, "_clock", lambda: now[0] + (times.lifetime + 1 if box.said else 0))
     alive = Lease(bucket, said.append, times)
@@ -619,4 +620,4 @@ def test_a_missing_bucket_and_a_missing_storage_are_told_without_secrets(
     ],
 )
 def test_types(name: str, kind: str) -> None:
-    assert headers(name)["Content-Type"] == kind
+    assert attributes(name)["Content-Type"] == kind

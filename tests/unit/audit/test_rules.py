@@ -85,6 +85,20 @@ def detail(checks: tuple[Check, ...], check: str, subject: str = LIB) -> str:
     return found.detail
 
 
+def test_what_some_modules_have_beside_is_neither_lacking_nor_too_much() -> None:
+    modules = (*library(1).modules, Module(index=1, sass=archs("6.1 8.0 9.0a 10.0"), ptx=archs("8.0")))
+    mixed = with_library(replace(library(), modules=modules))
+    assert failed(rules.audit(mixed, promise(some=archs("6.1")))) == []
+    assert failed(rules.audit(mixed, promise())) == [
+        ("sass", LIB, "1 of 2 modules: module 1 has 6.1, which is not promised")
+    ]
+
+
+def test_a_module_without_kernels_lacks_nothing_though_it_has_ptx() -> None:
+    modules = (*library(1).modules, Module(index=1, sass=archs("5.2"), ptx=archs("5.2"), kernels=0))
+    assert failed(rules.audit(with_library(replace(library(), modules=modules)), promise())) == []
+
+
 NEWER = library(versions=("GLIBC_2.34",))
 
 

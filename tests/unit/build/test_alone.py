@@ -15,8 +15,10 @@ from retread.arch import Arch
 from retread.build import alone, graft
 from retread.build.graft import Assembly
 from retread.doors.console import Console
-from retread.errors import AuditError, FatbinError, PlanError, RetreadError, UsageError
-from retread.index import candidate
+from retread.errors import AuditError, FatbinError, GateError, PlanError, RetreadError, UsageError
+from retread.evidence.gate import Policy
+from retread.index import admission, candidate
+from retread.prooflevel import ProofLevel
 from retread.wheel import contents
 from retread.wheel.metadata import parse_name
 from tinycuda import DATA, INFO, LIBRARY, WHEEL, make_wheel, names, sha256, wheel_files
@@ -91,7 +93,8 @@ def test_every_library_gets_the_code_and_the_wheel_says_of_what_it_was_made(
     assert said is not None
     assert said.base is not None
     assert (said.base.file, said.base.sha256) == (WHEEL, sha256(Path(WHEEL).read_bytes()))
-    assert (said.commit, said.recipe, said.sdist, said.is_proven) == ("", "", None, False)
+    assert (said.commit, said.recipe, said.sdist) == ("", "", None)
+    assert said.source is said.level is ProofLevel.WHEEL
     assert (said.toolchain.reproduced, said.promise.note) == (True, alone.NOTE)  # type: ignore[union-attr]
     assert json.loads(Path(made.audit).read_bytes())["ok"]
     assert made.notes == (alone.NOTE,)
@@ -238,4 +241,8 @@ def test_a_build_tag_goes_from_the_wheel_s_own_words_too(give: Give) -> None:
 def test_an_index_lists_it_only_as_unproven(give: Give, tmp_path: Path) -> None:
     (tmp_path / "scratch").mkdir()
     found = candidate.read(Path(give().path), tmp_path / "scratch")
-    assert "its source is not proven: it was made of another wheel alone" in found.doubts
+    assert found.hosted.source is ProofLevel.WHEEL
+    with pytest.raises(GateError) as caught:
+        admission.demand(found, Policy((), ()))
+    wanted = f"'{ProofLevel.REPOSITORY.words}' is demanded, and the wheel says: {ProofLevel.WHEEL.words}"
+    assert f"{found.hosted.file}: {wanted}" in caught.value.faults

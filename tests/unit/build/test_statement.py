@@ -9,10 +9,24 @@ import older
 from retread.arch import Arch
 from retread.audit.promise import promise
 from retread.build import statement
-from retread.recipe.model import Base, Exemption, Pin, Recipe, Sdist, Submodule, Target
+from retread.evidence import agreement
+from retread.prooflevel import ProofLevel
+from retread.recipe.model import (
+    NO_PIN,
+    NO_SDIST,
+    Base,
+    Exemption,
+    Pin,
+    Recipe,
+    Sdist,
+    Source,
+    Submodule,
+    Target,
+)
 from retread.recipe.series import Patch
 from retread.recipe.trial import Trial
 from retread.records import Sha256
+from retread.source.records import Manifest
 from retread.wheel.statement import CompileStatement, FileStatement, Proof, Statement
 
 DIGEST = Sha256(64 * "a")
@@ -43,11 +57,20 @@ COMPILED = CompileStatement(
     requires=("torch==2.11.0",),
     environment={"LIST": "{torch-architectures}"},
 )
+MANIFEST = Manifest(commit=40 * "0", time=7, files={}, unproven=())
 
 
 def said(base: FileStatement | CompileStatement, lane: str) -> Statement:
     return statement.statement(
-        RECIPE, "cu130", base, (), version="1.2+cu130.1", lane=lane, time=7, toolchain=None, libraries={}
+        RECIPE,
+        "cu130",
+        base,
+        (),
+        version="1.2+cu130.1",
+        lane=lane,
+        manifest=MANIFEST,
+        toolchain=None,
+        libraries={},
     )
 
 
@@ -79,7 +102,7 @@ def test_what_the_recipe_and_the_series_say_is_told_as_they_say_it() -> None:
     )  # fmt: skip
     found = statement.statement(
         msgspec.structs.replace(RECIPE, pin=pin, targets={"cu130": target}), "cu130", OFFICIAL, [patch],
-        version="1.2+cu130.1", lane="overlay", time=7, toolchain=None, libraries={},
+        version="1.2+cu130.1", lane="overlay", manifest=MANIFEST, toolchain=None, libraries={},
     )  # fmt: skip
     assert [msgspec.to_builtins(one) for one in (*found.submodules, *found.promise.exempt, *found.series)] == [
         {"path": "third/part", "repository": "https://example.org/part", "commit": 40 * "1"},
@@ -95,3 +118,35 @@ def test_what_the_recipe_and_the_series_say_is_told_as_they_say_it() -> None:
 def test_a_statement_from_before_that_is_read() -> None:
     found = msgspec.json.decode(older.written(said(OFFICIAL, "overlay")), type=Statement)
     assert found.promise.proof is None
+
+
+def test_what_is_not_proven_whole_says_so_and_what_is_says_nothing_more() -> None:
+    def told(recipe: Recipe, packed: str = "") -> Statement:
+        manifest = msgspec.structs.replace(MANIFEST, packed=Sha256(packed))
+        return statement.statement(
+            recipe, "cu130", OFFICIAL, (), version="1.2+cu130.1", lane="overlay", manifest=manifest, toolchain=None,
+            libraries={},
+        )  # fmt: skip
+
+    proven = told(RECIPE)
+    assert (proven.level, {"source", "packed"} & msgspec.to_builtins(proven).keys()) == (
+        ProofLevel.PROVEN,
+        set(),
+    )
+    fetched = told(msgspec.structs.replace(RECIPE, sdist=NO_SDIST), DIGEST)
+    assert fetched.source is fetched.level is ProofLevel.REPOSITORY
+    assert fetched.packed == FileStatement(file=f"Demo-1.2-{12 * '0'}.tar", sha256=DIGEST)
+    wheel = Source(wheel="demo-1.2-py3-none-any.whl", sha256=DIGEST)
+    alone = told(msgspec.structs.replace(RECIPE, pin=NO_PIN, sdist=NO_SDIST, source=wheel))
+    assert alone.source is alone.level is ProofLevel.WHEEL
+    assert (alone.commit, alone.sdist, alone.packed) == ("", None, None)
+
+
+@pytest.mark.parametrize("level", [ProofLevel.REPOSITORY, ProofLevel.WHEEL])
+def test_a_level_that_is_not_what_a_statement_names_is_told(level: ProofLevel) -> None:
+    one = msgspec.structs.replace(said(OFFICIAL, "overlay"), source=level)
+    (fault,) = agreement.faults(agreement.of_statement(one, DIGEST))
+    assert fault == (
+        "proof level: retread.json, by the commit and the archive that it names, says source proven, "
+        f"retread.json says {level.words}"
+    )

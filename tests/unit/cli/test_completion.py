@@ -133,7 +133,7 @@ def test_there_is_a_script_for_each_shell(capsys: pytest.CaptureFixture[str], sh
             "argument --lane: invalid choice: 'sorce' (did you mean 'source'?) "
             "(choose from 'overlay', 'source', 'container')",
         ),
-        (["store", "?"], "argument ACTION: invalid choice: '?' (choose from 'list', 'prune')"),
+        (["store", "?"], "argument ACTION: invalid choice: '?' (choose from 'list', 'prune', 'check')"),
         (["build", "--taget", "x"], "unrecognized arguments: --taget (did you mean '--target'?)"),
     ],
 )

@@ -232,7 +232,7 @@ def test_jit_is_told_apart() -> None:
 
 def test_a_wheel_of_retreads_says_what_went_in() -> None:
     assert show.wheel(replace(WHEEL, statement=STATEMENT)).splitlines()[2:5] == [
-        "made by retread 0.1.0: demo-1.2 cu128, lane overlay, commit 3da0fc922521",
+        "made by retread 0.1.0: demo-1.2 cu128, lane overlay, commit 3da0fc922521; source proven",
         "  0001-a.patch: Do the thing (upstream: not reported)",
         "note: No Blackwell.",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from retread.errors import GateError
 from retread.evidence import agreement, gate, keyfiles, signing, statements
 from retread.evidence.gate import Admission, Policy
 from retread.evidence.signing import Key
+from retread.prooflevel import ProofLevel
 from retread.records import Sha256
 from retread.smoke.level import Level
 from retread.smoke.report import Run
@@ -129,6 +131,33 @@ def test_of_a_wheel_for_no_torch_no_jit_level_is_asked() -> None:
     with pytest.raises(GateError) as caught:
         gate.demand(POLICY, WHEEL, DIGEST, proof=proof, envelopes=held)
     assert caught.value.faults == (f"no jit test result: {command('jit')}",)
+
+
+LEVELS = (*ProofLevel, None)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("least", LEVELS)
+def test_what_is_less_proven_than_the_policy_demands_stays_out(
+    least: ProofLevel | None, level: ProofLevel | None
+) -> None:
+    policy = POLICY._replace(source=least)
+    said = level.words if level else "nothing of its source"
+    wanted = least or ProofLevel.REPOSITORY
+    fault = f"{WHEEL}: '{wanted.words}' is demanded, and the wheel says: {said}"
+    enough = (level is None and least is None) or bool(level and level.reaches(wanted))
+    proof = Proof(gpu=(), triton=())
+    if enough:
+        assert gate.demand(policy, WHEEL, DIGEST, proof=proof, envelopes=FULL, level=level)
+    else:
+        with pytest.raises(GateError) as caught:
+            gate.demand(policy, WHEEL, DIGEST, proof=proof, envelopes=FULL, level=level)
+        assert caught.value.faults == (fault,)
+    if enough or least is None:
+        assert gate.admit_unproven(policy, WHEEL, DIGEST, "why", level).unproven == "why"
+    else:
+        with pytest.raises(GateError, match=f"^{re.escape(fault)}$"):
+            gate.admit_unproven(policy, WHEEL, DIGEST, "why", level)
 
 
 def test_without_anything_everything_is_demanded_with_the_command_that_gives_it() -> None:

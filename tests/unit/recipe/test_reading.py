@@ -151,6 +151,29 @@ def test_shipped_toolchains_parse(path: Path, machine: str) -> None:
     assert {found.compiler, "cudart", "cccl"} <= parts
 
 
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (
+            'proving = "cuda-12.8"',
+            "targets.cu128.proving: 'cuda-12.8' is the toolchain already; leave it out",
+        ),
+        ('some = ["8.0"]', "targets.cu128.some[0]: 8.0 is in architectures already, which every module has"),
+        (
+            'waive = { glib = "old" }',
+            "targets.cu128.waive.\"glib\": there is no such rule (did you mean 'glibc'?); "
+            "an audit names those that a wheel breaks",
+        ),
+        (
+            'waive = { glibc = "" }',
+            "targets.cu128.waive.glibc: left empty; expected a text that is not empty",
+        ),
+    ],
+)
+def test_who_proves_what_some_have_and_what_is_waived(line: str, fault: str) -> None:
+    assert faults(('toolchain = "cuda-12.8"\n', f'toolchain = "cuda-12.8"\n{line}\n')) == (fault,)
+
+
 def test_there_is_something_shipped() -> None:
     assert len(RECIPES) >= 6
     assert TOOLCHAINS
@@ -172,6 +195,43 @@ def test_a_requirement_of_another_torch_than_the_target_s_is_told() -> None:
         parse_recipe(free.encode(), name="demo-1.2")
     said = "'torch>=2.10' is a torch, and the target names none: say its range under 'torch'"
     assert f"targets.cu128.requires[0]: {said}" in caught.value.faults
+
+
+_HEAD, _REST = GOOD.split("[pin]", maxsplit=1)[0], GOOD[GOOD.index("[targets.cu128]") :]
+_PIN = GOOD[GOOD.index("[pin]") : GOOD.index("[sdist]")]
+_SDIST = GOOD[GOOD.index("[sdist]") : GOOD.index("[targets.cu128]")]
+_SOURCE = f'[source]\nwheel = "demo-1.2-py3-none-any.whl"\nsha256 = "{64 * "a"}"\n'
+_BUILD = '[targets.cu128.build]\npython = ">=3.10"\nrequires = ["build"]\n'
+_ONE = "with [source] a wheel stands for the source; drop one of the two"
+_NO_BUILD = "nothing can be compiled of a wheel ([source])"
+
+
+@pytest.mark.parametrize(
+    ("head", "tables", "told"),
+    [
+        ("", "", "pin: missing; neither a commit ([pin]) nor a wheel ([source]) stands for the source"),
+        ("", _SDIST, "pin: missing; nothing says of which commit demo-1.2.tar.gz is"),
+        ("", _PIN + _SOURCE, f"pin: {_ONE}"),
+        ("", _SDIST + _SOURCE, f"sdist: {_ONE}"),
+        ("", _SOURCE.replace("demo-", "d-"), "source.wheel: 'd-1.2-py3-none-any.whl' is not a wheel of demo 1.2"),
+        ("", _SOURCE, f"targets.cu128.build: {_NO_BUILD}"),
+        ('source-root = "a"\n', _SOURCE, f"source-root: {_ONE}"),
+        ('source-root = "../a"\n', _PIN, "source-root: '../a' leaves the source tree"),
+        ('source-root = "/a"\n', _PIN, "source-root: '/a' leaves the source tree"),
+        ('source-root = "a"\n', _PIN, "source-root: 'a', and targets.cu128.build compiles at the top of the source"),
+    ],
+)  # fmt: skip
+def test_where_the_source_comes_from_is_said_in_one_way(head: str, tables: str, told: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(f"{head}{_HEAD}{tables}{_REST}{_BUILD}".encode(), name="demo-1.2")
+    assert told in caught.value.faults
+
+
+def test_native_inputs_are_needed_with_a_commit() -> None:
+    text = GOOD.replace('native-inputs = ["setup.py", "demo/csrc/**"]\n', "", 1)
+    with pytest.raises(RecipeError) as caught:
+        parse_recipe(text.encode(), name="demo-1.2")
+    assert caught.value.faults == ("native-inputs: missing; which files can change compiled code?",)
 
 
 def test_a_good_recipe_is_read_whole() -> None:
@@ -314,7 +374,7 @@ SEEN_BY_THE_SCHEMA = {
 
 
 def test_what_a_user_reads_of_a_fault() -> None:
-    consequences = {"unknown key": 1, "underscore": 1, "project": 1}  # a key is missing, a wheel is another's
+    consequences = {"unknown key": 1, "project": 1}  # a key is missing, a wheel is another's
     found = {name: faults(change) for name, (change, _) in FAULTS.items()}
     missing = {
         name: told for name, told in found.items() if not any(one.startswith(FAULTS[name][1]) for one in told)

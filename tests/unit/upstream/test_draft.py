@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from retread.arch import Arch
 from retread.elf.facts import LibraryFacts, Module
-from retread.recipe.model import Base, Pin, Sdist, Unproven
+from retread.prooflevel import ProofLevel
+from retread.recipe.model import NO_PIN, NO_SDIST, Base, Pin, Sdist, Source, Unproven
 from retread.records import Sha256
 from retread.upstream import draft
 from retread.upstream.clue import Said
@@ -117,15 +118,29 @@ def test_without_ptx_or_a_source_it_is_said_what_remains() -> None:
     made = draft.draft(
         found(wheel=read({"demo/_C.so": bare}, {}), source={}, sdist=Sdist(file="", sha256=Sha256("")))
     )
-    assert made.recipe.native_inputs == ("",)
-    assert "there is no source archive" in made.unfit
+    recipe = made.recipe
+    assert (recipe.native_inputs, recipe.pin, recipe.sdist, made.unfit) == ((), NO_PIN, NO_SDIST, "")
+    assert recipe.source == Source(wheel=WHEEL.file, sha256=WHEEL.sha256)
     assert any("the wheel holds no PTX" in one for one in made.notes)
-    assert any("'retread graft FILE.so'" in one for one in made.notes)
+    assert any("says that its source is not proven" in one for one in made.notes)
+    assert f"{40 * 'c'}, which the wheel names, of https://github.com/a/demo" in made.remarks.above["source"]
 
 
-def test_a_package_in_a_subfolder_and_an_unsound_wheel_take_no_overlay() -> None:
+def test_without_an_archive_a_commit_is_enough() -> None:
+    made = draft.draft(found(sdist=NO_SDIST, proven=False))
+    assert (made.recipe.source, made.recipe.pin.commit, made.recipe.level) == (
+        None,
+        40 * "c",
+        ProofLevel.REPOSITORY,
+    )
+    assert made.recipe.native_inputs == ("setup.py", "csrc/**")
+    assert "pin.commit" not in made.remarks.behind
+
+
+def test_a_package_in_a_subfolder_has_a_root_and_an_unsound_wheel_takes_no_overlay() -> None:
     moved = {f"python/{path}" if path.startswith("demo/") else path: blob for path, blob in SOURCE.items()}
-    assert "lies in python/ of the source" in draft.draft(found(source=moved)).unfit
+    made = draft.draft(found(source=moved))
+    assert (made.recipe.source_root, made.unfit) == ("python", "")
     fault = Fault(check="wheel", subject=WHEEL.file, detail="another tag")
     unsound = Read(replace(WHEEL, faults=(fault,)), FILES, {"demo/_C.so": "12.8"})
     assert draft.draft(found(wheel=unsound)).unfit == "the wheel is not sound: wheel: another tag"

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
 from retread import strict
+from retread.doors.bucket import Bucket
 from retread.errors import PublishError
-from retread.index.bucket.storage import Bucket
 from retread.index.folder import Action
 from retread.index.layout import HIDDEN
 from retread.records import Record

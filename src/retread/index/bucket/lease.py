@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from retread import strict
+from retread.doors.bucket import Bucket, Found
 from retread.errors import PublishError, StoreError
-from retread.index.bucket.storage import Bucket, Found
 from retread.records import Record
 
 if TYPE_CHECKING:

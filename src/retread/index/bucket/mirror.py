@@ -13,12 +13,13 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name
 
 from retread import pypa, units
 from retread.doors import fs
+from retread.doors.bucket import DIGEST, Bucket, Facts, Object
 from retread.errors import PublishError, WheelError
 from retread.index import layout
 from retread.index.bucket import journal
 from retread.index.bucket.lease import LOCK
-from retread.index.bucket.storage import DIGEST, Bucket, Facts, Object, headers
 from retread.index.folder import Action
+from retread.index.headers import attributes
 from retread.index.layout import FILES, HIDDEN, PAGES, SIMPLE, place
 from retread.index.listing import Project
 from retread.index.pages.every import CHANNEL_LIMIT
@@ -299,7 +300,7 @@ def _fetched(
 
 
 def _differing(name: str, path: Path, facts: Facts) -> Iterator[str]:
-    for header, value in headers(name).items():
+    for header, value in attributes(name).items():
         if facts.attributes.get(header) != value:
             yield f"{name}: its {header} is {facts.attributes.get(header, 'not set')}, not {value}"
     if name.startswith(f"{FILES}/") and facts.attributes.get(DIGEST) != fs.sha256(path):

@@ -23,16 +23,17 @@ import msgspec
 
 from retread import strict
 from retread.doors import durable, fs
+from retread.doors.bucket import DIGEST, Bucket
 from retread.errors import PublishError, RetreadError, StoreError
 from retread.evidence.gate import Policy
 from retread.index.bucket import journal, mirror
 from retread.index.bucket.journal import Decided
 from retread.index.bucket.lease import Lease, Times
 from retread.index.bucket.mirror import Need
-from retread.index.bucket.storage import DIGEST, Bucket
 from retread.index.check import Checked
 from retread.index.check import check as check_folder
 from retread.index.folder import Action, Index
+from retread.index.headers import attributes
 from retread.index.layout import place
 
 T = TypeVar("T")
@@ -57,7 +58,7 @@ def act(visit: Visit, need: Need, run: Callable[[Path], T]) -> T:
 
     StoreError when the storage refuses, PublishError when somebody else holds the index or it is not sound.
     """
-    bucket = Bucket(visit.address)
+    bucket = Bucket(visit.address, attributes)
     lease = Lease(bucket, visit.say, visit.times)
     with (
         lease.held(),
@@ -79,7 +80,7 @@ def act(visit: Visit, need: Need, run: Callable[[Path], T]) -> T:
 
 def history(address: str) -> tuple[Action, ...]:
     """Return what was ever done to an index, the first action first."""
-    bucket = Bucket(address)
+    bucket = Bucket(address, attributes)
     found = tuple(journal.actions(bucket))
     if not found:
         raise journal.absent(bucket)
@@ -91,7 +92,7 @@ def check(visit: Visit, policy: Policy | None = None) -> Checked:
 
     It is begun again when the index changes meanwhile. PublishError where there is none.
     """
-    bucket = Bucket(visit.address)
+    bucket = Bucket(visit.address, attributes)
     for _ in range(3):
         with durable.disk_errors(visit.scratch), tempfile.TemporaryDirectory(dir=visit.scratch) as name:
             found = _checked(bucket, Path(name), policy, visit.say)

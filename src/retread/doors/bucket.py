@@ -1,10 +1,10 @@
-"""The one door to object storage: whole objects with the headers that readers need, and a lease to change them."""
+"""The one door to object storage: whole objects with what readers are told of them, made, replaced and removed."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from retread.address import has_secret
 from retread.errors import PublishError, StoreError, ToolError
-from retread.index.headers import told
 
 if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
@@ -35,6 +34,8 @@ class Object(NamedTuple):
 
     name: str
     size: int
+    modified: float
+    """When it was written, in seconds since 1970 by the storage's clock."""
 
 
 class Found(NamedTuple):
@@ -56,20 +57,17 @@ def is_bucket(address: str) -> bool:
     return address.startswith(("s3://", "gs://"))
 
 
-def headers(name: str) -> dict[str, str]:
-    """Return what readers must be told of an object, as its attributes."""
-    found = told(name)
-    return {"Content-Type": found.kind, "Cache-Control": found.keep}
-
-
 class Bucket:
     """The objects below ``s3://bucket/prefix`` or ``gs://bucket/prefix``; who may, the provider's environment says.
 
-    Every method raises StoreError, naming the object, when the storage refuses or does not answer.
+    A folder does as well, as ``file:///path``; it keeps no attributes. Every method raises StoreError, naming the
+    object, when the storage refuses or does not answer.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, told: Callable[[str], Mapping[str, str]] = lambda _: {}) -> None:
+        """Take an address; ``told`` gives by an object's name the attributes that readers are told of it."""
         self.address = address.rstrip("/")
+        self._told = told
         # What pages hang on is asked for briefly, so that no write arrives long after its lease.
         self._quick, self._long = _open(self.address, _QUICK), _open(self.address, _LONG)
 
@@ -79,7 +77,7 @@ class Bucket:
 
         with self._asking("list", f"{prefix}/" if prefix else ""):
             found = [one for some in obstore.list(self._quick, prefix or None) for one in some]
-        yield from sorted(Object(one["path"], one["size"]) for one in found)
+        yield from sorted(Object(one["path"], one["size"], one["last_modified"].timestamp()) for one in found)
 
     def look(self, name: str) -> Found | None:
         """Return a small object; None where there is none."""
@@ -108,8 +106,8 @@ class Bucket:
         except FileNotFoundError:
             return None
 
-    def fetch(self, name: str, path: Path) -> Facts:
-        """Write an object to a new file, part by part; StoreError where there is none."""
+    def fetch(self, name: str, path: Path, *, most: int | None = None) -> Facts:
+        """Write an object to a new file, part by part; StoreError where there is none, or has over ``most`` bytes."""
         import obstore
 
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +115,8 @@ class Bucket:
             with path.open("xb") as stream, self._asking("read", name):
                 got = obstore.get(self._long, name)
                 size = got.meta["size"]
+                if most is not None and size > most:
+                    raise StoreError(f"{self.address}/{name} has {size:,} bytes; {most:,} are taken at most")
                 if size <= _PART:
                     stream.write(got.bytes())
                 for start in range(0, size if size > _PART else 0, _PART):
@@ -130,7 +130,7 @@ class Bucket:
         """Put an object in the place of another, whole or not at all."""
         import obstore
 
-        attributes = {**headers(name), **({DIGEST: sha256} if sha256 else {})}
+        attributes = {**self._told(name), **({DIGEST: sha256} if sha256 else {})}
         with self._asking("write", name):
             if isinstance(source, bytes):
                 obstore.put(self._quick, name, source, attributes=attributes, use_multipart=False)
@@ -165,7 +165,12 @@ class Bucket:
         with self._asking("write", name):
             try:
                 done = obstore.put(
-                    self._quick, name, data, attributes=headers(name), mode=wanted, use_multipart=False
+                    self._quick,
+                    name,
+                    data,
+                    attributes=dict(self._told(name)),
+                    mode=wanted,
+                    use_multipart=False,
                 )
             except (AlreadyExistsError, PreconditionError):
                 return None

@@ -1,0 +1,288 @@
+"""Two machines share a folder: what one makes, the other takes, if it is whole and signed by somebody trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from retread.doors.store import Kind, Store
+from retread.errors import StoreError, UsageError
+from retread.evidence import keyfiles
+from retread.evidence.signing import Key
+from retread.shared import remote
+from retread.shared.remote import Means, Shared
+
+KEY = "ab" * 32
+DAY = 86400
+
+
+class Machine(NamedTuple):
+    """A machine with a store of its own and the shared one."""
+
+    store: Store
+    shared: Shared
+    said: list[str]
+    built: list[str]
+
+    def make(
+        self, kind: Kind = Kind.CUBINS, key: str = KEY, content: bytes = b"cubin", file: str = "a.cubin"
+    ) -> bytes:
+        """Return what the entry holds, from wherever it comes."""
+
+        def build(into: Path) -> None:
+            self.built.append(key)
+            (into / file).write_bytes(content)
+
+        return (self.store.make(kind, key, build) / file).read_bytes()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    found = tmp_path / "shared"
+    found.mkdir()
+    return found
+
+
+@pytest.fixture
+def machines(tmp_path: Path, place: Path) -> Callable[..., Machine]:
+    count = iter(range(100))
+
+    def machine(signer: Key | None = None, *trusted: Key, address: str = "", ahead: float = 0.0) -> Machine:
+        said: list[str] = []
+        means = remote.means(trusted, signer, said.append)
+        if ahead:
+            import time
+
+            means = means._replace(now=lambda: time.time() + ahead)
+        shared = Shared(address or f"file://{place}", lambda: means)
+        return Machine(Store(tmp_path / f"store-{next(count)}", elsewhere=shared), shared, said, [])
+
+    return machine
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Key:
+    return keyfiles.new(tmp_path, "ci")
+
+
+def objects(place: Path, below: str) -> list[Path]:
+    return [path for path in sorted((place / below).rglob("*")) if path.is_file()]
+
+
+def test_what_one_machine_made_another_takes(machines: Callable[..., Machine], key: Key, place: Path) -> None:
+    one, other = machines(key), machines(None, key)
+    assert one.make() == other.make() == b"cubin"
+    assert (one.built, other.built) == ([KEY], [])
+    assert one.said == other.said == []
+    assert len(objects(place, "entries")) == len(objects(place, "parcels")) == 1
+    assert machines(None, key).make() == b"cubin"
+
+
+def test_nobody_who_is_not_trusted_is_believed(
+    machines: Callable[..., Machine], key: Key, tmp_path: Path
+) -> None:
+    theirs = keyfiles.new(tmp_path, "theirs")
+    machines(theirs).make(content=b"poison")
+    other = machines(key)
+    assert other.make() == b"cubin"
+    assert other.built == [KEY]
+    assert len(other.said) == 1
+    assert f"the shared store's cubins/{KEY[:16]} is refused: entries/cubins/{KEY}/" in other.said[0]
+    assert "is signed by no key that is known here; it is made here" in other.said[0]
+    third = machines(None, key)  # and the poison hides nothing from who comes next
+    assert (third.make(), third.built) == (b"cubin", [])
+
+
+def test_who_has_no_key_gives_nothing(machines: Callable[..., Machine], place: Path) -> None:
+    machines().make()
+    assert list(place.iterdir()) == []
+
+
+def tampered(place: Path) -> None:
+    (file,) = objects(place, "parcels")
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
+def truncated(place: Path) -> None:
+    (file,) = objects(place, "parcels")
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def moved(place: Path) -> None:
+    (file,) = objects(place, "entries")
+    other = place / "entries" / "cubins" / ("ee" * 32)
+    other.mkdir()
+    file.rename(other / file.name)
+
+
+def rubbish(place: Path) -> None:
+    (file,) = objects(place, "entries")
+    file.write_bytes(b"{}")
+
+
+def endless(place: Path) -> None:
+    (file,) = objects(place, "entries")
+    file.write_bytes(b" " * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (tampered, "its parcel holds other bytes than are claimed"),
+        (truncated, "bytes, claimed are"),
+        (rubbish, "is no DSSE envelope"),
+        (endless, "a claim has 65,536 at most"),
+    ],
+)
+def test_a_spoilt_entry_is_refused_and_named(
+    machines: Callable[..., Machine], key: Key, place: Path, spoil: Callable[[Path], None], told: str
+) -> None:
+    machines(key).make()
+    spoil(place)
+    other = machines(None, key)
+    assert (other.make(), other.built) == (b"cubin", [KEY])
+    assert len(other.said) == 1
+    assert told in other.said[0]
+    (fault,) = other.shared.faults()
+    assert told in fault
+    assert other.store.entries()[0].key == KEY  # what was made here is whole
+
+
+def test_a_claim_of_another_entry_is_refused(machines: Callable[..., Machine], key: Key, place: Path) -> None:
+    machines(key).make()
+    moved(place)
+    other = machines(None, key)
+    assert other.make(key="ee" * 32, content=b"mine") == b"mine"
+    assert f"claims cubins/{KEY}, which is another entry" in other.said[0]
+
+
+def test_half_an_entry_is_none(machines: Callable[..., Machine], key: Key, place: Path) -> None:
+    machines(key).make()
+    (file,) = objects(place, "entries")
+    file.unlink()  # killed after the parcel, before the claim
+    other = machines(key)
+    assert (other.make(), other.built, other.said) == (b"cubin", [KEY], [])
+    for file in objects(place, "parcels"):
+        file.unlink()  # pruned while somebody looks
+    third = machines(None, key)
+    assert (third.make(), third.built, third.said) == (b"cubin", [KEY], [])
+
+
+def test_a_download_is_believed_by_its_key_alone(machines: Callable[..., Machine], tmp_path: Path) -> None:
+    theirs = keyfiles.new(tmp_path, "theirs")
+    right = hashlib.sha256(b"sdist").hexdigest()
+    machines(theirs).make(Kind.DOWNLOADS, right, b"sdist", "a.tar.gz")
+    other = machines()
+    assert (other.make(Kind.DOWNLOADS, right, b"", "a.tar.gz"), other.built) == (b"sdist", [])
+    wrong = hashlib.sha256(b"another").hexdigest()
+    machines(theirs).make(Kind.DOWNLOADS, wrong, b"poison", "a.tar.gz")
+    other = machines()
+    assert other.make(Kind.DOWNLOADS, wrong, b"another", "a.tar.gz") == b"another"
+    assert "it is not the file whose SHA-256 is its key" in other.said[0]
+
+
+def test_two_who_make_one_entry_at_once_leave_two_that_are_whole(
+    machines: Callable[..., Machine], key: Key, place: Path
+) -> None:
+    one, other = machines(key), machines(key)
+
+    def meanwhile(into: Path) -> None:
+        assert other.make(content=b"other") == b"other"
+        (into / "a.cubin").write_bytes(b"one")
+
+    one.store.make(Kind.CUBINS, KEY, meanwhile)
+    assert len(objects(place, "entries")) == len(objects(place, "parcels")) == 2
+    assert list(one.shared.faults()) == []
+    third = machines(None, key)
+    assert third.make() in {b"one", b"other"}
+    assert third.built == []
+
+
+@pytest.mark.parametrize("address", ["file:///nowhere/at/all", "ftp://there", "s3://"])
+def test_an_address_of_nothing_is_an_error(machines: Callable[..., Machine], key: Key, address: str) -> None:
+    with pytest.raises(UsageError, match=f"RETREAD_SHARED: {address} cannot be opened"):
+        machines(key, address=address).make()
+
+
+def test_a_store_that_may_only_be_read_still_serves(
+    machines: Callable[..., Machine], key: Key, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines(key).make()
+
+    def refuse(*_: object) -> None:
+        raise StoreError("cannot write file:///shared/x: the storage answers 403")
+
+    monkeypatch.setattr(remote.Bucket, "write", refuse)
+    other = machines(key)
+    assert (other.make(), other.built) == (b"cubin", [])
+    other.make(key="cd" * 32)
+    other.make(key="ef" * 32)
+    assert other.said == [
+        "    note: cannot write file:///shared/x: the storage answers 403; what is made here is not given to others"
+    ]
+
+
+def test_who_uses_an_entry_keeps_it(machines: Callable[..., Machine], key: Key, place: Path) -> None:
+    one = machines(key)
+    one.make()
+    one.make(key="cd" * 32, content=b"unused")
+    for path in objects(place, "entries") + objects(place, "parcels"):
+        os.utime(path, (path.stat().st_mtime - 40 * DAY,) * 2)
+    reader = machines(None, key)
+    reader.make()  # who may not write marks nothing
+    assert len([one for one in reader.shared.entries() if one.used < os.times().elapsed]) == 0
+    other = machines(key)
+    other.make()
+    gone = other.shared.prune(unused_days=30)
+    assert [one.key for one in gone] == ["cd" * 32]
+    assert [one.key for one in other.shared.entries()] == [KEY]
+    assert len(objects(place, "parcels")) == 1
+
+
+def test_a_quota_takes_the_longest_unused(machines: Callable[..., Machine], key: Key, place: Path) -> None:
+    one = machines(key)
+    for number in range(4):
+        one.make(key=f"{number}" * 64, content=os.urandom(10_000))
+        for path in objects(place, "entries"):
+            if f"{number}" * 64 in str(path):
+                os.utime(path, (path.stat().st_mtime + number,) * 2)
+    gone = one.shared.prune(unused_days=30, keep_bytes=25_000)
+    assert [one.key[0] for one in gone] == ["0", "1"]
+    assert len(objects(place, "parcels")) == 2
+    assert list(one.shared.faults()) == []
+
+
+def test_an_upload_that_broke_off_goes_a_day_later(
+    machines: Callable[..., Machine], key: Key, place: Path
+) -> None:
+    one = machines(key)
+    one.make()
+    (place / "parcels" / ("00" * 32)).write_bytes(b"half")
+    assert one.shared.prune(unused_days=30) == []
+    assert len(objects(place, "parcels")) == 2  # it may be somebody's who is at it
+    later = machines(key, ahead=2 * DAY)
+    assert later.shared.prune(unused_days=30) == []
+    assert len(objects(place, "parcels")) == 1
+
+
+def test_what_is_made_anew_comes_from_nowhere_else(
+    machines: Callable[..., Machine], key: Key, tmp_path: Path
+) -> None:
+    one = machines(key)
+    one.make(Kind.COMPILED)
+    anew = machines(key)
+    cold = anew._replace(store=anew.store.anew([Kind.COMPILED], tmp_path / "anew"))
+    assert (cold.make(Kind.COMPILED, content=b"again"), cold.built) == (b"again", [KEY])
+    assert (cold.make(Kind.CUBINS), cold.built[1:]) == (b"cubin", [KEY])
+
+
+def test_means_trust_who_signs_here(key: Key) -> None:
+    assert remote.means((), key, print) == Means((key,), key, print)
+    assert remote.means((key,), key, print).trusted == (key,)
