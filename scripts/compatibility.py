@@ -12,7 +12,7 @@ import msgspec
 from retread import arch
 from retread.arch import Arch
 from retread.elf.facts import DEVICES
-from retread.recipe import plan, workspace
+from retread.recipe import plan, platforms, workspace
 from retread.recipe.model import Target
 from retread.recipe.workspace import Loaded
 from retread.smoke.report import Level, Run, SmokeReport
@@ -38,7 +38,9 @@ def page() -> str:
     """Return the page."""
     reports = list(_reports())
     recipes = [workspace.load(ROOT, name) for name in workspace.recipes(ROOT)]
-    rows = [_row(loaded, target, reports) for loaded in recipes for target in loaded.recipe.targets]
+    rows = [
+        row for loaded in recipes for name in loaded.recipe.targets for row in _rows(loaded, name, reports)
+    ]
     lines = [HEADS, ("---",) * len(HEADS), *rows]
     table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     return f"# Compatibility\n\n{NOTE}\n{table}"
@@ -51,12 +53,25 @@ def _reports() -> Iterator[tuple[str, SmokeReport]]:
             yield path.name, msgspec.json.decode(gzip.decompress(path.read_bytes()), type=SmokeReport)
 
 
-def _row(loaded: Loaded, name: str, reports: list[tuple[str, SmokeReport]]) -> tuple[str, ...]:
+def _rows(loaded: Loaded, name: str, reports: list[tuple[str, SmokeReport]]) -> Iterator[tuple[str, ...]]:
+    """Yield the row of a target, and one for each platform for which something is another."""
+    yield _row(loaded, name, "", reports)
+    for platform in loaded.recipe.targets[name].platforms:
+        yield _row(loaded, name, platform, reports)
+
+
+def _row(loaded: Loaded, name: str, platform: str, reports: list[tuple[str, SmokeReport]]) -> tuple[str, ...]:
     target = loaded.recipe.targets[name]
-    of_it = [one for one in reports if (one[1].recipe, one[1].target) == (loaded.recipe.name, name)]
+    target = target.on(platform) if platform else target
+    of_it = [
+        one
+        for one in reports
+        if (one[1].recipe, one[1].target) == (loaded.recipe.name, name)
+        and platforms.of_wheel(one[1].wheel) in (platform or "x86_64", "any")
+    ]
     triton = ", ".join(target.smoke.triton) if target.smoke else ""
     return (
-        f"{loaded.recipe.name} {name}",
+        " ".join(filter(None, (loaded.recipe.name, name, platform))),
         target.torch,
         triton,
         target.cuda,

@@ -10,7 +10,8 @@ want() { # PROGRAM PACKAGE
 want strip binutils
 want unzip unzip
 want g++ g++
-want aarch64-linux-gnu-g++ g++-aarch64-linux-gnu # wheels for another machine
+want aarch64-linux-gnu-g++ g++-aarch64-linux-gnu # wheels for another machine, and what runs them
+want qemu-aarch64-static qemu-user-static
 want unshare util-linux
 want bwrap bubblewrap
 want nginx nginx-light

@@ -186,15 +186,27 @@ def _ours(path: Path, told: files.Format) -> tuple[Found, Counter[str]]:
     codes: list[device.Code] = []
     beyond: Counter[str] = Counter()
     image = ei.loaded(data, where=path.name)
-    taken = []
-    for section in image.sections:
-        if section.name in _LOOKED and section.in_file:
+    rest = 0
+    for section in sorted((one for one in image.sections if one.in_file), key=lambda one: one.offset):
+        start, end = section.offset, section.offset + section.in_file
+        if section.name in _LOOKED:
             codes += device.of_section(ei.contents(image, section), where=path.name)[0]
-            taken.append((section.offset, section.offset + section.in_file))
-    for code in device.elsewhere(data, taken, where=path.name)[0]:
-        beyond["outside of the sections in which cuobjdump looks"] += len(code.images)
-        beyond["for link-time optimisation, not looked into by either"] += code.untold
-    return _found(codes), +beyond
+        else:
+            beyond += _beyond(data, (start, end), f"in {section.name}", where=path.name)
+        beyond += _beyond(data, (rest, start), "in no section", where=path.name)
+        rest = max(rest, end)
+    return _found(codes), beyond + _beyond(data, (rest, len(data)), "in no section", where=path.name)
+
+
+def _beyond(data: memoryview, part: tuple[int, int], name: str, *, where: str) -> Counter[str]:
+    """Return what begins in a part of a file in which cuobjdump does not look."""
+    found: Counter[str] = Counter()
+    start, end = part
+    if start < end:
+        for code in device.elsewhere(data, [(0, start), (end, len(data))], where=where)[0]:
+            found[f"{name}, where cuobjdump does not look"] += len(code.images)
+            found["for link-time optimisation, not looked into by either"] += code.untold
+    return +found
 
 
 def _found(codes: Iterable[device.Code]) -> Found:

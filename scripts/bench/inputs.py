@@ -11,6 +11,7 @@ told as that. Without network but for graft, which fetches an assembler once.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import re
 import resource
@@ -66,6 +67,11 @@ WHAT: Final = {
     "l08": "an sdist's digest, and none of the wheel",
 }  # fmt: skip
 """What a name begins with -> what it is; the longest beginning counts."""
+THEIRS: Final = (
+    "401de5e47021c24d62e5908371e2e0a5a191613abb9d4f3fcb846ffdf8a0ec9c"
+    "5081ccd6f6a1e0da31a0ef3d22911f676635c6701f437fbdc171f720ed785c0b"
+)
+"""SHA-512 of the wheel that the locks were made about; that of the small wheel stands in its place."""
 FUNCTIONS: Final = "".join(
     f"def f{number}():\n    a = 1\n    b = 2\n    return a\n\n\n" for number in range(1, 11)
 )
@@ -92,6 +98,8 @@ class Bench:
         self.series = self.project.root / "patches" / "tinycuda" / "1.0"
         self.index = folder / "index"
         self.local = {"PIP_INDEX_URL": index.url, "UV_DEFAULT_INDEX": index.url}
+        self.listed = b""
+        """The wheel that the index lists."""
         self.inputs = Path("/none")
         """The folder whose inputs are run, which no answer shows."""
 
@@ -103,6 +111,7 @@ class Bench:
         words = ("publish", str(wheel), "--index", str(self.index), "--allow-unproven", "to be held against")
         done = self.run("publish", "", *words)
         assert done.code == "0", done
+        self.listed = wheel.read_bytes()
 
     def run(self, name: str, typed: str, *words: str, local: bool = True) -> Ran:
         """Run the command line; ``typed`` is what is shown of it."""
@@ -224,10 +233,11 @@ def _series(bench: Bench, path: Path) -> Iterator[Ran]:
 def _lock(bench: Bench, path: Path) -> Iterator[Ran]:
     """Hold a lock against the index."""
     file = next(path.glob("*.lock")) if path.is_dir() else path
-    if path.name.endswith(".lock") and path.name != "uv.lock":  # the format is told by the name
-        file = bench.folder / "locks" / path.name / "uv.lock"
+    if file.suffix == ".lock":
+        text = file.read_text("utf-8").replace(THEIRS, hashlib.sha512(bench.listed).hexdigest())
+        file = bench.folder / "locks" / path.name / "uv.lock"  # the format is told by the name
         file.parent.mkdir(parents=True)
-        shutil.copyfile(path, file)
+        file.write_text(text, "utf-8")
     words = ("audit-lock", str(file), "--index", str(bench.index))
     yield bench.run(path.name, "audit-lock", *words)
     if path.is_dir():

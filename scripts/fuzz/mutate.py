@@ -225,6 +225,31 @@ def elf_places(data: bytes) -> list[tuple[int, int]]:
     return [(at, size) for at, size in found if at + size <= len(data)]
 
 
+def pe_places(data: bytes) -> list[tuple[int, int]]:
+    """Return the numbers of a Windows library: headers, section headers, and what the first tables of each say."""
+    if len(data) < 64:
+        return []
+    start = int.from_bytes(data[60:64], "little")
+    optional, count = start + 24, int.from_bytes(data[start + 6 : start + 8], "little")
+    table = optional + int.from_bytes(data[start + 20 : start + 22], "little")
+    found = [
+        (60, 4),
+        (start + 4, 2),
+        (start + 6, 2),
+        (start + 20, 2),
+        (start + 22, 2),
+        (optional, 2),
+        (optional + 24, 8),
+    ]
+    found += [(optional + at, 4) for at in (8, 16, 32, 36, 56, 60, 64, 70, *range(108, 240, 4))]
+    for at in range(table, table + 40 * min(count, 20), 40):
+        found += [(at + step, 4) for step in (0, 4, 8, 12, 16, 20, 36)]
+        if at + 24 <= len(data):
+            held = int.from_bytes(data[at + 20 : at + 24], "little")
+            found += [(one, size) for one in range(held, held + 96, 8) for size in (2, 4, 8)]
+    return [(at, size) for at, size in found if at + size <= len(data)]
+
+
 def fatbin_places(data: bytes) -> list[tuple[int, int]]:
     """Return the numbers of fat binaries: their headers and those of their entries."""
     found: list[tuple[int, int]] = []

@@ -32,6 +32,7 @@ from retread.evidence import beside, gate, signing, statements
 from retread.fit import catalogue, usage
 from retread.index import revocations, serve
 from retread.lockfile import readers, requirements
+from retread.pe import library as pe
 from retread.queue import hunks, incoming
 from retread.recipe import proof, reading, series, symptom, toolchain
 from retread.smoke import reading as smoke
@@ -85,6 +86,18 @@ def _edit(data: bytes, room: Path) -> None:
     if found:
         library.edit(path, room / "y.so", fatbins={0: bytes(found[0].data) + bytes(-found[0].size % 8)})
     library.read(room / "y.so")
+
+
+def _pe_edit(data: bytes, room: Path) -> None:
+    """Change a Windows library; whatever is written has to be read again, with the same code and one image more."""
+    path, new = room / "x.dll", room / "y.dll"
+    path.write_bytes(data)
+    found = pe.fat_binaries(path)
+    held = fatbin.parse(gpucode.PLAIN, where="x")[0]
+    pe.edit(path, new, fatbins={one.index: bytes(held.data) for one in found})
+    made = pe.fat_binaries(new)
+    assert [bytes(one.data) for one in made if one.offset >= len(data)] == [bytes(held.data)] * len(found)
+    pe.read(new, lenient=True)
 
 
 def _fatbin(data: bytes, _: Path) -> None:
@@ -462,7 +475,9 @@ NAMES: Final = "\n".join(
 PARSERS: Final[dict[str, Parser]] = {
     "elf": Parser(_elf, lambda: _data("fatbin/*.so", "fit/*.so"), mutate.fields(mutate.elf_places)),
     "elf-edit": Parser(_edit, lambda: _data("fatbin/*.so"), mutate.fields(mutate.elf_places)),
-    "windows": Parser(_elf, lambda: [gpucode.WINDOWS, gpucode.archive(a=gpucode.PLAIN)], mutate.raw),
+    "archive": Parser(_elf, lambda: [gpucode.archive(a=gpucode.PLAIN)], mutate.raw),
+    "windows": Parser(_elf, lambda: [gpucode.WINDOWS], mutate.fields(mutate.pe_places)),
+    "windows-edit": Parser(_pe_edit, lambda: [gpucode.WINDOWS], mutate.fields(mutate.pe_places)),
     "fatbin": Parser(_fatbin, lambda: _data("fatbin/*.fatbin"), mutate.fields(mutate.fatbin_places)),
     "packed": Parser(_fatbin, _packed, mutate.raw),
     "cubin": Parser(_cubin, lambda: _data("fatbin/*.cubin", "kernels/*.cubin"), mutate.fields(mutate.elf_places)),

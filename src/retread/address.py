@@ -16,6 +16,8 @@ _AUTHORITY: Final = re.compile(
     )""",
     re.VERBOSE,
 )
+_LOGGED_IN: Final = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*:)?/*)[^\s/@:]*:(?!\d*(?:[\s/?#]|$))[^\s@]*@")
+"""What begins as an address would behind its scheme, with a user and a password."""
 _QUERY: Final = re.compile(r"""(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>?#]*)\?[^\s"'<>)\]]*""")
 _LOGIN: Final = "ssh://"
 """Of this scheme, a user is no secret: ``ssh://git@host`` is how everybody writes it."""
@@ -34,8 +36,11 @@ def shown(text: str) -> str:
 
 
 def bare(address: str) -> str:
-    """Return an address as ``shown`` shows it, also without a fragment: what names a place, and nothing else."""
-    return re.split(r"[?#]", shown(address), maxsplit=1)[0]
+    """Return an address as ``shown`` shows it, also without a fragment: what names a place, and nothing else.
+
+    A password is taken out also where the scheme, or its slashes, were forgotten.
+    """
+    return re.split(r"[?#]", _LOGGED_IN.sub(r"\1", shown(address)), maxsplit=1)[0]
 
 
 def _without(found: re.Match[str]) -> str:

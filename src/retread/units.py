@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from typing import Final
+
+_FACTORS: Final = {
+    "": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30,
+}  # fmt: skip
+_BYTES: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?([a-z]*)", re.IGNORECASE)
 
 
 def size(count: int) -> str:
@@ -10,6 +17,14 @@ def size(count: int) -> str:
     if count >= 1e9:
         return f"{count / 1e9:.1f} GB"
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+
+
+def parse(text: str) -> int:
+    """Return a number of bytes, written as ``size`` does or as ``100MiB``; ValueError for what is none."""
+    match = _BYTES.fullmatch(text)
+    if match is None or match[2].lower() not in _FACTORS:
+        raise ValueError(f"{text!r} is not a size like 100MB, 95.4MiB or 104857600")
+    return int(float(match[1]) * _FACTORS[match[2].lower()])
 
 
 def about(seconds: float) -> str:

@@ -1,7 +1,7 @@
-"""A whole wheel with more native code, made of that wheel alone: no recipe, no source, and so no proof of its source.
+"""A whole wheel made of another one alone: no recipe, no source, and so no proof of its source.
 
-Every library with PTX gets what it lacks; one that cannot get it stays as it is, and is named with the reason. The same
-wheel, architectures and assembler give the same bytes.
+An edit says what its libraries get. One that cannot get it stays as it is, and is named with the reason. The same
+wheel, edit and assembler give the same bytes.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import msgspec
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
-from retread import pypa, version
+from retread import pypa, units, version
 from retread.arch import Arch
 from retread.audit import audit
 from retread.build import graft, seal, statement
 from retread.build.graft import Grafted, Means, Proof, Request
+from retread.build.slim import Slim
 from retread.doors import fs
+from retread.elf import release
 from retread.errors import UNREADABLE, FatbinError, PlanError, UsageError
 from retread.evidence.beside import AUDIT
 from retread.prooflevel import NO_TIME, ProofLevel
@@ -67,11 +69,45 @@ class Given(Record, frozen=True, kw_only=True):
     notes: tuple[str, ...]
 
 
+class Edit(NamedTuple):
+    """What is done to the libraries of a wheel."""
+
+    channel: str
+    """How the local version begins where the wheel has none: ``cu128``."""
+    requests: Callable[[WheelFacts], Sequence[Request]]
+    """What each library gets; PlanError when none gets anything."""
+    title: Callable[[Request], str]
+    """What a step of it is called."""
+    undone: str
+    """What is said of the wheel when no library can get it: ``can get 10.0``."""
+    tool: Tool | None = None
+    """What assembles, where that is needed."""
+    slim: Slim | None = None
+    limit: int = 0
+    """Bytes that the new wheel may have; 0: any number."""
+
+
+class Made(NamedTuple):
+    """The new wheel, where it lies, and what became of the old one's libraries."""
+
+    path: Path
+    report: AuditReport
+    audit: Path
+    base: WheelFacts
+    said: Statement
+    libraries: Mapping[str, Grafted]
+    sizes: Mapping[str, int]
+    """Bytes of each before."""
+    left: dict[str, str]
+    """Libraries that stay as they are though something is asked for them -> why."""
+    notes: tuple[str, ...]
+
+
 class _Work(NamedTuple):
     """The wheel that it is made of, with what, and where there is room for it."""
 
     wheel: Wheel
-    means: Means
+    means: Means | None
     scratch: Path
     console: Console
 
@@ -93,38 +129,73 @@ def give(
     that is none; PlanError when no library lacks an architecture; FatbinError, with the reason for each, when none can
     get one; AuditError when the new wheel breaks a rule that the old one does not. Nothing is written then.
     """
+    edit = Edit(
+        channel=version.channel(tool.cuda),
+        requests=lambda facts: _lacking(facts, architectures),
+        title=lambda request: f"graft {' '.join(request.architectures)} into {request.member}",
+        undone=f"can get {' '.join(dict.fromkeys(architectures))}",
+        tool=tool,
+    )
+    made = make(path, out, edit, local=local, console=console)
+    return Given(
+        path=str(made.path),
+        sha256=made.report.sha256,
+        size=made.report.size,
+        audit=str(made.audit),
+        grafted=tuple(made.libraries),
+        left=made.left,
+        notes=made.notes,
+    )
+
+
+def make(path: Path, out: Path, edit: Edit, *, local: str | None, console: Console) -> Made:
+    """Write the wheel ``path`` with its libraries edited into the folder ``out``, and its audit beside it.
+
+    Raises as the edit does, and as ``give``; PlanError when it is larger than it may be. Nothing is written then.
+    """
     with tempfile.TemporaryDirectory(prefix="retread-") as folder, Wheel(path, waived=READ) as wheel:
         scratch = Path(folder)
         with console.step(f"read {path.name}"):
             base = _Base(wheel, *contents.look(wheel, scratch))
-        name = renamed(wheel.name, tool.cuda, local)
-        lacking = _lacking(base.facts, architectures)
-        means = tool.ready()
-        libraries, left = _grafted(_Work(wheel, means, scratch, console), lacking)
-        said = _statement(base, name, libraries, (tool, means.assembly.ptxas))
+        name = renamed(wheel.name, edit.channel, local)
+        requests = edit.requests(base.facts)
+        means = edit.tool.ready() if edit.tool else None
+        libraries, left = _edited(_Work(wheel, means, scratch, console), requests, edit)
+        said = _statement(base, name, libraries, (edit, means))
         with console.step("seal the wheel"):
             made = _sealed(base, name, libraries, said, scratch)
+        _demand_size(made, edit.limit)
         with console.step("audit the wheel"):
             report, broken = _audited(made, base, libraries, said, scratch)
         data = msgspec.json.format(msgspec.json.encode(report)) + b"\n"
         out.mkdir(parents=True, exist_ok=True)
         fs.place(made, out / made.name)
         fs.write(out / f"{made.name}{AUDIT}", data)
-    return Given(
-        path=str(out / made.name),
-        sha256=report.sha256,
-        size=report.size,
-        audit=str(out / f"{made.name}{AUDIT}"),
-        grafted=tuple(libraries),
-        left=left,
-        notes=(*_notes(base, libraries, means.assembly.ptxas), *broken),
-    )
+        return Made(
+            path=out / made.name,
+            report=report,
+            audit=out / f"{made.name}{AUDIT}",
+            base=base.facts,
+            said=said,
+            libraries={member: one for member, (_, one) in libraries.items()},
+            sizes={member: wheel.archive.by_name[member].size for member in libraries},
+            left=left,
+            notes=(*_notes(base, libraries, means), *broken),
+        )
 
 
-def renamed(old: WheelName, cuda: str, local: str | None) -> WheelName:
+def _demand_size(made: Path, limit: int) -> None:
+    size = made.stat().st_size
+    if limit and size > limit:
+        raise PlanError(
+            f"{made.name} has {size:,} bytes, {size - limit:,} more than the {limit:,} that it may"
+        )
+
+
+def renamed(old: WheelName, channel: str, local: str | None) -> WheelName:
     """Return the new wheel's name: another local version, and no build tag, which counts builds of the old version."""
     before = pypa.version(old.version)
-    text = local if local is not None else f"{before.local or version.channel(cuda)}.1"
+    text = local if local is not None else f"{before.local or channel}.1"
     try:
         new = pypa.version(f"{before.public}+{text}")
     except InvalidVersion:
@@ -138,37 +209,35 @@ def renamed(old: WheelName, cuda: str, local: str | None) -> WheelName:
     return msgspec.structs.replace(old.with_version(str(new)), build="")
 
 
-def _lacking(facts: WheelFacts, asked: Sequence[Arch]) -> dict[str, tuple[Arch, ...]]:
-    """Return library -> the architectures that it lacks; PlanError when none does."""
+def _lacking(facts: WheelFacts, asked: Sequence[Arch]) -> list[Request]:
+    """Return for each library the architectures that it lacks; PlanError when none does."""
     wanted = {name: graft.wanted(one, asked) for name, one in facts.libraries.items() if one.modules}
-    lacking = {name: some for name, some in wanted.items() if some}
+    lacking = [Request(member=name, architectures=some) for name, some in wanted.items() if some]
     if not lacking:
         held = f"has {' '.join(asked)} in all of its code already" if wanted else "holds no GPU code"
         raise PlanError(f"{facts.file} {held}; there is nothing to graft")
     return lacking
 
 
-def _grafted(
-    work: _Work, lacking: Mapping[str, tuple[Arch, ...]]
+def _edited(
+    work: _Work, requests: Sequence[Request], edit: Edit
 ) -> tuple[dict[str, tuple[Path, Grafted]], dict[str, str]]:
     """Return library -> (its deflated bytes, its facts), and library -> why it stays as it is."""
     made, left = dict[str, tuple[Path, Grafted]](), dict[str, str]()
-    for number, (name, some) in enumerate(lacking.items()):
+    for number, request in enumerate(requests):
         into = work.scratch / str(number)
         into.mkdir()
         try:
-            made[name] = _member(work, Request(member=name, architectures=some, run_path=None), into)
+            made[request.member] = _member(work, request, into, edit.title(request))
         except UNREADABLE as error:
-            left[name] = error.message.removeprefix(f"{name}: ")
+            left[request.member] = error.message.removeprefix(f"{request.member}: ")
     if not made:
         faults = [f"{name}: {why}" for name, why in left.items()]
-        asked = " ".join(dict.fromkeys(one for some in lacking.values() for one in some))
-        raise FatbinError(f"no library of {work.wheel.path.name} can get {asked}", faults=faults)
+        raise FatbinError(f"no library of {work.wheel.path.name} {edit.undone}", faults=faults)
     return made, left
 
 
-def _member(work: _Work, request: Request, into: Path) -> tuple[Path, Grafted]:
-    title = f"graft {' '.join(request.architectures)} into {request.member}"
+def _member(work: _Work, request: Request, into: Path, title: str) -> tuple[Path, Grafted]:
     with work.console.step(title) as step:
         graft.graft_member(
             work.wheel,
@@ -177,7 +246,12 @@ def _member(work: _Work, request: Request, into: Path) -> tuple[Path, Grafted]:
             means=work.means,
             progress=lambda done, total: step.progress(done, total, "B"),
         )
-    grafted, content = graft.load(into)
+        grafted, content = graft.load(into)
+        if request.slim:
+            before, after = work.wheel.archive.by_name[request.member].size, grafted.deflated.size
+            step.detail = f"{units.size(before)} become {units.size(after)}"
+            if after >= before:
+                raise FatbinError(f"it would become no smaller: {before:,} bytes become {after:,}")
     return content, grafted
 
 
@@ -194,13 +268,14 @@ def told(proof: Proof, grafting: str) -> str:
 
 
 def _statement(
-    base: _Base, name: WheelName, libraries: Mapping[str, tuple[Path, Grafted]], by: tuple[Tool, str]
+    base: _Base, name: WheelName, libraries: Mapping[str, tuple[Path, Grafted]], by: tuple[Edit, Means | None]
 ) -> Statement:
     """Return what the wheel says of itself: of which wheel it was made, and that nothing is known of its source.
 
-    ``by`` is the toolchain, and what its assembler says of itself.
+    ``by`` is the edit, and what assembled for it.
     """
-    tool, ptxas = by
+    edit, means = by
+    tool, wish = edit.tool, edit.slim
     after = {member: grafted.facts for member, (_, grafted) in libraries.items()}
     found = {
         member: statement.library(before, after.get(member, before))
@@ -224,13 +299,15 @@ def _statement(
         compiled=None,
         series=(),
         toolchain=statement.toolchain(
-            tool.name, tool.cuda, ptxas, [one.proof for _, one in libraries.values()]
-        ),
+            tool.name, tool.cuda, means.assembly.ptxas, [one.proof for _, one in libraries.values()]
+        )
+        if tool and means
+        else None,
         libraries=found,
         promise=Promise(
             project=project,
             version=name.version,
-            cuda=_cuda(name.version) or tool.cuda,
+            cuda=_cuda(name.version) or (tool.cuda if tool else _built(base.facts)),
             torch="",
             architectures=(),
             ptx=(),
@@ -240,7 +317,13 @@ def _statement(
             note=NOTE,
         ),
         source=ProofLevel.WHEEL,
+        slim=statement.slim(wish, [one.driver for _, one in libraries.values()]) if wish else None,
     )
+
+
+def _built(facts: WheelFacts) -> str:
+    """Return the CUDA release that built most of a wheel, as its code tells; nothing where it does not."""
+    return release.builder(one for each in facts.libraries.values() for one in each.made)
 
 
 def _cuda(text: str) -> str:
@@ -276,7 +359,8 @@ def _broken(check: Check) -> str:
     return f"the wheel that it is made of breaks a rule, too: {check.check}: {check.subject}: {check.detail}"
 
 
-def _notes(base: _Base, libraries: Mapping[str, tuple[Path, Grafted]], ptxas: str) -> list[str]:
+def _notes(base: _Base, libraries: Mapping[str, tuple[Path, Grafted]], means: Means | None) -> list[str]:
+    ptxas = means.assembly.ptxas if means else ""
     proofs = {name: told(one.proof, ptxas) for name, (_, one) in libraries.items()}
     notes = [NOTE, *(f"{name}: {words}" for name, words in proofs.items() if words)]
     gone = [one for one in SIGNATURES if f"{base.verified.dist_info}/{one}" in base.wheel.archive.by_name]

@@ -19,6 +19,8 @@ import msgspec
 from retread import arch, strict
 from retread.arch import Arch
 from retread.binary import files
+from retread.build import slim
+from retread.build.slim import Slim
 from retread.doors import proc
 from retread.elf import fatbin, kernels
 from retread.elf.facts import Format, LibraryFacts, counted
@@ -42,8 +44,10 @@ class Request(Record, frozen=True, kw_only=True):
     """What one library of the base wheel is to get; () and None leave things as they are."""
 
     member: str
-    architectures: tuple[Arch, ...]
-    run_path: tuple[str, ...] | None
+    architectures: tuple[Arch, ...] = ()
+    run_path: tuple[str, ...] | None = None
+    slim: Slim | None = None
+    """What of it is to stay, at last."""
 
 
 class Proof(Record, frozen=True, kw_only=True):
@@ -65,6 +69,10 @@ class Grafted(Record, frozen=True, kw_only=True):
     facts: LibraryFacts
     deflated: Deflated
     proof: Proof
+    driver: str = ""
+    """The CUDA release of the oldest driver that unpacks the images of a slim one; nothing where each does."""
+    whole: int = 0
+    """How many modules of a slim one nothing could be taken from, though they run something."""
 
 
 class Assembly(NamedTuple):
@@ -146,14 +154,7 @@ def graft_member(
     old = contents.unpack(wheel, wheel.archive.by_name[request.member], into / "base.so")
     new = into / "library.so"
     try:
-        proof = graft(
-            old,
-            new,
-            architectures=request.architectures,
-            run_path=request.run_path,
-            means=means,
-            progress=progress,
-        )
+        proof, whole = _edit(old, new, request, means, progress)
     except UNREADABLE as error:  # the user knows the member, not where it was unpacked
         raise type(error)(error.message.replace(str(old), request.member), hint=error.hint) from None
     facts = files.library(new).read(new)
@@ -161,10 +162,33 @@ def graft_member(
         facts=facts,
         deflated=deflate_file(new, into / _CONTENT),
         proof=proof,
+        driver=slim.driver(new) if request.slim else "",
+        whole=whole,
     )
     old.unlink()
     new.unlink()
     (into / _FACTS).write_bytes(msgspec.json.encode(result))
+
+
+def _edit(
+    old: Path, new: Path, request: Request, means: Means | None, progress: Progress
+) -> tuple[Proof, int]:
+    """Write ``new``: ``old`` as it is requested; ``old`` may be written over. Return what both stages return."""
+    wish = request.slim
+    if wish and not request.architectures and request.run_path is None:
+        return Proof(reproduced=None), slim.slim(old, new, wish, progress)
+    proof = graft(
+        old,
+        new,
+        architectures=request.architectures,
+        run_path=request.run_path,
+        means=means,
+        progress=progress,
+    )
+    if wish is None:
+        return proof, 0
+    new.replace(old)
+    return proof, slim.slim(old, new, wish, progress)
 
 
 def demand_own(member: str, proof: Proof, hint: Callable[[str], str]) -> None:

@@ -21,6 +21,7 @@ from retread.wheel.statement import (
     FileStatement,
     LibraryStatement,
     PatchStatement,
+    SlimStatement,
     Statement,
     SubmoduleStatement,
     ToolchainStatement,
@@ -28,6 +29,7 @@ from retread.wheel.statement import (
 
 if TYPE_CHECKING:
     from retread.build.graft import Proof
+    from retread.build.slim import Slim
 
 
 def statement(
@@ -42,6 +44,7 @@ def statement(
     manifest: Manifest,
     toolchain: ToolchainStatement | None,
     libraries: Mapping[str, LibraryStatement],
+    slimmed: SlimStatement | None = None,
 ) -> Statement:
     """Return the statement of a wheel of ``recipe``; ``manifest`` is that of its source."""
     made = recipe.targets[target]
@@ -69,6 +72,7 @@ def statement(
         promise=promise(recipe, made, version),
         source=recipe.level,
         packed=FileStatement(file=packed_name(recipe), sha256=manifest.packed) if manifest.packed else None,
+        slim=slimmed,
     )
 
 
@@ -89,3 +93,9 @@ def toolchain(name: str, cuda: str, ptxas: str, proofs: Iterable[Proof]) -> Tool
         reproduced=all(one.reproduced for one in tried) if tried else None,
         proven_by=", ".join(others),
     )
+
+
+def slim(wish: Slim, drivers: Iterable[str]) -> SlimStatement:
+    """Return what was taken out, and the newest of the drivers that its libraries need."""
+    needed = max(filter(None, drivers), key=lambda one: [*map(int, one.split("."))], default="")
+    return SlimStatement(keep=wish.keep, drop_ptx=wish.drop_ptx, compress=wish.compress or "", driver=needed)

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import DEFAULT_RECIPE, Options, Source, add_command, add_common, add_source, words
+from retread.cli.options import (
+    DEFAULT_RECIPE,
+    Options,
+    Source,
+    add_command,
+    add_common,
+    add_source,
+    amount,
+    words,
+)
 from retread.recipe.lane import Lane
 
 if TYPE_CHECKING:
@@ -116,7 +125,7 @@ def _add_compiling(command: argparse.ArgumentParser) -> None:
         "--jobs", type=int, metavar="N", help="compile N units at a time; default: the cores"
     )
     command.add_argument(
-        "--memory", type=float, metavar="GIB", help="for all compilers; default: what is free"
+        "--memory", type=amount, metavar="GIB", help="for all compilers; default: what is free"
     )
     command.add_argument("--no-cache", action="store_true", help="compile without sccache")
     command.add_argument("--image", metavar="NAME", help="container lane: an image of this machine's")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from retread.cli import revoke, session
-from retread.cli.options import Options, add_address, add_command, add_common, add_policy
+from retread.cli.options import Options, add_address, add_command, add_common, add_policy, index_place
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
@@ -61,7 +61,9 @@ def add(groups: Groups) -> None:
         groups, "publish", "list wheels with their evidence in a private index, all or none"
     )
     command.add_argument("wheel", type=Path, nargs="+")
-    command.add_argument("--index", required=True, help="a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX")
+    command.add_argument(
+        "--index", type=index_place, required=True, help="a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
+    )
     command.add_argument(
         "--allow-unproven", metavar="REASON", help="also without evidence; the page shows the reason"
     )
@@ -111,7 +113,7 @@ def _add_states(actions: Groups) -> None:
 
 def _action(actions: Groups, name: str, text: str) -> argparse.ArgumentParser:
     command = add_command(actions, name, text)
-    command.add_argument("index", help="a folder or a bucket")
+    command.add_argument("index", type=index_place, help="a folder or a bucket")
     return command
 
 

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -26,6 +27,7 @@ NOUNS = {
     "matrix": ("matrix",),
     "patch": ("patch",),
     "wheel": ("inspect", "audit", "compare", "graft"),
+    "slim": ("slim",),
     "smoke": ("smoke", "kit", "evidence"),
     "attest": ("key", "attest", "statement", "sign"),
     "index": ("publish", "index"),
@@ -83,6 +85,12 @@ class _Parser(argparse.ArgumentParser):
         from retread.text import controls
 
         super().error(controls.shown(message))
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """Refuse an empty path: a variable of a shell that is not set would be the folder that one stands in."""
+        if not arg_string and (action.type is Path or action.dest == "index"):
+            raise argparse.ArgumentError(action, "a path is wanted, and nothing was typed")
+        return super()._get_value(action, arg_string)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse what is no choice, with the near miss; a long list only where nothing is near."""

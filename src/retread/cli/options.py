@@ -62,6 +62,24 @@ def add_command(groups: Groups, name: str, text: str) -> argparse.ArgumentParser
     return groups.add_parser(name, help=text, description=text)
 
 
+def index_place(text: str) -> str:
+    """Return where an index lies: a folder or a bucket; ArgumentTypeError for an address of another kind."""
+    if "://" in text and not text.startswith(("s3://", "gs://")):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a folder nor a bucket (s3://, gs://)")
+    return text
+
+
+def amount(text: str) -> float:
+    """Return a number of something that is measured, from 0 on; ArgumentTypeError for any other, inf and nan too."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no number from 0 on")
+    return found
+
+
 def handle(command: argparse.ArgumentParser, run: Callable[[Typed], int], record: type[Typed]) -> None:
     """Let ``run`` do what the command is for; it gets what was typed as ``record`` and returns the exit code."""
     command.set_defaults(run=run, record=record)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_command, add_common, add_policy
+from retread.cli.options import Options, add_command, add_common, add_policy, index_place
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
@@ -48,7 +48,7 @@ def add(groups: Groups) -> None:
     command.add_argument(
         "file", type=Path, help="uv.lock, pylock.toml, poetry.lock, requirements, or a venv's folder"
     )
-    command.add_argument("--index", required=True, help="the index's folder")
+    command.add_argument("--index", type=index_place, required=True, help="the index's folder")
     command.add_argument(
         "--strict", action="store_true", help="a yank is an error, too, and what could not be compared"
     )
@@ -59,7 +59,7 @@ def add(groups: Groups) -> None:
 def add_action(actions: Groups) -> None:
     """Add what an index can do: revoke, renew."""
     command = add_command(actions, "revoke", "put a version on the signed list of what must not be used")
-    command.add_argument("index", help="a folder")
+    command.add_argument("index", type=index_place, help="a folder")
     command.add_argument("project")
     command.add_argument("release", nargs="?", metavar="VERSION", help="default: every version")
     command.add_argument("--sha256", help="only the file with this digest")
@@ -68,7 +68,7 @@ def add_action(actions: Groups) -> None:
     command.add_argument("--key", type=Path, required=True, help="a builder's key of the policy")
     add_common(command, index_revoke, RevokeOptions, json=False)
     command = add_command(actions, "renew", "sign the list again, so that it is not too old for a policy")
-    command.add_argument("index", help="a folder")
+    command.add_argument("index", type=index_place, help="a folder")
     command.add_argument("--key", type=Path, required=True, help="a builder's key of the policy")
     add_common(command, index_renew, RenewOptions, json=False)
 

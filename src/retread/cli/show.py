@@ -21,7 +21,7 @@ from retread.text.tables import aligned, columns, middle, plain, wrapped
 from retread.units import about, size
 from retread.version import CLANG, NVCC
 from retread.wheel.facts import WheelFacts
-from retread.wheel.statement import CompileStatement, Statement, compiler_of
+from retread.wheel.statement import CompileStatement, SlimStatement, Statement, compiler_of
 
 if TYPE_CHECKING:
     from retread.doors.store import Entry
@@ -157,6 +157,7 @@ def wheel(facts: WheelFacts) -> str:
         lines.append(f"made by {made.tool}: {_made_of(made)}")
         lines += list(_compiled(made.compiled)) if made.compiled else []
         lines += [f"  {patch.name}: {patch.subject} (upstream: {patch.upstream})" for patch in made.series]
+        lines += [_slimmed(made.slim)] if made.slim else []
         lines += [f"note: {made.promise.note}"] if made.promise.note else []
         lines += [f"waived: {rule}: {reason}" for rule, reason in made.promise.waived.items()]
     for name, found in facts.every.items():
@@ -173,6 +174,13 @@ def _made_of(said: Statement) -> str:
         return f"{said.recipe} {said.target}, lane {said.lane}{commit}; {said.level.words}"
     base = f" {said.base.file} (sha256 {said.base.sha256[:12]})" if said.base else ""
     return f"of the wheel{base} alone, whose source is not proven"
+
+
+def _slimmed(said: SlimStatement) -> str:
+    ptx = ", PTX taken out" if said.drop_ptx else ""
+    packed = f", packed for {said.compress}" if said.compress else ""
+    driver = f", needs a driver of CUDA {said.driver} or newer" if said.driver else ""
+    return f"  slim: for {' '.join(said.keep)}{ptx}{packed}{driver}"
 
 
 def _compiled(said: CompileStatement) -> Iterator[str]:

@@ -33,6 +33,7 @@ class SmokeOptions(SubjectOptions):
     python: str | None
     ssh: str | None
     any_torch: bool
+    emulate: bool
     compare_ptx_jit: bool
     report: Path | None
     """``--json FILE``."""
@@ -103,6 +104,11 @@ def _add_trying(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--ssh", metavar="HOST", help="try it there: only Python and torch are needed")
     command.add_argument(
+        "--emulate",
+        action="store_true",
+        help="try a wheel for aarch64 under qemu, without a GPU: static and jit",
+    )
+    command.add_argument(
         "--any-torch", action="store_true", help="also under a torch that the wheel is not made for"
     )
     command.add_argument(
@@ -138,8 +144,11 @@ def smoke(options: SmokeOptions) -> int:
         python=options.python or "",
         host=options.ssh or "",
         any_torch=options.any_torch,
+        emulate=options.emulate,
         compare_ptx_jit=options.compare_ptx_jit,
     )
+    if options.emulate and (options.ssh or options.python):
+        raise UsageError("--emulate makes a Python of its own; leave --python and --ssh out")
     with machine.store.scratch() as scratch, machine.console.fold(f"smoke {wheel.name}"):
         (scratch / "read").mkdir()
         tried = smoke.subject(session.root(options), wheel, options.recipe, options.target, scratch / "read")

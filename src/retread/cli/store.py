@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_command, add_common
+from retread.cli.options import Options, add_command, add_common, amount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,10 +41,10 @@ def add(groups: Groups) -> None:
     add_common(listed, store_list, ListOptions)
     prune = add_command(actions, "prune", "remove rubbish and what was not used lately")
     prune.add_argument(
-        "--days", type=float, default=30.0, help="keep what was used in the last DAYS days; default 30"
+        "--days", type=amount, default=30.0, help="keep what was used in the last DAYS days; default 30"
     )
     prune.add_argument(
-        "--keep", type=float, metavar="GB", help="then remove the longest unused until GB are left"
+        "--keep", type=amount, metavar="GB", help="then remove the longest unused until GB are left"
     )
     prune.add_argument("--shared", action="store_true", help=_SHARED)
     add_common(prune, store_prune, PruneOptions)

@@ -230,9 +230,11 @@ def is_equal(one: Path, other: Path) -> bool:
 
 def existing(path: Path) -> Path:
     """Return a file that is there; UsageError when it is not."""
-    if not path.is_file():
-        raise UsageError(f"there is no file {path}")
-    return path
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, where a file is wanted")
+    raise UsageError(f"{path} is no plain file" if path.exists() else f"there is no file {path}")
 
 
 def plain(path: Path) -> BinaryIO | None:

@@ -152,7 +152,7 @@ def _plan_fatbins(image: Image, new: Mapping[int, bytes]) -> Fatbins:
         raise ElfError(f"{image.where}: {FATBIN} is not part of the running library")
     if ei.named(image, "__nv_relfatbin") is not None:
         raise ElfError(
-            f"{image.where}: holds relocatable device code (__nv_relfatbin), which cannot be grafted",
+            f"{image.where}: holds relocatable device code (__nv_relfatbin), which cannot be changed",
             hint="leave the library out of 'graft', or compile it: lane 'source'",
         )
     for index, data in new.items():

@@ -59,6 +59,13 @@ class Kind(IntEnum):
     ELF = 2
 
 
+class Packed(IntEnum):
+    """How a payload is packed, as the flags say it."""
+
+    LZ4 = _FLAG_LZ4
+    ZSTD = _FLAG_ZSTD
+
+
 class Entry(Record, frozen=True, kw_only=True):
     """One image of a fat binary."""
 
@@ -167,6 +174,11 @@ def is_lz4(entry: Entry) -> bool:
     return bool(entry.flags & _FLAG_LZ4)
 
 
+def is_zstd(entry: Entry) -> bool:
+    """Say whether an entry is packed as no driver before that of CUDA 12.4 reads."""
+    return bool(entry.flags & _FLAG_ZSTD)
+
+
 def ptx(entry: Entry) -> bytes:
     """Return the PTX text of an entry, without the zeros at its end. Raises FatbinError."""
     if entry.kind is not Kind.PTX:
@@ -221,6 +233,32 @@ def graft(fatbin: FatBinary, cubins: Mapping[Arch, bytes]) -> bytes:
     magic, version, header_size, payload = _HEADER.unpack_from(fatbin.data)
     header = _HEADER.pack(magic, version, header_size, payload + sum(map(len, added)))
     return b"".join((header, fatbin.data[_HEADER.size :], *added))
+
+
+def parted(fatbin: FatBinary, entries: Mapping[int, bytes | None]) -> bytes:
+    """Return the fat binary with some of its entries alone, in their order: index -> new bytes, None for its own.
+
+    The result's length is a multiple of 8 when those of the fat binary and of the new bytes are.
+    """
+    at, found = _HEADER.unpack_from(fatbin.data)[2], list[bytes]()
+    for index, entry in enumerate(fatbin.entries):
+        size = len(entry.header) + _ENTRY.unpack_from(entry.header)[3]
+        if index in entries:
+            found.append(entries[index] or bytes(fatbin.data[at : at + size]))
+        at += size
+    magic, version, header_size, _ = _HEADER.unpack_from(fatbin.data)
+    header = _HEADER.pack(magic, version, header_size, sum(map(len, found)))
+    return b"".join((header, fatbin.data[_HEADER.size : header_size], *found))
+
+
+def stored(entry: Entry, payload: bytes, how: Packed | None, *, size: int = 0) -> bytes:
+    """Return an entry with another payload, packed as said, of this size once unpacked; the rest of it stays."""
+    fields = list(_ENTRY.unpack_from(entry.header))
+    padded = _pad(payload)
+    fields[3], fields[4] = len(padded), len(payload) if how else 0
+    fields[11] = fields[11] & ~(_FLAG_LZ4 | _FLAG_ZSTD) | (how or 0)
+    fields[13] = size
+    return _ENTRY.pack(*fields) + entry.header[_ENTRY.size :] + padded
 
 
 def _archs(fatbin: FatBinary, kind: Kind) -> tuple[Arch, ...]:

@@ -356,7 +356,7 @@ def _check_wrappers(change: Change, places: dict[int, int]) -> None:
             raise ElfError(f"{name} has magic {magic:#x}")
         if version not in (1, 2) or (version == 2 and places.get(pointer) in _replaced(change)):
             raise ElfError(
-                f"{name} is of version {version} (relocatable device code), which cannot be grafted",
+                f"{name} is of version {version} (relocatable device code), which cannot be changed",
                 hint="leave the library out of 'graft', or compile it: lane 'source'",
             )
         if pointer not in places:

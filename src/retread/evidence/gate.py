@@ -32,6 +32,11 @@ from retread.wheel.statement import Proof
 PROVE = "retread attest {wheel} --builder KEY"
 """The command that signs what a builder states; the next one, what a tester found."""
 TRY = "retread smoke {wheel} --level {level}, and retread attest {wheel} --tester KEY"
+THERE = (
+    "retread kit {wheel}, python {kit}.kit.pyz --json report.json --level {level} under Windows, "
+    "retread smoke --attach report.json, and retread attest {wheel} --tester KEY"
+)
+"""The same of a wheel that this system cannot run."""
 
 ASIDE = "take the file away, and put what belongs to this wheel in its place"
 
@@ -355,7 +360,14 @@ def _aside(tests: Sequence[Attested], level: Level) -> str:
 
 
 def _command(wheel: str, level: str) -> str:
-    return TRY.format(wheel=wheel, level=level)
+    command = THERE if _is_windows(wheel) else TRY
+    return command.format(wheel=wheel, level=level, kit=wheel.removesuffix(".whl"))
+
+
+def _is_windows(wheel: str) -> bool:
+    with suppress(WheelError):  # such a name is refused for itself
+        return any(tag.rpartition("-")[2].startswith("win") for tag in parse_name(wheel).tag_set)
+    return False
 
 
 def _level(said: Attested) -> str:
@@ -363,7 +375,7 @@ def _level(said: Attested) -> str:
 
 
 def _where(said: Attested) -> str:
-    return where(said.level, said.triton, ((said.gpu, said.capability),))
+    return where(said.level, said.triton, ((said.gpu, said.capability),), said.emulator)
 
 
 def _is_release(found: str, wanted: str) -> bool:

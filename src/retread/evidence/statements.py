@@ -147,6 +147,8 @@ class Conditions(Named, frozen=True, kw_only=True):
     kit: Digest
     report: Digest
     """The digest that the report bears, of its contents in one fixed form, not of a file."""
+    emulator: str | msgspec.UnsetType = msgspec.UNSET
+    """What ran the programs, where that was no machine of the wheel's: then no GPU can have been there."""
 
 
 class Configuration(Named, frozen=True, kw_only=True):
@@ -211,6 +213,7 @@ class Attested(Record, frozen=True, kw_only=True):
     skipped: int = 0
     failures: tuple[str, ...] = ()
     report: str = ""
+    emulator: str = ""
     made: Provenance | None = None
     """All that a builder says; None of a test."""
 
@@ -329,6 +332,8 @@ def _result_faults(predicate: TestResult) -> Iterator[str]:
         yield f"predicate.failedTests: {len(predicate.failed_tests)}, and {here}.failed says {found.failed}"
     if bool(found.capability) != (found.level is Level.GPU):
         yield f"{here}.capability: {found.capability!r} for the {found.level} level"
+    if found.emulator and found.level is Level.GPU:
+        yield f"{here}.emulator: {found.emulator!r} has no GPU, and the level is gpu"
 
 
 def _attested(said: Built | Tested) -> Attested:
@@ -337,7 +342,7 @@ def _attested(said: Built | Tested) -> Attested:
         by = said.predicate.run_details.builder.id.removeprefix(BUILDER)
         return Attested(wheel=wheel, sha256=sha256, kind=Kind.PROVENANCE, by=by, ok=True, made=said.predicate)
     found = said.predicate.configuration[0].annotations
-    same = set(Conditions.__struct_fields__) & set(Attested.__struct_fields__)
+    same = set(Conditions.__struct_fields__) & set(Attested.__struct_fields__) - {"emulator"}
     return Attested(
         wheel=wheel,
         sha256=sha256,
@@ -345,6 +350,7 @@ def _attested(said: Built | Tested) -> Attested:
         by=found.tester,
         ok=counts(found).verdict is Verdict.PASSED,
         failures=said.predicate.failed_tests,
+        emulator=found.emulator or "",
         **{field: getattr(found, field) for field in same},
     )
 
@@ -398,4 +404,5 @@ def _conditions(report: SmokeReport, run: Run, tester: str) -> Conditions:
         **tally(run.cases)._asdict(),
         kit=report.kit,
         report=report.digest,
+        emulator=around.emulator or msgspec.UNSET,
     )

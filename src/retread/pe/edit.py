@@ -267,7 +267,7 @@ def _check_wrappers(image: Image, starts: Sequence[int], relocated: Mapping[int,
         name = f"{image.where}: the wrapper at {address:#x}"
         if version != 1:
             raise PeError(
-                f"{name} is of version {version} (relocatable device code), which cannot be grafted",
+                f"{name} is of version {version} (relocatable device code), which cannot be changed",
                 hint=_HINT,
             )
         if relocated.get(address + 8) != target:

@@ -83,6 +83,8 @@ def surroundings(run: Run) -> list[str]:
     """Return under what a run ran, from the GPU to the Python, each as a few words."""
     around = run.surroundings
     words = [f"{gpu.name} ({gpu.capability})" for gpu in around.gpus] or ["no GPU"]
+    if around.emulator:
+        words = [f"ran under {around.emulator}, CPU only; GPU code assembled, not run"]
     if around.driver:
         words.append(
             f"driver {around.driver}" + (f" (CUDA {around.driver_cuda})" if around.driver_cuda else "")

@@ -16,6 +16,8 @@ from retread.smoke import details
 from retread.smoke.report import SCHEMA, Case, Fault, Outcome, Run, SmokeReport
 from retread.smoke.tally import Verdict, tally, whole
 
+CUT: Final = " (interrupted)"
+"""What stands behind the pattern of a run that was interrupted, as ``smoke.runtime.program`` writes it."""
 BESIDE: Final = ".smoke-"
 """What stands between a wheel's name and what ran, in the name of a report beside it."""
 
@@ -145,7 +147,9 @@ def file_name(report: SmokeReport) -> str:
 
 
 def demand_whole(report: SmokeReport, *, name: str) -> None:
-    """Raise EvidenceError for the report of a part of a test."""
+    """Raise EvidenceError for the report of a part of a test, or of one that was interrupted."""
+    if report.only.endswith(CUT):
+        raise EvidenceError(f"{name} is the report of a test that was interrupted", hint="run all of it")
     if report.only != "*":
         raise EvidenceError(
             f"{name} is the report of a part of a test: --only {report.only}", hint="run all of it"

@@ -81,6 +81,8 @@ class Surroundings(Record, frozen=True, kw_only=True):
     gpus: tuple[Gpu, ...]
     outside: str = ""
     """Which promise this torch is outside of, when that was allowed (``--any-torch``)."""
+    emulator: str = ""
+    """What ran the other machine's programs, like ``qemu-aarch64 7.2.22``; empty for a run on such a machine itself."""
 
 
 class Run(Record, frozen=True, kw_only=True):

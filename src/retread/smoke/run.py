@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import msgspec
 from packaging.tags import sys_tags
@@ -74,6 +74,8 @@ class Request(NamedTuple):
     host: str = ""
     """Another machine, by ssh; ``python`` is one of its own then."""
     any_torch: bool = False
+    emulate: bool = False
+    """Whether a wheel of another machine is tried on this one, under an emulator and without a GPU."""
     compare_ptx_jit: bool = False
 
     def options(self, *levels: Level, paths: tuple[Path, ...] = ()) -> Options:
@@ -147,8 +149,10 @@ def _parts(machine: Machine, tried: Subject, request: Request, path: Path) -> It
         with _trying(machine, options, "in the named environment") as tell:
             found = tell(launch.run(path, request.python, options, environment=here, heard=heard))
         yield found
+    elif request.emulate:
+        yield from _under_emulator(machine, tried, request, path)
     else:
-        yield from _here(machine, tried, request, path)
+        yield from _here(machine, tried, request, path, _Own(machine, _interpreter(machine, tried)))
 
 
 @contextmanager
@@ -165,7 +169,65 @@ def _trying(machine: Machine, options: Options, where: str) -> Iterator[Callable
         yield tell
 
 
-def _here(machine: Machine, tried: Subject, request: Request, path: Path) -> Iterator[SmokeReport]:
+class _Home(Protocol):
+    """Where a kit is run: the Pythons that retread makes for it."""
+
+    def python(self, *requires: str) -> Path:
+        """Return a Python with what is required."""
+
+    def packages(self, requirement: str) -> Path:
+        """Return a folder with a package alone."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables of which a trial sees those that speak of Python, torch and GPUs."""
+
+
+class _Own(NamedTuple):
+    """The machine that retread runs on, with an interpreter of its own."""
+
+    machine: Machine
+    interpreter: str
+
+    def python(self, *requires: str) -> Path:
+        """Return the interpreter of an environment with what is required."""
+        return _environment(self.machine, self.interpreter, *requires) / "bin" / "python"
+
+    def packages(self, requirement: str) -> Path:
+        """Return the packages of an environment with nothing but this."""
+        return _packages(_environment(self.machine, self.interpreter, requirement, alone=True))
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The caller's."""
+        return self.machine.environment
+
+
+def _under_emulator(machine: Machine, tried: Subject, request: Request, path: Path) -> Iterator[SmokeReport]:
+    """Run the levels that need no GPU under an emulator of the wheel's machine."""
+    from retread.smoke import emulation
+
+    platform = platforms.of_wheel(tried.wheel.name)
+    if platform not in platforms.COMPILED or platform == host.here():
+        raise UsageError(
+            f"--emulate: {tried.wheel.name} is for {platform}; it is for wheels of another Linux machine",
+            hint="leave --emulate out"
+            if platform == host.here()
+            else "try the wheel's kit on such a machine",
+        )
+    if Level.GPU in request.levels:
+        raise UsageError("--emulate: there is no GPU under an emulator", hint="leave --level gpu out")
+    target = tried.loaded.recipe.targets[tried.target]
+    home = emulation.emulated(machine, platform, tried.loaded.toolchains.get(target.toolchain))
+    can = (Level.STATIC, Level.JIT) if tried.trial.triton else (Level.STATIC,)
+    asked = request._replace(levels=request.levels or can)
+    machine.console.say(f"    {NOTE} under {home.told}, CPU only: GPU code is assembled, and none of it runs")
+    yield from _here(machine, tried, asked, path, home)
+
+
+def _here(
+    machine: Machine, tried: Subject, request: Request, path: Path, home: _Home
+) -> Iterator[SmokeReport]:
     """Run every level on this machine, in environments that retread makes."""
     levels, trial = request.levels or EVERY, tried.trial
     if Level.JIT in request.levels and not trial.triton:
@@ -173,26 +235,24 @@ def _here(machine: Machine, tried: Subject, request: Request, path: Path) -> Ite
             f"recipe {tried.loaded.recipe.name} names no Triton under which {tried.target} is tried",
             hint=f"add triton to targets.{tried.target}.smoke, or name an environment that has it (--python)",
         )
-    python = _interpreter(machine, tried)
     torch = [f"torch=={trial.torch}"] if trial.torch else []
     first: SmokeReport | None = None
 
     def run(options: Options, torch: Sequence[str]) -> SmokeReport:
-        venv = _environment(machine, python, *torch, *_others(tried))
+        python = home.python(*torch, *_others(tried))
         with _trying(machine, options, f"with {torch[0].partition(',')[0]}" if torch else "") as tell:
             return tell(
                 launch.run(
                     path,
-                    venv / "bin" / "python",
+                    python,
                     options,
-                    environment=machine.environment,
+                    environment=home.environment,
                     heard=machine.console.say,
                 )
             )
 
     def with_triton(level: Level, version: str) -> SmokeReport:
-        place = _packages(_environment(machine, python, f"triton=={version}", alone=True))
-        return run(request.options(level, paths=(place,)), torch)
+        return run(request.options(level, paths=(home.packages(f"triton=={version}"),)), torch)
 
     if Level.STATIC in levels:
         first = (
@@ -247,6 +307,12 @@ def _interpreter(machine: Machine, tried: Subject) -> str:
     """Return a Python that can install the wheel: retread's own, or another of this machine."""
     if not {str(tag) for tag in sys_tags()}.isdisjoint(tried.facts.tags):
         return sys.executable
+    platform = platforms.of_wheel(tried.wheel.name)
+    if platform in platforms.COMPILED and platform != host.here():
+        raise HostError(
+            f"{tried.facts.file} is for {platform}, and this machine is {host.here()}",
+            hint="--emulate tries what needs no GPU under qemu; 'retread kit' packs the rest for such a machine",
+        )
     numbers = [match for tag in tried.facts.tags if (match := re.match(r"(?:cp|py)3(\d+)", tag))]
     if not numbers:
         raise HostError(

@@ -138,6 +138,7 @@ def _evidence_row(run: Run) -> tuple[str, ...]:
         run.unable,
         f"for {' '.join(compiled)}" if compiled else "",
         "outside" if around.outside else "",
+        f"under {around.emulator}" if around.emulator else "",
     )
     gpus = Counter(f"{gpu.name} ({gpu.capability})" for gpu in around.gpus)
     return (

@@ -102,8 +102,13 @@ def fate(run: Run) -> str:
     return "unable" if run.unable else tally(run.cases).verdict
 
 
-def where(level: str, triton: str, gpus: Iterable[tuple[str, str]]) -> str:
-    """Return where a level ran: GPUs by name and capability, the jit level's Triton, nothing for static."""
+def where(level: str, triton: str, gpus: Iterable[tuple[str, str]], emulator: str = "") -> str:
+    """Return where a level ran: GPUs by name and capability, the jit level's Triton, nothing for static.
+
+    An emulator is named on every level: nothing of the wheel's GPU code can have run under it.
+    """
+    if emulator:
+        return ", ".join(filter(None, (where(level, triton, ()), f"under {emulator}")))
     if level == Level.GPU:
         return ", ".join(f"{name}, {capability}" for name, capability in gpus)
     return f"Triton {triton}" if level == Level.JIT and triton else ""
@@ -112,7 +117,8 @@ def where(level: str, triton: str, gpus: Iterable[tuple[str, str]]) -> str:
 def place(run: Run) -> str:
     """Return where a run ran, as ``where`` words it."""
     around = run.surroundings
-    return where(run.level, around.triton, ((gpu.name, gpu.capability) for gpu in around.gpus))
+    gpus = ((gpu.name, gpu.capability) for gpu in around.gpus)
+    return where(run.level, around.triton, gpus, around.emulator)
 
 
 def tried(run: Run) -> Tried:

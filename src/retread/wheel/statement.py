@@ -138,6 +138,19 @@ class LibraryStatement(Record, frozen=True, kw_only=True):
     ptx: tuple[Arch, ...]
 
 
+class SlimStatement(Record, frozen=True, kw_only=True):
+    """What was taken out of the libraries, and how what stayed was packed."""
+
+    keep: tuple[Arch, ...]
+    """GPUs that run what they ran before, by capability."""
+    drop_ptx: bool
+    """Whether PTX went that none of them needs."""
+    compress: str
+    """``speed``, ``balance`` or ``size``, as nvcc's ``--compress-mode``; empty: as it was."""
+    driver: str
+    """The CUDA release of the oldest driver that unpacks it: ``12.4`` for zstd; empty: any that runs the code."""
+
+
 class Statement(Record, frozen=True, kw_only=True, omit_defaults=True):
     """``retread.json``: what went into the wheel and what it promises. Written into .dist-info."""
 
@@ -169,6 +182,8 @@ class Statement(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How far the source is proven; written where it is not proven whole."""
     packed: FileStatement | None = None
     """The archive that the repository's commit was packed into, where upstream has none."""
+    slim: SlimStatement | None = None
+    """What was taken out of its libraries; not written where nothing was."""
 
     @property
     def level(self) -> ProofLevel:

@@ -18,7 +18,7 @@ import pytest
 
 import faketorch
 from retread.audit import promise as audit_promise
-from retread.errors import RecipeError, UsageError
+from retread.errors import EvidenceError, RecipeError, UsageError
 from retread.recipe.reading import parse_recipe
 from retread.smoke import kit, reading
 from retread.smoke.report import SmokeReport
@@ -494,6 +494,26 @@ def manifest(found: dict[str, bytes], **changes: Any) -> None:
     found["kit.json"] = json.dumps({**json.loads(found["kit.json"]), **changes}).encode()
 
 
+WITHOUT_POSIX = """
+import faulthandler, os, signal
+del os.killpg, os.sysconf, os.sched_getaffinity, faulthandler.register
+del signal.SIGUSR2, signal.SIGALRM, signal.SIGHUP, signal.setitimer
+"""
+
+
+def test_a_kit_runs_where_python_has_nothing_that_windows_has_not(bench: Bench) -> None:
+    """Signals, process groups and alarms are looked for; a case that hangs is killed all the same."""
+    hangs = '@case("demo/hangs", level="static", limit=1)\ndef _():\n    time.sleep(99)\n\nif __name__'
+    kit = bench.make(SUITE.replace("if __name__", hangs, 1))
+    (bench.folder / "torch" / "sitecustomize.py").write_text(WITHOUT_POSIX)
+    ran = bench.run(kit, "--level", "static")
+    assert ran.code == 16, ran.err
+    assert {name: one.outcome for name, one in ran.cases("static").items() if one.outcome != "passed"} == {
+        "demo/hangs": "failed"
+    }
+    assert "no end within 1 s of processor time" in ran.cases("static")["demo/hangs"].reason
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -593,6 +613,40 @@ for number in range(2):
     assert ran.err.splitlines()[-1] == "smoke: interrupted; there is no report"
     assert "Traceback" not in ran.err
     assert [one for one in pids.iterdir() if is_suite(one.name)] == []
+
+
+@pytest.mark.parametrize("level", ["static", "jit"])
+def test_an_interrupted_kit_tells_of_what_had_ended_and_proves_nothing(bench: Bench, level: str) -> None:
+    bench.torch(faketorch.files(), faketorch.triton())
+    hang = bench.folder / "hangs"
+    suite = f"""
+@case("demo/hang", level="{level}", alone=True)
+def _():
+    open({str(hang)!r}, "w").close()
+    time.sleep(1000)
+"""
+    path = bench.make(SUITE.replace("\nif __name__", f"{suite}\nif __name__"))
+    process = bench.start(path)
+    deadline = time.monotonic() + 30
+    while not hang.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGHUP)
+    ran = bench.finish(process)
+    assert ran.code == 130
+    assert ran.err.splitlines()[-1].endswith(
+        "report.json tells of the cases that had ended, and is no evidence"
+    )
+    assert "Traceback" not in ran.err
+    cases = ran.cases(level)
+    assert cases["demo/setting" if level == "static" else "demo/compiles"].outcome == "passed"
+    assert (cases["demo/hang"].outcome, cases["demo/hang"].reason) == ("skipped", "the test was interrupted")
+    assert ran.report is not None
+    assert not ran.report.ok
+    assert {run.level: run.unable for run in ran.report.runs if not run.cases} == (
+        {"jit": "the test was interrupted"} if level == "static" else {}
+    ) | {"gpu": "the test was interrupted"}
+    with pytest.raises(EvidenceError, match=r"r\.json is the report of a test that was interrupted"):
+        reading.demand_whole(ran.report, name="r.json")
 
 
 def is_suite(pid: str) -> bool:

@@ -213,7 +213,7 @@ def test_a_signature_does_not_outlive_it(give: Give) -> None:
     ],
 )
 def test_the_new_version_follows_the_old_one(old: str, local: str | None, new: str) -> None:
-    assert alone.renamed(parse_name(old), "12.8", local).file_name == new
+    assert alone.renamed(parse_name(old), "cu128", local).file_name == new
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_the_new_version_follows_the_old_one(old: str, local: str | None, new: s
 )
 def test_a_version_that_no_installer_would_take_is_refused(old: str, local: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        alone.renamed(parse_name(old), "12.8", local)
+        alone.renamed(parse_name(old), "cu128", local)
 
 
 def test_a_build_tag_goes_from_the_wheel_s_own_words_too(give: Give) -> None:

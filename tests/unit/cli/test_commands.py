@@ -126,6 +126,45 @@ def test_an_error_is_coloured_where_that_is_asked_for(
     assert capsys.readouterr().err == f"{said} there is no file no.whl\n"
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["publish", "x.whl", "--index", ""], "argument --index: a path is wanted, and nothing was typed"),
+        (["build", "demo-1", "--out", ""], "argument -o/--out: a path is wanted, and nothing was typed"),
+        (["index", "check", ""], "argument index: a path is wanted, and nothing was typed"),
+        (
+            ["publish", "x.whl", "--index", "https://me:s3cret@host/x"],
+            "argument --index: 'https://host/x' is neither a folder nor a bucket (s3://, gs://)",
+        ),
+        (["store", "prune", "--keep", "inf"], "argument --keep: 'inf' is no number from 0 on"),
+        (["store", "prune", "--days", "-1"], "argument --days: '-1' is no number from 0 on"),
+        (["build", "demo-1", "--memory", "nan"], "argument --memory: 'nan' is no number from 0 on"),
+        (["index", "yank", "file:///x", "demo", "1"], "'file:///x' is neither a folder nor a bucket"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_runs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    typed: list[str], said: str,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main.run(typed)
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert "s3cret" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_a_file_is_wanted_what_else_lies_there_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main.run(["inspect", str(tmp_path)]) == 2
+    assert f"{tmp_path} is a folder, where a file is wanted" in capsys.readouterr().err
+    assert main.run(["audit", "/dev/null"]) == 2
+    assert "/dev/null is no plain file" in capsys.readouterr().err
+
+
 def test_colours_are_the_words_that_the_terminal_knows() -> None:
     assert list(options.COLOURS) == [one.value for one in Colour]
 

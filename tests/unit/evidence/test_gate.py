@@ -512,3 +512,15 @@ def test_a_policy_with_faults_is_refused_with_all_of_them(text: str, told: list[
 def test_what_is_no_toml_is_refused(data: bytes) -> None:
     with pytest.raises(GateError, match=r"policy\.toml is not TOML"):
         gate.parse_policy(data, name="policy.toml")
+
+
+def test_a_wheel_for_windows_is_tried_there_and_is_unproven_until_then() -> None:
+    wheel = "demo-1.2+cu128.1-cp39-abi3-win_amd64.whl"
+    with pytest.raises(GateError) as caught:
+        gate.demand(POLICY, wheel, DIGEST, proof=Proof(gpu=(Arch("12.0"),), triton=()), envelopes={})
+    *_, told = caught.value.faults
+    assert told == (
+        f"no gpu test result of a GPU of capability 12.0: retread kit {wheel}, python {wheel.removesuffix('.whl')}"
+        ".kit.pyz --json report.json --level gpu under Windows, retread smoke --attach report.json, and "
+        f"retread attest {wheel} --tester KEY"
+    )

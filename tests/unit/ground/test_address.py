@@ -60,6 +60,18 @@ def test_data_is_shown_text_by_text() -> None:
     assert bare("https://u:p@h/x?y#z") == "https://h/x"
 
 
+@pytest.mark.parametrize(
+    ("typed", "seen"),
+    [
+        ("me:s3cret@host/simple/", "host/simple/"), ("//me:s3cret@host/simple/", "//host/simple/"),
+        ("https:me:s3cret@host/simple/", "https:host/simple/"), ("host:80/a@b", "host:80/a@b"),
+        ("git@host:x.git", "git@host:x.git"), ("/a/b@c", "/a/b@c"),
+    ],
+)  # fmt: skip
+def test_a_place_is_told_without_the_password_of_an_address_that_is_none(typed: str, seen: str) -> None:
+    assert bare(typed) == seen
+
+
 class Program:
     """A program in the place of every other: it writes down its arguments, says all that it was given, and fails."""
 

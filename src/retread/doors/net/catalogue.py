@@ -119,7 +119,7 @@ def _page(
     import requests
     from pypi_simple import ACCEPT_ANY, PyPISimple
 
-    if not index.startswith(("http://", "https://")):
+    if not index.lower().startswith(("http://", "https://")):
         raise _NoPageError(index, "not an http address", absent=True)
     try:
         address = PyPISimple(index, session=session).get_project_url(project)

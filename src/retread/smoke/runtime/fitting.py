@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from retread import arch
@@ -32,7 +33,7 @@ def fit(kit: Kit, path: str) -> bool:
         )
     )
     if not reasons:
-        print(f"  {_line(path)}")
+        print(f"  {_line(path, kit.wheels())}")
     return not reasons
 
 
@@ -66,7 +67,11 @@ def _reasons(kit: Kit, found: Mapping[str, Any]) -> Iterator[str]:
         yield why
 
 
-def _line(path: str) -> str:
+def _line(path: str, wheels: Sequence[str]) -> str:
     """Return what installs the kit's wheels, and nothing else: what is installed stays what it is."""
+    if sys.platform == "win32":  # its shell expands no names, and quotes in its own way
+        start = subprocess.list2cmdline([sys.executable, "-m"])
+        wheels = subprocess.list2cmdline([f"kit/{name}" for name in wheels])
+        return f"{start} zipfile -e {subprocess.list2cmdline([path])} kit && {start} pip install --no-deps {wheels}"
     python, kit = shlex.quote(sys.executable), shlex.quote(path)
     return f"{python} -m zipfile -e {kit} kit && {python} -m pip install --no-deps kit/wheels/*.whl"

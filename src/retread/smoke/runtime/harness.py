@@ -29,8 +29,9 @@ from typing import IO, Any, TypeVar
 F = TypeVar("F", bound=Callable[..., Any])
 _cases: dict[str, Case] = {}
 _digests: dict[str, str] = {}
-STACK = signal.SIGUSR2
-"""Whoever sends this is told where every thread is, on standard error: what ends a case sends it first."""
+STACK = getattr(signal, "SIGUSR2", None)
+"""Whoever sends this is told where every thread is, on standard error: what ends a case sends it first. Windows has no
+such signal."""
 
 
 class Skip(Exception):  # noqa: N818 - a word of the suites
@@ -162,7 +163,8 @@ def main() -> None:
         for one in _cases.values():
             _say(out, one.listed())
         return
-    faulthandler.register(STACK)
+    if STACK is not None:
+        faulthandler.register(STACK)
     for line in sys.stdin:
         name = line.strip()
         if name:

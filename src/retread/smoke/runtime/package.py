@@ -47,7 +47,10 @@ def modules() -> Iterator[str]:
 
 def installed() -> dict[str, int]:
     """Every file of RECORD lies there with its bytes, and all of them below the package's own names."""
-    rows, programs = _record(), os.path.join(os.path.relpath(SETTING["scripts"], SITE), "")
+    rows, programs = (
+        _record(),
+        os.path.join(os.path.relpath(SETTING["scripts"], SITE), "").replace(os.sep, "/"),
+    )
     tops = {path.split("/")[0]: path for path, _, _ in rows if not path.startswith(programs)}
     for path, digest, size in rows:
         if not digest:
@@ -65,7 +68,10 @@ def installed() -> dict[str, int]:
 
 @contextlib.contextmanager
 def no_longer_than(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in what takes longer; 0 is as long as it likes."""
+    """Raise TimeoutError in what takes longer; 0 is as long as it likes, and so is all on Windows, without alarms."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
 
     def stop(*_: object) -> None:
         raise TimeoutError(f"it was still at work after {seconds:.0f} s")
@@ -94,13 +100,18 @@ def imports(module: str) -> None:
     assert os.path.realpath(path).startswith(os.path.join(SITE, "")), f"{module} comes from {path}"
 
 
+def _starter() -> list[str]:
+    """Return what starts a program that says by its first line which Python runs it: Windows does not read that."""
+    return [sys.executable] if sys.platform == "win32" else []
+
+
 def answers(command: str) -> None:
     """Run a program of the wheel, which has to end with 0."""
     words = command.split()
     line = (
         [sys.executable, *words]
         if words[0] == "-m"
-        else [os.path.join(SETTING["scripts"], words[0]), *words[1:]]
+        else [*_starter(), os.path.join(SETTING["scripts"], words[0]), *words[1:]]
     )
     done = subprocess.run(line, capture_output=True, text=True, errors="replace", check=False)
     assert done.returncode == 0, (

@@ -19,7 +19,7 @@ LOOK = 1.0
 _ASLEEP = 0.05
 """A process that uses less than this part of the time waits for something: all of the time counts then, or a hang would
 never end. A library's idle threads use less; a process that wants a processor gets more, unless twenty share each."""
-_TICKS = float(os.sysconf("SC_CLK_TCK"))
+_TICKS = float(os.sysconf("SC_CLK_TCK")) if hasattr(os, "sysconf") else 100.0
 TEXT: dict[str, Any] = {"text": True, "encoding": "utf-8", "errors": "replace"}
 """What a dying process says may be no text at all."""
 
@@ -27,7 +27,7 @@ TEXT: dict[str, Any] = {"text": True, "encoding": "utf-8", "errors": "replace"}
 def used(pid: int) -> float | None:
     """Return the seconds that processors worked for a process and all below it; None when nobody can tell.
 
-    See ``man 5 proc_pid_stat``, fields 14 to 17: its own time and that of children that ended.
+    See ``man 5 proc_pid_stat``, fields 14 to 17: its own time and that of children that ended. Windows does not tell.
     """
     found, queue = None, [pid]
     while queue:
@@ -116,6 +116,15 @@ def run(command: Sequence[str], limit: float, **options: Any) -> subprocess.Comp
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """Kill a process that leads a session, with all that it started."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """Kill a process that leads a session, with all that it started.
+
+    Windows has no sessions of that kind: there, its own program ends a process with those below it.
+    """
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    elif process.poll() is None:
+        with suppress(OSError):
+            command = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
+            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        process.kill()

@@ -62,7 +62,7 @@ class Kit:
             "project": said["Name"],
             "version": said["Version"],
             "requires": said.get_all("Requires-Dist") or [],
-            "libraries": [name for name in members if re.search(r"\.so(\.\d+)*$", name)],
+            "libraries": [name for name in members if re.search(r"\.(so(\.\d+)*|pyd|dll)$", name)],
         }
         self.files[f"wheels/{file}"] = content
 

@@ -21,17 +21,27 @@ from retread.smoke.runtime.place import Folder, Kit
 from retread.smoke.runtime.runner import AGAIN, Suite, Table, matching
 
 LEVELS = ("static", "jit", "gpu")
+_LENIENT: dict[str, Any] = (
+    {"ignore_cleanup_errors": True} if sys.platform == "win32" and sys.version_info >= (3, 10) else {}
+)
+"""Windows removes no library that a process which is just ending has loaded; the folder is the system's to clear."""
 FAILED = 16
 INTERRUPTED = 130
+STOPPED = "the test was interrupted"
+CUT = " (interrupted)"
+"""What stands behind the pattern of cases in the report of a run that was interrupted: so it is of a part of a test."""
 
 
 def main(path: str, arguments: Sequence[str] | None = None) -> int:
     """Run the kit at ``path`` and return the exit code.
 
-    0, 16 a case failed or nothing ran, 17 a changed kit, 18 an unfit machine.
+    0, 16 a case failed or nothing ran, 17 a changed kit, 18 an unfit machine, 130 interrupted: the report tells of what
+    had ended until then.
     """
     options = _options(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in filter(None, (signal.SIGTERM, getattr(signal, "SIGHUP", None))):  # Windows has no SIGHUP
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         kit = Kit(path)
         if options.wheel:
@@ -42,7 +52,7 @@ def main(path: str, arguments: Sequence[str] | None = None) -> int:
             return 0 if fitting.fit(kit, path) else surroundings.UNFIT
         if why := place.fits(kit.manifest["wheel"]):
             raise Refusal(surroundings.UNFIT, why)
-        with tempfile.TemporaryDirectory(prefix="retread-smoke-") as root:
+        with tempfile.TemporaryDirectory(prefix="retread-smoke-", **_LENIENT) as root:
             report = _report(kit, place.lay_out(kit, os.path.realpath(root)), options)
     except Refusal as refusal:
         print(f"smoke: {refusal}", file=sys.stderr)
@@ -51,6 +61,9 @@ def main(path: str, arguments: Sequence[str] | None = None) -> int:
         print("smoke: interrupted; there is no report", file=sys.stderr)
         return INTERRUPTED
     _write(options.json, report)
+    if report["only"] != options.only:
+        _say(f"smoke: interrupted; {options.json} tells of the cases that had ended, and is no evidence")
+        return INTERRUPTED
     return 0 if report["ok"] else FAILED
 
 
@@ -117,24 +130,28 @@ def _report(kit: Kit, folder: Folder, options: argparse.Namespace) -> Table:
     )
     for gpu in found["gpus"]:
         _say(f"  {gpu['name']}, compute capability {gpu['capability']}, {gpu['free'] / 2**30:.0f} GiB free")
-    runs = []
+    runs: list[Table] = []
+    whole = True
     for level in options.level or LEVELS:
-        why = _unable(level, found, wheel)
-        if why and options.level:
+        why = _unable(level, found, wheel) if whole else STOPPED
+        if why and options.level and whole:
             raise Refusal(surroundings.UNFIT, f"the {level} level cannot run here: {why}")
         compared = (
             found["gpus"][0]["capability"] if level == "gpu" and options.compare_ptx_jit and not why else ""
         )
         trial = Trial(kit, folder, level, environment, options.only, compared)
-        runs.append(_run(trial, why=why))
-        runs[-1]["surroundings"] = {**_known(found), "outside": outside}
+        run, uninterrupted = _run(trial, why=why)
+        whole = whole and uninterrupted
+        runs.append({**run, "surroundings": {**_known(found), "outside": outside, **_emulator()}})
     cases = [case for run in runs for case in run["cases"]]
     about = {name: wheel[name] for name in ("wheel", "sha256", "project", "version", "recipe", "target")}
     ended = verdict(cases)
+    if not whole and ended == "nothing ran":
+        raise KeyboardInterrupt
     if ended == "nothing ran":
         _say(ended)
-    ok = ended == "passed"
-    report = {"schema": 1, **about, "kit": kit.digest, "ok": ok, "only": options.only, "runs": runs}
+    ok, only = whole and ended == "passed", options.only + ("" if whole else CUT)
+    report = {"schema": 1, **about, "kit": kit.digest, "ok": ok, "only": only, "runs": runs}
     return {**report, "digest": digest(report)}
 
 
@@ -170,6 +187,11 @@ def _unable(level: str, found: Table, wheel: Mapping[str, Any]) -> str:
     if level == "jit" and not found["triton"]:
         return "there is no Triton"
     return surroundings.unfit_for_gpu(found, wheel["cuda"], wheel["torch"]) if level == "gpu" else ""
+
+
+def _emulator() -> Table:
+    told = os.environ.get("RETREAD_EMULATOR", "")
+    return {"emulator": told} if told else {}
 
 
 def _known(found: Table) -> Table:
@@ -210,28 +232,37 @@ class Tried(NamedTuple):
     done: list[Table]
 
 
-def _run(trial: Trial, *, why: str) -> Table:
-    """Run one level of every suite and return its table, without the surroundings."""
+def _run(trial: Trial, *, why: str) -> tuple[Table, bool]:
+    """Run one level of every suite; return its table, without the surroundings, and whether nobody interrupted it."""
     began, clock = int(time.time()), time.monotonic()
     cases: list[Table] = []
     libraries = trial.kit.manifest["libraries"]
-    if why:
-        _say(f"{trial.level}: not run: {why}")
-    else:
-        tried = [_suite(suite, trial, libraries) for suite in trial.suites(trial.folder.site)]
-        cases += [case for one in tried for case in one.done]
-        cases += _against_ptx(trial, tried) if trial.compared else []
-        if trial.level == "static" and trial.only == "*":
-            cases.append(_undisturbed(trial.folder))
+    whole = True
+    try:
+        if why:
+            _say(f"{trial.level}: not run: {why}")
+        else:
+            _cases(trial, libraries, cases)
+    except KeyboardInterrupt:
+        whole = False
     for one in cases:
         one.pop("digests", None)
     touched = {library for case in cases if case["outcome"] != "skipped" for library in case["libraries"]}
     untouched = [name for name in libraries if name not in touched]
     seconds = round(time.monotonic() - clock, 2)
-    return {
+    table = {
         "level": trial.level, "started": began, "seconds": seconds, "cases": cases, "untouched": untouched,
         "unable": why,
     }  # fmt: skip
+    return table, whole
+
+
+def _cases(trial: Trial, libraries: Sequence[str], cases: list[Table]) -> None:
+    """Run a level of every suite, and add to ``cases`` what became of each, also when it is interrupted."""
+    tried = [_suite(suite, trial, libraries, cases) for suite in trial.suites(trial.folder.site)]
+    cases += _against_ptx(trial, tried) if trial.compared else []
+    if trial.level == "static" and trial.only == "*":
+        cases.append(_undisturbed(trial.folder))
 
 
 def _against_ptx(trial: Trial, tried: Sequence[Tried]) -> list[Table]:
@@ -262,25 +293,33 @@ def _hidden(suite: Suite) -> list[Table]:
     return [failed] if failed else list(ptx.again(suite, cases).values())
 
 
-def _suite(suite: Suite, trial: Trial, libraries: Sequence[str]) -> Tried:
+def _suite(suite: Suite, trial: Trial, libraries: Sequence[str], cases: list[Table]) -> Tried:
+    """Run a suite, and add to ``cases`` what became of each of its cases, also when it is interrupted."""
     clock, level = time.monotonic(), trial.level
     listed, failed = suite.cases(level)
     wanted = {one["case"]: one for one in matching(listed, trial.only)}
     done: list[Table] = [failed] if failed else []
     workers = min(len(wanted), os.cpu_count() or 1) if level == "jit" else 1
-    suite.run(list(wanted.values()), workers=workers, ended=_telling(done))
-    for name, count in _more(done).items():
-        _say(f"  failed: {count} more as {name}")
-    failed_for = {
-        one["reason"]: one for one in reversed(done) if one["outcome"] == "failed" and one["id"] in wanted
-    }
-    for one in [*failed_for.values()][-AGAIN:] if level == "gpu" else ():
-        suite.again(wanted[one["id"]], one)
-    for one in done:
-        one["libraries"] = [name for name in one["libraries"] if name in libraries]
-        one.update(_placeless(one, os.path.dirname(suite.folder)))
-    order = {name: index for index, name in enumerate(wanted)}
-    done.sort(key=lambda one: order.get(one["id"], -1))
+    try:
+        suite.run(list(wanted.values()), workers=workers, ended=_telling(done))
+        for name, count in _more(done).items():
+            _say(f"  failed: {count} more as {name}")
+        failed_for = {
+            one["reason"]: one for one in reversed(done) if one["outcome"] == "failed" and one["id"] in wanted
+        }
+        for one in [*failed_for.values()][-AGAIN:] if level == "gpu" else ():
+            suite.again(wanted[one["id"]], one)
+    except KeyboardInterrupt:
+        ended = {one["id"] for one in done}
+        done += [suite.untried(name, STOPPED) for name in wanted if name not in ended]
+        raise
+    finally:
+        for one in done:
+            one["libraries"] = [known for name in one["libraries"] if (known := _library(name, libraries))]
+            one.update(_placeless(one, os.path.dirname(suite.folder)))
+        order = {name: index for index, name in enumerate(wanted)}
+        done.sort(key=lambda one: order.get(one["id"], -1))
+        cases += done
     if done:
         _say(f"{level}: {suite.name}: {_counted(done)}  {time.monotonic() - clock:.1f} s")
     return Tried(suite, list(wanted.values()), done)
@@ -290,6 +329,14 @@ def _counted(done: Sequence[Table]) -> str:
     """Return how many cases ended how."""
     counts = {what: sum(one["outcome"] == what for one in done) for what in ("passed", "failed", "skipped")}
     return ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+
+
+def _library(name: str, libraries: Sequence[str]) -> str:
+    """Return the wheel's library that a suite means: ``package/_C.so`` is ``package/_C.pyd`` on Windows."""
+    if name in libraries:
+        return name
+    stem = name.removesuffix(".so")
+    return next((one for one in libraries if one == f"{stem}.pyd"), "")
 
 
 def _placeless(value: Any, root: str) -> Any:
@@ -359,8 +406,8 @@ def _environment(folder: Folder, paths: Sequence[str]) -> dict[str, str]:
         **caches,
         "PYTHONPATH": os.pathsep.join(path for path in before if path),
         "PYTHONUSERBASE": site.getuserbase(),
-        "HOME": folder.empty["home"],
-        "TMPDIR": folder.empty["tmp"],
+        **dict.fromkeys(("HOME", "USERPROFILE"), folder.empty["home"]),
+        **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder.empty["tmp"]),
     }
 
 

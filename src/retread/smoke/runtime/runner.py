@@ -31,8 +31,13 @@ _GRACE = 10.0
 _TAIL = 6000
 _LISTED = {"case", "level", "limit", "alone", "env", "libraries"}
 _OUTCOMES = {"passed", "failed", "skipped"}
-STACK = signal.SIGUSR2
-"""The harness answers it with where every thread is; it lies beside the suites, out of reach of imports."""
+STACK = getattr(signal, "SIGUSR2", None)
+"""The harness answers it with where every thread is; it lies beside the suites, out of reach of imports. None where the
+system has no such signal: Windows."""
+_BYTE = 255
+"""The highest exit code of POSIX; Windows has faults beyond it, which people know as 0xc0000005."""
+_KILLED = 9
+"""SIGKILL, which Windows does not name."""
 _LAST_WORDS = 5.0
 """Seconds in which a process that is to be killed may write down where it is; it takes milliseconds."""
 
@@ -55,7 +60,7 @@ class Suite:
             done = patience.run(command, START, env=self.environment, cwd=self.folder)
             code, said, talk = done.returncode, done.stdout, done.stderr
         except subprocess.TimeoutExpired as error:
-            code, said, talk = -signal.SIGKILL, "", f"no list within {error.timeout:.0f} s of processor time"
+            code, said, talk = -_KILLED, "", f"no list within {error.timeout:.0f} s of processor time"
         found = [one for one in map(_table, said.split("\n")) if "case" in one]
         if code:
             return [], self._failed("list", _died(code, talk), 0.0)
@@ -200,7 +205,11 @@ class Suite:
     def _give_up(self, left: Mapping[str, Table], reason: str, ended: Callable[[Table], None]) -> None:
         why = f"not tried: the first {ALIKE} cases failed alike: {reason}"
         for name in left:
-            ended(self._result({"case": name, "outcome": "skipped", "seconds": 0.0, "reason": why}))
+            ended(self.untried(name, why))
+
+    def untried(self, name: str, why: str) -> Table:
+        """Return the result of a case that was not tried."""
+        return self._result({"case": name, "outcome": "skipped", "seconds": 0.0, "reason": why})
 
     def _failed(self, name: str, fault: Table, seconds: float) -> Table:
         line = {"case": name, "outcome": "failed", "seconds": round(seconds, 4)}
@@ -257,6 +266,8 @@ def _code(process: subprocess.Popen[str]) -> int:
 
 def _tell_stack(process: subprocess.Popen[str], talk: IO[str]) -> None:
     """Let a process write its stack to ``talk``, as the harness does when it is asked to; another one dies of it."""
+    if STACK is None:
+        return
     before = os.fstat(talk.fileno()).st_size
     with suppress(ProcessLookupError):
         os.kill(process.pid, STACK)
@@ -271,12 +282,19 @@ def _tell_stack(process: subprocess.Popen[str], talk: IO[str]) -> None:
 
 def _died(code: int, talk: str) -> Table:
     if code < 0:
-        name = signal.Signals(-code).name
-        return _fault(name, "the process died of it", talk)
+        return _fault(_signal(-code), "the process died of it", talk)
     said = [line for line in talk.strip().splitlines() if line.strip()]
+    number = f"{code:#x}" if code > _BYTE else str(code)
     return _fault(
-        "Exit", f"the process ended with code {code}: {said[-1] if said else 'it said nothing'}", talk
+        "Exit", f"the process ended with code {number}: {said[-1] if said else 'it said nothing'}", talk
     )
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "SIGKILL" if number == _KILLED else f"signal {number}"
 
 
 def _fault(kind: str, message: str, stack: str) -> Table:

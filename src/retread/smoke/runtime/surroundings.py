@@ -18,6 +18,16 @@ import ctypes, importlib.metadata, json, platform, re, sys
 
 found = {"python": platform.python_version(), "platform": platform.platform(), "torch": "", "torch_cuda": "",
          "triton": "", "packages": {}, "driver": "", "driver_cuda": "", "gpus": [], "fault": "", "busy": ""}
+windows = sys.platform == "win32"
+library = "nvcuda.dll" if windows else "libcuda.so.1"
+
+
+def driver():
+    if not windows:
+        return re.search(r"NVRM.*?(\\d+\\.\\d[\\d.]*)", open("/proc/driver/nvidia/version").read())[1]
+    nvml, text = ctypes.CDLL("nvml.dll"), ctypes.create_string_buffer(96)
+    told = nvml.nvmlInit_v2() == 0 and nvml.nvmlSystemGetDriverVersion(text, len(text)) == 0
+    return text.value.decode() if told else ""
 
 
 def devices(cuda):
@@ -42,9 +52,9 @@ for name in sys.argv[1:]:
         pass
 try:
     number = ctypes.c_int()
-    if ctypes.CDLL("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number)) == 0:
+    if ctypes.CDLL(library).cuDriverGetVersion(ctypes.byref(number)) == 0:
         found["driver_cuda"] = f"{number.value // 1000}.{number.value % 1000 // 10}"
-    found["driver"] = re.search(r"NVRM.*?(\\d+\\.\\d[\\d.]*)", open("/proc/driver/nvidia/version").read())[1]
+    found["driver"] = driver()
 except (OSError, TypeError):
     pass
 try:
@@ -61,7 +71,7 @@ try:
 except ModuleNotFoundError as error:
     found["fault"] = "" if error.name == "torch" else str(error)
     try:
-        found["gpus"] = list(devices(ctypes.CDLL("libcuda.so.1")))
+        found["gpus"] = list(devices(ctypes.CDLL(library)))
     except OSError:
         pass
 except Exception as error:
