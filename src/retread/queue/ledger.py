@@ -120,10 +120,20 @@ class Ledger(NamedTuple):
         ordered = sorted(after, key=lambda name: (name == SERIES, name))
         for name in ordered:
             if before.get(name) != after[name]:
-                shared.put(self.folder / name, after[name], targets)
+                put(self.folder / name, after[name], targets)
         for name in before.keys() - after.keys():
             durable.remove(self.folder / name)
         durable.sync(self.folder)
+
+
+def put(path: Path, data: bytes, targets: Mapping[bytes, str]) -> None:
+    """Put a file of a series in the place of another: a link where the bytes are those of a shared patch."""
+    if target := targets.get(data):
+        durable.remove(path)
+        durable.point(path, target)
+        durable.sync(path.parent)
+    else:
+        durable.replace(path, data)
 
 
 def _strays(files: Files) -> set[str]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from retread.doors import durable, fs
+from retread.doors import fs
 from retread.errors import SeriesError
 
 FOLDER: Final = "shared"
@@ -37,16 +37,6 @@ def links(folder: Path) -> dict[str, str]:
 def targets(folder: Path) -> dict[bytes, str]:
     """Return bytes -> where a link of a series folder has to lead for them."""
     return {fs.read(path): f"../{FOLDER}/{path.name}" for path in fs.listed(folder.parent / FOLDER, ".patch")}
-
-
-def put(path: Path, data: bytes, targets: Mapping[bytes, str]) -> None:
-    """Put a file of a series in the place of another: a link where the bytes are those of a shared patch."""
-    if target := targets.get(data):
-        durable.remove(path)
-        durable.point(path, target)
-        durable.sync(path.parent)
-    else:
-        durable.replace(path, data)
 
 
 def others(folder: Path, name: str) -> list[str]:

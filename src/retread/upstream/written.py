@@ -12,6 +12,7 @@ import msgspec
 from retread import strict
 from retread.doors import durable
 from retread.errors import SeriesError, UsageError
+from retread.queue import ledger
 from retread.queue.desk import Desk
 from retread.recipe import files, shared
 
@@ -34,7 +35,7 @@ def put(root: Path, made: Mapping[str, bytes]) -> None:
     """Write files in their order, so the recipe last: without it the others are not looked at."""
     with durable.disk_errors(root):
         for path, data in made.items():
-            shared.put(root / path, data, shared.targets((root / path).parent))
+            ledger.put(root / path, data, shared.targets((root / path).parent))
 
 
 def write(desk: Desk, made: Mapping[str, bytes], lessons: Mapping[str, bytes]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from patchwork import MESSAGE, Work, autosquash, commit, write
 from retread.doors import durable
+from retread.queue import ledger
 from retread.recipe import shared
 from tinycuda import OPS, Project, diff, ops
 
@@ -73,8 +74,8 @@ def test_a_series_that_is_written_elsewhere_shares_what_has_the_same_bytes(work:
     data, folder = work.state()[FIRST], work.folder.parent / "2.0"
     folder.mkdir()
     targets = shared.targets(folder)
-    shared.put(folder / "0007-change.patch", data, targets)
-    shared.put(folder / "0008-other.patch", b"other", targets)
+    ledger.put(folder / "0007-change.patch", data, targets)
+    ledger.put(folder / "0008-other.patch", b"other", targets)
     assert links(folder) == {"0007-change.patch": LINK}
     assert (folder / "0008-other.patch").read_bytes() == b"other"
 
