@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from retread.elf import library
+from retread.binary import files
 from retread.smoke.runtime import fatbins, ptx
 
 DATA = Path(__file__).parents[2] / "data" / "fatbin"
 H200 = (9, 0)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in DATA.glob("*.so")))
+@pytest.mark.parametrize("name", sorted(path.name for path in [*DATA.glob("*.so"), *DATA.glob("*.dll")]))
 def test_the_kit_finds_the_modules_that_retread_finds(name: str) -> None:
-    wanted = library.read(DATA / name).modules
+    wanted = files.library(DATA / name).read(DATA / name).modules
     found = fatbins.modules((DATA / name).read_bytes())
     kinds = (fatbins.MACHINE, fatbins.PTX)
     assert [tuple(sum(image.kind == kind for image in one.images) for kind in kinds) for one in found] == [

@@ -69,7 +69,7 @@ def place(site: str, library: str) -> str:
 
 
 def modules(data: Bytes) -> list[Module]:
-    """Return the modules of a shared object, those of section .nv_fatbin; ValueError when they cannot be read."""
+    """Return the modules of a library, those of section .nv_fatbin; ValueError when they cannot be read."""
     try:
         return [one for start, end in _sections(data) for one in _modules(data, start, end)]
     except struct.error:
@@ -90,7 +90,10 @@ def hide(data: bytearray, capability: tuple[int, int]) -> int:
 
 
 def _sections(data: Bytes) -> Iterator[tuple[int, int]]:
-    """Yield where each section .nv_fatbin begins and ends."""
+    """Yield where each section .nv_fatbin begins and ends; on Windows its name has eight letters."""
+    if bytes(data[:2]) == b"MZ":
+        yield from _windows(data)
+        return
     magic, *fields = _FILE.unpack_from(data)
     if magic != b"\x7fELF":
         return
@@ -102,6 +105,15 @@ def _sections(data: Bytes) -> Iterator[tuple[int, int]]:
     for header in headers:
         if text[header[0] :].startswith(SECTION + b"\0") and header[1] != _NOBITS:
             yield header[4], header[4] + header[5]
+
+
+def _windows(data: Bytes) -> Iterator[tuple[int, int]]:
+    (start,) = struct.unpack_from("<I", data, 60)
+    count, optional = struct.unpack_from("<H12xH", data, start + 6)
+    for index in range(count):
+        name, memory, _, size, at = struct.unpack_from("<8sIIII", data, start + 24 + optional + 40 * index)
+        if name == SECTION[:8]:
+            yield at, at + min(memory, size)
 
 
 def _modules(data: Bytes, at: int, end: int) -> Iterator[Module]:

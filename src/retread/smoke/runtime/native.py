@@ -106,7 +106,7 @@ class Driver:
 
     def __init__(self) -> None:
         try:
-            self.library = ctypes.CDLL("libcuda.so.1")
+            self.library = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         except OSError:
             raise harness.Skip("there is no NVIDIA driver here") from None
         self.demand("cuInit", 0)
