@@ -64,7 +64,7 @@ wheels: setup
 
 # With JSON=NAME, one line NAME={...}, as a workflow's outputs want it.
 matrix: setup
-	@$(if $(JSON),printf '$(JSON)=' &&) $(BIN)/retread matrix $(RECIPES) $(if $(SINCE),--base $(SINCE)) $(if $(LANE),--lane $(LANE)) --gpus "$(GPUS)" $(if $(JSON),--json)
+	@$(if $(JSON),printf '$(JSON)=' &&) $(BIN)/retread matrix $(RECIPES) $(if $(SINCE),--base $(SINCE)) $(if $(LANE),--lane $(LANE)) $(if $(PLATFORM),--platform $(PLATFORM)) --gpus "$(GPUS)" $(if $(JSON),--json)
 
 audit: setup
 	@$(some-wheel)

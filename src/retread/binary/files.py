@@ -8,11 +8,13 @@ who grafts, audits and shows them does not ask which it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
 
+from retread.arch import Arch
+from retread.elf import bodies as kernel_bodies
 from retread.elf import device, resources
 from retread.elf import image as ei
 from retread.elf import library as elf
@@ -23,6 +25,7 @@ from retread.elf.resources import Kernel
 from retread.errors import ElfError, PeError
 from retread.pe import image as pe_image
 from retread.pe import library as pe
+from retread.records import Sha256
 
 HEAD: Final = 4096
 """Bytes of a file by which it is told what it is."""
@@ -141,15 +144,25 @@ def kernels(path: Path, *, where: str = "") -> tuple[Kernel, ...]:
     Raises as ``read`` does, and ElfError for a cubin that is corrupt.
     """
     where = where or str(path)
+    return tuple(resources.of_modules(_modules(path, where), where=where))
+
+
+def _modules(path: Path, where: str) -> Iterable[Code]:
+    """Return the modules of a file, none of which may be unreadable."""
     data, found = _told(path, where)
     match found:
         case Format.LIBRARY:
-            code, _ = elf.code(ei.loaded(data, where=where), lenient=False)
+            return elf.code(ei.loaded(data, where=where), lenient=False)[0]
         case Format.WINDOWS:
-            code, _ = pe.code(pe_image.parse(data, where=where), lenient=False)
+            return pe.code(pe_image.parse(data, where=where), lenient=False)[0]
         case _:
-            code, _ = _code(data, found, where)
-    return tuple(resources.of_modules(code, where=where))
+            return _code(data, found, where)[0]
+
+
+def bodies(path: Path, *, where: str = "") -> dict[tuple[Arch, str], tuple[Sha256, ...]]:
+    """Return (architecture, name) -> digests of the machine code of the kernels of that name; raises as ``kernels``."""
+    where = where or str(path)
+    return kernel_bodies.of_modules(_modules(path, where), where=where)
 
 
 def _told(path: Path, where: str) -> tuple[memoryview, Format]:

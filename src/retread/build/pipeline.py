@@ -31,7 +31,7 @@ from retread.records import Record, Sha256, all_but
 from retread.source.records import Manifest, PatchedTree
 from retread.units import size
 from retread.wheel import zipwriter
-from retread.wheel.statement import Statement
+from retread.wheel.statement import SlimStatement, Statement
 
 if TYPE_CHECKING:
     from retread.arch import Arch
@@ -67,7 +67,15 @@ NOT_OF_TARGET: Final = {
 """Fields of a target that change nothing of its finished wheels -> why."""
 
 
-_WRITERS: Final = ("cyclonedx-python-lib", "packageurl-python", "msgspec", "installer", "auditwheel")
+_WRITERS: Final = (
+    "cyclonedx-python-lib",
+    "packageurl-python",
+    "msgspec",
+    "installer",
+    "auditwheel",
+    "lz4",
+    "zstandard",
+)
 """Packages whose code writes bytes of a wheel: its bill of materials, its JSON, RECORD, and its platform tag."""
 
 
@@ -152,15 +160,18 @@ class Job:
         return proving.hint(workspace.every_toolchain(self.goal.trees.loaded.root), self.goal.name, cuda)
 
     def library_requests(self, base: ProvenBase) -> list[Request]:
-        """Return what every library of the base wheel has to get: missing architectures, a run path."""
-        from retread.build import graft
+        """Return what every library of the base wheel has to get: missing architectures, a run path, fewer images."""
+        from retread.build import graft, slim
 
-        found = []
+        found, wish = [], slim.of_target(self.goal.target)
         for member, facts in base.libraries.items():
             missing = () if self.exempt(member) else graft.wanted(facts, self.goal.target.architectures)
             run_path = self.run_path(member)
-            if missing or (run_path is not None and run_path != facts.run_path):
-                found.append(graft.Request(member=member, architectures=missing, run_path=run_path))
+            thin = None if self.exempt(member) or wish is None or not slim.changes(facts, wish) else wish
+            if missing or thin or (run_path is not None and run_path != facts.run_path):
+                found.append(
+                    graft.Request(member=member, architectures=missing, run_path=run_path, slim=thin)
+                )
         return found
 
     def library(self, request: Request) -> tuple[Grafted, Path]:
@@ -170,7 +181,7 @@ class Job:
 
         def build(into: Path) -> None:
             added = " ".join(request.architectures)
-            title = f"graft {added} into" if added else "set the run path of"
+            title = f"graft {added} into" if added else "slim" if request.slim else "set the run path of"
             path = self.origin.wheel()
             means = self.means(request.architectures) if request.architectures else None
             with (
@@ -303,7 +314,7 @@ class Job:
             for member, before in base.libraries.items()
         }
         tool = None
-        if self.goal.toolchain and any(one.before != one.after for one in found.values()):
+        if self.goal.toolchain and any(set(one.after) - {*one.before} for one in found.values()):
             tool = statement.toolchain(
                 self.goal.toolchain.name,
                 self.goal.toolchain.cuda,
@@ -321,7 +332,14 @@ class Job:
             manifest=manifest,
             toolchain=tool,
             libraries=found,
+            slimmed=self._slimmed([one.driver for one, _ in libraries.values()]),
         )
+
+    def _slimmed(self, drivers: list[str]) -> SlimStatement | None:
+        from retread.build import slim
+
+        wish = slim.of_target(self.goal.target)
+        return statement.slim(wish, drivers) if wish else None
 
     # The plan.
 
@@ -370,13 +388,17 @@ class Job:
         else:
             finished = self.finished()
             for request in self.library_requests(self.origin.proven()):
-                does = (
-                    f"lacks {' '.join(request.architectures)}" if request.architectures else "gets a run path"
-                )
+                does = _does(request)
                 made = store.get(Kind.LIBRARIES, self.library_key(request))
                 yield step("graft", request.member, made, does)
         yield step("seal", wheel, finished, "changes with anything above")
         yield step("audit", wheel, finished, "is part of the finished wheel")
+
+
+def _does(request: Request) -> str:
+    if request.architectures:
+        return f"lacks {' '.join(request.architectures)}"
+    return f"becomes slim for {' '.join(request.slim.keep)}" if request.slim else "gets a run path"
 
 
 def build(job: Job, out: Path) -> Built:

@@ -20,6 +20,7 @@ from retread.elf.facts import DEVICES, Facts, LibraryFacts, Module, served
 from retread.elf.fatbin import Entry, FatBinary, Kind
 from retread.elf.packing import Mode
 from retread.errors import FatbinError, PlanError, UsageError
+from retread.recipe.model import Target
 from retread.records import Record
 from retread.wheel.facts import WheelFacts
 
@@ -56,6 +57,19 @@ def asked(keep: Sequence[Arch], *, drop_ptx: bool, compress: Mode | None) -> Sli
     return Slim(keep=tuple(dict.fromkeys(keep)), drop_ptx=drop_ptx, compress=compress)
 
 
+def of_target(target: Target) -> Slim | None:
+    """Return what a recipe's target asks for; None where that is nothing. PTX goes where it promises none."""
+    if not target.slim:
+        return None
+    mode = Mode(target.compress) if target.compress else None
+    return Slim(keep=target.slim, drop_ptx=not target.ptx, compress=mode)
+
+
+def changes(facts: LibraryFacts, wish: Slim) -> bool:
+    """Say whether a library is another one afterwards."""
+    return bool(_told(facts)) and (wish.compress is not None or _takes(facts, wish))
+
+
 def wanted(facts: WheelFacts, wish: Slim) -> tuple[str, ...]:
     """Return the libraries of a wheel of which something can be taken, or that are to be packed anew.
 
@@ -71,7 +85,7 @@ def wanted(facts: WheelFacts, wish: Slim) -> tuple[str, ...]:
     _demand_left(facts.file, coded, wish)
     if wish.drop_ptx:
         _demand_native(facts.file, coded, wish)
-    found = tuple(name for name, one in coded.items() if wish.compress or _takes(one, wish))
+    found = tuple(name for name, one in coded.items() if changes(one, wish))
     if not found:
         raise PlanError(
             f"{facts.file} holds nothing but what {' '.join(wish.keep)} need; nothing to take out"

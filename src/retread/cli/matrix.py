@@ -22,6 +22,7 @@ class MatrixOptions(Options):
     base: str | None
     gpus: str
     lane: Lane | None
+    platform: str
 
 
 def add(groups: Groups) -> None:
@@ -37,6 +38,12 @@ def add(groups: Groups) -> None:
         "--gpus", metavar="LIST", default="", help="capabilities that runners have, like '9.0 12.0'"
     )
     command.add_argument("--lane", choices=words(Lane), help="only what this lane makes; default: all")
+    command.add_argument(
+        "--platform",
+        metavar="NAME",
+        default="x86_64",
+        help="for which machines, like aarch64; default: x86_64",
+    )
     add_common(command, matrix, MatrixOptions)
 
 
@@ -51,7 +58,9 @@ def matrix(options: MatrixOptions) -> int:
     changed = None
     if options.base:
         changed = shared.spread(root, git.changed(root, options.base, machine.environment))
-    found = matrix.matrix([(one.recipe, one.patches) for one in loaded], changed, runners, options.lane)
+    found = matrix.matrix(
+        [(one.recipe, one.patches) for one in loaded], changed, runners, options.lane, options.platform
+    )
     if options.json:
         session.print_json(found, indented=False)  # a workflow's outputs take no more than a line
     elif found.count or found.left_out:

@@ -37,6 +37,7 @@ class CompareOptions(Options):
 
     first: Path
     second: Path
+    kernels: bool
 
 
 class GraftOptions(Options):
@@ -89,6 +90,11 @@ def add(groups: Groups) -> None:
     )
     command.add_argument("first", type=Path)
     command.add_argument("second", type=Path)
+    command.add_argument(
+        "--kernels",
+        action="store_true",
+        help="only which kernels have the same machine code, by architecture",
+    )
     add_common(command, compare, CompareOptions)
 
     _add_graft(groups)
@@ -231,6 +237,8 @@ def compare(options: CompareOptions) -> int:
     from retread.wheel import comparison
 
     first, second = session.existing(options.first), session.existing(options.second)
+    if options.kernels:
+        return _compare_kernels(options, first, second)
     with session.scratch(options) as scratch:
         found = comparison.compare(first, second, scratch)
     if options.json:
@@ -238,6 +246,25 @@ def compare(options: CompareOptions) -> int:
     else:
         session.put(show.comparison(found))
     comparison.demand_same(found, "the two can behave differently")
+    return 0
+
+
+def _compare_kernels(options: CompareOptions, first: Path, second: Path) -> int:
+    """Show which kernels of two wheels, of different machines perhaps, have the same machine code."""
+    from retread.text.tables import columns
+    from retread.wheel import sameness
+
+    with session.scratch(options) as scratch:
+        found = sameness.compare(first, second, scratch)
+    if options.json:
+        session.print_json(found)
+        return 0
+    heads = ("code for", "the same", "other code", "only in first", "only in second")
+    rows = [
+        (one.architecture, *(str(len(names)) for names in (one.same, one.other, one.first, one.second)))
+        for one in found
+    ]
+    session.put("\n".join(columns(heads, rows)))
     return 0
 
 

@@ -96,7 +96,14 @@ class Except(Record, frozen=True, kw_only=True):
     reason: str
 
 
-class Made(Record, frozen=True, kw_only=True):
+class Code(Record, frozen=True, kw_only=True):
+    """For which GPUs a target's wheels for one platform have code."""
+
+    architectures: tuple[Arch, ...]
+    ptx: tuple[Arch, ...]
+
+
+class Made(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One target of a recipe, as far as a user has to know it."""
 
     target: str
@@ -114,6 +121,13 @@ class Made(Record, frozen=True, kw_only=True):
     requires: tuple[str, ...]
     """Requirements beside or instead of the official wheel's."""
     note: str
+    platforms: dict[str, Code] = msgspec.field(default_factory=dict)
+    """Another platform that it can be compiled for -> its code there."""
+
+    def on(self, machine: str) -> Made:
+        """Return it as it is on a machine."""
+        own = self.platforms.get(machine)
+        return msgspec.structs.replace(self, architectures=own.architectures, ptx=own.ptx) if own else self
 
 
 class Release(Record, frozen=True, kw_only=True):
@@ -220,6 +234,12 @@ def _made(recipe: Recipe, name: str, target: Target, patches: Sequence[Patch]) -
         exempt=tuple(map(_except, target.exempt)),
         requires=target.requires,
         note=target.note,
+        platforms={
+            platform: Code(architectures=there.architectures, ptx=there.ptx)
+            for platform in target.platforms
+            if platform in platforms.COMPILED
+            for there in (target.on(platform),)
+        },
     )
 
 

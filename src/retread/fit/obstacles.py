@@ -22,6 +22,8 @@ from retread.fit.environment import Environment, Interpreter
 if TYPE_CHECKING:
     from packaging.tags import Tag
 
+_COMPILED: Final = "x86_64"
+"""What a target speaks of, where it names no platform."""
 _RUNTIME: Final = re.compile(r"nvidia-cuda-runtime(-cu\d+)?")
 """Who requires it brings its libcudart, whatever torch is built for."""
 _OLDEST_GLIBC: Final = 5
@@ -72,6 +74,9 @@ def _brings_runtime(made: Made) -> bool:
 def _python(environment: Environment, made: Made) -> Iterator[str]:
     if made.python and not within(environment.interpreter.version, made.python):
         yield f"it can be compiled for Python {made.python}; {environment.interpreter.version} is here"
+    machine = environment.interpreter.machine
+    if made.python and machine != _COMPILED and machine not in made.platforms:
+        yield f"it can be compiled for {', '.join((_COMPILED, *made.platforms))}; {machine} is here"
 
 
 def _driver(environment: Environment, made: Made | Official) -> Iterator[str]:
@@ -83,6 +88,7 @@ def _driver(environment: Environment, made: Made | Official) -> Iterator[str]:
 def gpus(environment: Environment, made: Made | Official) -> dict[Arch, str]:
     """Return how each GPU runs a target's wheels, or a release's; nothing where nobody knows."""
     cuda, driver = cuda_of(made.cuda), environment.hardware.driver
+    made = made.on(environment.interpreter.machine) if isinstance(made, Made) else made
     return {
         gpu: serving.of_architectures(made.architectures, made.ptx, gpu, cuda=cuda, driver=driver)
         for gpu in environment.hardware.gpus

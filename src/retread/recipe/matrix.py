@@ -7,7 +7,7 @@ from typing import Final
 
 from retread import code
 from retread.arch import Arch
-from retread.recipe import files, plan
+from retread.recipe import files, plan, platforms
 from retread.recipe.lane import Lane
 from retread.recipe.model import Recipe
 from retread.recipe.series import Patch
@@ -77,16 +77,19 @@ def matrix(
     changed: Sequence[str] | None,
     runners: Sequence[Arch],
     lane: Lane | None = None,
+    platform: str = platforms.COMPILED[0],
 ) -> Matrix:
     """Return the jobs for every recipe with its series: all, or those that the ``changed`` paths touch.
 
-    ``runners`` are the capabilities of the GPUs that there are; with a ``lane``, its jobs alone.
+    ``runners`` are the capabilities of the GPUs that there are, in machines of the ``platform``; with a ``lane``, its
+    jobs alone.
     """
     every = [
         entry
         for recipe, patches in known
-        for target in recipe.targets
-        for entry in _entries(recipe, target, patches, changed)
+        for target, made in recipe.targets.items()
+        if platform == platforms.COMPILED[0] or made.is_for(platform)
+        for entry in _entries(recipe, target, patches, changed, platform)
     ]
     found = [one for one in every if lane in {None, one.lane}]
     wanted = [(entry, gpu) for entry in found for gpu in entry.gpu]
@@ -116,16 +119,20 @@ def _is_in(path: str, one: str) -> bool:
 
 
 def _entries(
-    recipe: Recipe, name: str, patches: Sequence[Patch], changed: Sequence[str] | None
+    recipe: Recipe, name: str, patches: Sequence[Patch], changed: Sequence[str] | None, platform: str
 ) -> Iterator[Entry]:
     why = ALL if changed is None else _reason(touched(changed, recipe, name))
     if not why:
         return
+    own = platform == platforms.COMPILED[0]
+    ending = "" if own else f"-{platform.replace('_', '-')}"
+    recipe = recipe if own else recipe.on(platform)
     target = recipe.targets[name]
     chosen = plan.for_others(recipe, name, patches)
-    for python in chosen.own.pythons():
+    pinned = platforms.PYTHON.get(platform) if chosen.lane is Lane.SOURCE else None
+    for python in [pinned] if pinned else chosen.own.pythons():
         yield Entry(
-            name=f"{recipe.name}-{name}-py{python}",
+            name=f"{recipe.name}-{name}-py{python}{ending}",
             recipe=recipe.name,
             target=name,
             lane=chosen.lane,

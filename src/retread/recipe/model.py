@@ -5,7 +5,7 @@ Pure: bytes in, records or one report of every fault out.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -174,6 +174,10 @@ class Target(Table, frozen=True, kw_only=True):
     """For which some modules have machine code beside, and others not: projects that choose them for each source."""
     ptx: tuple[Architecture, ...]
     """For which every module of every library has PTX."""
+    slim: tuple[Architecture, ...] = ()
+    """GPUs of the fleet that it is for: code that none of them runs goes, and PTX, too, where ``ptx`` is empty."""
+    compress: Literal["", "speed", "balance", "size"] = ""
+    """How the images of a slim wheel are packed anew, as nvcc's ``--compress-mode``; left out: they stay."""
     base: tuple[Base, ...] = ()
     """Official wheels of the pinned commit, for the overlay lane."""
     build: Build | None = None

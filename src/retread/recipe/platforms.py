@@ -9,6 +9,8 @@ from retread import pypa
 
 COMPILED: Final = ("x86_64", "aarch64")
 """Those that a lane can compile for; the first is what a target itself speaks of."""
+PYTHON: Final = {"aarch64": "3.11"}
+"""The Python that is pinned of a platform, with which wheels for it are compiled on another."""
 
 
 def of_wheel(file: str) -> str:

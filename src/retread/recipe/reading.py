@@ -157,6 +157,7 @@ def _target_faults(key: str, target: Target) -> Iterator[str]:
     if not target.architectures:
         yield "architectures: none"
     yield from _some_faults(target)
+    yield from _slim_faults(target)
     for index, exemption in enumerate(target.exempt):
         listed = f"exempt[{index}].architectures"
         yield from _architecture_faults(listed, exemption.architectures, target.cuda)
@@ -212,6 +213,18 @@ def _some_faults(target: Target) -> Iterator[str]:
     for index, one in enumerate(target.some):
         if one in target.architectures:
             yield f"some[{index}]: {one} is in architectures already, which every module has"
+
+
+def _slim_faults(target: Target) -> Iterator[str]:
+    yield from _architecture_faults("slim", target.slim, target.cuda)
+    for index, one in enumerate(target.slim):
+        if one[-1] in "af":
+            yield f"slim[{index}]: no GPU has the capability {one}; say {one[:-1]}"
+    for index, one in enumerate(target.architectures):
+        if target.slim and not any(arch.runs(one, each) for each in target.slim):
+            yield f"architectures[{index}]: {one} is taken out, since no GPU of slim runs it"
+    if target.compress and not target.slim:
+        yield "compress: it packs what is slim; say for which GPUs"
 
 
 def _torch_faults(target: Target) -> Iterator[str]:

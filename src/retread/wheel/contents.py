@@ -11,6 +11,7 @@ import msgspec
 from packaging.requirements import InvalidRequirement
 
 from retread import arch, pypa, strict
+from retread.arch import Arch
 from retread.binary import files
 from retread.doors import fs
 from retread.elf.facts import CodeFacts, Facts, LibraryFacts
@@ -164,6 +165,24 @@ def kernels(path: Path, scratch: Path, *, lenient: bool = False) -> dict[str, tu
             if isinstance(told, files.Format):
                 file = unpack(wheel, entry, scratch / "member")
                 found[entry.name] = files.kernels(file, where=f"{path.name}: {entry.name}")
+                file.unlink()
+    return found
+
+
+def bodies(path: Path, scratch: Path) -> dict[tuple[Arch, str], tuple[Sha256, ...]]:
+    """Return (architecture, name) -> digests of the machine code of a wheel's kernels of that name, or of a file's.
+
+    Raises as ``kernels`` does.
+    """
+    if not is_wheel(path):
+        return files.bodies(path, where=path.name)
+    found: dict[tuple[Arch, str], tuple[Sha256, ...]] = {}
+    with Wheel(path) as wheel:
+        for entry in wheel.files:
+            if isinstance(files.told(wheel.archive.head(entry, files.HEAD), entry.name), files.Format):
+                file = unpack(wheel, entry, scratch / "member")
+                for key, digests in files.bodies(file, where=f"{path.name}: {entry.name}").items():
+                    found[key] = tuple(sorted((*found.get(key, ()), *digests)))
                 file.unlink()
     return found
 

@@ -245,3 +245,13 @@ def test_the_run_path_is_set_without_a_toolchain(project: Project) -> None:
     project.edit_recipe("[[targets.cu128.base]]", text)
     assert project.build().code == 0
     assert "run path: $ORIGIN/../nvidia/lib" in project.run("inspect", str(project.built)).out
+
+
+def test_a_target_for_one_fleet_is_slim_and_says_so(project: Project) -> None:
+    project.edit_recipe('architectures = ["8.0", "9.0a"]', 'architectures = ["9.0a"]')
+    project.edit_recipe('ptx = ["8.0"]', 'ptx = []\nslim = ["9.0"]\ncompress = "size"')
+    assert project.build().code == 0
+    assert "becomes slim for 9.0" in project.run("plan", "tiny-1.0").out
+    out = project.run("inspect", str(project.built)).out
+    assert "  slim: for 9.0, PTX taken out, packed for size, needs a driver of CUDA 12.4 or newer" in out
+    assert "4 module(s): native 9.0a; PTX none" in out

@@ -152,8 +152,10 @@ def test_a_wheel_is_tried_and_its_report_lies_beside_it_and_in_every_form(tried:
     assert report.sha256 == sha256(tried.built.read_bytes())
     assert report.ok
     static = outcomes(report)
-    assert set(static.values()) == {"passed"}
-    assert {name.split("/")[0] for name in static} == {"audit", "package", "demo"}
+    assert {name for name, outcome in static.items() if outcome != "passed"} == {
+        "native/operators"
+    }  # it has none
+    assert {name.split("/")[0] for name in static} == {"audit", "package", "native", "demo"}
     assert f"audit/promise/{LIBRARY}" in static or any(name.startswith("audit/") for name in static)
     assert list(outcomes(report, "jit")) == ["demo/compiles/sm_100"]
     (unable,) = [run.unable for run in report.runs if run.level == "gpu"]
@@ -165,7 +167,7 @@ def test_a_wheel_is_tried_and_its_report_lies_beside_it_and_in_every_form(tried:
     page = (tried.root / "out" / "r.html").read_text("utf-8")
     assert "demo/expect" in page
     assert BUILT in page
-    assert f"{BUILT}: smoke tests passed ({len(static) + 1} passed, 0 skipped)" in result.out
+    assert f"{BUILT}: smoke tests passed ({len(static)} passed, 1 skipped)" in result.out
     assert f"evidence: dist/{REPORT}\n" in result.err
     assert re.search(r"    static: demo: 1 passed  \d", result.err)
     schema = json.loads(tried.run("recipe", "schema", "smoke").out)

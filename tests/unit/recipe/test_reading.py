@@ -158,6 +158,9 @@ def test_shipped_toolchains_parse(path: Path, machine: str) -> None:
             'proving = "cuda-12.8"',
             "targets.cu128.proving: 'cuda-12.8' is the toolchain already; leave it out",
         ),
+        ('slim = ["8.0", "10.0a"]', "targets.cu128.slim[1]: no GPU has the capability 10.0a; say 10.0"),
+        ('slim = ["10.0"]', "targets.cu128.architectures[0]: 8.0 is taken out, since no GPU of slim runs it"),
+        ('compress = "size"', "targets.cu128.compress: it packs what is slim; say for which GPUs"),
         ('some = ["8.0"]', "targets.cu128.some[0]: 8.0 is in architectures already, which every module has"),
         (
             'waive = { glib = "old" }',

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from retread.errors import RecipeError
+from retread.recipe import platforms
 from retread.recipe.system import parse_system
 from retread.toolkit import system
 
@@ -13,6 +14,7 @@ TEXT = 'name = "arm"\npython = "3.11"\nmanylinux = "manylinux_2_36"\n[[package]]
 
 def test_the_one_that_is_part_of_retread() -> None:
     found = system.known("aarch64")
+    assert {"aarch64": found.python} == platforms.PYTHON
     assert {"python3.11-minimal", "libpython3.11-dev", "libc6"} <= {part.component for part in found.parts}
     assert all(part.file.endswith("_arm64.deb") for part in found.parts)
 
