@@ -30,6 +30,9 @@ from fuzz import mutate
 from fuzz.parsers import PARSERS, ROOT, Parser
 
 OUT: Final = ROOT / "build" / "fuzz"
+PAGE: Final = ROOT / "docs" / "reference" / "robustness.md"
+_TABLE: Final = "| parser | inputs | parser | inputs |\n| --- | ---: | --- | ---: |\n"
+_RAN: Final = re.compile(r"for ([0-9,]+) seconds of a busy core so far: ([0-9,]+) inputs")
 SECONDS: Final = 5.0
 """Of a processor, for one input of at most a megabyte: the slowest sound ones take 0.5 s."""
 MEMORY: Final = 2 << 30
@@ -205,6 +208,41 @@ def rows(totals: Totals) -> Iterator[str]:
     yield f"| all, in {totals.seconds:,.0f} s | {sum(totals.inputs.values()):,} |"
 
 
+def added(page: str, printed: str) -> str:
+    """Return the page with the counts and seconds of a table that a run printed, added to its own.
+
+    ValueError for a text without such a table, and for parsers of which the page says nothing.
+    """
+    more = {
+        name: _number(count)
+        for name, count in re.findall(r"^\| ([^|]+?) \| ([0-9,]+) \|$", printed, re.MULTILINE)
+    }
+    if not (ran := re.search(r"^\| all, in ([0-9,]+) s \| ([0-9,]+) \|$", printed, re.MULTILINE)):
+        raise ValueError("this is no table of a run")
+    del more[f"all, in {ran[1]} s"]
+
+    def told(found: re.Match[str]) -> str:
+        return f"| {found[1]} | {_number(found[2]) + more.pop(found[1], 0):,} |"
+
+    before, begin, rest = page.partition(_TABLE)
+    table, blank, after = rest.partition("\n\n")
+    table = re.sub(r"\| ([^|\n]+?) \| ([0-9,]+) (?=\|)", lambda one: told(one)[:-1], table)
+    if more or not begin:
+        raise ValueError(f"the page says nothing of {', '.join(more) or 'inputs'}")
+    before = _RAN.sub(
+        lambda one: (
+            f"for {_number(one[1]) + _number(ran[1]):,} seconds of a busy core so far: "
+            f"{_number(one[2]) + _number(ran[2]):,} inputs"
+        ),
+        before,
+    )
+    return before + begin + table + blank + after
+
+
+def _number(text: str) -> int:
+    return int(text.replace(",", ""))
+
+
 def replay(path: Path) -> int:
     """Read a kept input again and say how it ends; 1 when that is no typed error."""
     name = path.name.rpartition("-")[0].replace("_", " ")
@@ -227,7 +265,13 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, default=OUT, help="where inputs that go wrong are kept")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="read a kept input again")
+    parser.add_argument(
+        "--add", type=Path, metavar="FILE", help=f"add a table that a run printed to that of {PAGE.name}"
+    )
     options = parser.parse_args()
+    if options.add:
+        PAGE.write_text(added(PAGE.read_text("utf-8"), options.add.read_text("utf-8")), "utf-8")
+        return 0
     if options.replay:
         return replay(options.replay)
     before = set(options.out.glob("*.input"))

@@ -102,7 +102,8 @@ def statement(project: str, version: str, patches: tuple[str, ...], **changes: A
         "target": channel, "project": project,
         "version": version, "lane": "overlay", "repository": "https://example.org/demo", "commit": COMMIT,
         "submodules": (), "commit_time": NOW, "sdist": FileStatement(file="demo.tar.gz", sha256=digest("sdist")),
-        "base": FileStatement(file="demo.whl", sha256=digest("base")), "compiled": None, "series": series,
+        "base": FileStatement(file="demo-1.2-py3-none-any.whl", sha256=digest("base")),
+        "compiled": None, "series": series,
         "toolchain": None, "libraries": {}, "promise": promise,
     }  # fmt: skip
     return Statement(**{**fields, **changes})

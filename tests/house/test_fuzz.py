@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,6 +31,21 @@ def test_every_parser_reads_one_of_its_seeds_and_raises_typed_errors_alone(name:
         assert len(data) <= 2 * mutate.LARGEST
         assert run.tried(parser, data, tmp_path)[1] == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_run_printed_is_added_to_the_page() -> None:
+    page = run.PAGE.read_text("utf-8")
+    totals = run.Totals({"elf": 1_000, "TOML": 1}, 12.0)
+    made = run.added(page, "\n".join(run.rows(totals)))
+    before, after = (
+        [int(one.replace(",", "")) for one in re.findall(r"[0-9][0-9,]*(?= \||[ ]inputs)", text)]
+        for text in (page, made)
+    )
+    assert sum(after) - sum(before) == 2 * 1_001
+    assert len([one for one in zip(before, after, strict=True) if one[0] != one[1]]) == 3
+    for wrong in ("no table", "\n".join(run.rows(run.Totals({"nothing": 1}, 1.0)))):
+        with pytest.raises(ValueError, match=r"no table of a run|says nothing of nothing"):
+            run.added(page, wrong)
 
 
 def test_what_goes_wrong_is_kept_once_and_read_again(

@@ -36,7 +36,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repository", type=Path, help="a clone of upstream that has its newest commit")
     parser.add_argument("--commit", default="", help="that commit, 40 digits")
-    parser.add_argument("--leave-out", default=[], action="append", help="a patch that cannot be tried on it")
+    parser.add_argument(
+        "--leave-out",
+        default=[],
+        action="append",
+        help="a patch of a submodule that is the same in the newest release: it is tried on that",
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="retread-chain-") as folder:
         place = Path(folder)
@@ -113,9 +118,11 @@ def newest(
     words = [word for name in left for word in ("--skip", name, "--because", "cannot be tried here")]
     line = ["recipe", "bump", f"xformers-{old}", "--to", commit, "--repository", str(repository), "--json"]
     _, seen = run(place, *line, *words)
+    near = run(place, *to(old, LATER[-1]), "--check")[1]["patches"] if left else []
+    there = {one["name"]: one for one in near}
     for one in seen["patches"]:
-        if one["name"] not in left:
-            yield f"{commit[:8]}, from {old}", bare(one["name"]), verdict(one), "", ""
+        told = there[one["name"]] if one["name"] in left else one
+        yield f"{commit[:8]}, from {old}", bare(one["name"]), verdict(told), "", ""
 
 
 def run(place: Path, *words: str) -> tuple[int, Any]:

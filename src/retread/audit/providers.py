@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from packaging.markers import UndefinedComparison, UndefinedEnvironmentName
 from packaging.utils import canonicalize_name
 
 from retread import pypa
@@ -69,6 +70,13 @@ _RELEASES: Final = tuple(pypa.version(f"2.{minor}.{patch}") for minor in range(1
 """Releases of torch for which a range is tried, with those that the range itself names."""
 
 
+_LINUX: Final = {"os_name": "posix", "sys_platform": "linux", "platform_system": "Linux"}
+_WINDOWS: Final = {"os_name": "nt", "sys_platform": "win32", "platform_system": "Windows"}
+_MACHINES: Final = {"x86_64": "x86_64", "aarch64": "aarch64", "amd64": "AMD64", "arm64": "ARM64"}
+_MINORS: Final = range(6, 20)
+"""Pythons under which the condition of a requirement is tried: whatever wheels of today may meet."""
+
+
 class _Torch(NamedTuple):
     """The releases of torch that a wheel may meet."""
 
@@ -77,13 +85,34 @@ class _Torch(NamedTuple):
     releases: tuple[Version, ...]
 
 
+def _is_for(one: Requirement, wheel: WheelFacts) -> bool:
+    """Say whether a requirement is one where the wheel is installed, under some Python and without extras."""
+    if one.marker is None or "extra" in str(one.marker):
+        return one.marker is None
+    machine = next(
+        (name for end, name in _MACHINES.items() if any(tag.endswith(end) for tag in wheel.tags)), ""
+    )
+    if not machine:
+        return True
+    there = {**(_WINDOWS if wheel.windows else _LINUX), "platform_machine": machine}
+    try:
+        return any(
+            one.marker.evaluate(
+                {**there, "python_version": f"3.{minor}", "python_full_version": f"3.{minor}.0"}
+            )
+            for minor in _MINORS
+        )
+    except (UndefinedComparison, UndefinedEnvironmentName):
+        return True
+
+
 def checks(wheel: WheelFacts, promise: Promise | None) -> Iterator[Check]:
     """Yield for every library who provides what it needs; nobody is a failed check.
 
     A wheel for which no torch is promised may need what a part of its range of torch has, or what another required
     package might.
     """
-    requires = [one for one in map(pypa.requirement, wheel.requires) if "extra" not in str(one.marker or "")]
+    requires = [one for one in map(pypa.requirement, wheel.requires) if _is_for(one, wheel)]
     torch = _torch(requires, promise)
     projects = [canonicalize_name(one.name) for one in requires]
     others = [one for one in projects if one != "torch"]

@@ -67,7 +67,8 @@ def _on(loaded: Loaded, target: str | None, platform: str) -> Loaded:
     there = [name for name, one in recipe.targets.items() if one.is_for(platform)]
     if not there or (asked and asked not in there):
         raise PlanError(
-            f"{recipe.name} {asked}".rstrip() + f" is not made for {platform}",
+            f"{recipe.name} {asked}".rstrip()
+            + f" is not made for {platform}{near_miss(platform, platforms.COMPILED)}",
             hint=f"made for it: {', '.join(there)}"
             if there
             else f"say what is another there in targets.NAME.platforms.{platform} (docs/guides/platforms.md)",

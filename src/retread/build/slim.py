@@ -98,7 +98,7 @@ def fate(before: Facts, after: Facts, keep: Sequence[Arch]) -> Fate:
     lost, jit = list[Arch](), list[Arch]()
     for one in DEVICES:
         old, new = served(before, one), served(after, one)
-        if one not in keep and new.none > old.none:
+        if one not in keep and new.native + new.jit < old.native + old.jit:
             lost.append(one)
         elif one not in keep and new.native < old.native:
             jit.append(one)

@@ -140,6 +140,8 @@ def publish(options: PublishOptions) -> int:
 
 def _wants(options: Options) -> Callable[[Statement], Proof]:
     """Return what asks a recipe by what its wheels are proven; those of an older retread do not say it themselves."""
+    from packaging.utils import InvalidWheelFilename
+
     from retread.audit.promise import proof
     from retread.errors import GateError, RetreadError
     from retread.evidence import agreement
@@ -162,7 +164,10 @@ def _wants(options: Options) -> Callable[[Statement], Proof]:
         ]:
             raise GateError(f"recipe {recipe.name} is not of this wheel", faults=wrong)
         target = recipe.targets[said.target]
-        return proof(target.on(platforms.of_wheel(said.base.file)) if said.base else target)
+        try:
+            return proof(target.on(platforms.of_wheel(said.base.file)) if said.base else target)
+        except InvalidWheelFilename as error:
+            raise GateError(f"{agreement.STATEMENT}: its base is no wheel: {error}") from None
 
     return wants
 

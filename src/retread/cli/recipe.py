@@ -366,7 +366,7 @@ def recipe_bump(options: BumpOptions) -> int:
         session.print_json(found)
     else:
         session.put(show.bumped(found))
-    bump.demand_closed(found)
+    bump.demand_closed(found, _way(options))
     return 0
 
 

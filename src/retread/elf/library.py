@@ -74,7 +74,9 @@ def mapped(path: Path, *, where: str) -> memoryview:
     try:
         with path.open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError) as error:
+    except ValueError:
+        raise ElfError(f"{where}: is empty") from None
+    except OSError as error:
         raise ElfError(f"{where}: cannot be read: {error}") from error
 
 

@@ -94,7 +94,8 @@ def _history(done: tuple[Action, ...]) -> Iterator[str]:
 
 def _project(here: _Here, channel: str, name: str, project: Project) -> Iterator[str]:
     where = f"{channel}/{name}"
-    number = max((one.number for one in here.done if where in one.projects), default=0)
+    bases = {one.number: one.base for one in here.done if where in one.projects}
+    number = max(bases, default=0)
     shot = layout.snapshot(number, channel, name)
     yield from _link(here.place, layout.pages(channel, name), shot)
     yield from _link(here.place, layout.state(channel, name), f"{shot}.json")
@@ -103,7 +104,7 @@ def _project(here: _Here, channel: str, name: str, project: Project) -> Iterator
     if not number:
         yield f"{where}: no action wrote it"
         return
-    made = every.project(project, base=here.done[number - 1].base)
+    made = every.project(project, base=bases[number])
     yield from _same(here.place.root, layout.pages(channel, name), made)
     yield from _addresses(here.place.root, f"{channel}/{SIMPLE}/{name}")
     ledger = here.place.ledger(channel, name)

@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -120,7 +121,7 @@ class Index:
         with suppress(FileNotFoundError), self._history.open("rb") as stream:
             for line in stream:
                 if line.endswith(b"\n"):
-                    yield _decode(line, Action, self._history)
+                    yield _action(line, self._history)
 
     def last(self) -> Action | None:
         """Return the last action; it is read from the end, whatever stands before."""
@@ -128,7 +129,7 @@ class Index:
             data, _ = self._tail()
         except FileNotFoundError:
             return None
-        return _decode(data, Action, self._history) if data else None
+        return _action(data, self._history) if data else None
 
     def _tail(self) -> tuple[bytes, int]:
         """Return the last finished line of the history, and where it ends."""
@@ -164,6 +165,7 @@ class Index:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """Keep writers out while it is looked at; PublishError where there is no index."""
+        self._demand_plain()
         if not self.exists:
             raise PublishError(f"{self.root} holds no index", hint="'retread publish' makes one")
         with ExitStack() as stack:
@@ -172,8 +174,15 @@ class Index:
                 fcntl.flock(lock, fcntl.LOCK_SH)
             yield
 
+    def _demand_plain(self) -> None:
+        """Raise PublishError where a pipe or a device lies in the place of what is read: it need never end."""
+        for path in (self.hidden / "lock", self._history, self.journal):
+            if os.path.lexists(path) and not path.is_file():
+                raise PublishError(f"{path} is no plain file", hint=_HINT)
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        self._demand_plain()
         with (self.hidden / "lock").open("ab") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -272,6 +281,14 @@ def read(path: Path, kind: type[R]) -> R | None:
     except FileNotFoundError:
         return None
     return _decode(data, kind, path)
+
+
+def _action(line: bytes, path: Path) -> Action:
+    found = _decode(line, Action, path)
+    with suppress(ValueError):
+        if found.number >= 1 and datetime.fromisoformat(found.time):
+            return found
+    raise PublishError(f"{path} is damaged: action {found.number} of {found.time!r}", hint=_HINT)
 
 
 def _decode(data: bytes, kind: type[R], path: Path) -> R:

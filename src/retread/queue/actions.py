@@ -136,8 +136,9 @@ def _applied(repository: Repository, tree: str, one: Incoming) -> str:
                 raise SeriesError(f"{one.origin}: changes nothing here")
             return made
         details.append(made.detail)
+    told = next((one for one in details if not one.startswith("unable to find filename")), details[0])
     raise SeriesError(
-        f"{one.origin} does not go in ({details[0]})",
+        f"{one.origin} does not go in ({told})",
         hint="nothing was changed; make it anew in the worktree of 'retread patch edit'",
     )
 

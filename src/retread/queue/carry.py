@@ -7,15 +7,16 @@ be one. What was merged, or moved, is tried in reverse too: a change that is the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from retread.queue import hunks as cut
-from retread.queue import resolution
+from retread.queue import sides
 from retread.queue.fate import GONE, PASSES, Fate, HunkFate, PatchFate, together
 from retread.queue.hunks import Hunk
 from retread.queue.pieces import Piece
 from retread.queue.repository import Attempt, Repository
-from retread.queue.resolution import Key
+from retread.queue.resolution import Solved
 
 _SHOWN: Final = 60
 """Lines of upstream's own diff that are shown for a hunk in conflict: more is read in the files."""
@@ -46,7 +47,7 @@ class Known(NamedTuple):
     """Old path -> new one; asked for only when a file is gone."""
     fixed: Callable[[str], bool]
     """Whether upstream fixed by its release what a patch mends."""
-    resolutions: Mapping[Key, bytes] = {}
+    resolutions: Solved = MappingProxyType({})
     """What a person made of conflicts before."""
     history: Callable[[str, int, int], Sequence[str]] = lambda *_: ()
     """The commits that changed lines of a file of the new source, where a clone can tell them."""
@@ -91,7 +92,7 @@ class Carrier:
     def _judge(self, piece: Piece, diff: bytes) -> Judged:
         """Return the verdict of each hunk, and the tree that they make if they are taken."""
         some = cut.hunks(diff)
-        return self._exact(some, diff) or self._gone(some, diff) or self._merge(piece, some, diff)
+        return self._exact(some, diff) or self._gone(piece, some, diff) or self._merge(piece, some, diff)
 
     def _exact(self, pieces: Sequence[Hunk], diff: bytes) -> Judged | None:
         """Return the verdicts of a patch that goes in exactly, or whose reverse does."""
@@ -103,7 +104,7 @@ class Carrier:
             return [_fate(one, Fate.UPSTREAM) for one in pieces], ""
         return None
 
-    def _gone(self, pieces: Sequence[Hunk], diff: bytes) -> Judged | None:
+    def _gone(self, piece: Piece, pieces: Sequence[Hunk], diff: bytes) -> Judged | None:
         """Return the verdicts of a patch of which files are gone, and the tree with it aimed at where they went."""
         gone = {one.path for one in pieces if not one.adds and not self._has(one.path)}
         if not gone:
@@ -111,6 +112,9 @@ class Carrier:
         renames = self._known.renames()
         moved = {path: renames[path] for path in gone if path in renames}
         aimed = self._repository.attempt(self._tree, cut.elsewhere(diff, moved)).tree if moved else ""
+        again = as_before(self._repository, self._tree, piece, self._known.resolutions, renames)
+        if again.asked and again.tree and not aimed:
+            return list(self._as_before(pieces)), again.tree
         return list(self._homeless(pieces, gone, moved)), aimed
 
     def _merge(self, piece: Piece, pieces: Sequence[Hunk], diff: bytes) -> Judged:
@@ -118,11 +122,13 @@ class Carrier:
         merged = self._repository.attempt(self._tree, diff, "--3way")
         if merged.tree:
             return self._merged(pieces, merged), merged.tree
-        solved = as_before(self._repository, self._tree, piece, self._known.resolutions)
-        if solved == self._tree:
+        again = as_before(self._repository, self._tree, piece, self._known.resolutions)
+        if again.tree == self._tree:
             return [_fate(one, Fate.UPSTREAM, Fate.RESOLVED) for one in pieces], ""
-        if solved:
-            return list(self._as_before(pieces)), solved
+        if again.tree and again.asked:
+            return list(self._as_before(pieces)), again.tree
+        if again.tree:  # a file that the patch renames, and that upstream changed: only its content is merged
+            return [_fate(one, Fate.THREE_WAY) for one in pieces], again.tree
         if self._known.fixed(piece.name):
             return [_fate(one, Fate.OTHERWISE, "its header says so") for one in pieces], ""
         return list(self._apart(pieces)), ""
@@ -196,19 +202,36 @@ class Carrier:
         return bool(self._repository.ask("ls-tree", "--name-only", self._tree, "--", path).strip())
 
 
-def as_before(repository: Repository, tree: str, piece: Piece, known: Mapping[Key, bytes]) -> str:
-    """Return the tree of a patch whose every conflict was solved before; nothing when one was not."""
-    files = {}
-    for path in repository.changed(piece.before, piece.after):
-        ours = repository.blob(tree, path)
-        base, theirs = (repository.blob(at, path) for at in (piece.before, piece.after))
-        if not ours or not base or not theirs:
-            return ""
-        text = resolution.applied(repository.merged(ours[1], base[1], theirs[1]), known)
-        if text is None:
-            return ""
-        files[path] = ours[0] if base[0] == theirs[0] else theirs[0], text
-    return repository.with_files(tree, files)
+class Again(NamedTuple):
+    """A patch with its conflicts solved as before."""
+
+    tree: str
+    """Empty when one is not known."""
+    asked: bool
+    """Whether there was any conflict."""
+
+
+def as_before(
+    repository: Repository,
+    tree: str,
+    piece: Piece,
+    known: Solved,
+    renames: Mapping[str, str] = MappingProxyType({}),
+) -> Again:
+    """Return the tree of a patch whose every conflict was solved before.
+
+    ``renames`` are files that have another name in the tree.
+    """
+    files: dict[str, tuple[str, bytes] | None] = {}
+    asked = False
+    for one in sides.sides(repository, tree, piece, renames):
+        found = sides.solved(repository, one, known)
+        if found is None or (one.leaves and repository.blob(tree, one.path)):
+            return Again("", asked=True)
+        asked |= found.asked
+        files |= {one.leaves: None} if one.leaves else {}
+        files[one.path] = None if found.text is None else (one.mode, found.text)
+    return Again(repository.with_files(tree, files), asked)
 
 
 def _fate(one: Hunk, fate: Fate, detail: str = "", upstream: str = "") -> HunkFate:

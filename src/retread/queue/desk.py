@@ -16,7 +16,7 @@ from retread.queue import pieces, resolution
 from retread.queue.ledger import Ledger
 from retread.queue.pieces import Piece
 from retread.queue.repository import Repository
-from retread.queue.resolution import Key
+from retread.queue.resolution import Solved
 from retread.recipe import files, shared, workspace
 from retread.recipe.model import Recipe
 from retread.recipe.workspace import Loaded
@@ -102,7 +102,7 @@ class Desk:
         with self.machine.store.lock(f"worktree-{self._key}"), self.machine.store.scratch() as scratch:
             yield scratch
 
-    def resolutions(self) -> dict[Key, bytes]:
+    def resolutions(self) -> Solved:
         """Return what a person made of conflicts before."""
         beside = workspace.series_files(self.root / files.resolutions(self.recipe))
         return resolution.read({name: data for name, data in beside.items() if name.endswith(".json")})

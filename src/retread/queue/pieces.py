@@ -139,12 +139,24 @@ def _demand_sound(files: Mapping[str, bytes], where: str, made_of: Mapping[str, 
         series.parse_series(files, where=where)
     except SeriesError as error:
         faults = [_with_origin(fault, made_of) for fault in error.faults]
-        hint = "nothing was written; say what is missing in the header, with --set 'Field: text', or in the "
         raise SeriesError(
             f"{where}: the new series would break {len(faults)} rule(s)",
             faults=faults,
-            hint=f"{hint}commit's message with 'git rebase -i' and 'reword'",
+            hint=f"nothing was written{_way_out(faults, made_of)}",
         ) from None
+
+
+def _way_out(faults: Iterable[str], made_of: Mapping[str, str]) -> str:
+    """Return what mends such faults, where the patches come from: commits, or what was typed."""
+    commits = any(origin.startswith("commit ") for origin in made_of.values())
+    if any("header:" in fault for fault in faults):
+        what = "the commit's message, with 'git rebase -i' and 'reword'" if commits else "--set 'Field: text'"
+        return f"; say what is missing {'in' if commits else 'with'} {what}"
+    if any("comes after" in fault for fault in faults):
+        return (
+            f"; {'another order is made with git rebase -i' if commits else '--before says where it belongs'}"
+        )
+    return ""
 
 
 def _demand_exact(repository: Repository, pieces: Iterable[Piece]) -> None:

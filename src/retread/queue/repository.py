@@ -210,12 +210,19 @@ class Repository:
         self.run(*words, cwd=self.scratch)
         return resolution.parted((self.scratch / "ours").read_bytes())
 
-    def with_files(self, tree: str, files: Mapping[str, tuple[str, bytes]]) -> str:
-        """Return a tree in which files have another mode and content."""
+    def with_files(self, tree: str, files: Mapping[str, tuple[str, bytes] | None]) -> str:
+        """Return a tree in which files have another mode and content, or are gone."""
         index = self._fresh_index()
         self.ask("read-tree", tree, index=index)
         file = self.scratch / "content"
-        for path, (mode, data) in files.items():
+        for path, held in files.items():
+            if held is None:
+                anywhere = f"--work-tree={self.scratch}"  # git wants one, and looks for nothing in it
+                self.ask(
+                    anywhere, "update-index", "--force-remove", "--", path, index=index, cwd=self.scratch
+                )
+                continue
+            mode, data = held
             file.write_bytes(data)
             blob = self.ask("hash-object", "-w", "--no-filters", file).strip()
             self.ask("update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}", index=index)

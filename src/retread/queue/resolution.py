@@ -26,7 +26,10 @@ _CONFLICT: Final = re.compile(
 
 
 class Key(NamedTuple):
-    """The blob ids of a conflict's texts: the source's own, what the patch was made for, what the patch makes."""
+    """The blob ids of a conflict's texts: the source's own, what the patch was made for, what the patch makes.
+
+    Where one of the three has no such file, the texts are whole files, and that one's id is empty.
+    """
 
     ours: str
     base: str
@@ -43,12 +46,17 @@ class Resolution(Record, frozen=True, kw_only=True):
     path: str
     """Where it was solved; it counts elsewhere too."""
     patch: str
-    result: str
+    result: str | None
+    """The text that took their place; null where the file went."""
 
     @property
     def key(self) -> Key:
         """By what it is found."""
         return Key(self.ours, self.base, self.theirs)
+
+
+Solved = Mapping[Key, bytes | None]
+"""What was made of conflicts; None where the file went."""
 
 
 class Merged(NamedTuple):
@@ -58,9 +66,9 @@ class Merged(NamedTuple):
     conflicts: tuple[Key, ...]
 
 
-def read(files: Mapping[str, bytes]) -> dict[Key, bytes]:
+def read(files: Mapping[str, bytes]) -> dict[Key, bytes | None]:
     """Return what is known, of a folder with one file for each resolution; SeriesError for what is none."""
-    found: dict[Key, bytes] = {}
+    found: dict[Key, bytes | None] = {}
     for name, data in files.items():
         try:
             one = strict.decoded(data, Resolution)
@@ -68,7 +76,7 @@ def read(files: Mapping[str, bytes]) -> dict[Key, bytes]:
             raise SeriesError(
                 f"resolutions/{name}: {error}", hint="remove it: the conflict is asked for again"
             ) from None
-        found[one.key] = one.result.encode()
+        found[one.key] = None if one.result is None else one.result.encode()
     return found
 
 
@@ -79,11 +87,10 @@ def parted(text: bytes) -> Merged:
     return Merged(tuple(parts[::4]), tuple(keys))
 
 
-def applied(merged: Merged, known: Mapping[Key, bytes]) -> bytes | None:
+def applied(merged: Merged, known: Solved) -> bytes | None:
     """Return the file with every conflict solved as before; None when one is not known."""
-    if any(key not in known for key in merged.conflicts):
-        return None
-    return _joined(merged.between, [known[key] for key in merged.conflicts])
+    texts = [text for key in merged.conflicts if (text := known.get(key)) is not None]
+    return _joined(merged.between, texts) if len(texts) == len(merged.conflicts) else None
 
 
 def learned(merged: Merged, final: bytes) -> dict[Key, bytes]:
@@ -109,16 +116,16 @@ def learned(merged: Merged, final: bytes) -> dict[Key, bytes]:
     return known if all(known[key] == text for key, text in pairs) and _is_whole(texts) else {}
 
 
-def files(known: Mapping[Key, bytes], path: str, patch: str) -> dict[str, bytes]:
+def files(known: Solved, path: str, patch: str) -> dict[str, bytes]:
     """Return name -> bytes of the files that keep resolutions; those that are no text are left out."""
     made = {}
     for key, result in known.items():
         try:
-            text = result.decode()
+            text = None if result is None else result.decode()
         except UnicodeDecodeError:
             continue
         one = Resolution(schema=1, **key._asdict(), path=path, patch=patch, result=text)
-        name = "-".join(identity[:12] for identity in key)
+        name = "-".join(identity[:12] or "none" for identity in key)
         made[f"{name}.json"] = msgspec.json.format(msgspec.json.encode(one)) + b"\n"
     return made
 

@@ -143,6 +143,8 @@ def read_recipe(root: Path, name: str) -> Recipe:
     """Read the recipe ``name`` (or a path to it) alone."""
     path = Path(name) if name.endswith(".toml") else root / files.recipe_file(name)
     if not path.is_file():
+        if path.exists():
+            fs.existing(path)
         known = recipes(root)
         raise UsageError(
             f"there is no recipe {name!r}{near_miss(name, known)}",

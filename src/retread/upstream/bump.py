@@ -5,9 +5,8 @@ Nothing is written before every patch has its place, and then the recipe last: w
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -25,7 +24,7 @@ from retread.queue.carry import Carrier, Known, Wish
 from retread.queue.desk import Desk
 from retread.queue.fate import WORDS, Fate, PatchFate
 from retread.queue.repository import Repository
-from retread.queue.resolution import Key
+from retread.queue.resolution import Solved
 from retread.queue.worktree import Worktree
 from retread.recipe import files
 from retread.recipe.series import parse_series
@@ -240,7 +239,7 @@ def abort(desk: Desk, to: str) -> str:
         return str(tree.folder)
 
 
-def demand_closed(data: Bumped) -> None:
+def demand_closed(data: Bumped, way: Way) -> None:
     """Raise SeriesError that lists the patches about which somebody has to decide."""
     left = [f"{one.name}: {one.fate}" for one in data.patches if one.open]
     if left:
@@ -248,7 +247,11 @@ def demand_closed(data: Bumped) -> None:
             f"{len(left)} patch(es) of {data.recipe} do not go to {data.to} by themselves; nothing was written",
             faults=left,
             hint="accept a verdict with --accept three-way:0002, leave a patch out with --skip 0002 --because TEXT, or "
-            "solve it in a worktree with --edit",
+            + (
+                "solve it in the worktree, then --continue"
+                if way is Way.EDIT
+                else "solve it in a worktree with --edit"
+            ),
         )
 
 
@@ -262,12 +265,13 @@ def looked(desk: Desk, loaded: Loaded, release: Release, scratch: Path) -> tuple
     return _carried(work, desk.resolutions()).data.patches
 
 
-def _carried(work: _Work, resolutions: Mapping[Key, bytes]) -> Bump:
+def _carried(work: _Work, resolutions: Solved) -> Bump:
     desk, loaded, release, request, scratch = work
     repository = desk.repository(scratch)
     old = desk.trees(loaded).source
     touched = pieces.paths(loaded.patches)
-    bases = repository.base(old, touched), repository.base(release.tree, touched)
+    renames = _renames(repository, old, release.tree, touched)
+    bases = repository.base(old, touched), repository.base(release.tree, {*touched, *renames.values()})
     stack = pieces.stacked(repository, bases[0], loaded.files)
     fixed = {patch.name: _is_fixed(patch.upstream, release) for patch in loaded.patches}
     history = History(
@@ -276,7 +280,7 @@ def _carried(work: _Work, resolutions: Mapping[Key, bytes]) -> Bump:
         release.references(request.tag),
         desk.machine.environment,
     )
-    known = Known(_renames(repository, old, release.tree), fixed.__getitem__, resolutions, history.lines)
+    known = Known(lambda: renames, fixed.__getitem__, resolutions, history.lines)
     found = Carrier(repository, bases, known).carry(stack, request.wish)
     kept = [one.piece for one in found if one.piece is not None]
     dropped = {one.fate.name: one.fate.reason for one in found if not one.fate.kept and not one.fate.open}
@@ -314,15 +318,11 @@ def _compared(work: _Work, folder: Mapping[str, bytes]) -> str:
 
 
 def _renames(
-    repository: Repository, old: SourceTree, new: SourceTree
-) -> functools.partial[Mapping[str, str]]:
-    """Return what finds renamed files when it is asked; that needs both sources whole."""
-
-    @functools.cache
-    def find_them() -> Mapping[str, str]:
-        return repository.renamed(repository.base(old), repository.base(new))
-
-    return functools.partial(find_them)
+    repository: Repository, old: SourceTree, new: SourceTree, touched: Collection[str]
+) -> Mapping[str, str]:
+    """Return old path -> new one where a file that is touched is gone; that needs both sources whole."""
+    gone = {path for path in touched if path in old.manifest.files and path not in new.manifest.files}
+    return repository.renamed(repository.base(old), repository.base(new)) if gone else {}
 
 
 def _is_fixed(upstream: str, release: Release) -> bool:

@@ -24,12 +24,8 @@ _LACKS: Final = (
 )
 """What git says, or the server, when a repository answers and has no such reference."""
 
-_PATIENCE: Final = {
-    "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20",
-    "GIT_HTTP_LOW_SPEED_LIMIT": "1000",
-    "GIT_HTTP_LOW_SPEED_TIME": "60",
-}
-"""git gives up on a server that sends next to nothing for a minute, unless the user's own variables say otherwise."""
+_PATIENCE: Final = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20"}
+"""git gives up on a server that does not take a connection, unless the user's own variables say otherwise."""
 _PLAIN: Final = {"GIT_ALLOW_PROTOCOL": "https:http:ssh:git:file"}
 """git starts no helper that an address names."""
 

@@ -6,7 +6,7 @@ stops, too: nobody takes it for clean.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Final
@@ -14,11 +14,11 @@ from typing import Final
 from msgspec.structs import replace
 
 from retread.errors import SeriesError
-from retread.queue import carry, header, pieces, resolution
+from retread.queue import carry, header, pieces, resolution, sides
 from retread.queue.fate import PatchFate
 from retread.queue.pieces import Piece
-from retread.queue.repository import Repository
-from retread.queue.resolution import Key
+from retread.queue.resolution import Solved
+from retread.queue.sides import Sides
 from retread.queue.worktree import Worktree, digests
 from retread.recipe.workspace import Loaded
 from retread.source.records import SourceTree
@@ -63,7 +63,7 @@ def begin(
     tree.found(fill)
 
 
-def advance(tree: Worktree, known: Mapping[Key, bytes], gone: AbstractSet[str], *, looked: bool) -> None:
+def advance(tree: Worktree, known: Solved, gone: AbstractSet[str], *, looked: bool) -> None:
     """Go on with a rebase as far as no person is needed: over conflicts that were solved before, and patches left out.
 
     With ``looked`` somebody was at the stop where it is now; a later stop is for somebody to look at.
@@ -92,22 +92,25 @@ def _went_on(tree: Worktree, state: Path, way: str) -> bool:
     return not place.exists() or place.read_text() != before
 
 
-def _filled(tree: Worktree, known: Mapping[Key, bytes]) -> list[str]:
+def _filled(tree: Worktree, known: Solved) -> list[str]:
     """Solve what is in conflict as it was solved before; return the files that are left."""
     stages: dict[str, dict[str, str]] = {}
     for row in tree.repository.ask("ls-files", "--unmerged", "-z").split("\0")[:-1]:
         facts, _, path = row.partition("\t")
         _, blob, stage = facts.split(" ")
         stages.setdefault(path, {})[stage] = blob
-    for path, sides in list(stages.items()):
-        if sides.keys() != {"1", "2", "3"}:
+    for path, found in list(stages.items()):
+        blobs = [("", found[stage]) if stage in found else None for stage in "213"]
+        outcome = sides.solved(tree.repository, Sides(path, "", *blobs), known)
+        if outcome is None:
             continue
-        merged = tree.repository.merged(sides["2"], sides["1"], sides["3"])
-        text = resolution.applied(merged, known)
-        if text is not None:
-            (tree.folder / path).write_bytes(text)
-            tree.repository.ask("add", "--", path)
-            del stages[path]
+        if outcome.text is None:
+            (tree.folder / path).unlink(missing_ok=True)
+        else:
+            (tree.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (tree.folder / path).write_bytes(outcome.text)
+        tree.repository.ask("add", "--all", "--", path)
+        del stages[path]
     return list(stages)
 
 
@@ -122,10 +125,12 @@ def lessons(
     source = tree.desk.trees(loaded).source
     old = pieces.stacked(git, git.base(source, pieces.paths(loaded.patches)), loaded.files)
     before = {one.name: one for one in old}
+    renames = git.renamed(git.base(source), git.tree_of(tree.demand_state().base))
     for one in (piece for piece in found if piece.name in solved):
-        learned = dict(_learned(git, before[one.name], one))
+        every = sides.sides(git, one.before, before[one.name], renames)
+        learned = {side.path: sides.learned(git, side, git.blob(one.after, side.path)) for side in every}
         known = {key: text for path in learned.values() for key, text in path.items()}
-        if carry.as_before(git, one.before, before[one.name], known) == one.after:
+        if carry.as_before(git, one.before, before[one.name], known, renames).tree == one.after:
             for path, texts in learned.items():
                 made |= resolution.files(texts, path, one.name)
         else:
@@ -133,17 +138,6 @@ def lessons(
                 f"{one.name}: changed outside of its conflicts, too, so they are not kept"
             )
     return made
-
-
-def _learned(git: Repository, was: Piece, now: Piece) -> Iterator[tuple[str, dict[Key, bytes]]]:
-    """Yield of each file in conflict what was made of each conflict."""
-    for path in git.changed(was.before, was.after):
-        sides = [git.blob(at, path) for at in (now.before, was.before, was.after, now.after)]
-        ids = [side[1] for side in sides if side]
-        if len(ids) == len(sides):
-            merged = git.merged(*ids[:3])
-            if merged.conflicts:
-                yield path, resolution.learned(merged, git.bytes_of(ids[3]))
 
 
 def told(tree: Worktree) -> str:

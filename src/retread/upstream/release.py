@@ -64,8 +64,16 @@ def find(desk: Desk, loaded: Loaded, to: str, place: str, left_out: Collection[s
     """Return a release of a recipe's project, or a commit of its repository or of the clone ``place``.
 
     Of a commit submodules are fetched that the series touches, but for the patches that are ``left_out``.
+    UsageError for a recipe without a source archive, whose place that of another release could take.
     """
-    if listing.COMMIT.fullmatch(to):
+    commit = listing.COMMIT.fullmatch(to)
+    if loaded.recipe.source or not (loaded.recipe.sdist.file or commit):
+        raise UsageError(
+            f"{loaded.recipe.name} has no source archive, so none of another release can take its place",
+            hint=f"begin with 'retread recipe new {loaded.recipe.project}==VERSION', and take the patches over with "
+            "'retread patch import'",
+        )
+    if commit:
         touched = pieces.paths(one for one in loaded.patches if one.name not in left_out)
         return _commit(desk, loaded.recipe, touched, to, place)
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tinycuda import FILES, OPS, Project, commit, diff, git, ops
+from tinycuda import FILES, OPS, SDIST, WHEEL, Project, commit, diff, git, ops
 from upcoming import Next
 
 
@@ -92,3 +92,81 @@ def test_the_proof_at_hand_is_enough(upcoming: Next) -> None:
     code, again, told = upcoming.bump("--repository", "/nowhere", "--tag", sha)
     assert code == 0, told
     assert again["written"] == data["written"]
+
+
+def test_a_patch_follows_a_file_that_was_renamed(upcoming: Next) -> None:
+    upcoming.project.series(diff(OPS, FILES[OPS], ops(VALUE_3=30)))
+    files = {**FILES, "tinycuda/moved.py": FILES[OPS]}
+    del files[OPS]
+    upcoming.release(files)
+    upcoming.refused(5, said=("0001-change.patch: target renamed",))
+    code, _, told = upcoming.bump("--accept", "renamed:1")
+    assert code == 0, told
+    assert "+++ b/tinycuda/moved.py\n" in (upcoming.series / "1.1" / "0001-change.patch").read_text()
+
+
+@pytest.mark.parametrize(
+    "case", ["deleted upstream", "added upstream, too", "deleted by the patch", "renamed upstream"]
+)
+def test_a_file_that_comes_goes_or_is_renamed_is_solved_once(upcoming: Next, case: str) -> None:
+    new, other, files = "tinycuda/new.py", "NEW = 2\n", dict(FILES)
+    patch, path, final = diff(OPS, FILES[OPS], ops(VALUE_3=30)), OPS, ops(VALUE_3=300)
+    if case == "deleted upstream":
+        del files[OPS]
+    elif case == "added upstream, too":
+        patch, path, final, files[new] = diff(new, "", "NEW = 1\n"), new, "NEW = 12\n", other
+    elif case == "deleted by the patch":
+        patch, files[OPS], final = diff(OPS, FILES[OPS], ""), ops(VALUE_3=33), ""
+    else:
+        path, files["tinycuda/moved.py"] = "tinycuda/moved.py", ops(VALUE_3=33)
+        del files[OPS]
+    upcoming.project.series(patch)
+    upcoming.release(files)
+    code, _, told = upcoming.bump("--edit")
+    assert code == 5, told
+    (place,) = (one for one in (upcoming.project.store / "worktrees").iterdir() if one.is_dir())
+    if final:
+        (place / path).write_text(final)
+    else:
+        (place / path).unlink(missing_ok=True)
+    git(place, "add", "--all")
+    code, data, told = upcoming.bump("--continue")
+    assert code == 0, told
+    assert [one for one in data["written"] if "resolutions" in one], told
+    first = (upcoming.series / "1.1" / "0001-change.patch").read_bytes()
+    undo = ("recipe", "bump", "tinycuda-1.0", "--to", "1.1", "--undo")
+    assert upcoming.project.run(*undo).code == 0
+    code, data, told = upcoming.bump()
+    assert code == 0, (data, told)
+    assert [one["fate"] for one in data["patches"]] == ["resolved as before"]
+    assert (upcoming.series / "1.1" / "0001-change.patch").read_bytes() == first
+    assert upcoming.project.run(*undo).code == 0
+    code, data, told = upcoming.bump("--edit", "--exec", "true")
+    assert "the rebase went through" in told, told
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+@pytest.mark.parametrize("file", [SDIST, WHEEL])
+def test_a_download_that_breaks_loses_nothing_and_is_gone_on_with(
+    upcoming: Next, file: str, under_way: bool
+) -> None:
+    new, index = file.replace("1.0", "1.1"), upcoming.project.index
+    first = ops(VALUE_3=30)
+    upcoming.project.series(diff(OPS, FILES[OPS], first))
+    upcoming.release({**FILES, OPS: ops(VALUE_3=33) if under_way else FILES[OPS]})
+    if under_way and file == WHEEL:
+        assert upcoming.bump("--edit")[0] == 5
+        (place,) = (one for one in (upcoming.project.store / "worktrees").iterdir() if one.is_dir())
+        (place / OPS).write_text(ops(VALUE_3=333))
+        git(place, "add", "--all")
+    way = ["--continue"] if under_way and file == WHEEL else ["--edit"] if under_way else []
+    before, index.drop_once[new] = upcoming.state(), 100
+    code, _, told = upcoming.bump(*way)
+    assert code == 7, told
+    assert f"the download of {new} stopped after 100 bytes" in told
+    assert "run the same command again; it goes on from there" in told
+    assert upcoming.state() == before
+    code, data, told = upcoming.bump(*way)
+    assert code == (5 if way == ["--edit"] else 0), told
+    assert [one.range for one in index.asked_for(new)] == ["", "bytes=100-"]
+    assert bool(data["written"]) is (way != ["--edit"])

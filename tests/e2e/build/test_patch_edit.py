@@ -142,6 +142,8 @@ def test_a_commit_without_fields_is_asked_for_each_by_name(
     made = commit(place, message)
     told = work.refused(5, "refresh", said=(f"commit {made[:12]}", "nothing was written"))
     assert re.findall(r"header: (\S+) is missing", told) == lacks
+    assert "say what is missing in the commit's message, with 'git rebase -i' and 'reword'" in told
+    assert "--set" not in told
 
 
 def test_reordered_and_dropped_commits_are_numbered_anew(work: Work) -> None:

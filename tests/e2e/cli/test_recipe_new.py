@@ -163,6 +163,8 @@ def test_without_a_source_archive_it_says_what_remains(shelf: Shelf) -> None:
     assert f'[source]\nwheel = "{WHEEL}"\n' in shelf.text()
     assert shelf.project.run("recipe", "check").code == 0
     assert shelf.project.run("build", "tinycuda-1.0").code == 0
+    result = shelf.project.run("recipe", "bump", "tinycuda-1.0", "--to", "1.1")
+    assert (result.code, "'retread recipe new tinycuda==VERSION'" in result.err) == (2, True), result
 
 
 def test_without_a_source_archive_the_repository_s_commit_is_taken(shelf: Shelf) -> None:

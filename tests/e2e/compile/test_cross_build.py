@@ -61,6 +61,11 @@ def test_a_wheel_for_another_machine(work: Project) -> None:
     assert not [path for path in outside if "/x86_64-linux-gnu/" in path and path.endswith(".h")]
     own = work.build()
     assert own.wheel.name.endswith("_x86_64.whl"), own.err
+    compared = work.run("compare", "--kernels", str(work.root / own.wheel), str(wheel), "--json")
+    kernels = ["_Z10add_kernelPff", "_Z12scale_kernelIfEvPT_"]
+    assert [(one["architecture"], one["same"], one["other"]) for one in json.loads(compared.out)] == [
+        ("9.0", kernels, []), ("10.0", [], []), ("12.1", [], []),
+    ]  # fmt: skip
 
 
 def test_a_build_for_another_machine_that_goes_wrong_is_refused(work: Project) -> None:

@@ -378,6 +378,13 @@ def test_the_policy_may_forbid_wheels_without_evidence(desk: Desk, keys: Keys) -
     desk.run("publish", desk.prove(desk.wheel()), "--index", "index")
 
 
+def test_a_wheel_whose_base_is_said_to_be_no_wheel_is_refused(desk: Desk, keys: Keys) -> None:
+    desk.policy(keys._asdict(), file="index-policy.toml")
+    wheel = desk.wheel(said=lambda one: structs.replace(one, base=structs.replace(one.base, file="x\n.whl")))
+    told = desk.refused(19, "publish", desk.prove(wheel), "--index", "index")
+    assert "retread.json: its base is no wheel: Invalid wheel filename" in told
+
+
 def test_a_policy_that_proves_nothing_is_refused(desk: Desk, keys: Keys) -> None:
     wheel = desk.prove(desk.wheel())
     line = ("publish", wheel, "--index", "index", "--policy")

@@ -106,6 +106,21 @@ def test_cuda_s_libraries_come_with_torch_if_all_its_range_has_them(
 
 
 @pytest.mark.parametrize(
+    ("condition", "holds"),
+    [
+        ("sys_platform == 'linux'", True), ("platform_machine == 'x86_64' and os_name == 'posix'", True),
+        ("python_version >= '3.13'", True), ("implementation_name == 'cpython'", True),
+        ("sys_platform == 'win32'", False), ("platform_machine == 'aarch64'", False), ("python_version < '3'", False),
+    ],
+)  # fmt: skip
+def test_torch_provides_nothing_where_its_condition_never_holds(condition: str, holds: bool) -> None:
+    ok, said = told("libc10.so", torch=None, requires=(f"torch==2.9.1; {condition}",), promised=False)
+    assert (ok, said) == (
+        (True, "torch: libc10.so") if holds else (False, "nothing provides libc10.so (torch is not required)")
+    )
+
+
+@pytest.mark.parametrize(
     ("requires", "run_path"),
     [
         ((), (RUNTIME,)),

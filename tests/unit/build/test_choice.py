@@ -15,6 +15,7 @@ from retread.build.choice import jobs
 from retread.errors import PlanError
 from retread.lanes.lane import Wish
 from retread.recipe.lane import Lane
+from retread.recipe.model import Platform
 from retread.recipe.series import Change, ChangeKind, Patch
 from retread.recipe.toolchain import Toolchain
 from retread.recipe.workspace import Loaded
@@ -126,3 +127,12 @@ def test_a_fallback_that_is_the_toolchain_is_no_way_out() -> None:
     assert told == [
         "fallback: 'cuda-13.0' is the toolchain already; name one that can be had where that cannot"
     ]
+
+
+def test_a_platform_that_no_target_is_made_for_is_said(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"is not made for aarch65 \(did you mean 'aarch64'\?\)"):
+        jobs(two(), None, machine(tmp_path), wish=Wish(platform="aarch65"))
+    there = replace(TARGET, platforms={"aarch64": Platform(architectures=(Arch("12.1"),))})
+    assert there.on("aarch64").architectures == ("12.1",)
+    assert there.is_for("aarch64")
+    assert not TARGET.is_for("aarch64")

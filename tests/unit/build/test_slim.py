@@ -15,6 +15,7 @@ from retread.arch import Arch
 from retread.build import alone, slim, slimming
 from retread.cli import main
 from retread.elf import fatbin, library, selection
+from retread.elf.facts import CodeFacts, Kernels
 from retread.elf.packing import Mode
 from retread.errors import FatbinError
 from retread.wheel import contents
@@ -153,6 +154,35 @@ def test_a_local_version_grows() -> None:
 def test_a_signature_does_not_outlive_it(run: Run) -> None:
     done = run("--keep", "9.0", files=wheel_files() | {f"{INFO}/RECORD.jws": b"{}"})
     assert "note: RECORD.jws is gone: no signature outlives a change" in done.err
+
+
+def offered(*groups: tuple[list[str], list[str], int]) -> CodeFacts:
+    kernels = [
+        Kernels(sass=tuple(map(Arch, sass)), ptx=tuple(map(Arch, ptx)), count=count)
+        for sass, ptx, count in groups
+    ]
+    return CodeFacts(kind="cubin", modules=(), kernels=tuple(kernels))
+
+
+@pytest.mark.parametrize(
+    ("after", "lost", "jit"),
+    [
+        (
+            [(["9.0"], ["8.0"], 3)],
+            ("7.5",),
+            ("8.0", "8.6", "8.9"),
+        ),  # a kernel that only 7.5 had is gone altogether
+        ([(["9.0"], [], 3)], ("7.5", "8.0", "8.6", "8.9", "10.0", "10.3", "12.0", "12.1"), ()),
+        ([(["8.0", "9.0"], ["8.0"], 3), (["7.5"], [], 1)], (), ()),
+    ],
+)
+def test_who_is_served_worse_is_known(
+    after: list[tuple[list[str], list[str], int]], lost: tuple[str, ...], jit: tuple[str, ...]
+) -> None:
+    before = offered((["8.0", "9.0"], ["8.0"], 3), (["7.5"], [], 1))
+    assert slim.fate(before, offered(*after), [Arch("9.0")]) == slim.Fate(
+        tuple(map(Arch, lost)), tuple(map(Arch, jit))
+    )
 
 
 WISH = slim.Slim(keep=(Arch("9.0"),), drop_ptx=True, compress=None)

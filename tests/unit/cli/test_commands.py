@@ -17,7 +17,7 @@ import pytest
 from commandline import COMMANDS, typed
 from house import ROOT, SOURCE, is_in
 from retread.cli import main, options
-from retread.errors import AuditError
+from retread.errors import AuditError, ElfError
 from retread.text.colour import Colour
 from tinycuda import WHEEL, make_wheel, wheel_files
 
@@ -161,6 +161,9 @@ def test_where_a_file_is_wanted_what_else_lies_there_is_named(
 ) -> None:
     assert main.run(["inspect", str(tmp_path)]) == 2
     assert f"{tmp_path} is a folder, where a file is wanted" in capsys.readouterr().err
+    (tmp_path / "none.so").touch()
+    assert main.run(["inspect", str(tmp_path / "none.so")]) == ElfError.exit_code
+    assert "none.so: is empty" in capsys.readouterr().err
     assert main.run(["audit", "/dev/null"]) == 2
     assert "/dev/null is no plain file" in capsys.readouterr().err
 

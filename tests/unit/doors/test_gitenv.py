@@ -25,3 +25,9 @@ def test_where_the_same_bytes_are_made_for_everybody_nothing_is_the_users() -> N
     found = gitenv.deaf(GIVEN)
     assert found["PATH"] == "/bin"
     assert {name for name in GIVEN if found.get(name) == GIVEN[name]} == {"PATH"}
+
+
+def test_a_server_that_sends_next_to_nothing_is_given_up_unless_the_user_says_otherwise() -> None:
+    limits = ("GIT_HTTP_LOW_SPEED_LIMIT", "GIT_HTTP_LOW_SPEED_TIME")
+    assert [gitenv.users({})[name] for name in limits] == ["1", "120"]
+    assert gitenv.users({limits[1]: "9"})[limits[1]] == "9"

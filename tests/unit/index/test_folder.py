@@ -53,6 +53,27 @@ def test_a_change_moves_in_whole_and_is_noted(index: Index) -> None:
     assert [one.number for one in index.history()] == [1, 2]
 
 
+@pytest.mark.parametrize("fields", [{"number": -5}, {"number": 0}, {"time": "today"}, {"time": ""}])
+def test_a_history_of_no_number_or_time_is_damaged(index: Index, fields: dict[str, Any]) -> None:
+    commit(index, 1, {"index.html": b"one"})
+    (index.hidden / "history.jsonl").write_bytes(
+        msgspec.json.encode(action(**{"number": 1, **fields})) + b"\n"
+    )
+    for read in (index.last, lambda: list(index.history())):
+        with pytest.raises(PublishError, match=r"history\.jsonl is damaged: action -?\d of '"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "lock", "journal.json"])
+def test_a_pipe_in_the_place_of_what_is_read_is_told(index: Index, name: str) -> None:
+    commit(index, 1, {"index.html": b"one"})
+    (index.hidden / name).unlink(missing_ok=True)
+    os.mkfifo(index.hidden / name)
+    for held in (index.writing, index.reading):
+        with pytest.raises(PublishError, match=rf"\.retread/{name} is no plain file"), held():
+            pytest.fail("it was read")
+
+
 def test_a_change_that_fails_leaves_nothing(index: Index) -> None:
     commit(index, 1, {"index.html": b"one"})
 

@@ -41,6 +41,12 @@ def test_an_unknown_recipe_brings_the_near_one_and_the_list(project: Project) ->
     ]
 
 
+def test_a_folder_in_the_place_of_a_recipe_is_named(project: Project) -> None:
+    (project.root / "recipes" / "other.toml").mkdir()
+    with pytest.raises(UsageError, match=r"recipes/other\.toml is a folder, where a file is wanted"):
+        workspace.load(project.root, "other")
+
+
 def test_no_series_says_where(project: Project) -> None:
     (project.root / "patches" / "tinycuda" / "1.0" / "series").unlink()
     with pytest.raises(SeriesError, match=re.escape("patches/tinycuda/1.0: there is no file 'series'")):

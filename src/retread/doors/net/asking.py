@@ -29,11 +29,14 @@ def reason(error: Exception) -> str:
     """Return in a few words why a request failed."""
     from requests import ConnectionError as NoConnection
     from requests import HTTPError, Timeout
+    from requests.exceptions import SSLError
 
     if isinstance(error, HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}"
     if isinstance(error, Timeout) or "timed out" in str(error):
         return "the server did not answer in time"
+    if isinstance(error, SSLError) and "certificate" in str(error).lower():
+        return "the server's certificate is not trusted; REQUESTS_CA_BUNDLE names one that is"
     if isinstance(error, NoConnection):
         return "no connection"
     return f"the connection broke ({type(error).__name__})"
