@@ -48,10 +48,14 @@ class _Case(NamedTuple):
 
 
 def candidates(environment: Environment, known: Catalogue, listed: Sequence[Listed]) -> tuple[Candidate, ...]:
-    """Return every candidate for the projects that are installed, or for all that are known; the best first."""
+    """Return every candidate for the projects that are installed, or for all that are for a torch; the best first.
+
+    A wheel without torch fits anywhere: it is no advice to whoever has not got it.
+    """
     installed = {one.name for one in environment.packages}
     projects = {one.project for one in known.releases}
-    wanted = projects & installed or projects
+    with_torch = {one.project for one in known.releases if any(made.torch for made in one.made)}
+    wanted = projects & installed or with_torch
     found: list[Candidate] = []
     for release in (one for one in known.releases if one.project in wanted):
         found += (_ours(_case(environment, release, made), listed) for made in release.made)

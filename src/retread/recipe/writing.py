@@ -48,7 +48,11 @@ def _tables(record: msgspec.Struct, path: str, heading: str, remarks: Remarks) -
             below.append((at, value))
         elif field.required or value or field.default is None:
             lines += _line(field.encode_name, value, at, remarks)
-    if len(lines) > bool(heading) or heading.startswith("[["):
+    if (
+        len(lines) > bool(heading)
+        or heading.startswith("[[")
+        or (heading and not any(one for _, one in below))
+    ):
         yield lines
     for at, value in below:
         yield from _below(value, at, remarks)

@@ -330,13 +330,13 @@ ELSEWHERE: list[tuple[str, dict[str, Any], str]] = [
     ("lane", {"lane": "source"}, "lane: retread.json says overlay, {it} says source"),
     ("commit", {"commit": 40 * "d"}, f"commit: retread.json says {40 * 'c'}, {{it}} says {40 * 'd'}"),
     ("series", {"series": ()},
-     "sources: retread.json says a.patch, demo.tar.gz, demo.whl, the commit, {it} says demo.tar.gz"),
-    ("base", {"base": FileStatement(file="demo.whl", sha256=Sha256(64 * "9"))},
-     f"source demo.whl: retread.json says {digest('base')}, {{it}} says {64 * '9'}"),
+     "sources: retread.json says a.patch, demo-1.2-py3-none-any.whl, demo.tar.gz, the commit, {it} says demo.tar.gz"),
+    ("base", {"base": FileStatement(file="demo-1.2-py3-none-any.whl", sha256=Sha256(64 * "9"))},
+     f"source demo-1.2-py3-none-any.whl: retread.json says {digest('base')}, {{it}} says {64 * '9'}"),
     ("toolchain", {"toolchain": ToolchainStatement(name="x", cuda="12.8", ptxas="y", reproduced=None)},
      "toolchain: retread.json says nothing, {it} says there"),
     ("submodules", {"submodules": (SubmoduleStatement(path="lib", repository="https://a.example", commit=40 * "e"),)},
-     "{it} says a.patch, demo.tar.gz, demo.whl, lib, the commit"),
+     "{it} says a.patch, demo-1.2-py3-none-any.whl, demo.tar.gz, lib, the commit"),
     ("tool", {"tool": "retread 9"}, "tool: retread.json says retread 0.1.0, {it} says retread 9"),
 ]  # fmt: skip
 """What a builder signed and the wheel does not say -> what is told of it; ``it`` is the envelope."""

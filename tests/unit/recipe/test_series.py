@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from retread.errors import SeriesError
 from retread.recipe.series import Change, ChangeKind, Patch, parse_series, subject
 
-SERIES = sorted((Path(__file__).parents[3] / "patches").glob("*/*/series"))
+FOLDER = Path(__file__).parents[3] / "patches"
+SERIES = sorted(path for path in FOLDER.glob("*/*/series") if path.read_text())
+"""Those that hold patches."""
 NAME = "0001-demo.patch"
 HEADER = """\
 Subject: Do the thing

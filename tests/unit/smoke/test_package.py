@@ -43,6 +43,26 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.mark.parametrize(
+    ("files", "foreign"),
+    [
+        (["demo/core.py"], ""),
+        (["another/core.py", "demo_cu126.libs/a.so"], ""),
+        (["demo/core.py", "evil.pth"], "evil.pth"),
+    ],
+)
+def test_a_wheel_keeps_to_one_package_which_may_be_called_otherwise(
+    package: ModuleType, monkeypatch: pytest.MonkeyPatch, files: list[str], foreign: str
+) -> None:
+    monkeypatch.setattr(package, "SETTING", package.SETTING | {"scripts": "/bin", "wheel": "demo-1.0-x.whl"})
+    monkeypatch.setattr(package, "_record", lambda: [(path, "", "") for path in files])
+    if foreign:
+        with pytest.raises(AssertionError, match=f"files outside of the package: {foreign}"):
+            package.installed()
+    else:
+        assert package.installed() == {"files": len(files)}
+
+
 def test_a_module_that_the_recipe_names_is_left_alone_when_its_time_is_over(package: ModuleType) -> None:
     with pytest.raises(harness.Skip) as caught:
         package.imports("demo.bench.speed")

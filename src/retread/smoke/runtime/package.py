@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -61,18 +61,11 @@ def installed() -> dict[str, int]:
         found = base64.urlsafe_b64encode(hashlib.new(kind, data).digest()).rstrip(b"=").decode()
         assert (found, len(data)) == (value, int(size)), f"{path} is not what RECORD says"
     name = SETTING["wheel"].split("-")[0]
-    own = {name} if name in tops else packages(tops)
-    own |= {
-        top for top in tops if top.startswith(name) and top.endswith((".so", ".pyd"))
-    }  # demo_cuda.abi3.so
-    foreign = [top for top in tops if top not in own and not top.endswith((".dist-info", ".libs"))]
+    own = [top for top in tops if not top.endswith((".dist-info", ".libs"))]
+    own = [top for top in own if not (top.startswith(name) and top.endswith((".so", ".pyd")))]  # demo_cuda.so
+    foreign = [top for top in own if top != name and len(own) > 1]  # one package may be called otherwise
     assert not foreign, f"files outside of the package: {', '.join(map(tops.get, foreign))}"  # type: ignore[arg-type]
     return {"files": len(rows)}
-
-
-def packages(tops: Iterable[str]) -> set[str]:
-    """Return what of the wheel is imported, where nothing is called as the project is (``demo-cu12`` has ``demo``)."""
-    return {top for top in tops if os.path.isfile(os.path.join(SITE, top, "__init__.py"))}
 
 
 @contextlib.contextmanager
