@@ -42,7 +42,7 @@ def _tables(record: msgspec.Struct, path: str, heading: str, remarks: Remarks) -
     below: list[tuple[str, object]] = []
     for field in msgspec.structs.fields(type(record)):
         value, at = getattr(record, field.name), _join(path, field.encode_name)
-        if not field.required and value == field.default:
+        if not field.required and value == field.default and not _said(at, remarks):
             continue
         if _is_table(value):
             below.append((at, value))
@@ -56,6 +56,11 @@ def _tables(record: msgspec.Struct, path: str, heading: str, remarks: Remarks) -
         yield lines
     for at, value in below:
         yield from _below(value, at, remarks)
+
+
+def _said(at: str, remarks: Remarks) -> bool:
+    """Say whether a remark stands behind something of a value: then it is left open, and not left out."""
+    return any(key.startswith(f"{at}.") for key in remarks.behind)
 
 
 def _is_table(value: object) -> bool:

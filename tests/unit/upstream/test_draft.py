@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from retread.arch import Arch
 from retread.elf.facts import LibraryFacts, Module
 from retread.prooflevel import ProofLevel
+from retread.recipe import writing
 from retread.recipe.model import NO_PIN, NO_SDIST, Base, Pin, Sdist, Source, Unproven
 from retread.records import Sha256
 from retread.upstream import draft
@@ -78,6 +79,7 @@ def test_what_is_not_said_is_open_with_a_remark() -> None:
         )
     )
     assert made.recipe.summary == "demo 1.0"
+    assert '[pin]\nrepository = ""  # TODO: the project' in writing.text(made.recipe, made.remarks)
     assert {key: words.partition(":")[0] for key, words in made.remarks.behind.items()} == {
         "pin.repository": "TODO", "pin.commit": "TODO",
         "sdist.unproven[0].reason": "TODO",
