@@ -117,6 +117,11 @@ def _tried(level: Level, reports: list[tuple[str, SmokeReport]]) -> str:
 
 
 def _under(level: Level, run: Run) -> str:
+    emulator = run.surroundings.emulator
+    return f"{_beside(level, run)}, {emulator}" if emulator else _beside(level, run)
+
+
+def _beside(level: Level, run: Run) -> str:
     around = run.surroundings
     if level is Level.JIT:
         return f"Triton {around.triton}"
