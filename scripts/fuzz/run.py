@@ -23,6 +23,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -211,7 +212,7 @@ def rows(totals: Totals) -> Iterator[str]:
 def added(page: str, printed: str) -> str:
     """Return the page with the counts and seconds of a table that a run printed, added to its own.
 
-    ValueError for a text without such a table, and for parsers of which the page says nothing.
+    Parsers stand in the order of ``PARSERS``. ValueError for a text without such a table, and for unknown parsers.
     """
     more = {
         name: _number(count)
@@ -221,14 +222,16 @@ def added(page: str, printed: str) -> str:
         raise ValueError("this is no table of a run")
     del more[f"all, in {ran[1]} s"]
 
-    def told(found: re.Match[str]) -> str:
-        return f"| {found[1]} | {_number(found[2]) + more.pop(found[1], 0):,} |"
-
+    if strange := more.keys() - PARSERS.keys():
+        raise ValueError(f"there is no parser {', '.join(strange)}")
     before, begin, rest = page.partition(_TABLE)
     table, blank, after = rest.partition("\n\n")
-    table = re.sub(r"\| ([^|\n]+?) \| ([0-9,]+) (?=\|)", lambda one: told(one)[:-1], table)
-    if more or not begin:
-        raise ValueError(f"the page says nothing of {', '.join(more) or 'inputs'}")
+    for name, count in re.findall(r"\| ([^|\n]+?) \| ([0-9,]+) (?=\|)", table):
+        more[name] = more.get(name, 0) + _number(count)
+    cells = [f"| {name} | {more[name]:,} " for name in PARSERS if name in more]
+    half = (len(cells) + 1) // 2
+    table = "\n".join(map("".join, zip_longest(cells[:half], cells[half:], (), fillvalue="|")))
+    table = table.replace(" ||", " | | |")
     before = _RAN.sub(
         lambda one: (
             f"for {_number(one[1]) + _number(ran[1]):,} seconds of a busy core so far: "

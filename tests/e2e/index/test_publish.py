@@ -330,7 +330,7 @@ ELSEWHERE: list[tuple[str, dict[str, Any], str]] = [
     ("lane", {"lane": "source"}, "lane: retread.json says overlay, {it} says source"),
     ("commit", {"commit": 40 * "d"}, f"commit: retread.json says {40 * 'c'}, {{it}} says {40 * 'd'}"),
     ("series", {"series": ()},
-     "sources: retread.json says a.patch, demo-1.2-py3-none-any.whl, demo.tar.gz, the commit, {it} says demo.tar.gz"),
+     "sources: retread.json says a.patch, demo-1.2-py3-none-any.whl, demo.tar.gz, the commit, {it} says demo-1.2"),
     ("base", {"base": FileStatement(file="demo-1.2-py3-none-any.whl", sha256=Sha256(64 * "9"))},
      f"source demo-1.2-py3-none-any.whl: retread.json says {digest('base')}, {{it}} says {64 * '9'}"),
     ("toolchain", {"toolchain": ToolchainStatement(name="x", cuda="12.8", ptxas="y", reproduced=None)},

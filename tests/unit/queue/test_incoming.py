@@ -54,6 +54,12 @@ def test_several_mails_are_several_patches_and_a_cover_letter_is_none() -> None:
     assert read.skipped == ("box, mail 1: a cover letter",)
 
 
+def test_a_line_of_digits_that_begins_as_a_mail_does_is_read_once() -> None:
+    data = b"From " + 2_000_000 * b"7"  # minutes, if each digit were a way to begin
+    with pytest.raises(SeriesError, match="holds no diff"):
+        incoming.read(data, name="x.mbox")
+
+
 def test_what_transport_did_to_a_mail_is_undone() -> None:
     text = MAIL.partition(b"\n\n")[2] + DIFF
     top = MAIL.partition(b"\n\n")[0]
