@@ -72,7 +72,7 @@ def _row(loaded: Loaded, name: str, platform: str, reports: list[tuple[str, Smok
     triton = ", ".join(target.smoke.triton) if target.smoke else ""
     return (
         " ".join(filter(None, (loaded.recipe.name, name, platform))),
-        target.torch,
+        target.torch or "none",
         triton,
         target.cuda,
         " ".join(plan.pythons(target)),
@@ -127,4 +127,4 @@ def _beside(level: Level, run: Run) -> str:
         return f"Triton {around.triton}"
     if level is Level.GPU:
         return f"{around.gpus[0].name.removeprefix('NVIDIA ')}, torch {around.torch}"
-    return f"torch {around.torch}"
+    return f"torch {around.torch}" if around.torch else "no torch"

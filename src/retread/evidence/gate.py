@@ -212,7 +212,7 @@ def demand(
             faults.append(_told(error))
     faults += disagreements(wheel, told, {one.envelope: one.said for one in heard})
     faults += _of_compiler(policy, wheel)
-    faults += _of_source(wheel, level, policy.source or (level and ProofLevel.REPOSITORY))
+    faults += _of_source(level, policy.source or (level and ProofLevel.REPOSITORY))
     levels = (Level.STATIC, Level.JIT) if jit else (Level.STATIC,)
     faults += _lacking(wheel, heard, _both(policy.floor, proof), levels)
     if faults:
@@ -255,7 +255,7 @@ def admit_unproven(
             f"{wheel}: the policy lets no wheel in without evidence (allow-unproven = false)",
             hint="publish it with its evidence",
         )
-    for fault in (*_of_compiler(policy, wheel), *_of_source(wheel, level, policy.source)):
+    for fault in (*_of_compiler(policy, wheel), *_of_source(level, policy.source)):
         raise GateError(fault)
     told = " ".join(reason.split())
     if not told:
@@ -313,11 +313,11 @@ def _of_compiler(policy: Policy, wheel: str) -> Iterator[str]:
             )
 
 
-def _of_source(wheel: str, level: ProofLevel | None, least: ProofLevel | None) -> Iterator[str]:
+def _of_source(level: ProofLevel | None, least: ProofLevel | None) -> Iterator[str]:
     """Yield that the source is proven less far than is demanded."""
     if least and not (level and level.reaches(least)):
         said = level.words if level else "nothing of its source"
-        yield f"{wheel}: '{least.words}' is demanded, and the wheel says: {said}"
+        yield f"'{least.words}' is demanded, and the wheel says: {said}"
 
 
 def _both(one: Proof, other: Proof) -> Proof:

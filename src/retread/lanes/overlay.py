@@ -99,7 +99,7 @@ class Official:
     @property
     def python(self) -> str:
         """The Pythons of its tags."""
-        return " ".join(plan.tagged(self.base.file))
+        return " ".join(dict.fromkeys(plan.tagged(self.base.file)))
 
     def lacks(self) -> tuple[str, ...]:
         """Return nothing: it is downloaded, and ptxas of this machine with it."""
@@ -112,7 +112,9 @@ class Official:
     def steps(self) -> Steps:
         """Return the downloads of the wheel and of the assembler, and the proof."""
         store = self.goal.machine.store
-        pinned = [(self.base.file, self.base.sha256)]
+        source = self.goal.recipe.source
+        told = source is not None and source.sha256 == self.base.sha256  # with the source
+        pinned = [] if told else [(self.base.file, self.base.sha256)]
         for tool in filter(None, (self.goal.toolchain, self.goal.proving)):
             part = part_for(tool, host.here())
             pinned.append((part.file, part.sha256))

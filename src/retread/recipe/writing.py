@@ -42,25 +42,21 @@ def _tables(record: msgspec.Struct, path: str, heading: str, remarks: Remarks) -
     below: list[tuple[str, object]] = []
     for field in msgspec.structs.fields(type(record)):
         value, at = getattr(record, field.name), _join(path, field.encode_name)
-        if not field.required and value == field.default and not _said(at, remarks):
+        if not field.required and value == field.default and not _is_left_open(at, remarks):
             continue
         if _is_table(value):
-            below.append((at, value))
+            below += [(at, value)] if value else []
         elif field.required or value or field.default is None:
             lines += _line(field.encode_name, value, at, remarks)
-    if (
-        len(lines) > bool(heading)
-        or heading.startswith("[[")
-        or (heading and not any(one for _, one in below))
-    ):
+    if len(lines) > bool(heading) or heading.startswith("[[") or (heading and not below):
         yield lines
     for at, value in below:
         yield from _below(value, at, remarks)
 
 
-def _said(at: str, remarks: Remarks) -> bool:
-    """Say whether a remark stands behind something of a value: then it is left open, and not left out."""
-    return any(key.startswith(f"{at}.") for key in remarks.behind)
+def _is_left_open(at: str, remarks: Remarks) -> bool:
+    """Say whether a remark stands behind a key, or one of the table below it: then it is written, though empty."""
+    return any(key == at or key.startswith(f"{at}.") for key in remarks.behind)
 
 
 def _is_table(value: object) -> bool:

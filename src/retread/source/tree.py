@@ -238,7 +238,17 @@ def from_git(
 
 def from_wheel(recipe: Recipe, path: Path, into: Path) -> None:
     """Take the files of a wheel for its source, but for its libraries and what installers write."""
+    _finish(recipe, NO_TIME, _unpacked(path, into), [], into)
+
+
+def from_unproven_wheel(path: Path, into: Path) -> None:
+    """Take the files of a wheel that no recipe pins, in the same way."""
+    _write(Manifest(commit="", time=NO_TIME, files=_unpacked(path, into), unproven=()), into)
+
+
+def _unpacked(path: Path, into: Path) -> dict[str, str]:
     found: dict[str, str] = {}
+    (into / TREE).mkdir(parents=True, exist_ok=True)
     with Wheel(path, lenient=True) as wheel:  # what is wrong with it is told of the base wheel
         for entry in wheel.files:
             if entry.name.startswith(f"{wheel.dist_info}/") or contents.is_library(entry.name):
@@ -246,8 +256,7 @@ def from_wheel(recipe: Recipe, path: Path, into: Path) -> None:
             data = wheel.archive.read(entry.name)
             _put(into / TREE / entry.name, data, entry.executable)
             found[entry.name] = blob_id(data)
-    (into / TREE).mkdir(parents=True, exist_ok=True)
-    _finish(recipe, NO_TIME, found, [], into)
+    return found
 
 
 def _check_submodule(recipe: Recipe, submodule: Submodule, found: str | None) -> None:

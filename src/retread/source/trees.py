@@ -30,12 +30,13 @@ NOT_OF_SOURCE: Final = {
 
 
 def unproven(machine: Machine, project: str, file: str, sha256: Sha256) -> SourceTree:
-    """Return the tree of a source archive that no commit proof covers."""
+    """Return the tree of a source archive, or of a wheel, that no recipe pins and no commit proof covers."""
     from retread.source import tree
 
     path = download(machine, project, file, sha256)
     key = digest("unproven", code_digest(), sha256)
-    return tree.load(machine.store.make(Kind.TREES, key, lambda into: tree.from_unproven(path, into)))
+    taken = tree.from_unproven_wheel if file.endswith(".whl") else tree.from_unproven
+    return tree.load(machine.store.make(Kind.TREES, key, lambda into: taken(path, into)))
 
 
 class Trees:
@@ -159,9 +160,13 @@ class Trees:
             fetched = store.get(Kind.DOWNLOADS, sha256)
             yield step("fetch", file, fetched, f"pinned by sha256 {sha256[:12]}")
         what = f"{recipe.pin.commit[:12]} from {'git' if self.use_git else 'the sdist'}"
-        what = "the wheel's own files" if recipe.source else what
+        what, why = (
+            ("the wheel's own files", "changes with the wheel")
+            if recipe.source
+            else (what, "changes with the pin and its proofs")
+        )
         made = store.get(Kind.TREES, self.source_key)
-        yield step("source", what, made, "changes with the pin and its proofs")
+        yield step("source", what, made, why)
         patches = f"{len(self.loaded.patches)} patches"
         made = store.get(Kind.PATCHED, self.patched_key)
         yield step("patch", patches, made, "changes with any byte of the series")

@@ -96,10 +96,12 @@ class Watch:
     def _upstream(self, loaded: Loaded) -> Upstream:
         """Try the series on the newest source, on the pinned one when nothing is newer."""
         recipe = loaded.recipe
-        newest = offers.newest_source(self._offers(recipe.project))
+        every = self._offers(recipe.project)
+        newest = _newest_wheel(every) if recipe.source else offers.newest_source(every)
         if newest is None:
+            what = "wheel for this machine" if recipe.source else "source archive"
             raise FetchError(
-                f"the index has no source archive of any release of {recipe.project}",
+                f"the index has no {what} of any release of {recipe.project}",
                 hint="without one no patch can be tried; see what upstream publishes instead",
             )
         if newest.sdist.version > pypa.version(recipe.version):
@@ -111,7 +113,7 @@ class Watch:
         return _upstream(loaded, newest, trees.source, trees.try_series())
 
     def _unproven(self, project: str, sdist: Offer) -> SourceTree:
-        """Return the tree of an sdist that no commit proof covers."""
+        """Return the tree of an sdist, or of a wheel that stands for the source, that no commit proof covers."""
         if not sdist.sha256:
             raise FetchError(
                 f"the index states no sha256 of {sdist.file}; it is not downloaded",
@@ -229,6 +231,13 @@ def _demand_pinned(recipe: Recipe, sdist: Offer) -> None:
         )
 
 
+def _newest_wheel(every: Sequence[Offer]) -> Newest | None:
+    """Return the wheel of the newest release that has one for this machine, in the place of its source."""
+    version = offers.newest_wheel(every, sys_tags())
+    found = offers.fitting(every, pypa.version(version), list(sys_tags())) if version else None
+    return Newest(found, ()) if found else None
+
+
 def _upstream(
     loaded: Loaded,
     newest: Newest,
@@ -238,6 +247,11 @@ def _upstream(
 ) -> Upstream:
     sdist, recipe = newest.sdist, loaded.recipe
     newer = sdist.version > pypa.version(recipe.version)
+    pinned = (
+        (recipe.source.wheel, recipe.source.sha256)
+        if recipe.source
+        else (recipe.sdist.file, recipe.sdist.sha256)
+    )
     done = [
         one.name
         for patch, one in zip(loaded.patches, series, strict=True)
@@ -245,10 +259,10 @@ def _upstream(
     ]
     return Upstream(
         version=str(sdist.version),
-        file=sdist.file if newer else recipe.sdist.file,
-        sha256=sdist.sha256 if newer else recipe.sdist.sha256,
+        file=sdist.file if newer else pinned[0],
+        sha256=sdist.sha256 if newer else pinned[1],
         newer=newer,
-        proven=not newer,
+        proven=not newer and recipe.source is None,
         without_source=tuple(map(str, newest.without_source)),
         series=tuple(series),
         fates=fates,

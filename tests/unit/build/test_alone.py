@@ -245,4 +245,4 @@ def test_an_index_lists_it_only_as_unproven(give: Give, tmp_path: Path) -> None:
     with pytest.raises(GateError) as caught:
         admission.demand(found, Policy((), ()))
     wanted = f"'{ProofLevel.REPOSITORY.words}' is demanded, and the wheel says: {ProofLevel.WHEEL.words}"
-    assert f"{found.hosted.file}: {wanted}" in caught.value.faults
+    assert wanted in caught.value.faults

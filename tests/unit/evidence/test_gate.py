@@ -144,7 +144,7 @@ def test_what_is_less_proven_than_the_policy_demands_stays_out(
     policy = POLICY._replace(source=least)
     said = level.words if level else "nothing of its source"
     wanted = least or ProofLevel.REPOSITORY
-    fault = f"{WHEEL}: '{wanted.words}' is demanded, and the wheel says: {said}"
+    fault = f"'{wanted.words}' is demanded, and the wheel says: {said}"
     enough = (level is None and least is None) or bool(level and level.reaches(wanted))
     proof = Proof(gpu=(), triton=())
     if enough:

@@ -40,7 +40,7 @@ def test_every_file_that_is_read_for_a_shipped_recipe_is_an_input(name: str, rea
     } == set()
     kinds = {path.rpartition("/")[0] for path in reads}
     assert {"recipes", files.series(recipe)} <= kinds
-    assert ("recipes/commits" in kinds) == bool(recipe.pin.commit)
+    assert ("recipes/commits" in kinds) == bool(recipe.sdist.file)
     assert ("recipes/locks" in kinds) == any(target.build for target in recipe.targets.values())
     assert (files.OWN_TOOLCHAINS in kinds) == any(target.toolchain for target in recipe.targets.values())
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from retread.errors import SeriesError
 from retread.recipe.series import Change, ChangeKind, Patch, parse_series, subject
 
-FOLDER = Path(__file__).parents[3] / "patches"
-SERIES = sorted(path for path in FOLDER.glob("*/*/series") if path.read_text())
-"""Those that hold patches."""
+SERIES = sorted(
+    {path.parent / "series" for path in (Path(__file__).parents[3] / "patches").glob("*/*/*.patch")}
+)
 NAME = "0001-demo.patch"
 HEADER = """\
 Subject: Do the thing

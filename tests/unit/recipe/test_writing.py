@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from retread.recipe import reading, writing
+from retread.recipe.model import Recipe
 from retread.recipe.writing import Remarks
 
 RECIPES = sorted((Path(__file__).parents[3] / "recipes").glob("*.toml"))
@@ -51,3 +52,10 @@ def test_a_list_that_is_too_long_for_a_line_has_a_line_for_each() -> None:
     recipe = replace(NEWEST, native_inputs=("a" * 80, "b" * 80))
     text = writing.text(recipe, Remarks(behind={"native-inputs": "why"}))
     assert f'native-inputs = [\n  "{"a" * 80}",\n  "{"b" * 80}",\n]  # why\n' in text
+
+
+def test_a_table_that_is_left_open_is_written_though_it_says_no_more_than_a_missing_one() -> None:
+    recipe = Recipe(name="demo-1", project="demo", version="1", summary="a demo", targets={})
+    assert "[pin]" not in writing.text(recipe)
+    open_ = Remarks(behind={"pin.commit": "TODO: which"})
+    assert '[pin]\nrepository = ""\ncommit = ""  # TODO: which\n' in writing.text(recipe, open_)

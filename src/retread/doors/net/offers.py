@@ -38,7 +38,7 @@ class Offer(NamedTuple):
 
 
 class Newest(NamedTuple):
-    """The newest source archive of a project, and what is newer but has none."""
+    """The newest source archive of a project, or the wheel that stands for it, and what is newer but has none."""
 
     sdist: Offer
     without_source: tuple[Version, ...]
