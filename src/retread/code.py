@@ -20,6 +20,8 @@ NOT_DECIDING: Final = {
     "compile.schedule": "it says when a unit is compiled",
     "elf.difference": "it compares libraries that are made",
     "lockfile.readers": "they read what users have installed, which is audited",
+    "recipe.shared": "it says which links a series may hold; what they lead to is read as any patch is",
+    "recipe.starter": "it writes repositories",
     "recipe.matrix": "it says which wheels are made, not what is in them",
     "toolkit.inquiry": "it says what is there of a toolkit; the target that is chosen by it is in the keys",
     "wheel.comparison": "it compares wheels that are made",

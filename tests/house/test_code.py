@@ -22,6 +22,7 @@ NAMED = {
     "compile.jobserver": ("build.pipeline", "compile.room", "compile.stage", "lanes.source"),
     "compile.measures": ("lanes.source",),
     "compile.schedule": ("compile.room", "compile.stage", "lanes.source"),
+    "recipe.shared": ("recipe.workspace",),
     "toolkit.inquiry": ("build.choice", "lanes.source"),
 }
 """Modules that lie in deciding folders and decide nothing -> the deciding ones that may import them all the same."""

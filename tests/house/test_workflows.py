@@ -184,10 +184,14 @@ def test_a_pull_request_s_code_reaches_no_machine_of_our_own() -> None:
 
 def test_every_night_static_and_jit_run_and_what_is_left_out_is_said() -> None:
     nights = [one["cron"] for one in WORKFLOWS["wheels"][True]["schedule"]]
-    plan, build, gpu = (WORKFLOWS["wheels"]["jobs"][name] for name in ("plan", "build", "gpu"))
+    made, gpu = (WORKFLOWS["wheels"]["jobs"][name] for name in ("made", "gpu"))
+    plan, build = (WORKFLOWS["reusable"]["jobs"][name] for name in ("plan", "build"))
     assert sorted(one.split()[4] for one in nights) == ["0", "1-6"]  # each day once
-    assert plan["env"]["LANE"] == f"${{{{ github.event.schedule == '{nights[0]}' && 'overlay' || '' }}}}"
-    assert WORKFLOWS["wheels"]["env"]["SINCE"].startswith("${{ github.event_name != 'schedule' && ")
+    assert made["uses"] == "$/.github/workflows/reusable.yml"
+    assert made["with"]["lane"] == f"${{{{ github.event.schedule == '{nights[0]}' && 'overlay' || '' }}}}"
+    assert made["with"]["since"].startswith("${{ github.event_name != 'schedule' && ")
+    assert made["with"].keys() == WORKFLOWS["reusable"][True]["workflow_call"]["inputs"].keys()
+    assert plan["env"]["LANE"] == "${{ inputs.lane }}"
     assert [one["run"] for one in plan["steps"] if "SUMMARY" in one.get("run", "")]
     assert build["env"]["LEVEL"] == "static jit"
     assert "make smoke" in [one.get("run") for one in build["steps"]]

@@ -37,6 +37,7 @@ NOUNS = {
     "store": ("store",),
     "toolchain": ("toolchain",),
     "recipe": ("recipe",),
+    "init": ("init",),
     "completion": ("completion",),
 }
 """Modules of this package -> the commands that their ``add`` adds, in the order in which ``--help`` shows them."""

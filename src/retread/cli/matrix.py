@@ -50,12 +50,14 @@ def add(groups: Groups) -> None:
 def matrix(options: MatrixOptions) -> int:
     """Print the jobs for all recipes or for those that are named, or only for what changed since ``--base``."""
     from retread.doors import git
-    from retread.recipe import matrix, workspace
+    from retread.recipe import matrix, shared, workspace
 
     root, machine = session.root(options), session.machine(options)
     runners = [session.architecture(word) for word in options.gpus.replace(",", " ").split()]
     loaded = [workspace.load(root, name) for name in options.recipe or session.finished(options)]
-    changed = git.changed(root, options.base, machine.environment) if options.base else None
+    changed = None
+    if options.base:
+        changed = shared.spread(root, git.changed(root, options.base, machine.environment))
     found = matrix.matrix(
         [(one.recipe, one.patches) for one in loaded], changed, runners, options.lane, options.platform
     )

@@ -93,7 +93,7 @@ def act(desk: Desk, action: str, plan: Callable[[Bench], Plan], *, paths: Iterab
         )
         altered = refresh.told(desk, action, new)
         if altered.writes:
-            desk.ledger.put(loaded.files, new.files, action=action)
+            desk.put(loaded.files, new.files, action=action)
             if tree.state is not None:
                 tree.make(desk.loaded())
         return altered

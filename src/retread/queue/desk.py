@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from retread.queue.ledger import Ledger
 from retread.queue.pieces import Piece
 from retread.queue.repository import Repository
 from retread.queue.resolution import Solved
-from retread.recipe import files, workspace
+from retread.recipe import files, shared, workspace
 from retread.recipe.model import Recipe
 from retread.recipe.workspace import Loaded
 from retread.source.records import SourceTree
@@ -54,6 +54,13 @@ class Desk:
         """The series folder with the record of the last action."""
         folder = Path(os.path.realpath(self.root / self.series))
         return Ledger(folder, self._folder / f"{self._key}.undo.json")
+
+    def put(self, before: Mapping[str, bytes], after: Mapping[str, bytes], *, action: str) -> None:
+        """Write the series, and say which patches it does not share any more."""
+        told = list(shared.parted(self.ledger.folder, after))
+        self.ledger.put(before, after, action=action)
+        for one in told:
+            self.machine.console.say(f"note: {one}")
 
     @property
     def written(self) -> Path:

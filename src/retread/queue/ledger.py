@@ -20,6 +20,7 @@ from retread import strict
 from retread.doors import durable
 from retread.errors import SeriesError, UsageError
 from retread.queue.order import SERIES
+from retread.recipe import shared
 from retread.recipe.workspace import series_files
 from retread.records import Record
 
@@ -103,8 +104,11 @@ class Ledger(NamedTuple):
         """Make the new folder; what is no file of the series is taken over as it is."""
         durable.change(os.mkdir, beside)
         durable.change(shutil.copymode, self.folder, beside)
+        targets = shared.targets(self.folder)
         for name, data in after.items():
-            if before.get(name) != data or not _linked(self.folder / name, beside / name):
+            if target := targets.get(data):
+                durable.point(beside / name, target)
+            elif before.get(name) != data or not _linked(self.folder / name, beside / name):
                 durable.write(beside / name, data)
         for other in self.folder.iterdir():
             if other.is_dir() and not other.is_symlink():
@@ -112,13 +116,24 @@ class Ledger(NamedTuple):
         durable.sync(beside)
 
     def _one_by_one(self, before: Files, after: Files) -> None:
+        targets = shared.targets(self.folder)
         ordered = sorted(after, key=lambda name: (name == SERIES, name))
         for name in ordered:
             if before.get(name) != after[name]:
-                durable.replace(self.folder / name, after[name])
+                put(self.folder / name, after[name], targets)
         for name in before.keys() - after.keys():
             durable.remove(self.folder / name)
         durable.sync(self.folder)
+
+
+def put(path: Path, data: bytes, targets: Mapping[bytes, str]) -> None:
+    """Put a file of a series in the place of another: a link where the bytes are those of a shared patch."""
+    if target := targets.get(data):
+        durable.remove(path)
+        durable.point(path, target)
+        durable.sync(path.parent)
+    else:
+        durable.replace(path, data)
 
 
 def _strays(files: Files) -> set[str]:

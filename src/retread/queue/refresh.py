@@ -95,7 +95,7 @@ def refresh(desk: Desk, *, check: bool) -> Altered:
             return altered
         if altered.writes:
             _demand_unedited(desk, loaded, state.series)
-            desk.ledger.put(loaded.files, new.files, action=_REFRESH)
+            desk.put(loaded.files, new.files, action=_REFRESH)
             _rename(tree, commits, new.touched)
         tree.remember(loaded._replace(files=new.files), state.base, tree.head)
         return altered

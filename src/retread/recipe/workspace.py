@@ -13,7 +13,7 @@ import msgspec
 from retread import strict
 from retread.doors import fs
 from retread.errors import RecipeError, RetreadError, SourceError, UsageError
-from retread.recipe import files, miscompiles, native, proof, reading, series, toolchain
+from retread.recipe import files, miscompiles, native, proof, reading, series, shared, toolchain
 from retread.recipe.miscompiles import Miscompile
 from retread.recipe.model import Recipe
 from retread.recipe.proof import Proof
@@ -89,6 +89,7 @@ def unfinished(root: Path) -> dict[str, tuple[str, ...]]:
 def load(root: Path, name: str) -> Loaded:
     """Read the recipe ``name`` (or a path to it), its series, proofs and toolchains."""
     found = read_recipe(root, name)
+    shared.links(root / files.series(found))
     beside = series_files(root / files.series(found))
     proofs = _proofs(root, found)
     patches = _placed(found, series.parse_series(beside, where=files.series(found)), proofs)

@@ -19,8 +19,9 @@ import msgspec
 from retread import canonical, strict
 from retread.arch import Arch
 from retread.doors import fs
-from retread.errors import RecipeError, UsageError
+from retread.errors import RecipeError
 from retread.recipe.model import Recipe
+from retread.recipe.trial import Trial
 from retread.records import Record, Sha256
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import Promise
@@ -94,7 +95,7 @@ def write(path: Path, parts: Parts, wheel: tuple[Path, WheelFacts] | None = None
     """Write a kit to ``path``; the same inputs give the same bytes.
 
     ``wheel`` is the one to try and what was read of it. Without one the kit is for a wheel that is made where there is
-    no retread: it is told which by ``--wheel``. UsageError when the recipe does not say how wheels are tried.
+    no retread: it is told which by ``--wheel``.
     """
     manifest, wheels = _blank(parts), parts.runtime
     if wheel:
@@ -113,12 +114,7 @@ def write(path: Path, parts: Parts, wheel: tuple[Path, WheelFacts] | None = None
 
 def _blank(parts: Parts) -> Manifest:
     recipe, promise = parts.recipe, parts.promise
-    trial = recipe.targets[parts.target].smoke
-    if trial is None:
-        raise UsageError(
-            f"recipe {recipe.name} does not say how the wheels of {parts.target} are tried",
-            hint=f"add a table targets.{parts.target}.smoke (docs/guides/smoke.md)",
-        )
+    trial = recipe.targets[parts.target].smoke or Trial()
     return Manifest(
         schema=SCHEMA,
         wheel="",

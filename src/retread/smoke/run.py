@@ -53,14 +53,13 @@ class Subject(NamedTuple):
 
     @property
     def trial(self) -> Trial:
-        """Under what it is tried; UsageError when the recipe does not say."""
-        found = self.loaded.recipe.targets[self.target].smoke
-        if found is None:
-            raise UsageError(
-                f"recipe {self.loaded.recipe.name} does not say how the wheels of {self.target} are tried",
-                hint=f"add a table targets.{self.target}.smoke (docs/guides/smoke.md)",
-            )
-        return found
+        """Under what it is tried: where the recipe does not say, with what is every wheel's."""
+        return self.loaded.recipe.targets[self.target].smoke or Trial()
+
+    @property
+    def torch(self) -> str:
+        """The torch for the levels that need no GPU: the recipe's, else the newest that the wheel takes; or none."""
+        return f"torch=={self.trial.torch}" if self.trial.torch else f"torch{self.promise.torch}"
 
 
 class Request(NamedTuple):
@@ -235,7 +234,7 @@ def _here(
             f"recipe {tried.loaded.recipe.name} names no Triton under which {tried.target} is tried",
             hint=f"add triton to targets.{tried.target}.smoke, or name an environment that has it (--python)",
         )
-    torch = [f"torch=={trial.torch}"] if trial.torch else []
+    torch = [tried.torch] if trial.torch or tried.promise.torch else []
     first: SmokeReport | None = None
 
     def run(options: Options, torch: Sequence[str]) -> SmokeReport:
@@ -267,7 +266,10 @@ def _here(
     if Level.GPU not in levels:
         return
     if host.has_gpu():
-        yield run(request.options(Level.GPU), [f"{one},!={trial.torch}+cpu" for one in torch])
+        yield run(
+            request.options(Level.GPU),
+            [f"{one},!={trial.torch}+cpu" if trial.torch else one for one in torch],
+        )
     elif request.levels or first is None:
         raise HostError(
             "the gpu level cannot run here: there is no NVIDIA driver",

@@ -12,8 +12,9 @@ import msgspec
 from retread import strict
 from retread.doors import durable
 from retread.errors import SeriesError, UsageError
+from retread.queue import ledger
 from retread.queue.desk import Desk
-from retread.recipe import files
+from retread.recipe import files, shared
 
 
 def lacking(root: Path, made: Mapping[str, bytes], *, kept: Collection[str] = ()) -> dict[str, bytes]:
@@ -34,7 +35,7 @@ def put(root: Path, made: Mapping[str, bytes]) -> None:
     """Write files in their order, so the recipe last: without it the others are not looked at."""
     with durable.disk_errors(root):
         for path, data in made.items():
-            durable.replace(root / path, data)
+            ledger.put(root / path, data, shared.targets((root / path).parent))
 
 
 def write(desk: Desk, made: Mapping[str, bytes], lessons: Mapping[str, bytes]) -> None:

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from retread.cli import main
-from retread.recipe import matrix, workspace
+from retread.recipe import matrix, shared, workspace
 from tinycuda import Result, git
 
 REPOSITORY = Path(__file__).parents[3]
@@ -146,6 +146,10 @@ def test_every_shipped_file_of_which_wheels_are_made_is_some_target_s() -> None:
     orphans = {
         path
         for path in tracked
-        if not any(matrix.touched([path], recipe, target) for recipe in loaded for target in recipe.targets)
+        if not any(
+            matrix.touched(shared.spread(REPOSITORY, [path]), recipe, target)
+            for recipe in loaded
+            for target in recipe.targets
+        )
     }
     assert orphans == {"recipes/usage/xformers.toml"}, "which tells users what they need, and makes no wheel"

@@ -18,7 +18,7 @@ import pytest
 
 import faketorch
 from retread.audit import promise as audit_promise
-from retread.errors import EvidenceError, RecipeError, UsageError
+from retread.errors import EvidenceError, RecipeError
 from retread.recipe.reading import parse_recipe
 from retread.smoke import kit, reading
 from retread.smoke.report import SmokeReport
@@ -668,12 +668,10 @@ def test_a_suite_that_is_not_there_and_one_that_takes_a_name_of_retread_s(bench:
         bench.make()
 
 
-def test_a_target_that_is_not_tried_has_no_kit(bench: Bench) -> None:
-    with pytest.raises(
-        UsageError, match=r"does not say how the wheels of cu128 are tried\n  next: add a table targets"
-    ):
-        bench.make(recipe="")
-    assert not (bench.folder / "kit.pyz").exists()
+def test_a_recipe_that_does_not_say_how_has_a_kit_of_what_is_every_wheel_s(bench: Bench) -> None:
+    ran = bench.run(bench.make(recipe=""), "--level", "static")
+    assert ran.code == 0, ran.err
+    assert {case.suite for case in ran.cases("static").values()} == {"package", "native"}
 
 
 FOUND = {

@@ -15,7 +15,7 @@ from retread.errors import SeriesError
 from retread.recipe.series import Change, ChangeKind, Patch, parse_series, subject
 
 SERIES = sorted(
-    {path.parent / "series" for path in (Path(__file__).parents[3] / "patches").glob("*/*/*.patch")}
+    {path.parent / "series" for path in (Path(__file__).parents[3] / "patches").glob("*/*/0*.patch")}
 )
 NAME = "0001-demo.patch"
 HEADER = """\

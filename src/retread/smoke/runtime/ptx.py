@@ -26,8 +26,9 @@ SUITE, CONTROL = "ptx", "native"
 PATIENCE = 10
 """So many times a case's limit it may take: the driver's compiler works within it."""
 KINDS = (fatbins.MACHINE, fatbins.PTX)
-BITS = "Bits"
-FOREIGN = "but upstream compiled its machine code for this GPU from other PTX, which may round otherwise"
+FROM_PTX = "FromPtx"
+"""The kind of fault where native code and PTX tell different things, and not two native runs."""
+FOREIGN = "but upstream compiled its machine code for this GPU from other PTX than lies beside it"
 _NATIVE = "CUDA_DISABLE_PTX_JIT"
 
 
@@ -113,7 +114,7 @@ def compared(
         case = _compared(first[name], second[name], one)
         if (
             case["fault"]
-            and case["fault"]["type"] == BITS
+            and case["fault"]["type"] == FROM_PTX
             and any(hidden.get(name) for name in one["libraries"])
         ):
             case |= {"outcome": "passed", "reason": "", "note": f"{case['reason']}; {FOREIGN}", "fault": None}
@@ -131,7 +132,7 @@ def _compared(first: Table, second: Table, made: Table) -> Table:
         return case(first["id"], outcome="failed", seconds=seconds, reason=why)
     if outcomes[0] != outcomes[2]:
         why = f"{outcomes[0]} natively, {outcomes[2]} from PTX: {made['reason'] or first['reason']}"
-        return case(first["id"], outcome="failed", seconds=seconds, reason=why)
+        return case(first["id"], outcome="failed", seconds=seconds, reason=why, kind=FROM_PTX)
     return _bits(first["id"], first["digests"], second["digests"], made["digests"], seconds)
 
 
@@ -149,7 +150,7 @@ def _bits(
     if other:
         why = f"other bits from PTX than natively: {', '.join(other)}"
         return case(
-            name, outcome="failed", seconds=seconds, reason=why, numbers=numbers, note=note, kind=BITS
+            name, outcome="failed", seconds=seconds, reason=why, numbers=numbers, note=note, kind=FROM_PTX
         )
     return case(name, outcome="passed", seconds=seconds, numbers=numbers, note=note)
 
