@@ -53,6 +53,7 @@ PURE: Final = (
     "evidence.agreement", "evidence.gate", "evidence.signing", "evidence.statements",
     "build.sbom", "build.statement",
     "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
+    "index.variants",
     "fit.candidates", "fit.catalogue", "fit.conditions", "fit.driver", "fit.environment", "fit.explain", "fit.findings",
     "fit.judge", "fit.obstacles", "fit.report", "fit.serving", "fit.table", "fit.usage",
     "upstream.clue", "upstream.draft", "upstream.drift", "upstream.issue", "upstream.outlook", "upstream.renewal",

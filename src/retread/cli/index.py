@@ -29,6 +29,12 @@ class IndexOptions(Options):
     """A folder or a bucket."""
 
 
+class VariantsOptions(IndexOptions):
+    """What is typed after ``index variants``."""
+
+    out: Path
+
+
 class PublishOptions(IndexOptions):
     """What is typed after ``publish``."""
 
@@ -81,6 +87,13 @@ def add(groups: Groups) -> None:
     check = _action(actions, "check", "verify every promise from the bytes")
     add_common(check, index_check, CheckOptions)
     add_policy(check)
+    described = _action(
+        actions, "variants", "write what the draft of PEP 825 says of wheels, beside an index"
+    )
+    described.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="DIR", help="where PROJECT-VERSION-variants.json go"
+    )
+    add_common(described, index_variants, VariantsOptions)
     revoke.add_action(actions)
 
 
@@ -245,6 +258,34 @@ def _change(options: ChangeOptions) -> tuple[Need, Callable[[Session], Action]]:
     project, version, reason = options.project, options.release, options.reason or ""
     need = mirror.of_version(project, version)
     return need, lambda here: change(here, project, version, reason)
+
+
+def index_variants(options: VariantsOptions) -> int:
+    """Write ``<project>-<version>-variants.json`` for what an index lists; stdout is their paths."""
+    from retread.doors import bucket, fs
+    from retread.errors import UsageError
+    from retread.index import variants
+    from retread.index.folder import Index
+
+    if bucket.is_bucket(options.index):
+        hint = "copy the bucket into a folder and name that"
+        raise UsageError("index variants reads a folder, not a bucket", hint=hint)
+    index, made = Index(Path(options.index)), dict[str, bytes]()
+    with index.reading():
+        for channel in index.channels():
+            for name in index.names(channel):
+                if project := index.project(channel, name):
+                    made |= variants.files(project)
+    options.out.mkdir(parents=True, exist_ok=True)
+    paths = [options.out / name for name in sorted(made)]
+    for path in paths:
+        fs.write(path, made[path.name])
+    if options.json:
+        session.print_json(paths)
+    elif paths:
+        session.put("\n".join(map(str, paths)))
+    session.machine(options).console.say("note: PEP 825 is a draft; no installer of today reads these files")
+    return 0
 
 
 def index_history(options: IndexOptions) -> int:
