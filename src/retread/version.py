@@ -66,6 +66,6 @@ def release(version: str) -> Release:
     if not match:
         raise PublishError(
             f"version {version} belongs to no channel: it is not like 1.2+cu128.1",
-            hint="give the wheel a local version of CUDA and revision; 'retread build' does",
+            hint="give the wheel a local version of CUDA and revision: 'retread build' does, graft and slim by --local",
         )
     return Release(found.public, match[1], int(match[2]), compiler(version))

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 LANE: Final = "wheel"
 """What stands in the place of a lane: no recipe has it."""
+_REPLACED: Final = "another wheel of this name was there, and was replaced"
 NOTE: Final = "made from another wheel alone: its source is not proven"
 
 
@@ -153,6 +154,7 @@ def make(path: Path, out: Path, edit: Edit, *, local: str | None, console: Conso
 
     Raises as the edit does, and as ``give``; PlanError when it is larger than it may be. Nothing is written then.
     """
+    _demand_out(out)
     with tempfile.TemporaryDirectory(prefix="retread-") as folder, Wheel(path, waived=READ) as wheel:
         scratch = Path(folder)
         with console.step(f"read {path.name}"):
@@ -169,7 +171,7 @@ def make(path: Path, out: Path, edit: Edit, *, local: str | None, console: Conso
             report, broken = _audited(made, base, libraries, said, scratch)
         data = msgspec.json.format(msgspec.json.encode(report)) + b"\n"
         out.mkdir(parents=True, exist_ok=True)
-        fs.place(made, out / made.name)
+        replaced = fs.place(made, out / made.name)
         fs.write(out / f"{made.name}{AUDIT}", data)
         return Made(
             path=out / made.name,
@@ -180,8 +182,18 @@ def make(path: Path, out: Path, edit: Edit, *, local: str | None, console: Conso
             libraries={member: one for member, (_, one) in libraries.items()},
             sizes={member: wheel.archive.by_name[member].size for member in libraries},
             left=left,
-            notes=(*_notes(base, libraries, means), *broken),
+            notes=(*_notes(base, libraries, means), *broken, *([_REPLACED] if replaced else [])),
         )
+
+
+def _demand_out(out: Path) -> None:
+    """Raise UsageError for a folder that is called like a wheel, StoreError for a file in its place."""
+    if out.suffix == ".whl" and not out.is_dir():
+        raise UsageError(
+            f"--out: {out} is called like a wheel, and names the folder for it",
+            hint="the wheel's name is the old one's with another local version, which --local says",
+        )
+    fs.demand_folder(out)
 
 
 def _demand_size(made: Path, limit: int) -> None:
@@ -223,7 +235,7 @@ def _edited(
     work: _Work, requests: Sequence[Request], edit: Edit
 ) -> tuple[dict[str, tuple[Path, Grafted]], dict[str, str]]:
     """Return library -> (its deflated bytes, its facts), and library -> why it stays as it is."""
-    made, left = dict[str, tuple[Path, Grafted]](), dict[str, str]()
+    made, left, hint = dict[str, tuple[Path, Grafted]](), dict[str, str](), ""
     for number, request in enumerate(requests):
         into = work.scratch / str(number)
         into.mkdir()
@@ -231,9 +243,10 @@ def _edited(
             made[request.member] = _member(work, request, into, edit.title(request))
         except UNREADABLE as error:
             left[request.member] = error.message.removeprefix(f"{request.member}: ")
+            hint = hint or error.hint
     if not made:
         faults = [f"{name}: {why}" for name, why in left.items()]
-        raise FatbinError(f"no library of {work.wheel.path.name} {edit.undone}", faults=faults)
+        raise FatbinError(f"no library of {work.wheel.path.name} {edit.undone}", faults=faults, hint=hint)
     return made, left
 
 

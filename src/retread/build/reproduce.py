@@ -13,7 +13,7 @@ from retread.errors import PlanError, UsageError
 from retread.lanes.lane import Wish
 from retread.recipe import platforms, workspace
 from retread.recipe.lane import Lane
-from retread.wheel import contents
+from retread.wheel import contents, statement
 
 if TYPE_CHECKING:
     from retread.wheel.comparison import Comparison
@@ -34,12 +34,14 @@ def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish:
     said = facts.statement
     if said is None:
         raise UsageError(f"{wheel.name} holds no {contents.STATEMENT}; retread did not make it")
+    by, base = "slim" if said.slim else "graft", said.base.file if said.base else "that wheel"
+    named = statement.recipe(said, f"'retread {by}' makes it again, of {base} and by the same options")
     if said.lane not in set(Lane):
         raise PlanError(
             f"{wheel.name} comes from a lane {said.lane!r}, which this retread does not have",
             hint=f"it has {', '.join(Lane)}; use the retread that made it: {said.tool}",
         )
-    loaded = workspace.load(root, said.recipe)
+    loaded = workspace.load(root, named)
     if said.compiled and wish.python is None:
         wish = wish._replace(python=said.compiled.python)
     if said.compiled and said.compiled.toolchain:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from retread.arch import Arch, parts
 from retread.elf import device, fatbin, library, packing, selection
 from retread.elf import facts as elffacts
-from retread.elf.facts import DEVICES, Facts, LibraryFacts, Module, served
+from retread.elf.facts import DEVICES, Facts, Format, LibraryFacts, Module, served
 from retread.elf.fatbin import Entry, FatBinary, Kind
 from retread.elf.packing import Mode
 from retread.errors import FatbinError, PlanError, UsageError
@@ -76,9 +76,11 @@ def wanted(facts: WheelFacts, wish: Slim) -> tuple[str, ...]:
     PlanError when there is none, when nothing serves a GPU that is kept, when nothing would be left of a library, and
     when a GPU that is kept needs PTX that is to go.
     """
-    coded = {name: one for name, one in facts.libraries.items() if _told(one)}
+    coded = {name: one for name, one in facts.libraries.items() if one.format is not Format.PE and _told(one)}
     if not coded:
-        raise PlanError(f"{facts.file} holds no GPU code in shared objects; there is nothing to take out")
+        raise PlanError(
+            f"{facts.file} holds no GPU code in shared objects of Linux; there is nothing to take out"
+        )
     idle = [one for one in wish.keep if all(served(every, one).verdict == "none" for every in coded.values())]
     if idle:
         raise PlanError(f"nothing in {facts.file} runs on {' '.join(idle)}", hint="keep GPUs that it serves")

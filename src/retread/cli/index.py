@@ -159,10 +159,14 @@ def _wants(options: Options) -> Callable[[Statement], Proof]:
     from retread.errors import GateError, RetreadError
     from retread.evidence import agreement
     from retread.recipe import platforms, workspace
+    from retread.wheel import statement
 
     def wants(said: Statement) -> Proof:
         try:
-            recipe = workspace.load(session.root(options), said.recipe).recipe
+            named = statement.recipe(
+                said, "'--allow-unproven REASON' lists it; a recipe's wheel can be proven"
+            )
+            recipe = workspace.load(session.root(options), named).recipe
         except RetreadError as error:  # its own fault: what the others lack is told as well
             raise GateError(
                 f"nothing says what it has to be tried on: {error.message}", hint=error.hint

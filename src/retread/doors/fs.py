@@ -55,10 +55,12 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _KNOWN:
             raise
-        if error.filename and not _is_of(Path(os.fsdecode(error.filename)), path):
+        named = Path(os.fsdecode(error.filename)) if error.filename else path
+        if not _is_of(named, path):
             raise refused(error) from None  # what is read meanwhile
         what, hint = _KNOWN[error.errno]
-        raise StoreError(f"cannot write {error.filename or path}: {what}", hint=hint) from None
+        where = path if named.name.endswith(_NEW) else named
+        raise StoreError(f"cannot write {where}: {what}", hint=hint) from None
 
 
 def _is_of(named: Path, path: Path) -> bool:
@@ -151,7 +153,7 @@ def _reserved(path: Path) -> tuple[int, Path]:
                     other.unlink(missing_ok=True)
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=_NEW, dir=path.parent)
         _lock(handle, fcntl.LOCK_EX)
-        return handle, Path(name)
+        return handle, path.with_name(Path(name).name)  # the system gives it from the root
     finally:
         os.close(folder)
 
@@ -174,6 +176,14 @@ def _lock(handle: int, how: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def demand_folder(path: Path) -> None:
+    """Raise StoreError where a file lies in the place of a folder, or on the way to it, before work is done for it."""
+    nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not nearest.is_dir():
+        what, hint = _KNOWN[errno.ENOTDIR]
+        raise StoreError(f"cannot write {path}: {what}", hint=hint)
 
 
 def write(path: Path, data: bytes) -> None:

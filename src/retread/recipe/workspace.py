@@ -65,7 +65,8 @@ def find_root(start: Path) -> Path:
         if (folder / files.RECIPES).is_dir():
             return folder
     raise UsageError(
-        f"there is no folder recipes/ in {start} or above", hint="go to a clone of retread, or use --root"
+        f"there is no folder recipes/ in {start} or above",
+        hint="go to a clone of retread, or to what 'retread init' made, or use --root",
     )
 
 

@@ -35,7 +35,7 @@ from retread.smoke.level import Level
 from retread.smoke.report import Run, SmokeReport
 from retread.smoke.tally import Verdict, whole
 from retread.units import size
-from retread.wheel import contents
+from retread.wheel import contents, statement
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import Promise
 
@@ -88,7 +88,8 @@ def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scr
     facts, _ = contents.examine(wheel, scratch)
     said = facts.statement
     if said and not recipe:
-        loaded = _loaded(root, said.recipe, wheel)
+        named = statement.recipe(said, "name one that says how it is tried: --recipe, --target")
+        loaded = _loaded(root, named, wheel)
         return Subject(
             wheel, facts, said.promise, loaded, choose_target(loaded.recipe, target or said.target)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import field
 
 from retread.arch import Arch
+from retread.errors import UsageError
 from retread.prooflevel import ProofLevel
 from retread.records import Record, Sha256
 from retread.version import CLANG, NVCC
@@ -202,3 +203,12 @@ def compiler_of(said: CompileStatement) -> str:
     """Return what compiled the device code: ``nvcc`` or ``clang``."""
     told = said.device.compiler if said.device else said.toolkit
     return NVCC if told.startswith(f"{NVCC} ") else CLANG
+
+
+def recipe(said: Statement, hint: str) -> str:
+    """Return the recipe that a wheel names; UsageError, with ``hint``, for one that was made of another wheel alone."""
+    if not said.recipe:
+        raise UsageError(
+            f"{said.project} {said.version} was made of another wheel, without a recipe", hint=hint
+        )
+    return said.recipe

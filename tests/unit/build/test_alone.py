@@ -7,18 +7,20 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from gpucode import RELOCATABLE, entry, fat
 from retread.arch import Arch
-from retread.build import alone, graft
+from retread.build import alone, graft, reproduce
 from retread.build.graft import Assembly
 from retread.doors.console import Console
-from retread.errors import AuditError, FatbinError, GateError, PlanError, RetreadError, UsageError
+from retread.errors import AuditError, FatbinError, GateError, PlanError, RetreadError, StoreError, UsageError
 from retread.evidence.gate import Policy
 from retread.index import admission, candidate
 from retread.prooflevel import ProofLevel
+from retread.smoke import run
 from retread.wheel import contents
 from retread.wheel.metadata import parse_name
 from tinycuda import DATA, INFO, LIBRARY, WHEEL, make_wheel, names, sha256, wheel_files
@@ -144,6 +146,43 @@ def test_nothing_to_graft(
 def test_ptx_that_is_newer_than_the_assembler_is_told(give: Give) -> None:
     error = refused(give, FatbinError, "no library", None, A10, tool=made_by(isa=(8, 0)))
     assert "its PTX is ISA 8.7, the toolchain's reads up to 8.0" in error.faults[0]
+    assert error.hint == "name a toolchain of the CUDA release that built the library"
+
+
+def test_where_no_folder_can_be_is_told_before_anything_is_done(give: Give) -> None:
+    never = TOOL._replace(ready=lambda: pytest.fail("work is done for nothing"))
+    Path("out").write_bytes(b"")
+    with pytest.raises(StoreError, match="cannot write out: a file is in the way"):
+        give(tool=never)
+    with pytest.raises(
+        UsageError, match=r"--out: new\.whl is called like a wheel, and names the folder for it"
+    ):
+        alone.give(
+            Path(WHEEL), Path("new.whl"), (A10,), never, local=None, console=Console(stream=io.StringIO())
+        )
+    assert names(Path()) == ["out", WHEEL]
+
+
+def test_another_wheel_of_the_same_name_is_told(give: Give) -> None:
+    told = "another wheel of this name was there, and was replaced"
+    assert told not in give().notes
+    assert told not in give().notes
+    assert told in give(tool=made_by(other)).notes
+
+
+def test_who_asks_for_its_recipe_hears_that_it_has_none(give: Give, tmp_path: Path) -> None:
+    made, nothing = Path(give().path), cast("Any", None)
+
+    def fresh(name: str) -> Path:
+        (tmp_path / name).mkdir()
+        return tmp_path / name
+
+    with pytest.raises(UsageError, match="was made of another wheel, without a recipe\n  next: name one"):
+        run.subject(tmp_path, made, None, None, fresh("1"))
+    with pytest.raises(
+        UsageError, match=rf"without a recipe\n  next: 'retread graft' makes it again, of {WHEEL} "
+    ):
+        reproduce.reproduce(tmp_path, made, nothing, fresh("2"), wish=nothing)
 
 
 def test_another_release_of_ptxas_is_told_and_recorded(give: Give) -> None:

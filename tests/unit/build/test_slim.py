@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gpucode import ADD80, ADD90, PTX, RELOCATABLE, entry, fat
+from gpucode import ADD80, ADD90, PTX, RELOCATABLE, WINDOWS, entry, fat
 from retread.arch import Arch
 from retread.build import alone, slim, slimming
 from retread.cli import main
@@ -113,7 +113,7 @@ def test_what_cannot_be_is_refused(run: Run, words: list[str], code: int, told: 
 @pytest.mark.parametrize(
     ("data", "code", "told"),
     [
-        (None, 6, "holds no GPU code in shared objects; there is nothing to take out"),
+        (None, 6, "holds no GPU code in shared objects of Linux; there is nothing to take out"),
         (ADD + fat(entry(RELOCATABLE)), 0, f"{LIBRARY}: 1 module(s) stay whole: relocatable code, or outside"),
         (ADD.replace(b".nvFatBinSegment", b".nvXxxxxxxxxxxxx"), 11, "no library of"),
         (ADD.replace(b"\x50\xed\x55\xba\1\0", b"\x50\xed\x55\xba\7\0", 1), 11, "no fat binary at offset 0x0"),
@@ -124,6 +124,15 @@ def test_libraries_that_cannot_be_slimmed(run: Run, data: bytes | None, code: in
     done = run("--keep", "9.0", files=files | ({LIBRARY: data} if data else {}))
     assert done.code == code, done.err
     assert told in done.err
+
+
+def test_a_library_of_windows_is_none_that_can_be_slimmed(run: Run) -> None:
+    files = wheel_files()
+    files["tinycuda/_C.pyd"] = WINDOWS
+    del files[LIBRARY]
+    done = run("--keep", "9.0", files=files)
+    assert done.code == 6
+    assert "holds no GPU code in shared objects of Linux; there is nothing to take out" in done.err
 
 
 def test_a_library_of_which_nothing_would_be_left_is_named(run: Run) -> None:

@@ -94,6 +94,20 @@ def test_a_folder_where_the_file_should_be(tmp_path: Path) -> None:
     assert names(tmp_path) == ["place"]
 
 
+def test_what_cannot_be_written_is_called_as_the_user_called_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("place").mkdir()
+    Path("file").touch()
+    with pytest.raises(StoreError, match=r"^cannot write place: a folder is in the way\n"):
+        fs.write(Path("place"), b"")
+    with pytest.raises(StoreError, match=r"^cannot write file/below: a file is in the way\n"):
+        fs.demand_folder(Path("file/below"))
+    fs.demand_folder(Path("place/below"))
+    assert names(tmp_path) == ["file", "place"]
+
+
 def test_a_limit_on_the_size_of_files_is_a_message(tmp_path: Path) -> None:
     program = "import sys, pathlib; from retread.doors import fs; fs.write(pathlib.Path(sys.argv[1]), bytes(10_000))"
 
