@@ -197,6 +197,11 @@ class Worktree:
 
     def commits(self, state: State) -> list[Commit]:
         """Return the commits after the base; SeriesError lists those that cannot be patches."""
+        if self.repository.run("symbolic-ref", "--quiet", "HEAD").code:
+            raise SeriesError(
+                f"{self.folder}: no branch is checked out, so a patch that is not behind HEAD would be dropped",
+                hint=f"go back with 'git switch {_BRANCH}', or keep what is there with 'git switch -C {_BRANCH}'",
+            )
         head = self.head
         inside = self.repository.run("merge-base", "--is-ancestor", state.base, head)
         if inside.code:

@@ -246,6 +246,10 @@ def _elsewhere(place: Path) -> None:
     commit(place, "Alone")
 
 
+def _looking_back(place: Path) -> None:
+    git(place, "checkout", "--quiet", "HEAD~1")
+
+
 def _binary(place: Path) -> None:
     (place / "tinycuda/blob.bin").write_bytes(b"\0\1\2")
     commit(place, MESSAGE.format(subject="Blob"))
@@ -262,6 +266,7 @@ def _binary(place: Path) -> None:
         (_empty, ["Nothing", "changes nothing"]),
         (_fixup, ["waits for 'git rebase --autosquash'"]),
         (_dashes, ["holds a line '---'"]),
+        (_looking_back, ["no branch is checked out", "git switch series"]),
         (_elsewhere, ["do not stand on the pinned source"]),
         (_binary, ["0004-blob.patch (commit ", "tinycuda/blob.bin: a binary blob; patches hold text"]),
     ],
