@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from retread import limits
 from retread.errors import SeriesError
 from retread.queue import header
-from retread.recipe.series import NO_END, encoding_fault, subject
+from retread.recipe.series import NO_END, NO_NEWLINE, encoding_fault, subject
 
 _POSTMARK: Final = re.compile(rb"^From (?=[^\n]*[0-9]{4})[^\n]*+\n(?=[A-Za-z-]++: )", re.MULTILINE)
 """In which no way is tried twice: a line of digits took quadratic time."""
@@ -65,7 +65,7 @@ def read(data: bytes, *, name: str) -> Read:
         where = f"{name}, mail {number}" if len(texts) > 1 else name
         one = _read(text, where)
         if one.diff:
-            if not text.endswith(b"\n"):
+            if not text.endswith((b"\n", NO_NEWLINE.encode())):
                 faults.append(f"{where}: {NO_END}")
             faults += [f"{where}: {fault}" for fault in _faults(one.diff)]
             found.append(one)
@@ -140,7 +140,7 @@ def _read(text: bytes, where: str) -> Incoming:
     start = _DIFF.search(text)
     head, diff = (text[: start.start()], text[start.start() :]) if start else (text, b"")
     head = re.split(rb"^---[ \t]*\n", head, maxsplit=1, flags=re.MULTILINE)[0]
-    return Incoming(filled(head), diff, where)
+    return Incoming(filled(head), diff if diff.endswith(b"\n") or not diff else diff + b"\n", where)
 
 
 def _faults(diff: bytes) -> Iterator[str]:

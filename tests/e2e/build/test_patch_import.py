@@ -105,7 +105,7 @@ def test_one_bad_mail_keeps_all_out(work: Work, tmp_path: Path) -> None:
         ("nothing\n", "holds no diff"),
         ("--- README.md\n+++ README.md\n@@ -1 +1 @@\n-x\n+y\n", "does not go in (README.md:1)"),
         (diff("../../evil.py", "", "X = 1\n"), "leaves the source tree"),
-        (diff("tinycuda/l.py", "", "/etc/passwd").replace("100644", "120000"), "symbolic link"),
+        (diff("tinycuda/l.py", "", "/etc/passwd\n").replace("100644", "120000"), "symbolic link"),
     ],
 )
 def test_what_no_series_may_hold_is_refused(work: Work, tmp_path: Path, text: str, words: str) -> None:

@@ -160,3 +160,5 @@ def test_escapes_of_a_quoted_name_hide_nothing() -> None:
 def test_a_diff_that_may_be_cut_is_not_taken_in() -> None:
     with pytest.raises(SeriesError, match=r"d: does not end with a newline, so its last line may be cut"):
         incoming.read(DIFF[:-2], name="d")
+    whole = DIFF + b"\\ No newline at end of file\n"
+    assert incoming.read(whole[:-1], name="d").patches[0].diff == whole
