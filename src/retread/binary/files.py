@@ -7,8 +7,9 @@ who grafts, audits and shows them does not ask which it is.
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
@@ -31,6 +32,17 @@ HEAD: Final = 4096
 """Bytes of a file by which it is told what it is."""
 _ET_REL: Final = 1
 _EM_CUDA: Final = 190
+_ELF_TOLD: Final = 20
+"""Bytes of an ELF header that tell what the file is."""
+_ELF_KINDS: Final[Mapping[bytes, str]] = {
+    b"\x01\x01": "an ELF file of 32 bits",
+    b"\x01\x02": "an ELF file of 32 bits",
+    b"\x02\x02": "an ELF file of big-endian order",
+}
+_AR_FIRST: Final = 8
+"""Where the first member of an archive begins."""
+_AR_HEAD: Final = 60
+"""Bytes of a member's header; its size stands in them as ten digits (``ar.h``)."""
 _TAR: Final = (257, b"ustar")
 _NAMED: Final = re.compile(r"\.(so|so\.[0-9.]+|pyd|dll|node|exe|cubin|fatbin|ptx|ltoir|o|a|dylib)$")
 """Names that promise code."""
@@ -183,8 +195,28 @@ def _code(data: memoryview, found: Format, where: str) -> tuple[list[Code], list
             return [device.of_ptx(bytes(data), where=where)], []
         case Format.FAT_BINARY:
             return device.of_section(data, where=where)
+        case Format.ARCHIVE:
+            code, unread = device.elsewhere(data, (), where=where)
+            return code, [*unread, *_torn(data, where)]
         case _:
             return device.elsewhere(data, (), where=where)
+
+
+def _torn(data: memoryview, where: str) -> Iterator[str]:
+    """Yield where the members of an archive end before its bytes do: a damaged one is not one without code."""
+    at = _AR_FIRST
+    while at < len(data):
+        head = bytes(data[at : at + _AR_HEAD])
+        if not head.strip(b"\n\0"):
+            return
+        size = head[48:58].strip()
+        if not (head.endswith(b"`\n") and size.isdigit()):
+            yield f"{where}: no member of an archive begins at {at:#x}: it is damaged, or cut short"
+            return
+        at += _AR_HEAD + int(size)
+        if at > len(data):
+            yield f"{where}: its last member promises {at - len(data)} bytes more than there are: it is cut short"
+        at += at % 2
 
 
 def _kind(found: Format, data: memoryview) -> str:
@@ -199,8 +231,10 @@ def _kind(found: Format, data: memoryview) -> str:
 def _elf(head: bytes) -> Format | str:
     """Return what an ELF file is."""
     kind, machine = (int.from_bytes(head[at : at + 2], "little") for at in (16, 18))
+    if len(head) < _ELF_TOLD:
+        return "an ELF file that is cut short"
     if head[4:6] != b"\x02\x01":
-        return "an ELF file of 32 bits" if head[4:5] == b"\x01" else "an ELF file of big-endian order"
+        return _ELF_KINDS.get(head[4:6], "a damaged ELF file")
     if machine == _EM_CUDA:
         return Format.CUBIN
     if kind == _ET_REL:
@@ -212,6 +246,10 @@ def _unlike(head: bytes) -> str:
     """Say what a file is that is called like code and is none."""
     if not head:
         return "empty"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # which may end within a letter
+    except UnicodeDecodeError:
+        return "of no format that is known"
     if b"\0" in head:
         return "of no format that is known"
     return "a linker script" if re.search(rb"\b(INPUT|GROUP)\s*\(", head) else "a text"

@@ -157,7 +157,9 @@ class Job:
     def _hint(self, cuda: str) -> str:
         from retread.build import proving
 
-        return proving.hint(workspace.every_toolchain(self.goal.trees.loaded.root), self.goal.name, cuda)
+        tried = self.goal.proving or self.goal.toolchain
+        every = workspace.every_toolchain(self.goal.trees.loaded.root)
+        return proving.hint(every, self.goal.name, cuda, tried.name if tried else "")
 
     def library_requests(self, base: ProvenBase) -> list[Request]:
         """Return what every library of the base wheel has to get: missing architectures, a run path, fewer images."""

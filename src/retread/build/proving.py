@@ -55,9 +55,14 @@ def _assembly(machine: Machine, toolchain: Toolchain) -> Assembly:
     return cubins.assembly(machine, cubins.assembler(machine, toolchain))
 
 
-def hint(toolchains: Sequence[Toolchain], target: str, cuda: str) -> str:
-    """Return what to do where the ptxas of a recipe is not the one that built the base wheel."""
+def hint(toolchains: Sequence[Toolchain], target: str, cuda: str, tried: str) -> str:
+    """Return what to do where the ptxas that was ``tried``, a toolchain's name, is not the one that built the base."""
     fits = for_release(cuda, toolchains, platform.machine())
+    if fits and fits.name == tried:
+        return (
+            f"it was another build of CUDA {cuda}'s ptxas, or had other options;"
+            f" a toolchain in recipes/toolchains/ that targets.{target}.proving names can have that build"
+        )
     if fits:
         return f'name the ptxas that built the base wheel: targets.{target}.proving = "{fits.name}"'
     return (

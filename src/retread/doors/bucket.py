@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from retread.address import has_secret
 from retread.errors import PublishError, StoreError, ToolError
@@ -176,12 +177,22 @@ class Bucket:
                 return None
         return _mark({"e_tag": done["e_tag"], "version": done["version"]})
 
+    def _demand_plain(self, name: str) -> None:
+        """Raise StoreError for what is no plain file of a folder: a pipe would be waited for without an end."""
+        if not self.address.startswith("file:"):
+            return
+        path = Path(unquote(urlsplit(self.address).path), name)
+        if path.exists() and not path.is_file():
+            raise StoreError(f"{self.address}/{name} is no plain file")
+
     @contextmanager
     def _asking(self, what: str, name: str) -> Iterator[None]:
         """Turn what the storage answers into a StoreError; FileNotFoundError passes, but for a missing bucket."""
         from obstore.exceptions import BaseError
 
         try:
+            if what == "read":
+                self._demand_plain(name)
             yield
         except (BaseError, ConnectionError, TimeoutError, FileNotFoundError, PermissionError) as error:
             text = str(error)

@@ -298,7 +298,7 @@ class Store:
         total = sum(entry.size for entry in entries)
         gone: list[Entry] = []
         for entry in entries:
-            if entry.used < limit or (keep_bytes is not None and total > keep_bytes):
+            if int(entry.used) <= limit or (keep_bytes is not None and total > keep_bytes):
                 with self.lock(f"{entry.kind}-{entry.key}"):
                     if _used(entry.path) > entry.used:
                         continue  # somebody took it while this process waited

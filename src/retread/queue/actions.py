@@ -19,6 +19,7 @@ from retread.queue.incoming import paths as meant
 from retread.queue.pieces import Altered, Piece, replayed
 from retread.queue.repository import Failed, Repository
 from retread.queue.worktree import Worktree
+from retread.recipe.series import ONLY_WITH, only_with
 
 _LEVELS = ("-p1", "-p0", "-p2")
 """How many folders of a diff's paths are not the source's: git's way first, then plain diffs, then quilt's."""
@@ -179,6 +180,7 @@ def squashed(bench: Bench, typed: Sequence[str]) -> Plan:
         raise UsageError("squash what? name two patches or more, the one whose header stays first")
     lead, others = indexes[0], sorted(indexes[1:])
     group = [bench.pieces[index] for index in sorted(indexes)]
+    _demand_together(group)
     rest = [one for index, one in enumerate(bench.pieces) if index not in indexes]
     start = sum(index < lead for index in range(len(bench.pieces)) if index not in indexes)
     first = min(indexes[0], others[0], start)
@@ -193,6 +195,17 @@ def squashed(bench: Bench, typed: Sequence[str]) -> Plan:
             hint="drop them with 'retread patch drop'",
         )
     return Plan([*made[:start], one, *made[start + len(group) :]])
+
+
+def _demand_together(group: Sequence[Piece]) -> None:
+    """Raise SeriesError for patches that no build applies together: of their conditions one header can state one."""
+    when = {one.name: only_with(one.head.decode("utf-8", "replace")) for one in group}
+    if len(set(when.values())) > 1:
+        raise SeriesError(
+            "one patch cannot be made of these: they are applied with different compilers",
+            faults=[f"{name}: with {compiler or 'any compiler'}" for name, compiler in when.items()],
+            hint=f"nothing was changed; give them the same {ONLY_WITH} first, or leave them apart",
+        )
 
 
 def split(bench: Bench, typed: str, name: str, head: bytes, wanted: Sequence[str]) -> Plan:

@@ -31,7 +31,10 @@ _FILE: Final = "patch"
 def file(typed: str) -> Read:
     """Return the patches of a file, or of standard input (``-``)."""
     if typed == "-":
-        return incoming.read(sys.stdin.buffer.read(limits.PATCH), name="standard input")
+        data = sys.stdin.buffer.read(limits.PATCH + 1)
+        if len(data) > limits.PATCH:
+            raise SeriesError(f"standard input: larger than {limits.PATCH >> 20} MiB")
+        return incoming.read(data, name="standard input")
     path = Path(typed)
     if not path.is_file():
         raise UsageError(f"there is no file {typed}")

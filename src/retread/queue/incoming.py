@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from retread import limits
 from retread.errors import SeriesError
 from retread.queue import header
-from retread.recipe.series import encoding_fault, subject
+from retread.recipe.series import NO_END, encoding_fault, subject
 
 _POSTMARK: Final = re.compile(rb"^From (?=[^\n]*[0-9]{4})[^\n]*+\n(?=[A-Za-z-]++: )", re.MULTILINE)
 """In which no way is tried twice: a line of digits took quadratic time."""
@@ -26,6 +26,10 @@ _PATHS: Final = re.compile(
     r"^(?:---|\+\+\+|rename from|rename to|copy from|copy to) ([^\t\n]+)", re.MULTILINE
 )
 _SAME: Final = re.compile(r"^diff --git a/(.{1,4096}) b/\1$", re.MULTILINE)
+_SAME_QUOTED: Final = re.compile(r'^diff --git "a/.{1,4096}" ("b/.{1,4096}")$', re.MULTILINE)
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\[0-3][0-7]{2})+)"')
+"""Other escapes are of signs that no path of a series may hold; such a path stays quoted, and is refused."""
+_ESCAPED: Final = re.compile(rb"\\([0-3][0-7]{2})")
 _COVER: Final = re.compile(r"\[[^]]*\b0+/[0-9]+\]")
 _COMMIT: Final = re.compile(r"\b[0-9a-f]{7,40}\b")
 _VERSION: Final = re.compile(r"\bv?([0-9]+(?:\.[0-9a-z]+)+)\b")
@@ -61,6 +65,8 @@ def read(data: bytes, *, name: str) -> Read:
         where = f"{name}, mail {number}" if len(texts) > 1 else name
         one = _read(text, where)
         if one.diff:
+            if not text.endswith(b"\n"):
+                faults.append(f"{where}: {NO_END}")
             faults += [f"{where}: {fault}" for fault in _faults(one.diff)]
             found.append(one)
         elif _COVER.search(text.partition(b"\n")[0][: limits.SUBJECT].decode("utf-8", "replace")):
@@ -86,7 +92,16 @@ def paths(diff: bytes) -> set[str]:
 def _named(diff: bytes) -> list[str]:
     """Return the paths that a diff names, as it writes them; of a file whose mode alone changes there is one place."""
     text = diff.decode("utf-8", "surrogateescape")
-    return [*_PATHS.findall(text), *_SAME.findall(text)]
+    found = (*_PATHS.findall(text), *_SAME.findall(text), *_SAME_QUOTED.findall(text))
+    return [_plain_path(one) for one in found]
+
+
+def _plain_path(path: str) -> str:
+    """Return a path without the quotes and escapes that git puts around letters beyond ASCII; others stay."""
+    if not (quoted := _QUOTED.fullmatch(path.rstrip(" \r"))):
+        return path
+    data = quoted[1].encode("utf-8", "surrogateescape")
+    return _ESCAPED.sub(lambda one: bytes((int(one[1], 8),)), data).decode("utf-8", "surrogateescape")
 
 
 def _mails(data: bytes) -> Iterator[bytes]:
@@ -125,7 +140,7 @@ def _read(text: bytes, where: str) -> Incoming:
     start = _DIFF.search(text)
     head, diff = (text[: start.start()], text[start.start() :]) if start else (text, b"")
     head = re.split(rb"^---[ \t]*\n", head, maxsplit=1, flags=re.MULTILINE)[0]
-    return Incoming(filled(head), diff if diff.endswith(b"\n") or not diff else diff + b"\n", where)
+    return Incoming(filled(head), diff, where)
 
 
 def _faults(diff: bytes) -> Iterator[str]:

@@ -100,11 +100,13 @@ def _overlay(recipe: Recipe, target: str, patches: Sequence[Patch]) -> Found:
 
     bases = recipe.targets[target].base
     found = [] if bases else [f"targets.{target}.base: no base wheel is pinned"]
-    found += [fault for patch in patches if not patch.only_with for fault in native.touched(patch, recipe)]
+    applied = [patch for patch in patches if not patch.only_with]
+    found += [fault for patch in applied for fault in native.touched(patch, recipe)]
     if found:
         return Found(None, tuple(found))
-    why = f"none of the {len(patches)} patch(es) touches a native input, and a base wheel is pinned"
-    return Found(Bases(bases), reason=why if patches else "the series is empty")
+    why = f"none of the {len(applied)} patch(es) touches a native input, and a base wheel is pinned"
+    empty = "no patch of the series is applied here" if patches else "the series is empty"
+    return Found(Bases(bases), reason=why if applied else empty)
 
 
 def _source(recipe: Recipe, target: str, _: Sequence[Patch]) -> Found:

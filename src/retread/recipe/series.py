@@ -55,6 +55,7 @@ ONLY_WITH: Final = "Only-with"
 UPSTREAM: Final = re.compile(
     r"(not reported|reported as \S+|fixed in \S+ \([0-9a-f]{7,40}\))(;.*)?", re.DOTALL
 )
+NO_END: Final = "does not end with a newline, so its last line may be cut: add one, or copy the patch anew"
 NO_NEWLINE: Final = "\\ No newline at end of file"
 _SEPARATOR: Final = "\n---\n"
 _WINDOWS: Final = re.compile(rb"\A[^\n]*\r\n|^diff --git [^\n]*\r\n", re.MULTILINE)
@@ -203,7 +204,12 @@ def _byte_faults(data: bytes) -> Iterator[str]:
             "only a diff's lines of a source with CR LF keep it"
         )
     if not data.endswith(b"\n"):
-        yield "does not end with a newline, so its last line may be cut: add one, or copy the patch anew"
+        yield NO_END
+
+
+def only_with(head: str) -> str:
+    """Return the compiler with which alone the patch of this header is applied; empty for any."""
+    return dict(_fields(head)).get(ONLY_WITH, "")
 
 
 def _fields(head: str) -> list[tuple[str, str]]:

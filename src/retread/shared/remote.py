@@ -152,7 +152,7 @@ class Shared:
         total = sum({one.parcel: one.size for one in every}.values())
         gone = []
         for one in every:
-            if one.used < limit or (keep_bytes is not None and total > keep_bytes):
+            if int(one.used) <= limit or (keep_bytes is not None and total > keep_bytes):
                 self._bucket.remove(claims.name(one.kind, one.key, one.parcel))
                 total -= one.size
                 gone.append(one)

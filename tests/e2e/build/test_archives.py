@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import archives
+from fields import RECIPE
 from retread.errors import PublishError, RetreadError, SourceError, WheelError
 from retread.lanes import base
 from retread.recipe import workspace
@@ -38,7 +40,8 @@ def _told(act: Callable[[], object], kind: type[RetreadError]) -> str:
 def _build(wheel: Path, into: Path) -> None:
     """Take a wheel as the base of a build."""
     into.mkdir()
-    base.prove(wheel, SourceTree(root=into, manifest=NOTHING), into, version="1.2+cu128.1", generated=("**",))
+    recipe = msgspec.structs.replace(RECIPE, version="1.2+cu128.1")
+    base.prove(wheel, SourceTree(root=into, manifest=NOTHING), into, recipe=recipe, generated=("**",))
 
 
 @pytest.mark.parametrize("name", archives.ZIPS)

@@ -53,7 +53,7 @@ def test_a_python_patch_stays_with_the_first_target(two: Project) -> None:
 def test_a_lane_that_the_first_target_does_not_have_takes_the_first_that_has_it(
     two: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inquiry, "obstacles", lambda machine, toolchain: [])
+    monkeypatch.setattr(inquiry, "obstacles", lambda machine, toolchain, platform: [])
     result = two.run("plan", "tiny-1.0", "--lane", "source")
     assert (result.code, result.out.splitlines()[0].split()[:2]) == (0, ["tiny-1.0", "cu130"]), result
     assert "note: building cu130, since the recipe does not make cu128 by the source lane\n" in result.err
@@ -62,7 +62,7 @@ def test_a_lane_that_the_first_target_does_not_have_takes_the_first_that_has_it(
 def test_a_machine_that_lacks_the_toolkit_is_told_beside_what_the_recipe_has(
     two: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inquiry, "obstacles", lambda machine, toolchain: ["nvcc: nobody has it"])
+    monkeypatch.setattr(inquiry, "obstacles", lambda machine, toolchain, platform: ["nvcc: nobody has it"])
     result = two.run("build", "tiny-1.0", "--lane", "source")
     assert (result.code, result.out) == (6, "")
     assert (

@@ -125,7 +125,7 @@ def test_an_assembler_that_makes_other_code_is_refused(project: Project) -> None
         ' cp {data}/add.sm_100.cubin "$last";; *) echo junk > "$last";; esac\n'
     )
     project.add_toolchain("8.0", "9.0a", "10.0", script=script)
-    project.fails(11, "does not make the library's own machine code", room=Kind.LIBRARIES)
+    project.fails(11, "does not make its own machine code again from its PTX", room=Kind.LIBRARIES)
 
 
 def test_nothing_of_the_environment_is_needed_for_a_store(tmp_path: Path) -> None:

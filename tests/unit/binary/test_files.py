@@ -192,3 +192,36 @@ def test_mutated_files_raise_only_our_errors(
             files.read(path, names=True, lenient=lenient)
     with contextlib.suppress(*UNREADABLE):
         files.kernels(path)
+
+
+ARCHIVE = gpucode.archive(a=b"x" * 40, b=b"y" * 41)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ARCHIVE[:-30],
+        ARCHIVE[:90],
+        ARCHIVE[:130],
+        b"!<arch>\nx",
+        ARCHIVE.replace(b"40        `", b"-5        `"),
+    ],
+    ids=["in a member", "in the first", "in a header", "no header", "no size"],
+)
+def test_a_damaged_archive_is_not_one_without_code(tmp_path: Path, data: bytes) -> None:
+    assert files.read(write(tmp_path, ARCHIVE, "x.a")).unread == ()
+    (told,) = files.read(write(tmp_path, data, "x.a"), where="x.a").unread
+    assert told.endswith("cut short")
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (b"\x7fELF", "an ELF file that is cut short"), (b"\x7fELF" + bytes(60), "a damaged ELF file"),
+        (b"\x7fELF\2\2\1" + bytes(60), "an ELF file of big-endian order"),
+        (b"MZ" + b"\xff" * 62, "of no format that is known"), (b"\xb1CbF" * 9, "of no format that is known"),
+        ("ü".encode() * files.HEAD, "a text"), (b"x" + "ü".encode() * files.HEAD, "a text"),
+    ],
+)  # fmt: skip
+def test_what_is_not_looked_into_is_called_what_it_is(data: bytes, what: str) -> None:
+    assert files.told(data[: files.HEAD], "x.so") == what

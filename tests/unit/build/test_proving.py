@@ -72,11 +72,12 @@ def test_the_release_that_built_it_proves_it(
 
 
 def test_a_recipe_is_told_which_toolchain_to_name() -> None:
-    assert proving.hint(ALL, "cu128", "12.6").endswith('targets.cu128.proving = "ptxas-12.6"')
-    assert proving.hint(ALL, "cu128", "11.4") == (
+    assert proving.hint(ALL, "cu128", "12.6", "cuda-12.8").endswith('targets.cu128.proving = "ptxas-12.6"')
+    assert "another build of CUDA 12.6's ptxas" in proving.hint(ALL, "cu128", "12.6", "ptxas-12.6")
+    assert proving.hint(ALL, "cu128", "11.4", "cuda-12.8") == (
         "no toolchain has ptxas of CUDA 11.4; put one into recipes/toolchains/"
     )
-    assert "of the CUDA release that built the base wheel" in proving.hint(ALL, "cu128", "")
+    assert "of the CUDA release that built the base wheel" in proving.hint(ALL, "cu128", "", "cuda-12.8")
 
 
 @pytest.mark.parametrize(

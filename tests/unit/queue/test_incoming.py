@@ -139,3 +139,24 @@ def test_the_paths_that_a_diff_may_mean() -> None:
 def test_a_patch_in_utf16_is_told_as_that() -> None:
     with pytest.raises(SeriesError, match=r"^a\.patch: is UTF-16, as PowerShell writes"):
         incoming.read("Subject: a\n---\n".encode("utf-16"), name="a.patch")
+
+
+@pytest.mark.parametrize("mode", [False, True])
+def test_a_name_that_git_quoted_is_read_as_it_is(mode: bool) -> None:
+    names = b'diff --git "a/da mit \\303\\274.py" "b/da mit \\303\\274.py"\n'
+    body = b'--- "a/da mit \\303\\274.py"\n+++ "b/da mit \\303\\274.py"\n@@ -1 +1 @@\n-a\n+b\n'
+    data = names + (b"old mode 100644\nnew mode 100755\n" if mode else body)
+    assert "da mit ü.py" in incoming.paths(incoming.read(data, name="d").patches[0].diff)
+
+
+def test_escapes_of_a_quoted_name_hide_nothing() -> None:
+    data = b'--- "a/\\056\\056/\\303\\274"\n+++ "b/\\056\\056/\\303\\274"\n@@ -1 +1 @@\n-a\n+b\n'
+    with pytest.raises(SeriesError, match="leaves the source tree"):
+        incoming.read(data, name="d")
+    with pytest.raises(SeriesError, match="not a plain relative path"):
+        incoming.read(data.replace(b"\\056\\056", b"x\\n"), name="d")
+
+
+def test_a_diff_that_may_be_cut_is_not_taken_in() -> None:
+    with pytest.raises(SeriesError, match=r"d: does not end with a newline, so its last line may be cut"):
+        incoming.read(DIFF[:-2], name="d")

@@ -83,6 +83,15 @@ def test_python_patches_take_the_overlay(forced: Lane | None) -> None:
     )
 
 
+def test_a_patch_for_one_compiler_alone_is_none_that_the_overlay_applies() -> None:
+    some = (
+        patch("0001-a.patch", "demo/x.py"),
+        replace(patch("0002-b.patch", "setup.py"), only_with="clang"),
+    )
+    assert plan.choose_lane(RECIPE, "cu128", some, None)[1].startswith("none of the 1 patch(es) touches")
+    assert plan.choose_lane(RECIPE, "cu128", some[1:], None)[1] == "no patch of the series is applied here"
+
+
 def test_an_empty_series_takes_the_overlay() -> None:
     assert plan.choose_lane(RECIPE, "cu128", [], None) == (
         Lane.OVERLAY,

@@ -286,3 +286,16 @@ def test_what_is_made_anew_comes_from_nowhere_else(
 def test_means_trust_who_signs_here(key: Key) -> None:
     assert remote.means((), key, print) == Means((key,), key, print)
     assert remote.means((key,), key, print).trusted == (key,)
+
+
+@pytest.mark.parametrize("below", ["entries", "parcels"])
+def test_a_pipe_is_not_waited_for(
+    machines: Callable[..., Machine], key: Key, place: Path, below: str
+) -> None:
+    machines(key).make()
+    (file,) = objects(place, below)
+    file.unlink()
+    os.mkfifo(file)
+    other = machines(None, key)
+    assert (other.make(), other.built) == (b"cubin", [KEY])
+    assert below == "entries" or "is no plain file; the rest is done without" in other.said[0]
