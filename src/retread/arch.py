@@ -68,7 +68,9 @@ def asked(text: str) -> Arch:
     from retread.strict import near_miss
 
     if text not in FIRST_CUDA:
-        raise UsageError(f"no GPU has the architecture {text!r}{near_miss(text, FIRST_CUDA)}")
+        near = near_miss(text.removeprefix("sm_"), FIRST_CUDA)
+        hint = "" if near else "write it like 9.0 or 10.0a"
+        raise UsageError(f"no GPU has the architecture {text!r}{near}", hint=hint)
     return parse(text)
 
 

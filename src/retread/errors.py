@@ -12,6 +12,8 @@ from retread.address import shown
 
 _SHOWN: Final = 20
 """Faults of one refusal that are listed: a screen holds them with the message above them still in sight."""
+KEEP_LIBRARY: Final = "let the recipe exempt the library ('exempt')"
+"""What is left to do where a library can be neither grafted nor slimmed, beside compiling it."""
 
 
 class RetreadError(Exception):

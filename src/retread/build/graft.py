@@ -26,7 +26,7 @@ from retread.elf import fatbin, kernels
 from retread.elf.facts import Format, LibraryFacts, counted
 from retread.elf.fatbin import Entry, FatBinary, Kind
 from retread.elf.release import Told
-from retread.errors import UNREADABLE, ElfError, FatbinError, PeError, ToolError
+from retread.errors import KEEP_LIBRARY, UNREADABLE, ElfError, FatbinError, PeError, ToolError
 from retread.records import Record
 from retread.wheel import contents
 from retread.wheel.contents import Known
@@ -244,7 +244,7 @@ def _demand_reach(old: Path, facts: LibraryFacts, inside: int, architectures: Se
     """
     wants = set(architectures)
     section, refused = (".nv_fatb", PeError) if facts.format is Format.PE else (".nv_fatbin", ElfError)
-    hint = "leave the library out of 'graft', or compile it: lane 'source'"
+    hint = f"{KEEP_LIBRARY}, or compile it: lane 'source'"
     if facts.relocatable and wanted(facts, architectures):
         raise refused(f"{old}: holds relocatable device code (-rdc=true), which cannot be grafted", hint=hint)
     stuck = [one for one in facts.modules[inside:] if one.kernels != 0 and one.sass and wants - set(one.sass)]

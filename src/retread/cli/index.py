@@ -163,9 +163,7 @@ def _wants(options: Options) -> Callable[[Statement], Proof]:
 
     def wants(said: Statement) -> Proof:
         try:
-            named = statement.recipe(
-                said, "'--allow-unproven REASON' lists it; a recipe's wheel can be proven"
-            )
+            named = statement.recipe(said, "write one: 'retread recipe new'")
             recipe = workspace.load(session.root(options), named).recipe
         except RetreadError as error:  # its own fault: what the others lack is told as well
             raise GateError(

@@ -18,7 +18,7 @@ from retread.elf import fatbin
 from retread.elf import image as ei
 from retread.elf.fatbin import FatBinary
 from retread.elf.image import Image, Section, Segment
-from retread.errors import ElfError
+from retread.errors import KEEP_LIBRARY, ElfError
 from retread.records import Record
 
 FATBIN: Final = ".nv_fatbin"
@@ -153,7 +153,7 @@ def _plan_fatbins(image: Image, new: Mapping[int, bytes]) -> Fatbins:
     if ei.named(image, "__nv_relfatbin") is not None:
         raise ElfError(
             f"{image.where}: holds relocatable device code (__nv_relfatbin), which cannot be changed",
-            hint="leave the library out of 'graft', or compile it: lane 'source'",
+            hint=f"{KEEP_LIBRARY}, or compile it: lane 'source'",
         )
     for index, data in new.items():
         if len(fatbin.parse(data, where=f"{image.where}: new module {index}")) != 1:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from retread.elf import image as ei
 from retread.elf.edit import Block, Change, Fatbins
 from retread.elf.image import Section, Segment
-from retread.errors import ElfError
+from retread.errors import KEEP_LIBRARY, ElfError
 from retread.records import Record
 
 Piece = bytes | range
@@ -357,7 +357,7 @@ def _check_wrappers(change: Change, places: dict[int, int]) -> None:
         if version not in (1, 2) or (version == 2 and places.get(pointer) in _replaced(change)):
             raise ElfError(
                 f"{name} is of version {version} (relocatable device code), which cannot be changed",
-                hint="leave the library out of 'graft', or compile it: lane 'source'",
+                hint=f"{KEEP_LIBRARY}, or compile it: lane 'source'",
             )
         if pointer not in places:
             raise ElfError(f"{name}: no relocation makes it point to a fat binary")

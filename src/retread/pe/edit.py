@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from retread.elf import fatbin
 from retread.elf.fatbin import FatBinary
 from retread.elf.layout import Patches, Piece
-from retread.errors import PeError
+from retread.errors import KEEP_LIBRARY, PeError
 from retread.pe import image as pe
 from retread.pe.image import Image, Section
 from retread.records import Record
@@ -47,7 +47,7 @@ _MEMORY: Final = 1 << 31
 """Bytes of a library in memory: the loader takes less."""
 _INITIALISED_AT, _MEMORY_AT, _CHECKSUM_AT = 8, 56, 64
 """Fields of the optional header."""
-_HINT: Final = "leave the library out of 'graft', or compile it where its compiler runs"
+_HINT: Final = f"{KEEP_LIBRARY}, or compile it where its compiler runs"
 
 
 class Change(Record, frozen=True, kw_only=True):

@@ -123,6 +123,7 @@ def test_a_library_that_cannot_get_it_stays_and_is_named(give: Give, tmp_path: P
 def test_where_none_can_get_it_each_reason_is_told(give: Give) -> None:
     error = refused(give, FatbinError, "no library of .* can get 10.0", wheel_files() | {LIBRARY: RDC})
     assert [one.partition(" (")[0] for one in error.faults] == [f"{LIBRARY}: holds relocatable device code"]
+    assert error.hint == "let the recipe exempt the library ('exempt'), or compile it: lane 'source'"
 
 
 @pytest.mark.parametrize(

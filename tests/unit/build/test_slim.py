@@ -91,6 +91,8 @@ def test_everything_else_is_the_same_and_twice_is_the_same(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
+        (["--keep", "sm_90"], 2, "no GPU has the architecture 'sm_90' (did you mean '9.0'?)"),
+        (["--keep", "all"], 2, "no GPU has the architecture 'all'\n  next: write it like 9.0 or 10.0a"),
         (["--keep", "9.3"], 2, "no GPU has the architecture '9.3' (did you mean '9.0'?)"),
         (["--keep", "9.0a"], 2, "--keep names GPUs, and none has the capability 9.0a\n  next: say 9.0"),
         (["--keep", "5.0"], 6, f"nothing in {WHEEL} runs on 5.0"),
