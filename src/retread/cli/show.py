@@ -218,7 +218,7 @@ def library(name: str, facts: Facts) -> Iterable[str]:
         yield f"  run path: {':'.join(facts.run_path)}"
     yield from (f"  cannot be read: {one}" for one in facts.unread[:_UNREAD])
     if not facts.modules and not facts.relocatable:
-        yield "  no GPU code"
+        yield "  no GPU code in what was read" if facts.unread else "  no GPU code"
         return
     yield from _modules(facts.modules, "module(s)")
     yield from _modules(facts.relocatable, "relocatable module(s)")

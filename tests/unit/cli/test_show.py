@@ -221,6 +221,11 @@ def test_a_wheel_says_how_each_gpu_is_served() -> None:
     ]
 
 
+def test_of_what_cannot_be_read_nothing_is_claimed() -> None:
+    told = list(show.library("x.so", replace(library(), unread=("x.so: it is cut short",))))
+    assert told[1:] == ["  cannot be read: x.so: it is cut short", "  no GPU code in what was read"]
+
+
 def test_jit_is_told_apart() -> None:
     lines = list(show.library("x.so", library(("8.0", "8.0"))))
     assert (
