@@ -62,6 +62,8 @@ def run(command: Path, folder: Path, *arguments: str) -> subprocess.CompletedPro
         (["fit", "--python", sys.executable, "--gpu", "10.0"], 22, "torch: is not installed here"),
         (["build"], 2, "there is no folder recipes/"),
         (["graft", WHEEL, "--arch", "8.0", "-o", "out"], 6, "has 8.0 in all of its code already"),
+        (["slim", WHEEL, "--keep", "8.0", "-o", "out"], 0, "+slim.1-"),
+        (["init", "own"], 0, "own"),
     ],
     ids=lambda one: one[0] if isinstance(one, list) else "",
 )
