@@ -52,24 +52,6 @@ def test_modules_get_code_and_all_else_stays(tmp_path: Path, modules: tuple[int,
     assert not any(new[at] for at in gone)
 
 
-def test_another_reader_finds_it_sound(tmp_path: Path) -> None:
-    import lief
-
-    once, twice = grafted(tmp_path, 0, 1), tmp_path / "twice.dll"
-    left = library.fat_binaries(once)[0]
-    library.edit(once, twice, fatbins={0: fatbin.graft(left, {Arch("10.0"): SM100})})
-    assert [one.sass for one in library.read(twice).modules] == [("8.0", "9.0a", "10.0")] * 3
-    assert library.fat_binaries(twice)[2].where.endswith(": module 2")
-    for path in (once, twice):
-        found = lief.PE.parse(path)
-        assert found is not None
-        assert lief.PE.check_layout(found) == (True, "")
-        assert found.optional_header.checksum == found.compute_checksum()
-        last = found.sections[-1]
-        assert (last.name, last.characteristics) == (".nv_fatb", 0x4000_0040)
-        assert found.optional_header.sizeof_initialized_data % 512 == 0
-
-
 def test_every_wrapper_points_to_its_module_wherever_it_is_loaded(tmp_path: Path) -> None:
     found = library.load(grafted(tmp_path, 0, 2))
     starts = [edit._address(found, one.offset) for one in edit.fat_binaries(found)]

@@ -1,4 +1,4 @@
-"""The tables of Windows libraries: the same as another reader finds, and nothing that leaves the file."""
+"""The tables of Windows libraries: nothing that leaves the file, and nothing that makes no sense."""
 
 from __future__ import annotations
 
@@ -14,24 +14,6 @@ from retread.pe import image
 
 def parse(data: bytes) -> image.Image:
     return image.parse(data, where="x.dll")
-
-
-def test_another_reader_finds_the_same() -> None:
-    import lief
-
-    read, other = parse(DLL), lief.PE.parse(list(DLL))
-    assert other is not None
-    assert [(one.name, one.address, one.memory, one.offset, one.size) for one in read.sections] == [
-        (one.name, one.virtual_address, one.virtual_size, one.offset, one.size) for one in other.sections
-    ]
-    assert (read.base, read.memory) == (
-        other.optional_header.imagebase, other.optional_header.sizeof_image
-    )  # fmt: skip
-    assert image.needed(read) == tuple(one.name for one in other.imports)
-    assert image.imported(read) == tuple(sorted(e.name for one in other.imports for e in one.entries))
-    assert [(one.address, one.kind) for one in image.relocations(read)] == [
-        (e.address, int(e.type)) for one in other.relocations for e in one.entries if int(e.type)
-    ]
 
 
 @pytest.mark.parametrize(
