@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import Final
 
 import gpucode
+from retread.arch import Arch
+from retread.elf import fatbin
+from retread.pe import library
 
 DLL: Final = gpucode.WINDOWS
 OPTIONAL: Final = struct.unpack_from("<I", DLL, 60)[0] + 24
 TABLE: Final = OPTIONAL + struct.unpack_from("<H", DLL, OPTIONAL - 4)[0]
+SM100: Final = (gpucode.DATA / "add.sm_100.cubin").read_bytes()
 
 
 def header(name: bytes) -> int:
@@ -29,3 +34,13 @@ def patched(*edits: tuple[int, str, int]) -> bytes:
     for at, layout, value in edits:
         struct.pack_into(layout, data, at, value)
     return bytes(data)
+
+
+def grafted(folder: Path, *modules: int, data: bytes = DLL) -> Path:
+    """Write the library with code for 10.0 in some modules, and return where."""
+    path = folder / "old.dll"
+    path.write_bytes(data)
+    old = library.fat_binaries(path)
+    new = {index: fatbin.graft(old[index], {Arch("10.0"): SM100}) for index in modules}
+    library.edit(path, folder / "new.dll", fatbins=new)
+    return folder / "new.dll"

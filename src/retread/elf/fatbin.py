@@ -28,6 +28,9 @@ from retread.records import Record
 _MAGIC: Final = 0xBA55ED50
 START: Final = struct.pack("<IHH", _MAGIC, 1, 16)
 """How every fat binary seen starts, wherever it lies."""
+WRAPPER: Final = struct.Struct("<IIQQ")
+"""What a library hands to CUDA's runtime for a fat binary: magic, version, where it is, and a word that is 0."""
+WRAPPER_MAGIC: Final = 0x466243B1
 _HEADER: Final = struct.Struct("<IHHQ")
 _ENTRY: Final = struct.Struct("<HHIQIIHHIIIQQQ")
 """kind, version, header size, padded size, compressed size, extra's offset, minor, major, sm, 0, 0, flags, 0, size."""

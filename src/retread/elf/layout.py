@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from retread.elf import image as ei
 from retread.elf.edit import Block, Change, Fatbins
+from retread.elf.fatbin import WRAPPER, WRAPPER_MAGIC
 from retread.elf.image import Section, Segment
 from retread.errors import KEEP_LIBRARY, ElfError
 from retread.records import Record
@@ -23,8 +24,6 @@ Piece = bytes | range
 """New bytes, or a range of the source file."""
 
 _WRAPPERS: Final = ".nvFatBinSegment"
-_WRAPPER: Final = struct.Struct("<IIQQ")
-_WRAPPER_MAGIC: Final = 0x466243B1
 _ADDRESS_TAGS: Final = frozenset(
     (ei.DT_HASH, ei.DT_STRTAB, ei.DT_SYMTAB, ei.DT_GNU_HASH, ei.DT_VERSYM, ei.DT_VERDEF, ei.DT_VERNEED)
 )
@@ -127,7 +126,7 @@ def pieces(change: Change) -> tuple[Piece, ...]:
 # Where everything goes
 
 
-def _up(value: int, align: int) -> int:
+def up(value: int, align: int) -> int:
     """Return the next multiple of ``align``."""
     return value + -value % align
 
@@ -146,16 +145,16 @@ def _lay_out(change: Change) -> Layout:
         at += block.end - block.start + len(block.tail)
     if change.fatbins:
         section, align = change.fatbins.section, _fatbin_align(change.fatbins)
-        first = at = _up(vaddr + at, align) - vaddr
+        first = at = up(vaddr + at, align) - vaddr
         for one in change.fatbins.old:
-            at = _up(vaddr + at, align) - vaddr
+            at = up(vaddr + at, align) - vaddr
             size = len(change.fatbins.new.get(one.index, one.data))
             starts[section.addr + one.offset] = (one.size, vaddr + at, size)
             at += size
         moved[section.index] = replace(section, addr=vaddr + first, offset=offset + first, size=at - first)
     behind = (one.align for one in change.image.sections if one.offset >= cut.stop)
     step = max(64, *behind, 0)
-    tail = cut.stop + _up(offset + at - cut.stop, step)
+    tail = cut.stop + up(offset + at - cut.stop, step)
     return Layout(moved=moved, starts=starts, vaddr=vaddr, offset=offset, size=at, cut=cut, tail=tail)
 
 
@@ -165,8 +164,8 @@ def _origin(change: Change) -> tuple[int, int, range]:
         section = change.fatbins.section
         return section.addr, section.offset, range(section.offset, change.loaded)
     top = max(load.vaddr + load.memsz for load in change.image.loads)
-    offset = _up(change.loaded - len(change.hole), change.align)
-    return _up(top, change.align), offset, range(change.loaded, change.loaded)
+    offset = up(change.loaded - len(change.hole), change.align)
+    return up(top, change.align), offset, range(change.loaded, change.loaded)
 
 
 def _gap(block: Block, address: int) -> int:
@@ -350,9 +349,9 @@ def _check_wrappers(change: Change, places: dict[int, int]) -> None:
     section = ei.named(image, _WRAPPERS)
     if section is None:
         raise ElfError(f"{image.where}: has fat binaries but no section {_WRAPPERS} that points to them")
-    for number, (magic, version, _, _) in enumerate(ei.records(image, section, _WRAPPER)):
-        name, pointer = f"{image.where}: wrapper {number}", section.addr + number * _WRAPPER.size + 8
-        if magic != _WRAPPER_MAGIC:
+    for number, (magic, version, _, _) in enumerate(ei.records(image, section, WRAPPER)):
+        name, pointer = f"{image.where}: wrapper {number}", section.addr + number * WRAPPER.size + 8
+        if magic != WRAPPER_MAGIC:
             raise ElfError(f"{name} has magic {magic:#x}")
         if version not in (1, 2) or (version == 2 and places.get(pointer) in _replaced(change)):
             raise ElfError(

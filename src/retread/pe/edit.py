@@ -20,8 +20,8 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from retread.elf import fatbin
-from retread.elf.fatbin import FatBinary
-from retread.elf.layout import Patches, Piece
+from retread.elf.fatbin import WRAPPER, WRAPPER_MAGIC, FatBinary
+from retread.elf.layout import Patches, Piece, up
 from retread.errors import KEEP_LIBRARY, PeError
 from retread.pe import image as pe
 from retread.pe.image import Image, Section
@@ -30,8 +30,6 @@ from retread.records import Record
 FATBIN: Final = ".nv_fatb"
 """What is left of ``.nv_fatbin`` in the eight letters of a section's name."""
 WRAPPERS: Final = ".nvFatBi"
-_WRAPPER: Final = struct.Struct("<IIQQ")
-_WRAPPER_MAGIC: Final = 0x466243B1
 _ALIGN: Final = 16
 """What fat binaries are aligned to; nvcc asks for 8."""
 _READ_ONLY: Final = 0x4000_0040
@@ -106,7 +104,7 @@ def plan(image: Image, *, fatbins: Mapping[int, bytes]) -> Change:
             raise PeError(f"{image.where}: what should replace module {index} is not one fat binary")
     _demand_room(image)
     change = Change(
-        image=image, old=old, new=dict(fatbins), address=image.memory, offset=_up(len(image.data), image.file_align)
+        image=image, old=old, new=dict(fatbins), address=image.memory, offset=up(len(image.data), image.file_align)
     )  # fmt: skip
     if image.memory + sum(map(len, fatbins.values())) + _ALIGN * len(fatbins) >= _MEMORY:
         raise PeError(f"{image.where}: would take 2 GiB of memory with the new code, which no loader takes")
@@ -123,7 +121,7 @@ def pieces(change: Change) -> tuple[Piece, ...]:
     for index in change.new:
         one = change.old[index]
         patches.write(one.offset, bytes(one.size))
-    section = _up(len(added), image.file_align)
+    section = up(len(added), image.file_align)
     _write_headers(patches, change, len(added), section)
     gap = bytes(change.offset - len(image.data))
     found = [*patches.pieces(0, len(image.data)), gap, added, bytes(section - len(added))]
@@ -160,10 +158,6 @@ def _blocks(source: memoryview, parts: Iterable[Piece]) -> Iterator[bytes]:
             yield bytes(data[start : start + step])
 
 
-def _up(value: int, align: int) -> int:
-    return value + -value % align
-
-
 def _demand_editable(image: Image) -> None:
     """Raise PeError for a library whose kind cannot be edited safely."""
     where = image.where
@@ -185,13 +179,13 @@ def _demand_editable(image: Image) -> None:
 
 def _check_order(image: Image) -> None:
     """Raise PeError unless sections follow each other in memory without a gap, as the loader demands."""
-    at = _up(image.headers, image.section_align)
+    at = up(image.headers, image.section_align)
     for one in image.sections:
         if one.address != at:
             raise PeError(
                 f"{image.where}: section {one.name} is at {one.address:#x}, not at {at:#x} behind the one before"
             )
-        at += _up(one.extent, image.section_align)
+        at += up(one.extent, image.section_align)
     if image.memory != at:
         raise PeError(
             f"{image.where}: says that it takes {image.memory} bytes of memory, its sections take {at}"
@@ -219,7 +213,7 @@ def _places(change: Change) -> list[_Place]:
         one = change.old[index]
         start = _address(change.image, one.offset)
         found.append(_Place(start, start + one.size, at))
-        at += _up(len(change.new[index]), _ALIGN)
+        at += up(len(change.new[index]), _ALIGN)
     return sorted(found)
 
 
@@ -295,11 +289,11 @@ def _wrappers(image: Image, section: Section) -> Iterator[tuple[int, int, int]]:
         if not any(data[at : at + 8]):
             at += 8  # linkers may fill up between two objects
             continue
-        if len(data) - at < _WRAPPER.size or _WRAPPER.unpack_from(data, at)[0] != _WRAPPER_MAGIC:
+        if len(data) - at < WRAPPER.size or WRAPPER.unpack_from(data, at)[0] != WRAPPER_MAGIC:
             raise PeError(f"{image.where}: section {WRAPPERS} holds something else than wrappers, at {at:#x}")
-        _, version, pointer, _ = _WRAPPER.unpack_from(data, at)
+        _, version, pointer, _ = WRAPPER.unpack_from(data, at)
         yield section.address + at, version, pointer - image.base
-        at += _WRAPPER.size
+        at += WRAPPER.size
 
 
 def _write_headers(patches: Patches, change: Change, memory: int, size: int) -> None:
@@ -313,5 +307,5 @@ def _write_headers(patches: Patches, change: Change, memory: int, size: int) -> 
     at = image.optional + _INITIALISED_AT
     old = int.from_bytes(image.data[at : at + 4], "little")
     patches.write(at, struct.pack("<I", (old + size) & 0xFFFF_FFFF))
-    whole = change.address + _up(memory, image.section_align)
+    whole = change.address + up(memory, image.section_align)
     patches.write(image.optional + _MEMORY_AT, struct.pack("<I", whole))

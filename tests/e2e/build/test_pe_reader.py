@@ -6,23 +6,10 @@ from pathlib import Path
 
 import lief
 
-import gpucode
-from pefiles import DLL
+from pefiles import DLL, SM100, grafted
 from retread.arch import Arch
 from retread.elf import fatbin
 from retread.pe import image, library
-
-SM100 = (gpucode.DATA / "add.sm_100.cubin").read_bytes()
-
-
-def grafted(folder: Path, *modules: int) -> Path:
-    """Write the library with code for 10.0 in some modules, and return where."""
-    path = folder / "old.dll"
-    path.write_bytes(DLL)
-    old = library.fat_binaries(path)
-    new = {index: fatbin.graft(old[index], {Arch("10.0"): SM100}) for index in modules}
-    library.edit(path, folder / "new.dll", fatbins=new)
-    return folder / "new.dll"
 
 
 def test_another_reader_finds_the_same() -> None:

@@ -9,25 +9,12 @@ from pathlib import Path
 import pytest
 
 import gpucode
-from pefiles import DLL, OPTIONAL, TABLE, header, offset, patched
-from retread.arch import Arch
+from pefiles import DLL, OPTIONAL, TABLE, grafted, header, offset, patched
 from retread.binary import files
-from retread.elf import fatbin
 from retread.errors import FatbinError, PeError
 from retread.pe import edit, library
 
 WRAPPERS = offset(b".nvFatBi")
-SM100 = (gpucode.DATA / "add.sm_100.cubin").read_bytes()
-
-
-def grafted(folder: Path, *modules: int, data: bytes = DLL) -> Path:
-    """Write the library with code for 10.0 in some modules, and return where."""
-    path = folder / "old.dll"
-    path.write_bytes(data)
-    old = library.fat_binaries(path)
-    new = {index: fatbin.graft(old[index], {Arch("10.0"): SM100}) for index in modules}
-    library.edit(path, folder / "new.dll", fatbins=new)
-    return folder / "new.dll"
 
 
 @pytest.mark.parametrize("modules", [(0, 1, 2), (1,)])
