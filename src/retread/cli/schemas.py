@@ -21,6 +21,7 @@ SCHEMAS: Final = {
     "smoke": "smoke.report.SmokeReport",
     "evidence": "evidence.beside.Evidence",
     "matrix": "recipe.matrix.Matrix",
+    "release": "index.release.Release",
     "patch-change": "queue.pieces.Altered",
     "patch-graph": "queue.graph.Graph",
     "recipe-new": "upstream.first.First",
