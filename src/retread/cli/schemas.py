@@ -22,6 +22,8 @@ SCHEMAS: Final = {
     "evidence": "evidence.beside.Evidence",
     "matrix": "recipe.matrix.Matrix",
     "release": "index.release.Release",
+    "jobs": "jobs.job.JobFile",
+    "job-result": "jobs.job.Result",
     "patch-change": "queue.pieces.Altered",
     "patch-graph": "queue.graph.Graph",
     "recipe-new": "upstream.first.First",
