@@ -154,7 +154,9 @@ def test_without_policy_or_wheel_nothing_is_released(shop: Shop) -> None:
 
 
 def test_what_the_gate_refuses_is_not_listed(shop: Shop) -> None:
-    done = shop.run("release.sh", "dist", PLAN, code=19, RETREAD_TESTER_KEY=shop.environment["RETREAD_BUILDER_KEY"])
+    done = shop.run(
+        "release.sh", "dist", PLAN, code=19, RETREAD_TESTER_KEY=shop.environment["RETREAD_BUILDER_KEY"]
+    )
     assert "is no tester in this policy" in done.stderr
     assert not (shop.root / "index").exists()
 
