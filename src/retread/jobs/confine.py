@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +33,8 @@ import msgspec
 from retread import strict
 from retread.compile.schedule import GIB
 from retread.errors import ToolError
+from retread.jobs.job import Needs
+from retread.jobs.launch import Ended, Launcher
 from retread.records import Record
 
 _KEEPER: Final = Path(__file__).with_name("keeper.py")
@@ -39,6 +43,8 @@ _GROUPS: Final = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 _UNIT: Final = 2 * GIB
 """Memory of one compile, as builds that ask for MAX_JOBS are told: the largest unit of the default recipe has 2.5 GB,
 most are far below."""
+_BEAT: Final = 1.0
+"""Seconds between two beats of a job that runs."""
 _PATIENCE: Final = 30.0
 """Seconds for a keeper to end all that came of its job; it takes 20 itself before it gives up."""
 
@@ -63,7 +69,7 @@ class Why(StrEnum):
     """It was killed since it needed more memory than it was given, or than there was."""
 
 
-class Ended(Record, frozen=True, kw_only=True):
+class Fate(Record, frozen=True, kw_only=True):
     """What became of a job."""
 
     code: int | None
@@ -82,7 +88,7 @@ class Confined:
     def __init__(self, keeper: subprocess.Popen[bytes]) -> None:
         self._keeper = keeper
 
-    def wait(self, seconds: float) -> Ended | None:
+    def wait(self, seconds: float) -> Fate | None:
         """Return what became of it, or None when it still runs after so many seconds.
 
         ToolError when the keeper itself was killed; of the job nothing is left then.
@@ -95,7 +101,7 @@ class Confined:
         self._keeper.wait()
         if not said:
             raise ToolError("what held the job to its limits was killed, and the job with it")
-        return strict.decoded(said, Ended)
+        return strict.decoded(said, Fate)
 
     def close(self) -> None:
         """End the job and all that came of it, if it still runs."""
@@ -108,19 +114,42 @@ class Confined:
         self._keeper.stdout.close()
 
 
+class Said:
+    """A file that grows while it is read, line by line."""
+
+    def __init__(self, path: Path) -> None:
+        path.touch()
+        self._stream = path.open("rb")
+        self._rest = b""
+
+    def __enter__(self) -> Said:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def lines(self, *, end: bool = False) -> list[str]:
+        """Return the lines that came since; at the ``end`` also one that has none."""
+        *whole, self._rest = (self._rest + self._stream.read()).split(b"\n")
+        if end and self._rest:
+            whole.append(self._rest)
+        return [one.decode("utf-8", "replace") for one in whole]
+
+
 @contextmanager
 def confined(
-    command: Sequence[str | Path], limits: Limits, *, env: Mapping[str, str], cwd: Path, log: Path
+    command: Sequence[str | Path], limits: Limits, *, env: Mapping[str, str], folder: Path
 ) -> Iterator[Confined]:
-    """Run ``command`` with ``env`` alone, below a keeper; all that it says is added to ``log``.
+    """Run ``command`` with ``env`` alone, below a keeper; what it says goes to ``stdout`` and ``stderr`` in a folder.
 
     When the block is left, or this process is gone, however that came, nothing of it runs any more.
     """
     order = {
         "command": [os.fspath(one) for one in command],
         "environment": {**env, **limits.variables()},
-        "folder": os.fspath(cwd),
-        "log": os.fspath(log),
+        "folder": str(Path.cwd()),
+        "stdout": os.fspath(folder / "stdout"),
+        "stderr": os.fspath(folder / "stderr"),
         "cores": limits.cores,
         "memory": limits.memory,
         "groups": next((one for one in reversed(_GROUPS) if Path(one, "cgroup.procs").exists()), _GROUPS[0]),
@@ -142,3 +171,29 @@ def confined(
         yield job
     finally:
         job.close()
+
+
+def launcher(beat: Callable[[str], None]) -> Launcher:
+    """Return a way to run the commands of a job confined to what it needs.
+
+    ``beat`` gets the last line that was said, every second; what it raises ends the job.
+    """
+
+    def launch(
+        command: Sequence[str | Path], needs: Needs, *, env: Mapping[str, str], heard: Callable[[str], None]
+    ) -> Ended:
+        limits, last = Limits(needs.cores, needs.memory_bytes), ""
+        with tempfile.TemporaryDirectory(prefix="retread-job-") as name:
+            folder = Path(name)
+            with confined(command, limits, env=env, folder=folder) as job, Said(folder / "stderr") as said:
+                while (fate := job.wait(_BEAT)) is None:
+                    for last in said.lines():
+                        heard(last)
+                    beat(last)
+                for last in said.lines(end=True):
+                    heard(last)
+            code = 128 + signal.SIGKILL if fate.code is None else fate.code
+            stdout = (folder / "stdout").read_text("utf-8", "replace")
+        return Ended(code, stdout, fate.peak, limits.memory, fate.why is Why.MEMORY)
+
+    return launch

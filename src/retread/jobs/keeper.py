@@ -30,6 +30,7 @@ _DYING = 20.0
 """Seconds until killed processes have to be gone; one that waits for a disk or a driver takes its time."""
 _FIRST_TO_GO = "900"
 """What the kernel's own killer prefers: processes of a job before the keeper and the worker."""
+_STREAMS = ("stdout", "stderr")
 _LENGTH = 8
 """Digits, hexadecimal, that say before the order how many bytes it has."""
 _KIND = {"RssAnon", "RssShmem"}
@@ -95,12 +96,13 @@ def _read(size: int) -> bytes:
 
 def _start(order: dict[str, object], group: str) -> int:
     """Start the job in a session of its own; it dies with the keeper, and goes first when the machine has no memory."""
-    log = os.open(str(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    said = [os.open(str(order[name]), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600) for name in _STREAMS]
     words, variables = list(map(str, order["command"])), dict(order["environment"])  # type: ignore[call-overload]
     keeper = os.getpid()
     job = os.fork()
     if job:
-        os.close(log)
+        for one in said:
+            os.close(one)
         return job
     try:
         os.setsid()
@@ -112,11 +114,10 @@ def _start(order: dict[str, object], group: str) -> int:
             _put("/proc/self/oom_score_adj", _FIRST_TO_GO)
         if group:
             _put(f"{group}/cgroup.procs", "0")
-        nothing = os.open(os.devnull, os.O_RDWR)
-        for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        for source, target in zip((os.open(os.devnull, os.O_RDONLY), *said), (0, 1, 2), strict=True):
             os.dup2(source, target)
         os.chdir(str(order["folder"]))
-        os.execvpe(words[0], words, variables)  # noqa: S606 - a list, no shell
+        os.execvpe(words[0], words, variables)
     except OSError as error:
         os.write(2, f"{words[0]}: {error.strerror}\n".encode())
         os._exit(127)
