@@ -28,7 +28,7 @@ ORDER: Final = (
 """A package imports from those before it. ``ground`` is the modules that lie in no folder."""
 TOP: Final = ("__main__", "api")
 """Modules in no folder that stand above all packages."""
-APART: Final = {"compile.inside": (), "smoke.runtime": ("arch", "canonical")}
+APART: Final = {"compile.inside": (), "jobs.keeper": (), "smoke.runtime": ("arch", "canonical")}
 """Programs that run where retread is not installed -> what of ours they take with them."""
 PURE: Final = (
     "address", "arch", "canonical", "code", "errors", "fields", "limits", "prooflevel", "pypa", "records", "strict",
