@@ -10,7 +10,8 @@
 #   make bump RECIPE=NAME TO=VERSION [REPOSITORY=CLONE-OR-ADDRESS]   carries a recipe to another release, with verdicts
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
 # What the workflows run, too (docs/guides/pipeline.md):
-#   make matrix   shows every job [RECIPES="..."], or what changed [SINCE=origin/main LANE=overlay GPUS="9.0"]
+#   make matrix   shows every job [RECIPES="..." PLATFORM="x86_64 aarch64"], or what changed [SINCE=origin/main
+#                 LANE=overlay GPUS="9.0 aarch64:9.0"]
 #   make publish INDEX=DIR [POLICY=FILE PLAN=FILE]      make install-check ADDRESS=URL
 #   make release-plan [RECIPES="..." TARGET=cu128 PLATFORM=x86_64]   lists the wheels of a release in dist/release.json
 #   make release [PLAN=FILE]   signs and lists them, all or none; without a PLAN, one is made of the same
@@ -29,6 +30,7 @@ BUILDER ?= builder
 TESTER ?= tester
 CODE := src tests scripts docs/conf.py
 narrow = $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) $(if $(FOR),--python $(FOR)) $(if $(PLATFORM),--platform $(PLATFORM))
+emulate = $(if $(filter aarch64,$(PLATFORM)),$(if $(filter-out aarch64,$(shell uname -m)),--emulate))
 overlay = { test -z "$$RETREAD_SHARED" && $(BIN)/retread plan $(RECIPE) $(narrow) 2>/dev/null | grep -q '^lane: overlay'; }
 some-wheel = test -n "$(WHEEL)" || { echo "there is no wheel in $(OUT)/; make one: make wheel" >&2; exit 2; }
 
@@ -74,7 +76,7 @@ wheels: whole
 
 # With JSON=NAME, one line NAME={...}, as a workflow's outputs want it.
 matrix: setup
-	@$(if $(JSON),printf '$(JSON)=' &&) $(BIN)/retread matrix $(RECIPES) $(if $(SINCE),--base $(SINCE)) $(if $(LANE),--lane $(LANE)) $(if $(PLATFORM),--platform $(PLATFORM)) --gpus "$(GPUS)" $(if $(JSON),--json)
+	@$(if $(JSON),printf '$(JSON)=' &&) $(BIN)/retread matrix $(RECIPES) $(if $(SINCE),--base $(SINCE)) $(if $(LANE),--lane $(LANE)) $(addprefix --platform ,$(PLATFORM)) --gpus "$(GPUS)" $(if $(JSON),--json)
 
 audit: setup
 	@$(some-wheel)
@@ -82,7 +84,7 @@ audit: setup
 
 smoke: setup
 	@$(some-wheel)
-	@$(BIN)/retread smoke $(WHEEL) $(addprefix --level ,$(LEVEL)) --html $(WHEEL).smoke.html
+	@$(BIN)/retread smoke $(WHEEL) $(addprefix --level ,$(LEVEL)) $(emulate) --html $(WHEEL).smoke.html
 
 kit: setup
 	@$(some-wheel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from retread.cli import session
@@ -30,7 +30,7 @@ class MatrixOptions(Asked):
     """What is typed after ``matrix``."""
 
     gpus: str
-    platform: str
+    platform: tuple[str, ...]
 
 
 def add(groups: Groups) -> None:
@@ -40,13 +40,17 @@ def add(groups: Groups) -> None:
     )
     add_asked(command)
     command.add_argument(
-        "--gpus", metavar="LIST", default="", help="capabilities that runners have, like '9.0 12.0'"
+        "--gpus",
+        metavar="LIST",
+        default="",
+        help="capabilities that runners have, like '9.0 12.0'; on other machines 'aarch64:9.0'",
     )
     command.add_argument(
         "--platform",
         metavar="NAME",
-        default="x86_64",
-        help="for which machines, like aarch64; default: x86_64",
+        action="append",
+        default=[],
+        help="for which machines, like aarch64; may be given again; default: x86_64",
     )
     add_common(command, matrix, MatrixOptions)
 
@@ -62,13 +66,20 @@ def add_asked(command: ArgumentParser) -> None:
 
 def matrix(options: MatrixOptions) -> int:
     """Print the jobs for all recipes or for those that are named, or only for what changed since ``--base``."""
-    from retread.recipe import matrix
+    from retread.index import release
+    from retread.recipe import matrix, platforms
 
     machine = session.machine(options)
-    runners = [session.architecture(word) for word in options.gpus.replace(",", " ").split()]
+    runners = _runners(options.gpus)
     loaded, changed = asked(options)
+    for platform in options.platform:
+        _demand(platform, release.every_platform(one.recipe for one in loaded), "--platform")
     found = matrix.matrix(
-        [(one.recipe, one.patches) for one in loaded], changed, runners, options.lane, options.platform
+        [(one.recipe, one.patches) for one in loaded],
+        changed,
+        runners,
+        options.lane,
+        options.platform or platforms.COMPILED[:1],
     )
     if options.json:
         session.print_json(found, indented=False)  # a workflow's outputs take no more than a line
@@ -96,7 +107,30 @@ def asked(options: Asked) -> tuple[list[Loaded], list[str] | None]:
     return loaded, shared.spread(root, changed)
 
 
-def table(found: Matrix, runners: Sequence[Arch]) -> str:
+def _runners(text: str) -> dict[str, list[Arch]]:
+    """Return platform -> capabilities of the GPUs in its machines; a word without a platform is of the first."""
+    from retread.recipe import platforms
+
+    found: dict[str, list[Arch]] = {}
+    for word in text.replace(",", " ").split():
+        platform, _, capability = word.rpartition(":")
+        _demand(platform, ("", *platforms.COMPILED), "--gpus")
+        found.setdefault(platform or platforms.COMPILED[0], []).append(session.architecture(capability))
+    return found
+
+
+def _demand(platform: str, known: Sequence[str], option: str) -> None:
+    from retread.errors import UsageError
+    from retread.strict import near_miss
+
+    if platform not in known:
+        raise UsageError(
+            f"{option}: there is no platform {platform!r}{near_miss(platform, known)}",
+            hint=f"there is {', '.join(filter(None, known))}",
+        )
+
+
+def table(found: Matrix, runners: Mapping[str, Sequence[Arch]]) -> str:
     """Return the jobs as a Markdown table, which reads well in a terminal, too, and what stays unproven."""
     rows = [
         ("wheel", "lane", "Python", "CUDA", "GPUs asked for", "why"),
@@ -106,7 +140,8 @@ def table(found: Matrix, runners: Sequence[Arch]) -> str:
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
     if found.unproven:
-        there = f"runners have {', '.join(runners)}" if runners else "there is no GPU runner"
+        machines = [f"{' '.join(gpus)} in {platform} machines" for platform, gpus in runners.items()]
+        there = f"runners have {', '.join(machines)}" if machines else "there is no GPU runner"
         lines += ["", f"Unproven on a GPU ({there}):", ""]
         lines += [f"- {one.wheel} on {one.gpu}" for one in found.unproven]
     if found.left_out:
@@ -117,4 +152,11 @@ def table(found: Matrix, runners: Sequence[Arch]) -> str:
 
 def _row(entry: Entry) -> tuple[str, ...]:
     gpus = " ".join(entry.gpu) or "none"
-    return (f"{entry.recipe} {entry.target}", entry.lane, entry.python, entry.cuda, gpus, entry.why)
+    return (
+        f"{entry.recipe} {entry.target} {entry.platform}",
+        entry.lane,
+        entry.python,
+        entry.cuda,
+        gpus,
+        entry.why,
+    )

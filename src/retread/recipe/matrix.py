@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from retread import code
@@ -27,6 +27,8 @@ class Entry(Record, frozen=True, kw_only=True):
     recipe: str
     target: str
     lane: Lane
+    platform: str
+    """For which machines it is: ``x86_64``."""
     python: str
     cuda: str
     architectures: tuple[Arch, ...]
@@ -75,31 +77,35 @@ class Matrix(Record, frozen=True, kw_only=True):
 def matrix(
     known: Sequence[tuple[Recipe, Sequence[Patch]]],
     changed: Sequence[str] | None,
-    runners: Sequence[Arch],
+    runners: Mapping[str, Sequence[Arch]],
     lane: Lane | None = None,
-    platform: str = platforms.COMPILED[0],
+    wanted: Sequence[str] = platforms.COMPILED[:1],
 ) -> Matrix:
     """Return the jobs for every recipe with its series: all, or those that the ``changed`` paths touch.
 
-    ``runners`` are the capabilities of the GPUs that there are, in machines of the ``platform``; with a ``lane``, its
-    jobs alone.
+    ``runners`` are the capabilities of the GPUs that there are, by the platform of their machines; ``wanted`` are the
+    platforms that wheels are for; with a ``lane``, its jobs alone.
     """
     every = [
         entry
+        for platform in dict.fromkeys(wanted)
         for recipe, patches in known
         for target, made in recipe.targets.items()
         if platform == platforms.COMPILED[0] or made.is_for(platform)
         for entry in _entries(recipe, target, patches, changed, platform)
     ]
     found = [one for one in every if lane in {None, one.lane}]
-    wanted = [(entry, gpu) for entry in found for gpu in entry.gpu]
-    trials = [_trial(entry, gpu) for entry, gpu in wanted if gpu in runners]
+    asked = [(entry, gpu) for entry in found for gpu in entry.gpu]
+    there = [(entry, gpu) for entry, gpu in asked if gpu in runners.get(entry.platform, ())]
+    trials = [_trial(entry, gpu) for entry, gpu in there]
     return Matrix(
         schema=1,
         count=len(found),
         include=tuple(found),
         trials=Trials(count=len(trials), include=tuple(trials)),
-        unproven=tuple(Unproven(wheel=entry.name, gpu=gpu) for entry, gpu in wanted if gpu not in runners),
+        unproven=tuple(
+            Unproven(wheel=entry.name, gpu=gpu) for entry, gpu in asked if (entry, gpu) not in there
+        ),
         left_out=tuple(one.name for one in every if one not in found),
     )
 
@@ -136,6 +142,7 @@ def _entries(
             recipe=recipe.name,
             target=name,
             lane=chosen.lane,
+            platform=platform,
             python=python,
             cuda=target.cuda,
             architectures=target.architectures,
@@ -150,9 +157,10 @@ def _reason(paths: Sequence[str]) -> str:
 
 
 def _trial(entry: Entry, gpu: Arch) -> Trial:
+    machine = "" if entry.platform == platforms.COMPILED[0] else f"-{entry.platform}"
     return Trial(
         name=f"{entry.name}-cc{gpu}",
         wheel=entry.name,
         gpu=gpu,
-        labels=("self-hosted", "linux", f"cc-{gpu}"),
+        labels=("self-hosted", "linux", f"cc-{gpu}{machine}"),
     )

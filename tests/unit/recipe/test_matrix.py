@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from retread.arch import Arch
 from retread.cli import matrix as cli_matrix
-from retread.errors import PlanError
+from retread.errors import PlanError, UsageError
 from retread.recipe import matrix
 from retread.recipe.lane import Lane
 from retread.recipe.matrix import Matrix
-from retread.recipe.model import Base, Build, Container, Pin, Recipe, Sdist, Submodule, Target
+from retread.recipe.model import Base, Build, Container, Pin, Platform, Recipe, Sdist, Submodule, Target
 from retread.recipe.series import Change, ChangeKind, Patch
 from retread.recipe.trial import Smoke, Trial
 from retread.records import Sha256
@@ -46,7 +46,7 @@ ALL = [*BOTH, "other-1-cu128-py3.9"]
 
 
 def made(*changed: str, runners: Sequence[str] = ()) -> Matrix:
-    return matrix.matrix([(DEMO, ()), (OTHER, ())], changed, [Arch(one) for one in runners])
+    return matrix.matrix([(DEMO, ()), (OTHER, ())], changed, {"x86_64": [Arch(one) for one in runners]})
 
 
 TOUCHED = {
@@ -98,7 +98,7 @@ def test_each_job_says_why_and_an_empty_matrix_is_one_too() -> None:
         "recipes/demo-1.2.toml changed",
         "recipes/locks/demo-1.2-cu130.txt and 1 more changed",
     ]
-    assert {one.why for one in matrix.matrix([(DEMO, ())], None, []).include} == {"everything was asked for"}
+    assert {one.why for one in matrix.matrix([(DEMO, ())], None, {}).include} == {"everything was asked for"}
     nothing = made()
     assert (nothing.count, nothing.include, nothing.trials.count, nothing.unproven) == (0, (), 0, ())
 
@@ -119,7 +119,7 @@ def test_an_overlay_has_a_job_for_each_python_of_its_base_wheels(
     files: list[str], pythons: list[str]
 ) -> None:
     target = replace(TARGET, base=tuple(Base(file=file, sha256=DIGEST) for file in files))
-    found = matrix.matrix([(replace(OTHER, targets={"cu128": target}), ())], None, [])
+    found = matrix.matrix([(replace(OTHER, targets={"cu128": target}), ())], None, {})
     assert [one.python for one in found.include] == pythons
     assert {one.lane for one in found.include} == {Lane.OVERLAY}
 
@@ -131,7 +131,7 @@ def test_a_compile_is_for_one_python_of_the_range(allowed: str, python: str) -> 
     recipe = replace(
         OTHER, targets={"cu130": replace(TARGET, base=(), build=Build(python=allowed, requires=()))}
     )
-    [entry] = matrix.matrix([(recipe, ())], None, []).include
+    [entry] = matrix.matrix([(recipe, ())], None, {}).include
     assert (entry.lane, entry.python) == (Lane.SOURCE, python)
 
 
@@ -142,7 +142,7 @@ def test_a_compile_for_others_is_made_in_a_container_where_there_is_one_and_an_o
         container=Container(image="i@sha256:0", platform="manylinux_2_28", pythons=("3.10", "3.13")),
     )
     targets = {"cu128": built, "cu130": replace(built, cuda="13.0", base=())}
-    found = matrix.matrix([(replace(OTHER, targets=targets), ())], None, []).include
+    found = matrix.matrix([(replace(OTHER, targets=targets), ())], None, {}).include
     assert [(one.lane, one.python) for one in found] == [
         (Lane.OVERLAY, "3.9"),
         (Lane.CONTAINER, "3.10"),
@@ -152,9 +152,9 @@ def test_a_compile_for_others_is_made_in_a_container_where_there_is_one_and_an_o
 
 def test_a_native_patch_moves_the_job_to_the_source_lane_or_says_why_there_is_none() -> None:
     with pytest.raises(PlanError, match="the overlay lane is not allowed"):
-        matrix.matrix([(OTHER, (NATIVE,))], None, [])
+        matrix.matrix([(OTHER, (NATIVE,))], None, {})
     built = replace(TARGET, build=Build(python=">=3.10", requires=()))
-    [entry] = matrix.matrix([(replace(OTHER, targets={"cu128": built}), (NATIVE,))], None, []).include
+    [entry] = matrix.matrix([(replace(OTHER, targets={"cu128": built}), (NATIVE,))], None, {}).include
     assert (entry.lane, entry.python) == (Lane.SOURCE, "3.12")
 
 
@@ -167,10 +167,13 @@ def test_a_gpu_has_a_job_where_a_runner_has_it_and_else_is_told() -> None:
         ("self-hosted", "linux", "cc-9.0"),
     )
     assert [(one.wheel, one.gpu) for one in found.unproven] == [("demo-1.2-cu128-py3.9", "12.0")]
-    text = cli_matrix.table(found, [Arch("9.0"), Arch("10.0")])
-    assert "\nUnproven on a GPU (runners have 9.0, 10.0):\n\n- demo-1.2-cu128-py3.9 on 12.0" in text
+    text = cli_matrix.table(found, {"x86_64": [Arch("9.0"), Arch("10.0")]})
+    assert (
+        "\nUnproven on a GPU (runners have 9.0 10.0 in x86_64 machines):\n\n- demo-1.2-cu128-py3.9 on 12.0"
+        in text
+    )
     assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
-    assert "there is no GPU runner" in cli_matrix.table(made("src/retread/wheel/a.py"), [])
+    assert "there is no GPU runner" in cli_matrix.table(made("src/retread/wheel/a.py"), {})
 
 
 def test_names_are_fit_for_jobs_and_artifacts() -> None:
@@ -181,9 +184,37 @@ def test_names_are_fit_for_jobs_and_artifacts() -> None:
 
 
 def test_one_lane_s_jobs_name_what_they_leave_out() -> None:
-    found = matrix.matrix([(DEMO, ()), (OTHER, ())], None, [], Lane.OVERLAY)
+    found = matrix.matrix([(DEMO, ()), (OTHER, ())], None, {}, Lane.OVERLAY)
     assert [one.name for one in found.include] == ["demo-1.2-cu128-py3.9", "other-1-cu128-py3.9"]
     assert found.left_out == ("demo-1.2-cu130-py3.12",)
-    assert cli_matrix.table(found, []).endswith(
+    assert cli_matrix.table(found, {}).endswith(
         "Left out, since another lane makes them:\n\n- demo-1.2-cu130-py3.12"
     )
+
+
+def test_platforms_have_jobs_and_gpus_of_their_own() -> None:
+    built = replace(TARGET, cuda="13.0", base=(), build=Build(python=">=3.10", requires=()))
+    there = Platform(architectures=(Arch("9.0a"),), smoke=Trial(gpu=(Arch("9.0"),)))
+    recipe = replace(OTHER, targets={"cu130": replace(built, platforms={"aarch64": there}), "cu140": built})
+    both = ("x86_64", "aarch64")
+    found = matrix.matrix([(recipe, ())], None, {"aarch64": [Arch("9.0")]}, None, both)
+    assert [(one.name, one.platform) for one in found.include] == [
+        ("other-1-cu130-py3.12", "x86_64"),
+        ("other-1-cu140-py3.12", "x86_64"),
+        ("other-1-cu130-py3.11-aarch64", "aarch64"),
+    ]
+    [trial] = found.trials.include
+    assert (trial.name, trial.labels) == (
+        "other-1-cu130-py3.11-aarch64-cc9.0",
+        ("self-hosted", "linux", "cc-9.0-aarch64"),
+    )
+    here = matrix.matrix([(recipe, ())], None, {"x86_64": [Arch("9.0")]}, None, both)
+    assert [(one.wheel, one.gpu) for one in here.unproven] == [("other-1-cu130-py3.11-aarch64", "9.0")]
+
+
+def test_runners_of_other_machines_are_named_with_their_platform() -> None:
+    assert cli_matrix._runners("9.0, aarch64:9.0 12.0") == {"x86_64": ["9.0", "12.0"], "aarch64": ["9.0"]}
+    with pytest.raises(
+        UsageError, match=r"--gpus: there is no platform 'aarch65' \(did you mean 'aarch64'\?\)"
+    ):
+        cli_matrix._runners("aarch65:9.0")
