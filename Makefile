@@ -60,7 +60,7 @@ wheel: setup
 	@$(BIN)/retread build $(RECIPE) $(narrow) --out $(OUT)
 
 wheels: setup
-	@$(BIN)/retread build --all $(if $(LANE),--lane $(LANE)) --out $(OUT)
+	@$(BIN)/retread build --all $(if $(LANE),--lane $(LANE)) $(if $(PLATFORM),--platform $(PLATFORM)) --out $(OUT)
 
 # With JSON=NAME, one line NAME={...}, as a workflow's outputs want it.
 matrix: setup

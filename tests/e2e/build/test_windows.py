@@ -73,9 +73,19 @@ def test_a_wheel_for_windows_is_made_beside_that_for_linux(project: Project, tmp
     assert project.built.read_bytes() == before
 
 
-def test_pip_installs_it_for_windows(project: Project, tmp_path: Path) -> None:
+def test_all_makes_it_too_pip_installs_it_for_windows_and_nothing_of_it_is_run_here(
+    project: Project, tmp_path: Path
+) -> None:
     add_base(project)
-    assert project.build(*ON).code == 0
+    assert project.run("build", "--all", "--platform", "win_amd64").out == f"dist/{MADE}\n"
+    assert project.run("build", "--all").out == f"dist/{BUILT}\ndist/{MADE}\n"
+    result = project.run("build", "--all", "--platform", "win_arm64")
+    assert (result.code, result.out) == (6, "")
+    assert "no recipe is made for 'win_arm64' (did you mean 'win_amd64'?)" in result.err
+    smoke = project.run("smoke", f"dist/{MADE}")
+    assert smoke.code == 18
+    assert f"{MADE} is for Windows, and nothing of it runs on this machine" in smoke.err
+    assert "'retread kit' packs its tests for a machine with Windows" in smoke.err
     line = [
         sys.executable,
         "-m",
