@@ -221,11 +221,9 @@ def _for_torch(at: str, target: Target, new: str) -> Iterator[Change]:
         yield Change(Place(at, "requires"), requires)
     if not (old.startswith("==") and new.startswith("==")):
         return
-    for table, one in {
-        "": target,
-        **{f".platforms.{name}": one for name, one in target.platforms.items()},
-    }.items():
-        if one.smoke and f"=={one.smoke.torch}" == old:
+    tried = {"": target.smoke, **{f".platforms.{name}": own.smoke for name, own in target.platforms.items()}}
+    for table, trial in tried.items():
+        if trial and f"=={trial.torch}" == old:
             yield Change(Place(f"{at}{table}.smoke", "torch"), new.removeprefix("=="))
     if target.build:
         builds = tuple(f"torch{new}" if one == f"torch{old}" else one for one in target.build.requires)

@@ -133,13 +133,12 @@ def steps(recipe: Recipe, wheels: Wheels) -> Iterator[Found]:
     """Yield what becomes of base wheels beside those that stand for others."""
     for at, files in wheels.gone.items():
         closed = _closed(recipe.targets[at], files)
-        for one in closed:
+        for platform in closed:
+            lacks = f"targets.{at}: the release has no wheel for {platform}, so the target is not made for it any more"
             yield (
-                f"targets.{at}: the release has no wheel for {one}, so the target is not made for it any more, and "
-                "what the recipe said for it is left out: nothing compiles for that platform"
-                if one not in platforms.COMPILED
-                else f"targets.{at}: the release has no wheel for {one}, so the target is not made for it any more: "
-                "compile it, with a [build] table, or promise it no more"
+                f"{lacks}: compile it, with a [build] table, or promise it no more"
+                if platform in platforms.COMPILED
+                else f"{lacks}, and what the recipe said for it is left out: nothing compiles for that platform"
             )
         for file in files:
             if platforms.of_base(file) not in closed:

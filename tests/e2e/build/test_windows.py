@@ -132,6 +132,18 @@ def test_what_is_wrong_with_a_base_for_windows_is_told(
     assert project.leftovers() == []
 
 
+def test_a_signed_library_is_refused_in_the_plan_and_no_assembler_starts(project: Project) -> None:
+    project.add_toolchain("8.0", "9.0a", "10.0")
+    add_base(project, library=SIGNED)
+    result = project.build(*ON)
+    assert (result.code, result.out) == (23, "")
+    assert "graft" not in result.err.replace("retread", "")
+    planned = project.run("plan", "tiny-1.0", *ON)
+    assert (planned.code, planned.out) == (23, "")
+    assert "tinycuda/_C.pyd: is signed (Authenticode), and no signature outlives a change" in planned.err
+    assert "next: let the recipe exempt the library ('exempt')" in planned.err
+
+
 @pytest.mark.parametrize("platform", ["win_arm64", "win_amd64"])
 def test_a_platform_without_a_base_wheel_is_refused(project: Project, platform: str) -> None:
     result = project.build("--target", "cu128", "--platform", platform)

@@ -98,6 +98,8 @@ FAULTS = {
 def test_what_cannot_be_edited_safely_is_refused(tmp_path: Path, data: bytes, told: str) -> None:
     with pytest.raises(PeError, match=f"old.dll: .*{told}"):
         grafted(tmp_path, 0, 1, 2, data=data)
+    with pytest.raises(PeError, match=f"old.dll: .*{told}"):  # and before anybody has made new code
+        library.demand_editable(tmp_path / "old.dll", modules=range(3))
     assert [one.name for one in tmp_path.iterdir()] == ["old.dll"]
 
 
