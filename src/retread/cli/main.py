@@ -25,6 +25,7 @@ NOUNS = {
     "explain": ("explain",),
     "build": ("build", "plan", "reproduce"),
     "matrix": ("matrix",),
+    "jobs": ("jobs", "run-job"),
     "patch": ("patch",),
     "wheel": ("inspect", "audit", "compare", "graft"),
     "slim": ("slim",),

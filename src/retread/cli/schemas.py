@@ -21,6 +21,8 @@ SCHEMAS: Final = {
     "smoke": "smoke.report.SmokeReport",
     "evidence": "evidence.beside.Evidence",
     "matrix": "recipe.matrix.Matrix",
+    "jobs": "jobs.job.JobFile",
+    "job-result": "jobs.job.Result",
     "patch-change": "queue.pieces.Altered",
     "patch-graph": "queue.graph.Graph",
     "recipe-new": "upstream.first.First",
