@@ -224,6 +224,14 @@ class PeError(RetreadError):
     words = "Windows library"
 
 
+class OutOfMemoryError(RetreadError):
+    """A job was killed since it wanted more memory than it was given."""
+
+    exit_code = 24
+    kind = "memory"
+    words = "killed for memory"
+
+
 INTERRUPTED = 130
 """The exit code of a command that was interrupted: 128 and the number of the signal, as shells have it."""
 

@@ -79,6 +79,10 @@ PARCEL: Final = 4 << 30
 """Bytes of an entry of a shared store, packed. An environment with torch for CUDA has 3 GB."""
 CLAIM: Final = 64 << 10
 """Bytes of the claim of one; it has 700."""
+JOBS: Final = 64 << 20
+"""Bytes of a job file; one of 10,000 jobs has 15 MB."""
+RESULT: Final = 1 << 20
+"""Bytes of what a job says of itself; it has 700."""
 CLAIMS: Final = 16
 """Claims of one entry that are looked into; there are as many as machines that made it at once."""
 TAR_NAME: Final = 1 << 20

@@ -103,11 +103,15 @@ class Job:
     @functools.cached_property
     def wheel_key(self) -> str:
         """Key of the finished wheel; that of the base wheel is part of it, which is made if need be."""
+        return digest("wheel", code_digest(), self.origin.key, self.goal.trees.patched_key, self.made_of)
+
+    @property
+    def made_of(self) -> tuple[object, ...]:
+        """All that decides the finished wheel but its base wheel, the patched tree and retread's own code."""
         recipe, target = all_but(self.goal.recipe, NOT_OF_WHEEL), all_but(self.goal.target, NOT_OF_TARGET)
         told = (recipe, self.goal.name, target, proof(self.goal.target))
         tools = (self.goal.toolchain, self.goal.proving)
-        made_of = (*told, *tools, workspace.known_miscompiles(), zipwriter.DEFLATE, writers())
-        return digest("wheel", code_digest(), self.origin.key, self.goal.trees.patched_key, made_of)
+        return (*told, *tools, workspace.known_miscompiles(), zipwriter.DEFLATE, writers())
 
     def library_key(self, request: Request) -> str:
         """Key of a library that has what is requested."""

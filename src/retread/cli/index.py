@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from retread.index.actions import Published, Session
     from retread.index.bucket.mirror import Need
     from retread.index.folder import Action
+    from retread.index.release import Release
     from retread.wheel.statement import Proof, Statement
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class PublishOptions(IndexOptions):
     allow_unproven: str | None
     base: str | None
     policy: Path | None
+    release: Path | None
 
 
 class ChangeOptions(IndexOptions):
@@ -72,6 +74,9 @@ def add(groups: Groups) -> None:
     )
     command.add_argument(
         "--allow-unproven", metavar="REASON", help="also without evidence; the page shows the reason"
+    )
+    command.add_argument(
+        "--release", type=Path, metavar="PLAN", help="only whole: with each wheel that 'release plan' lists"
     )
     add_address(command)
     add_policy(command)
@@ -137,7 +142,8 @@ def publish(options: PublishOptions) -> int:
     from retread.index.bucket import mirror
 
     wheels = [session.existing(wheel) for wheel in options.wheel]
-    terms = Terms(session.policy(options, options.policy), options.allow_unproven or "", _wants(options))
+    policy = session.policy(options, options.policy)
+    terms = Terms(policy, options.allow_unproven or "", _wants(options), _plan(options))
 
     def act(here: Session, scratch: Path) -> Published:
         here = here._replace(base=here.base or _base(here.root))
@@ -149,6 +155,16 @@ def publish(options: PublishOptions) -> int:
     elif done.listed:
         session.put("\n".join(one.file for one in done.listed))
     return 0
+
+
+def _plan(options: PublishOptions) -> Release | None:
+    """Return the plan of the release that is published, if it is one."""
+    from retread.doors import fs
+    from retread.index import release
+
+    if options.release is None:
+        return None
+    return release.parse(fs.read(session.existing(options.release)), name=str(options.release))
 
 
 def _wants(options: Options) -> Callable[[Statement], Proof]:

@@ -10,17 +10,25 @@ from retread.cli.options import Options, add_command, add_common, words
 from retread.recipe.lane import Lane
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
     from retread.cli.options import Groups
     from retread.recipe.matrix import Entry, Matrix, Runner
+    from retread.recipe.workspace import Loaded
 
 
-class MatrixOptions(Options):
-    """What is typed after ``matrix``."""
+class Asked(Options):
+    """For which wheels is asked: all of these recipes, or what changed."""
 
     recipe: tuple[str, ...]
     base: str | None
-    gpus: str
     lane: Lane | None
+
+
+class MatrixOptions(Asked):
+    """What is typed after ``matrix``."""
+
+    gpus: str
     platform: str | None
 
 
@@ -29,35 +37,36 @@ def add(groups: Groups) -> None:
     command = add_command(
         groups, "matrix", "show a workflow's jobs: every target for every Python, or only what changed"
     )
-    command.add_argument("recipe", nargs="*", help="default: all")
-    command.add_argument(
-        "--base", metavar="REF", help="only what changed since HEAD and this commit parted, uncommitted too"
-    )
+    add_asked(command)
     command.add_argument(
         "--gpus",
         metavar="LIST",
         default="",
         help="GPUs of runners, like '9.0 win_amd64:12.0'; default of the platform: --platform, or x86_64",
     )
-    command.add_argument("--lane", choices=words(Lane), help="only what this lane makes; default: all")
     command.add_argument(
         "--platform", metavar="NAME", help="only for these machines, like aarch64; default: for all"
     )
     add_common(command, matrix, MatrixOptions)
 
 
+def add_asked(command: ArgumentParser) -> None:
+    """Add for which wheels is asked."""
+    command.add_argument("recipe", nargs="*", help="default: all")
+    command.add_argument(
+        "--base", metavar="REF", help="only what changed since HEAD and this commit parted, uncommitted too"
+    )
+    command.add_argument("--lane", choices=words(Lane), help="only what this lane makes; default: all")
+
+
 def matrix(options: MatrixOptions) -> int:
     """Print the jobs for all recipes or for those that are named, or only for what changed since ``--base``."""
-    from retread.doors import git
-    from retread.recipe import matrix, plan, shared, workspace
+    from retread.recipe import matrix, plan
 
-    root, machine = session.root(options), session.machine(options)
+    machine = session.machine(options)
     runners = _runners(options)
-    loaded = [workspace.load(root, name) for name in options.recipe or session.finished(options)]
+    loaded, changed = asked(options)
     plan.demand_known(options.platform, [one.recipe for one in loaded])
-    changed = None
-    if options.base:
-        changed = shared.spread(root, git.changed(root, options.base, machine.environment))
     found = matrix.matrix(
         [(one.recipe, one.patches) for one in loaded], changed, runners, options.lane, options.platform or ""
     )
@@ -82,6 +91,19 @@ def _runners(options: MatrixOptions) -> list[Runner]:
     usual = options.platform or platforms.COMPILED[0]
     pairs = [word.rpartition(":") for word in options.gpus.replace(",", " ").split()]
     return [Runner(platform or usual, session.architecture(gpu)) for platform, _, gpu in pairs]
+
+
+def asked(options: Asked) -> tuple[list[Loaded], list[str] | None]:
+    """Return the recipes whose wheels are asked for, and the paths that changed; None where that is not asked."""
+    from retread.doors import git
+    from retread.recipe import shared, workspace
+
+    root = session.root(options)
+    loaded = [workspace.load(root, name) for name in options.recipe or session.finished(options)]
+    if not options.base:
+        return loaded, None
+    changed = git.changed(root, options.base, session.machine(options).environment)
+    return loaded, shared.spread(root, changed)
 
 
 def table(found: Matrix, runners: Sequence[Runner]) -> str:
