@@ -128,6 +128,12 @@ class Library(Protocol):
 _LIBRARIES: Final[Mapping[Format, Library]] = {Format.LIBRARY: elf, Format.WINDOWS: pe}
 
 
+def format_of(path: Path) -> Format | str | None:
+    """Return what the file at ``path`` is, as ``told``."""
+    with path.open("rb") as stream:
+        return told(stream.read(HEAD), path.name)
+
+
 def library(path: Path) -> Library:
     """Return what reads and edits the library at ``path``, by its first bytes; ELF's when they are unknown."""
     found = told(bytes(elf.mapped(path, where=str(path))[:HEAD]), path.name)

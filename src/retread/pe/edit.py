@@ -215,13 +215,14 @@ def _places(change: Change) -> list[_Place]:
     found, at = [], change.address
     for index in sorted(change.new):
         one = change.old[index]
-        start = _address(change.image, one.offset)
+        start = address(change.image, one.offset)
         found.append(_Place(start, start + one.size, at))
         at += up(len(change.new[index]), _ALIGN)
     return sorted(found)
 
 
-def _address(image: Image, offset: int) -> int:
+def address(image: Image, offset: int) -> int:
+    """Return the address, from the library's start, of what lies in a section at an offset in the file."""
     section = next(one for one in image.sections if one.offset <= offset < one.offset + one.size)
     return section.address + offset - section.offset
 
