@@ -10,8 +10,7 @@
 #   make bump RECIPE=NAME TO=VERSION [REPOSITORY=CLONE-OR-ADDRESS]   carries a recipe to another release, with verdicts
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
 # What the workflows run, too (docs/guides/pipeline.md):
-#   make matrix   shows every job [RECIPES="..." PLATFORM="x86_64 aarch64"], or what changed [SINCE=origin/main
-#                 LANE=overlay GPUS="9.0 aarch64:9.0"]
+#   make matrix   shows every job [RECIPES="..."], or what changed [SINCE=origin/main LANE=overlay GPUS="9.0"]
 #   make publish INDEX=DIR [POLICY=FILE PLAN=FILE]      make install-check ADDRESS=URL
 #   make release-plan [RECIPES="..." TARGET=cu128 PLATFORM=x86_64]   lists the wheels of a release in dist/release.json
 #   make release [PLAN=FILE]   signs and lists them, all or none; without a PLAN, one is made of the same
@@ -30,8 +29,8 @@ BUILDER ?= builder
 TESTER ?= tester
 CODE := src tests scripts docs/conf.py
 narrow = $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) $(if $(FOR),--python $(FOR)) $(if $(PLATFORM),--platform $(PLATFORM))
-emulate = $(if $(filter aarch64,$(PLATFORM)),$(if $(filter-out aarch64,$(shell uname -m)),--emulate))
 overlay = { test -z "$$RETREAD_SHARED" && $(BIN)/retread plan $(RECIPE) $(narrow) 2>/dev/null | grep -q '^lane: overlay'; }
+emulate = $(if $(filter aarch64,$(PLATFORM)),$(if $(filter-out aarch64,$(shell uname -m)),--emulate))
 some-wheel = test -n "$(WHEEL)" || { echo "there is no wheel in $(OUT)/; make one: make wheel" >&2; exit 2; }
 
 help:
@@ -72,11 +71,11 @@ wheel: $(if $(wildcard $(VENV)/ready-whole),whole,setup)
 	@$(BIN)/retread build $(RECIPE) $(narrow) --out $(OUT)
 
 wheels: whole
-	@$(BIN)/retread build --all $(if $(LANE),--lane $(LANE)) --out $(OUT)
+	@$(BIN)/retread build --all $(if $(LANE),--lane $(LANE)) $(if $(PLATFORM),--platform $(PLATFORM)) --out $(OUT)
 
 # With JSON=NAME, one line NAME={...}, as a workflow's outputs want it.
 matrix: setup
-	@$(if $(JSON),printf '$(JSON)=' &&) $(BIN)/retread matrix $(RECIPES) $(if $(SINCE),--base $(SINCE)) $(if $(LANE),--lane $(LANE)) $(addprefix --platform ,$(PLATFORM)) --gpus "$(GPUS)" $(if $(JSON),--json)
+	@$(if $(JSON),printf '$(JSON)=' &&) $(BIN)/retread matrix $(RECIPES) $(if $(SINCE),--base $(SINCE)) $(if $(LANE),--lane $(LANE)) $(if $(PLATFORM),--platform $(PLATFORM)) --gpus "$(GPUS)" $(if $(JSON),--json)
 
 audit: setup
 	@$(some-wheel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from retread.cli import session
@@ -12,9 +12,8 @@ from retread.recipe.lane import Lane
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-    from retread.arch import Arch
     from retread.cli.options import Groups
-    from retread.recipe.matrix import Entry, Matrix
+    from retread.recipe.matrix import Entry, Matrix, Runner
     from retread.recipe.workspace import Loaded
 
 
@@ -30,7 +29,7 @@ class MatrixOptions(Asked):
     """What is typed after ``matrix``."""
 
     gpus: str
-    platform: tuple[str, ...]
+    platform: str | None
 
 
 def add(groups: Groups) -> None:
@@ -43,14 +42,10 @@ def add(groups: Groups) -> None:
         "--gpus",
         metavar="LIST",
         default="",
-        help="capabilities that runners have, like '9.0 12.0'; on other machines 'aarch64:9.0'",
+        help="GPUs of runners, like '9.0 win_amd64:12.0'; default of the platform: --platform, or x86_64",
     )
     command.add_argument(
-        "--platform",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="for which machines, like aarch64; may be given again; default: x86_64",
+        "--platform", metavar="NAME", help="only for these machines, like aarch64; default: for all"
     )
     add_common(command, matrix, MatrixOptions)
 
@@ -66,20 +61,14 @@ def add_asked(command: ArgumentParser) -> None:
 
 def matrix(options: MatrixOptions) -> int:
     """Print the jobs for all recipes or for those that are named, or only for what changed since ``--base``."""
-    from retread.index import release
-    from retread.recipe import matrix, platforms
+    from retread.recipe import matrix, plan
 
     machine = session.machine(options)
-    runners = _runners(options.gpus)
+    runners = _runners(options)
     loaded, changed = asked(options)
-    for platform in options.platform:
-        _demand(platform, release.every_platform(one.recipe for one in loaded), "--platform")
+    plan.demand_known(options.platform, [one.recipe for one in loaded])
     found = matrix.matrix(
-        [(one.recipe, one.patches) for one in loaded],
-        changed,
-        runners,
-        options.lane,
-        options.platform or platforms.COMPILED[:1],
+        [(one.recipe, one.patches) for one in loaded], changed, runners, options.lane, options.platform or ""
     )
     if options.json:
         session.print_json(found, indented=False)  # a workflow's outputs take no more than a line
@@ -92,6 +81,16 @@ def matrix(options: MatrixOptions) -> int:
             else "no recipes here"
         )
     return 0
+
+
+def _runners(options: MatrixOptions) -> list[Runner]:
+    """Return the GPUs that runners have."""
+    from retread.recipe import platforms
+    from retread.recipe.matrix import Runner
+
+    usual = options.platform or platforms.COMPILED[0]
+    pairs = [word.rpartition(":") for word in options.gpus.replace(",", " ").split()]
+    return [Runner(platform or usual, session.architecture(gpu)) for platform, _, gpu in pairs]
 
 
 def asked(options: Asked) -> tuple[list[Loaded], list[str] | None]:
@@ -107,41 +106,17 @@ def asked(options: Asked) -> tuple[list[Loaded], list[str] | None]:
     return loaded, shared.spread(root, changed)
 
 
-def _runners(text: str) -> dict[str, list[Arch]]:
-    """Return platform -> capabilities of the GPUs in its machines; a word without a platform is of the first."""
-    from retread.recipe import platforms
-
-    found: dict[str, list[Arch]] = {}
-    for word in text.replace(",", " ").split():
-        platform, _, capability = word.rpartition(":")
-        _demand(platform, ("", *platforms.COMPILED), "--gpus")
-        found.setdefault(platform or platforms.COMPILED[0], []).append(session.architecture(capability))
-    return found
-
-
-def _demand(platform: str, known: Sequence[str], option: str) -> None:
-    from retread.errors import UsageError
-    from retread.strict import near_miss
-
-    if platform not in known:
-        raise UsageError(
-            f"{option}: there is no platform {platform!r}{near_miss(platform, known)}",
-            hint=f"there is {', '.join(filter(None, known))}",
-        )
-
-
-def table(found: Matrix, runners: Mapping[str, Sequence[Arch]]) -> str:
+def table(found: Matrix, runners: Sequence[Runner]) -> str:
     """Return the jobs as a Markdown table, which reads well in a terminal, too, and what stays unproven."""
     rows = [
-        ("wheel", "lane", "Python", "CUDA", "GPUs asked for", "why"),
+        ("wheel", "platform", "lane", "Python", "CUDA", "GPUs asked for", "why"),
         *(_row(one) for one in found.include),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
     if found.unproven:
-        machines = [f"{' '.join(gpus)} in {platform} machines" for platform, gpus in runners.items()]
-        there = f"runners have {', '.join(machines)}" if machines else "there is no GPU runner"
+        there = f"runners have {', '.join(map(str, runners))}" if runners else "there is no GPU runner"
         lines += ["", f"Unproven on a GPU ({there}):", ""]
         lines += [f"- {one.wheel} on {one.gpu}" for one in found.unproven]
     if found.left_out:
@@ -153,7 +128,8 @@ def table(found: Matrix, runners: Mapping[str, Sequence[Arch]]) -> str:
 def _row(entry: Entry) -> tuple[str, ...]:
     gpus = " ".join(entry.gpu) or "none"
     return (
-        f"{entry.recipe} {entry.target} {entry.platform}",
+        f"{entry.recipe} {entry.target}",
+        entry.platform,
         entry.lane,
         entry.python,
         entry.cuda,

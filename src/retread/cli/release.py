@@ -72,7 +72,7 @@ def _release(options: PlanOptions) -> Release:
     entries = [
         (entry, platform)
         for platform in options.platform or release.every_platform(one.recipe for one in loaded)
-        for entry in jobs.matrix(known, changed, {}, options.lane, [platform]).include
+        for entry in jobs.matrix(known, changed, [], options.lane, platform).include
         if options.target in {None, entry.target}
     ]
     return release.planned(entries, {one.recipe.name: one for one in loaded})

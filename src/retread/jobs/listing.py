@@ -63,7 +63,7 @@ def jobs_of(
     """
     known = {one.recipe.name: one for one in recipes}
     found = matrix.matrix(
-        [(one.recipe, one.patches) for one in recipes], None, {}, asked.lane, [asked.platform]
+        [(one.recipe, one.patches) for one in recipes], None, (), asked.lane, asked.platform
     )
     jobs: list[Job] = []
     for entry in found.include:

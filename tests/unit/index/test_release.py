@@ -62,9 +62,7 @@ def plan() -> Release:
     every = release.every_platform([RECIPE])
     assert every == ["x86_64", "aarch64", "win_amd64"]
     jobs = [
-        (entry, one)
-        for one in every
-        for entry in matrix.matrix([(RECIPE, ())], None, {}, None, [one]).include
+        (entry, one) for one in every for entry in matrix.matrix([(RECIPE, ())], None, [], None, one).include
     ]
     return release.parse(msgspec.json.encode(release.planned(jobs, {"demo-1.2": loaded})), name="plan.json")
 
