@@ -30,6 +30,7 @@ TESTER ?= tester
 CODE := src tests scripts docs/conf.py
 narrow = $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) $(if $(FOR),--python $(FOR)) $(if $(PLATFORM),--platform $(PLATFORM))
 overlay = { test -z "$$RETREAD_SHARED" && $(BIN)/retread plan $(RECIPE) $(narrow) 2>/dev/null | grep -q '^lane: overlay'; }
+emulate = $(if $(filter aarch64,$(PLATFORM)),$(if $(filter-out aarch64,$(shell uname -m)),--emulate))
 some-wheel = test -n "$(WHEEL)" || { echo "there is no wheel in $(OUT)/; make one: make wheel" >&2; exit 2; }
 
 help:
@@ -70,7 +71,7 @@ wheel: $(if $(wildcard $(VENV)/ready-whole),whole,setup)
 	@$(BIN)/retread build $(RECIPE) $(narrow) --out $(OUT)
 
 wheels: whole
-	@$(BIN)/retread build --all $(if $(LANE),--lane $(LANE)) --out $(OUT)
+	@$(BIN)/retread build --all $(if $(LANE),--lane $(LANE)) $(if $(PLATFORM),--platform $(PLATFORM)) --out $(OUT)
 
 # With JSON=NAME, one line NAME={...}, as a workflow's outputs want it.
 matrix: setup
@@ -82,7 +83,7 @@ audit: setup
 
 smoke: setup
 	@$(some-wheel)
-	@$(BIN)/retread smoke $(WHEEL) $(addprefix --level ,$(LEVEL)) --html $(WHEEL).smoke.html
+	@$(BIN)/retread smoke $(WHEEL) $(addprefix --level ,$(LEVEL)) $(emulate) --html $(WHEEL).smoke.html
 
 kit: setup
 	@$(some-wheel)

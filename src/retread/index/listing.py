@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from msgspec import UNSET, UnsetType
+from packaging.utils import InvalidWheelFilename
 
 from retread.arch import Arch
 from retread.prooflevel import ProofLevel
+from retread.recipe import platforms
 from retread.records import Record, Sha256
 from retread.smoke.tally import Inherited, Tried
 from retread.version import release
@@ -56,6 +58,14 @@ class Hosted(Record, frozen=True, kw_only=True):
     def channel(self) -> str:
         """The channel of its version; PublishError for one that belongs to none."""
         return release(self.version).channel
+
+    @property
+    def platform(self) -> str:
+        """The machines that it is for, as recipes name them; ``any`` for one without code."""
+        try:
+            return platforms.of_wheel(self.file)
+        except InvalidWheelFilename:
+            return "unknown"
 
 
 class Project(Record, frozen=True, kw_only=True):
