@@ -35,6 +35,7 @@ class SmokeOptions(SubjectOptions):
     any_torch: bool
     emulate: bool
     compare_ptx_jit: bool
+    cold: bool
     report: Path | None
     """``--json FILE``."""
     junit: Path | None
@@ -116,6 +117,11 @@ def _add_trying(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run the gpu level twice natively and once from PTX, by the driver's compiler, and compare the bits",
     )
+    command.add_argument(
+        "--cold",
+        action="store_true",
+        help="try every case and compile every kernel, whatever the store has of them",
+    )
 
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:
@@ -146,6 +152,7 @@ def smoke(options: SmokeOptions) -> int:
         any_torch=options.any_torch,
         emulate=options.emulate,
         compare_ptx_jit=options.compare_ptx_jit,
+        cold=options.cold,
     )
     if options.emulate and (options.ssh or options.python):
         raise UsageError("--emulate makes a Python of its own; leave --python and --ssh out")

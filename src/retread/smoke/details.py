@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from retread.records import Sha256
 from retread.smoke.level import Level
 from retread.smoke.report import Case, Fault, Outcome, Run, SmokeReport
 from retread.smoke.tally import Verdict, place, whole
+from retread.units import utc
 
 BLOCKING: Final = "CUDA_LAUNCH_BLOCKING=1"
 _SPEED: Final = "speed/"
@@ -119,6 +121,27 @@ def notes(run: Run) -> list[Group]:
     return _grouped(
         (case.note, case.id) for case in run.cases if case.note and case.outcome is not Outcome.FAILED
     )
+
+
+def taken(run: Run) -> list[Case]:
+    """Return the cases that did not run, since the store had their results."""
+    return [case for case in run.cases if case.taken]
+
+
+def borrowed(run: Run, wheel: Sha256) -> list[Case]:
+    """Return the cases whose results are of another wheel than this one."""
+    return [case for case in run.cases if case.taken and case.taken.wheel != wheel]
+
+
+def taken_words(run: Run, wheel: Sha256) -> str:
+    """Return how many results were taken from the store, when they were made and of which wheel; empty for none."""
+    made = sorted(case.taken.when for case in run.cases if case.taken)
+    if not made:
+        return ""
+    times = dict.fromkeys((utc(made[0]), utc(made[-1])))
+    others = len(borrowed(run, wheel))
+    of = f", {others} of other wheels" if others else ", of this wheel"
+    return f"{len(made)} of {len(run.cases)} taken from the store, made on {' to '.join(times)}{of}"
 
 
 def failures(run: Run) -> list[Case]:
