@@ -36,6 +36,7 @@ class SmokeOptions(SubjectOptions):
     emulate: bool
     compare_ptx_jit: bool
     cold: bool
+    durations: bool
     report: Path | None
     """``--json FILE``."""
     junit: Path | None
@@ -122,6 +123,11 @@ def _add_trying(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="try every case and compile every kernel, whatever the store has of them",
     )
+    command.add_argument(
+        "--durations",
+        action="store_true",
+        help="say where the seconds go: starting, importing, compiling, running",
+    )
 
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:
@@ -153,6 +159,7 @@ def smoke(options: SmokeOptions) -> int:
         emulate=options.emulate,
         compare_ptx_jit=options.compare_ptx_jit,
         cold=options.cold,
+        durations=options.durations,
     )
     if options.emulate and (options.ssh or options.python):
         raise UsageError("--emulate makes a Python of its own; leave --python and --ssh out")

@@ -28,6 +28,8 @@ class Options(NamedTuple):
     any_torch: bool = False
     compare_ptx_jit: bool = False
     """Whether the gpu level also compares native code with PTX through the driver's compiler."""
+    durations: bool = False
+    """Whether cases say where their seconds go."""
     paths: tuple[Path, ...] = ()
     """Folders of packages that come before the installed ones."""
 
@@ -104,6 +106,7 @@ def _arguments(options: Options) -> list[str]:
     words += [word for path in options.paths for word in ("--path", str(path))]
     words += ["--any-torch"] if options.any_torch else []
     words += ["--compare-ptx-jit"] if options.compare_ptx_jit else []
+    words += ["--durations"] if options.durations else []
     return [*words, "--only", options.only]
 
 

@@ -63,6 +63,8 @@ class Case(Record, frozen=True, kw_only=True):
     """How it failed when it ran alone with CUDA_LAUNCH_BLOCKING=1; None when it was not run again, or passed."""
     taken: Taken | None = None
     """Set when it was not run: its result was taken from the store."""
+    parts: dict[str, float] = msgspec.field(default_factory=dict)
+    """Of its seconds, how many it imported and compiled, and before them started its process (``--durations``)."""
 
 
 class Gpu(Record, frozen=True, kw_only=True):

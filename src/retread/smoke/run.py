@@ -79,11 +79,13 @@ class Request(NamedTuple):
     compare_ptx_jit: bool = False
     cold: bool = False
     """Whether every case is tried, whatever the store has of it."""
+    durations: bool = False
+    """Whether the report says where the seconds of each case go."""
 
     def options(self, *levels: Level, paths: tuple[Path, ...] = ()) -> Options:
         """Return what the kit is told for some of the levels."""
         compared = self.compare_ptx_jit and Level.GPU in (levels or EVERY)
-        return Options(levels, self.only, self.any_torch, compared, paths)
+        return Options(levels, self.only, self.any_torch, compared, self.durations, paths)
 
 
 def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scratch: Path) -> Subject:

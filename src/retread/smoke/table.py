@@ -13,6 +13,7 @@ from retread.smoke.details import (
     Speed,
     alike,
     architectures,
+    durations,
     errors,
     facts,
     notes,
@@ -74,6 +75,17 @@ def _run(run: Run, report: SmokeReport) -> Iterator[str]:
     yield from _errors(errors(run))
     yield from _speeds(speeds(run), report.project)
     yield from wrapped(sentence(run), "  ")
+    yield from _durations(run)
+
+
+def _durations(run: Run) -> Iterator[str]:
+    if found := durations(run):
+        yield "  where the seconds went, of each suite and of the slowest cases:"
+        rows = [
+            (cut(name), f"{whole:.1f}", *(f"{one:.1f}" for one in parts.values()))
+            for name, whole, parts in found
+        ]
+        yield from columns(("", "all", *found[0][2]), rows)
 
 
 def _failure(failure: Failure, level: Level) -> Iterator[str]:

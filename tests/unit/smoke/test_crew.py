@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from retread.smoke.runtime.crew import Work, plan
+from retread.smoke.runtime.crew import Work, plan, run
 from retread.smoke.runtime.runner import Suite
 
 
@@ -36,3 +36,16 @@ def test_no_process_is_started_for_less_than_it_costs(seconds: float, workers: i
 def test_a_level_that_is_not_split_keeps_its_order_and_what_is_alone_is_alone() -> None:
     some = work("a", {"1": 1, "2": 3}, by=True, itself=True)
     assert planned(some, workers=4, split=False) == [("a", ["by"]), ("a", ["itself"]), ("a", ["1", "2"])]
+
+
+def test_timed_cases_run_when_no_others_do() -> None:
+    began = []
+
+    class Noted(Suite):
+        def batch(self, cases: Any, _more: Any, _ended: Any) -> None:
+            began.extend(one["case"] for one in cases)
+
+    cases = [{"case": name, "alone": True, "env": {}, "timed": name < "c"} for name in "abcd"]
+    run(plan([Work(Noted("a.py", {}, ""), cases, print)], 4, split=False), 4)
+    assert set(began[:2]) == {"c", "d"}
+    assert began[2:] == ["a", "b"]

@@ -147,3 +147,14 @@ def test_results_of_the_store_say_how_many_when_and_whose_they_are() -> None:
         "2 of 2 taken from the store, made on 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z, 1 of other wheels"
     )
     assert details.taken_words(run(case("a")), Sha256(64 * "a")) == ""
+
+
+def test_durations_are_told_by_suite_and_of_the_slowest_cases_first() -> None:
+    slow = case("a/slow", suite="a", seconds=9.0, parts={"start": 1.0, "import": 6.0, "compile": 2.0})
+    quick = case("a/quick", suite="a", seconds=0.5)
+    assert details.durations(run(quick, slow)) == [
+        ("a", 10.5, {"start": 1.0, "import": 6.0, "compile": 2.0, "run": 1.5}),
+        ("a/slow", 10.0, {"start": 1.0, "import": 6.0, "compile": 2.0, "run": 1.0}),
+        ("a/quick", 0.5, {"start": 0.0, "import": 0.0, "compile": 0.0, "run": 0.5}),
+    ]
+    assert details.durations(run(quick)) == []

@@ -77,9 +77,11 @@ def test_a_function_can_be_many_cases_and_stays_itself() -> None:
     assert ended("b")["numbers"] == {"size": 2}
     assert harness._cases["a"].listed() == {
         "case": "a", "level": "gpu", "limit": 9, "alone": True, "env": {}, "libraries": ["package/_C.so"],
+        "timed": False,
     }  # fmt: skip
     assert harness._cases["b"].listed() == {
         "case": "b", "level": "jit", "limit": 60, "alone": False, "env": {}, "libraries": [],
+        "timed": False,
     }  # fmt: skip
 
 

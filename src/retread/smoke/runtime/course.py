@@ -32,12 +32,21 @@ class Trial(NamedTuple):
     compared: str
     """The capability of the GPU on which native code and PTX are compared; empty where they are not."""
     ledger: Ledger
+    workers: int
+    """How many processes run cases at a time."""
+    durations: bool
+    """Whether cases say where their seconds go."""
 
     def suites(self, site: str, **more: str) -> Iterator[Suite]:
         """Yield every suite, told that the wheel lies in ``site``; ``more`` are variables that differ."""
         folder, named = self.folder, os.path.basename(site)
         said = {**self.kit.manifest, "site": site, "scripts": folder.scripts, "level": self.level}
-        said |= {"record": bool(self.compared), "portable": site != folder.site, "witness": bool(self.ledger)}
+        said |= {
+            "record": bool(self.compared),
+            "portable": site != folder.site,
+            "witness": bool(self.ledger),
+            "durations": self.durations,
+        }
         path = os.path.join(folder.root, f"{self.level}-{named}.json")
         with open(path, "w", encoding="utf-8") as stream:
             json.dump(said, stream)
@@ -55,6 +64,8 @@ class Tried(NamedTuple):
     wanted: Mapping[str, Table]
     done: list[Table]
     left: Sequence[Table]
+    ends: list[float]
+    """When each of those that were run ended, by a clock that only goes on."""
 
 
 def run(trial: Trial, *, why: str) -> tuple[Table, bool]:
@@ -86,12 +97,9 @@ def run(trial: Trial, *, why: str) -> tuple[Table, bool]:
 def _cases(trial: Trial, cases: list[Table]) -> None:
     """Run a level of every suite, and add to ``cases`` what became of each, also when it is interrupted."""
     suites = [*trial.suites(trial.folder.site)]
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         tried = [*pool.map(functools.partial(_listed, trial), suites)]
-    apart = trial.level == "gpu"  # a GPU has room and time for one
-    for group in [[one] for one in tried] if apart else [tried]:
-        _try(trial, group, 1 if apart else workers, cases)
+    _try(trial, tried, cases)
     cases += _against_ptx(trial, tried) if trial.compared else []
     if trial.level == "static" and trial.only == "*":
         cases.append(_undisturbed(trial.folder))
@@ -131,19 +139,18 @@ def _listed(trial: Trial, suite: Suite) -> Tried:
     wanted = {one["case"]: one for one in matching(listed, trial.only)}
     known = {name: found for name in wanted if (found := trial.ledger.take(f"{suite.name}:{name}"))}
     done = [*([failed] if failed else []), *known.values()]
-    return Tried(suite, wanted, done, [one for name, one in wanted.items() if name not in known])
+    return Tried(suite, wanted, done, [one for name, one in wanted.items() if name not in known], [])
 
 
-def _try(trial: Trial, group: Sequence[Tried], workers: int, cases: list[Table]) -> None:
+def _try(trial: Trial, group: Sequence[Tried], cases: list[Table]) -> None:
     """Run what is left of some suites, and add to ``cases`` what became of all of theirs, also when interrupted."""
     clock = time.monotonic()
     split = trial.level == "jit"
     work = [
-        crew.Work(one.suite, one.left, _telling(one.done), trial.ledger.seconds(one.suite.name))
-        for one in group
+        crew.Work(one.suite, one.left, _telling(one), trial.ledger.seconds(one.suite.name)) for one in group
     ]
     try:
-        crew.run(crew.plan(work, workers, split=split), workers)
+        crew.run(crew.plan(work, trial.workers, split=split), trial.workers)
         for one in group if trial.level == "gpu" else ():
             _again(one)
     except KeyboardInterrupt:
@@ -153,7 +160,7 @@ def _try(trial: Trial, group: Sequence[Tried], workers: int, cases: list[Table])
         raise
     finally:
         for one in group:
-            _finished(trial, one, time.monotonic() - clock)
+            _finished(trial, one, max(one.ends, default=clock) - clock)
             cases += one.done
 
 
@@ -214,12 +221,13 @@ def _placeless(value: Any, root: str) -> Any:
     return value
 
 
-def _telling(done: list[Table]) -> Callable[[Table], None]:
+def _telling(tried: Tried) -> Callable[[Table], None]:
     """Return what keeps each result, and says each failure at once that is not for a reason of one before."""
 
     def ended(one: Table) -> None:
-        reasons = {nameless(other["id"], other["reason"]) for other in _failed(done)}
-        done.append(one)
+        reasons = {nameless(other["id"], other["reason"]) for other in _failed(tried.done)}
+        tried.done.append(one)
+        tried.ends.append(time.monotonic())
         if one["outcome"] == "failed" and nameless(one["id"], one["reason"]) not in reasons:
             say(f"  failed: {one['id']}: {one['reason']}")
 

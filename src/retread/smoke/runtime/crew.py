@@ -23,6 +23,11 @@ class Job(NamedTuple):
     ended: Callable[[Table], None]
     seconds: float
 
+    @property
+    def timed(self) -> bool:
+        """Whether one of them measures times, which others beside it would make longer."""
+        return any(one.get("timed") for one in self.cases)
+
     def run(self) -> None:
         """Run them, in a fresh process what is left when one dies."""
         (variables,) = {tuple(sorted(one["env"].items())) for one in self.cases if one["alone"]} or {()}
@@ -71,7 +76,15 @@ def plan(work: Sequence[Work], workers: int, *, split: bool) -> list[Job]:
 
 
 def run(jobs: Sequence[Job], workers: int) -> None:
-    """Run jobs in their order, ``workers`` at a time; whatever ends this ends all that runs."""
+    """Run jobs in their order, ``workers`` at a time, and then the timed ones alone.
+
+    Whatever ends this ends all that runs.
+    """
+    _run([job for job in jobs if not job.timed], workers)
+    _run([job for job in jobs if job.timed], 1)
+
+
+def _run(jobs: Sequence[Job], workers: int) -> None:
     with ThreadPoolExecutor(workers) as pool:
         try:
             for running in [pool.submit(job.run) for job in jobs]:

@@ -7,8 +7,9 @@ on a line. It may be written without this module; what counts are the lines:
     {"event": "begin", "case": "sum/fp16"}                                                           of run
     {"event": "end", "case": "sum/fp16", "outcome": "passed", "seconds": 0.1, "numbers": {}, ...}
 
-The end of a case may have ``digests``, name -> text, of what it computed: where one program is run twice, these are
-compared. It may have ``read``, what the process read so far (``witness``): without that, no result is taken again.
+A listed case may be ``timed``: no other runs beside it. The end of a case may have ``digests``, name -> text, of what
+it computed: where one program is run twice, these are compared. It may have ``read``, what the process read so far
+(``witness``): without that, no result is taken again; and ``parts``, part -> how many of its seconds (``stopwatch``).
 
 Standard library only, Python 3.9 and newer: it runs where there is no retread.
 """
@@ -28,6 +29,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from retread.smoke.runtime.stopwatch import Stopwatch
     from retread.smoke.runtime.witness import Witness
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,7 +51,8 @@ class Case:
     ``alone`` gives it a process of its own, ``env`` variables for that process; before a ``fresh`` one all modules of
     the wheel are forgotten, so that it depends on those alone that it imports itself; ``libraries`` are members of the
     wheel that it calls into, like ``package/_C.so``; ``shrink`` are the divisors of its sizes to go on with, one after
-    the other, when memory does not suffice: the function is then called with ``shrink=divisor``.
+    the other, when memory does not suffice: the function is then called with ``shrink=divisor``. Beside one that is
+    ``timed`` no other case runs.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Case:
         shrink: Sequence[int],
         arguments: Mapping[str, Any],
         fresh: bool = False,
+        timed: bool = False,
     ) -> None:
         self.function = function
         self.name = name
@@ -76,6 +80,7 @@ class Case:
         self.shrink = shrink
         self.arguments = arguments
         self.fresh = fresh
+        self.timed = timed
 
     def listed(self) -> dict[str, Any]:
         """Return the case as ``list`` prints it."""
@@ -86,6 +91,7 @@ class Case:
             "alone": self.alone,
             "env": self.env,
             "libraries": list(self.libraries),
+            "timed": self.timed,
         }
 
 
@@ -99,6 +105,7 @@ def case(
     libraries: Sequence[str] = (),
     shrink: Sequence[int] = (),
     fresh: bool = False,
+    timed: bool = False,
     **arguments: Any,
 ) -> Callable[[F], F]:
     """Make a function a case; ``arguments`` are given to it, so that one function can be many cases.
@@ -121,6 +128,7 @@ def case(
             shrink=shrink,
             arguments=arguments,
             fresh=fresh,
+            timed=timed,
         )
         return function
 
@@ -149,7 +157,21 @@ def _watch() -> Witness | None:
     return found
 
 
+def _clock() -> Stopwatch | None:
+    """Count from now on where the seconds of cases go, where that is asked for."""
+    if not setting().get("durations"):
+        return None
+    if TYPE_CHECKING:
+        from retread.smoke.runtime import stopwatch
+    else:
+        import stopwatch
+    found = stopwatch.Stopwatch()
+    found.watch()
+    return found
+
+
 _watching = _watch()
+_timing = _clock()
 
 
 def ask(code: str) -> int:
@@ -263,6 +285,8 @@ def _run(one: Case) -> tuple[dict[str, Any], bool]:
     started = time.perf_counter()
     ended = _tried(one)
     ended["seconds"] = round(time.perf_counter() - started, 4)
+    if _timing:
+        ended["parts"] = _timing.spent()
     sound, why = _sound() if ended["outcome"] == "failed" else (True, "")
     if why:
         ended["note"] = why

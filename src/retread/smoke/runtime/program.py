@@ -26,6 +26,10 @@ _LENIENT: dict[str, Any] = (
 """Windows removes no library that a process which is just ending has loaded; the folder is the system's to clear."""
 PROBE = "surroundings"
 """What the ledger calls what was found of this machine."""
+_ROOM = 16 << 30
+"""Bytes of a GPU's memory for a process beside others, so that none has to shrink its sizes for them."""
+_BESIDE = 4
+"""So many processes share a GPU: four keep it busy while the others import and compile."""
 FAILED = 16
 INTERRUPTED = 130
 CUT = " (interrupted)"
@@ -109,6 +113,11 @@ def _parser() -> argparse.ArgumentParser:
         "--any-torch", action="store_true", help="also under a torch that the wheel is not made for"
     )
     parser.add_argument(
+        "--durations",
+        action="store_true",
+        help="the report says of each case what it imported and compiled, in seconds",
+    )
+    parser.add_argument(
         "--known", metavar="FILE", default="", help="results of earlier runs, which a retread keeps"
     )
     parser.add_argument("--wheel", metavar="FILE", help="of a kit that holds none: the wheel to try")
@@ -144,8 +153,9 @@ def _report(kit: Kit, folder: Folder, options: argparse.Namespace) -> tuple[Tabl
         compared = (
             found["gpus"][0]["capability"] if level == "gpu" and options.compare_ptx_jit and not why else ""
         )
+        books, workers = none if level == "gpu" else ledger, _workers(level, found)
         trial = Trial(
-            kit, folder, level, environment, options.only, compared, none if level == "gpu" else ledger
+            kit, folder, level, environment, options.only, compared, books, workers, options.durations
         )
         run, uninterrupted = course.run(trial, why=why)
         whole = whole and uninterrupted
@@ -206,6 +216,18 @@ def _unable(level: str, found: Table, wheel: Mapping[str, Any]) -> str:
     if level == "jit" and not found["triton"]:
         return "there is no Triton"
     return surroundings.unfit_for_gpu(found, wheel["cuda"], wheel["torch"]) if level == "gpu" else ""
+
+
+def _workers(level: str, found: Table) -> int:
+    """Return how many processes run cases at a time: as many as there are cores, and as a GPU has room for.
+
+    The first in a process imports torch and makes itself known to the driver, which takes seconds of one core.
+    """
+    cores = os.cpu_count() or 1
+    if level != "gpu":
+        return cores
+    room = min((gpu["free"] // _ROOM for gpu in found["gpus"]), default=1)
+    return int(max(1, min(cores, room, _BESIDE)))
 
 
 def _emulator() -> Table:

@@ -115,7 +115,7 @@ class Suite:
             self._started(waiting, more, talk) as process,
         ):
             lines = _lines(process.stdout)
-            current, left, reads = "", Patience(process.pid, START), FRESH
+            current, start, left, reads = "", 0.0, Patience(process.pid, START), FRESH
             while True:
                 try:
                     line = lines.get(timeout=left.pause)
@@ -132,12 +132,15 @@ class Suite:
                 if line is None:
                     break
                 if line["event"] == "begin" and line["case"] in waiting:
+                    start = left.seconds if len(waiting) == len(cases) else 0.0
                     current = line["case"]
                     left.anew(cases[current]["limit"])
                 elif line["case"] == current and line.get("outcome") in _OUTCOMES:
                     waiting.remove(current)
                     reads = reads.more(read := line.get("read"))
                     asked = read.get("asked") if read else None  # which counts for this case alone
+                    if "parts" in line and start:
+                        line["parts"] = {"start": round(start, 4), **line["parts"]}
                     yield {**self._result(line), "reads": reads.more(asked) if asked else reads}
                     current = ""
                     left.anew(START)
@@ -187,6 +190,7 @@ class Suite:
             "fault": line.get("error"),
             "again": None,
             "digests": dict(line.get("digests") or {}),
+            **({"parts": _plain(line["parts"])} if line.get("parts") else {}),
         }
 
     def _give_up(self, left: Mapping[str, Table], reason: str, ended: Callable[[Table], None]) -> None:
