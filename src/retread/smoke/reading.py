@@ -41,6 +41,15 @@ def parse(data: bytes, *, name: str) -> SmokeReport:
     return report
 
 
+def parted(said: str) -> tuple[str, object]:
+    """Return the report that a kit wrote, and what stands on the line after it: results for another time."""
+    report, _, kept = said.rstrip("\n").rpartition("\n")
+    try:
+        return report, strict.json(kept)
+    except ValueError:
+        return said, None
+
+
 def _is_whole(report: SmokeReport, table: Mapping[str, Any]) -> bool:
     """Say whether a report bears the digest of what it says, and nothing of that was lost in reading it."""
     return digest(table) == report.digest == digest(_as_made(strict.json(write(report)), table))
