@@ -1,13 +1,12 @@
 """What differs between two builds of one library, part by part, and whether it can change what the library does.
 
 Build ids, comments, debug information and the names of local symbols differ between builds of the same code. What is
-known to describe only (``_DESCRIBES``) may differ, and so may the names that nvcc makes up (``_MADE_UP``), one for
-one; whatever else is loaded, and every part of a cubin that is not known, counts as code.
+known to describe only (``_DESCRIBES``) may differ, and so may the names that nvcc makes up (``bodies.MADE_UP``), one
+for one; whatever else is loaded, and every part of a cubin that is not known, counts as code.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from retread import arch
-from retread.elf import edit, fatbin, image, library
+from retread.elf import bodies, edit, fatbin, image, library
 from retread.elf.fatbin import Entry, FatBinary
 from retread.elf.image import Image, Section, Symbol
 from retread.errors import ElfError
@@ -39,10 +38,6 @@ _PLACES: Final = (5, 6, 10, 12, 13)
 """Fields of the ELF header that say where tables stand: e_phoff, e_shoff, e_phnum, e_shnum, e_shstrndx."""
 _PT_LOAD_OR_NOTE: Final = (image.PT_LOAD, image.PT_NOTE)
 _KINDS: Final = {fatbin.Kind.ELF: "machine code", fatbin.Kind.PTX: "PTX", fatbin.Kind.OTHER: "other code"}
-_MADE_UP: Final = re.compile(
-    rb"(?<![0-9])\d*+_(?:INTERNAL|GLOBAL__N_)_[0-9a-f]{8}_(\d+_\w+?)_[0-9a-f]{8}(?:_\d+)?"
-)
-"""What nvcc calls things that are local to a source file: by hashes of its path, and by the number of the process."""
 _SOURCE_LINES: Final = (b".file", b".loc")
 
 
@@ -55,9 +50,9 @@ class Names:
 
     def same(self, one: bytes, two: bytes) -> bool:
         """Say whether two texts are the same but for made-up names that always stand for each other."""
-        if _plain(one) != _plain(two):
+        if bodies.plain(one) != bodies.plain(two):
             return False
-        pairs = zip(_MADE_UP.finditer(one), _MADE_UP.finditer(two), strict=True)
+        pairs = zip(bodies.MADE_UP.finditer(one), bodies.MADE_UP.finditer(two), strict=True)
         return all(
             self._there.setdefault(a[0], b[0]) == b[0] and self._back.setdefault(b[0], a[0]) == a[0]
             for a, b in pairs
@@ -115,7 +110,7 @@ class _Elf:
         """Keys of ``sections`` by index."""
         seen: Counter[str] = Counter()
         for section in read.sections:
-            plain = _plain(section.name.encode()).decode()
+            plain = bodies.plain(section.name.encode()).decode()
             seen[plain] += 1
             key = plain + (f" ({seen[plain]})" if seen[plain] > 1 else "")
             self.names.append(key)
@@ -214,11 +209,6 @@ def first_difference(one: Sequence[object], two: Sequence[object]) -> int:
         if a != b:
             return start + next(at for at, (x, y) in enumerate(zip_longest(a, b)) if x != y)
     return -1
-
-
-def _plain(data: bytes) -> bytes:
-    """Return a text with made-up names cut down to the file that they are local to."""
-    return _MADE_UP.sub(rb"_\1_", data)
 
 
 def _gaps(start: int, end: int, taken: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -416,6 +406,6 @@ def _same_symbols(one: _Elf, two: _Elf, names: Names) -> bool:
     for a, b in zip(left, right, strict=False):
         if a[1:] != b[1:]:
             return False
-        if a.binding != image.STB_LOCAL or _plain(a.name.encode()) == _plain(b.name.encode()):
+        if a.binding != image.STB_LOCAL or bodies.plain(a.name.encode()) == bodies.plain(b.name.encode()):
             pairs.append((a.name, b.name))
     return len(left) == len(right) and all(names.same(a.encode(), b.encode()) for a, b in pairs)

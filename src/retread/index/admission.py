@@ -150,7 +150,7 @@ def _admitted(one: Candidate, terms: Terms) -> tuple[Candidate, list[Fault]]:
     hosted, lacking = one.hosted, [f"{one.hosted.file}: {doubt}" for doubt in one.doubts]
     try:
         found = _proof(one, terms)
-        hosted = structs.replace(hosted, tried=found.tried, triton=found.triton)
+        hosted = candidate.proven(hosted, found)
     except GateError as error:
         lacking += _told(hosted.file, error)
     if not lacking:

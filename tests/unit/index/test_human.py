@@ -24,7 +24,7 @@ from retread.index.layout import place
 from retread.index.listing import Hosted, Project
 from retread.index.pages.human import channel_page, front_page, project_page
 from retread.records import Sha256
-from retread.smoke.tally import Tried
+from retread.smoke.tally import Inherited, Tried
 
 
 def test_rules_that_a_wheel_was_not_held_to_are_said_on_its_page() -> None:
@@ -32,6 +32,18 @@ def test_rules_that_a_wheel_was_not_held_to_are_said_on_its_page() -> None:
     assert b'<dt>glibc</dt><dd class="warn">built on a &lt;new&gt; system</dd>' in page
     assert b"not held to" not in project_page(project(hosted()), base=BASE)
     assert b"waived" not in msgspec.json.encode(hosted())
+
+
+def test_what_ran_of_another_wheel_is_said_to_be_that() -> None:
+    ran = Inherited(
+        wheel="demo-x86_64.whl", sha256=Sha256(64 * "a"), where="NVIDIA H200, 9.0", kernels=29, of=50
+    )
+    page = project_page(project(hosted(inherited=(ran,))), base=BASE).decode()
+    assert "29 of its 50 kernels have the machine code of <code>demo-x86_64.whl</code>" in page
+    assert "Nothing of this wheel ran there; its other kernels have run nowhere." in page
+    whole = project_page(project(hosted(inherited=(replace(ran, kernels=50),))), base=BASE).decode()
+    assert "Nothing of this wheel ran there." in whole
+    assert b"inherited" not in msgspec.json.encode(hosted())
 
 
 def archs(text: str) -> tuple[Arch, ...]:
