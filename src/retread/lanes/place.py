@@ -61,6 +61,10 @@ class Place(Protocol):
     def image(self) -> str:
         """Name and digest of the image that it is in, or nothing."""
 
+    @property
+    def system(self) -> str:
+        """Name and digest of the machine that it compiles for, where that is another than its own, or nothing."""
+
     def install(self, lock: Path, into: Path, cache: Path) -> None:
         """Make the build environment of a lock in the folder ``into``; FetchError when a file cannot be had."""
 
@@ -117,6 +121,7 @@ class HostPlace:
     room = ""
     whole = False
     image = ""
+    system = ""
 
     def __init__(self, machine: Machine, build: Build, python: str | None, platform: str = "") -> None:
         self._machine = machine
