@@ -121,7 +121,6 @@ class HostPlace:
     room = ""
     whole = False
     image = ""
-    system = ""
 
     def __init__(self, machine: Machine, build: Build, python: str | None, platform: str = "") -> None:
         self._machine = machine
@@ -148,6 +147,11 @@ class HostPlace:
     def compiler(self) -> Compiler:
         """The host's C++ compiler."""
         return host.compiler(self._machine.environment)
+
+    @property
+    def system(self) -> str:
+        """Nothing: it compiles for itself."""
+        return ""
 
     def lacks(self) -> tuple[str, ...]:
         """Return what is missing of interpreter and compiler."""
