@@ -180,3 +180,9 @@ def test_attest_says_who_has_to_sign_and_writes_what_is_inherited(
     assert "--inherit says what tests found of another wheel" in capsys.readouterr().err
     assert main.run([*asked, "--tester", str(tmp_path / "lab.key")]) == 0
     assert ".inherited-gpu-nvidia-h200-" in capsys.readouterr().out
+    assert main.run(["evidence", str(both[1])]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        f"inherited: 1 of its 1 kernels have the machine code of {both[0].name}, which passed on NVIDIA H200"
+        in told
+    )
