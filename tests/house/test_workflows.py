@@ -144,7 +144,8 @@ def test_a_job_installs_what_a_lock_pins_and_no_lock_is_older_than_what_is_asked
 def test_what_is_beside_a_signing_key_is_what_signing_takes() -> None:
     """Whatever else a lock would bring could read the key."""
     program = (
-        "import sys, importlib.metadata as m; before = set(sys.modules); from retread.cli import main\n"
+        "import sys; before = {*sys.modules}\n"  # what some package's .pth file loads into every Python
+        "import importlib.metadata as m; from retread.cli import main\n"
         "import cryptography.hazmat.primitives.asymmetric.ed25519\n"
         "main.run(['sign', '.', '--key', 'nosuch.key'])\n"
         "known = m.packages_distributions()\n"
@@ -194,5 +195,38 @@ def test_every_night_static_and_jit_run_and_what_is_left_out_is_said() -> None:
     assert plan["env"]["LANE"] == "${{ inputs.lane }}"
     assert [one["run"] for one in plan["steps"] if "SUMMARY" in one.get("run", "")]
     assert build["env"]["LEVEL"] == "static jit"
-    assert "make smoke" in [one.get("run") for one in build["steps"]]
+    assert "make smoke COLD=1" in [one.get("run") for one in build["steps"]]
     assert "github.event_name != 'schedule'" in gpu["if"]
+
+
+GH = """\
+#!/bin/sh
+case "$1 $2" in
+"run list") echo 7;;
+"run download")
+  cd "$5"
+  for job in a-cu128-py3.9 a-cu130-py3.11-aarch64; do
+    mkdir "wheel-$job" "report-$job-cc9.0"
+    touch "wheel-$job/$job.whl" "report-$job-cc9.0/report.json"
+  done
+  mkdir release-plan
+  echo '{"wheels": [{"job": "a-cu128-py3.9"}]}' > release-plan/release.json;;
+esac
+"""
+
+
+def test_a_release_collects_what_its_plan_names_and_no_other_platform(tmp_path: Path) -> None:
+    for name, text in {"gh": GH, "retread": '#!/bin/sh\necho "$@" >> "$HEARD"\n'}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    variables = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "HEARD": str(tmp_path / "heard"),
+        "TMPDIR": str(tmp_path),
+    }
+    command = ["sh", str(ROOT / "scripts" / "collect.sh"), "abc", str(tmp_path / "dist")]
+    subprocess.run(command, env=variables, check=True, capture_output=True)
+    assert sorted(one.name for one in (tmp_path / "dist").iterdir()) == ["a-cu128-py3.9.whl", "release.json"]
+    assert re.findall(r"report-(\S+)/report.json", (tmp_path / "heard").read_text()) == [
+        "a-cu128-py3.9-cc9.0"
+    ]

@@ -168,9 +168,9 @@ def test_every_fault_of_a_recipe_is_shown(project: Project) -> None:
 
 def test_recipes_are_listed_and_checked(project: Project) -> None:
     assert project.run("recipe", "list").out.splitlines() == [
-        "    target  torch  Python  GPUs      lane     built here",
+        "    target  platform  torch  Python  GPUs      lane     built here",
         "tiny-1.0  a tiny CUDA project",
-        "    cu128   >=2.8  >=3     8.0 9.0a  overlay  no",
+        "    cu128   x86_64    >=2.8  >=3     8.0 9.0a  overlay  no",
     ]
     assert project.run("recipe", "check").code == 0
 
@@ -375,7 +375,7 @@ def test_a_binary_file_cannot_be_edited(project: Project) -> None:
     ],
     ids=["full", "closed", "unread", "no talk", "both full"],
 )
-@pytest.mark.parametrize("command", ["--version", "recipe list", "store list"])
+@pytest.mark.parametrize("command", ["--version", "--help", "build --help", "recipe list", "store list"])
 def test_an_output_that_takes_nothing(command: str, redirected: str, code: int, told: str) -> None:
     line = f"{sys.executable} -m retread {command} {redirected}"
     done = subprocess.run(["sh", "-c", line], cwd=REPOSITORY, capture_output=True, text=True, check=False)
