@@ -18,6 +18,7 @@ want nginx nginx-light
 want sshd openssh-server
 want ssh openssh-client
 want chromium chromium
+want redis-server redis-server # a compile cache that machines share
 want zsh zsh
 want fish fish
 if [ "$(id -u)" = 0 ]; then # the tests of containers are root's

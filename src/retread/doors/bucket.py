@@ -80,20 +80,21 @@ class Bucket:
             found = [one for some in obstore.list(self._quick, prefix or None) for one in some]
         yield from sorted(Object(one["path"], one["size"], one["last_modified"].timestamp()) for one in found)
 
-    def look(self, name: str) -> Found | None:
-        """Return a small object; None where there is none."""
+    def look(self, name: str, *, most: int | None = None) -> Found | None:
+        """Return a small object; None where there is none. StoreError for one that has over ``most`` bytes."""
         import obstore
 
         try:
             with self._asking("read", name):
                 got = obstore.get(self._quick, name)
+                self._demand_small(name, got.meta["size"], most)
                 return Found(bytes(got.bytes()), _mark(got.meta))
         except FileNotFoundError:
             return None
 
-    def read(self, name: str) -> bytes | None:
-        """Return the bytes of a small object; None where there is none."""
-        found = self.look(name)
+    def read(self, name: str, *, most: int | None = None) -> bytes | None:
+        """Return the bytes of a small object; None where there is none. StoreError for over ``most``."""
+        found = self.look(name, most=most)
         return found.data if found else None
 
     def facts(self, name: str) -> Facts | None:
@@ -116,8 +117,7 @@ class Bucket:
             with path.open("xb") as stream, self._asking("read", name):
                 got = obstore.get(self._long, name)
                 size = got.meta["size"]
-                if most is not None and size > most:
-                    raise StoreError(f"{self.address}/{name} has {size:,} bytes; {most:,} are taken at most")
+                self._demand_small(name, size, most)
                 if size <= _PART:
                     stream.write(got.bytes())
                 for start in range(0, size if size > _PART else 0, _PART):
@@ -176,6 +176,10 @@ class Bucket:
             except (AlreadyExistsError, PreconditionError):
                 return None
         return _mark({"e_tag": done["e_tag"], "version": done["version"]})
+
+    def _demand_small(self, name: str, size: int, most: int | None) -> None:
+        if most is not None and size > most:
+            raise StoreError(f"{self.address}/{name} has {size:,} bytes; {most:,} are taken at most")
 
     def _demand_plain(self, name: str) -> None:
         """Raise StoreError for what is no plain file of a folder: a pipe would be waited for without an end."""
