@@ -34,7 +34,7 @@ help:
 
 .PHONY: help machine setup tools wheel wheels matrix audit smoke kit publish index release collect statements sign \
 	run-check locks install-check watch issue request plan bump test unit e2e lint format docs docs-reference fuzz bench \
-	bench-source bench-index catalogue \
+	bench-source bench-index bench-shared catalogue \
 	schemas clean
 
 # For a fresh machine of a workflow, as root.
@@ -187,6 +187,9 @@ bench-source: tools
 bench-index: tools
 	$(BIN)/python scripts/bench/pages.py
 	$(BIN)/python scripts/bench/index.py
+
+bench-shared: tools
+	$(BIN)/python scripts/bench/shared.py
 
 # What 'retread fit' knows where there is no clone: recipes, series and usage files in one file of the package.
 catalogue: setup

@@ -58,6 +58,10 @@ def is_bucket(address: str) -> bool:
     return address.startswith(("s3://", "gs://"))
 
 
+class MissingError(StoreError):
+    """An object that is not there, or not any more."""
+
+
 class Bucket:
     """The objects below ``s3://bucket/prefix`` or ``gs://bucket/prefix``; who may, the provider's environment says.
 
@@ -109,7 +113,10 @@ class Bucket:
             return None
 
     def fetch(self, name: str, path: Path, *, most: int | None = None) -> Facts:
-        """Write an object to a new file, part by part; StoreError where there is none, or has over ``most`` bytes."""
+        """Write an object to a new file, part by part.
+
+        MissingError where there is none; StoreError for one that has over ``most`` bytes.
+        """
         import obstore
 
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +132,7 @@ class Bucket:
                     stream.write(obstore.get_range(self._long, name, start=start, end=end))
                 return Facts(size, dict(got.attributes))
         except FileNotFoundError:
-            raise StoreError(f"{self.address}/{name} is missing") from None
+            raise MissingError(f"{self.address}/{name} is missing") from None
 
     def write(self, name: str, source: bytes | Path, sha256: str = "") -> None:
         """Put an object in the place of another, whole or not at all."""
