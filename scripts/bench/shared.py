@@ -145,8 +145,8 @@ def table(work: Path) -> str:
         "The first machine has the downloads and the build environment, and no more: the toolkit and the sources it"
         " lays out itself. A second one is the median of three, each with an empty store and a home of its own, without"
         " a package index and without a key; its wheel is the first one's, byte for byte. The shared store is a"
-        f" folder on the same disk and holds {given / 1e6:,.0f} MB in the end; a bucket adds the time of its network. Memory is"
-        " that of the largest single process that retread itself waits for."
+        f" folder on the same disk and holds {given / 1e6:,.0f} MB in the end; a bucket adds its network."
+        " Memory is that of the largest single process that retread itself waits for."
     )
     return render("Measures of the shared store", "make bench-shared", remarks, rows)
 

@@ -86,16 +86,20 @@ def test_what_one_machine_compiled_another_takes(
 
 
 def test_a_hit_is_no_evidence_and_a_cold_compile_tells(work: Project, redis: Redis) -> None:
-    work.series(host("8"))
     good(work)
     known = redis.keys()
     work.series(host("9"))
-    wheel, _ = good(work)
+    good(work)
     (other,) = redis.keys() - known
     known = redis.keys()
     work.series(host("5"))
-    good(work)
+    wheel, _ = good(work)
     (poisoned,) = redis.keys() - known
+    known = redis.keys()
+    result = work.run("reproduce", "--cold", str(wheel))
+    assert (result.code, result.out.split(":")[0]) == (0, "identical"), result.out + result.err
+    assert redis.keys() == known
+    assert "install the build environment" in result.err
     redis.client.set(poisoned, redis.client.get(other))
     forget(work)
     wheel, _ = good(work)
@@ -104,34 +108,21 @@ def test_a_hit_is_no_evidence_and_a_cold_compile_tells(work: Project, redis: Red
     result = work.run("reproduce", "--cold", str(wheel), "--json")
     assert result.code == 12, result.err
     assert json.loads(result.out)["tier"] == "different"
-    redis.client.delete(poisoned)
-    forget(work)
-    wheel, _ = good(work)
-    keys = redis.keys()
-    result = work.run("reproduce", "--cold", str(wheel))
-    assert (result.code, result.out.split(":")[0]) == (0, "identical"), result.out + result.err
-    assert redis.keys() == keys
-    assert "install the build environment" in result.err
 
 
-def test_rubbish_in_the_cache_is_compiled_anew(work: Project, redis: Redis) -> None:
+def test_rubbish_is_compiled_anew_and_whoever_only_reads_gives_nothing(
+    work: Project, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wheel, _ = good(work)
     before, known = wheel.read_bytes(), redis.keys()
     for name in known:
         redis.client.set(name, b"rubbish")
     forget(work)
-    wheel, _ = good(work)
-    assert cache(wheel)["hits"] == 0
-    assert wheel.read_bytes() == before
-
-
-def test_a_cache_for_reading_alone_gets_nothing(
-    work: Project, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setenv("SCCACHE_REDIS_RW_MODE", "READ_ONLY")
     wheel, result = good(work)
-    assert redis.keys() == set()
-    assert (cache(wheel)["given"], cache(wheel)["errors"]) == (0, 0)
+    assert (cache(wheel)["hits"], cache(wheel)["given"]) == (0, 0)
+    assert wheel.read_bytes() == before
+    assert {redis.client.get(name) for name in redis.keys()} == {b"rubbish"}  # noqa: SIM118
     assert "note:" not in result.err
 
 
@@ -163,21 +154,3 @@ def test_a_cache_of_sccache_s_own_that_is_gone_is_done_without(
         "the cache that SCCACHE_REDIS_ENDPOINT names did not answer; there was this machine's alone"
         in result.err
     )
-
-
-@pytest.mark.parametrize(
-    ("address", "told"),
-    [
-        ("ftp://there", "RETREAD_SCCACHE: ftp://there is no cache that can be opened"),
-        ("s3://key:secret@there", "RETREAD_SCCACHE: s3://there holds a key or a password"),
-        ("redis://127.0.0.1:6379/x y", "RETREAD_SCCACHE: redis://127.0.0.1:6379/x y is no Redis"),
-    ],
-)
-def test_an_address_of_nothing_is_refused(
-    work: Project, monkeypatch: pytest.MonkeyPatch, address: str, told: str
-) -> None:
-    monkeypatch.setenv("RETREAD_SCCACHE", address)
-    result = work.build()
-    assert result.code == 2
-    assert told in result.err
-    assert "redis://host:6379/0" in result.err
