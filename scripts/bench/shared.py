@@ -42,8 +42,8 @@ class Case(NamedTuple):
 
 
 CASES = (
-    Case("cu130", f"{RECIPE} cu130, source lane, code for {ARCHITECTURE}", compiled=True),
     Case("cu128", f"{RECIPE} cu128, overlay lane", compiled=False),
+    Case("cu130", f"{RECIPE} cu130, source lane, code for {ARCHITECTURE}", compiled=True),
 )
 
 
@@ -61,9 +61,12 @@ class Bench:
         )
         recipe.write_text(head + table + re.sub(r"^ptx = .*$", "ptx = []", rest, count=1, flags=re.MULTILINE))
         (work / "shared").mkdir()
-        key = keyfiles.new(work, "ci")
+        keys = {role: keyfiles.new(work, name) for role, name in (("builder", "ci"), ("tester", "lab"))}
         (work / "policy.toml").write_text(
-            f'[[builder]]\nname = "ci"\nkey = "{b64encode(key.public).decode()}"\n'
+            "".join(
+                f'[[{role}]]\nname = "{key.name}"\nkey = "{b64encode(key.public).decode()}"\n'
+                for role, key in keys.items()
+            )
         )
 
     def machine(self, name: str, **more: str) -> dict[str, str]:
