@@ -11,7 +11,9 @@
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
 # What the workflows run, too (docs/guides/pipeline.md):
 #   make matrix   shows every job [RECIPES="..."], or what changed [SINCE=origin/main LANE=overlay GPUS="9.0"]
-#   make publish INDEX=DIR [POLICY=FILE]      make release      make install-check ADDRESS=URL
+#   make publish INDEX=DIR [POLICY=FILE PLAN=FILE]      make install-check ADDRESS=URL
+#   make release-plan [RECIPES="..." TARGET=cu128 PLATFORM=x86_64]   lists the wheels of a release in dist/release.json
+#   make release [PLAN=FILE]   signs and lists them, all or none; without a PLAN, one is made of the same
 #   make statements      make sign      make run-check RUN=ID      make locks   pins anew what their jobs install
 
 PYTHON ?= python3
@@ -27,12 +29,13 @@ BUILDER ?= builder
 TESTER ?= tester
 CODE := src tests scripts docs/conf.py
 narrow = $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) $(if $(FOR),--python $(FOR)) $(if $(PLATFORM),--platform $(PLATFORM))
+overlay = { test -z "$$RETREAD_SHARED" && $(BIN)/retread plan $(RECIPE) $(narrow) 2>/dev/null | grep -q '^lane: overlay'; }
 some-wheel = test -n "$(WHEEL)" || { echo "there is no wheel in $(OUT)/; make one: make wheel" >&2; exit 2; }
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
-.PHONY: help machine setup tools wheel wheels matrix audit smoke kit publish index release collect statements sign \
+.PHONY: help machine setup whole tools wheel wheels matrix audit smoke kit publish index release release-plan collect statements sign \
 	run-check locks install-check watch issue request plan bump test unit e2e lint format docs docs-reference fuzz bench \
 	bench-source bench-index bench-shared catalogue \
 	schemas clean
@@ -41,26 +44,33 @@ help:
 machine:
 	@PYTHON="$(PYTHON)" scripts/machine.sh --open-namespaces
 
+# What an overlay, its smoke test and what only reads need; then, what lanes that compile and buckets need, too.
 setup: $(VENV)/ready
+whole: $(VENV)/ready-whole
 tools: $(VENV)/ready-dev
 
 $(VENV)/ready: pyproject.toml scripts/setup.sh
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh '.[container,bucket]' 1>&2
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh . 1>&2
 	@touch $@
 
-$(VENV)/ready-dev: $(VENV)/ready scripts/machine.sh
+$(VENV)/ready-whole: pyproject.toml scripts/setup.sh
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh '.[container,bucket]' 1>&2
+	@touch $(VENV)/ready $@
+
+$(VENV)/ready-dev: pyproject.toml scripts/setup.sh scripts/machine.sh
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh '.[dev]' 1>&2
-	@touch $@
+	@touch $(VENV)/ready $(VENV)/ready-whole $@
 
 $(VENV)/ready-docs: $(VENV)/ready
 	@PYTHON="$(PYTHON)" VENV="$(VENV)" scripts/setup.sh '.[docs]' 1>&2
 	@touch $@
 
-wheel: setup
+wheel: $(if $(wildcard $(VENV)/ready-whole),whole,setup)
+	@test -e $(VENV)/ready-whole || $(overlay) || $(MAKE) --no-print-directory whole
 	@$(BIN)/retread build $(RECIPE) $(narrow) --out $(OUT)
 
-wheels: setup
-	@$(BIN)/retread build --all $(if $(LANE),--lane $(LANE)) --out $(OUT)
+wheels: whole
+	@$(BIN)/retread build --all $(if $(LANE),--lane $(LANE)) $(if $(PLATFORM),--platform $(PLATFORM)) --out $(OUT)
 
 # With JSON=NAME, one line NAME={...}, as a workflow's outputs want it.
 matrix: setup
@@ -78,11 +88,11 @@ kit: setup
 	@$(some-wheel)
 	@$(BIN)/retread kit $(WHEEL) --out $(KIT)
 
-publish: setup
+publish: whole
 	@$(some-wheel)
 	@test -n "$(INDEX)" || { echo "publish: INDEX is empty; nothing was listed" >&2; exit 2; }
 	@$(BIN)/retread publish $(OUT)/*.whl --index $(INDEX) $(if $(POLICY),--policy $(POLICY)) $(if $(BASE),--base $(BASE)) \
-		$(if $(UNPROVEN),--allow-unproven "$(UNPROVEN)")
+		$(if $(PLAN),--release $(PLAN)) $(if $(UNPROVEN),--allow-unproven "$(UNPROVEN)")
 	@$(BIN)/retread index check $(INDEX) $(if $(POLICY),--policy $(POLICY))
 
 # Without keys every wheel goes in as unproven, and its page says so; docs/guides/publishing.md shows the way with keys.
@@ -110,14 +120,19 @@ run-check:
 locks: setup
 	@$(BIN)/python scripts/locks.py
 
-release: setup
-	@RETREAD=$(BIN)/retread scripts/release.sh $(OUT)
+release-plan: whole
+	@mkdir -p $(OUT)
+	@$(BIN)/retread release plan $(RECIPES) $(if $(SINCE),--base $(SINCE)) $(if $(TARGET),--target $(TARGET)) \
+		$(if $(LANE),--lane $(LANE)) $(addprefix --platform ,$(PLATFORM)) --out $(OUT)/release.json
+
+release: $(if $(PLAN),whole,release-plan)
+	@RETREAD=$(BIN)/retread scripts/release.sh $(OUT) $(or $(PLAN),$(OUT)/release.json)
 
 install-check: setup
 	@$(some-wheel)
 	@PYTHON="$(if $(FOR),python$(FOR),$(BIN)/python)" scripts/install-check.sh "$(ADDRESS)" $(WHEEL)
 
-watch: setup
+watch: whole
 	@$(BIN)/retread watch $(RECIPES) --json --issue watch.md > watch.json
 
 issue:
@@ -127,7 +142,7 @@ issue:
 request: setup
 	@$(BIN)/python scripts/request.py watch.json
 
-bump: setup
+bump: whole
 	@$(BIN)/retread recipe bump $(RECIPE) --to $(TO) $(if $(REPOSITORY),--repository "$(REPOSITORY)")
 
 plan: setup

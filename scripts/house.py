@@ -23,12 +23,12 @@ END: Final = "<!-- packages: end -->"
 ORDER: Final = (
     "ground", "text", "doors", "elf", "pe", "binary", "lockfile", "recipe", "wheel", "source", "queue",
     "environment", "audit", "toolkit", "compile", "smoke", "lanes", "evidence", "shared", "build", "index", "fit",
-    "upstream", "cli",
+    "upstream", "jobs", "cli",
 )  # fmt: skip
 """A package imports from those before it. ``ground`` is the modules that lie in no folder."""
 TOP: Final = ("__main__", "api")
 """Modules in no folder that stand above all packages."""
-APART: Final = {"compile.inside": (), "smoke.runtime": ("arch", "canonical")}
+APART: Final = {"compile.inside": (), "jobs.keeper": (), "smoke.runtime": ("arch", "canonical")}
 """Programs that run where retread is not installed -> what of ours they take with them."""
 PURE: Final = (
     "address", "arch", "canonical", "code", "errors", "fields", "limits", "prooflevel", "pypa", "records", "strict",
@@ -52,12 +52,13 @@ PURE: Final = (
     "smoke.table", "smoke.tally",
     "evidence.agreement", "evidence.gate", "evidence.signing", "evidence.statements",
     "build.sbom", "build.statement",
-    "index.headers", "index.layout", "index.listing", "index.pages", "index.revisions", "index.revocations",
-    "index.variants",
+    "index.headers", "index.layout", "index.listing", "index.pages", "index.release", "index.revisions",
+    "index.revocations", "index.variants",
     "fit.candidates", "fit.catalogue", "fit.conditions", "fit.driver", "fit.environment", "fit.explain", "fit.findings",
     "fit.judge", "fit.obstacles", "fit.report", "fit.serving", "fit.table", "fit.usage",
     "upstream.clue", "upstream.draft", "upstream.drift", "upstream.issue", "upstream.outlook", "upstream.renewal",
     "upstream.table",
+    "jobs.job",
     "cli.show", "cli.usage",
 )  # fmt: skip
 """Modules, and packages with all of theirs, that take values and return values: no disk, network, process or clock."""

@@ -193,7 +193,7 @@ class GateError(RetreadError):
 
 
 class PublishError(RetreadError):
-    """What the index refuses to list, or an index that is not sound."""
+    """What the index refuses to list or to take, a release that is not complete, or an index that is not sound."""
 
     exit_code = 20
     kind = "index"
@@ -222,6 +222,14 @@ class PeError(RetreadError):
     exit_code = 23
     kind = "pe"
     words = "Windows library"
+
+
+class OutOfMemoryError(RetreadError):
+    """A job was killed since it wanted more memory than it was given."""
+
+    exit_code = 24
+    kind = "memory"
+    words = "killed for memory"
 
 
 INTERRUPTED = 130

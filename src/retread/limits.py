@@ -79,6 +79,10 @@ PARCEL: Final = 4 << 30
 """Bytes of an entry of a shared store, packed. An environment with torch for CUDA has 3 GB."""
 CLAIM: Final = 64 << 10
 """Bytes of the claim of one; it has 700."""
+JOBS: Final = 64 << 20
+"""Bytes of a job file; one of 10,000 jobs has 15 MB."""
+RESULT: Final = 1 << 20
+"""Bytes of what a job says of itself; it has 700."""
 CLAIMS: Final = 16
 """Claims of one entry that are looked into; there are as many as machines that made it at once."""
 CACHED: Final = 512 << 20
@@ -145,6 +149,10 @@ CONNECT: Final = 20.0
 PAUSE: Final = 60.0
 """Seconds until status and headers of an answer have all come, and then between two pieces of its body: a mirror that
 fetches a file first has a minute to begin. A byte a minute would make years of the headers that are taken."""
+TAKEN: Final = 300.0
+"""Seconds until an index says that it took a wheel that was uploaded: it stores a gigabyte first, on any disk."""
+ANSWERED: Final = 64 << 10
+"""Bytes of an answer to an upload, of which the first line is told."""
 ASKED: Final = 5.0
 """Seconds for each of these where nothing is to be downloaded."""
 REDIRECTS: Final = 10

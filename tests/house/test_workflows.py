@@ -144,11 +144,12 @@ def test_a_job_installs_what_a_lock_pins_and_no_lock_is_older_than_what_is_asked
 def test_what_is_beside_a_signing_key_is_what_signing_takes() -> None:
     """Whatever else a lock would bring could read the key."""
     program = (
-        "import sys, importlib.metadata as m; from retread.cli import main\n"
+        "import sys; before = {*sys.modules}\n"  # what some package's .pth file loads into every Python
+        "import importlib.metadata as m; from retread.cli import main\n"
         "import cryptography.hazmat.primitives.asymmetric.ed25519\n"
         "main.run(['sign', '.', '--key', 'nosuch.key'])\n"
         "known = m.packages_distributions()\n"
-        "print(*{one for name in sys.modules for one in known.get(name.partition('.')[0], ())})"
+        "print(*{one for name in {*sys.modules} - before for one in known.get(name.partition('.')[0], ())})"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], env=PATHS, capture_output=True, text=True, check=True

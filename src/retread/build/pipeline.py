@@ -22,7 +22,7 @@ from retread.build import statement
 from retread.doors import fs
 from retread.doors.machine import code_digest
 from retread.doors.store import Kind, digest
-from retread.errors import PlanError, RecipeError
+from retread.errors import KEEP_LIBRARY, PeError, PlanError, RecipeError
 from retread.evidence.beside import AUDIT, COMPILE, RESOURCES
 from retread.lanes.lane import Origin
 from retread.recipe import plan, waiver, workspace
@@ -103,11 +103,15 @@ class Job:
     @functools.cached_property
     def wheel_key(self) -> str:
         """Key of the finished wheel; that of the base wheel is part of it, which is made if need be."""
+        return digest("wheel", code_digest(), self.origin.key, self.goal.trees.patched_key, self.made_of)
+
+    @property
+    def made_of(self) -> tuple[object, ...]:
+        """All that decides the finished wheel but its base wheel, the patched tree and retread's own code."""
         recipe, target = all_but(self.goal.recipe, NOT_OF_WHEEL), all_but(self.goal.target, NOT_OF_TARGET)
         told = (recipe, self.goal.name, target, proof(self.goal.target))
         tools = (self.goal.toolchain, self.goal.proving)
-        made_of = (*told, *tools, workspace.known_miscompiles(), zipwriter.DEFLATE, writers())
-        return digest("wheel", code_digest(), self.origin.key, self.goal.trees.patched_key, made_of)
+        return (*told, *tools, workspace.known_miscompiles(), zipwriter.DEFLATE, writers())
 
     def library_key(self, request: Request) -> str:
         """Key of a library that has what is requested."""
@@ -174,6 +178,7 @@ class Job:
                 found.append(
                     graft.Request(member=member, architectures=missing, run_path=run_path, slim=thin)
                 )
+        _demand_open({one.member: base.libraries[one.member].closed for one in found})
         return found
 
     def library(self, request: Request) -> tuple[Grafted, Path]:
@@ -395,6 +400,17 @@ class Job:
                 yield step("graft", request.member, made, does)
         yield step("seal", wheel, finished, "changes with anything above")
         yield step("audit", wheel, finished, "is part of the finished wheel")
+
+
+def _demand_open(libraries: Mapping[str, str]) -> None:
+    """Raise PeError for libraries in which nothing can be changed, and that are to be: member -> why, if so."""
+    closed = [f"{member}: {why}" for member, why in libraries.items() if why]
+    if closed:
+        raise PeError(
+            closed[0] if len(closed) == 1 else f"nothing can be changed in {len(closed)} libraries",
+            faults=closed if len(closed) > 1 else (),
+            hint=f"{KEEP_LIBRARY}, or compile it where its compiler runs",
+        )
 
 
 def _does(request: Request) -> str:

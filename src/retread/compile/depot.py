@@ -28,6 +28,8 @@ from retread.errors import StoreError
 BUCKET: Final = "shared"
 """What sccache takes the depot for."""
 RELAY: Final = "relay.py"
+_KEPT: Final = 64 << 20
+"""Bytes of objects that are held for sccache, which asks twice for each: to use it, and for its folder."""
 _PATH: Final = re.compile(rf"/{BUCKET}/([A-Za-z0-9_-]+(?:/[A-Za-z0-9_-]+){{0,8}})")
 """A key as sccache spells it: ``a/b/c/abc...``. Its trial of the storage, ``.sccache_check``, goes no further."""
 
@@ -44,6 +46,7 @@ class Depot:
         self._say = say
         self._takes = True
         self._lock = threading.Lock()
+        self._again: dict[str, bytes] = {}
 
     def __enter__(self) -> Self:
         self.folder = Path(tempfile.mkdtemp(prefix="retread-"))
@@ -75,6 +78,9 @@ class Depot:
         """Return what the shared cache has; None where it has nothing, or does not answer."""
         if not self._takes:
             return None
+        with self._lock:
+            if (kept := self._again.pop(name, None)) is not None:
+                return kept
         try:
             found = self._objects.get(name)
         except StoreError as error:
@@ -85,7 +91,11 @@ class Depot:
                 self._say(f"    {NOTE} {error.message}; the rest is compiled without the shared cache")
             return None
         with self._lock:
-            self.taken += found is not None
+            if found is not None:
+                self.taken += 1
+                if sum(map(len, self._again.values())) + len(found) > _KEPT:
+                    self._again.clear()
+                self._again[name] = found
         return found
 
     def put(self, name: str, data: bytes) -> None:

@@ -82,6 +82,8 @@ def test_what_is_put_is_got_and_counted(objects: Objects, said: list[str]) -> No
             assert ask("GET", KEY) == (404, b"")
             assert ask("PUT", KEY, b"object") == (200, b"")
             assert ask("GET", KEY) == (200, b"object")
+            objects.fails = {"get"}
+            assert ask("GET", KEY) == (200, b"object"), "sccache asks twice, and it is fetched once"
         assert (depot.taken, depot.given, depot.errors) == (1, 1, 0)
         assert depot.where == "redis://host:6379/0"
     assert objects.held == {KEY.removeprefix("/shared/"): b"object"}

@@ -1,0 +1,111 @@
+"""What a job will need: by what it took here before, or by a number that is said to be one.
+
+A forecast is an engine's request: too little has the job killed, too much leaves a machine idle.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from retread.arch import Arch
+from retread.compile import schedule
+from retread.compile.measures import Measures
+from retread.compile.schedule import GIB, Cost, Unit
+from retread.doors.machine import Machine
+from retread.jobs.job import Needs
+from retread.recipe import files, platforms
+from retread.recipe.lane import LANES
+from retread.recipe.matrix import Entry
+from retread.units import size
+
+_SPARE: Final = 1.5
+"""What a job may take more than in the run before. Not measured: downloads differ, and so do machines."""
+_START: Final = 60
+"""Seconds that every job is given beside: a slow disk, a store that somebody else holds."""
+_SETUP: Final = 600
+"""The same of a compile, whose toolkit and environment may have to be fetched first."""
+_LEAST: Final = GIB
+"""Bytes that every job is given: retread's own processes take 40 to 160 MB (docs/development/benchmarks.md), and an
+engine's limit counts the page cache of what is written, too."""
+_BASE: Final = GIB
+"""Bytes for the build's Python and its linker, which run beside the compilers."""
+_OVERLAY: Final = (2, 300, GIB, 2 * GIB)
+"""Cores, seconds, memory and disk of a wheel for which nothing is compiled. The default recipe takes 35 s on two cores
+with a fast network, 160 MB and 450 MB on the disk: the rest is for wheels and networks of other sizes."""
+_LONGEST: Final = 6 * 3600
+"""Seconds for a compile that was never measured: as long as GitHub lets a job run."""
+_TRIAL: Final = (2, 1800, 8 * GIB, 11 * GIB)
+"""The same of a trial: an environment with torch and its CUDA libraries has 7 GB, and 3 GB of downloads. Its memory was
+not measured."""
+_COMPILED: Final = 13 * GIB
+"""Bytes on the disk of a compile with its environment, toolkit and room, as ``retread plan`` counts them."""
+
+
+def of_build(machine: Machine, entry: Entry, cores: int) -> Needs:
+    """Return what it takes to make a wheel, with at most so many cores."""
+    if LANES[entry.lane].compiles:
+        return _of_compile(machine, entry, cores)
+    guess = _guess(_OVERLAY, None, platforms.COMPILED[0])
+    return _learned(
+        msgspec.structs.replace(guess, cores=min(guess.cores, cores)), machine, f"build-{entry.name}"
+    )
+
+
+def of_trial(machine: Machine, name: str, gpu: Arch | None, platform: str) -> Needs:
+    """Return what it takes to try a wheel, on a GPU or without one."""
+    return _learned(_guess(_TRIAL, gpu, platform), machine, name)
+
+
+def learn(machine: Machine, name: str, cost: Cost, *, cached: bool) -> None:
+    """Keep what a job took on this machine; of one whose wheel was in the store, only what is more than was known."""
+    Measures(_place(machine, name)).learn({name: cost}, cached=cached)
+
+
+def _place(machine: Machine, name: str) -> Path:
+    return machine.store.root / "measures" / "jobs" / f"{name}.json"
+
+
+def _guess(numbers: tuple[int, int, int, int], gpu: Arch | None, processor: str) -> Needs:
+    cores, seconds, memory, disk = numbers
+    return Needs(
+        cores=cores,
+        memory_bytes=memory,
+        seconds=seconds,
+        disk_bytes=disk,
+        gpu=gpu,
+        processor=processor,
+        why=f"never run here: {seconds} s and {size(memory)} are a guess with room",
+    )
+
+
+def _learned(guess: Needs, machine: Machine, name: str) -> Needs:
+    """Return what a job took here, and half as much again; the guess where it never ran."""
+    known = Measures(_place(machine, name)).known.get(name)
+    if known is None:
+        return guess
+    return msgspec.structs.replace(
+        guess,
+        seconds=int(known.seconds * _SPARE) + _START,
+        memory_bytes=max(_LEAST, int(known.memory * _SPARE)),
+        why=f"the last run here took {known.seconds:.0f} s and {size(known.memory)}; half as much again is given",
+    )
+
+
+def _of_compile(machine: Machine, entry: Entry, cores: int) -> Needs:
+    """Return what the compilers took here, as many of the largest at a time as there are cores."""
+    lock = Path(files.lock(entry.recipe, entry.target)).stem
+    known = Measures(machine.store.root / "measures" / f"{lock}.json").known
+    unseen = schedule.needed(Unit(name="", tool="nvcc", size=0), {})
+    numbers = (cores, _LONGEST, cores * unseen + _BASE, _COMPILED)
+    why = f"never compiled here: {size(unseen)} for each of {cores} compilers, and as long as GitHub allows"
+    if known:
+        jobs = min(cores, len(known))
+        spent = [one.seconds for one in known.values()]
+        largest = sorted((int(one.memory * _SPARE) for one in known.values()), reverse=True)[:jobs]
+        seconds = int(max(*spent, sum(spent) / jobs) * _SPARE) + _SETUP
+        numbers = (jobs, seconds, max(_LEAST, sum(largest) + _BASE), _COMPILED)
+        why = f"{len(known)} units were measured here; half as much again is given"
+    return msgspec.structs.replace(_guess(numbers, None, platforms.COMPILED[0]), why=why)

@@ -1,0 +1,305 @@
+"""One job, run anywhere: by the ordinary command in a process of its own, its result whole in a folder or not there.
+
+Two engines may run the same job at once, and one that was killed leaves nothing that counts: results are made beside
+their place and moved in, and the first one stays.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from retread import limits, strict
+from retread.build.pipeline import Built
+from retread.compile.schedule import GIB, Cost
+from retread.doors import fs
+from retread.doors.machine import Machine
+from retread.errors import EvidenceError, OutOfMemoryError, PlanError
+from retread.evidence import beside
+from retread.jobs import forecast, launch, listing
+from retread.jobs.job import SCHEMA, Job, Kind, Result, Wheel
+from retread.jobs.launch import Ended, Launcher
+from retread.recipe import platforms
+from retread.recipe.lane import LANES, Lane
+
+RESULT: Final = "result.json"
+LOG: Final = "log.txt"
+FAILED: Final = ".failed"
+"""What the name of a folder ends with in which a run lies that failed: its log, its result with the exit code."""
+_NEW: Final = ".new-"
+_SHARE: Final = 0.9
+"""Of the memory that a job has, what its compilers may use together, as in ``lanes.source``."""
+_KILLED: Final = (-9, 137)
+_NO_MEMORY: Final = re.compile(
+    r"ran out of memory|MemoryError|Cannot allocate memory|std::bad_alloc|was killed by SIGKILL"
+    r"|Killed signal terminated|virtual memory exhausted"
+)
+"""What retread, Python, compilers and the C library say when there is no more of it; not a GPU's memory."""
+_TAIL: Final = 12
+"""Last lines of a run that tell why it failed."""
+
+
+class Place(NamedTuple):
+    """Where a job runs: the workspace, the machine, and how its command is started."""
+
+    root: Path
+    machine: Machine
+    launcher: Launcher = launch.plain
+
+
+def run_job(job: Job, out: Path, place: Place, *, again: bool = False) -> Result:
+    """Run a job and return what it left in the folder of its key below ``out``; one that is done there is taken.
+
+    A run that failed is kept beside, under its key with ``.failed``, and made again by the next call; ``again`` makes
+    only one again that was killed for memory, or ended without a word. PlanError for a job of another state than the
+    workspace is in, or whose results it takes are not there; StoreError where ``out`` cannot be written.
+    """
+    fs.demand_folder(out)
+    if done := finished(job, out, place.machine):
+        return done
+    if (
+        again
+        and (last := _read(out / f"{job.key}{FAILED}" / RESULT))
+        and last.code != OutOfMemoryError.exit_code
+    ):
+        return last
+    listing.demand_current(place.machine, place.root, job)
+    with _scratch(job, out) as scratch:
+        before = _wheels_before(job, out, place.machine)
+        result = _run(job, scratch, before, place)
+        if not result.code:
+            listing.demand_current(
+                place.machine, place.root, job
+            )  # what it was made of may have changed meanwhile
+            forecast.learn(
+                place.machine,
+                job.name,
+                Cost(seconds=result.seconds, memory=result.memory_bytes),
+                cached=result.cached,
+            )
+        fs.write(scratch / RESULT, msgspec.json.format(msgspec.json.encode(result)) + b"\n")
+        return _kept(job, out, scratch, result, place.machine)
+
+
+def finished(job: Job, out: Path, machine: Machine) -> Result | None:
+    """Return the result of a job that is done, its wheels held to their digests; None for one that is not.
+
+    A result that was damaged since is taken away, and said to be.
+    """
+    return _finished(job.key, job.name, out, machine)
+
+
+def _finished(key: str, name: str, out: Path, machine: Machine) -> Result | None:
+    folder = out / key
+    result = _read(folder / RESULT)
+    if (
+        result
+        and result.key == key
+        and not result.code
+        and all(_is_there(folder, one) for one in result.wheels)
+    ):
+        return result
+    if folder.exists():
+        machine.console.say(f"note: {folder} is not what {name} left: it is made again")
+        _put_away(folder)
+    return None
+
+
+def _is_there(folder: Path, wheel: Wheel) -> bool:
+    path = folder / wheel.file
+    return path.is_file() and path.stat().st_size == wheel.size and fs.sha256(path) == wheel.sha256
+
+
+def _read(path: Path) -> Result | None:
+    """Return a result; None where there is none, or none that can be read."""
+    with suppress(OSError, ValueError):
+        if path.stat().st_size <= limits.RESULT:
+            return strict.decoded(path.read_bytes(), Result)
+    return None
+
+
+def _run(job: Job, scratch: Path, before: Sequence[Path], place: Place) -> Result:
+    """Run the commands of a job, and return what came of it."""
+    said: list[str] = []
+
+    def heard(line: str) -> None:
+        said.append(line)
+        log.write(f"{line}\n")
+        place.machine.console.say(line)
+
+    clock = time.monotonic()
+    ended = Ended(0, "", 0)
+    with (scratch / LOG).open("w", encoding="utf-8", errors="replace") as log:
+        for command in _commands(job, scratch, before, place.root):
+            ended = place.launcher(command, job.needs, env=place.machine.environment, heard=heard)
+            log.write(ended.stdout)
+            if ended.code:
+                break
+    code, why = _judged(job, ended, said)
+    if not code and (why := _wrong_gpu(job, scratch)):
+        code = 18
+    wheels = [
+        Wheel(file=one.name, sha256=fs.sha256(one), size=one.stat().st_size)
+        for one in fs.listed(scratch, ".whl")
+    ]
+    return Result(
+        schema=SCHEMA,
+        key=job.key,
+        kind=job.kind,
+        name=job.name,
+        code=code,
+        wheels=() if code else tuple(wheels),
+        cached=not code and job.kind is Kind.BUILD and all(one.cached for one in _built(ended.stdout)),
+        seconds=round(time.monotonic() - clock, 1),
+        memory_bytes=max(ended.memory, _peak(scratch)),
+        memory_limit_bytes=ended.limit,
+        said=why,
+    )
+
+
+def _built(stdout: str) -> list[Built]:
+    return strict.decoded(stdout, list[Built])
+
+
+def _commands(job: Job, scratch: Path, before: Sequence[Path], root: Path) -> Iterator[list[str | Path]]:
+    """Yield the commands of a job: of a trial, one for each wheel."""
+    retread: list[str | Path] = [sys.executable, "-m", "retread"]
+    whose: list[str | Path] = ["--target", job.target, "--root", root]
+    if job.kind is Kind.BUILD:
+        compiles = LANES[Lane(job.lane)].compiles
+        native = job.platform == platforms.COMPILED[0]
+        yield [
+            *retread, "build", job.recipe, *whose, "--lane", job.lane, "--python", job.python, "--json",
+            *([] if native else ["--platform", job.platform]),
+            *(["--toolchain", job.toolchain] if job.toolchain else []),
+            *(["--jobs", str(job.needs.cores)] if compiles else []),
+            *(["--memory", f"{job.needs.memory_bytes * _SHARE / GIB:.3f}"] if compiles else []),
+            "--out", scratch,
+        ]  # fmt: skip
+    for wheel in before:
+        fs.place(wheel, scratch / wheel.name)
+        levels = [word for one in job.level for word in ("--level", one)]
+        yield [*retread, "smoke", scratch / wheel.name, "--recipe", job.recipe, *whose, *levels]
+
+
+def _wheels_before(job: Job, out: Path, machine: Machine) -> list[Path]:
+    """Return the wheels of the jobs that a job comes after; PlanError when one of them is not done."""
+    found = []
+    for key in job.after:
+        result = _finished(key, f"the job before {job.name}", out, machine)
+        if result is None:
+            raise PlanError(
+                f"{job.name}: the job that it comes after has left nothing in {out}",
+                faults=[f"not done: {key}"],
+                hint="run that one first; docs/guides/many-machines.md has the order",
+            )
+        found += [out / key / one.file for one in result.wheels]
+    return found
+
+
+def _judged(job: Job, ended: Ended, said: Sequence[str]) -> tuple[int, str]:
+    """Return the exit code of a job, and why it failed; a command that was killed for memory has a code of its own."""
+    if not ended.code:
+        return 0, ""
+    tail = "\n".join(said[-_TAIL:])
+    if ended.killed or ended.code in _KILLED or _NO_MEMORY.search(tail):
+        given = (ended.limit or job.needs.memory_bytes) / GIB
+        held = "killed for memory at" if ended.limit else "killed for memory, and was to take no more than"
+        return OutOfMemoryError.exit_code, f"{held} {given:.1f} GiB"
+    return ended.code if ended.code > 0 else 128 - ended.code, tail
+
+
+def _wrong_gpu(job: Job, scratch: Path) -> str:
+    """Return why a trial says nothing of the GPU that it is for: it ran on another; nothing otherwise."""
+    if job.needs.gpu is None:
+        return ""
+    wheels = fs.listed(scratch, ".whl")
+    runs = [run for wheel in wheels for one in beside.evidence(wheel).reports for run in one.runs]
+    there = {gpu.capability for run in runs for gpu in run.surroundings.gpus}
+    if job.needs.gpu in there:
+        return ""
+    return f"it is for a GPU {job.needs.gpu}, and ran where there is {', '.join(sorted(there)) or 'none'}"
+
+
+def _peak(scratch: Path) -> int:
+    """Return the bytes that the compile of a wheel held at its peak, all its processes together; 0 where none was."""
+    peaks = [0]
+    for path in fs.listed(scratch, beside.COMPILE):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            peaks.append(int(strict.json(path.read_bytes())["peak"]))
+    return max(peaks)
+
+
+@contextmanager
+def _scratch(job: Job, out: Path) -> Iterator[Path]:
+    """Yield an empty folder below ``out``, in one that is locked as long as this process lives; those of dead ones are
+    removed.
+    """
+    prefix = f"{_NEW}{job.key[:16]}-"
+    with fs.disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for other in out.glob(f"{prefix}*"):
+            _remove_abandoned(other)
+        path = Path(tempfile.mkdtemp(prefix=prefix, dir=out))
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(OSError):  # a file system without locks: then nobody takes it for abandoned
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            (path / "run").mkdir(mode=0o755)  # whoever writes a file locks its folder
+            yield path / "run"
+        finally:
+            fs.remove(path)
+            os.close(handle)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the folder of a run that is dead; one that nobody can say it of stays."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fs.remove(path)
+        finally:
+            os.close(handle)
+
+
+def _kept(job: Job, out: Path, scratch: Path, result: Result, machine: Machine) -> Result:
+    """Move a run to its place and return what lies there: of two that were done at once, the first."""
+    failed = out / f"{job.key}{FAILED}"
+    if result.code:
+        _put_away(failed)
+        with suppress(OSError):  # another run that failed was as quick
+            scratch.rename(failed)
+        return result
+    try:
+        scratch.rename(out / job.key)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+        first = finished(job, out, machine)
+        if first is None:
+            raise EvidenceError(
+                f"{out / job.key}: something else lies where {job.name} is to leave its result"
+            ) from None
+        return first
+    _put_away(failed)
+    return result
+
+
+def _put_away(folder: Path) -> None:
+    """Remove a folder; nobody sees half of it."""
+    aside = folder.with_name(f"{_NEW}gone-{folder.name[:16]}-{os.getpid()}")
+    with suppress(FileNotFoundError):
+        folder.rename(aside)
+        fs.remove(aside)

@@ -1,0 +1,63 @@
+"""What ``make wheel`` installs before it builds: what the recipe's lane needs, and no more."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+_RETREAD = """#!/bin/sh
+[ "$1" = plan ] && { echo "lane: $SAYS (a reason)"; exit; }
+echo "retread $*" >> done
+"""
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone whose set-up and whose retread only note what is asked of them."""
+    for path, text in (
+        ("Makefile", (ROOT / "Makefile").read_text()),
+        ("pyproject.toml", ""),
+        ("scripts/setup.sh", '#!/bin/sh\nmkdir -p "$VENV"\necho "set up $1" >> done\n'),
+        (".venv/bin/retread", _RETREAD),
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+        (tmp_path / path).chmod(0o755)
+    return tmp_path
+
+
+def _make(clone: Path, says: str, **more: str) -> list[str]:
+    environment = {"PATH": os.environ["PATH"], "SAYS": says, **more}
+    done = subprocess.run(
+        ["make", "wheel"], cwd=clone, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = (clone / "done").read_text().splitlines()
+    (clone / "done").unlink()
+    return found
+
+
+BUILD = "retread build xformers-0.0.35 --out dist"
+
+
+def test_an_overlay_installs_nothing_for_compilers(clone: Path) -> None:
+    assert _make(clone, "overlay") == ["set up .", BUILD]
+    assert _make(clone, "overlay") == [BUILD]
+
+
+@pytest.mark.parametrize(("says", "more"), [("source", {}), ("overlay", {"RETREAD_SHARED": "s3://bucket"})])
+def test_another_lane_and_a_shared_store_get_what_they_need_once(
+    clone: Path, says: str, more: dict[str, str]
+) -> None:
+    assert _make(clone, says, **more) == ["set up .", "set up .[container,bucket]", BUILD]
+    assert _make(clone, says, **more) == [BUILD]
+
+
+def test_what_was_installed_whole_is_renewed_whole(clone: Path) -> None:
+    _make(clone, "source")
+    os.utime(clone / "pyproject.toml", (2**31, 2**31))
+    assert _make(clone, "overlay") == ["set up .[container,bucket]", BUILD]
