@@ -35,6 +35,7 @@ NOT_DECIDING: Final = {
     "doors.clock": "it says what is too old",
     "doors.console": "it talks",
     "doors.objects": "what it carries, compile caches keep under keys of their own",
+    "doors.cores": "it says what is done at once",
     "doors.walls": "they hide what no wheel is to be made of",
     "doors.net": "what it brings is held to a sha256 that the recipe, toolchain or lock pins",
     "evidence.beside": "it names files beside a wheel",
