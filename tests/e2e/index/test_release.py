@@ -23,7 +23,7 @@ from tinyindex import COMMIT, RECIPE, make_keys, make_wheel, prove, tree
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 RETREAD = Path(sys.executable).with_name("retread")
-PLAN = "release.json"
+PLAN, JOB = "release.json", "demo-1-cu128-py3.9"
 SECRETS = ("RETREAD_INDEX", "RETREAD_BUILDER_KEY", "RETREAD_TESTER_KEY")
 GH = """\
 #!/bin/sh
@@ -283,11 +283,11 @@ def test_a_run_is_named_by_its_number(shop: Shop) -> None:
 
 def test_what_a_run_made_is_collected_with_the_reports_of_its_gpus(shop: Shop, tmp_path: Path) -> None:
     artifacts = tmp_path / "artifacts"
-    for name in ("wheel-demo", "report-demo-cc9.0", "release-plan"):
+    for name in (f"wheel-{JOB}", f"report-{JOB}-cc9.0", "release-plan"):
         (artifacts / name).mkdir(parents=True)
     [report] = shop.wheel.parent.glob("*.smoke-*.json")
-    report.rename(artifacts / "report-demo-cc9.0" / "report.json")
-    shop.wheel.rename(artifacts / "wheel-demo" / shop.wheel.name)
+    report.rename(artifacts / f"report-{JOB}-cc9.0" / "report.json")
+    shop.wheel.rename(artifacts / f"wheel-{JOB}" / shop.wheel.name)
     shop.program("gh", GH)
     shop.environment |= {"GH_LOG": str(tmp_path / "log"), "GH_ARTIFACTS": str(artifacts), "GH_RUN": "7"}
     told = shop.run("collect.sh", COMMIT, "elsewhere", code=2).stderr
