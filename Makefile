@@ -7,7 +7,7 @@
 #   make kit      packs it with its tests for a GPU machine
 #   make index    lists what lies in dist/ in an index under dist/index, and serves it for trying it out
 #   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make bench-smoke
-#   make schemas   make clean
+#   make bench-growth   make schemas   make clean
 #   make fuzz [SECONDS=60] [PARSER=elf]   changes inputs of every parser; what goes wrong lies in build/fuzz
 #   make bump RECIPE=NAME TO=VERSION [REPOSITORY=CLONE-OR-ADDRESS]   carries a recipe to another release, with verdicts
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
@@ -209,6 +209,10 @@ bench-smoke: tools
 bench-index: tools
 	$(BIN)/python scripts/bench/pages.py
 	$(BIN)/python scripts/bench/index.py
+
+# A table and a plot of how cost grows: docs/development/growth.md [ONLY=modules TOP=1000].
+bench-growth: tools
+	$(BIN)/python scripts/bench/growth.py $(addprefix --only ,$(ONLY)) $(if $(TOP),--top $(TOP))
 
 # What 'retread fit' knows where there is no clone: recipes, series and usage files in one file of the package.
 catalogue: setup
