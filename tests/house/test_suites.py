@@ -21,11 +21,13 @@ SUITES = sorted({
 
 
 @pytest.mark.parametrize("suite", SUITES, ids=lambda path: path.stem)
-def test_it_lists_cases_without_gpu_torch_or_wheel(suite: Path) -> None:
+def test_it_lists_cases_without_gpu_torch_or_wheel(suite: Path, tmp_path: Path) -> None:
+    told = {"architectures": ["9.0a"], "ptx": [], "expect": {}, "site": "", "imports": {}, "commands": []}
+    (tmp_path / "setting.json").write_text(json.dumps(told))
     runtime = ROOT / "src" / "retread" / "smoke" / "runtime"
     done = subprocess.run(
         [sys.executable, "-S", suite, "list"], capture_output=True, text=True, check=False,
-        env={"PYTHONPATH": str(runtime)},
+        env={"PYTHONPATH": str(runtime), "RETREAD_SMOKE": str(tmp_path / "setting.json")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     cases = [json.loads(line)["case"] for line in done.stdout.splitlines()]
