@@ -30,6 +30,7 @@ TESTER ?= tester
 CODE := src tests scripts docs/conf.py
 narrow = $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) $(if $(FOR),--python $(FOR)) $(if $(PLATFORM),--platform $(PLATFORM))
 overlay = { test -z "$$RETREAD_SHARED" && $(BIN)/retread plan $(RECIPE) $(narrow) 2>/dev/null | grep -q '^lane: overlay'; }
+emulate = $(if $(filter aarch64,$(PLATFORM)),$(if $(filter-out aarch64,$(shell uname -m)),--emulate))
 some-wheel = test -n "$(WHEEL)" || { echo "there is no wheel in $(OUT)/; make one: make wheel" >&2; exit 2; }
 
 help:
@@ -82,7 +83,7 @@ audit: setup
 
 smoke: setup
 	@$(some-wheel)
-	@$(BIN)/retread smoke $(WHEEL) $(addprefix --level ,$(LEVEL)) --html $(WHEEL).smoke.html
+	@$(BIN)/retread smoke $(WHEEL) $(addprefix --level ,$(LEVEL)) $(emulate) --html $(WHEEL).smoke.html
 
 kit: setup
 	@$(some-wheel)

@@ -22,6 +22,7 @@ SCHEMAS: Final = {
     "evidence": "evidence.beside.Evidence",
     "matrix": "recipe.matrix.Matrix",
     "release": "index.release.Release",
+    "upload": "index.upload.Uploaded",
     "jobs": "jobs.job.JobFile",
     "job-result": "jobs.job.Result",
     "patch-change": "queue.pieces.Altered",
