@@ -382,7 +382,7 @@ def _lacking(
             continue
         if not any(said.level == Level.GPU and _is_capability(said.capability, one) for said in there):
             where = f"no gpu test result of a GPU of capability {'.'.join(map(str, arch.parts(one)[:2]))}"
-            yield f"{where}: {_command(wheel, Level.GPU)}{_aside(heard, Level.GPU)}{_partly(heirs)}"
+            yield f"{where} (unproven: gpu): {_command(wheel, Level.GPU)}{_aside(heard, Level.GPU)}{_partly(heirs)}"
 
 
 def _aside(heard: Sequence[_Heard], level: Level) -> str:

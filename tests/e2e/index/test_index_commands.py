@@ -297,8 +297,8 @@ def test_a_wheel_is_refused_with_all_that_it_lacks_then_proven_then_listed(desk:
         f"  - {WHEEL}: no static test result: {again.format('static')}",
         f"  - {WHEEL}: no jit test result under Triton 3.5.1: {again.format('jit')}",
         f"  - {WHEEL}: no jit test result under Triton 3.6.0: {again.format('jit')}",
-        f"  - {WHEEL}: no gpu test result of a GPU of capability 9.0: {again.format('gpu')}: put the evidence beside "
-        "the wheel; or --allow-unproven REASON, which every reader will see",
+        f"  - {WHEEL}: no gpu test result of a GPU of capability 9.0 (unproven: gpu): {again.format('gpu')}: "
+        "put the evidence beside the wheel; or --allow-unproven REASON, which every reader will see",
         "  next: 'retread publish --allow-unproven REASON' lists it all the same",
     ]
     desk.tried(wheel, ran("static"), ran("jit"))

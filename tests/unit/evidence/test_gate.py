@@ -166,8 +166,8 @@ def test_without_anything_everything_is_demanded_with_the_command_that_gives_it(
         f"no static test result: {command('static')}",
         f"no jit test result under Triton 3.5.1: {command('jit')}",
         f"no jit test result under Triton 3.6.0: {command('jit')}",
-        f"no gpu test result of a GPU of capability 9.0: {command('gpu')}",
-        f"no gpu test result of a GPU of capability 12.0: {command('gpu')}",
+        f"no gpu test result of a GPU of capability 9.0 (unproven: gpu): {command('gpu')}",
+        f"no gpu test result of a GPU of capability 12.0 (unproven: gpu): {command('gpu')}",
     )
 
 
@@ -463,7 +463,7 @@ def test_no_wheel_asks_less_of_itself_than_the_policy_does() -> None:
         ask(FULL, read('gpu = ["9.0", "12.0"]\ntriton = ["3.9.0"]\n' + keys))
     assert [fault.partition(": ")[0] for fault in caught.value.faults] == [
         "no jit test result under Triton 3.9.0",
-        "no gpu test result of a GPU of capability 12.0",
+        "no gpu test result of a GPU of capability 12.0 (unproven",
     ]
     with pytest.raises(GateError) as caught:
         read('gpu = ["9.9"]\ntriton = [""]\n' + keys)
@@ -520,9 +520,9 @@ def test_a_wheel_for_windows_is_tried_there_and_is_unproven_until_then() -> None
         gate.demand(POLICY, wheel, DIGEST, proof=Proof(gpu=(Arch("12.0"),), triton=()), envelopes={})
     *_, told = caught.value.faults
     assert told == (
-        f"no gpu test result of a GPU of capability 12.0: retread kit {wheel}, python {wheel.removesuffix('.whl')}"
-        ".kit.pyz --json report.json --level gpu under Windows, retread smoke --attach report.json, and "
-        f"retread attest {wheel} --tester KEY"
+        f"no gpu test result of a GPU of capability 12.0 (unproven: gpu): retread kit {wheel}, python "
+        f"{wheel.removesuffix('.whl')}.kit.pyz --json report.json --level gpu under Windows, retread smoke --attach "
+        f"report.json, and retread attest {wheel} --tester KEY"
     )
 
 
