@@ -238,6 +238,32 @@ def test_a_tester_cannot_say_how_it_was_built_nor_a_builder_that_it_works() -> N
     assert second.startswith("no jit test result")
 
 
+def test_a_policy_names_what_a_wheel_may_lack_and_all_else_is_demanded() -> None:
+    keys = entry("builder", CI) + entry("tester", LAB)
+    policy = read('allow-unproven = false\nunproven = ["gpu"]\n' + keys)
+    assert policy.unproven == ("gpu",)
+    without = {name: data for name, data in FULL.items() if name != "gpu"}
+
+    def spared(envelopes: dict[str, bytes]) -> Admission:
+        return gate.demand(
+            policy,
+            WHEEL,
+            DIGEST,
+            proof=Proof(gpu=(Arch("9.0"),), triton=("3.5.1",)),
+            envelopes=envelopes,
+            spared=policy.unproven,
+        )
+
+    assert {one.level for one in spared(without).tried} == {"static", "jit"}
+    with pytest.raises(GateError) as caught:
+        spared({name: data for name, data in without.items() if name != "static"})
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == ["no static test result"]
+    with pytest.raises(GateError, match="is not proven as the policy demands") as caught:
+        ask(without, policy)
+    assert "(unproven: gpu)" in caught.value.faults[0]
+    assert wrong('unproven = ["static"]\n' + keys)[0].startswith("unproven[0]: ")
+
+
 def test_nobody_speaks_under_the_name_of_another() -> None:
     first, _ = lacking({**FULL, "p": proof(SECOND, builder="ci")})
     assert first.startswith("p speaks for builder 'ci', and is signed by second")
