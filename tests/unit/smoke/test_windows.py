@@ -65,11 +65,19 @@ def _of(node: ast.AST, *, asks: bool) -> Iterator[str]:
     elif isinstance(node, ast.Import | ast.ImportFrom) and not asks:
         names = [getattr(node, "module", None) or "", *(one.name for one in node.names)]
         yield from (name for name in names if name in MODULES)
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not asks:
-        if node.value.startswith(("/proc/", "/dev/", "/tmp", "/sys/")):
-            yield node.value
     elif isinstance(node, ast.Call):
         yield from _of_call(node)
+        yield from (one for one in _places(node) if not asks)
+
+
+def _places(node: ast.Call) -> Iterator[str]:
+    """Yield the paths of a call that Windows has not."""
+    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    first = node.args[0] if node.args else None
+    first = first.values[0] if isinstance(first, ast.JoinedStr) and first.values else first
+    if name in {"open", "Path", "listdir", "scandir", "exists", "isfile"} and isinstance(first, ast.Constant):
+        if str(first.value).startswith(("/proc/", "/dev/", "/tmp", "/sys/")):
+            yield str(first.value)
 
 
 def _of_call(node: ast.Call) -> Iterator[str]:
@@ -111,7 +119,7 @@ def test_the_program_that_asks_what_there_is_does_not_either() -> None:
         ("x = subprocess.run(a, text=True)", "line 1: run: text without an encoding"),
         ("x = open(path)", "line 1: open: text without an encoding"),
         ("x = path.read_text()", "line 1: read_text: text without an encoding"),
-        ("x = '/proc/self/maps'", "line 1: /proc/self/maps"),
+        ("x = Path('/proc/self/maps')", "line 1: /proc/self/maps"),
         ("Popen(a, start_new_session=True)", "line 1: Popen: a session of POSIX's"),
     ],
 )
