@@ -75,9 +75,10 @@ def _places(node: ast.Call) -> Iterator[str]:
     name = getattr(node.func, "attr", getattr(node.func, "id", ""))
     first = node.args[0] if node.args else None
     first = first.values[0] if isinstance(first, ast.JoinedStr) and first.values else first
-    if name in {"open", "Path", "listdir", "scandir", "exists", "isfile"} and isinstance(first, ast.Constant):
-        if str(first.value).startswith(("/proc/", "/dev/", "/tmp", "/sys/")):
-            yield str(first.value)
+    said = str(first.value) if isinstance(first, ast.Constant) else ""
+    reads = name in {"open", "Path", "listdir", "scandir", "exists", "isfile"}
+    if reads and said.startswith(("/proc/", "/dev/", "/tmp", "/sys/")):
+        yield said
 
 
 def _of_call(node: ast.Call) -> Iterator[str]:
