@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
+from pefiles import DLL, OPTIONAL, patched
 from retread.elf import difference, fatbin
 from retread.errors import WheelError
 from retread.wheel.comparison import Comparison, Tier, What, compare
@@ -188,6 +189,13 @@ def test_what_does_not_run_may_differ(compared: Compare, tmp_path: Path) -> None
     names = {one.detail.split()[0] for one in found.differences}
     assert {".comment", ".note.gnu.build-id", ".strtab"} <= names
     assert all(name.startswith((".comment", ".note.", ".strtab", ".symtab", ".debug")) for name in names)
+
+
+def test_a_library_for_windows_is_compared_by_its_parts(compared: Compare) -> None:
+    name = "tinycuda/_C.pyd"
+    found = compared(wheel(**{name: DLL}), wheel(**{name: patched((OPTIONAL + 64, "<I", 7))}))  # its checksum
+    assert found.tier is Tier.SAME_CODE
+    assert told(found) == [(name, What.SECTION, "places in the file, or times", False)]
 
 
 def test_stripping_changes_no_code(compared: Compare, tmp_path: Path) -> None:
