@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from patchwork import killed
-from pefiles import add_base
 from tinycuda import (
     FILES,
     OPS,
@@ -19,6 +18,7 @@ from tinycuda import (
     ops,
 )  # fmt: skip
 from upcoming import Next
+from winbase import add_base
 
 
 @pytest.fixture

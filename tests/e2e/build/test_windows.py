@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 import gpucode
-from pefiles import MEMBER, OPTIONAL, add_base, patched
+from pefiles import OPTIONAL, patched
 from retread.binary import files
 from retread.source import ends
 from tinycuda import BUILT, DATA, OPS, WHEEL, Project, ops
+from winbase import MEMBER, add_base
 
 MADE = BUILT.replace("manylinux_2_17_x86_64", "win_amd64")
 ON = ("--target", "cu128", "--platform", "win_amd64")
