@@ -310,7 +310,7 @@ def test_every_byte_of_what_a_kernel_is_counts() -> None:
         section = file.get_section_by_name(name)
         for at in range(section["sh_offset"], section["sh_offset"] + section["sh_size"], 7):
             other = bytes([*data[:at], data[at] ^ 1, *data[at + 1 :]])
-            details = list(difference._cubin(data, other, difference._Names()))
+            details = list(difference._cubin(data, other, difference.Names()))
             assert [(detail.split()[0], runs) for detail, runs in details] == [(name, True)]
 
 
@@ -343,7 +343,7 @@ def named(text: bytes, **names: bytes) -> bytes:
     ],
 )
 def test_ptx_is_compared_by_its_code(second: bytes, told: tuple[str, bool]) -> None:
-    assert list(difference._ptx(named(PTX) + b"\0", second, difference._Names())) == [told]
+    assert list(difference._ptx(named(PTX) + b"\0", second, difference.Names())) == [told]
 
 
 def test_ptx_of_a_module_is_named(compared: Compare) -> None:
@@ -371,7 +371,7 @@ def test_other_architectures_are_named(compared: Compare) -> None:
 def test_compression_changes_no_code() -> None:
     (one,) = fatbin.parse((DATA / "lz4.fatbin").read_bytes(), where="one")
     (two,) = fatbin.parse((DATA / "zstd.fatbin").read_bytes(), where="two")
-    assert list(difference._modules([one], [two], difference._Names())) == [
+    assert list(difference.modules([one], [two], difference.Names())) == [
         ("module 0: order or packing", False)
     ]
-    assert next(difference._modules([one], [two, two], difference._Names())) == ("1 and 2 modules", True)
+    assert next(difference.modules([one], [two, two], difference.Names())) == ("1 and 2 modules", True)
