@@ -12,7 +12,9 @@
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
 # What the workflows run, too (docs/guides/pipeline.md):
 #   make matrix   shows every job [RECIPES="..."], or what changed [SINCE=origin/main LANE=overlay GPUS="9.0"]
-#   make publish INDEX=DIR [POLICY=FILE]      make release      make install-check ADDRESS=URL
+#   make publish INDEX=DIR [POLICY=FILE PLAN=FILE]      make install-check ADDRESS=URL
+#   make release-plan [RECIPES="..." TARGET=cu128 PLATFORM=x86_64]   lists the wheels of a release in dist/release.json
+#   make release [PLAN=FILE]   signs and lists them, all or none; without a PLAN, one is made of the same
 #   make statements      make sign      make run-check RUN=ID      make locks   pins anew what their jobs install
 
 PYTHON ?= python3
@@ -29,12 +31,13 @@ TESTER ?= tester
 CODE := src tests scripts docs/conf.py
 narrow = $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) $(if $(FOR),--python $(FOR)) $(if $(PLATFORM),--platform $(PLATFORM))
 overlay = { test -z "$$RETREAD_SHARED" && $(BIN)/retread plan $(RECIPE) $(narrow) 2>/dev/null | grep -q '^lane: overlay'; }
+emulate = $(if $(filter aarch64,$(PLATFORM)),$(if $(filter-out aarch64,$(shell uname -m)),--emulate))
 some-wheel = test -n "$(WHEEL)" || { echo "there is no wheel in $(OUT)/; make one: make wheel" >&2; exit 2; }
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
-.PHONY: help machine setup whole tools wheel wheels matrix audit smoke kit publish index release collect statements sign \
+.PHONY: help machine setup whole tools wheel wheels matrix audit smoke kit publish index release release-plan collect statements sign \
 	run-check locks install-check watch issue request plan bump test unit e2e lint format docs docs-reference fuzz bench \
 	bench-source bench-index bench-many catalogue \
 	schemas clean
@@ -69,7 +72,7 @@ wheel: $(if $(wildcard $(VENV)/ready-whole),whole,setup)
 	@$(BIN)/retread build $(RECIPE) $(narrow) --out $(OUT)
 
 wheels: whole
-	@$(BIN)/retread build --all $(if $(LANE),--lane $(LANE)) --out $(OUT)
+	@$(BIN)/retread build --all $(if $(LANE),--lane $(LANE)) $(if $(PLATFORM),--platform $(PLATFORM)) --out $(OUT)
 
 # With JSON=NAME, one line NAME={...}, as a workflow's outputs want it.
 matrix: setup
@@ -81,7 +84,7 @@ audit: setup
 
 smoke: setup
 	@$(some-wheel)
-	@$(BIN)/retread smoke $(WHEEL) $(addprefix --level ,$(LEVEL)) --html $(WHEEL).smoke.html
+	@$(BIN)/retread smoke $(WHEEL) $(addprefix --level ,$(LEVEL)) $(emulate) --html $(WHEEL).smoke.html
 
 kit: setup
 	@$(some-wheel)
@@ -91,7 +94,7 @@ publish: whole
 	@$(some-wheel)
 	@test -n "$(INDEX)" || { echo "publish: INDEX is empty; nothing was listed" >&2; exit 2; }
 	@$(BIN)/retread publish $(OUT)/*.whl --index $(INDEX) $(if $(POLICY),--policy $(POLICY)) $(if $(BASE),--base $(BASE)) \
-		$(if $(UNPROVEN),--allow-unproven "$(UNPROVEN)")
+		$(if $(PLAN),--release $(PLAN)) $(if $(UNPROVEN),--allow-unproven "$(UNPROVEN)")
 	@$(BIN)/retread index check $(INDEX) $(if $(POLICY),--policy $(POLICY))
 
 # Without keys every wheel goes in as unproven, and its page says so; docs/guides/publishing.md shows the way with keys.
@@ -119,8 +122,13 @@ run-check:
 locks: setup
 	@$(BIN)/python scripts/locks.py
 
-release: whole
-	@RETREAD=$(BIN)/retread scripts/release.sh $(OUT)
+release-plan: whole
+	@mkdir -p $(OUT)
+	@$(BIN)/retread release plan $(RECIPES) $(if $(SINCE),--base $(SINCE)) $(if $(TARGET),--target $(TARGET)) \
+		$(if $(LANE),--lane $(LANE)) $(addprefix --platform ,$(PLATFORM)) --out $(OUT)/release.json
+
+release: $(if $(PLAN),whole,release-plan)
+	@RETREAD=$(BIN)/retread scripts/release.sh $(OUT) $(or $(PLAN),$(OUT)/release.json)
 
 install-check: setup
 	@$(some-wheel)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Bring what the workflow 'wheels' made of a commit into a folder: collect.sh COMMIT FOLDER
-# The wheels with their evidence, and the reports of the GPU runners, each attached to its wheel. Runs of pull requests
-# do not count, since anybody can start those. Needs gh with GH_TOKEN, or logged in.
+# The wheels with their evidence, the reports of the GPU runners, each attached to its wheel, and release.json, the plan
+# of what the run was to make. Runs of pull requests do not count, since anybody can start those. Needs gh with GH_TOKEN,
+# or logged in.
 set -eu
 
 commit=$1 folder=$2
@@ -11,7 +12,7 @@ run=$(gh run list --workflow wheels.yml --commit "$commit" --status success --js
 [ "$run" ] || { echo "collect: no run of the workflow 'wheels' for $commit succeeded; start one: gh workflow run wheels.yml" >&2; exit 2; }
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-gh run download "$run" --dir "$scratch" --pattern 'wheel-*' --pattern 'report-*'
+gh run download "$run" --dir "$scratch" --pattern 'wheel-*' --pattern 'report-*' --pattern release-plan
 mkdir -p "$folder"
 for made in "$scratch"/wheel-*/*; do
 	[ ! -f "$made" ] || mv "$made" "$folder/"
@@ -19,4 +20,6 @@ done
 for report in "$scratch"/report-*/report.json; do
 	[ ! -f "$report" ] || "${RETREAD:-retread}" smoke --attach "$report" --out "$folder" >/dev/null
 done
+[ -f "$scratch/release-plan/release.json" ] || { echo "collect: run $run left no plan of its release; start 'wheels' again" >&2; exit 2; }
+mv "$scratch/release-plan/release.json" "$folder/"
 ls "$folder"/*.whl

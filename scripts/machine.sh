@@ -10,8 +10,10 @@ want() { # PROGRAM PACKAGE
 want strip binutils
 want unzip unzip
 want g++ g++
-want aarch64-linux-gnu-g++ g++-aarch64-linux-gnu # wheels for another machine, and what runs them
-want qemu-aarch64-static qemu-user-static
+if [ "$(uname -m)" != aarch64 ]; then # wheels for another machine, and what runs them
+	want aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
+	want qemu-aarch64-static qemu-user-static
+fi
 want unshare util-linux
 want bwrap bubblewrap
 want nginx nginx-light

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Sign what is known of the wheels in a folder and list them in the index, through the gate: release.sh FOLDER
+# Sign what is known of the wheels in a folder and list them in the index, through the gate: release.sh FOLDER PLAN
+# PLAN, which 'retread release plan' wrote, says which wheels a release must have; with one missing none is listed.
 #   RETREAD_INDEX         a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX; a bucket in S3 needs AWS_ACCESS_KEY_ID and
 #                         AWS_SECRET_ACCESS_KEY, too
 #   RETREAD_BUILDER_KEY   the text of the builder's .key file, and of the tester's:
@@ -8,7 +9,7 @@
 # What is missing is said before anything is signed or listed (exit code 2). No secret is printed.
 set -eu
 
-folder=$1
+folder=$1 plan=$2
 retread=${RETREAD:-retread}
 policy=${RETREAD_POLICY:-index-policy.toml}
 
@@ -20,6 +21,7 @@ for name in $wanted; do
 done
 [ -z "$missing" ] || { echo "release: missing or empty:$missing; nothing was signed or listed" >&2; exit 2; }
 [ -f "$policy" ] || { echo "release: there is no policy $policy, which says whose keys count (docs/concepts/publishing-keys.md)" >&2; exit 2; }
+[ -f "$plan" ] || { echo "release: there is no plan $plan of the release; make one: make release-plan" >&2; exit 2; }
 set -- "$folder"/*.whl
 [ -f "$1" ] || { echo "release: there is no wheel in $folder/" >&2; exit 2; }
 
@@ -38,5 +40,5 @@ umask 022
 for wheel; do
 	"$retread" attest "$wheel" --builder "$builder" --tester "$tester" >&2
 done
-"$retread" publish "$@" --index "$RETREAD_INDEX" --policy "$policy" ${RETREAD_BASE:+--base "$RETREAD_BASE"}
+"$retread" publish "$@" --index "$RETREAD_INDEX" --policy "$policy" --release "$plan" ${RETREAD_BASE:+--base "$RETREAD_BASE"}
 "$retread" index check "$RETREAD_INDEX" --policy "$policy" >&2

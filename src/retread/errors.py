@@ -193,7 +193,7 @@ class GateError(RetreadError):
 
 
 class PublishError(RetreadError):
-    """What the index refuses to list, or an index that is not sound."""
+    """What the index refuses to list or to take, a release that is not complete, or an index that is not sound."""
 
     exit_code = 20
     kind = "index"

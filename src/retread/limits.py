@@ -147,6 +147,10 @@ CONNECT: Final = 20.0
 PAUSE: Final = 60.0
 """Seconds until status and headers of an answer have all come, and then between two pieces of its body: a mirror that
 fetches a file first has a minute to begin. A byte a minute would make years of the headers that are taken."""
+TAKEN: Final = 300.0
+"""Seconds until an index says that it took a wheel that was uploaded: it stores a gigabyte first, on any disk."""
+ANSWERED: Final = 64 << 10
+"""Bytes of an answer to an upload, of which the first line is told."""
 ASKED: Final = 5.0
 """Seconds for each of these where nothing is to be downloaded."""
 REDIRECTS: Final = 10

@@ -121,8 +121,12 @@ def make_wheel(
     said: Callable[[Statement], Statement] | None = lambda one: one,
     told: Callable[[Statement], bytes] = msgspec.json.encode,
     changes: Mapping[str, bytes] = {},
+    members: Mapping[str, bytes] = {},
 ) -> Path:
-    """Write a small wheel and return its path; without ``said`` it has no statement, ``told`` puts it into bytes."""
+    """Write a small wheel and return its path; without ``said`` it has no statement, ``told`` puts it into bytes.
+
+    ``members`` are more of its files; ``changes`` are made after RECORD was written.
+    """
     stem = f"{project.replace('-', '_')}-{version}"
     info = f"{stem}.dist-info"
     files = {
@@ -135,6 +139,7 @@ def make_wheel(
             + (f"Build: {build}\n" if build else "")
         ).encode(),
     }
+    files |= members
     if said:
         files[f"{info}/retread.json"] = told(said(statement(project, version, patches)))
     folder.mkdir(parents=True, exist_ok=True)

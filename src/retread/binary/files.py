@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
@@ -23,7 +23,7 @@ from retread.elf.device import Code
 from retread.elf.facts import CodeFacts, Facts, LibraryFacts
 from retread.elf.fatbin import FatBinary
 from retread.elf.resources import Kernel
-from retread.errors import ElfError, PeError
+from retread.errors import ElfError, PeError, RetreadError
 from retread.pe import image as pe_image
 from retread.pe import library as pe
 from retread.records import Sha256
@@ -111,8 +111,27 @@ class Library(Protocol):
     ) -> None:
         """Write a copy with some fat binaries replaced, by their index, and with another run path."""
 
+    def demand_editable(
+        self, path: Path, *, modules: Collection[int] = (), run_path: Sequence[str] | None = None
+    ) -> None:
+        """Raise what ``edit`` would, were there other fat binaries for these modules: before anybody makes them."""
+
+    @property
+    def FATBIN(self) -> str:  # noqa: N802
+        """The section of fat binaries."""
+
+    @property
+    def Refused(self) -> type[RetreadError]:  # noqa: N802
+        """What a library is refused with."""
+
 
 _LIBRARIES: Final[Mapping[Format, Library]] = {Format.LIBRARY: elf, Format.WINDOWS: pe}
+
+
+def format_of(path: Path) -> Format | str | None:
+    """Return what the file at ``path`` is, as ``told``."""
+    with path.open("rb") as stream:
+        return told(stream.read(HEAD), path.name)
 
 
 def library(path: Path) -> Library:

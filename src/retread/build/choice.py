@@ -46,11 +46,7 @@ def jobs(
     name = plan.choose_target(loaded.recipe, target) if target else _possible_target(asked, lane)
     chosen = plan.choose_lane(loaded.recipe, name, loaded.patches, lane)
     compiles = LANES[chosen.lane].compiles
-    if compiles and platform not in platforms.COMPILED:
-        raise PlanError(
-            f"{loaded.recipe.name} {name}: the {chosen.lane} lane compiles for Linux, not for {platform}",
-            hint="a wheel for another platform is made by the overlay lane, of an official one",
-        )
+    plan.demand_possible(loaded.recipe, name, chosen.lane, platform)
     tools = _tools(asked, name, chosen.lane, wish)
     trees = Trees(loaded.compiled_by(tools.compiler), machine, use_git=use_git, clone=clone)
     goal = Goal(trees, name, tools.name, tools.compiler or NVCC, platform if compiles else "")
@@ -64,7 +60,7 @@ def _on(loaded: Loaded, target: str | None, platform: str) -> Loaded:
     """Return what is made for a platform of Linux's, as it is there; PlanError when the target is not, or none."""
     recipe = loaded.recipe
     asked = plan.choose_target(recipe, target) if target else ""
-    there = [name for name, one in recipe.targets.items() if one.is_for(platform)]
+    there = [name for name, one in recipe.targets.items() if platform in one.made_for]
     if not there or (asked and asked not in there):
         raise PlanError(
             f"{recipe.name} {asked}".rstrip()

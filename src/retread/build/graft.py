@@ -19,14 +19,15 @@ import msgspec
 from retread import arch, strict
 from retread.arch import Arch
 from retread.binary import files
+from retread.binary.files import Library
 from retread.build import slim
 from retread.build.slim import Slim
 from retread.doors import proc
 from retread.elf import fatbin, kernels
-from retread.elf.facts import Format, LibraryFacts, counted
+from retread.elf.facts import LibraryFacts, counted
 from retread.elf.fatbin import Entry, FatBinary, Kind
 from retread.elf.release import Told
-from retread.errors import KEEP_LIBRARY, UNREADABLE, ElfError, FatbinError, PeError, ToolError
+from retread.errors import KEEP_LIBRARY, UNREADABLE, FatbinError, ToolError
 from retread.records import Record
 from retread.wheel import contents
 from retread.wheel.contents import Known
@@ -136,10 +137,12 @@ def graft(
     proof, way = Proof(reproduced=None), files.library(old)
     if architectures and means:
         modules, facts = way.fat_binaries(old), way.read(old)
-        _demand_reach(old, facts, len(modules), architectures)
+        _demand_reach(old, way, facts, len(modules), architectures)
         idle = {one.index for one in facts.modules if one.kernels == 0}
         jobs = plan_jobs(modules, architectures, means.assembly.isa, idle)
-        proof = prove(modules, means.provers) if jobs else proof
+        if jobs:  # what is refused is refused before anything is assembled
+            way.demand_editable(old, modules={job.module for job in jobs}, run_path=run_path)
+            proof = prove(modules, means.provers)
         cubins = run_jobs(jobs, means.assembly, progress)
         fatbins = {index: fatbin.graft(modules[index], found) for index, found in cubins.items()}
         del modules
@@ -237,20 +240,23 @@ def known(verified: Verified, libraries: Mapping[str, LibraryFacts], grafted: Ma
     return Known(members=(*verified.members, *made), libraries=read)
 
 
-def _demand_reach(old: Path, facts: LibraryFacts, inside: int, architectures: Sequence[Arch]) -> None:
-    """Raise ElfError when kernels that lack an architecture are linked by the driver, or lie beyond the first modules.
+def _demand_reach(
+    old: Path, way: Library, facts: LibraryFacts, inside: int, architectures: Sequence[Arch]
+) -> None:
+    """Refuse a library whose kernels that lack an architecture are linked by the driver, or are out of reach.
 
-    The first ``inside`` are those of section .nv_fatbin; what lies elsewhere cannot be grafted. PeError for Windows'.
+    The first ``inside`` modules are those of the section of fat binaries; what lies elsewhere cannot be grafted.
     """
     wants = set(architectures)
-    section, refused = (".nv_fatb", PeError) if facts.format is Format.PE else (".nv_fatbin", ElfError)
     hint = f"{KEEP_LIBRARY}, or compile it: lane 'source'"
     if facts.relocatable and wanted(facts, architectures):
-        raise refused(f"{old}: holds relocatable device code (-rdc=true), which cannot be grafted", hint=hint)
+        raise way.Refused(
+            f"{old}: holds relocatable device code (-rdc=true), which cannot be grafted", hint=hint
+        )
     stuck = [one for one in facts.modules[inside:] if one.kernels != 0 and one.sass and wants - set(one.sass)]
     if stuck:
-        raise refused(
-            f"{old}: {len(stuck)} module(s) lie outside of section {section}, where nothing can be grafted; "
+        raise way.Refused(
+            f"{old}: {len(stuck)} module(s) lie outside of section {way.FATBIN}, where nothing can be grafted; "
             f"module {stuck[0].index} has {' '.join(stuck[0].sass)}",
             hint=hint,
         )

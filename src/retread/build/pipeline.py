@@ -22,7 +22,7 @@ from retread.build import statement
 from retread.doors import fs
 from retread.doors.machine import code_digest
 from retread.doors.store import Kind, digest
-from retread.errors import PlanError, RecipeError
+from retread.errors import KEEP_LIBRARY, PeError, PlanError, RecipeError
 from retread.evidence.beside import AUDIT, COMPILE, RESOURCES
 from retread.lanes.lane import Origin
 from retread.recipe import plan, waiver, workspace
@@ -178,6 +178,7 @@ class Job:
                 found.append(
                     graft.Request(member=member, architectures=missing, run_path=run_path, slim=thin)
                 )
+        _demand_open({one.member: base.libraries[one.member].closed for one in found})
         return found
 
     def library(self, request: Request) -> tuple[Grafted, Path]:
@@ -399,6 +400,17 @@ class Job:
                 yield step("graft", request.member, made, does)
         yield step("seal", wheel, finished, "changes with anything above")
         yield step("audit", wheel, finished, "is part of the finished wheel")
+
+
+def _demand_open(libraries: Mapping[str, str]) -> None:
+    """Raise PeError for libraries in which nothing can be changed, and that are to be: member -> why, if so."""
+    closed = [f"{member}: {why}" for member, why in libraries.items() if why]
+    if closed:
+        raise PeError(
+            closed[0] if len(closed) == 1 else f"nothing can be changed in {len(closed)} libraries",
+            faults=closed if len(closed) > 1 else (),
+            hint=f"{KEEP_LIBRARY}, or compile it where its compiler runs",
+        )
 
 
 def _does(request: Request) -> str:

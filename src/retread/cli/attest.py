@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class AttestOptions(Options):
     wheel: Path
     builder: Path | None
     tester: Path | None
+    inherit: Path | None
 
 
 class StatementOptions(Options):
@@ -40,6 +42,7 @@ class StatementOptions(Options):
     wheels: list[Path]
     builder: str
     tester: str
+    inherit: Path | None
     out: Path
 
 
@@ -68,6 +71,7 @@ def add(groups: Groups) -> None:
     command.add_argument("wheel", type=Path)
     command.add_argument("--builder", type=Path, metavar="KEY", help="sign how it was built")
     command.add_argument("--tester", type=Path, metavar="KEY", help="sign what its smoke reports found")
+    _add_inherit(command)
     add_common(command, attest, AttestOptions)
 
     command = add_command(
@@ -82,6 +86,7 @@ def add(groups: Groups) -> None:
     command.add_argument(
         "--tester", metavar="NAME", default="", help="the key that is to say what its tests found"
     )
+    _add_inherit(command)
     command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the statements go")
     add_common(command, statement, StatementOptions)
     command = add_command(
@@ -92,6 +97,15 @@ def add(groups: Groups) -> None:
     command.add_argument("folder", type=Path)
     command.add_argument("--key", type=Path, required=True, help="the builder's or the tester's .key file")
     add_common(command, sign, SignOptions)
+
+
+def _add_inherit(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--inherit",
+        type=Path,
+        metavar="OTHER",
+        help="with --tester: what GPUs found of that wheel, for the kernels that have the same machine code",
+    )
 
 
 def key_new(options: KeyNewOptions) -> int:
@@ -134,13 +148,26 @@ def attest(options: AttestOptions) -> int:
         raise UsageError(
             "name a key: --builder KEY signs how it was built, --tester KEY what its tests found"
         )
+    _demand_tester(options)
     wheel, made = session.existing(options.wheel), dict[Path, bytes]()
-    if options.builder:
-        with session.machine(options).store.scratch() as scratch:
+    with session.machine(options).store.scratch() as scratch:
+        if options.builder:
             made |= attesting.provenance(wheel, options.builder, finished=clock.now(), scratch=scratch)
-    if options.tester:
-        made |= attesting.results(wheel, options.tester)
+        if options.tester and options.inherit:
+            other = session.existing(options.inherit)
+            made |= attesting.inherited(wheel, other, options.tester, scratch=scratch)
+        elif options.tester:
+            made |= attesting.results(wheel, options.tester)
     return _written(options, made)
+
+
+def _demand_tester(options: AttestOptions | StatementOptions) -> None:
+    from retread.errors import UsageError
+
+    if options.inherit and not options.tester:
+        raise UsageError(
+            "--inherit says what tests found of another wheel", hint="name who says so: --tester"
+        )
 
 
 def statement(options: StatementOptions) -> int:
@@ -153,13 +180,17 @@ def statement(options: StatementOptions) -> int:
         raise UsageError(
             "name who is to sign: --builder NAME says how it was built, --tester NAME what tests found"
         )
+    _demand_tester(options)
     made = dict[Path, bytes]()
     with session.machine(options).store.scratch() as scratch:
         for wheel in map(session.existing, options.wheels):
             found = dict[Path, bytes]()
             if options.builder:
                 found |= attesting.built(wheel, options.builder, finished=clock.now(), scratch=scratch)
-            if options.tester:
+            if options.tester and options.inherit:
+                other = session.existing(options.inherit)
+                found |= attesting.inheriting(wheel, other, options.tester, scratch=scratch)
+            elif options.tester:
                 found |= attesting.tested(wheel, options.tester)
             made |= {options.out / f"{one.name}{attesting.STATEMENT}": data for one, data in found.items()}
     return _written(options, made)

@@ -20,9 +20,13 @@ from retread.cli.options import (
 from retread.recipe.lane import Lane
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from retread.build.pipeline import Built, Job
     from retread.cli.options import Groups
+    from retread.errors import PlanError
     from retread.lanes.lane import Wish
+    from retread.recipe.workspace import Loaded
 
 
 class CompileOptions(Options):
@@ -76,7 +80,7 @@ def add(groups: Groups) -> None:
     )
     command.add_argument("recipe", nargs="*", help=f"default: {DEFAULT_RECIPE}")
     _add_choices(command)
-    command.add_argument("--all", action="store_true", help="every target of every recipe")
+    command.add_argument("--all", action="store_true", help="every target of every recipe, for each platform")
     command.add_argument("-o", "--out", type=Path, default=Path("dist"), help="default: dist/")
     engines.add(command)
     add_common(command, build, BuildOptions)
@@ -170,31 +174,31 @@ def _build_here(options: BuildOptions) -> list[Built]:
     """Make the wheels on this machine, one after the other."""
     from retread.build import choice
     from retread.errors import PlanError
+    from retread.recipe import plan as recipe_plan
     from retread.recipe import workspace
 
     machine, root = session.machine(options), session.root(options)
-    wish = _wish(options, options.toolchain)._replace(platform=options.platform or "")
+    wish = _wish(options, options.toolchain)
     names = session.finished(options) if options.all else options.recipe or (DEFAULT_RECIPE,)
+    every = [workspace.load(root, name) for name in names]
+    if options.all:
+        recipe_plan.demand_known(options.platform, [loaded.recipe for loaded in every])
     jobs: list[Job] = []
-    for name in names:
-        loaded = workspace.load(root, name)
-        for target in loaded.recipe.targets if options.all else [options.target]:
-            try:
-                found = choice.jobs(
-                    loaded,
-                    target,
-                    machine,
-                    lane=options.lane,
-                    use_git=options.source is Source.GIT,
-                    clone=options.repository,
-                    wish=wish,
-                )
-            except PlanError as error:
-                if not options.all:
-                    raise
-                machine.console.say(f"note: not built: {error}")
-            else:
-                jobs += found
+    for loaded, target, platform in _asked(options, every):
+        try:
+            jobs += choice.jobs(
+                loaded,
+                target,
+                machine,
+                lane=options.lane,
+                use_git=options.source is Source.GIT,
+                clone=options.repository,
+                wish=wish._replace(platform=platform),
+            )
+        except PlanError as error:
+            if not options.all:
+                raise
+            machine.console.say(f"note: not built: {_for(platform, error)}")
     built = []
     for job in jobs:
         try:
@@ -202,8 +206,27 @@ def _build_here(options: BuildOptions) -> list[Built]:
         except PlanError as error:  # a toolkit that this machine cannot have is seen here
             if not options.all:
                 raise
-            machine.console.say(f"note: not built: {error}")
+            machine.console.say(f"note: not built: {_for(job.goal.platform, error)}")
     return built
+
+
+def _asked(options: BuildOptions, every: Iterable[Loaded]) -> Iterator[tuple[Loaded, str | None, str]]:
+    """Yield each recipe with a target and a platform that wheels are asked for; no platform is this machine's."""
+    for loaded in every:
+        if not options.all:
+            yield loaded, options.target, options.platform or ""
+            continue
+        for name, target in loaded.recipe.targets.items():
+            for platform in target.made_for:
+                if options.platform in {None, platform}:
+                    yield loaded, name, platform
+
+
+def _for(platform: str, error: PlanError) -> str:
+    """Return why something is not built, and for which platform, where that does not go without saying."""
+    from retread.recipe import platforms
+
+    return str(error) if platform in {"", platforms.COMPILED[0]} else f"for {platform}: {error}"
 
 
 def _wish(options: CompileOptions, toolchain: str | None = None) -> Wish:

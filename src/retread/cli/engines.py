@@ -64,18 +64,21 @@ def _builds(options: Options, wanted: Wanted, loaded: Sequence[Loaded]) -> list[
     from retread.jobs.job import Kind
     from retread.recipe import plan
 
-    machine = session.machine(options)
-    asked = listing.Asked(lane=wanted.lane, cores=wanted.cores, toolchain=wanted.toolchain or "")
-    if wanted.platform:
-        asked = asked._replace(platform=wanted.platform)
-    targets = {
-        one.recipe.name: None if wanted.every else plan.choose_target(one.recipe, wanted.target)
-        for one in loaded
-    }
+    machine, recipes = session.machine(options), [one.recipe for one in loaded]
+    targets = {one.name: None if wanted.every else plan.choose_target(one, wanted.target) for one in recipes}
     skip = (lambda error: machine.console.say(f"note: not built: {error}")) if wanted.every else None
+    usual = listing.Asked(lane=wanted.lane, cores=wanted.cores, toolchain=wanted.toolchain or "")
+    every = dict.fromkeys(
+        name for one in recipes for target in one.targets.values() for name in target.made_for
+    )
+    if wanted.every:
+        plan.demand_known(wanted.platform, recipes)
     found = [
         one
-        for one in listing.jobs_of(machine, loaded, asked, skip=skip)
+        for platform in (
+            every if wanted.every and not wanted.platform else [wanted.platform or usual.platform]
+        )
+        for one in listing.jobs_of(machine, loaded, usual._replace(platform=platform), skip=skip)
         if one.kind is Kind.BUILD
         and targets[one.recipe] in {None, one.target}
         and wanted.python in {None, one.python}

@@ -17,6 +17,8 @@ class FitOptions(Options):
     """What is typed after ``fit``."""
 
     python: Path | None
+    lock: Path | None
+    platform: str | None
     gpu: tuple[str, ...] | None
     driver: str | None
     index: str | None
@@ -35,7 +37,13 @@ def add(groups: Groups) -> None:
         "--python",
         type=Path,
         metavar="VENV/bin/python",
-        help="whose environment; default: the activated one's, else python3",
+        help="whose environment; default: the activated one's, else python3; with --lock a version, like 3.12",
+    )
+    command.add_argument(
+        "--lock", type=Path, metavar="FILE", help="read this lock file instead of an environment"
+    )
+    command.add_argument(
+        "--platform", metavar="NAME", help="with --lock: for which machines, like win_amd64; default: x86_64"
     )
     command.add_argument(
         "--gpu", action="append", metavar="12.0", help="instead of the GPUs here; may be given again"
@@ -57,23 +65,41 @@ def fit(options: FitOptions) -> int:
     from retread.errors import FitError, UsageError
     from retread.fit import driver as drivers
     from retread.fit import inquiry, table
+    from retread.recipe import platforms
 
     try:
         driver = drivers.parse(options.driver) if options.driver else ""
     except ValueError as error:
         raise UsageError(f"--driver: {error}") from None
-    machine = session.machine(options)
-    with machine.console.step("read the environment"):
-        found = inquiry.fit(
-            catalogue(options),
-            machine.environment,
-            python=options.python,
-            gpus=[session.architecture(text) for text in options.gpu or ()],
-            driver=driver,
-            index=options.index or "",
-            folder=options.usage,
-            tries=not options.no_import,
+    if options.platform and not options.lock:
+        raise UsageError(
+            "--platform says for which machines a lock file is read", hint="name the file: --lock FILE"
         )
+    machine = session.machine(options)
+    gpus = [session.architecture(text) for text in options.gpu or ()]
+    with machine.console.step("read the lock file" if options.lock else "read the environment"):
+        if options.lock:
+            python, platform = str(options.python or ""), options.platform or platforms.COMPILED[0]
+            found = inquiry.fit_lock(
+                catalogue(options),
+                machine.environment,
+                inquiry.Lock(session.existing(options.lock), python, platform),
+                gpus=gpus,
+                driver=driver,
+                index=options.index or "",
+                folder=options.usage,
+            )
+        else:
+            found = inquiry.fit(
+                catalogue(options),
+                machine.environment,
+                python=options.python,
+                gpus=gpus,
+                driver=driver,
+                index=options.index or "",
+                folder=options.usage,
+                tries=not options.no_import,
+            )
     if options.json:
         session.print_json(found)
     else:

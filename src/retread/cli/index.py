@@ -13,8 +13,10 @@ from retread.cli.options import Options, add_address, add_command, add_common, a
 if TYPE_CHECKING:
     from retread.cli.options import Groups
     from retread.index.actions import Published, Session
+    from retread.index.admission import Terms
     from retread.index.bucket.mirror import Need
     from retread.index.folder import Action
+    from retread.index.release import Release
     from retread.wheel.statement import Proof, Statement
 
 T = TypeVar("T")
@@ -35,13 +37,18 @@ class VariantsOptions(IndexOptions):
     out: Path
 
 
-class PublishOptions(IndexOptions):
-    """What is typed after ``publish``."""
+class PublishOptions(Options):
+    """What is typed after ``publish``: an index of retread's, or one that others run."""
 
     wheel: tuple[Path, ...]
+    index: str | None
+    to: str | None
+    pages: str
+    evidence: Path | None
     allow_unproven: str | None
     base: str | None
     policy: Path | None
+    release: Path | None
 
 
 class ChangeOptions(IndexOptions):
@@ -67,11 +74,27 @@ def add(groups: Groups) -> None:
         groups, "publish", "list wheels with their evidence in a private index, all or none"
     )
     command.add_argument("wheel", type=Path, nargs="+")
+    place = command.add_mutually_exclusive_group(required=True)
+    place.add_argument("--index", type=index_place, help="a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX")
+    place.add_argument(
+        "--to",
+        metavar="NAME",
+        help="upload to an index that others run: a section of ~/.pypirc, or its address",
+    )
     command.add_argument(
-        "--index", type=index_place, required=True, help="a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
+        "--pages", metavar="URL", default="", help="with --to: where its pages are; default: simple/ below it"
+    )
+    command.add_argument(
+        "--evidence",
+        type=Path,
+        metavar="DIR",
+        help="with --to: where envelopes are kept; default: beside the wheels",
     )
     command.add_argument(
         "--allow-unproven", metavar="REASON", help="also without evidence; the page shows the reason"
+    )
+    command.add_argument(
+        "--release", type=Path, metavar="PLAN", help="only whole: with each wheel that 'release plan' lists"
     )
     add_address(command)
     add_policy(command)
@@ -137,7 +160,11 @@ def publish(options: PublishOptions) -> int:
     from retread.index.bucket import mirror
 
     wheels = [session.existing(wheel) for wheel in options.wheel]
-    terms = Terms(session.policy(options, options.policy), options.allow_unproven or "", _wants(options))
+    _demand_fitting(options)
+    policy = session.policy(options, options.policy)
+    terms = Terms(policy, options.allow_unproven or "", _wants(options), _plan(options))
+    if options.to is not None:
+        return _upload(options, wheels, terms)
 
     def act(here: Session, scratch: Path) -> Published:
         here = here._replace(base=here.base or _base(here.root))
@@ -149,6 +176,56 @@ def publish(options: PublishOptions) -> int:
     elif done.listed:
         session.put("\n".join(one.file for one in done.listed))
     return 0
+
+
+def _demand_fitting(options: PublishOptions) -> None:
+    """Raise UsageError for an option that says something of the other kind of index."""
+    from retread.errors import UsageError
+
+    wrong = {"--base": options.base} if options.to is not None else {
+        "--pages": options.pages, "--evidence": options.evidence,
+    }  # fmt: skip
+    for name, value in wrong.items():
+        if value:
+            hint = "an index that others run names its own address" if name == "--base" else "leave it out"
+            raise UsageError(
+                f"{name} is not for {'--to' if options.to is not None else '--index'}", hint=hint
+            )
+
+
+def _upload(options: PublishOptions, wheels: list[Path], terms: Terms) -> int:
+    """Upload wheels to an index that others run; stdout is the files that it did not have."""
+    from retread.doors.net.upload import Remote
+    from retread.index import upload
+
+    machine = session.machine(options)
+    pages = f"{_address(options.pages, '--pages').rstrip('/')}/" if options.pages else ""
+    remote = Remote(options.to or "", pages, machine.console.say)
+    with machine.store.scratch() as scratch:
+        done = upload.upload(
+            remote,
+            wheels,
+            terms,
+            scratch,
+            evidence=options.evidence,
+            say=machine.console.say,
+            step=machine.console.step,
+        )
+    if options.json:
+        session.print_json(done)
+    elif done.uploaded:
+        session.put("\n".join(one.file for one in done.uploaded))
+    return 0
+
+
+def _plan(options: PublishOptions) -> Release | None:
+    """Return the plan of the release that is published, if it is one."""
+    from retread.doors import fs
+    from retread.index import release
+
+    if options.release is None:
+        return None
+    return release.parse(fs.read(session.existing(options.release)), name=str(options.release))
 
 
 def _wants(options: Options) -> Callable[[Statement], Proof]:
@@ -195,7 +272,7 @@ def _base(folder: Path) -> str:
     return last.base if last and last.base else TRYING
 
 
-def _address(text: str | None) -> str:
+def _address(text: str | None, option: str = "--base") -> str:
     """Return the address that was given, or nothing; UsageError for one that must not stand on a page."""
     from urllib.parse import urlsplit
 
@@ -211,11 +288,11 @@ def _address(text: str | None) -> str:
         is_address = False
     if not is_address or not text.isascii() or not text.isprintable() or set(text) & set(" \"'<>\\`"):
         raise UsageError(
-            f"--base: {text!r} is not the address of an index", hint="give one like https://wheels.example"
+            f"{option}: {text!r} is not the address of an index", hint="give one like https://wheels.example"
         )
     if "@" in found.netloc or found.query or found.fragment:
         raise UsageError(
-            "--base: pages name the address, so it has no user, password, '?' or '#'",
+            f"{option}: pages name the address, so it has no user, password, '?' or '#'",
             hint="consumers keep their password in .netrc or a keyring",
         )
     return text
@@ -229,13 +306,14 @@ def _acting(options: PublishOptions | ChangeOptions, need: Need, act: Callable[[
 
     base = _address(options.base)
     machine = session.machine(options)
-    here = actions.Session(Path(options.index), clock.now(), machine.console.say, base=base)
+    place = options.index or ""
+    here = actions.Session(Path(place), clock.now(), machine.console.say, base=base)
     with machine.store.scratch() as scratch:
         room = scratch / "room"
         room.mkdir()
-        if not bucket.is_bucket(options.index):
+        if not bucket.is_bucket(place):
             return act(here, room)
-        visit = remote.Visit(options.index, scratch, here.say)
+        visit = remote.Visit(place, scratch, here.say)
         return remote.act(visit, need, lambda folder: act(here._replace(root=folder), room))
 
 

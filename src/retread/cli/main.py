@@ -32,6 +32,7 @@ NOUNS = {
     "smoke": ("smoke", "kit", "evidence"),
     "attest": ("key", "attest", "statement", "sign"),
     "index": ("publish", "index"),
+    "release": ("release",),
     "revoke": ("audit-lock",),
     "serve": ("serve",),
     "watch": ("watch",),

@@ -10,19 +10,26 @@ from retread.cli.options import Options, add_command, add_common, words
 from retread.recipe.lane import Lane
 
 if TYPE_CHECKING:
-    from retread.arch import Arch
+    from argparse import ArgumentParser
+
     from retread.cli.options import Groups
-    from retread.recipe.matrix import Entry, Matrix
+    from retread.recipe.matrix import Entry, Matrix, Runner
+    from retread.recipe.workspace import Loaded
 
 
-class MatrixOptions(Options):
-    """What is typed after ``matrix``."""
+class Asked(Options):
+    """For which wheels is asked: all of these recipes, or what changed."""
 
     recipe: tuple[str, ...]
     base: str | None
-    gpus: str
     lane: Lane | None
-    platform: str
+
+
+class MatrixOptions(Asked):
+    """What is typed after ``matrix``."""
+
+    gpus: str
+    platform: str | None
 
 
 def add(groups: Groups) -> None:
@@ -30,36 +37,38 @@ def add(groups: Groups) -> None:
     command = add_command(
         groups, "matrix", "show a workflow's jobs: every target for every Python, or only what changed"
     )
-    command.add_argument("recipe", nargs="*", help="default: all")
+    add_asked(command)
     command.add_argument(
-        "--base", metavar="REF", help="only what changed since HEAD and this commit parted, uncommitted too"
+        "--gpus",
+        metavar="LIST",
+        default="",
+        help="GPUs of runners, like '9.0 win_amd64:12.0'; default of the platform: --platform, or x86_64",
     )
     command.add_argument(
-        "--gpus", metavar="LIST", default="", help="capabilities that runners have, like '9.0 12.0'"
-    )
-    command.add_argument("--lane", choices=words(Lane), help="only what this lane makes; default: all")
-    command.add_argument(
-        "--platform",
-        metavar="NAME",
-        default="x86_64",
-        help="for which machines, like aarch64; default: x86_64",
+        "--platform", metavar="NAME", help="only for these machines, like aarch64; default: for all"
     )
     add_common(command, matrix, MatrixOptions)
 
 
+def add_asked(command: ArgumentParser) -> None:
+    """Add for which wheels is asked."""
+    command.add_argument("recipe", nargs="*", help="default: all")
+    command.add_argument(
+        "--base", metavar="REF", help="only what changed since HEAD and this commit parted, uncommitted too"
+    )
+    command.add_argument("--lane", choices=words(Lane), help="only what this lane makes; default: all")
+
+
 def matrix(options: MatrixOptions) -> int:
     """Print the jobs for all recipes or for those that are named, or only for what changed since ``--base``."""
-    from retread.doors import git
-    from retread.recipe import matrix, shared, workspace
+    from retread.recipe import matrix, plan
 
-    root, machine = session.root(options), session.machine(options)
-    runners = [session.architecture(word) for word in options.gpus.replace(",", " ").split()]
-    loaded = [workspace.load(root, name) for name in options.recipe or session.finished(options)]
-    changed = None
-    if options.base:
-        changed = shared.spread(root, git.changed(root, options.base, machine.environment))
+    machine = session.machine(options)
+    runners = _runners(options)
+    loaded, changed = asked(options)
+    plan.demand_known(options.platform, [one.recipe for one in loaded])
     found = matrix.matrix(
-        [(one.recipe, one.patches) for one in loaded], changed, runners, options.lane, options.platform
+        [(one.recipe, one.patches) for one in loaded], changed, runners, options.lane, options.platform or ""
     )
     if options.json:
         session.print_json(found, indented=False)  # a workflow's outputs take no more than a line
@@ -74,17 +83,40 @@ def matrix(options: MatrixOptions) -> int:
     return 0
 
 
-def table(found: Matrix, runners: Sequence[Arch]) -> str:
+def _runners(options: MatrixOptions) -> list[Runner]:
+    """Return the GPUs that runners have."""
+    from retread.recipe import platforms
+    from retread.recipe.matrix import Runner
+
+    usual = options.platform or platforms.COMPILED[0]
+    pairs = [word.rpartition(":") for word in options.gpus.replace(",", " ").split()]
+    return [Runner(platform or usual, session.architecture(gpu)) for platform, _, gpu in pairs]
+
+
+def asked(options: Asked) -> tuple[list[Loaded], list[str] | None]:
+    """Return the recipes whose wheels are asked for, and the paths that changed; None where that is not asked."""
+    from retread.doors import git
+    from retread.recipe import shared, workspace
+
+    root = session.root(options)
+    loaded = [workspace.load(root, name) for name in options.recipe or session.finished(options)]
+    if not options.base:
+        return loaded, None
+    changed = git.changed(root, options.base, session.machine(options).environment)
+    return loaded, shared.spread(root, changed)
+
+
+def table(found: Matrix, runners: Sequence[Runner]) -> str:
     """Return the jobs as a Markdown table, which reads well in a terminal, too, and what stays unproven."""
     rows = [
-        ("wheel", "lane", "Python", "CUDA", "GPUs asked for", "why"),
+        ("wheel", "platform", "lane", "Python", "CUDA", "GPUs asked for", "why"),
         *(_row(one) for one in found.include),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
     lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
     if found.unproven:
-        there = f"runners have {', '.join(runners)}" if runners else "there is no GPU runner"
+        there = f"runners have {', '.join(map(str, runners))}" if runners else "there is no GPU runner"
         lines += ["", f"Unproven on a GPU ({there}):", ""]
         lines += [f"- {one.wheel} on {one.gpu}" for one in found.unproven]
     if found.left_out:
@@ -95,4 +127,12 @@ def table(found: Matrix, runners: Sequence[Arch]) -> str:
 
 def _row(entry: Entry) -> tuple[str, ...]:
     gpus = " ".join(entry.gpu) or "none"
-    return (f"{entry.recipe} {entry.target}", entry.lane, entry.python, entry.cuda, gpus, entry.why)
+    return (
+        f"{entry.recipe} {entry.target}",
+        entry.platform,
+        entry.lane,
+        entry.python,
+        entry.cuda,
+        gpus,
+        entry.why,
+    )

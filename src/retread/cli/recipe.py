@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from retread.cli.options import Groups
+    from retread.recipe.model import Target
     from retread.recipe.workspace import Loaded
     from retread.upstream.bump import Way
 
@@ -220,21 +221,31 @@ def recipe_list(options: ListOptions) -> int:
     )
     names = workspace.recipes(root) if opened else session.finished(options)
     every = [workspace.load(root, name) for name in names if name not in opened]
-    loaded = [one for one in map(wanted, every) if one.recipe.targets]
+    loaded = [one for one in (_narrowed(one, wanted) for one in every) if one.recipe.targets]
     if every and not loaded:
         session.machine(options).console.say("note: no target fits; 'retread recipe list' shows them all")
     if options.json:
         session.print_json([one.recipe for one in loaded])
     elif loaded or opened:
-        session.put(show.recipes(loaded, session.machine(options).store.names(Kind.WHEELS), opened))
+        session.put(show.recipes(loaded, session.machine(options).store.names(Kind.WHEELS), opened, wanted))
     return 0
 
 
-def _wanted(options: ListOptions) -> Callable[[Loaded], Loaded]:
-    """Return what leaves of a recipe the targets that are asked for; UsageError for what is no version."""
-    import re
-
+def _narrowed(loaded: Loaded, wanted: Callable[[Target], bool]) -> Loaded:
+    """Return what is left of a recipe: the targets that are asked for on any of their platforms."""
     import msgspec
+
+    found = {
+        name: target
+        for name, target in loaded.recipe.targets.items()
+        if any(wanted(target.on(platform)) for platform in target.made_for)
+    }
+    return loaded._replace(recipe=msgspec.structs.replace(loaded.recipe, targets=found))
+
+
+def _wanted(options: ListOptions) -> Callable[[Target], bool]:
+    """Return what says whether a target, as a platform has it, is asked for; UsageError for what is no version."""
+    import re
 
     from retread import pypa
     from retread.errors import UsageError
@@ -247,16 +258,7 @@ def _wanted(options: ListOptions) -> Callable[[Loaded], Loaded]:
     if options.python and not re.fullmatch(r"3\.\d+", options.python):
         raise UsageError(f"--python: {options.python!r} is not a version like '3.12'")
     gpu = session.architecture(options.gpu) if options.gpu else None
-
-    def narrowed(loaded: Loaded) -> Loaded:
-        found = {
-            name: target
-            for name, target in loaded.recipe.targets.items()
-            if fits(target, torch=options.torch, gpu=gpu, python=options.python)
-        }
-        return loaded._replace(recipe=msgspec.structs.replace(loaded.recipe, targets=found))
-
-    return narrowed
+    return lambda target: fits(target, torch=options.torch, gpu=gpu, python=options.python)
 
 
 def recipe_check(options: CheckOptions) -> int:

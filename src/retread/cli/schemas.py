@@ -21,6 +21,8 @@ SCHEMAS: Final = {
     "smoke": "smoke.report.SmokeReport",
     "evidence": "evidence.beside.Evidence",
     "matrix": "recipe.matrix.Matrix",
+    "release": "index.release.Release",
+    "upload": "index.upload.Uploaded",
     "jobs": "jobs.job.JobFile",
     "job-result": "jobs.job.Result",
     "patch-change": "queue.pieces.Altered",

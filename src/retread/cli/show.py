@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -14,7 +14,16 @@ from retread.elf.facts import DEVICES, Facts, Format, LibraryFacts, Made, Module
 from retread.elf.facts import lacking as without
 from retread.errors import PlanError
 from retread.queue.fate import Fate
-from retread.recipe.plan import Forecast, Plan, choose_lane, patched_version, purpose, pythons
+from retread.recipe import platforms
+from retread.recipe.plan import (
+    Forecast,
+    Plan,
+    choose_lane,
+    demand_possible,
+    patched_version,
+    purpose,
+    pythons,
+)
 from retread.source.records import Applied
 from retread.text import controls
 from retread.text.tables import aligned, columns, middle, plain, wrapped
@@ -365,32 +374,42 @@ def recipes(
     loaded: Sequence[Loaded],
     wheels: Collection[str] = (),
     opened: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    wanted: Callable[[Target], bool] = lambda _: True,
 ) -> str:
-    """Return recipes with their summaries, and of each target for whom it is, how it is made, and whether it was.
+    """Return recipes with their summaries; for whom each target is on each platform, how it is made, whether it was.
 
-    ``wheels`` are the names of those that were made here; ``opened`` are recipes with what is left to fill in.
+    ``wheels`` are the names of those that were made here; ``opened`` are recipes with what is left to fill in;
+    ``wanted`` says which targets, as a platform has them, are shown.
     """
-    heads = ("target", "torch", "Python", "GPUs", "lane", "built here")
-    made = {"-".join(one.split("-")[:2]) for one in wheels}
-    rows = [
-        (
-            name,
-            target.torch or "none",
-            " ".join(pythons(target)),
-            " ".join(target.architectures),
-            _lane(one, name),
-            "yes" if _names(one.recipe, target) & made else "no",
-        )
-        for one in loaded
-        for name, target in one.recipe.targets.items()
-    ]
-    lines = columns(heads, rows, text=range(len(heads)))
-    found = [next(lines, "")] if rows else []
-    for one in loaded:
-        found += [f"{one.recipe.name}  {one.recipe.summary}", *islice(lines, len(one.recipe.targets))]
+    heads = ("target", "platform", "torch", "Python", "GPUs", "lane", "built here")
+    made = {("-".join(one.split("-")[:2]), platforms.of_base(one)) for one in wheels if one.endswith(".whl")}
+    rows = [list(_targets(one, made, wanted)) for one in loaded]
+    lines = columns(heads, [row for each in rows for row in each], text=range(len(heads)))
+    found = [next(lines, "")] if any(rows) else []
+    for one, each in zip(loaded, rows, strict=True):
+        found += [f"{one.recipe.name}  {one.recipe.summary}", *islice(lines, len(each))]
     for name, faults in opened.items():
         found += [f"{name}  open, nothing is built of it", *(f"  {fault}" for fault in faults)]
     return plain(found)
+
+
+def _targets(
+    loaded: Loaded, made: Collection[tuple[str, str]], wanted: Callable[[Target], bool]
+) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each target on each platform; ``made`` are the beginnings and platforms of finished wheels."""
+    for platform, name in ((one, name) for name, of in loaded.recipe.targets.items() for one in of.made_for):
+        there = loaded._replace(recipe=loaded.recipe.on(platform))
+        target = there.recipe.targets[name]
+        if wanted(target):
+            yield (
+                name,
+                platform,
+                target.torch or "none",
+                " ".join(pythons(target)),
+                " ".join(target.architectures),
+                _lane(there, name, platform),
+                "yes" if any((one, platform) in made for one in _names(there.recipe, target)) else "no",
+            )
 
 
 def _names(recipe: Recipe, target: Target) -> set[str]:
@@ -399,9 +418,11 @@ def _names(recipe: Recipe, target: Target) -> set[str]:
     return {f"{project}-{patched_version(recipe, target, one)}" for one in (NVCC, CLANG)}
 
 
-def _lane(loaded: Loaded, target: str) -> str:
+def _lane(loaded: Loaded, target: str, platform: str) -> str:
     """Return the lane that a build of the target takes, or that the series closes every one."""
     try:
-        return choose_lane(loaded.recipe, target, loaded.patches, None).lane
+        lane = choose_lane(loaded.recipe, target, loaded.patches, None).lane
+        demand_possible(loaded.recipe, target, lane, platform)
+        return lane
     except PlanError:
         return "none: closed by the series"

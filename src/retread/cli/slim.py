@@ -122,6 +122,6 @@ def told(made: Slimmed) -> Iterator[str]:
     yield from (f"note: {name} stays as it is: {why}" for name, why in made.left.items())
     if made.driver:
         major, minor = map(int, made.driver.split("."))
-        first = driver.first((major, minor))
+        first = driver.Driver("").first((major, minor))
         yield f"note: it is packed by zstd, which needs a driver of CUDA {made.driver} ({first}) or newer"
     yield from (f"note: {note}" for note in made.notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -24,7 +25,16 @@ _OWN: Final = (
     ".nv.shared.",
 )
 """Sections of a kernel's own, beside its code: what its parameters are, its constants, its shared memory."""
+MADE_UP: Final = re.compile(
+    rb"(?<![0-9])\d*+_(?:INTERNAL|GLOBAL__N_)_[0-9a-f]{8}_(\d+_\w+?)_[0-9a-f]{8}(?:_\d+)?"
+)
+"""What nvcc calls things that are local to a source file: by hashes of its path, and by the number of the process."""
 _RELOCATIONS: Final = {".rel": struct.Struct("<QQ"), ".rela": struct.Struct("<QQq")}
+
+
+def plain(data: bytes) -> bytes:
+    """Return a text with made-up names cut down to the file that they are local to."""
+    return MADE_UP.sub(rb"_\1_", data)
 
 
 def of_modules(found: Iterable[Code], *, where: str) -> dict[tuple[Arch, str], tuple[Sha256, ...]]:
@@ -39,7 +49,10 @@ def of_modules(found: Iterable[Code], *, where: str) -> dict[tuple[Arch, str], t
 
 
 def of_cubin(cubin: bytes, *, where: str) -> Iterator[tuple[str, Sha256]]:
-    """Yield (name, digest) of each function of a cubin: of its bytes, and of what it refers to by name."""
+    """Yield (name, digest) of each function of a cubin: of its bytes, and of what it refers to by name.
+
+    Names are ``plain``: what nvcc makes up differs from build to build.
+    """
     image = ei.tables(cubin, where=where)
     by_name = {section.name: section for section in image.sections}
     for section in image.sections:
@@ -48,12 +61,11 @@ def of_cubin(cubin: bytes, *, where: str) -> Iterator[tuple[str, Sha256]]:
             parts = [by_name[one + name] for one in (_TEXT, *_OWN) if one + name in by_name]
             digest = hashlib.sha256()
             for part in parts:
-                digest.update(
-                    f"{part.name} {part.type} {part.size}\n".encode() + bytes(ei.contents(image, part))
-                )
+                digest.update(plain(part.name.encode()))
+                digest.update(f" {part.type} {part.size}\n".encode() + bytes(ei.contents(image, part)))
                 for line in _calls(image, by_name, part):
-                    digest.update(line.encode())
-            yield name, Sha256(digest.hexdigest())
+                    digest.update(plain(line.encode()))
+            yield plain(name.encode()).decode(), Sha256(digest.hexdigest())
 
 
 def _calls(image: Image, by_name: dict[str, Section], part: Section) -> Iterator[str]:

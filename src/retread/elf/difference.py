@@ -1,13 +1,12 @@
 """What differs between two builds of one library, part by part, and whether it can change what the library does.
 
 Build ids, comments, debug information and the names of local symbols differ between builds of the same code. What is
-known to describe only (``_DESCRIBES``) may differ, and so may the names that nvcc makes up (``_MADE_UP``), one for
-one; whatever else is loaded, and every part of a cubin that is not known, counts as code.
+known to describe only (``_DESCRIBES``) may differ, and so may the names that nvcc makes up (``bodies.MADE_UP``), one
+for one; whatever else is loaded, and every part of a cubin that is not known, counts as code.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from retread import arch
-from retread.elf import edit, fatbin, image, library
+from retread.elf import bodies, edit, fatbin, image, library
 from retread.elf.fatbin import Entry, FatBinary
 from retread.elf.image import Image, Section, Symbol
 from retread.errors import ElfError
@@ -39,14 +38,10 @@ _PLACES: Final = (5, 6, 10, 12, 13)
 """Fields of the ELF header that say where tables stand: e_phoff, e_shoff, e_phnum, e_shnum, e_shstrndx."""
 _PT_LOAD_OR_NOTE: Final = (image.PT_LOAD, image.PT_NOTE)
 _KINDS: Final = {fatbin.Kind.ELF: "machine code", fatbin.Kind.PTX: "PTX", fatbin.Kind.OTHER: "other code"}
-_MADE_UP: Final = re.compile(
-    rb"(?<![0-9])\d*+_(?:INTERNAL|GLOBAL__N_)_[0-9a-f]{8}_(\d+_\w+?)_[0-9a-f]{8}(?:_\d+)?"
-)
-"""What nvcc calls things that are local to a source file: by hashes of its path, and by the number of the process."""
 _SOURCE_LINES: Final = (b".file", b".loc")
 
 
-class _Names:
+class Names:
     """Which made-up name of the first library stands for which of the second; pairs are learned as they are met."""
 
     def __init__(self) -> None:
@@ -55,9 +50,9 @@ class _Names:
 
     def same(self, one: bytes, two: bytes) -> bool:
         """Say whether two texts are the same but for made-up names that always stand for each other."""
-        if _plain(one) != _plain(two):
+        if bodies.plain(one) != bodies.plain(two):
             return False
-        pairs = zip(_MADE_UP.finditer(one), _MADE_UP.finditer(two), strict=True)
+        pairs = zip(bodies.MADE_UP.finditer(one), bodies.MADE_UP.finditer(two), strict=True)
         return all(
             self._there.setdefault(a[0], b[0]) == b[0] and self._back.setdefault(b[0], a[0]) == a[0]
             for a, b in pairs
@@ -115,7 +110,7 @@ class _Elf:
         """Keys of ``sections`` by index."""
         seen: Counter[str] = Counter()
         for section in read.sections:
-            plain = _plain(section.name.encode()).decode()
+            plain = bodies.plain(section.name.encode()).decode()
             seen[plain] += 1
             key = plain + (f" ({seen[plain]})" if seen[plain] > 1 else "")
             self.names.append(key)
@@ -181,10 +176,10 @@ def compare(first: Path, second: Path) -> list[Finding]:
     Raises ElfError or FatbinError for what cannot be read as a shared object with fat binaries.
     """
     left, right = library.load(first), library.load(second)
-    modules, others = edit.fat_binaries(left), edit.fat_binaries(right)
-    one, two, names = _Elf(left), _Elf(right), _Names()
+    held, others = edit.fat_binaries(left), edit.fat_binaries(right)
+    one, two, names = _Elf(left), _Elf(right), Names()
     found = [*_sections(one, two, names), *_symbols(one, two, names)]
-    found += [Finding(Part.CUBIN, detail, runs) for detail, runs in _modules(modules, others, names)]
+    found += [Finding(Part.CUBIN, detail, runs) for detail, runs in modules(held, others, names)]
     # Everything that is loaded was compared; what is left is where things stand in the file.
     return found or [Finding(Part.SECTION, "places in the file", False)]
 
@@ -216,11 +211,6 @@ def first_difference(one: Sequence[object], two: Sequence[object]) -> int:
     return -1
 
 
-def _plain(data: bytes) -> bytes:
-    """Return a text with made-up names cut down to the file that they are local to."""
-    return _MADE_UP.sub(rb"_\1_", data)
-
-
 def _gaps(start: int, end: int, taken: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """Yield the ranges of a file between ``start`` and ``end`` that no (offset, size) of ``taken`` covers."""
     for offset, size in sorted(taken):
@@ -231,7 +221,7 @@ def _gaps(start: int, end: int, taken: Iterable[tuple[int, int]]) -> Iterator[tu
         yield start, end
 
 
-def _sections(one: _Elf, two: _Elf, names: _Names) -> Iterator[Finding]:
+def _sections(one: _Elf, two: _Elf, names: Names) -> Iterator[Finding]:
     """Yield every section of a library that differs; of fat binaries only where they are loaded."""
     for detail, runs in _unequal(one, two, names, without=_FATBIN):
         yield Finding(Part.SECTION, detail, runs)
@@ -241,7 +231,7 @@ def _sections(one: _Elf, two: _Elf, names: _Names) -> Iterator[Finding]:
         yield Finding(Part.SECTION, "loaded bytes between the sections", True)
 
 
-def _unequal(one: _Elf, two: _Elf, names: _Names, without: str = "") -> Iterator[tuple[str, bool]]:
+def _unequal(one: _Elf, two: _Elf, names: Names, without: str = "") -> Iterator[tuple[str, bool]]:
     """Yield sections that differ, and whether they run; contents of the one called ``without`` do not matter."""
     for name in union(one.sections, two.sections):
         a, b = one.sections.get(name), two.sections.get(name)
@@ -262,7 +252,7 @@ def _unequal(one: _Elf, two: _Elf, names: _Names, without: str = "") -> Iterator
             yield f"{name} ({_how(a, b)})", True
 
 
-def _renamed(a: _Section, b: _Section, names: _Names) -> bool:
+def _renamed(a: _Section, b: _Section, names: Names) -> bool:
     """Say whether the contents of two sections that hold no code differ in made-up names alone."""
     same_header = a._replace(name="", data=b.data) == b._replace(name="")
     return same_header and not a.executable and names.same(bytes(a.data), bytes(b.data))
@@ -275,7 +265,7 @@ def _how(a: _Section, b: _Section) -> str:
     return f"moved from {a.address:#x} to {b.address:#x}" if a.address != b.address else "its header"
 
 
-def _symbols(one: _Elf, two: _Elf, names: _Names) -> Iterator[Finding]:
+def _symbols(one: _Elf, two: _Elf, names: Names) -> Iterator[Finding]:
     """Yield, for every section that runs and differs, the functions and objects whose bytes differ."""
     changed = {
         name
@@ -317,7 +307,7 @@ def _bodies(one: _Elf, wanted: set[str]) -> dict[str, dict[str, bytes]]:
     return found
 
 
-def _modules(one: Sequence[FatBinary], two: Sequence[FatBinary], names: _Names) -> Iterator[tuple[str, bool]]:
+def modules(one: Sequence[FatBinary], two: Sequence[FatBinary], names: Names) -> Iterator[tuple[str, bool]]:
     """Yield how the fat binaries of two libraries differ."""
     if len(one) != len(two):
         yield f"{len(one)} and {len(two)} modules", True
@@ -328,7 +318,7 @@ def _modules(one: Sequence[FatBinary], two: Sequence[FatBinary], names: _Names) 
         yield from found or [(f"module {a.index}: order or packing", False)]
 
 
-def _images(one: FatBinary, two: FatBinary, names: _Names) -> Iterator[tuple[str, bool]]:
+def _images(one: FatBinary, two: FatBinary, names: Names) -> Iterator[tuple[str, bool]]:
     """Yield how the images of one module differ."""
     left, right = _by_arch(one), _by_arch(two)
     for key in union(left, right):
@@ -350,7 +340,7 @@ def _by_arch(one: FatBinary) -> dict[tuple[fatbin.Kind, arch.Arch, int], Entry]:
     return found
 
 
-def _image(one: Entry, two: Entry, names: _Names) -> Iterator[tuple[str, bool]]:
+def _image(one: Entry, two: Entry, names: Names) -> Iterator[tuple[str, bool]]:
     """Yield how two images for one architecture differ, other than in how they are compressed."""
     if (one.isa, one.options) != (two.isa, two.options):
         yield "version or options of its assembler", True
@@ -365,7 +355,7 @@ def _image(one: Entry, two: Entry, names: _Names) -> Iterator[tuple[str, bool]]:
         yield sizes(len(a), len(b)), True
 
 
-def _ptx(one: bytes, two: bytes, names: _Names) -> Iterator[tuple[str, bool]]:
+def _ptx(one: bytes, two: bytes, names: Names) -> Iterator[tuple[str, bool]]:
     """Yield where two PTX texts differ, and whether it is more than comments and lines of the source."""
     left, right = _ptx_lines(one), _ptx_lines(two)
     end = len(one.rstrip(b"\0").splitlines()) + 1
@@ -388,7 +378,7 @@ def _ptx_lines(data: bytes) -> list[tuple[int, bytes]]:
     ]
 
 
-def _cubin(one: bytes, two: bytes, names: _Names) -> Iterator[tuple[str, bool]]:
+def _cubin(one: bytes, two: bytes, names: Names) -> Iterator[tuple[str, bool]]:
     """Yield which sections of two cubins differ: first those that run, then those that describe."""
     try:
         left, right = (_Elf(image.tables(data, where="cubin")) for data in (one, two))
@@ -407,7 +397,7 @@ def _cubin(one: bytes, two: bytes, names: _Names) -> Iterator[tuple[str, bool]]:
             yield listed(details), runs
 
 
-def _same_symbols(one: _Elf, two: _Elf, names: _Names) -> bool:
+def _same_symbols(one: _Elf, two: _Elf, names: Names) -> bool:
     """Say whether all that the driver can ask of two cubins' symbols is the same: all but the names of local ones."""
     left, right = one.symbols(), two.symbols()
     pairs = [
@@ -416,6 +406,6 @@ def _same_symbols(one: _Elf, two: _Elf, names: _Names) -> bool:
     for a, b in zip(left, right, strict=False):
         if a[1:] != b[1:]:
             return False
-        if a.binding != image.STB_LOCAL or _plain(a.name.encode()) == _plain(b.name.encode()):
+        if a.binding != image.STB_LOCAL or bodies.plain(a.name.encode()) == bodies.plain(b.name.encode()):
             pairs.append((a.name, b.name))
     return len(left) == len(right) and all(names.same(a.encode(), b.encode()) for a, b in pairs)

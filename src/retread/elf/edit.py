@@ -145,9 +145,8 @@ def _plan_fatbins(image: Image, new: Mapping[int, bytes]) -> Fatbins:
     """Check that the fat binaries can be replaced. Raises ElfError, FatbinError."""
     old = fat_binaries(image)
     section = ei.named(image, FATBIN)
-    unknown = sorted(set(new) - set(range(len(old))))
-    if section is None or unknown:
-        raise ElfError(f"{image.where}: has {len(old)} fat binaries, none with index {unknown}")
+    fatbin.demand_replaceable(old, new, image.where)
+    assert section is not None
     if not section.allocated:
         raise ElfError(f"{image.where}: {FATBIN} is not part of the running library")
     if ei.named(image, "__nv_relfatbin") is not None:
@@ -155,9 +154,6 @@ def _plan_fatbins(image: Image, new: Mapping[int, bytes]) -> Fatbins:
             f"{image.where}: holds relocatable device code (__nv_relfatbin), which cannot be changed",
             hint=f"{KEEP_LIBRARY}, or compile it: lane 'source'",
         )
-    for index, data in new.items():
-        if len(fatbin.parse(data, where=f"{image.where}: new module {index}")) != 1:
-            raise ElfError(f"{image.where}: what should replace module {index} is not one fat binary")
     return Fatbins(section=section, old=old, new=new)
 
 

@@ -91,6 +91,8 @@ class LibraryFacts(Record, frozen=True, kw_only=True):
     """Which compilers left their names in it, sorted: ``GCC: (Debian 12.2.0-14) 12.2.0``. nvcc leaves none."""
     format: Format = Format.ELF
     made: tuple[Made, ...] = ()
+    closed: str = ""
+    """Why nothing can be changed in it: a library of Windows that is signed."""
 
 
 Facts = LibraryFacts | CodeFacts

@@ -119,6 +119,16 @@ def parse(data: bytes | memoryview, *, where: str, first: int = 0) -> tuple[FatB
     return tuple(found)
 
 
+def demand_replaceable(old: Sequence[FatBinary], new: Mapping[int, bytes | memoryview], where: str) -> None:
+    """Raise FatbinError unless each of ``new`` is one fat binary in the place, by index, of one that is there."""
+    unknown = sorted(set(new) - set(range(len(old))))
+    if unknown:
+        raise FatbinError(f"{where}: has {len(old)} fat binaries, none with index {unknown}")
+    for index, data in new.items():
+        if len(parse(data, where=f"{where}: new module {index}")) != 1:
+            raise FatbinError(f"{where}: what should replace module {index} is not one fat binary")
+
+
 def demand_sane(found: Iterable[FatBinary], size: int, where: str) -> None:
     """Raise FatbinError when all that is packed would unpack to much more than a file of this size is worth."""
     packed = sum(one.size for fatbin in found for one in fatbin.entries if is_packed(one))

@@ -9,7 +9,7 @@ import itertools
 import mmap
 import shutil
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -23,6 +23,9 @@ from retread.elf.facts import LibraryFacts
 from retread.elf.image import Image
 from retread.errors import ElfError
 
+FATBIN: Final = elfedit.FATBIN
+Refused: Final = ElfError
+"""What ``binary.files`` asks of each format."""
 _VERNEED: Final = struct.Struct("<HHIII")
 _VERNAUX: Final = struct.Struct("<IHHII")
 
@@ -108,6 +111,16 @@ def edit(
     """
     change = elfedit.plan(load(source), fatbins=fatbins or {}, wanted_path=run_path)
     put(layout.pieces(change), source, destination)
+
+
+def demand_editable(
+    path: Path, *, modules: Collection[int] = (), run_path: Sequence[str] | None = None
+) -> None:
+    """Raise what ``edit`` would, were there other fat binaries for these modules."""
+    image = load(path)
+    old = elfedit.fat_binaries(image)
+    same = {index: bytes(old[index].data) for index in modules}
+    layout.pieces(elfedit.plan(image, fatbins=same, wanted_path=run_path))
 
 
 def put(pieces: Iterable[layout.Piece], source: Path, destination: Path) -> None:

@@ -6,6 +6,7 @@ proven by what the other one has to show. So whatever is told in two places is h
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -18,7 +19,7 @@ from packaging.version import InvalidVersion
 from retread import pypa, version
 from retread.errors import PublishError
 from retread.evidence import statements
-from retread.evidence.statements import Definition, Material, Provenance
+from retread.evidence.statements import Definition, Inheritance, Material, Provenance
 from retread.records import Record, Sha256
 from retread.smoke.report import SmokeReport
 from retread.wheel import metadata
@@ -75,6 +76,24 @@ def of_provenance(place: str, file: str, made: Provenance) -> Iterator[Told]:
     yield from _of_definition(place, made.build_definition)
     byproducts = {one.name: one.digest.get("sha256", NOTHING) for one in made.run_details.byproducts}
     yield Told(_DIGEST, place, byproducts.get(STATEMENT, NOTHING))
+
+
+def of_inheritance(place: str, said: Inheritance) -> Iterator[Told]:
+    """Yield what a tester signed of this wheel's kernels: which have the machine code of a wheel that ran."""
+    names = (*said.kernels, *said.others)
+    yield from of_kernels(place, said.run.capability, said.kernels, names, said.without)
+
+
+def of_kernels(
+    place: str, capability: str, code: Mapping[str, str], names: Iterable[str], without: int
+) -> Iterator[Told]:
+    """Yield what kernels there are for a GPU: digests of the machine code of some, all by name, how many have none."""
+    every = sorted(names)
+    listed = hashlib.sha256("\n".join(every).encode()).hexdigest()
+    told = f"{len(every)} with machine code (sha256 of their names {listed[:16]}), {without} without"
+    yield Told(f"kernels on {capability}", place, told)
+    for name, digest in code.items():
+        yield Told(f"kernel {name} on {capability}", place, digest)
 
 
 def of_waivers(place: str, waived: Mapping[str, str]) -> Told:

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from retread import limits
 from retread.doors import fs
 from retread.errors import EvidenceError
-from retread.evidence import beside, keyfiles, signing, statements
+from retread.evidence import beside, inheritance, keyfiles, signing, statements
 from retread.evidence.beside import ENVELOPE
 from retread.evidence.signing import Key
 from retread.smoke import reading
@@ -22,8 +23,6 @@ from retread.wheel import contents
 
 STATEMENT: Final = ".statement.json"
 """How the file of a statement ends that nobody has signed yet."""
-_LIMIT: Final = 1 << 20
-"""A statement about a wheel of a hundred patches has 30 kB."""
 
 
 def provenance(wheel: Path, key: Path, *, finished: int, scratch: Path) -> dict[Path, bytes]:
@@ -39,6 +38,20 @@ def results(wheel: Path, key: Path) -> dict[Path, bytes]:
     """
     tester = keyfiles.load(key)
     return _signed(tested(wheel, tester.name), tester)
+
+
+def inherited(wheel: Path, other: Path, key: Path, *, scratch: Path) -> dict[Path, bytes]:
+    """Sign what GPUs found of another wheel, for the kernels of this one that have the same machine code."""
+    tester = keyfiles.load(key)
+    return _signed(inheriting(wheel, other, tester.name, scratch=scratch), tester)
+
+
+def inheriting(wheel: Path, other: Path, tester: str, *, scratch: Path) -> dict[Path, bytes]:
+    """Return the statements of what a wheel inherits of another one's GPU runs, and their places beside it."""
+    made = inheritance.statements_of(wheel, other, tester, scratch)
+    return {
+        _place(wheel, f"{_name(one.run, 'inherited')}-{one.report.digest[:8]}"): one.payload for one in made
+    }
 
 
 def built(wheel: Path, builder: str, *, finished: int, scratch: Path) -> dict[Path, bytes]:
@@ -77,9 +90,9 @@ def sign(folder: Path, key: Path) -> dict[Path, bytes]:
         if stream is None:
             raise EvidenceError(f"{path} is no plain file")
         with stream:
-            payload = stream.read(_LIMIT + 1)
-        if len(payload) > _LIMIT:
-            raise EvidenceError(f"{path} is larger than any statement: over {_LIMIT >> 20} MiB")
+            payload = stream.read(limits.EVIDENCE + 1)
+        if len(payload) > limits.EVIDENCE:
+            raise EvidenceError(f"{path} is larger than any statement: over {limits.EVIDENCE >> 20} MiB")
         said = statements.parse(payload, name=path.name)
         if not path.name.startswith(f"{said.wheel}."):
             raise EvidenceError(f"{path.name} is a statement about {said.wheel}")
@@ -105,11 +118,11 @@ def _says(report: SmokeReport, run: Run) -> bool:
     return tally(run.cases).verdict is not Verdict.NOTHING or run in reading.idle(report)
 
 
-def _name(run: Run) -> str:
+def _name(run: Run, kind: str = "test") -> str:
     """Return what tells a run from the wheel's others: the Triton of the jit level, the GPU of the gpu level."""
     words = {Level.STATIC: "", Level.JIT: run.surroundings.triton, Level.GPU: _gpu(run)}[run.level]
     kept = "".join(letter if letter.isalnum() or letter == "." else "-" for letter in words.lower())
-    return "-".join(part for part in ("test", str(run.level), kept) if part)
+    return "-".join(part for part in (kind, str(run.level), kept) if part)
 
 
 def _gpu(run: Run) -> str:

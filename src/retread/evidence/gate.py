@@ -20,12 +20,12 @@ from retread.errors import GateError, WheelError
 from retread.evidence import agreement, signing, statements
 from retread.evidence.agreement import Told
 from retread.evidence.signing import Key
-from retread.evidence.statements import Attested, Kind
+from retread.evidence.statements import Attested, Inheritance, Kind
 from retread.fields import Architecture, Positive, Table, Text
 from retread.prooflevel import ProofLevel
 from retread.records import Record
 from retread.smoke.level import Level
-from retread.smoke.tally import Tried, Verdict, counts, where
+from retread.smoke.tally import Inherited, Tried, Verdict, counts, where
 from retread.wheel.metadata import parse_name
 from retread.wheel.statement import Proof
 
@@ -72,6 +72,13 @@ class PolicyFile(Table, frozen=True, kw_only=True):
     """Capabilities of GPUs on which every wheel has to pass, whatever it says of itself."""
     triton: tuple[Text, ...] = ()
     """Versions of Triton under which every wheel has to pass, whatever it says of itself."""
+    emulated: bool = True
+    """Whether a level without a GPU counts that ran under an emulator, and not on a machine of the wheel's."""
+    inherited: bool = False
+    """Whether a wheel all of whose kernels have the machine code of another one that passed on a GPU is proven on it.
+
+    Nothing of the wheel itself ran there: without it only what did counts.
+    """
     compilers: tuple[Literal["nvcc", "clang"], ...] = ()
     """Which may have compiled device code: ``["nvcc"]`` keeps clang's wheels out; without it each may."""
     source: ProofLevel | None = None
@@ -94,6 +101,10 @@ class Policy(NamedTuple):
     """Which may have compiled device code; each may when there are none."""
     source: ProofLevel | None = None
     """How far the source has to be proven, of unproven wheels, too."""
+    emulated: bool = True
+    """Whether what ran under an emulator counts."""
+    inherited: bool = False
+    """Whether what ran of another wheel counts, where all the machine code is the same."""
 
 
 class Voucher(Record, frozen=True, kw_only=True):
@@ -116,6 +127,8 @@ class Admission(Record, frozen=True, kw_only=True):
     """Versions under which the jit level passed."""
     reports: tuple[str, ...] = ()
     """Digests of the smoke reports that the test results were taken from."""
+    inherited: tuple[Inherited, ...] = ()
+    """What ran of other wheels, and for how many kernels of this one it holds."""
     unproven: str = ""
 
 
@@ -125,11 +138,13 @@ class _Heard(NamedTuple):
     envelope: str
     said: Attested
     keys: tuple[Key, ...]
+    void: str
+    """Why it counts for nothing; empty for one that counts."""
 
     @property
     def proves(self) -> bool:
         """Say whether it counts towards what the policy demands."""
-        return self.said.ok and not self.said.outside
+        return self.said.ok and not self.void
 
 
 def parse_policy(data: bytes, *, name: str) -> Policy:
@@ -159,6 +174,8 @@ def parse_policy(data: bytes, *, name: str) -> Policy:
         floor,
         file.compilers,
         file.source,
+        file.emulated,
+        file.inherited,
     )
 
 
@@ -214,7 +231,7 @@ def demand(
     faults += _of_compiler(policy, wheel)
     faults += _of_source(level, policy.source or (level and ProofLevel.REPOSITORY))
     levels = (Level.STATIC, Level.JIT) if jit else (Level.STATIC,)
-    faults += _lacking(wheel, heard, _both(policy.floor, proof), levels)
+    faults += _lacking(wheel, heard, _both(policy.floor, proof), levels, inherited=policy.inherited)
     if faults:
         raise GateError(
             f"{wheel} is not proven as the policy demands",
@@ -232,6 +249,9 @@ def disagreements(wheel: str, told: Iterable[Told], said: Mapping[str, Attested]
         yield error.message
         return
     built = [agreement.of_provenance(name, wheel, one.made) for name, one in sorted(said.items()) if one.made]
+    built += [
+        agreement.of_inheritance(name, one.inherited) for name, one in sorted(said.items()) if one.inherited
+    ]
     yield from agreement.faults(chain(name, told, *built))
 
 
@@ -275,7 +295,14 @@ def _hear(policy: Policy, wheel: str, sha256: str, name: str, envelope: bytes) -
         raise GateError(f"{name} is about another wheel: {told}", hint=ASIDE)
     if said.wheel != wheel:
         raise GateError(f"{name} is about {said.wheel}; the same bytes are called {wheel} here", hint=ASIDE)
-    return _Heard(name, said, _entitled(policy, said, ids, name))
+    return _Heard(name, said, _entitled(policy, said, ids, name), _void(policy, said))
+
+
+def _void(policy: Policy, said: Attested) -> str:
+    """Return why a statement counts for nothing under a policy, sound as it is."""
+    if said.emulator and not policy.emulated:
+        return f"it ran under {said.emulator}, and the policy demands a machine of the wheel's own"
+    return said.outside
 
 
 def _entitled(policy: Policy, said: Attested, ids: Sequence[str], name: str) -> tuple[Key, ...]:
@@ -326,10 +353,12 @@ def _both(one: Proof, other: Proof) -> Proof:
     return Proof(gpu=tuple(dict.fromkeys(gpu)), triton=tuple(dict.fromkeys(triton)))
 
 
-def _lacking(wheel: str, heard: Sequence[_Heard], proof: Proof, asked: Sequence[Level]) -> Iterator[str]:
+def _lacking(
+    wheel: str, heard: Sequence[_Heard], proof: Proof, asked: Sequence[Level], *, inherited: bool
+) -> Iterator[str]:
     """Yield what is not there, and every test that failed where the wheel promised that it would not."""
     tests = [one.said for one in heard if one.said.kind is Kind.TEST]
-    if len(tests) == len(heard):
+    if not any(one.said.kind is Kind.PROVENANCE for one in heard):
         yield f"no builder states how it was built: {PROVE.format(wheel=wheel)}"
     for said in tests:
         if not said.ok and not said.outside:
@@ -343,20 +372,40 @@ def _lacking(wheel: str, heard: Sequence[_Heard], proof: Proof, asked: Sequence[
     levels = {said.level for said in there}
     for level in asked:
         if level not in levels and not (level is Level.JIT and proof.triton):
-            yield f"no {level} test result: {_command(wheel, level)}{_aside(tests, level)}"
+            yield f"no {level} test result: {_command(wheel, level)}{_aside(heard, level)}"
     for wanted in dict.fromkeys(proof.triton):
         if not any(said.level == Level.JIT and _is_release(said.triton, wanted) for said in there):
-            yield f"no jit test result under Triton {wanted}: {_command(wheel, Level.JIT)}{_aside(tests, Level.JIT)}"
+            yield f"no jit test result under Triton {wanted}: {_command(wheel, Level.JIT)}{_aside(heard, Level.JIT)}"
     for one in dict.fromkeys(proof.gpu):
+        heirs = [said.short for said in _inherited(heard) if _is_capability(said.run.capability, one)]
+        if inherited and any(said.whole for said in heirs):
+            continue
         if not any(said.level == Level.GPU and _is_capability(said.capability, one) for said in there):
             where = f"no gpu test result of a GPU of capability {'.'.join(map(str, arch.parts(one)[:2]))}"
-            yield f"{where}: {_command(wheel, Level.GPU)}{_aside(tests, Level.GPU)}"
+            yield f"{where}: {_command(wheel, Level.GPU)}{_aside(heard, Level.GPU)}{_partly(heirs)}"
 
 
-def _aside(tests: Sequence[Attested], level: Level) -> str:
+def _aside(heard: Sequence[_Heard], level: Level) -> str:
     """Return why results that are there do not count."""
-    outside = [said.outside for said in tests if said.level == level and said.outside]
-    return f" (there is one that proves nothing: {outside[0]})" if outside else ""
+    void = [one.void for one in heard if one.said.kind is Kind.TEST and one.said.level == level and one.void]
+    return f" (there is one that proves nothing: {void[0]})" if void else ""
+
+
+def _partly(heirs: Sequence[Inherited]) -> str:
+    """Return what ran of other wheels, which does not stand for a run of this one."""
+    told = [
+        f"{one.kernels} of its {one.of} kernels have the code of {one.wheel}, which passed" for one in heirs
+    ]
+    why = (
+        "the policy demands a run of the wheel itself"
+        if any(one.whole for one in heirs)
+        else "the rest did not run"
+    )
+    return f" ({'; '.join(told)}; {why})" if told else ""
+
+
+def _inherited(heard: Sequence[_Heard]) -> list[Inheritance]:
+    return [one.said.inherited for one in heard if one.said.inherited]
 
 
 def _command(wheel: str, level: str) -> str:
@@ -406,4 +455,5 @@ def _admission(wheel: str, sha256: str, heard: Sequence[_Heard]) -> Admission:
         ),
         triton=tuple(dict.fromkeys(said.triton for said in tests if said.level == Level.JIT and said.triton)),
         reports=tuple(dict.fromkeys(said.report for said in tests)),
+        inherited=tuple(one.short for one in _inherited(heard)),
     )  # fmt: skip

@@ -6,7 +6,7 @@ nothing that was not asked for. Formats: in-toto Statement v1, SLSA provenance v
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
@@ -20,7 +20,7 @@ from retread.records import Record, Sha256
 from retread.smoke import details
 from retread.smoke.level import Level
 from retread.smoke.report import Run, SmokeReport
-from retread.smoke.tally import Verdict, counts, tally
+from retread.smoke.tally import Inherited, Verdict, counts, tally, where
 from retread.units import utc
 from retread.version import __version__
 from retread.wheel.statement import CompileStatement, Statement, ToolchainStatement
@@ -29,6 +29,7 @@ PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 STATEMENT: Final = "https://in-toto.io/Statement/v1"
 PROVENANCE: Final = "https://slsa.dev/provenance/v1"
 TEST_RESULT: Final = "https://in-toto.io/attestation/test-result/v0.1"
+INHERITED: Final = "urn:retread:inherited:1"
 BUILD_TYPE: Final = "urn:retread:build:1"
 BUILDER: Final = "urn:retread:builder:"
 """Before a key's name: the builder's id."""
@@ -185,11 +186,56 @@ class Tested(Named, frozen=True, kw_only=True):
     predicate: TestResult
 
 
+class Inheritance(Named, frozen=True, kw_only=True):
+    """What a run of another wheel on a GPU says of this one: which kernels have the machine code that ran."""
+
+    ran: Subject
+    """The other wheel."""
+    run: Conditions
+    """What was found of it there; no case of this wheel was run."""
+    kernels: dict[Text, Digest]
+    """Kernel -> digest of the machine code that this GPU takes of it; the same in both wheels."""
+    others: tuple[Text, ...]
+    """The kernels of this wheel that have other code there than the other wheel's, or that it lacks."""
+    without: Count
+    """How many kernels of this wheel have no machine code for this GPU."""
+
+    @property
+    def count(self) -> int:
+        """How many kernels this wheel has."""
+        return len(self.kernels) + len(self.others) + self.without
+
+    @property
+    def short(self) -> Inherited:
+        """What pages and messages say of it."""
+        return Inherited(
+            wheel=self.ran.name,
+            sha256=self.ran.digest.sha256,
+            where=where(self.run.level, "", ((self.run.gpu, self.run.capability),)),
+            kernels=len(self.kernels),
+            of=self.count,
+        )
+
+
+class Inherits(Named, frozen=True, kw_only=True):
+    """The statement of a tester about a wheel that was not run, and another one that was."""
+
+    type: Literal["https://in-toto.io/Statement/v1"] = msgspec.field(name="_type")
+    subject: tuple[Subject, ...]
+    predicate_type: Literal["urn:retread:inherited:1"]
+    predicate: Inheritance
+
+
+_Said = Built | Tested | Inherits
+_RECORDS: Final[dict[str, type[_Said]]] = {PROVENANCE: Built, TEST_RESULT: Tested, INHERITED: Inherits}
+
+
 class Kind(StrEnum):
     """What a statement is about."""
 
     PROVENANCE = "provenance"
     TEST = "test"
+    INHERITED = "inherited"
 
 
 class Attested(Record, frozen=True, kw_only=True):
@@ -216,6 +262,8 @@ class Attested(Record, frozen=True, kw_only=True):
     emulator: str = ""
     made: Provenance | None = None
     """All that a builder says; None of a test."""
+    inherited: Inheritance | None = None
+    """All that is said of another wheel's run, whose level, GPU and counts the fields above hold; None otherwise."""
 
 
 def provenance(
@@ -232,7 +280,7 @@ def provenance(
     )
     statement = Built(
         type=STATEMENT,
-        subject=_subject(wheel, sha256),
+        subject=subject(wheel, sha256),
         predicate_type=PROVENANCE,
         predicate=Provenance(build_definition=definition(said), run_details=details),
     )
@@ -271,7 +319,7 @@ def test_result(report: SmokeReport, run: Run, *, tester: str) -> bytes:
     failures = tuple(case.id for case in details.failures(run))
     statement = Tested(
         type=STATEMENT,
-        subject=_subject(report.wheel, report.sha256),
+        subject=subject(report.wheel, report.sha256),
         predicate_type=TEST_RESULT,
         predicate=TestResult(
             result="PASSED" if ok else "FAILED", configuration=(found,), failed_tests=failures
@@ -280,17 +328,33 @@ def test_result(report: SmokeReport, run: Run, *, tester: str) -> bytes:
     return msgspec.json.encode(statement, order="deterministic")
 
 
+def inherited(
+    wheel: Subject, report: SmokeReport, run: Run, code: Mapping[str, Any], *, tester: str
+) -> bytes:
+    """Return the statement that what ``tester`` found of another wheel on a GPU holds for kernels of this one.
+
+    ``code`` has the fields of Inheritance that tell of them.
+    """
+    (ran,) = subject(report.wheel, report.sha256)
+    statement = Inherits(
+        type=STATEMENT,
+        subject=(wheel,),
+        predicate_type=INHERITED,
+        predicate=Inheritance(ran=ran, run=_conditions(report, run, tester), **code),
+    )
+    return msgspec.json.encode(statement, order="deterministic")
+
+
 def parse(payload: bytes, *, name: str) -> Attested:
     """Return what the statement in ``payload`` says; GateError with every fault for one that is none of retread's."""
     table = _table(payload, name)
     kind = table.get("predicateType")
-    records: dict[Any, type[Built | Tested]] = {PROVENANCE: Built, TEST_RESULT: Tested}
-    if not isinstance(kind, str) or kind not in records:
+    if not isinstance(kind, str) or kind not in _RECORDS:
         raise GateError(
             f"{name} states neither a build nor a test result: its predicateType is {kind!r}",
             hint=f"what counts are {PROVENANCE} and {TEST_RESULT}, as retread writes them",
         )
-    found, faults = _read(records[kind], table)
+    found, faults = _read(_RECORDS[kind], table)
     if found is None or faults:
         raise GateError(
             f"{name} is no statement as retread writes it",
@@ -300,7 +364,7 @@ def parse(payload: bytes, *, name: str) -> Attested:
     return _attested(found)
 
 
-def _read(record: type[Built | Tested], table: dict[str, Any]) -> tuple[Built | Tested | None, list[str]]:
+def _read(record: type[_Said], table: dict[str, Any]) -> tuple[_Said | None, list[str]]:
     try:
         found = msgspec.convert(table, record, strict=True)
     except msgspec.ValidationError:
@@ -308,7 +372,7 @@ def _read(record: type[Built | Tested], table: dict[str, Any]) -> tuple[Built | 
     return found, list(_faults(found))
 
 
-def _faults(said: Built | Tested) -> Iterator[str]:
+def _faults(said: _Said) -> Iterator[str]:
     if len(said.subject) != 1:
         yield f"subject: expected one wheel, got {len(said.subject)}"
     if isinstance(said, Built):
@@ -316,6 +380,8 @@ def _faults(said: Built | Tested) -> Iterator[str]:
         level = said.predicate.build_definition.external_parameters.source
         if level is not ProofLevel.WHEEL and not any("gitCommit" in one.digest for one in sources):
             yield "predicate.buildDefinition.resolvedDependencies: no gitCommit; nobody knows the source"
+    elif isinstance(said, Inherits):
+        yield from _inheritance_faults(said)
     else:
         yield from _result_faults(said.predicate)
 
@@ -336,22 +402,40 @@ def _result_faults(predicate: TestResult) -> Iterator[str]:
         yield f"{here}.emulator: {found.emulator!r} has no GPU, and the level is gpu"
 
 
-def _attested(said: Built | Tested) -> Attested:
+def _inheritance_faults(said: Inherits) -> Iterator[str]:
+    made, found = said.predicate, said.predicate.run
+    if found.level is not Level.GPU or not found.capability or found.emulator:
+        yield f"predicate.run: the {found.level} level tells nothing of machine code; a GPU has to have run it"
+    if counts(found).verdict is not Verdict.PASSED or found.outside:
+        yield f"predicate.run: {found.outside or counts(found).verdict}, and only what passed can be inherited"
+    if not made.kernels:
+        yield "predicate.kernels: there is none, so nothing is inherited"
+    if twice := sorted(made.kernels.keys() & set(made.others)):
+        yield f"predicate.others: {twice[0]} is among the kernels, too"
+    if said.subject and made.ran.digest == said.subject[0].digest:
+        yield "predicate.ran: is the wheel itself"
+
+
+def _attested(said: _Said) -> Attested:
     wheel, sha256 = said.subject[0].name, said.subject[0].digest.sha256
     if isinstance(said, Built):
         by = said.predicate.run_details.builder.id.removeprefix(BUILDER)
         return Attested(wheel=wheel, sha256=sha256, kind=Kind.PROVENANCE, by=by, ok=True, made=said.predicate)
-    found = said.predicate.configuration[0].annotations
+    if isinstance(said, Inherits):
+        run, inherited = said.predicate.run, said.predicate
+    else:
+        run, inherited = said.predicate.configuration[0].annotations, None
     same = set(Conditions.__struct_fields__) & set(Attested.__struct_fields__) - {"emulator"}
     return Attested(
         wheel=wheel,
         sha256=sha256,
-        kind=Kind.TEST,
-        by=found.tester,
-        ok=counts(found).verdict is Verdict.PASSED,
-        failures=said.predicate.failed_tests,
-        emulator=found.emulator or "",
-        **{field: getattr(found, field) for field in same},
+        kind=Kind.INHERITED if inherited else Kind.TEST,
+        by=run.tester,
+        ok=counts(run).verdict is Verdict.PASSED,
+        failures=said.predicate.failed_tests if isinstance(said, Tested) else (),
+        emulator=run.emulator or "",
+        inherited=inherited,
+        **{field: getattr(run, field) for field in same},
     )
 
 
@@ -365,7 +449,8 @@ def _table(payload: bytes, name: str) -> dict[str, Any]:
     return table
 
 
-def _subject(wheel: str, sha256: str) -> tuple[Subject]:
+def subject(wheel: str, sha256: str) -> tuple[Subject]:
+    """Return what a statement about one wheel is about."""
     return (Subject(name=wheel, digest=Hashed(sha256=Sha256(sha256))),)
 
 

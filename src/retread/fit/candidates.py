@@ -15,7 +15,7 @@ from retread.fit import conditions, serving
 from retread.fit import obstacles as why
 from retread.fit.catalogue import Catalogue, Made, Official, Release, Usage, has
 from retread.fit.conditions import Appears
-from retread.fit.environment import Environment
+from retread.fit.environment import DESCRIBED, Environment
 from retread.fit.report import Candidate
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def _rank(one: Candidate) -> tuple[bool, bool, int, int, Version]:
 
 
 def _case(environment: Environment, release: Release, made: Made) -> _Case:
+    made = made.on(environment.interpreter.here)
     base, reasons = why.fitting(made.bases, environment)
     return _Case(environment, release, made, base, (*reasons, *why.obstacles(environment, made)))
 
@@ -98,11 +99,17 @@ def _ours(case: _Case, listed: Sequence[Listed]) -> Candidate:
         reasons=(*reasons, *dark),
         lacks=(),
         gpus=gpus,
-        get="" if index else f"make wheel RECIPE={release.recipe} TARGET={made.target}",
+        get="" if index else _get(environment, release, made),
         pip=_pip(environment, what),
         uv=_uv(environment, what),
         note=made.note,
     )
+
+
+def _get(environment: Environment, release: Release, made: Made) -> str:
+    """Return the command that makes a target's wheel, in a clone; that for Windows is made on Linux."""
+    platform = f" PLATFORM={environment.interpreter.platform}" if environment.windows else ""
+    return f"make wheel RECIPE={release.recipe} TARGET={made.target}{platform}"
 
 
 def _file(release: Release, made: Made, base: str) -> str:
@@ -222,14 +229,15 @@ def _source(index: Listed, file: str, project: str, version: str) -> list[str]:
 
 def _pip(environment: Environment, what: Sequence[str]) -> str:
     python = environment.interpreter.executable
-    pip = (
-        [python, "-m", "pip"] if environment.version("pip") else ["python3", "-m", "pip", "--python", python]
-    )
+    usual = environment.version("pip") or python == DESCRIBED
+    pip = [python, "-m", "pip"] if usual else ["python3", "-m", "pip", "--python", python]
     return _line([*pip, "install", "--no-deps", *what])
 
 
 def _uv(environment: Environment, what: Sequence[str]) -> str:
-    return _line(["uv", "pip", "install", "--python", environment.interpreter.executable, "--no-deps", *what])
+    python = environment.interpreter.executable
+    where = [] if python == DESCRIBED else ["--python", python]
+    return _line(["uv", "pip", "install", *where, "--no-deps", *what])
 
 
 def _line(words: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from retread.fields import Architecture, FileName, Table, Text
 from retread.fields import Cuda as CudaRelease
 from retread.recipe import platforms
 from retread.recipe.lane import LANES, Lane
-from retread.recipe.model import Base, Exemption, Recipe, Target
+from retread.recipe.model import Exemption, Recipe, Target
 from retread.recipe.series import Patch
 from retread.recipe.symptom import Symptom
 from retread.records import Record, narrowed
@@ -96,11 +96,15 @@ class Except(Record, frozen=True, kw_only=True):
     reason: str
 
 
-class Code(Record, frozen=True, kw_only=True):
-    """For which GPUs a target's wheels for one platform have code."""
+class Code(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """For which GPUs a target's wheels for one platform have code, and what else is another there."""
 
     architectures: tuple[Arch, ...]
     ptx: tuple[Arch, ...]
+    requires: tuple[str, ...] | None = None
+    """In the place of the target's."""
+    note: str | None = None
+    """In the place of the target's."""
 
 
 class Made(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -122,12 +126,17 @@ class Made(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Requirements beside or instead of the official wheel's."""
     note: str
     platforms: dict[str, Code] = msgspec.field(default_factory=dict)
-    """Another platform that it can be compiled for -> its code there."""
+    """Another platform that it can be compiled for, or has a base wheel for -> what it is there."""
 
-    def on(self, machine: str) -> Made:
-        """Return it as it is on a machine."""
-        own = self.platforms.get(machine)
-        return msgspec.structs.replace(self, architectures=own.architectures, ptx=own.ptx) if own else self
+    def on(self, platform: str) -> Made:
+        """Return it as it is on a platform."""
+        own = self.platforms.get(platform)
+        said = (
+            {key: value for key, value in msgspec.structs.asdict(own).items() if value is not None}
+            if own
+            else {}
+        )
+        return msgspec.structs.replace(self, **said)
 
 
 class Release(Record, frozen=True, kw_only=True):
@@ -228,24 +237,21 @@ def _made(recipe: Recipe, name: str, target: Target, patches: Sequence[Patch]) -
         torch=target.torch,
         version=patched(recipe.version, target.cuda, target.revision),
         python=target.build.python if target.build and not overlay else "",
-        bases=tuple(base.file for base in target.base if not _is_windows(base)) if overlay else (),
+        bases=tuple(base.file for base in target.base) if overlay else (),
         architectures=target.architectures,
         ptx=target.ptx,
         exempt=tuple(map(_except, target.exempt)),
         requires=target.requires,
         note=target.note,
         platforms={
-            platform: Code(architectures=there.architectures, ptx=there.ptx)
-            for platform in target.platforms
-            if platform in platforms.COMPILED
+            platform: Code(
+                architectures=there.architectures, ptx=there.ptx, requires=own.requires, note=own.note
+            )
+            for platform, own in target.platforms.items()
+            if overlay or platform in platforms.COMPILED
             for there in (target.on(platform),)
         },
     )
-
-
-def _is_windows(base: Base) -> bool:
-    """Say whether a base wheel is for Windows, whose environments nobody looks at here."""
-    return platforms.is_windows(platforms.of_wheel(base.file))
 
 
 def _except(one: Exemption) -> Except:

@@ -7,7 +7,7 @@ release table of the PTX ISA.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, NamedTuple
 
 from retread.arch import FIRST_CUDA, Arch
 
@@ -20,7 +20,14 @@ _BRANCHES: Final[tuple[tuple[int, Cuda], ...]] = (
     (555, (12, 5)), (560, (12, 6)), (565, (12, 7)), (570, (12, 8)), (575, (12, 9)), (580, (13, 0)), (590, (13, 1)),
     (595, (13, 2)),
 )  # fmt: skip
-"""The first driver of each CUDA release."""
+"""The first driver of each CUDA release, on Linux."""
+_OF_WINDOWS: Final[tuple[tuple[int, Cuda], ...]] = (
+    (451, (11, 0)), (456, (11, 1)), (460, (11, 2)), (465, (11, 3)), (471, (11, 4)), (496, (11, 5)), (511, (11, 6)),
+    (516, (11, 7)), (522, (11, 8)), (528, (12, 0)), (531, (12, 1)), (536, (12, 2)), (545, (12, 3)), (551, (12, 4)),
+    (555, (12, 5)), (560, (12, 6)), (565, (12, 7)), (570, (12, 8)), (576, (12, 9)), (580, (13, 0)), (590, (13, 1)),
+    (595, (13, 2)),
+)  # fmt: skip
+"""The same of Windows, whose drivers have numbers of their own: 528.33 where Linux has 525.60."""
 _VERSION: Final = re.compile(r"(\d{3,4})(\.\d+){0,2}")
 
 
@@ -31,31 +38,40 @@ def parse(text: str) -> str:
     return text
 
 
-def cuda(driver: str) -> Cuda:
-    """Return the CUDA release of a driver; (0, 0) for one older than all that are known."""
-    branch = int(driver.partition(".")[0])
-    return max((found for first, found in _BRANCHES if first <= branch), default=(0, 0))
+class Driver(NamedTuple):
+    """A driver of Linux or of Windows, or none that is known."""
 
+    version: str
+    """Empty when nobody knows it."""
+    windows: bool = False
 
-def first(release: Cuda) -> str:
-    """Return the first driver branch of a CUDA release, in words."""
-    for branch, found in _BRANCHES:
-        if found >= release:
-            return f"{branch}"
-    return f"one for CUDA {shown(release)}"
+    @property
+    def cuda(self) -> Cuda:
+        """The CUDA release that it is of; (0, 0) for one older than all that are known, and for none."""
+        branch = int(self.version.partition(".")[0] or 0)
+        return max((found for first, found in self._branches if first <= branch), default=(0, 0))
 
+    def first(self, release: Cuda) -> str:
+        """Return the first driver branch of a CUDA release, in words."""
+        for branch, found in self._branches:
+            if found >= release:
+                return f"{branch}"
+        return f"one for CUDA {shown(release)}"
 
-def serves(driver: str, release: Cuda) -> bool:
-    """Say whether programs made with a CUDA release start: every driver of its major release, and newer ones, do.
+    def serves(self, release: Cuda) -> bool:
+        """Say whether programs made with a CUDA release start: every driver of its major release, and newer ones, do.
 
-    Their machine code runs; their PTX needs a driver that knows its language.
-    """
-    return cuda(driver)[0] >= release[0]
+        Their machine code runs; their PTX needs a driver that knows its language.
+        """
+        return self.cuda[0] >= release[0]
 
+    def knows(self, gpu: Arch) -> bool:
+        """Say whether it is new enough for a GPU, as far as CUDA's releases say when that became known."""
+        return gpu not in FIRST_CUDA or self.cuda >= FIRST_CUDA[gpu]
 
-def knows(driver: str, gpu: Arch) -> bool:
-    """Say whether a driver is new enough for a GPU, as far as CUDA's releases say when it became known."""
-    return gpu not in FIRST_CUDA or cuda(driver) >= FIRST_CUDA[gpu]
+    @property
+    def _branches(self) -> tuple[tuple[int, Cuda], ...]:
+        return _OF_WINDOWS if self.windows else _BRANCHES
 
 
 def of_ptx(isa: Cuda) -> Cuda:

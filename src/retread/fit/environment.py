@@ -14,10 +14,16 @@ from packaging.version import InvalidVersion, Version
 from retread import pypa
 from retread.arch import Arch
 from retread.elf.facts import LibraryFacts
+from retread.fit.driver import Driver
+from retread.recipe import platforms
 from retread.records import Record
 
 OF_TORCH: Final = re.compile(r"lib(torch|c10)(_[a-z0-9_]+)?\.so|libshm\.so")
 """Libraries of ``torch/lib``: what needs one of them is made for one torch."""
+
+
+DESCRIBED: Final = "python"
+"""What the Python is called of an environment that is not there, but described by a lock file."""
 
 
 class Interpreter(Record, frozen=True, kw_only=True):
@@ -34,6 +40,13 @@ class Interpreter(Record, frozen=True, kw_only=True):
     """Empty where the C library is another."""
     paths: tuple[str, ...]
     """Folders that it imports from."""
+    platform: str = ""
+    """``win_amd64``; empty on Linux."""
+
+    @property
+    def here(self) -> str:
+        """The platform as recipes name it."""
+        return self.platform or self.machine
 
 
 class Library(Record, frozen=True, kw_only=True):
@@ -109,6 +122,16 @@ class Environment(Record, frozen=True, kw_only=True):
     """The CUDA that torch is built for: ``12.8``; empty for none."""
     hardware: Hardware
     imports: tuple[Import, ...] = ()
+
+    @property
+    def windows(self) -> bool:
+        """Whether it is one of Windows."""
+        return platforms.is_windows(self.interpreter.platform)
+
+    @property
+    def driver(self) -> Driver:
+        """The driver, as far as it is known."""
+        return Driver(self.hardware.driver, self.windows)
 
     def package(self, name: str) -> Package | None:
         """Return an installed package."""

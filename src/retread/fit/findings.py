@@ -17,6 +17,7 @@ from retread.fit.conditions import Appears
 from retread.fit.driver import Cuda
 from retread.fit.environment import Environment, Library, Package
 from retread.fit.report import Finding, Served
+from retread.recipe import platforms
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -33,7 +34,7 @@ _SHOWN: Final = 3
 def findings(environment: Environment, known: Catalogue, libraries: Sequence[Served]) -> tuple[Finding, ...]:
     """Return every finding, faults first."""
     found = [
-        *_torch(environment),
+        *_torch(environment, known),
         *_packages(environment, known),
         *_driver(environment),
         *_gpus(environment, known, libraries),
@@ -43,7 +44,7 @@ def findings(environment: Environment, known: Catalogue, libraries: Sequence[Ser
     return tuple(sorted(found, key=lambda one: (not one.fault, _ORDER.index(one.kind))))
 
 
-def _torch(environment: Environment) -> Iterator[Finding]:
+def _torch(environment: Environment, known: Catalogue) -> Iterator[Finding]:
     torch = environment.package("torch")
     if torch is None:
         hint = "install the torch that your code wants, or name its environment: --python VENV/bin/python"
@@ -62,9 +63,28 @@ def _torch(environment: Environment) -> Iterator[Finding]:
             package="torch",
             subject="torch",
             fault=True,
-            says=says,
-            next="install a torch for CUDA",
+            says=says
+            + ("; the package index has torch for Windows for CPU alone" if environment.windows else ""),
+            next=_with_cuda(torch, known) if environment.windows else "install a torch for CUDA",
         )
+
+
+def _with_cuda(torch: Package, known: Catalogue) -> str:
+    """Return what to install on Windows, where torch for CUDA comes from PyTorch's own index: for the wheels' CUDA."""
+    version = str(torch.public or torch.version)
+    made = [
+        one
+        for release in reversed(known.releases)
+        for one in release.made
+        if one.torch and any(platforms.is_windows(platforms.of_wheel(base)) for base in one.bases)
+    ]
+    fits = next((one for one in made if _within(one.torch, version)), None)
+    if fits is None:
+        return "install a torch for CUDA, from PyTorch's own index"
+    where = f"PYTORCHS_INDEX/cu{fits.cuda.replace('.', '')}"
+    return (
+        f"pip install torch=={version} --index-url {where}: PyTorch's own index has it for CUDA {fits.cuda}"
+    )
 
 
 def _packages(environment: Environment, known: Catalogue) -> Iterator[Finding]:
@@ -128,8 +148,12 @@ def _other(package: Package, wanted: Requirement, there: Package) -> Finding:
 
 
 def _satisfies(wanted: Requirement, version: str) -> bool:
+    return _within(str(wanted.specifier), version)
+
+
+def _within(allowed: str, version: str) -> bool:
     try:
-        return wanted.specifier.contains(pypa.version(version), prereleases=True)
+        return pypa.specifiers(allowed).contains(pypa.version(version), prereleases=True)
     except InvalidVersion:
         return False
 
@@ -189,11 +213,11 @@ def _driver(environment: Environment) -> Iterator[Finding]:
         )
     if not hardware.driver:
         return
-    release = drivers.cuda(hardware.driver)
+    release = environment.driver.cuda
     subject = f"driver {hardware.driver}"
     for gpu in hardware.gpus:
-        if not drivers.knows(hardware.driver, gpu):
-            first = drivers.first(FIRST_CUDA[gpu])
+        if not environment.driver.knows(gpu):
+            first = environment.driver.first(FIRST_CUDA[gpu])
             says = f"is of CUDA {drivers.shown(release)} and does not know a GPU of capability {gpu}"
             yield _wants(subject, says, first)
     if environment.torch_cuda:
@@ -203,9 +227,9 @@ def _driver(environment: Environment) -> Iterator[Finding]:
 def _torch_on(subject: str, release: Cuda, environment: Environment) -> Iterator[Finding]:
     major, _, minor = environment.torch_cuda.partition(".")
     made = (int(major), int(minor))
-    if not drivers.serves(environment.hardware.driver, made):
+    if not environment.driver.serves(made):
         says = f"is of CUDA {drivers.shown(release)}: torch for CUDA {environment.torch_cuda} does not start on it"
-        yield _wants(subject, says, drivers.first((made[0], 0)))
+        yield _wants(subject, says, environment.driver.first((made[0], 0)))
     elif release < made:
         says = (
             f"is of CUDA {drivers.shown(release)}: by minor version compatibility it runs the machine code of CUDA "

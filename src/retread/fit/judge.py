@@ -24,7 +24,7 @@ def judge(
     libraries = serving.served(environment)
     findings = finding.findings(environment, known, libraries)
     found = candidates.candidates(environment, known, listed)
-    driver = environment.hardware.driver
+    driver = environment.driver
     return FitReport(
         schema=1,
         fits=not any(one.fault for one in findings),
@@ -33,7 +33,7 @@ def judge(
         torch=_torch(environment),
         triton=environment.version("triton"),
         hardware=environment.hardware,
-        driver_cuda=drivers.shown(drivers.cuda(driver)) if driver else "",
+        driver_cuda=drivers.shown(driver.cuda) if driver.version else "",
         findings=findings,
         libraries=libraries,
         imports=environment.imports,

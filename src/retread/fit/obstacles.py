@@ -13,7 +13,6 @@ from packaging.version import InvalidVersion
 
 from retread import pypa
 from retread.arch import Arch
-from retread.fit import driver as drivers
 from retread.fit import serving
 from retread.fit.catalogue import Made, Official
 from retread.fit.driver import Cuda
@@ -63,7 +62,8 @@ def _other_cuda(environment: Environment, made: Made | Official) -> Iterator[str
     """Yield that the installed torch brings the libraries of another CUDA, if it does."""
     cuda, major = environment.torch_cuda, cuda_of(made.cuda)[0]
     if cuda and cuda_of(cuda)[0] != major:
-        yield f"it needs libcudart.so.{major}; the installed torch is built for CUDA {cuda}"
+        runtime = f"cudart64_{major}.dll" if environment.windows else f"libcudart.so.{major}"
+        yield f"it needs {runtime}; the installed torch is built for CUDA {cuda}"
 
 
 def _brings_runtime(made: Made) -> bool:
@@ -74,21 +74,21 @@ def _brings_runtime(made: Made) -> bool:
 def _python(environment: Environment, made: Made) -> Iterator[str]:
     if made.python and not within(environment.interpreter.version, made.python):
         yield f"it can be compiled for Python {made.python}; {environment.interpreter.version} is here"
-    machine = environment.interpreter.machine
+    machine = environment.interpreter.here
     if made.python and machine != _COMPILED and machine not in made.platforms:
         yield f"it can be compiled for {', '.join((_COMPILED, *made.platforms))}; {machine} is here"
 
 
 def _driver(environment: Environment, made: Made | Official) -> Iterator[str]:
-    driver, cuda = environment.hardware.driver, cuda_of(made.cuda)
-    if driver and not drivers.serves(driver, cuda):
-        yield f"CUDA {made.cuda} needs driver >= {drivers.first((cuda[0], 0))}; {driver} is here"
+    driver, cuda = environment.driver, cuda_of(made.cuda)
+    if driver.version and not driver.serves(cuda):
+        yield f"CUDA {made.cuda} needs driver >= {driver.first((cuda[0], 0))}; {driver.version} is here"
 
 
 def gpus(environment: Environment, made: Made | Official) -> dict[Arch, str]:
     """Return how each GPU runs a target's wheels, or a release's; nothing where nobody knows."""
-    cuda, driver = cuda_of(made.cuda), environment.hardware.driver
-    made = made.on(environment.interpreter.machine) if isinstance(made, Made) else made
+    cuda, driver = cuda_of(made.cuda), environment.driver
+    made = made.on(environment.interpreter.here) if isinstance(made, Made) else made
     return {
         gpu: serving.of_architectures(made.architectures, made.ptx, gpu, cuda=cuda, driver=driver)
         for gpu in environment.hardware.gpus
@@ -112,6 +112,8 @@ def wrong_tags(files: Iterable[str], python: Interpreter) -> str:
     found = [tag for file in files for tag in pypa.wheel_name(file)[3]]
     pythons = " ".join(sorted({f"{tag.interpreter}-{tag.abi}" for tag in found}))
     platforms = " ".join(sorted({tag.platform for tag in found}))
+    if python.platform:
+        return f"its wheels are for {pythons} on {platforms}; here are {python.abi}, {python.platform}"
     libc = f"glibc {'.'.join(map(str, python.glibc))}" if python.glibc else "another C library than glibc"
     return f"its wheels are for {pythons} on {platforms}; here are {python.abi}, {python.machine}, {libc}"
 
@@ -120,7 +122,7 @@ def wrong_tags(files: Iterable[str], python: Interpreter) -> str:
 def supported(python: Interpreter) -> frozenset[Tag]:
     """Return the tags of wheels that install here."""
     major, minor = (int(one) for one in python.version.split(".")[:2])
-    platforms = list(_platforms(python.machine, python.glibc))
+    platforms = [python.platform] if python.platform else list(_platforms(python.machine, python.glibc))
     native = tags.cpython_tags((major, minor), [python.abi], platforms)
     return frozenset([*native, *tags.compatible_tags((major, minor), f"cp{major}{minor}", platforms)])
 

@@ -10,7 +10,7 @@ from retread.arch import Arch
 from retread.elf import facts as elf
 from retread.elf.facts import LibraryFacts, common
 from retread.fit import driver as drivers
-from retread.fit.driver import Cuda
+from retread.fit.driver import Cuda, Driver
 from retread.fit.environment import Environment, Library, Package, with_gpu_code
 from retread.fit.report import Served
 
@@ -20,7 +20,7 @@ TOO_NEW: Final = "PTX too new for the driver"
 
 def served(environment: Environment) -> tuple[Served, ...]:
     """Return how every library with GPU code is served."""
-    gpus, driver = environment.hardware.gpus, environment.hardware.driver
+    gpus, driver = environment.hardware.gpus, environment.driver
     return tuple(
         _served(package, library, facts, gpus, driver)
         for package, library, facts in with_gpu_code(environment.packages)
@@ -28,7 +28,7 @@ def served(environment: Environment) -> tuple[Served, ...]:
 
 
 def _served(
-    package: Package, library: Library, facts: LibraryFacts, gpus: Sequence[Arch], driver: str
+    package: Package, library: Library, facts: LibraryFacts, gpus: Sequence[Arch], driver: Driver
 ) -> Served:
     native, ptx = common(facts)
     return Served(
@@ -42,7 +42,7 @@ def _served(
     )
 
 
-def _of_library(library: Library, facts: LibraryFacts, gpu: Arch, driver: str) -> str:
+def _of_library(library: Library, facts: LibraryFacts, gpu: Arch, driver: Driver) -> str:
     found = elf.served(facts, gpu)
     if found.verdict == "none":
         return NONE
@@ -53,7 +53,7 @@ def _of_library(library: Library, facts: LibraryFacts, gpu: Arch, driver: str) -
 
 
 def of_architectures(
-    native: Iterable[Arch], ptx: Iterable[Arch], gpu: Arch, *, cuda: Cuda, driver: str
+    native: Iterable[Arch], ptx: Iterable[Arch], gpu: Arch, *, cuda: Cuda, driver: Driver
 ) -> str:
     """Return how a GPU runs a wheel whose modules all have this code, made with a CUDA release."""
     fitting = [code for code in native if arch.runs(code, gpu)]
@@ -77,9 +77,9 @@ def _isa(isa: Mapping[Arch, Cuda], gpu: Arch) -> Cuda:
     )
 
 
-def _jit(needs: Cuda, driver: str) -> str:
-    first = drivers.first(needs)
-    if driver and drivers.cuda(driver) < needs:
+def _jit(needs: Cuda, driver: Driver) -> str:
+    first = driver.first(needs)
+    if driver.version and driver.cuda < needs:
         return f"{TOO_NEW} (needs driver >= {first})"
     return f"by JIT from PTX (needs driver >= {first})"
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from msgspec import structs
 
-from retread import pypa
-from retread.errors import GateError, PublishError, RetreadError, StoreError
+from retread import pypa, version
+from retread.errors import GateError, PublishError, RetreadError, StoreError, WheelError
 from retread.evidence import gate
 from retread.evidence.gate import Admission, Policy
-from retread.index import candidate
+from retread.index import candidate, release
 from retread.index.candidate import Candidate
-from retread.version import release
+from retread.index.release import Release
 from retread.wheel import metadata
 from retread.wheel.statement import Proof, Statement
 
@@ -34,6 +35,8 @@ class Terms(NamedTuple):
     """The reason for which wheels without evidence are let in all the same."""
     wants: Callable[[Statement], Proof] = lambda _: NOTHING
     """What is demanded of a wheel of a retread that did not say it yet; every other says it itself."""
+    release: Release | None = None
+    """The plan of the release that the wheels are; without one they are none."""
 
 
 class Fault(NamedTuple):
@@ -63,6 +66,8 @@ def examine(wheels: Sequence[Path], terms: Terms, scratch: Path) -> tuple[list[C
         other = found.setdefault(wheel.name, one)
         if other.hosted.sha256 != one.hosted.sha256:
             faults.append(Fault(f"{wheel.name} is named twice, with other bytes: {other.wheel} and {wheel}"))
+    if terms.release:
+        faults += [Fault(text) for text in _unplanned(terms.release, wheels, found)]
     return sorted(
         found.values(), key=lambda one: (one.hosted.project, pypa.version(one.hosted.version))
     ), faults
@@ -101,13 +106,23 @@ def demand_reason(text: str) -> str:
     return text
 
 
+def _unplanned(planned: Release, wheels: Sequence[Path], found: Mapping[str, Candidate]) -> Iterator[str]:
+    """Yield what stands between the wheels and their release; of one that cannot be read, its name counts."""
+    given = []
+    for name in dict.fromkeys(wheel.name for wheel in wheels):
+        with suppress(WheelError):  # it is no wheel, and refused for that
+            metadata.parse_name(name)
+            given.append(release.Given(name, found[name].statement if name in found else None))
+    return release.faults(planned, given)
+
+
 def _read(wheel: Path, scratch: Path) -> Candidate:
     if not wheel.exists():
         raise PublishError(f"{wheel}: there is no such file")
     room = Path(tempfile.mkdtemp(dir=scratch))
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         one = candidate.read(wheel, Path(folder), candidate.taken(wheel, room))
-    release(one.hosted.version)  # or it belongs to no channel
+    version.release(one.hosted.version)  # or it belongs to no channel
     _demand_normal(one.hosted.file)
     if one.refused:
         raise PublishError("installers refuse it", faults=one.refused)
@@ -135,7 +150,7 @@ def _admitted(one: Candidate, terms: Terms) -> tuple[Candidate, list[Fault]]:
     hosted, lacking = one.hosted, [f"{one.hosted.file}: {doubt}" for doubt in one.doubts]
     try:
         found = _proof(one, terms)
-        hosted = structs.replace(hosted, tried=found.tried, triton=found.triton)
+        hosted = candidate.proven(hosted, found)
     except GateError as error:
         lacking += _told(hosted.file, error)
     if not lacking:

@@ -8,15 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from msgspec import UNSET
+from msgspec import UNSET, structs
 from packaging.metadata import parse_email
 
 from retread.doors import fs
 from retread.elf.facts import common
 from retread.errors import PublishError
-from retread.evidence import agreement, beside
+from retread.evidence import agreement, beside, inheritance
 from retread.evidence.agreement import Told
 from retread.evidence.beside import Sidecars
+from retread.evidence.gate import Admission
 from retread.index.listing import Hosted
 from retread.prooflevel import ProofLevel
 from retread.records import digest
@@ -80,7 +81,11 @@ def read(wheel: Path, scratch: Path, copy: Path | None = None) -> Candidate:
         metadata = opened.metadata.encode()
     found = beside.read(wheel, facts.sha256)
     doubts = [*_doubts(facts), *_evidence_doubts(found)]
-    hosted = _hosted(facts, metadata, found)
+    claims = inheritance.said(found.envelopes)
+    code = tuple(inheritance.told(copy or wheel, facts, claims, scratch))
+    hosted = structs.replace(
+        _hosted(facts, metadata, found), inherited=inheritance.held(code, claims) or UNSET
+    )
     return Candidate(
         wheel=wheel,
         taken=copy or wheel,
@@ -89,8 +94,15 @@ def read(wheel: Path, scratch: Path, copy: Path | None = None) -> Candidate:
         metadata=metadata,
         beside=found,
         doubts=tuple(doubts),
-        told=tuple(_told(facts, verified, found)),
+        told=(*_told(facts, verified, found), *code),
         refused=tuple(f"{one.subject}: {one.detail}" for one in facts.faults),
+    )
+
+
+def proven(hosted: Hosted, admission: Admission) -> Hosted:
+    """Return a wheel as its signed evidence proves it."""
+    return structs.replace(
+        hosted, tried=admission.tried, triton=admission.triton, inherited=admission.inherited or UNSET
     )
 
 

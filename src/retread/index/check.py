@@ -194,14 +194,16 @@ def _admitted(here: _Here, one: Hosted, found: Candidate) -> Hosted | tuple[str,
         return found.hosted
     if here.policy is None:
         wrong = tuple(gate.contradictions(found.hosted.file, found.told, found.beside.envelopes))
-        return wrong or structs.replace(found.hosted, tried=one.tried, triton=one.triton)
+        return wrong or structs.replace(
+            found.hosted, tried=one.tried, triton=one.triton, inherited=one.inherited
+        )
     try:
         admission = demand(
             found, here.policy
         )  # its recipe was asked when it was published, and is nowhere here
     except RetreadError as error:
         return error.faults or (error.message,)
-    return structs.replace(found.hosted, tried=admission.tried, triton=admission.triton)
+    return candidate.proven(found.hosted, admission)
 
 
 def _lists(here: _Here, names: Mapping[str, tuple[str, ...]]) -> Iterator[str]:

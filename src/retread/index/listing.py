@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from msgspec import UNSET, UnsetType
+from packaging.utils import InvalidWheelFilename
 
 from retread.arch import Arch
 from retread.prooflevel import ProofLevel
+from retread.recipe import platforms
 from retread.records import Record, Sha256
-from retread.smoke.tally import Tried
+from retread.smoke.tally import Inherited, Tried
 from retread.version import release
 from retread.wheel.statement import PatchStatement
 
@@ -49,11 +51,21 @@ class Hosted(Record, frozen=True, kw_only=True):
     """How far its source is proven, where it is not proven whole; not written otherwise."""
     waived: dict[str, str] | UnsetType = UNSET
     """Rules that it was not held to, each with the reason; not written where there are none."""
+    inherited: tuple[Inherited, ...] | UnsetType = UNSET
+    """What ran of other wheels and holds for kernels of this one; not written where there is nothing."""
 
     @property
     def channel(self) -> str:
         """The channel of its version; PublishError for one that belongs to none."""
         return release(self.version).channel
+
+    @property
+    def platform(self) -> str:
+        """The machines that it is for, as recipes name them; ``any`` for one without code."""
+        try:
+            return platforms.of_wheel(self.file)
+        except InvalidWheelFilename:
+            return "unknown"
 
 
 class Project(Record, frozen=True, kw_only=True):

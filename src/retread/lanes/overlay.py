@@ -45,7 +45,7 @@ def origins(goal: Goal, own: Bases, wish: Wish) -> list[Origin]:
 
 def _is_for(base: Base, platform: str) -> bool:
     """Say whether a base wheel is for a platform; without one, whether it is for Linux."""
-    found = platforms.of_wheel(base.file)
+    found = platforms.of_base(base.file)
     return found == platform if platform else not platforms.is_windows(found)
 
 

@@ -94,15 +94,9 @@ def plan(image: Image, *, fatbins: Mapping[int, bytes]) -> Change:
 
     Raises PeError when the library cannot be edited safely, FatbinError when a fat binary is corrupt.
     """
-    _demand_editable(image)
+    demand_editable(image)
     old = fat_binaries(image)
-    unknown = sorted(set(fatbins) - set(range(len(old))))
-    if unknown:
-        raise PeError(f"{image.where}: has {len(old)} fat binaries, none with index {unknown}")
-    for index, data in fatbins.items():
-        if len(fatbin.parse(data, where=f"{image.where}: new module {index}")) != 1:
-            raise PeError(f"{image.where}: what should replace module {index} is not one fat binary")
-    _demand_room(image)
+    fatbin.demand_replaceable(old, fatbins, image.where)
     change = Change(
         image=image, old=old, new=dict(fatbins), address=image.memory, offset=up(len(image.data), image.file_align)
     )  # fmt: skip
@@ -158,8 +152,17 @@ def _blocks(source: memoryview, parts: Iterable[Piece]) -> Iterator[bytes]:
             yield bytes(data[start : start + step])
 
 
-def _demand_editable(image: Image) -> None:
-    """Raise PeError for a library whose kind cannot be edited safely."""
+def closed(image: Image) -> str:
+    """Return why nothing can be changed in a library: ``is signed ...``; empty where something can."""
+    try:
+        demand_editable(image)
+    except PeError as error:
+        return error.message.removeprefix(f"{image.where}: ")
+    return ""
+
+
+def demand_editable(image: Image) -> None:
+    """Raise PeError for a library that cannot be edited safely, whatever is to be changed in it."""
     where = image.where
     if image.machine != _MACHINE or not image.wide:
         kind = pe.MACHINES[image.machine]
@@ -175,6 +178,7 @@ def _demand_editable(image: Image) -> None:
     if any(one & (one - 1) or not one for one in aligns) or aligns[0] < _PAGE or aligns[1] < _SECTOR:
         raise PeError(f"{where}: its sections are aligned to {aligns[0]} and {aligns[1]}, which is not usual")
     _check_order(image)
+    _demand_room(image)
 
 
 def _check_order(image: Image) -> None:
@@ -211,13 +215,14 @@ def _places(change: Change) -> list[_Place]:
     found, at = [], change.address
     for index in sorted(change.new):
         one = change.old[index]
-        start = _address(change.image, one.offset)
+        start = address(change.image, one.offset)
         found.append(_Place(start, start + one.size, at))
         at += up(len(change.new[index]), _ALIGN)
     return sorted(found)
 
 
-def _address(image: Image, offset: int) -> int:
+def address(image: Image, offset: int) -> int:
+    """Return the address, from the library's start, of what lies in a section at an offset in the file."""
     section = next(one for one in image.sections if one.offset <= offset < one.offset + one.size)
     return section.address + offset - section.offset
 

@@ -5,18 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from retread.elf import device
 from retread.elf.device import Code
 from retread.elf.facts import Format, LibraryFacts
 from retread.elf.fatbin import FatBinary
+from retread.elf.layout import Piece
 from retread.elf.library import mapped, put
 from retread.errors import PeError
 from retread.pe import edit as peedit
 from retread.pe import image as pe
 from retread.pe.image import Image
+
+FATBIN: Final = peedit.FATBIN
+Refused: Final = PeError
+"""What ``binary.files`` asks of each format."""
 
 
 def load(path: Path, *, where: str = "") -> Image:
@@ -45,6 +51,7 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
         unread=tuple(unread),
         format=Format.PE,
         made=surveyed.made,
+        closed=peedit.closed(image),
     )
 
 
@@ -70,8 +77,19 @@ def edit(
     The file appears whole or not at all; the same input gives the same output. Raises PeError when the library cannot
     be edited safely, or for a run path, which Windows does not know; FatbinError when a fat binary is corrupt.
     """
+    put(_pieces(load(source), fatbins or {}, run_path), source, destination)
+
+
+def demand_editable(
+    path: Path, *, modules: Collection[int] = (), run_path: Sequence[str] | None = None
+) -> None:
+    """Raise what ``edit`` would, were there other fat binaries for these modules."""
+    image = load(path)
+    old = peedit.fat_binaries(image)
+    _pieces(image, {index: bytes(old[index].data) for index in modules}, run_path)
+
+
+def _pieces(image: Image, fatbins: Mapping[int, bytes], run_path: Sequence[str] | None) -> Sequence[Piece]:
     if run_path is not None:
-        raise PeError(f"{source}: is a Windows library, and these have no run path")
-    image = load(source)
-    whole = (range(len(image.data)),)
-    put(peedit.pieces(peedit.plan(image, fatbins=fatbins)) if fatbins else whole, source, destination)
+        raise PeError(f"{image.where}: is a Windows library, and these have no run path")
+    return peedit.pieces(peedit.plan(image, fatbins=fatbins)) if fatbins else (range(len(image.data)),)

@@ -79,6 +79,14 @@ def without(text: str, table: str, index: int = 0) -> str:
     return "".join(chunks).rstrip("\n") + "\n"
 
 
+def without_below(text: str, table: str) -> str:
+    """Return the text without a table and all those below it, as far as there are any."""
+    for heading in map(_heading, _chunks(text)):
+        if f"{heading}.".startswith(f"{table}."):
+            text = without(text, heading)
+    return text
+
+
 def renamed(text: str, table: str, name: str) -> str:
     """Return the text in which a table, and those below it, have another name."""
     return re.sub(rf"^(\[+){re.escape(table)}(?=[.\]])", rf"\g<1>{name}", text, flags=re.MULTILINE)

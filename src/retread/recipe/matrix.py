@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final, NamedTuple
 
 from retread import code
 from retread.arch import Arch
@@ -19,6 +19,24 @@ _OWN: Final = "src/retread/"
 ALL: Final = "everything was asked for"
 
 
+_LABELS: Final = {
+    "x86_64": ("linux", "x64"),
+    "aarch64": ("linux", "arm64"),
+    "win_amd64": ("windows", "x64"),
+}
+"""Platform -> how GitHub labels such a machine by itself."""
+
+
+class Runner(NamedTuple):
+    """A GPU that a workflow has, by its capability, in a machine of a platform."""
+
+    platform: str
+    gpu: Arch
+
+    def __str__(self) -> str:
+        return self.gpu if self.platform == platforms.COMPILED[0] else f"{self.platform}:{self.gpu}"
+
+
 class Entry(Record, frozen=True, kw_only=True):
     """One job: a wheel to make."""
 
@@ -26,6 +44,8 @@ class Entry(Record, frozen=True, kw_only=True):
     """Fit for jobs and artifacts: letters, digits, dots and dashes."""
     recipe: str
     target: str
+    platform: str
+    """The machines that it is for: ``x86_64`` and ``aarch64`` of Linux, ``win_amd64``."""
     lane: Lane
     python: str
     cuda: str
@@ -41,6 +61,8 @@ class Trial(Record, frozen=True, kw_only=True):
     name: str
     wheel: str
     """Name of the entry whose kit is run."""
+    platform: str
+    """That of the entry, and of the runner."""
     gpu: Arch
     labels: tuple[str, ...]
     """What the runner has to be labelled with."""
@@ -75,31 +97,35 @@ class Matrix(Record, frozen=True, kw_only=True):
 def matrix(
     known: Sequence[tuple[Recipe, Sequence[Patch]]],
     changed: Sequence[str] | None,
-    runners: Sequence[Arch],
+    runners: Collection[Runner],
     lane: Lane | None = None,
-    platform: str = platforms.COMPILED[0],
+    platform: str = "",
 ) -> Matrix:
     """Return the jobs for every recipe with its series: all, or those that the ``changed`` paths touch.
 
-    ``runners`` are the capabilities of the GPUs that there are, in machines of the ``platform``; with a ``lane``, its
-    jobs alone.
+    ``runners`` are the GPUs that there are; with a ``lane`` or a ``platform``, its jobs alone.
     """
     every = [
         entry
         for recipe, patches in known
         for target, made in recipe.targets.items()
-        if platform == platforms.COMPILED[0] or made.is_for(platform)
-        for entry in _entries(recipe, target, patches, changed, platform)
+        for one in made.made_for
+        if platform in {"", one}
+        for entry in _entries(recipe, target, patches, changed, one)
     ]
     found = [one for one in every if lane in {None, one.lane}]
     wanted = [(entry, gpu) for entry in found for gpu in entry.gpu]
-    trials = [_trial(entry, gpu) for entry, gpu in wanted if gpu in runners]
+    trials = [_trial(entry, gpu) for entry, gpu in wanted if Runner(entry.platform, gpu) in runners]
     return Matrix(
         schema=1,
         count=len(found),
         include=tuple(found),
         trials=Trials(count=len(trials), include=tuple(trials)),
-        unproven=tuple(Unproven(wheel=entry.name, gpu=gpu) for entry, gpu in wanted if gpu not in runners),
+        unproven=tuple(
+            Unproven(wheel=entry.name, gpu=gpu)
+            for entry, gpu in wanted
+            if Runner(entry.platform, gpu) not in runners
+        ),
         left_out=tuple(one.name for one in every if one not in found),
     )
 
@@ -126,15 +152,16 @@ def _entries(
         return
     own = platform == platforms.COMPILED[0]
     ending = "" if own else f"-{platform.replace('_', '-')}"
-    recipe = recipe if own else recipe.on(platform)
+    recipe = recipe.on(platform)
     target = recipe.targets[name]
-    chosen = plan.for_others(recipe, name, patches)
+    chosen = plan.for_others(recipe, name, patches, platform)
     pinned = platforms.PYTHON.get(platform) if chosen.lane is Lane.SOURCE else None
     for python in [pinned] if pinned else chosen.own.pythons():
         yield Entry(
             name=f"{recipe.name}-{name}-py{python}{ending}",
             recipe=recipe.name,
             target=name,
+            platform=platform,
             lane=chosen.lane,
             python=python,
             cuda=target.cuda,
@@ -153,6 +180,7 @@ def _trial(entry: Entry, gpu: Arch) -> Trial:
     return Trial(
         name=f"{entry.name}-cc{gpu}",
         wheel=entry.name,
+        platform=entry.platform,
         gpu=gpu,
-        labels=("self-hosted", "linux", f"cc-{gpu}"),
+        labels=("self-hosted", *_LABELS.get(entry.platform, (entry.platform,)), f"cc-{gpu}"),
     )

@@ -221,13 +221,16 @@ class Target(Table, frozen=True, kw_only=True):
         if self.container and platform in self.platforms:
             said |= {"container": msgspec.structs.replace(self.container, image=image) if image else None}
         said |= {"run_path": {}} if platforms.is_windows(platform) else {}
-        base = tuple(one for one in self.base if platforms.of_wheel(one.file) == platform)
+        base = tuple(one for one in self.base if platforms.of_base(one.file) == platform)
         return msgspec.structs.replace(self, **said, base=base, platforms={})
 
-    def is_for(self, platform: str) -> bool:
-        """Say whether there are wheels of it for a platform."""
-        own = platform in self.platforms or (self.build is not None and platform == platforms.COMPILED[0])
-        return own or any(platforms.of_wheel(one.file) == platform for one in self.base)
+    @property
+    def made_for(self) -> tuple[str, ...]:
+        """The platforms that there are wheels of it for: that of compiles, those of base wheels, and those it names."""
+        compiled = platforms.COMPILED[:1] if self.build else ()
+        return tuple(
+            dict.fromkeys((*compiled, *(platforms.of_base(one.file) for one in self.base), *self.platforms))
+        )
 
     @property
     def toolchains(self) -> tuple[str, ...]:

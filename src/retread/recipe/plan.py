@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from packaging.tags import compatible_tags, cpython_tags
@@ -11,6 +11,7 @@ from packaging.tags import compatible_tags, cpython_tags
 from retread import arch, pypa, version
 from retread.arch import Arch
 from retread.errors import PlanError
+from retread.recipe import platforms
 from retread.recipe.lane import LANES, Lane, Own
 from retread.recipe.model import Recipe, Target
 from retread.recipe.series import Patch
@@ -169,9 +170,34 @@ def _ways(recipe: Recipe, name: str, patches: Sequence[Patch]) -> Iterator[str]:
         yield f"'{switches}' {does} for {served} ({lane} lane)"
 
 
-def for_others(recipe: Recipe, target: str, patches: Sequence[Patch]) -> Chosen:
-    """Return the lane of a wheel that is made for other machines than this; PlanError as from ``choose_lane``."""
+def demand_known(platform: str | None, recipes: Iterable[Recipe]) -> None:
+    """Raise PlanError for a platform that nobody knows: no lane compiles for it, and none of the recipes names it."""
+    there = {one for recipe in recipes for target in recipe.targets.values() for one in target.made_for}
+    known = [*platforms.COMPILED, *sorted(there - set(platforms.COMPILED))]
+    if platform is not None and platform not in known:
+        raise PlanError(
+            f"no recipe is made for {platform!r}{near_miss(platform, known)}",
+            hint=f"there are {', '.join(known)}",
+        )
+
+
+def demand_possible(recipe: Recipe, target: str, lane: Lane, platform: str) -> None:
+    """Raise PlanError for a lane that compiles, where it cannot for that platform."""
+    if LANES[lane].compiles and platform not in platforms.COMPILED:
+        raise PlanError(
+            f"{recipe.name} {target}: the {lane} lane compiles for Linux, not for {platform}",
+            hint="a wheel for another platform is made by the overlay lane, of an official one: its series changes no "
+            f"native input; or take what is for {platform} out of targets.{target}",
+        )
+
+
+def for_others(recipe: Recipe, target: str, patches: Sequence[Patch], platform: str) -> Chosen:
+    """Return the lane of a wheel for a ``platform``, the one that the ``recipe`` speaks of, whoever will make it.
+
+    PlanError as from ``choose_lane``, and where that lane cannot be for the platform.
+    """
     chosen = choose_lane(recipe, target, patches, None)
+    demand_possible(recipe, target, chosen.lane, platform)
     lane = LANES[chosen.lane].for_others
     found = LANES[lane].find(recipe, target, patches) if lane else None
     return Chosen(lane, chosen.reason, found.own) if lane and found and found.own is not None else chosen

@@ -22,6 +22,12 @@ def of_wheel(file: str) -> str:
     return linux[0] if linux else found[0]
 
 
+def of_base(file: str) -> str:
+    """Return the platform for which a base wheel is taken: without compiled code, the first, as any other would do."""
+    found = of_wheel(file)
+    return COMPILED[0] if found == "any" else found
+
+
 def is_windows(name: str) -> bool:
     """Say whether a platform is one of Windows."""
     return name.startswith("win")

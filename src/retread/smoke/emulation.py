@@ -47,6 +47,8 @@ CPU revision\t: 1
 """What Linux says of such a processor. qemu shows programs this machine's own /proc/cpuinfo instead, in which libraries
 that look for the words of theirs find nothing, and end."""
 _MIDR = "0x00000000413fd0c1\n"
+_PTXAS = ("TRITON_PTXAS_PATH", "TRITON_PTXAS_BLACKWELL_PATH")
+"""Where Triton looks for its assembler; from 3.6 on, for 10.0 and newer, where the second one says."""
 
 
 class Emulated(NamedTuple):
@@ -73,7 +75,8 @@ class Emulated(NamedTuple):
         """What a trial may see of the caller's variables, and where this machine's ptxas is."""
         found = dict(self.machine.environment)
         if self.toolchain:
-            found["TRITON_PTXAS_PATH"] = str(toolkit(self.machine, self.toolchain).root / "bin" / "ptxas")
+            ptxas = str(toolkit(self.machine, self.toolchain).root / "bin" / "ptxas")
+            found |= dict.fromkeys(_PTXAS, ptxas)
         return found
 
     def _made(self, *requires: str, alone: bool = False) -> Path:

@@ -316,6 +316,11 @@ def _interpreter(machine: Machine, tried: Subject) -> str:
             f"{tried.facts.file} is for {platform}, and this machine is {host.here()}",
             hint="--emulate tries what needs no GPU under qemu; 'retread kit' packs the rest for such a machine",
         )
+    if platforms.is_windows(platform):
+        raise HostError(
+            f"{tried.facts.file} is for Windows, and nothing of it runs on this machine",
+            hint="'retread kit' packs its tests for a machine with Windows",
+        )
     numbers = [match for tag in tried.facts.tags if (match := re.match(r"(?:cp|py)3(\d+)", tag))]
     if not numbers:
         raise HostError(

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol, assert_never
 
 from retread import pypa
-from retread.records import Record
+from retread.records import Record, Sha256
 from retread.smoke.level import Level
 from retread.smoke.report import Case, Outcome, Run, SmokeReport
 
@@ -65,6 +65,25 @@ class Tried(Record, frozen=True, kw_only=True):
     passed: int
     failed: int
     skipped: int
+
+
+class Inherited(Record, frozen=True, kw_only=True):
+    """What a GPU found of another wheel, which holds for the kernels of this one with the same machine code."""
+
+    wheel: str
+    """The one that ran."""
+    sha256: Sha256
+    where: str
+    """``NVIDIA H200, 9.0``."""
+    kernels: int
+    """How many of this wheel's kernels have the code that ran."""
+    of: int
+    """How many it has."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether no kernel of the wheel is left out."""
+        return self.kernels == self.of
 
 
 def tally(cases: Iterable[Case]) -> Tally:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
 from packaging.requirements import InvalidRequirement
 from packaging.utils import canonicalize_name
 
@@ -148,21 +149,44 @@ def _archive(recipe: Recipe, new: Side) -> Iterator[Found]:
 
 
 def _platforms(at: str, target: Target, was: Sequence[Held], now: Sequence[Held]) -> Iterator[Found]:
-    """Yield what becomes of a target; what only the wheels of a further platform say is left to a person."""
-    every = list(dict.fromkeys(platforms.of_wheel(one.facts.file) for one in now))
+    """Yield what becomes of a target.
+
+    Of a further platform's wheels what the recipe says for that alone is taken over, and the rest left to a person
+    unless the first platform's say the same.
+    """
+    every = dict.fromkeys(platforms.of_base(one.facts.file) for one in now)
+    first, *further = sorted(every, key=lambda one: one in target.platforms)
     told: set[str] = set()
-    for platform in every:
-        some = [
-            [one for one in side if platforms.of_wheel(one.facts.file) == platform] for side in (was, now)
-        ]
-        takes = platform == every[0] and platform not in target.platforms
-        for one in _target(at, target.on(platform), *some) if all(some) else ():
+    for platform in (first, *further):
+        some = [[one for one in side if platforms.of_base(one.facts.file) == platform] for side in (was, now)]
+        there = replace(target.on(platform), platforms=target.platforms)
+        for one in _target(at, there, *some) if all(some) else ():
             words = one if isinstance(one, str) else one.words
-            if takes:
+            if platform == first and platform not in target.platforms:
                 told.add(words)
                 yield one
+                continue
+            edits = () if isinstance(one, str) else _own(at, target, platform, one.edits)
+            if edits:
+                yield Step(f"{words}, of {platform}", edits)
             elif words not in told:
                 yield f"{words}, of {platform}"
+
+
+def _own(at: str, target: Target, platform: str, edits: Iterable[Edit]) -> tuple[Edit, ...]:
+    """Return changes of a target, put where the recipe says it for a platform alone; none unless it says each there."""
+    own = target.platforms.get(platform)
+    found = []
+    for one in edits:
+        if own is None or not isinstance(one, Change):
+            return ()
+        table, key, index = one.place
+        inner = table.removeprefix(at)
+        part = (inner.strip(".") or key).partition(".")[0]
+        if getattr(own, part.replace("-", "_"), None) is None:
+            return ()
+        found.append(Change(Place(f"{at}.platforms.{platform}{inner}", key, index), one.value))
+    return tuple(found)
 
 
 def _target(at: str, target: Target, was: Sequence[Held], now: Sequence[Held]) -> Iterator[Found]:
@@ -197,8 +221,10 @@ def _for_torch(at: str, target: Target, new: str) -> Iterator[Change]:
         yield Change(Place(at, "requires"), requires)
     if not (old.startswith("==") and new.startswith("==")):
         return
-    if target.smoke and f"=={target.smoke.torch}" == old:
-        yield Change(Place(f"{at}.smoke", "torch"), new.removeprefix("=="))
+    tried = {"": target.smoke, **{f".platforms.{name}": own.smoke for name, own in target.platforms.items()}}
+    for table, trial in tried.items():
+        if trial and f"=={trial.torch}" == old:
+            yield Change(Place(f"{at}{table}.smoke", "torch"), new.removeprefix("=="))
     if target.build:
         builds = tuple(f"torch{new}" if one == f"torch{old}" else one for one in target.build.requires)
         if builds != target.build.requires:

@@ -7,10 +7,12 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, assert_never
 
+from msgspec.structs import replace
+
 from retread import pypa
 from retread.doors.net.offers import Offer
 from retread.errors import FetchError, RecipeError
-from retread.recipe import amending, plan, reading
+from retread.recipe import amending, plan, platforms, reading
 from retread.recipe.model import Recipe, Target
 from retread.upstream.drift import Change, Edit, Found, Rename, Step, Table
 
@@ -82,16 +84,25 @@ def wheels(recipe: Recipe, offers: Sequence[Offer], version: Version) -> Wheels:
     return Wheels(found, gone, {at: some for at, some in more.items() if some})
 
 
+def _closed(target: Target, gone: Collection[str]) -> list[str]:
+    """Return the platforms of a target that it is not made for any more, when these base wheels are gone."""
+    left = replace(target, base=tuple(one for one in target.base if one.file not in gone))
+    compiled = platforms.COMPILED if target.build else ()
+    return [
+        one
+        for one in target.made_for
+        if one not in compiled and not any(platforms.of_base(base.file) == one for base in left.base)
+    ]
+
+
 def _further(
     target: Target, offers: Sequence[Offer], version: Version, taken: Collection[str]
 ) -> Iterator[Offer]:
     """Yield the wheels that no old one stands for, of a target that has every wheel of the old release so far."""
     names = [pypa.wheel_name(one.file) for one in target.base]
-    platforms = {tag.platform for _, _, _, tags in names for tag in tags}
+    there = {tag.platform for _, _, _, tags in names for tag in tags}
     for old in {old for _, old, _, _ in names}:
-        fits = [
-            one for one in offers if not one.yanked and any(tag.platform in platforms for tag in one.tags)
-        ]
+        fits = [one for one in offers if not one.yanked and any(tag.platform in there for tag in one.tags)]
         if {one.file for one in fits if one.version == old} <= {one.file for one in target.base}:
             yield from (
                 one for one in fits if _is(one, version, old) and one.sha256 and one.file not in taken
@@ -101,8 +112,8 @@ def _further(
 def _serves(one: Offer, tags: frozenset[Tag]) -> bool:
     """Say whether a wheel serves the Pythons of these tags, on one of their platforms."""
     named = re.findall(r"cp3(\d+)", " ".join(tag.interpreter for tag in tags))
-    platforms = {tag.platform for tag in one.tags} & {tag.platform for tag in tags}
-    return bool(named and platforms) and all(plan.serves(one.file, f"3.{minor}") for minor in named)
+    shared = {tag.platform for tag in one.tags} & {tag.platform for tag in tags}
+    return bool(named and shared) and all(plan.serves(one.file, f"3.{minor}") for minor in named)
 
 
 def _is(one: Offer, version: Version, old: Version) -> bool:
@@ -118,14 +129,23 @@ class Taken(NamedTuple):
     look_at: tuple[str, ...]
 
 
-def steps(wheels: Wheels) -> Iterator[Found]:
+def steps(recipe: Recipe, wheels: Wheels) -> Iterator[Found]:
     """Yield what becomes of base wheels beside those that stand for others."""
     for at, files in wheels.gone.items():
-        for file in files:
+        closed = _closed(recipe.targets[at], files)
+        for platform in closed:
+            lacks = f"targets.{at}: the release has no wheel for {platform}, so the target is not made for it any more"
             yield (
-                f"targets.{at}.base: nothing stands for {file}, so it is left out: compile the target for that "
-                "Python, or make it no more"
+                f"{lacks}: compile it, with a [build] table, or promise it no more"
+                if platform in platforms.COMPILED
+                else f"{lacks}, and what the recipe said for it is left out: nothing compiles for that platform"
             )
+        for file in files:
+            if platforms.of_base(file) not in closed:
+                yield (
+                    f"targets.{at}.base: nothing stands for {file}, so it is left out: compile the target for that "
+                    "Python, or make it no more"
+                )
     for at, some in wheels.more.items():
         for one in some:
             table = Table(f"[targets.{at}.base]", {"file": one.file, "sha256": one.sha256}, f"targets.{at}")
@@ -188,6 +208,8 @@ def text(old: str, recipe: Recipe, facts: Facts) -> str:
             if base.file in facts.wheels.gone.get(at, ()):
                 made = amending.without(made, f"targets.{at}.base", index)
         made = _each_once(made, f"targets.{at}.base")
+        for platform in _closed(target, facts.wheels.gone.get(at, ())):
+            made = amending.without_below(made, f"targets.{at}.platforms.{platform}")
     lines = {"name": name(recipe, facts.version), "version": facts.version}
     for key, value in lines.items():
         made = re.sub(rf'^{key} = "[^"]*"', f'{key} = "{value}"', made, count=1, flags=re.MULTILINE)

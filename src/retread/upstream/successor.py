@@ -51,7 +51,7 @@ def make(desk: Desk, loaded: Loaded, release: Release, *, place: str, tag: str, 
     old = (desk.root / files.recipe_file(recipe.name)).read_text("utf-8")
     came = _came(recipe, top, release.tree)
     text = _with_submodules(renewal.text(old, recipe, facts), came)
-    found = [*renewal.steps(wheels), *_drift(desk, loaded, release, facts, scratch)]
+    found = [*renewal.steps(recipe, wheels), *_drift(desk, loaded, release, facts, scratch)]
     taken = renewal.taken(text, name, found)
     made = reading.parse_recipe(taken.text.encode(), name=name)
     proven = {one.path for one in recipe.pin.submodules if one.commit in loaded.proofs}

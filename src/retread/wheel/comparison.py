@@ -1,7 +1,7 @@
 """What differs between two wheels, and whether it can change what they do.
 
 A wheel that is built again seldom has the same bytes: archives, build ids, paths and tool names get in the way. So
-libraries are compared by their parts (``elfparts``), and everything else by its bytes.
+libraries are compared by their parts (``binary.difference``), and everything else by its bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from retread import limits, strict
-from retread.elf import difference
+from retread.binary import difference
 from retread.elf.difference import first_difference, listed, sizes, union
 from retread.errors import UNREADABLE, AuditError, first
 from retread.records import Record, Sha256
@@ -150,17 +150,12 @@ def _member(one: Wheel, two: Wheel, name: str, scratch: Path) -> list[Difference
     try:
         if name == f"{one.dist_info}/{STATEMENT}":
             return _statements(name, *paths)
-        if all(_magic(path) == b"\x7fELF" for path in paths):
+        if difference.comparable(*paths):
             return _libraries(name, *paths)
         return [Difference(member=name, kind=What.CONTENT, detail=_content(*paths), runs=True)]
     finally:
         for path in paths:
             path.unlink()
-
-
-def _magic(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return stream.read(4)
 
 
 def _content(first: Path, second: Path) -> str:

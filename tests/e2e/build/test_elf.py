@@ -252,9 +252,9 @@ def test_a_missing_or_empty_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_modules_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ElfError, match=r"has 4 fat binaries, none with index \[7\]"):
+    with pytest.raises(FatbinError, match=r"has 4 fat binaries, none with index \[7\]"):
         library.edit(DATA / "libadd.so", tmp_path / "new.so", fatbins={7: b""})
-    with pytest.raises(ElfError, match="is not one fat binary"):
+    with pytest.raises(FatbinError, match="is not one fat binary"):
         library.edit(DATA / "libadd.so", tmp_path / "new.so", fatbins={0: b""})
 
 

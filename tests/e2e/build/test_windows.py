@@ -73,9 +73,19 @@ def test_a_wheel_for_windows_is_made_beside_that_for_linux(project: Project, tmp
     assert project.built.read_bytes() == before
 
 
-def test_pip_installs_it_for_windows(project: Project, tmp_path: Path) -> None:
+def test_all_makes_it_too_pip_installs_it_for_windows_and_nothing_of_it_is_run_here(
+    project: Project, tmp_path: Path
+) -> None:
     add_base(project)
-    assert project.build(*ON).code == 0
+    assert project.run("build", "--all", "--platform", "win_amd64").out == f"dist/{MADE}\n"
+    assert project.run("build", "--all").out == f"dist/{BUILT}\ndist/{MADE}\n"
+    result = project.run("build", "--all", "--platform", "win_arm64")
+    assert (result.code, result.out) == (6, "")
+    assert "no recipe is made for 'win_arm64' (did you mean 'win_amd64'?)" in result.err
+    smoke = project.run("smoke", f"dist/{MADE}")
+    assert smoke.code == 18
+    assert f"{MADE} is for Windows, and nothing of it runs on this machine" in smoke.err
+    assert "'retread kit' packs its tests for a machine with Windows" in smoke.err
     line = [
         sys.executable,
         "-m",
@@ -120,6 +130,18 @@ def test_what_is_wrong_with_a_base_for_windows_is_told(
     assert (result.code, result.out) == (code, "")
     assert told in result.err
     assert project.leftovers() == []
+
+
+def test_a_signed_library_is_refused_in_the_plan_and_no_assembler_starts(project: Project) -> None:
+    project.add_toolchain("8.0", "9.0a", "10.0")
+    add_base(project, library=SIGNED)
+    result = project.build(*ON)
+    assert (result.code, result.out) == (23, "")
+    assert "graft" not in result.err.replace("retread", "")
+    planned = project.run("plan", "tiny-1.0", *ON)
+    assert (planned.code, planned.out) == (23, "")
+    assert "tinycuda/_C.pyd: is signed (Authenticode), and no signature outlives a change" in planned.err
+    assert "next: let the recipe exempt the library ('exempt')" in planned.err
 
 
 @pytest.mark.parametrize("platform", ["win_arm64", "win_amd64"])

@@ -168,9 +168,9 @@ def test_every_fault_of_a_recipe_is_shown(project: Project) -> None:
 
 def test_recipes_are_listed_and_checked(project: Project) -> None:
     assert project.run("recipe", "list").out.splitlines() == [
-        "    target  torch  Python  GPUs      lane     built here",
+        "    target  platform  torch  Python  GPUs      lane     built here",
         "tiny-1.0  a tiny CUDA project",
-        "    cu128   >=2.8  >=3     8.0 9.0a  overlay  no",
+        "    cu128   x86_64    >=2.8  >=3     8.0 9.0a  overlay  no",
     ]
     assert project.run("recipe", "check").code == 0
 

@@ -17,8 +17,8 @@ from retread.recipe import matrix, shared, workspace
 from tinycuda import Result, git
 
 REPOSITORY = Path(__file__).parents[3]
-OVERLAY = "xformers-0.0.35-cu128-py3.9"
-COMPILED = "xformers-0.0.35-cu130-py3.10"
+OVERLAY = ["xformers-0.0.35-cu128-py3.9", "xformers-0.0.35-cu128-py3.9-win-amd64"]
+COMPILED = ["xformers-0.0.35-cu130-py3.10", "xformers-0.0.35-cu130-py3.11-aarch64"]
 
 
 class Clone:
@@ -67,12 +67,19 @@ def test_without_a_base_it_is_everything_and_the_schema_holds(clone: Clone) -> N
     found = json.loads(clone.run("--json", "--gpus", "9.0").out)
     schema = json.loads((REPOSITORY / "docs" / "schemas" / "matrix.json").read_bytes())
     jsonschema.validate(found, schema)
-    assert [one["name"] for one in found["include"]][2:] == [OVERLAY, COMPILED]
-    assert [one["wheel"] for one in found["trials"]["include"]] == [one["name"] for one in found["include"]]
-    assert found["unproven"] == []
+    assert [one["name"] for one in found["include"]][3:] == [*OVERLAY, *COMPILED]
+    of_linux = [one["name"] for one in found["include"] if one["platform"] == "x86_64"]
+    assert [one["wheel"] for one in found["trials"]["include"]] == of_linux
+    elsewhere = [one["name"] for one in found["include"] if one["platform"] != "x86_64"]
+    assert [one["wheel"] for one in found["unproven"]] == elsewhere
+    there = json.loads(clone.run("--json", "--gpus", "win_amd64:12.0", "--platform", "win_amd64").out)
+    assert [one["wheel"] for one in there["trials"]["include"]] == [one["name"] for one in there["include"]]
+    assert "(did you mean 'win_amd64'?)" in clone.run("--platform", "win_amd46", code=6).err
     assert clone.run("--json").out.count("\n") == 1, "a workflow's output is one line"
     assert re.search(
-        r"^\| xformers-0.0.35 cu128 \| overlay +\| 3.9 ", clone.run("xformers-0.0.35").out, re.MULTILINE
+        r"^\| xformers-0.0.35 cu128 \| x86_64 +\| overlay +\| 3.9 ",
+        clone.run("xformers-0.0.35").out,
+        re.MULTILINE,
     )
 
 
@@ -84,15 +91,15 @@ def test_with_a_base_it_is_what_the_branch_and_the_working_tree_changed(clone: C
     clone.write("patches/xformers/0.0.34/series", "# meanwhile on main\n")
     clone.commit()
     git(clone.root, "checkout", "--quiet", "work")
-    assert clone.touched() == [COMPILED]
+    assert clone.touched() == COMPILED
     lock = "recipes/locks/xformers-0.0.34-cu130.txt"
     git(clone.root, "mv", lock, "recipes/locks/other.txt")
     git(clone.root, "mv", "recipes/locks/other.txt", lock)
     clone.write("docs/new.md")
-    assert clone.touched() == [COMPILED]
+    assert clone.touched() == COMPILED
     clone.write("patches/xformers/0.0.35/README")  # git does not know it yet
-    assert clone.touched() == [OVERLAY, COMPILED]
-    assert clone.touched("HEAD") == [OVERLAY, COMPILED]
+    assert clone.touched() == [*OVERLAY, *COMPILED]
+    assert clone.touched("HEAD") == [*OVERLAY, *COMPILED]
 
 
 def test_when_nothing_of_a_wheel_changed_it_says_so_and_ends_well(clone: Clone) -> None:

@@ -10,14 +10,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from retread.audit import promise
 from retread.evidence import signing
+from retread.recipe import reading
+from retread.records import Sha256
+from retread.wheel.statement import FileStatement, Statement
 from standins import until
 from tinyindex import COMMIT, RECIPE, make_keys, make_wheel, prove, tree
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 RETREAD = Path(sys.executable).with_name("retread")
+PLAN = "release.json"
 SECRETS = ("RETREAD_INDEX", "RETREAD_BUILDER_KEY", "RETREAD_TESTER_KEY")
 GH = """\
 #!/bin/sh
@@ -32,6 +38,18 @@ case "$1 $2" in
 "api repos/"*) echo false ;;
 esac
 """
+
+
+def of_the_recipe(one: Statement) -> Statement:
+    """Return what a wheel says of itself that is made of the recipe."""
+    made = reading.parse_recipe(RECIPE.encode(), name="demo-1")
+    return msgspec.structs.replace(
+        one,
+        series=(),
+        sdist=FileStatement(file="demo-1.2.tar.gz", sha256=Sha256(64 * "a")),
+        base=FileStatement(file="demo-1.2-py3-none-any.whl", sha256=Sha256(64 * "b")),
+        promise=promise.promise(made, made.targets["cu128"], one.version),
+    )
 
 
 class Shop:
@@ -50,7 +68,7 @@ class Shop:
             for role, key in keys._asdict().items()
         ]
         (root / "index-policy.toml").write_text("\n".join(["allow-unproven = false", *rows]))
-        self.wheel = prove(make_wheel(root / "dist"), keys)
+        self.wheel = prove(make_wheel(root / "dist", said=of_the_recipe), keys)
         for envelope in (root / "dist").glob("*.dsse.json"):
             envelope.unlink()
         self.environment = {
@@ -62,6 +80,11 @@ class Shop:
             "RETREAD_BUILDER_KEY": (root / "keys" / "builder.key").read_text(),
             "RETREAD_TESTER_KEY": (root / "keys" / "tester.key").read_text(),
         }
+        self.retread("release", "plan", "--out", "release.json")
+
+    def retread(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run retread in the folder."""
+        return subprocess.run([RETREAD, *words], cwd=self.root, capture_output=True, text=True, check=False)
 
     def program(self, name: str, text: str) -> Path:
         """Put a program on the PATH."""
@@ -92,12 +115,12 @@ def shop(tmp_path: Path) -> Shop:
 
 
 def test_a_release_signs_lists_and_checks_and_again_does_nothing(shop: Shop) -> None:
-    done = shop.run("release.sh", "dist", RETREAD_BASE="https://wheels.example")
+    done = shop.run("release.sh", "dist", PLAN, RETREAD_BASE="https://wheels.example")
     assert done.stdout == f"{shop.wheel.name}\n"
     assert done.stderr.rstrip().splitlines()[-1].startswith("sound: 1 actions, 1 projects, 1 files")
     page = json.loads((shop.root / "index/cu128/simple/demo/index.json").read_bytes())
     assert [file["filename"] for file in page["files"]] == [shop.wheel.name]
-    shop.run("release.sh", "dist")
+    shop.run("release.sh", "dist", PLAN)
     history = subprocess.run(
         [RETREAD, "index", "history", "index", "--json"], cwd=shop.root, capture_output=True, check=True
     )
@@ -111,7 +134,7 @@ def test_a_missing_secret_is_named_before_anything_happens(shop: Shop, secret: s
     if secret.startswith("AWS"):
         shop.environment |= {"RETREAD_INDEX": "s3://bucket/wheels", "AWS_ACCESS_KEY_ID": "somebody"}
     shop.environment.pop(secret, None)
-    done = shop.run("release.sh", "dist", code=2, **({secret: ""} if empty else {}))
+    done = shop.run("release.sh", "dist", PLAN, code=2, **({secret: ""} if empty else {}))
     assert done.stderr == f"release: missing or empty: {secret}; nothing was signed or listed\n"
     assert tree(shop.root) == before
 
@@ -119,18 +142,43 @@ def test_a_missing_secret_is_named_before_anything_happens(shop: Shop, secret: s
 def test_all_that_is_missing_is_named_at_once(shop: Shop) -> None:
     for name in SECRETS:
         del shop.environment[name]
-    assert f"missing or empty: {' '.join(SECRETS)};" in shop.run("release.sh", "dist", code=2).stderr
+    assert f"missing or empty: {' '.join(SECRETS)};" in shop.run("release.sh", "dist", PLAN, code=2).stderr
 
 
 def test_without_policy_or_wheel_nothing_is_released(shop: Shop) -> None:
-    assert "there is no wheel in empty/" in shop.run("release.sh", "empty", code=2).stderr
-    told = shop.run("release.sh", "dist", code=2, RETREAD_POLICY="other.toml").stderr
+    assert "there is no wheel in empty/" in shop.run("release.sh", "empty", PLAN, code=2).stderr
+    told = shop.run("release.sh", "dist", PLAN, code=2, RETREAD_POLICY="other.toml").stderr
     assert "there is no policy other.toml" in told
+    told = shop.run("release.sh", "dist", "other.json", code=2).stderr
+    assert "there is no plan other.json of the release; make one: make release-plan" in told
 
 
 def test_what_the_gate_refuses_is_not_listed(shop: Shop) -> None:
-    done = shop.run("release.sh", "dist", code=19, RETREAD_TESTER_KEY=shop.environment["RETREAD_BUILDER_KEY"])
+    done = shop.run(
+        "release.sh", "dist", PLAN, code=19, RETREAD_TESTER_KEY=shop.environment["RETREAD_BUILDER_KEY"]
+    )
     assert "is no tester in this policy" in done.stderr
+    assert not (shop.root / "index").exists()
+
+
+def test_a_release_that_is_not_whole_lists_nothing_and_names_what_lacks(shop: Shop) -> None:
+    """One that another recipe makes is missing; then the one that is there is of a recipe that was changed since."""
+    other = shop.root / "recipes" / "other-1.toml"
+    other.write_text(RECIPE.replace("demo", "other"))
+    (shop.root / "patches" / "other" / "1.2").mkdir(parents=True)
+    (shop.root / "patches" / "other" / "1.2" / "series").write_text("")
+    assert shop.retread("release", "plan", "--out", PLAN).stdout == f"{PLAN}\n"
+    done = shop.run("release.sh", "dist", PLAN, code=20)
+    assert done.stderr.splitlines()[-1] == (
+        "  - other-1.2+cu128.1-py3-none-any.whl is missing: the job other-1-cu128-py3.9 makes it, or "
+        "'retread build other-1 --target cu128 --lane overlay --python 3.9'"
+    )
+    other.unlink()
+    recipe = shop.root / "recipes" / "demo-1.toml"
+    recipe.write_text(RECIPE.replace(64 * "a", 64 * "c"))
+    shop.retread("release", "plan", "--out", PLAN)
+    done = shop.run("release.sh", "dist", PLAN, code=20)
+    assert f"{shop.wheel.name}: it is not of the recipe that the release was planned by" in done.stderr
     assert not (shop.root / "index").exists()
 
 
@@ -148,7 +196,7 @@ exec sleep 60
 def test_a_release_that_is_cancelled_takes_its_keys_along(shop: Shop) -> None:
     shop.environment["RETREAD"] = str(shop.program("waiting", WAITING))
     process = subprocess.Popen(
-        [SCRIPTS / "release.sh", "dist"], cwd=shop.root, env=shop.environment, start_new_session=True
+        [SCRIPTS / "release.sh", "dist", PLAN], cwd=shop.root, env=shop.environment, start_new_session=True
     )
     until((shop.root / "seen").exists)
     assert len(list(shop.temporary.iterdir())) == 1
@@ -235,17 +283,21 @@ def test_a_run_is_named_by_its_number(shop: Shop) -> None:
 
 def test_what_a_run_made_is_collected_with_the_reports_of_its_gpus(shop: Shop, tmp_path: Path) -> None:
     artifacts = tmp_path / "artifacts"
-    for name in ("wheel-demo", "report-demo-cc9.0"):
+    for name in ("wheel-demo", "report-demo-cc9.0", "release-plan"):
         (artifacts / name).mkdir(parents=True)
     [report] = shop.wheel.parent.glob("*.smoke-*.json")
     report.rename(artifacts / "report-demo-cc9.0" / "report.json")
     shop.wheel.rename(artifacts / "wheel-demo" / shop.wheel.name)
     shop.program("gh", GH)
     shop.environment |= {"GH_LOG": str(tmp_path / "log"), "GH_ARTIFACTS": str(artifacts), "GH_RUN": "7"}
+    told = shop.run("collect.sh", COMMIT, "elsewhere", code=2).stderr
+    assert "collect: run 7 left no plan of its release; start 'wheels' again" in told
+    (shop.root / PLAN).rename(artifacts / "release-plan" / PLAN)
     done = shop.run("collect.sh", COMMIT, "dist")
     assert done.stdout == f"dist/{shop.wheel.name}\n"
+    assert (shop.root / "dist" / PLAN).is_file()
     assert report.is_file(), "the report lies beside the wheel that it is about"
-    asked = (tmp_path / "log").read_text().splitlines()
+    asked = (tmp_path / "log").read_text().splitlines()[2:]
     assert asked[0].startswith(f"run list --workflow wheels.yml --commit {COMMIT} --status success")
     assert asked[1].startswith("run download 7 --dir ")
 

@@ -385,18 +385,26 @@ def test_recipes_say_for_whom_each_target_is_and_how_it_is_made() -> None:
     root = Path(__file__).parents[3]
     wheels = ["xformers-0.0.29.post3+cu128.clang.1-cp312-cp312-manylinux_2_34_x86_64.whl"]
     wheels += ["xformers-0.0.35+cu128.2-py39-none-manylinux_2_28_x86_64.whl"]  # another revision
+    wheels += ["xformers-0.0.35+cu128.1-py39-none-win_amd64.whl", "audit.json"]
     found = show.recipes(
         [workspace.load(root, f"xformers-{one}") for one in ("0.0.29.post3", "0.0.35")], wheels
     )
     lines = [re.sub(r"  +", "  ", line) for line in found.splitlines()]
-    assert lines[0] == "  target  torch  Python  GPUs  lane  built here"
+    assert lines[0] == "  target  platform  torch  Python  GPUs  lane  built here"
     assert lines[1].startswith("xformers-0.0.29.post3  xFormers 0.0.29.post3: ")
     assert lines[2:5] == [
-        "  cu128  ==2.8.0  >=3.9,<3.14  8.0 9.0 10.0 12.0  source  yes",
-        "  cu130  ==2.11.0  >=3.10,<3.15  9.0 10.0 12.0  source  no",
-        "  cu124  ==2.6.0  3.9 3.10 3.11 3.12  6.0 7.0 7.5 8.0 9.0a  overlay  no",
+        "  cu128  x86_64  ==2.8.0  >=3.9,<3.14  8.0 9.0 10.0 12.0  source  yes",
+        "  cu130  x86_64  ==2.11.0  >=3.10,<3.15  9.0 10.0 12.0  source  no",
+        "  cu124  x86_64  ==2.6.0  3.9 3.10 3.11 3.12  6.0 7.0 7.5 8.0 9.0a  overlay  no",
     ]
-    assert lines[6] == "  cu128  >=2.10  >=3.9  7.5 8.0 9.0a 10.0 12.0  overlay  no"
+    assert lines[6:8] == [
+        f"  cu128  {platform}  >=2.10  >=3.9  7.5 8.0 9.0a 10.0 12.0  overlay  {built}"
+        for platform, built in (("x86_64", "no"), ("win_amd64", "yes"))
+    ]
+    only = show.recipes(
+        [workspace.load(root, "xformers-0.0.35")], wanted=lambda one: "12.1" in one.architectures
+    )
+    assert [line.split()[:2] for line in only.splitlines()[2:]] == [["cu130", "aarch64"]]
 
 
 def test_a_target_that_the_series_closes_is_shown_as_that() -> None:
@@ -404,8 +412,8 @@ def test_a_target_that_the_series_closes_is_shown_as_that() -> None:
     change = Change(path="xformers/csrc/x.cu", kind=ChangeKind.MODIFY)
     closed = loaded._replace(patches=(replace(loaded.patches[0], changes=(change,)),))
     lines = show.recipes([closed]).splitlines()
-    assert "  none: closed by the series  " in lines[2]
-    assert re.search(r"  source +no$", lines[3])
+    assert ["  none: closed by the series  " in line for line in lines[2:]] == [True, True, False]
+    assert re.search(r"  source +no$", lines[4])
 
 
 def test_the_steps_of_a_plan_fit_80_columns() -> None:

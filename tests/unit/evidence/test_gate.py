@@ -524,3 +524,17 @@ def test_a_wheel_for_windows_is_tried_there_and_is_unproven_until_then() -> None
         ".kit.pyz --json report.json --level gpu under Windows, retread smoke --attach report.json, and "
         f"retread attest {wheel} --tester KEY"
     )
+
+
+def test_a_policy_tells_an_emulator_from_a_machine() -> None:
+    emulated = {
+        **FULL,
+        "static": found(replace(STATIC, surroundings=surroundings(emulator="qemu-aarch64 7.2"))),
+    }
+    assert "under qemu-aarch64 7.2" in {one.where for one in ask(emulated).tried}
+    [fault] = lacking(emulated, POLICY._replace(emulated=False))
+    assert fault.startswith("no static test result")
+    assert "it ran under qemu-aarch64 7.2, and the policy demands a machine of the wheel's own" in fault
+    assert ask(FULL, POLICY._replace(emulated=False))
+    parsed = read(f"emulated = false\ninherited = true\n{entry('builder', CI)}{entry('tester', LAB)}")
+    assert (parsed.emulated, parsed.inherited) == (False, True)

@@ -24,7 +24,7 @@ from retread.index.layout import place
 from retread.index.listing import Hosted, Project
 from retread.index.pages.human import channel_page, front_page, project_page
 from retread.records import Sha256
-from retread.smoke.tally import Tried
+from retread.smoke.tally import Inherited, Tried
 
 
 def test_rules_that_a_wheel_was_not_held_to_are_said_on_its_page() -> None:
@@ -32,6 +32,18 @@ def test_rules_that_a_wheel_was_not_held_to_are_said_on_its_page() -> None:
     assert b'<dt>glibc</dt><dd class="warn">built on a &lt;new&gt; system</dd>' in page
     assert b"not held to" not in project_page(project(hosted()), base=BASE)
     assert b"waived" not in msgspec.json.encode(hosted())
+
+
+def test_what_ran_of_another_wheel_is_said_to_be_that() -> None:
+    ran = Inherited(
+        wheel="demo-x86_64.whl", sha256=Sha256(64 * "a"), where="NVIDIA H200, 9.0", kernels=29, of=50
+    )
+    page = project_page(project(hosted(inherited=(ran,))), base=BASE).decode()
+    assert "29 of its 50 kernels have the machine code of <code>demo-x86_64.whl</code>" in page
+    assert "Nothing of this wheel ran there; its other kernels have run nowhere." in page
+    whole = project_page(project(hosted(inherited=(replace(ran, kernels=50),))), base=BASE).decode()
+    assert "Nothing of this wheel ran there." in whole
+    assert b"inherited" not in msgspec.json.encode(hosted())
 
 
 def archs(text: str) -> tuple[Arch, ...]:
@@ -42,6 +54,7 @@ BASE = "https://wheels.example"
 HERE = f"{BASE}/cu128/simple/demo/page.html"
 NASTY = "</option></style><script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{ 7*7 }}"
 VERSIONS = ("0.0.9+cu128.1", "0.0.35+cu128.1", "0.0.35+cu128.2", "0.0.35+cu128.10")
+WINDOWS = "other-0.0.35+cu128.1-cp39-abi3-win_amd64.whl"
 VOID = {"meta", "br"}
 
 
@@ -147,8 +160,8 @@ def test_a_version_is_picked_by_torch_python_and_gpu_and_each_has_its_lines() ->
     )
     found = of_project(hosted(libraries={"a.so": archs("8.0 10.0"), "b.so": archs("8.0")}), old)
     text = found.text
-    assert "Which version version torch Python GPUs with native code 0.0.35+cu128.1" in text
-    assert "0.0.30+cu128.1 ==2.7.0 3.12 " in text
+    assert "Which version version platform torch Python GPUs with native code 0.0.35+cu128.1 x86_64" in text
+    assert "0.0.30+cu128.1 x86_64 ==2.7.0 3.12 " in text
     assert "A100 (8.0), RTX 30 (8.6), RTX 40, L40 (8.9) 0.0.30" in text
     pips = [one for one in found.copied if one.startswith("pip ")]
     assert [one.rpartition("==")[2] for one in pips] == ["0.0.35+cu128.1", "0.0.30+cu128.1"]
@@ -277,20 +290,22 @@ def test_the_filter_knows_which_torch_and_which_gpu_a_wheel_serves() -> None:
     code = {"_C.so": (Arch("8.0"), Arch("9.0a"))}
     found = of_channel(
         project(hosted(torch=">=2.9,<2.11", tried=(), libraries=code)),
-        project(hosted(project="other", torch="==2.11.*", libraries={}, cuda="12.9")),
+        project(hosted(project="other", torch="==2.11.*", libraries={}, cuda="12.9", file=WINDOWS)),
         project(hosted(project="odd", torch="whatever", tried=(replace(TRIED[0], torch="2.10.1+cu128"),))),
     )
     rows = [one for one in found.tags("tr") if "data-torch" in one]
     assert [one["data-torch"] for one in rows] == ["2.9 2.10.1", "", "2.11"]
     assert [one["data-gpu"] for one in rows] == ["8.0 8.6 8.9 9.0", "8.0 8.6 8.9 9.0 10.0 10.3 12.0 12.1", ""]
+    assert [one["data-platform"] for one in rows] == ["x86_64", "x86_64", "win_amd64"]
     assert [one["data-cuda"] for one in rows] == ["12.8", "12.8", "12.9"]
     offered = [str(one["value"]) for one in found.tags("option")]
     assert offered == [
         "", "2.11", "2.10.1", "2.9",
         "", "12.9", "12.8",
+        "", "x86_64", "win_amd64",
         "", "8.0", "8.6", "8.9", "9.0", "10.0", "10.3", "12.0", "12.1",
     ]  # fmt: skip
-    assert {one["name"] for one in found.tags("select")} == {"torch", "cuda", "gpu"}
+    assert {one["name"] for one in found.tags("select")} == {"torch", "cuda", "platform", "gpu"}
 
 
 def test_only_the_channel_has_a_script_and_its_policy_names_it() -> None:

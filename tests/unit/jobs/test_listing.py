@@ -108,8 +108,8 @@ def test_a_compile_is_forecast_by_its_units(
     units = {name: {"seconds": cost[0], "memory": cost[1]} for name, cost in measured.items()}
     (tmp_path / "measures" / "demo-1-cu128.json").write_text(json.dumps(units))
     entry = Entry(
-        name="x", recipe="demo-1", target="cu128", lane=Lane.SOURCE, python="3.12", cuda="12.8", architectures=(),
-        gpu=(), why="",
+        name="x", recipe="demo-1", target="cu128", platform="x86_64", lane=Lane.SOURCE, python="3.12",
+        cuda="12.8", architectures=(), gpu=(), why="",
     )  # fmt: skip
     needs = forecast.of_build(Machine(Store(tmp_path), Console(), {}), entry, 8)
     assert (needs.cores, needs.memory_bytes, needs.seconds) == wanted

@@ -41,7 +41,7 @@ def test_modules_get_code_and_all_else_stays(tmp_path: Path, modules: tuple[int,
 
 def test_every_wrapper_points_to_its_module_wherever_it_is_loaded(tmp_path: Path) -> None:
     found = library.load(grafted(tmp_path, 0, 2))
-    starts = [edit._address(found, one.offset) for one in edit.fat_binaries(found)]
+    starts = [edit.address(found, one.offset) for one in edit.fat_binaries(found)]
     assert sorted(target for _, _, target in edit.wrappers(found)) == sorted(starts)
 
 
@@ -98,6 +98,8 @@ FAULTS = {
 def test_what_cannot_be_edited_safely_is_refused(tmp_path: Path, data: bytes, told: str) -> None:
     with pytest.raises(PeError, match=f"old.dll: .*{told}"):
         grafted(tmp_path, 0, 1, 2, data=data)
+    with pytest.raises(PeError, match=f"old.dll: .*{told}"):  # and before anybody has made new code
+        library.demand_editable(tmp_path / "old.dll", modules=range(3))
     assert [one.name for one in tmp_path.iterdir()] == ["old.dll"]
 
 

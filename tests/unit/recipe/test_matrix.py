@@ -13,8 +13,8 @@ from retread.cli import matrix as cli_matrix
 from retread.errors import PlanError
 from retread.recipe import matrix
 from retread.recipe.lane import Lane
-from retread.recipe.matrix import Matrix
-from retread.recipe.model import Base, Build, Container, Pin, Recipe, Sdist, Submodule, Target
+from retread.recipe.matrix import Matrix, Runner
+from retread.recipe.model import Base, Build, Container, Pin, Platform, Recipe, Sdist, Submodule, Target
 from retread.recipe.series import Change, ChangeKind, Patch
 from retread.recipe.trial import Smoke, Trial
 from retread.records import Sha256
@@ -46,7 +46,11 @@ ALL = [*BOTH, "other-1-cu128-py3.9"]
 
 
 def made(*changed: str, runners: Sequence[str] = ()) -> Matrix:
-    return matrix.matrix([(DEMO, ()), (OTHER, ())], changed, [Arch(one) for one in runners])
+    return matrix.matrix([(DEMO, ()), (OTHER, ())], changed, of_linux(*runners))
+
+
+def of_linux(*gpus: str) -> list[Runner]:
+    return [Runner("x86_64", Arch(one)) for one in gpus]
 
 
 TOUCHED = {
@@ -112,7 +116,6 @@ def test_each_job_says_why_and_an_empty_matrix_is_one_too() -> None:
         (["demo-1.2-py2.py3-none-any.whl"], ["3.9"]),
         (["demo-1.2-cp311.cp310-abi3-linux_x86_64.whl"], ["3.10"]),
         (["demo-1.2-cp39-cp39-linux_x86_64.whl", "demo-1.2-cp310-cp310-linux_x86_64.whl"], ["3.9", "3.10"]),
-        (["demo-1.2-cp312-cp312-linux_x86_64.whl", "demo-1.2-cp312-cp312-linux_aarch64.whl"], ["3.12"]),
     ],
 )
 def test_an_overlay_has_a_job_for_each_python_of_its_base_wheels(
@@ -164,13 +167,54 @@ def test_a_gpu_has_a_job_where_a_runner_has_it_and_else_is_told() -> None:
     assert (trial.name, trial.wheel, trial.labels) == (
         "demo-1.2-cu128-py3.9-cc9.0",
         "demo-1.2-cu128-py3.9",
-        ("self-hosted", "linux", "cc-9.0"),
+        ("self-hosted", "linux", "x64", "cc-9.0"),
     )
     assert [(one.wheel, one.gpu) for one in found.unproven] == [("demo-1.2-cu128-py3.9", "12.0")]
-    text = cli_matrix.table(found, [Arch("9.0"), Arch("10.0")])
-    assert "\nUnproven on a GPU (runners have 9.0, 10.0):\n\n- demo-1.2-cu128-py3.9 on 12.0" in text
+    text = cli_matrix.table(found, [*of_linux("9.0"), Runner("win_amd64", Arch("12.0"))])
+    assert "\nUnproven on a GPU (runners have 9.0, win_amd64:12.0):\n\n- demo-1.2-cu128-py3.9 on 12.0" in text
     assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
     assert "there is no GPU runner" in cli_matrix.table(made("src/retread/wheel/a.py"), [])
+
+
+EVERYWHERE = replace(
+    TARGET,
+    build=Build(python=">=3.10", requires=()),
+    base=tuple(
+        Base(file=f"other-1-cp312-cp312-{one}.whl", sha256=DIGEST)
+        for one in ("manylinux_2_28_x86_64", "win_amd64")
+    ),
+    smoke=Trial(torch="2.10.0", gpu=(Arch("9.0"),)),
+    platforms={
+        "aarch64": Platform(architectures=(Arch("12.1"),)),
+        "win_amd64": Platform(smoke=Trial(torch="2.10.0", gpu=(Arch("12.0"),))),
+    },
+)
+
+
+def test_every_platform_of_a_target_has_its_jobs_on_its_own_runners() -> None:
+    known = [(replace(OTHER, targets={"cu128": EVERYWHERE}), ())]
+    found = matrix.matrix(known, None, [Runner("aarch64", Arch("9.0")), Runner("win_amd64", Arch("12.0"))])
+    assert [(one.name, one.platform, one.lane) for one in found.include] == [
+        ("other-1-cu128-py3.12", "x86_64", "overlay"),
+        ("other-1-cu128-py3.12-win-amd64", "win_amd64", "overlay"),
+        ("other-1-cu128-py3.11-aarch64", "aarch64", "source"),
+    ]
+    assert found.include[2].architectures == ("12.1",)
+    assert [(one.platform, one.labels) for one in found.trials.include] == [
+        ("win_amd64", ("self-hosted", "windows", "x64", "cc-12.0")),
+        ("aarch64", ("self-hosted", "linux", "arm64", "cc-9.0")),
+    ]
+    assert [one.wheel for one in found.unproven] == ["other-1-cu128-py3.12"]
+    alone = matrix.matrix(known, None, [], platform="win_amd64")
+    assert [one.name for one in alone.include] == ["other-1-cu128-py3.12-win-amd64"]
+
+
+def test_a_native_patch_closes_what_is_not_compiled_for_by_name() -> None:
+    with pytest.raises(
+        PlanError, match="cu128: the source lane compiles for Linux, not for win_amd64"
+    ) as told:
+        matrix.matrix([(replace(OTHER, targets={"cu128": EVERYWHERE}), (NATIVE,))], None, [])
+    assert "take what is for win_amd64 out of targets.cu128" in told.value.hint
 
 
 def test_names_are_fit_for_jobs_and_artifacts() -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fields import machine
 from retread.errors import HostError, PlanError
+from retread.recipe import workspace
 from retread.smoke import emulation
 from retread.smoke.tally import where
+from retread.toolkit import system
 
 
 def test_no_emulator_is_named(tmp_path: Path) -> None:
@@ -27,3 +30,13 @@ def test_an_emulator_is_named_wherever_a_level_ran() -> None:
     assert where("static", "", ()) == ""
     assert where("static", "", (), "qemu-aarch64 7.2") == "under qemu-aarch64 7.2"
     assert where("jit", "3.6.0", (), "qemu-aarch64 7.2") == "Triton 3.6.0, under qemu-aarch64 7.2"
+
+
+def test_triton_assembles_by_this_machine_s_ptxas_for_every_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emulation, "toolkit", lambda *_: SimpleNamespace(root=Path("/kit")))
+    toolchain = workspace.load_toolchain(None, "cuda-13.0")
+    there = emulation.Emulated(machine(tmp_path), system.known("aarch64"), Path("/qemu"), "qemu", toolchain)
+    names = ("TRITON_PTXAS_PATH", "TRITON_PTXAS_BLACKWELL_PATH")
+    assert [there.environment[name] for name in names] == ["/kit/bin/ptxas"] * 2

@@ -293,3 +293,42 @@ def test_the_wheel_of_another_platform_is_told_apart() -> None:
     found = renewal.taken(TEXT, "demo-1.0", drift.drift(recipe, before, both))
     assert found.look_at == ("targets.cu128.generated: +demo/made.py, of win_amd64",)
     assert len(found.adjusted) == 1
+
+
+WINDOWS = f"""
+[[targets.cu128.base]]
+file = "demo-1.0-py3-none-win_amd64.whl"
+sha256 = "{64 * "d"}"
+
+# What Windows has.
+[targets.cu128.platforms.win_amd64]
+generated = ["demo/version.py", "demo/**.pyd"]
+requires = []
+
+[targets.cu128.platforms.win_amd64.smoke]
+torch = "2.8.0"
+"""
+
+
+def test_what_the_recipe_says_for_a_platform_alone_is_taken_over_from_its_wheel() -> None:
+    text = TEXT.replace('torch = ">=2.8"', 'torch = "==2.8.0"') + WINDOWS
+    recipe = parse_recipe(text.encode(), name="demo-1.0")
+    sides = []
+    for version, made, torch in (("1.0", (), "==2.8.0"), ("1.1", ("demo/made.py",), "==2.9.1")):
+        (linux,) = side(version).targets["cu128"]
+        linux = linux._replace(said=replace(linux.said, torch=torch))
+        (windows,) = side(version, made=made).targets["cu128"]
+        facts = replace(windows.facts, file=f"demo-{version}-py3-none-win_amd64.whl")
+        windows = windows._replace(facts=facts, said=replace(windows.said, torch=torch))
+        # the order of the base wheels says nothing
+        sides.append(side(version)._replace(targets={"cu128": [windows, linux]}))
+    found = renewal.taken(text, "demo-1.0", drift.drift(recipe, *sides))
+    made = parse_recipe(found.text.encode(), name="demo-1.0").targets["cu128"]
+    own = made.platforms["win_amd64"]
+    assert (made.torch, made.generated) == ("==2.9.1", ("demo/version.py", "demo/**.so"))
+    assert own.smoke
+    assert own.smoke.torch == "2.9.1"
+    assert own.generated == ("demo/version.py", "demo/**.pyd", "demo/made.py")
+    assert found.look_at == ()
+    assert "targets.cu128.generated: +demo/made.py, of win_amd64" in found.adjusted
+    assert "# What Windows has.\n" in found.text

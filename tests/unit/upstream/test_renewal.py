@@ -131,11 +131,57 @@ def test_a_python_that_came_gets_a_wheel_and_one_that_went_has_none(recipe: Reci
     text = renewal.text(
         TEXT, recipe, renewal.Facts("1.1", NEW, offer("demo-1.1.tar.gz", "e"), {"lib": INNER}, found)
     )
-    taken = renewal.taken(text, "demo-1.1", renewal.steps(found))
+    taken = renewal.taken(text, "demo-1.1", renewal.steps(recipe, found))
     made = parse_recipe(taken.text.encode(), name="demo-1.1")
     assert [one.file for one in made.targets["cu128"].base] == names[2:]
     assert taken.adjusted == (f"targets.cu128.base: +{names[3]}",)
     assert taken.look_at[0].startswith(f"targets.cu128.base: nothing stands for {names[0]}")
+
+
+WINDOWS = f"""
+[[targets.cu128.base]]
+file = "demo-1.0-cp310-cp310-win_amd64.whl"
+sha256 = "{"f" * 64}"
+
+# What Windows has.
+[targets.cu128.platforms.win_amd64]
+requires = []
+
+[targets.cu128.platforms.win_amd64.smoke]
+torch = "2.8.0"
+
+# How it is tried.
+[targets.cu128.smoke]
+torch = "2.8.0"
+"""
+
+
+def test_a_platform_without_a_wheel_goes_and_the_rest_goes_on() -> None:
+    recipe = parse_recipe((TEXT + WINDOWS).encode(), name="demo-1.0")
+    names = [f"demo-1.1-cp3{minor}-cp3{minor}-manylinux_2_28_x86_64.whl" for minor in (10, 11)]
+    found = renewal.wheels(recipe, [offer(name, "d") for name in names], Version("1.1"))
+    facts = renewal.Facts("1.1", NEW, offer("demo-1.1.tar.gz", "e"), {"lib": INNER}, found)
+    taken = renewal.taken(
+        renewal.text(TEXT + WINDOWS, recipe, facts), "demo-1.1", renewal.steps(recipe, found)
+    )
+    made = parse_recipe(taken.text.encode(), name="demo-1.1").targets["cu128"]
+    assert ([one.file for one in made.base], made.platforms, made.made_for) == (names, {}, ("x86_64",))
+    assert "Windows" not in taken.text
+    assert "\n# How it is tried.\n[targets.cu128.smoke]\n" in taken.text
+    assert taken.look_at == (
+        "targets.cu128: the release has no wheel for win_amd64, so the target is not made for it any more, and what "
+        "the recipe said for it is left out: nothing compiles for that platform",
+    )
+
+
+def test_each_platform_has_its_own_new_wheel() -> None:
+    recipe = parse_recipe((TEXT + WINDOWS).encode(), name="demo-1.0")
+    names = [one.file.replace("-1.0-", "-1.1-") for one in recipe.targets["cu128"].base]
+    found = renewal.wheels(recipe, [offer(name, "d") for name in names], Version("1.1"))
+    facts = renewal.Facts("1.1", NEW, offer("demo-1.1.tar.gz", "e"), {"lib": INNER}, found)
+    made = parse_recipe(renewal.text(TEXT + WINDOWS, recipe, facts).encode(), name="demo-1.1")
+    assert [one.file for one in made.targets["cu128"].base] == names
+    assert list(renewal.steps(recipe, found)) == []
 
 
 def test_one_who_pins_some_wheels_gets_no_others(recipe: Recipe) -> None:

@@ -36,6 +36,15 @@ def test_a_changed_byte_of_code_is_another_kernel() -> None:
     assert dict(bodies.of_cubin(bytes(changed), where="cubin"))[name] != digest
 
 
+def test_names_that_nvcc_makes_up_are_cut_down_to_the_file() -> None:
+    one, two = (
+        f"_ZN57_GLOBAL__N__{path}_24_sparse24_pack_cu_ce05d834{number}4packEv".encode()
+        for path, number in (("4dcb4a0e", "_19"), ("9a01bc5f", "_5123"))
+    )
+    assert bodies.plain(one) == bodies.plain(two)
+    assert bodies.plain(b"_Z10add_kernelPff") == b"_Z10add_kernelPff"
+
+
 def test_what_agrees_and_what_does_not() -> None:
     code = Arch("9.0")
     one = {

@@ -47,7 +47,7 @@ def offered(project: str, *, using: Settings) -> list[Offer]:
         for index in using.indexes:
             try:
                 page = _page(session, index, project)
-            except _NoPageError as error:
+            except NoPageError as error:
                 if not error.absent:
                     raise FetchError(
                         f"an index does not say what it has of {project}", faults=[str(error)], hint=CHECK
@@ -84,7 +84,7 @@ def locate(
         shown = bare(index)
         try:
             page = _page(session, index, wanted.project, timeout)
-        except _NoPageError as error:
+        except NoPageError as error:
             said.append(str(error))
             continue
         named = [package for package in page.packages if package.filename == wanted.file]
@@ -104,7 +104,16 @@ def locate(
     )  # fmt: skip
 
 
-class _NoPageError(Exception):
+def digests(session: requests.Session, index: str, project: str) -> dict[str, str]:
+    """Return file name -> SHA-256 of what an index's page of a project lists; nothing where the page gives none.
+
+    NoPageError when there is no page to be had.
+    """
+    page = _page(session, index, project)
+    return {str(one.filename): str(one.digests.get("sha256", "")).lower() for one in page.packages}
+
+
+class NoPageError(Exception):
     """An index gave no page of a project; ``absent`` when that is because it has none."""
 
     def __init__(self, index: str, why: str, *, absent: bool = False) -> None:
@@ -120,19 +129,21 @@ def _page(
     from pypi_simple import ACCEPT_ANY, PyPISimple
 
     if not index.lower().startswith(("http://", "https://")):
-        raise _NoPageError(index, "not an http address", absent=True)
+        raise NoPageError(index, "not an http address", absent=True)
     try:
         address = PyPISimple(index, session=session).get_project_url(project)
         accept = {"Accept": ACCEPT_ANY}
         with session.get(address, headers=accept, stream=True, timeout=timeout or asking.TIMEOUT) as response:
             if response.status_code == requests.codes.not_found:
-                raise _NoPageError(index, f"has no project {project}", absent=True)
+                raise NoPageError(index, f"has no project {project}", absent=True)
             response.raise_for_status()
+            if response.is_redirect:  # which a session at home does not follow
+                raise NoPageError(index, "sends on to another server", absent=True)
             body = transfer.body(response, limits.PAGE)
             return pages.read(body, response.headers.get("Content-Type", ""), response.url, project)
     except requests.RequestException as error:  # some are ValueErrors
-        raise _NoPageError(index, reason(error)) from None
+        raise NoPageError(index, reason(error)) from None
     except transfer.TransferError as error:
-        raise _NoPageError(index, str(error)) from None
+        raise NoPageError(index, str(error)) from None
     except ValueError as error:
-        raise _NoPageError(index, f"its page for {project} cannot be read ({error})") from None
+        raise NoPageError(index, f"its page for {project} cannot be read ({error})") from None

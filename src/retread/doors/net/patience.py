@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urljoin
 
 import requests
 from urllib3.exceptions import HTTPError
@@ -31,17 +32,30 @@ _BAD: Final = 300
 
 
 @contextmanager
-def session(using: Settings, *, waits: Sequence[float] | None = None) -> Iterator[requests.Session]:
+def session(
+    using: Settings, *, waits: Sequence[float] | None = None, at_home: bool = False
+) -> Iterator[requests.Session]:
     """Yield a session with the user's settings whose requests are made again after answers that pass.
 
-    ``waits`` are the seconds before each time, the usual ones unless they are given.
+    ``waits`` are the seconds before each time, the usual ones unless they are given. One that is ``at_home`` does not
+    follow to another server: what that says is nothing that this one has.
     """
     adapter = _Patience(using.say, asking.WAITS if waits is None else waits)
-    with requests.Session() as made:
+    with _AtHome() if at_home else requests.Session() as made:
         made.verify, made.max_redirects = using.verify, limits.REDIRECTS
         for scheme in ("http://", "https://"):
             made.mount(scheme, adapter)
         yield made
+
+
+class _AtHome(requests.Session):
+    """A session that takes an answer for the last one that sends it to another server."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return where an answer sends on to, if that is the same server, where a login counts as well."""
+        target = super().get_redirect_target(resp)
+        leaves = target and self.should_strip_auth(resp.url, urljoin(resp.url, target))
+        return None if leaves else target
 
 
 class _Patience(Timely):

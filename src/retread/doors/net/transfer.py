@@ -21,10 +21,11 @@ class TransferError(Exception):
 
 
 class Pace:
-    """What comes in a time, held to the least that is waited for."""
+    """What comes, or goes, in a time, held to the least that is waited for."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, does: str = "sends") -> None:
         self._since = now
+        self._does = does
         self._count = 0
 
     def note(self, count: int, now: float) -> None:
@@ -35,7 +36,7 @@ class Pace:
             return
         if self._count < limits.PACE * elapsed:
             raise TransferError(
-                f"the server sends {self._count / elapsed:.0f} bytes a second; {limits.PACE:,} are waited for"
+                f"the server {self._does} {self._count / elapsed:.0f} bytes a second; {limits.PACE:,} are waited for"
             )
         self._since, self._count = now, 0
 

@@ -23,6 +23,7 @@ from retread.arch import Arch
 from retread.elf.facts import DEVICES
 from retread.index.listing import Hosted, Project
 from retread.index.pages import simple
+from retread.recipe import platforms
 from retread.smoke.tally import Verdict, counts
 from retread.text import markup
 from retread.version import cuda
@@ -85,6 +86,8 @@ class Release(NamedTuple):
     """Those that all of its wheels share; empty when they differ."""
     wheels: list[Wheel]
     notes: list[Note]
+    platforms: list[str]
+    """The machines that its wheels are for, those of the most common first."""
     python: list[str]
     """Ranges that its wheels name, or the version that a wheel is for."""
     gpus: list[str]
@@ -138,6 +141,7 @@ def channel_page(channel: str, projects: Sequence[Project], *, base: str) -> byt
     choices = {
         "torch": [one for one in reversed(offered) if any(one in row.admits for row in rows)],
         "cuda": sorted({one for row in rows for one in row.cuda}, key=_natural, reverse=True),
+        "platform": sorted({one for row in rows for one in row.release.platforms}, key=_commonness),
         "gpu": [one for one in _DEVICES if any(one in row.runs for row in rows)],
     }
     return _render(
@@ -209,10 +213,17 @@ def _release(version: str, files: list[Hosted], channel: str, address: str) -> R
         patches=files[0].patches if same else (),
         wheels=wheels,
         notes=_notes(files),
+        platforms=sorted({one.platform for one in files}, key=_commonness),
         python=sorted({_python(one) for one in files}, key=_natural),
         gpus=[f"{name} ({device})" for device, name in DEVICES.items() if _is_native(device, files)],
         advice=_lines(max(usable, key=_merit), channel, address) if usable else None,
     )
+
+
+def _commonness(platform: str) -> tuple[int, str]:
+    """Return what platforms are sorted by: those of Linux first."""
+    known = platforms.COMPILED
+    return known.index(platform) if platform in known else len(known), platform
 
 
 def _python(one: Hosted) -> str:
