@@ -2,11 +2,12 @@
 #   make wheel [RECIPE=xformers-0.0.35] [TARGET=cu128] [LANE=overlay] [FOR=3.12, the wheel's Python]
 #              [PLATFORM=win_amd64, by default Linux]
 #   make audit    holds every wheel in dist/ to its promise and shows its evidence
-#   make smoke    tries what 'make wheel' made, as far as this machine can [WHEEL=dist/...whl LEVEL="static jit"]
+#   make smoke    tries what 'make wheel' made, as far as this machine can [WHEEL=dist/...whl LEVEL="static jit"
+#                 COLD=1 tries every case, whatever the store has of it]
 #   make kit      packs it with its tests for a GPU machine
 #   make index    lists what lies in dist/ in an index under dist/index, and serves it for trying it out
-#   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make bench-many
-#   make schemas   make clean
+#   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make bench-smoke
+#   make bench-many   make schemas   make clean
 #   make fuzz [SECONDS=60] [PARSER=elf]   changes inputs of every parser; what goes wrong lies in build/fuzz
 #   make bump RECIPE=NAME TO=VERSION [REPOSITORY=CLONE-OR-ADDRESS]   carries a recipe to another release, with verdicts
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
@@ -39,7 +40,7 @@ help:
 
 .PHONY: help machine setup whole tools wheel wheels matrix audit smoke kit publish index release release-plan collect statements sign \
 	run-check locks install-check watch issue request plan bump test unit e2e lint format docs docs-reference fuzz bench \
-	bench-source bench-index bench-many catalogue \
+	bench-source bench-smoke bench-index bench-many catalogue \
 	schemas clean
 
 # For a fresh machine of a workflow, as root.
@@ -84,7 +85,7 @@ audit: setup
 
 smoke: setup
 	@$(some-wheel)
-	@$(BIN)/retread smoke $(WHEEL) $(addprefix --level ,$(LEVEL)) $(emulate) --html $(WHEEL).smoke.html
+	@$(BIN)/retread smoke $(WHEEL) $(addprefix --level ,$(LEVEL)) $(if $(COLD),--cold) $(emulate) --html $(WHEEL).smoke.html
 
 kit: setup
 	@$(some-wheel)
@@ -203,6 +204,10 @@ bench-source: tools
 
 bench-many: tools
 	$(BIN)/python scripts/bench/many.py
+
+# Needs torch and every Triton of the default recipe from the index; on two cores it takes some 10 minutes.
+bench-smoke: tools
+	$(BIN)/python scripts/bench/smoke.py
 
 bench-index: tools
 	$(BIN)/python scripts/bench/pages.py

@@ -30,7 +30,7 @@ from retread.elf import device, fatbin, image, library, resources
 from retread.errors import RetreadError
 from retread.evidence import beside, gate, signing, statements
 from retread.fit import catalogue, usage
-from retread.index import revocations, serve
+from retread.index import release, revocations, serve
 from retread.lockfile import readers, requirements
 from retread.pe import library as pe
 from retread.queue import hunks, incoming
@@ -393,6 +393,27 @@ def _envelope(data: bytes, _: Path) -> None:
     statements.parse(payload, name="x.dsse.json")
 
 
+def _release(data: bytes, _: Path) -> None:
+    found = release.parse(data, name="release.json")
+    list(release.faults(found, [release.Given(DEMO)]))
+
+
+def _planned() -> list[bytes]:
+    """Return plans of one wheel, whose tags are known, or not yet."""
+    one = {
+        "job": "demo-1-cu128-py3.9", "command": "retread build demo-1", "wheel": DEMO, "name": "demo",
+        "version": "1.2+cu128.1", "local": "cu128.1", "tags": "py3-none-any", "recipe": "demo-1", "digest": SHA256,
+        "target": "cu128", "python": "3.9", "platform": "x86_64", "lane": "overlay",
+        "evidence": {"levels": ["static", "jit"], "gpu": [], "triton": ["3.5.1"]},
+        "instead": [{"version": "1.2+cu128.clang.1", "local": "cu128.clang.1", "digest": SHA256}],
+    }  # fmt: skip
+    compiled = {**one, "tags": "", "wheel": "demo-1.2+cu128.1-*_x86_64.whl", "lane": "container"}
+    return [
+        json.dumps({"schema": 1, "wheels": wheels}).encode()
+        for wheels in ([one], [compiled], [one, compiled])
+    ]
+
+
 def _revocations(data: bytes, _: Path) -> None:
     found = revocations.parse(data, name="revocations")
     revocations.demand_fresh(found, 100_000, 4_102_444_800)
@@ -519,6 +540,7 @@ PARSERS: Final[dict[str, Parser]] = {
     "smoke report": Parser(_report, _reports, mutate.sealed),
     "audit.json": Parser(_sidecar, _audit, mutate.tree),
     "envelope": Parser(_envelope, lambda: _evidence(".dsse.json"), mutate.enveloped),
+    "release": Parser(_release, _planned, mutate.tree),
     "revocations": Parser(_revocations, _revoked, mutate.tree),
     "page, HTML": Parser(_html, lambda: _texts(HTML), mutate.lines, (RetreadError, ValueError)),
     "page, JSON": Parser(_json, _pages, mutate.tree, (RetreadError, ValueError)),

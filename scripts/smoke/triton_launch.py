@@ -36,12 +36,15 @@ class Launch(NamedTuple):
         return f"{self.module.rpartition('.')[2]}.{self.kernel}"
 
 
-def cases(launches: Mapping[str, Launch]) -> None:
-    """Make every launch a case for each architecture of the target."""
+def cases(launches: Mapping[str, Launch], *, fresh: bool = False) -> None:
+    """Make every launch a case for each architecture of the target.
+
+    ``fresh`` ones import their kernels anew, where that takes less time than to compile those of other modules again.
+    """
     for number in sorted({triton_compile.capability(one) for one in harness.setting()["architectures"]}):
         for name, launch in launches.items():
             case = f"triton/sm_{number}/{name}"
-            harness.case(case, level="jit", limit=120, number=number, launch=launch)(compiles)
+            harness.case(case, level="jit", limit=120, fresh=fresh, number=number, launch=launch)(compiles)
 
 
 def compiles(number: int, launch: Launch) -> dict[str, Any]:

@@ -219,7 +219,7 @@ NO_JIT = {**NO_CACHE, "CUDA_DISABLE_PTX_JIT": "1"}
 
 
 @each("library/native/families", env=NO_JIT, limit=120)
-@each("library/cold-start/families", env=NO_CACHE, limit=180)
+@each("library/cold-start/families", env=NO_CACHE, timed=True, limit=180)
 def families() -> dict[str, Any]:
     """Run every family in the library; the numbers are the seconds of each operator's first call in this process."""
     begin()
@@ -240,7 +240,7 @@ def families() -> dict[str, Any]:
 
 
 @each("library/native/attention", env=NO_JIT, libraries=())
-@each("library/cold-start/attention", env=NO_CACHE, libraries=())
+@each("library/cold-start/attention", env=NO_CACHE, timed=True, libraries=())
 def attention() -> dict[str, Any]:
     """Run one attention with the operator that is chosen by itself: it rounds the weights and the result."""
     begin()

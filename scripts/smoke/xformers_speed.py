@@ -287,8 +287,12 @@ LIBRARIES = (
     "xformers/_C_flashattention.so",
 )
 for _name in SHAPES:
-    harness.case(f"speed/{_name}", level="gpu", libraries=LIBRARIES, shrink=(2, 4, 8), shape=_name)(speed)
-harness.case("speed/verdict", level="gpu", limit=180, libraries=LIBRARIES, shrink=(2, 4, 8))(verdict)
+    harness.case(
+        f"speed/{_name}", level="gpu", timed=True, libraries=LIBRARIES, shrink=(2, 4, 8), shape=_name
+    )(speed)
+harness.case("speed/verdict", level="gpu", timed=True, limit=180, libraries=LIBRARIES, shrink=(2, 4, 8))(
+    verdict
+)
 
 if __name__ == "__main__":
     harness.main()

@@ -6,9 +6,6 @@ A case is a launch: the arguments are of the shapes, strides, types and constant
 
 from __future__ import annotations
 
-import functools
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -60,17 +57,14 @@ def attending(wanted: Attention) -> Callable[[Any, str], Any]:
     return wrapped
 
 
-@functools.lru_cache(maxsize=None)  # noqa: UP033 - a name that Python 3.9 has as well
 def declined() -> bool:
     """Say whether split-K attention tells dispatch that this Triton has no block pointers.
 
     A process of its own is asked: in this one the packages above the kernels are bare.
     """
-    code = (
+    return not harness.ask(
         "from xformers.ops.fmha import triton_splitk as op; raise SystemExit(op._triton_has_block_pointers())"
     )
-    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL, check=False)
-    return done.returncode == 0
 
 
 # The launches' arguments

@@ -228,7 +228,8 @@ def named(covered: frozenset[str]) -> dict[str, int]:
 LAUNCHES = dict(launches())
 
 if __name__ == "__main__":
-    triton_launch.cases(LAUNCHES)
+    triton_launch.cases(LAUNCHES, fresh=True)
     both = [*LAUNCHES.values(), *xformers_splitk.LAUNCHES.values()]
-    harness.case("triton/named", level="jit", covered=frozenset(one.name() for one in both))(named)
+    covered = frozenset(one.name() for one in both)
+    harness.case("triton/named", level="jit", alone=True, covered=covered)(named)
     harness.main()

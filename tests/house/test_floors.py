@@ -33,6 +33,7 @@ BY_NAME = {
     "build.choice": "a lane is a row",
     "smoke.runtime.package": "it tries to import all that a wheel holds",
     "smoke.runtime.native": "torch, which is not there when this is checked",
+    "smoke.runtime.stopwatch": "it counts how long others import",
 }
 """Modules that import others by a name that is data -> why; nobody sees what such an import needs."""
 FUNCTION_LINES = 60

@@ -35,6 +35,8 @@ class SmokeOptions(SubjectOptions):
     any_torch: bool
     emulate: bool
     compare_ptx_jit: bool
+    cold: bool
+    durations: bool
     report: Path | None
     """``--json FILE``."""
     junit: Path | None
@@ -118,6 +120,16 @@ def _add_trying(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run the gpu level twice natively and once from PTX, by the driver's compiler, and compare the bits",
     )
+    command.add_argument(
+        "--cold",
+        action="store_true",
+        help="try every case and compile every kernel, whatever the store has of them",
+    )
+    command.add_argument(
+        "--durations",
+        action="store_true",
+        help="say where the seconds go: starting, importing, compiling, running",
+    )
 
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:
@@ -150,6 +162,8 @@ def smoke(options: SmokeOptions) -> int:
         any_torch=options.any_torch,
         emulate=options.emulate,
         compare_ptx_jit=options.compare_ptx_jit,
+        cold=options.cold,
+        durations=options.durations,
     )
     if options.emulate and (options.ssh or options.python):
         raise UsageError("--emulate makes a Python of its own; leave --python and --ssh out")

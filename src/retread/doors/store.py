@@ -46,6 +46,7 @@ class Kind(StrEnum):
     CUBINS = "cubins"
     LIBRARIES = "libraries"
     WHEELS = "wheels"
+    TRIALS = "trials"
 
 
 _LARGE = {Kind.TREES, Kind.TOOLKITS, Kind.ENVIRONMENTS}
@@ -176,6 +177,15 @@ class Store:
         if self._elsewhere and not taken:
             self._elsewhere.give(kind, key, path)
         return path
+
+    def is_damaged(self, kind: Kind, key: str) -> bool:
+        """Say whether there is something under a key that is no finished entry, or no longer."""
+        return self._path(kind, key).exists() and self.get(kind, key) is None
+
+    def renew(self, kind: Kind, key: str, build: Callable[[Path], None]) -> Path:
+        """Return the entry, made anew by ``build`` in the place of one that is there."""
+        with self._errors(), self.lock(f"{kind}-{key}"):
+            return self._build(kind, key, build)
 
     def discard(self, kind: Kind, key: str) -> None:
         """Remove an entry that turned out to be void."""

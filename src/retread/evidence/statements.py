@@ -314,6 +314,12 @@ def test_result(report: SmokeReport, run: Run, *, tester: str) -> bytes:
             f"{report.wheel}: there is no {run.level} run to sign: {why}",
             hint=f"run 'retread smoke {report.wheel} --level {run.level}' where it can run",
         )
+    if others := details.borrowed(run, report.sha256):
+        count = f"{len(others)} of {len(run.cases)} results"
+        raise EvidenceError(
+            f"{report.wheel}: {count} of the {details.label(run)} run are of other wheels",
+            hint=f"try every case of this one: retread smoke {report.wheel} --cold",
+        )
     ok = tally(run.cases).verdict is Verdict.PASSED
     found = Configuration(name="smoke report", annotations=_conditions(report, run, tester))
     failures = tuple(case.id for case in details.failures(run))

@@ -155,12 +155,11 @@ def every_platform(recipes: Iterable[Recipe]) -> list[str]:
 def parse(data: bytes, *, name: str) -> Release:
     """Read a plan; PublishError with every fault."""
     try:
-        table = strict.json(data)
+        table = strict.document(data, SCHEMA)
+    except strict.NewerError as error:
+        raise PublishError(f"{name} has {error}", hint=_HINT) from None
     except ValueError as error:
         raise PublishError(f"{name} is no plan of a release: {error}", hint=_HINT) from None
-    schema = table.get("schema") if isinstance(table, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise PublishError(f"{name} has schema {schema}; this retread reads up to {SCHEMA}", hint=_HINT)
     found, faults = strict.read(Release, table)
     if found is None:
         raise PublishError(f"{name} is no plan of a release", faults=first(faults), hint=_HINT)

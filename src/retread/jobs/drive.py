@@ -101,6 +101,7 @@ class Driver:
         self._unfit: set[str] = set()
         """Keys of machines that were given up."""
         self._nodes: Sequence[Node] = ()
+        self._titles: dict[str, str] = {}
 
     def drive(self, jobs: Sequence[Job]) -> dict[str, Result]:
         """Return the results of all jobs, by their keys.
@@ -150,7 +151,7 @@ class Driver:
             self._fail(one, told, HostError.exit_code)
             return False
         needs = placing.fitted(one.needs, nodes)
-        before: dict[str, Files] = {key: Files(run.left(key, self._out)) for key in one.job.after}
+        before: dict[str, Files] = {key: Files(run.files_of(key, self._out)) for key in one.job.after}
         number = self._engine.start(one.job, needs, placing.able(needs, nodes), before)
         self._running[number] = one
         return True
@@ -209,7 +210,8 @@ class Driver:
     def _look(self, step: Step, total: int) -> None:
         """Show how far all is, give up what is silent, and see which machines there are."""
         self._nodes = self._engine.nodes()
-        titles = {one.key: one.title for one in self._nodes}
+        self._titles |= {one.key: one.title for one in self._nodes}
+        titles = self._titles
         news = self._engine.news()
         now = ""
         for number, said in news.items():

@@ -28,6 +28,10 @@ _SHORT: Final = 8
 """Digits of a key by which it may be named: as many as git shows of a commit, and one more."""
 
 
+MORE: Final = 2
+"""How many times the memory a job has that is run again, since it was killed for memory."""
+
+
 class Kind(StrEnum):
     """What a job does."""
 
@@ -125,6 +129,11 @@ def key(job: Job) -> Sha256:
     """Return the key of a job: SHA-256 of the canonical JSON of all that decides its result."""
     table = msgspec.to_builtins(job)
     return Sha256(canonical.digest({name: value for name, value in table.items() if name not in NOT_OF_KEY}))
+
+
+def with_memory(job: Job, count: int) -> Job:
+    """Return a job that may take so many bytes of memory; it is the same job."""
+    return msgspec.structs.replace(job, needs=msgspec.structs.replace(job.needs, memory_bytes=count))
 
 
 def write(jobs: Iterable[Job]) -> JobFile:

@@ -7,11 +7,13 @@ imported where it is used: it takes a second.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import io
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -52,7 +54,7 @@ _NEWS: Final = 1.0
 """Seconds between two questions what the jobs said."""
 _LOOK: Final = 2.0
 """Seconds between two questions which nodes there are."""
-_DOWN: Final = 20.0
+_DOWN: Final = 10.0
 """Seconds for Ray to let go of a cluster, which it may not when that is gone."""
 _HANDED: Final = ("RETREAD_SHARED", "RETREAD_SHARED_POLICY", "RETREAD_SANDBOX")
 """Variables that nodes have from whoever started the jobs, unless they have their own."""
@@ -110,7 +112,7 @@ def work(job: Job, order: Order, workspace: bytes, board: Any) -> dict[str, byte
         for key, left in order.before.items():
             run.put(left, out / key)
         run.run_job(job, out, run.Place(root, machine, confine.launcher(beat, out)))
-        return run.left(job.key, out)
+        return run.files_of(job.key, out)
 
 
 def _unpacked(store: Store, data: bytes, sha256: str) -> Path:
@@ -162,6 +164,7 @@ class OnRay:
         self.title = where.title
         self._ray = ray
         self._machine = machine
+        self._head = str(ray.get_runtime_context().gcs_address)
         self._asking = ThreadPoolExecutor(1)
         self._task = ray.remote(max_retries=0)(work)
         self._sha256 = hashlib.sha256(workspace).hexdigest()
@@ -192,17 +195,22 @@ class OnRay:
         return tuple(self._nodes.values())
 
     def _asked(self, question: Callable[[], Any]) -> Any:
-        """Return an answer of the cluster's head; HostError when there is none in time."""
-        try:
-            return self._asking.submit(question).result(limits.HEAD)
-        except Late:
-            why = f"its head said nothing for {limits.HEAD:.0f} s"
-        except self._ray.exceptions.RayError as error:
-            why = _first_line(error)
-        raise HostError(
-            f"{self.title}: the cluster is gone ({why})",
-            hint="what is done is kept; start the cluster, and the same command goes on from there",
-        )
+        """Return an answer of the cluster's head; HostError when there is none in time, or nobody at its address."""
+        answer, end = self._asking.submit(question), time.monotonic() + limits.HEAD
+        while True:
+            try:
+                return answer.result(_NEWS)
+            except Late:
+                why = _absence(self._head)
+                if not why and time.monotonic() > end:
+                    why = f"its head said nothing for {limits.HEAD:.0f} s"
+            except self._ray.exceptions.RayError as error:
+                why = _first_line(error)
+            if why:
+                raise HostError(
+                    f"{self.title}: the cluster is gone ({why})",
+                    hint="what is done is kept; start the cluster, and the same command goes on from there",
+                )
 
     def _meet(self, strangers: Sequence[Mapping[str, Any]]) -> None:
         """Ask nodes which retread they have; one with another is left out, and named."""
@@ -387,6 +395,8 @@ def _init(ray: Any, where: Address, folder: str) -> None:
     own = {"address": where.text} if where.text else {"address": "local", **_of_this_machine(folder)}
     before = signal.getsignal(signal.SIGTERM)
     try:
+        if why := _absence(where.text) if where.text else "":
+            raise ConnectionError(why)  # Ray would ask again for minutes
         with _within(limits.PROBE):
             ray.init(**own, logging_level="ERROR", log_to_driver=False, namespace="retread")
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
@@ -397,6 +407,18 @@ def _init(ray: Any, where: Address, folder: str) -> None:
         ) from None
     finally:
         signal.signal(signal.SIGTERM, before)  # Ray takes it for itself, and would end without a word
+
+
+def _absence(address: str) -> str:
+    """Return why nobody is at the address of a head; nothing where somebody is, or no port is named."""
+    name, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return ""
+    try:
+        socket.create_connection((name, int(port)), timeout=limits.CONNECT).close()
+    except OSError as error:
+        return f"nobody is at {address}: {error.strerror or error}"
+    return ""
 
 
 @contextmanager
@@ -428,10 +450,16 @@ def _of_this_machine(folder: str) -> dict[str, Any]:
 
 
 def _shut_down(ray: Any) -> None:
-    """Let go of the cluster, whose own processes end if they were started here; it may hang when its head is gone."""
+    """Let go of the cluster, whose own processes end if they were started here.
+
+    That may hang when the head is gone. Then Ray is not asked again when this process ends: it would wait for a minute,
+    and end with an exit code of its own.
+    """
     ending = threading.Thread(target=ray.shutdown, daemon=True)
     ending.start()
     ending.join(_DOWN)
+    if ending.is_alive():
+        atexit.unregister(ray.shutdown)
 
 
 def packed(root: Path, recipes: Iterable[Recipe], machine: Machine) -> bytes:

@@ -25,7 +25,8 @@ from retread.build.pipeline import Built
 from retread.compile.schedule import GIB, Cost
 from retread.doors import fs
 from retread.doors.machine import Machine
-from retread.errors import EvidenceError, OutOfMemoryError, PlanError
+from retread.environment import host
+from retread.errors import EvidenceError, HostError, OutOfMemoryError, PlanError
 from retread.evidence import beside
 from retread.jobs import forecast, launch, listing
 from retread.jobs.job import SCHEMA, Job, Kind, Result, Wheel
@@ -75,6 +76,8 @@ def run_job(job: Job, out: Path, place: Place, *, again: bool = False) -> Result
         and last.code != OutOfMemoryError.exit_code
     ):
         return last
+    if job.needs.processor != host.here():
+        raise HostError(f"{job.name} is for {job.needs.processor}, and this machine is {host.here()}")
     listing.demand_current(place.machine, place.root, job)
     with _scratch(job, out) as scratch:
         before = _wheels_before(job, out, place.machine)
@@ -101,6 +104,11 @@ def finished(job: Job, out: Path, machine: Machine) -> Result | None:
     return _finished(job.key, job.name, out, machine)
 
 
+def left(job: Job, out: Path) -> Result | None:
+    """Return what a job left below ``out``, done or failed, as it says of itself; None where it left nothing."""
+    return _read(out / job.key / RESULT) or _read(out / f"{job.key}{FAILED}" / RESULT)
+
+
 def _finished(key: str, name: str, out: Path, machine: Machine) -> Result | None:
     folder = out / key
     result = _read(folder / RESULT)
@@ -117,7 +125,7 @@ def _finished(key: str, name: str, out: Path, machine: Machine) -> Result | None
     return None
 
 
-def left(key: str, out: Path) -> dict[str, bytes]:
+def files_of(key: str, out: Path) -> dict[str, bytes]:
     """Return the files that a job left below ``out``, done or failed: name -> bytes."""
     folder = out / key if (out / key).is_dir() else out / f"{key}{FAILED}"
     return {one.name: fs.read(one) for one in fs.listed(folder) if one.is_file()}
@@ -200,7 +208,7 @@ def _run(job: Job, scratch: Path, before: Sequence[Path], place: Place) -> Resul
                 break
     code, why = _judged(job, ended, said)
     if not code and (why := _wrong_gpu(job, scratch)):
-        code = 18
+        code = HostError.exit_code
     wheels = [
         Wheel(file=one.name, sha256=fs.sha256(one), size=one.stat().st_size)
         for one in fs.listed(scratch, ".whl")

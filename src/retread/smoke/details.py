@@ -7,12 +7,16 @@ import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from retread.records import Sha256
 from retread.smoke.level import Level
 from retread.smoke.report import Case, Fault, Outcome, Run, SmokeReport
 from retread.smoke.tally import Verdict, place, whole
+from retread.units import utc
 
 BLOCKING: Final = "CUDA_LAUNCH_BLOCKING=1"
 _SPEED: Final = "speed/"
+_SLOWEST: Final = 12
+"""So many cases are told with what they spent their time on."""
 _DTYPE: Final = re.compile(r"b?fp?\d+|[bf]float\d+|float\d+|e[45]m[23](?:fn)?|half|double")
 _ARCHITECTURE: Final = re.compile(r"(?:^|[/_-])sm_?(\d+)(\d[af]?)(?=$|[/_-])")
 
@@ -119,6 +123,46 @@ def notes(run: Run) -> list[Group]:
     return _grouped(
         (case.note, case.id) for case in run.cases if case.note and case.outcome is not Outcome.FAILED
     )
+
+
+def taken(run: Run) -> list[Case]:
+    """Return the cases that did not run, since the store had their results."""
+    return [case for case in run.cases if case.taken]
+
+
+def borrowed(run: Run, wheel: Sha256) -> list[Case]:
+    """Return the cases whose results are of another wheel than this one."""
+    return [case for case in run.cases if case.taken and case.taken.wheel != wheel]
+
+
+def taken_words(run: Run, wheel: Sha256) -> str:
+    """Return how many results were taken from the store, when they were made and of which wheel; empty for none."""
+    made = sorted(case.taken.when for case in run.cases if case.taken)
+    if not made:
+        return ""
+    times = dict.fromkeys((utc(made[0]), utc(made[-1])))
+    others = len(borrowed(run, wheel))
+    of = f", {others} of other wheels" if others else ", of this wheel"
+    return f"{len(made)} of {len(run.cases)} taken from the store, made on {' to '.join(times)}{of}"
+
+
+def durations(run: Run) -> list[tuple[str, float, dict[str, float]]]:
+    """Return the suites and the slowest cases with their seconds and the parts of them, where these were counted."""
+    if not any(case.parts for case in run.cases):
+        return []
+    groups = [*suites(run).items()]
+    slowest = sorted(run.cases, key=lambda case: -case.seconds - case.parts.get("start", 0.0))[:_SLOWEST]
+    return [_lasted(name, cases) for name, cases in (*groups, *((case.id, [case]) for case in slowest))]
+
+
+def _lasted(name: str, cases: list[Case]) -> tuple[str, float, dict[str, float]]:
+    """Return a name, all seconds, and each part; what is left of the cases' own seconds is called ``run``."""
+    parts = {
+        part: sum(case.parts.get(part, 0.0) for case in cases) for part in ("start", "import", "compile")
+    }
+    whole = sum(case.seconds for case in cases)
+    parts["run"] = whole - parts["import"] - parts["compile"]
+    return name, whole + parts["start"], parts
 
 
 def failures(run: Run) -> list[Case]:

@@ -79,6 +79,11 @@ class Emulated(NamedTuple):
             found |= dict.fromkeys(_PTXAS, ptxas)
         return found
 
+    @property
+    def keeps(self) -> bool:
+        """No: of another machine's system nobody here knows what a trial depends on."""
+        return False
+
     def _made(self, *requires: str, alone: bool = False) -> Path:
         wrapper = _WRAPPER.format(
             cpu=_CPU, told=shlex.quote(self.told), qemu=shlex.quote(str(self.qemu)), number=self.system.python

@@ -33,7 +33,7 @@ _EVERY = ("package.py", "native.py")
 """The suites of every wheel."""
 _BOTH = ("fatbins.py",)
 """What the runner and those suites stand on."""
-_SUPPORT = ("harness.py", *_EVERY, *_BOTH)
+_SUPPORT = ("harness.py", "witness.py", "stopwatch.py", *_EVERY, *_BOTH)
 """What lies beside the suites of a project."""
 _LIBRARIES = ("installer", "packaging")
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from retread.doors import proc
 from retread.errors import EvidenceError, HostError, RetreadError, SmokeError, ToolError
 from retread.smoke import enclosure, reading
+from retread.smoke.known import Keeper
 from retread.smoke.level import Level
 from retread.smoke.report import SmokeReport
 
@@ -26,6 +28,8 @@ class Options(NamedTuple):
     any_torch: bool = False
     compare_ptx_jit: bool = False
     """Whether the gpu level also compares native code with PTX through the driver's compiler."""
+    durations: bool = False
+    """Whether cases say where their seconds go."""
     paths: tuple[Path, ...] = ()
     """Folders of packages that come before the installed ones."""
 
@@ -37,14 +41,23 @@ def run(
     *,
     environment: Mapping[str, str],
     heard: Callable[[str], None],
+    keeper: Keeper | None = None,
 ) -> SmokeReport:
     """Run the kit with a Python of this machine, behind walls where it has any.
 
+    Behind walls it takes from ``keeper`` what still holds of earlier runs, and leaves there what it found.
     HostError when it cannot try the wheel, EvidenceError for a changed kit.
     """
-    before, variables = enclosure.around(kit, python, options.paths, environment, heard)
+    handed = [keeper.handed] if keeper else []
+    for one in handed:
+        one.touch()  # what is not there yet is not shown behind walls
+    before, variables = enclosure.around(kit, python, [*options.paths, *handed], environment, heard)
     command = [*before, python, kit, "--json", "-", *_arguments(options)]
-    return _heard(command, variables, heard, where=str(python))
+    if not keeper or not before:
+        return _heard(command, variables, heard, where=str(python))
+    key = keeper.hand(variables)
+    kept = partial(keeper.learn, key)
+    return _heard([*command, "--known", keeper.handed], variables, heard, where=str(python), kept=kept)
 
 
 def run_there(
@@ -93,23 +106,33 @@ def _arguments(options: Options) -> list[str]:
     words += [word for path in options.paths for word in ("--path", str(path))]
     words += ["--any-torch"] if options.any_torch else []
     words += ["--compare-ptx-jit"] if options.compare_ptx_jit else []
+    words += ["--durations"] if options.durations else []
     return [*words, "--only", options.only]
 
 
 def _heard(
-    command: Sequence[str | Path], environment: Mapping[str, str], heard: Callable[[str], None], *, where: str
+    command: Sequence[str | Path],
+    environment: Mapping[str, str],
+    heard: Callable[[str], None],
+    *,
+    where: str,
+    kept: Callable[[object], None] | None = None,
 ) -> SmokeReport:
-    said: list[str] = []
+    lines: list[str] = []
 
     def listen(line: str) -> None:
-        said.append(line)
+        lines.append(line)
         if not line.startswith("smoke: "):
             heard(f"    {line}")
 
     code, stdout = proc.run_heard(command, env=environment, heard=listen)
     if code in {0, SmokeError.exit_code}:
-        return reading.parse(stdout.encode(), name=f"the report of {where}")
-    raise _refusal(code, said, where)
+        said, more = reading.parted(stdout) if kept else (stdout, None)
+        report = reading.parse(said.encode(), name=f"the report of {where}")
+        if kept:
+            kept(more)
+        return report
+    raise _refusal(code, lines, where)
 
 
 def _refusal(code: int, said: Sequence[str], where: str) -> RetreadError:

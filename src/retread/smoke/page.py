@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from retread.records import Sha256
 from retread.smoke import details
 from retread.smoke.details import Error, Failure, Group, Speed
 from retread.smoke.report import Case, Run, SmokeReport
@@ -60,7 +61,7 @@ class View(NamedTuple):
 
 def page(report: SmokeReport) -> str:
     """Return a report as a standalone page; whatever the report says stands there as text."""
-    views = [_view(run, f"run-{index}", report.project) for index, run in enumerate(report.runs, start=1)]
+    views = [_view(run, f"run-{index}", report) for index, run in enumerate(report.runs, start=1)]
     return markup.render(
         "smoke.html",
         _FILTERS,
@@ -73,14 +74,14 @@ def page(report: SmokeReport) -> str:
     )
 
 
-def _view(run: Run, anchor: str, project: str) -> View:
+def _view(run: Run, anchor: str, report: SmokeReport) -> View:
     errors, speeds = details.errors(run), details.speeds(run)
     return View(
         run=run,
         anchor=anchor,
         fate=fate(run),
         tally=tally(run.cases),
-        around=_around(run),
+        around=_around(run, report.sha256),
         failures=[Shown(one, details.facts(one.case, run.level)) for one in details.alike(run)],
         suites=[Suite(name, tally(cases), cases) for name, cases in details.suites(run).items()],
         skipped=details.skipped(run),
@@ -88,12 +89,12 @@ def _view(run: Run, anchor: str, project: str) -> View:
         odd=[one for one in errors if one.ratio is None],
         errors=_error_chart(errors, f"{anchor}-errors"),
         speeds=speeds,
-        bars=_speed_chart(speeds, f"{anchor}-speed", project),
+        bars=_speed_chart(speeds, f"{anchor}-speed", report.project),
         sentence=details.sentence(run),
     )
 
 
-def _around(run: Run) -> dict[str, str]:
+def _around(run: Run, wheel: Sha256) -> dict[str, str]:
     """Return a run's surroundings by the names that a reader sees."""
     around = run.surroundings
     gpus = [
@@ -111,6 +112,7 @@ def _around(run: Run) -> dict[str, str]:
         "platform": around.platform,
         "started": utc(run.started),
         "took": f"{run.seconds:.1f} s",
+        **({"from the store": words} if (words := details.taken_words(run, wheel)) else {}),
         **{f"package {name}": version for name, version in around.packages.items()},
     }
 

@@ -33,6 +33,17 @@ class Fault(Record, frozen=True, kw_only=True):
     stack: str
 
 
+class Taken(Record, frozen=True, kw_only=True):
+    """When a case was tried whose result was taken from the store, since nothing that it depends on has changed."""
+
+    when: int
+    """Seconds since 1970."""
+    wheel: Sha256
+    """The wheel that was tried."""
+    kit: Sha256
+    """Digest of the manifest of the kit that tried it."""
+
+
 class Case(Record, frozen=True, kw_only=True):
     """One case and what became of it."""
 
@@ -50,6 +61,10 @@ class Case(Record, frozen=True, kw_only=True):
     fault: Fault | None = None
     again: Fault | None = None
     """How it failed when it ran alone with CUDA_LAUNCH_BLOCKING=1; None when it was not run again, or passed."""
+    taken: Taken | None = None
+    """Set when it was not run: its result was taken from the store."""
+    parts: dict[str, float] = msgspec.field(default_factory=dict)
+    """Of its seconds, how many it imported and compiled, and before them started its process (``--durations``)."""
 
 
 class Gpu(Record, frozen=True, kw_only=True):

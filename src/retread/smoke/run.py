@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from retread import pypa
 from retread.audit import audit as auditing
 from retread.audit import promise as audit_promise
-from retread.doors import walls
+from retread.doors import proc, walls
 from retread.doors.console import NOTE
 from retread.doors.machine import Machine, download
 from retread.doors.net import settings
@@ -30,6 +30,7 @@ from retread.recipe.plan import choose_target
 from retread.recipe.trial import Trial
 from retread.recipe.workspace import Loaded
 from retread.smoke import kit, launch, reading
+from retread.smoke.known import Keeper
 from retread.smoke.launch import Options
 from retread.smoke.level import Level
 from retread.smoke.report import Run, SmokeReport
@@ -76,11 +77,15 @@ class Request(NamedTuple):
     emulate: bool = False
     """Whether a wheel of another machine is tried on this one, under an emulator and without a GPU."""
     compare_ptx_jit: bool = False
+    cold: bool = False
+    """Whether every case is tried, whatever the store has of it."""
+    durations: bool = False
+    """Whether the report says where the seconds of each case go."""
 
     def options(self, *levels: Level, paths: tuple[Path, ...] = ()) -> Options:
         """Return what the kit is told for some of the levels."""
         compared = self.compare_ptx_jit and Level.GPU in (levels or EVERY)
-        return Options(levels, self.only, self.any_torch, compared, paths)
+        return Options(levels, self.only, self.any_torch, compared, self.durations, paths)
 
 
 def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scratch: Path) -> Subject:
@@ -182,6 +187,10 @@ class _Home(Protocol):
     def environment(self) -> Mapping[str, str]:
         """The variables of which a trial sees those that speak of Python, torch and GPUs."""
 
+    @property
+    def keeps(self) -> bool:
+        """Whether what a trial finds there may be taken another time."""
+
 
 class _Own(NamedTuple):
     """The machine that retread runs on, with an interpreter of its own."""
@@ -201,6 +210,11 @@ class _Own(NamedTuple):
     def environment(self) -> Mapping[str, str]:
         """The caller's."""
         return self.machine.environment
+
+    @property
+    def keeps(self) -> bool:
+        """Yes: nothing else changes these environments."""
+        return True
 
 
 def _under_emulator(machine: Machine, tried: Subject, request: Request, path: Path) -> Iterator[SmokeReport]:
@@ -240,6 +254,11 @@ def _here(
 
     def run(options: Options, torch: Sequence[str]) -> SmokeReport:
         python = home.python(*torch, *_others(tried))
+        keeper = None
+        if home.keeps and Level.GPU not in options.levels:
+            subject = (tried.loaded.recipe.name, tried.target, *options.levels)
+            handed, heard = path.with_name("known.json"), machine.console.say
+            keeper = Keeper(machine.store, subject, python, options.paths, handed, request.cold, heard)
         with _trying(machine, options, f"with {torch[0].partition(',')[0]}" if torch else "") as tell:
             return tell(
                 launch.run(
@@ -248,6 +267,7 @@ def _here(
                     options,
                     environment=home.environment,
                     heard=machine.console.say,
+                    keeper=keeper,
                 )
             )
 
@@ -331,7 +351,7 @@ def _interpreter(machine: Machine, tried: Subject) -> str:
 
 def _environment(machine: Machine, python: str, *requires: str, alone: bool = False) -> Path:
     """Return an environment with what is required, made when the store has none."""
-    key = digest("trial", python, sys.version, requires, alone)
+    key = digest("trial", python, sys.version, requires, alone, "bytecode")
 
     def install(into: Path, cache: Path) -> None:
         environment.gather(
@@ -343,8 +363,25 @@ def _environment(machine: Machine, python: str, *requires: str, alone: bool = Fa
             environment=machine.environment,
             alone=alone,
         )
+        _compile(into / environment.VENV, machine)
 
     return environment.stored(machine, key, f"install {' '.join(requires)}", install)
+
+
+def _compile(venv: Path, machine: Machine) -> None:
+    """Compile an environment's modules once: no trial may write there, and each would compile torch's anew."""
+    command: list[str | Path] = [
+        venv / "bin" / "python",
+        "-m",
+        "compileall",
+        "-q",
+        "-j",
+        "0",
+        _packages(venv),
+    ]
+    proc.run(
+        command, env=machine.environment, check=False
+    )  # some packages hold templates, which are no Python
 
 
 def _packages(venv: Path) -> Path:

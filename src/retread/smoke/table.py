@@ -13,6 +13,7 @@ from retread.smoke.details import (
     Speed,
     alike,
     architectures,
+    durations,
     errors,
     facts,
     notes,
@@ -22,6 +23,8 @@ from retread.smoke.details import (
     speeds,
     suites,
     surroundings,
+    taken,
+    taken_words,
     untouched,
     untouched_words,
 )
@@ -39,7 +42,7 @@ def table(report: SmokeReport) -> str:
         f"recipe {report.recipe}, target {report.target}",
     ]
     for run in report.runs:
-        lines += ["", *_run(run, report.project)]
+        lines += ["", *_run(run, report)]
     return plain([*lines, "", *wrapped(untouched_words(report), "")])
 
 
@@ -51,7 +54,7 @@ def evidence(reports: Sequence[SmokeReport]) -> str:
     return plain(lines[1:] or ["no smoke reports"])
 
 
-def _run(run: Run, project: str) -> Iterator[str]:
+def _run(run: Run, report: SmokeReport) -> Iterator[str]:
     yield from wrapped(f"{run.level}: {', '.join(surroundings(run))}, {run.seconds:.1f} s", "", "    ")
     if run.surroundings.outside:
         yield from wrapped(f"outside of what the wheel promises: {run.surroundings.outside}", "  ", "    ")
@@ -64,13 +67,25 @@ def _run(run: Run, project: str) -> Iterator[str]:
         ("suite", "passed", "failed", "skipped"),
         [(name, *map(str, tally(cases))) for name, cases in suites(run).items()],
     )
+    yield from wrapped(taken_words(run, report.sha256), "  ", "    ")
     for failure in alike(run):
         yield from _failure(failure, run.level)
     yield from _groups("skipped:", skipped(run))
     yield from _groups("notes:", notes(run))
     yield from _errors(errors(run))
-    yield from _speeds(speeds(run), project)
+    yield from _speeds(speeds(run), report.project)
     yield from wrapped(sentence(run), "  ")
+    yield from _durations(run)
+
+
+def _durations(run: Run) -> Iterator[str]:
+    if found := durations(run):
+        yield "  where the seconds went, of each suite and of the slowest cases:"
+        rows = [
+            (cut(name), f"{whole:.1f}", *(f"{one:.1f}" for one in parts.values()))
+            for name, whole, parts in found
+        ]
+        yield from columns(("", "all", *found[0][2]), rows)
 
 
 def _failure(failure: Failure, level: Level) -> Iterator[str]:
@@ -139,6 +154,7 @@ def _evidence_row(run: Run) -> tuple[str, ...]:
         f"for {' '.join(compiled)}" if compiled else "",
         "outside" if around.outside else "",
         f"under {around.emulator}" if around.emulator else "",
+        f"{len(taken(run))} from the store" if taken(run) else "",
     )
     gpus = Counter(f"{gpu.name} ({gpu.capability})" for gpu in around.gpus)
     return (

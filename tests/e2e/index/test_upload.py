@@ -107,7 +107,7 @@ def test_what_was_uploaded_is_installed_by_its_hash_and_again_nothing_happens(
         trial.folder.mkdir()
         digest = hashlib.sha256(wheels[1].read_bytes()).hexdigest()
         wanted = trial.folder / "wanted.txt"
-        wanted.write_text(f"demo==1.2 --hash=sha256:{digest}\n")
+        wanted.write_text(f"demo==1.2+cu128.2 --hash=sha256:{digest}\n")
         done = trial.install(index=other.pages, options=["--require-hashes", "--requirement", str(wanted)])
         assert done.installed == {"demo": "1.2+cu128.2"}, done.output
 

@@ -618,7 +618,7 @@ def test_an_interrupted_kit_tells_of_what_had_ended_and_proves_nothing(bench: Be
     bench.torch(faketorch.files(), faketorch.triton())
     hang = bench.folder / "hangs"
     suite = f"""
-@case("demo/hang", level="{level}", alone=True)
+@case("demo/hang", level="{level}", alone=True, timed=True)  # after the others
 def _():
     open({str(hang)!r}, "w").close()
     time.sleep(1000)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import faketorch
-from retread.smoke.runtime import harness, runner
+from retread.smoke.runtime import crew, harness, runner
 from retread.smoke.runtime.runner import Suite, matching
 
 HEAD = "import os, signal, subprocess, sys, time\nimport harness\nfrom harness import Skip, case\n\n"
@@ -49,9 +49,16 @@ def run(suite: Suite, *, workers: int = 1) -> dict[str, dict[str, Any]]:
     cases, failed = suite.cases("static")
     assert failed is None
     results: list[dict[str, Any]] = []
-    suite.run(cases, workers=workers, ended=results.append)
+    run_all(suite, cases, workers, results.append)
     assert sorted(one["id"] for one in results) == sorted(one["case"] for one in cases)
     return {one["id"]: one for one in results}
+
+
+def run_all(suite: Suite, cases: list[dict[str, Any]], workers: int, ended: Callable[[Any], None]) -> None:
+    """Run cases, each of which is worth a process of its own by its time."""
+    times = {one["case"]: crew.LEAST for one in cases}
+    work = crew.Work(suite, cases, ended, times)
+    crew.run(crew.plan([work], workers, split=workers > 1), workers)
 
 
 def is_gone(pid: int) -> bool:
@@ -299,7 +306,7 @@ def test_a_process_that_never_begins_is_given_up(
     cases, _ = tried.cases("static")
     monkeypatch.setattr(runner, "START", 0.5)
     results: list[dict[str, Any]] = []
-    tried.run(cases, workers=1, ended=results.append)
+    run_all(tried, cases, 1, results.append)
     assert [one["reason"] for one in results] == ["Timeout: no end within 0 s of processor time"]
 
 
@@ -328,7 +335,7 @@ for number in range(4):
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        tried.run(cases, workers=workers, ended=results.append)
+        run_all(tried, cases, workers, results.append)
     thread.join()
     pids = [int(path.read_text()) for path in tmp_path.glob("*.pid")]
     assert len(pids) == workers
@@ -454,7 +461,7 @@ def test_a_fault_of_the_runner_in_a_worker_is_heard(suite: Callable[..., Suite])
         raise OSError(f"no room for {one['id']}")
 
     with pytest.raises(OSError, match="no room for late"):
-        tried.run(cases, workers=2, ended=ended)
+        run_all(tried, cases, 2, ended)
 
 
 def test_patterns_choose_by_the_whole_id() -> None:

@@ -27,6 +27,7 @@ import faketorch
 import prober
 from loopback import Index
 from retread.canonical import digest
+from retread.doors import walls
 from retread.environment import host
 from retread.smoke import reading
 from retread.smoke.report import SmokeReport
@@ -503,6 +504,69 @@ def test_every_level_without_a_gpu_runs_in_environments_made_of_the_index(
     assert again.code == 0
     assert served.log == []
     assert "install" not in again.err
+
+
+COUNTED = """
+import harness
+
+for name in ("dos", "extra.deep"):
+    @harness.case(f"demo/{name}/sm_100", level="jit", fresh=True, module=name)
+    def _(module):
+        import importlib
+        importlib.import_module(f"tinycuda.{module}")
+
+@harness.case("demo/asks/sm_100", level="jit")
+def _():
+    return {"answer": harness.ask("import tinycuda.dos; raise SystemExit(7)")}
+"""
+
+
+def taken(project: Project, *options: str) -> dict[str, list[str]]:
+    """Try the wheel on the jit level, and return which cases were taken from the store, for each Triton."""
+    result = project.run("smoke", f"dist/{BUILT}", "--level", "jit", "--json", "r.json", *options)
+    assert result.code == 0, result.err
+    check_clean(project)
+    report = read(project.root / "r.json")
+    return {run.surroundings.triton: [one.id[5:-7] for one in run.cases if one.taken] for run in report.runs}
+
+
+@pytest.mark.skipif(bool(walls.absence({})), reason="results are kept of what ran behind walls")
+def test_only_what_an_edit_touches_is_tried_again(
+    tried: Project, served: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tried.root / "smoke" / "demo.py").write_text(COUNTED + MAIN)
+    every, none = ["dos", "extra.deep", "asks"], list[str]()
+    assert taken(tried) == {"3.5.1": none, "3.6.0": none}
+    assert taken(tried) == {"3.5.1": every, "3.6.0": every}
+    assert taken(tried, "--cold") == {"3.5.1": none, "3.6.0": none}
+
+    rebuild(
+        tried, {"tinycuda/dos.py": "A = 2\n"}
+    )  # a kernel's file, which a case reads and another asks about
+    result = tried.run("smoke", f"dist/{BUILT}", "--level", "jit")
+    assert "    jit: demo: 3 passed; 1 of 3 taken from the store  " in result.err
+    assert re.search(
+        r"^  1 of 3 taken from the store, made on \S+, 1 of other wheels$", result.out, re.MULTILINE
+    )
+    (tried.root / "dist" / f"{BUILT}.audit.json").unlink()  # of the wheel before
+    refused = tried.run("statement", f"dist/{BUILT}", "--tester", "lab", "--out", "said")
+    assert refused.code == 17
+    assert f"{BUILT}: 1 of 3 results of the jit (Triton 3.5.1) run are of other wheels\n" in refused.err
+    assert f"  next: try every case of this one: retread smoke {BUILT} --cold\n" in refused.err
+    assert taken(tried) == {"3.5.1": every, "3.6.0": every}
+    rebuild(tried, {DEEP: "DEEP = False\n"})
+    assert taken(tried)["3.6.0"] == ["dos", "asks"]
+    rebuild(tried, {"tinycuda/ops.py": "# what no case reads\n"})
+    assert taken(tried)["3.6.0"] == every
+
+    monkeypatch.setenv("TRITON_F32_DEFAULT", "ieee")
+    assert taken(tried) == {"3.5.1": none, "3.6.0": none}
+    monkeypatch.delenv("TRITON_F32_DEFAULT")
+    (triton,) = (tried.store / "environments").glob("*/*/venv/lib/*/site-packages/triton-3.6.0.dist-info")
+    (triton.parent / "triton" / "ptxas").write_text("another assembler")
+    assert taken(tried) == {"3.5.1": every, "3.6.0": none}
+    (tried.root / "smoke" / "demo.py").write_text(COUNTED + MAIN + "# edited\n")
+    assert taken(tried) == {"3.5.1": none, "3.6.0": none}
 
 
 def test_the_gpu_level_alone_sends_to_the_kit(tried: Project, served: Index) -> None:

@@ -48,7 +48,7 @@ def test_what_a_job_needs_is_no_part_of_its_key_and_all_else_is() -> None:
 FAULTS: dict[str, tuple[Callable[[], bytes], str]] = {
     "cut off": (lambda: written(BUILD, SMOKE)[:-40], "jobs.json is no job file, or was cut off"),
     "empty": (lambda: b"", "jobs.json is no job file, or was cut off"),
-    "a list": (lambda: b"[]", "it has schema None, and this retread reads 1"),
+    "a list": (lambda: b"[]", "it has schema null, and this retread reads 1"),
     "newer": (lambda: b'{"schema": 2, "jobs": []}', "it has schema 2, and this retread reads 1"),
     "a key more": (lambda: b'{"schema": 1, "jobs": [], "job": 1}', "job: unknown key (did you mean 'jobs'?)"),
     "edited": (

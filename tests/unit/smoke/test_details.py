@@ -9,9 +9,10 @@ from msgspec.structs import replace
 
 import reports
 from reports import case, failed, measured, run, skipped
+from retread.records import Sha256
 from retread.smoke import details
-from retread.smoke.report import Fault
-from retread.smoke.runtime import program
+from retread.smoke.report import Fault, Taken
+from retread.smoke.runtime import course
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_a_case_s_own_name_makes_no_other_failure_and_the_kit_agrees(
     name: str, reason: str, alike: str
 ) -> None:
     assert details.nameless(name, reason) == alike
-    assert program.nameless(name, reason) == alike
+    assert course.nameless(name, reason) == alike
 
 
 def test_modules_that_cannot_be_imported_for_one_reason_are_one_failure() -> None:
@@ -129,3 +130,31 @@ def test_modules_that_cannot_be_imported_for_one_reason_are_one_failure() -> Non
     assert [group.title for group in details.alike(run(*cases))] == [
         "package/import/demo.a and 2 others, alike"
     ]
+
+
+def test_results_of_the_store_say_how_many_when_and_whose_they_are() -> None:
+    own, other = (
+        Taken(when=when, wheel=Sha256(64 * word), kit=Sha256(64 * "k"))
+        for when, word in ((60, "a"), (0, "b"))
+    )
+    tried = run(case("a"), case("b", taken=own))
+    assert (
+        details.taken_words(tried, Sha256(64 * "a"))
+        == "1 of 2 taken from the store, made on 1970-01-01T00:01:00Z, of this wheel"
+    )
+    mixed = run(case("a", taken=own), case("b", taken=other))
+    assert details.taken_words(mixed, Sha256(64 * "a")) == (
+        "2 of 2 taken from the store, made on 1970-01-01T00:00:00Z to 1970-01-01T00:01:00Z, 1 of other wheels"
+    )
+    assert details.taken_words(run(case("a")), Sha256(64 * "a")) == ""
+
+
+def test_durations_are_told_by_suite_and_of_the_slowest_cases_first() -> None:
+    slow = case("a/slow", suite="a", seconds=9.0, parts={"start": 1.0, "import": 6.0, "compile": 2.0})
+    quick = case("a/quick", suite="a", seconds=0.5)
+    assert details.durations(run(quick, slow)) == [
+        ("a", 10.5, {"start": 1.0, "import": 6.0, "compile": 2.0, "run": 1.5}),
+        ("a/slow", 10.0, {"start": 1.0, "import": 6.0, "compile": 2.0, "run": 1.0}),
+        ("a/quick", 0.5, {"start": 0.0, "import": 0.0, "compile": 0.0, "run": 0.5}),
+    ]
+    assert details.durations(run(quick)) == []

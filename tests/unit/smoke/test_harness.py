@@ -8,13 +8,14 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
 from retread.smoke.runtime import harness
 from retread.smoke.runtime.harness import Skip, case
+from retread.smoke.runtime.witness import Witness
 
 
 @pytest.fixture(autouse=True)
@@ -76,9 +77,11 @@ def test_a_function_can_be_many_cases_and_stays_itself() -> None:
     assert ended("b")["numbers"] == {"size": 2}
     assert harness._cases["a"].listed() == {
         "case": "a", "level": "gpu", "limit": 9, "alone": True, "env": {}, "libraries": ["package/_C.so"],
+        "timed": False,
     }  # fmt: skip
     assert harness._cases["b"].listed() == {
         "case": "b", "level": "jit", "limit": 60, "alone": False, "env": {}, "libraries": [],
+        "timed": False,
     }  # fmt: skip
 
 
@@ -313,3 +316,58 @@ def test_a_lost_gpu_ends_the_process_after_its_line(monkeypatch: pytest.MonkeyPa
     found = lines(monkeypatch, "run", stdin="a\nb\n")
     assert [line.get("event") for line in found] == ["begin", "end", None]
     assert found[-1] == {"code": 3}
+
+
+# What a case depends on.
+
+
+def test_a_fresh_case_imports_the_wheel_s_modules_anew_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as they are Python's; a module that calls anything its own (torch.classes) is asked nothing."""
+
+    class Anything(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            return object()
+
+    (tmp_path / "wheel_of_ours.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "anything", Anything("anything"))
+    setting = {"site": str(tmp_path), "record": False}
+    monkeypatch.setattr(harness, "setting", lambda: setting)
+    heard = Witness()
+    monkeypatch.setattr(harness, "_watching", heard)
+    seen = []
+
+    def imports() -> None:
+        import wheel_of_ours  # type: ignore[import-not-found]
+
+        seen.append((wheel_of_ours, json))
+
+    for name in ("a", "b"):
+        add(imports, name, fresh=True)
+        ended(name)
+    del sys.modules["wheel_of_ours"]
+    assert seen[0][0] is not seen[1][0]
+    assert seen[0][1] is seen[1][1]
+    assert heard.told()["forgot"] == f"{tmp_path}/"
+
+
+def test_what_another_process_is_asked_counts_for_each_case_that_asks_and_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness, "_answers", {})
+    heard = Witness()
+    monkeypatch.setattr(harness, "_watching", heard)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "asked.py").write_text("")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import asked; raise SystemExit(7)"
+    for _ in range(2):
+        assert harness.ask(code) == 7
+        asked = heard.told()["asked"]
+        assert str(tmp_path / "asked.py") in asked["files"]
+        assert (asked["programs"], asked["blind"]) == ([], "")
+    assert "asked" not in heard.told()
+    assert harness.ask("raise ValueError") == 1
+    monkeypatch.setattr(harness, "_watching", None)
+    assert harness.ask(code) == 7

@@ -7,8 +7,9 @@ on a line. It may be written without this module; what counts are the lines:
     {"event": "begin", "case": "sum/fp16"}                                                           of run
     {"event": "end", "case": "sum/fp16", "outcome": "passed", "seconds": 0.1, "numbers": {}, ...}
 
-The end of a case may have ``digests``, name -> text, of what it computed: where one program is run twice, these are
-compared.
+A listed case may be ``timed``: no other runs beside it. The end of a case may have ``digests``, name -> text, of what
+it computed: where one program is run twice, these are compared. It may have ``read``, what the process read so far
+(``witness``): without that, no result is taken again; and ``parts``, part -> how many of its seconds (``stopwatch``).
 
 Standard library only, Python 3.9 and newer: it runs where there is no retread.
 """
@@ -20,15 +21,21 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from typing import IO, Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from retread.smoke.runtime.stopwatch import Stopwatch
+    from retread.smoke.runtime.witness import Witness
 
 F = TypeVar("F", bound=Callable[..., Any])
 _cases: dict[str, Case] = {}
 _digests: dict[str, str] = {}
+_answers: dict[str, tuple[int, dict[str, Any] | None]] = {}
 STACK = getattr(signal, "SIGUSR2", None)
 """Whoever sends this is told where every thread is, on standard error: what ends a case sends it first. Windows has no
 such signal."""
@@ -41,9 +48,11 @@ class Skip(Exception):  # noqa: N818 - a word of the suites
 class Case:
     """One thing to try: a function, under which id, on which level, within how many seconds of processor time.
 
-    ``alone`` gives it a process of its own, ``env`` variables for that process; ``libraries`` are members of the wheel
-    that it calls into, like ``package/_C.so``; ``shrink`` are the divisors of its sizes to go on with, one after the
-    other, when memory does not suffice: the function is then called with ``shrink=divisor``.
+    ``alone`` gives it a process of its own, ``env`` variables for that process; before a ``fresh`` one all modules of
+    the wheel are forgotten, so that it depends on those alone that it imports itself; ``libraries`` are members of the
+    wheel that it calls into, like ``package/_C.so``; ``shrink`` are the divisors of its sizes to go on with, one after
+    the other, when memory does not suffice: the function is then called with ``shrink=divisor``. Beside one that is
+    ``timed`` no other case runs.
     """
 
     def __init__(
@@ -58,6 +67,8 @@ class Case:
         libraries: Sequence[str],
         shrink: Sequence[int],
         arguments: Mapping[str, Any],
+        fresh: bool = False,
+        timed: bool = False,
     ) -> None:
         self.function = function
         self.name = name
@@ -68,6 +79,8 @@ class Case:
         self.libraries = libraries
         self.shrink = shrink
         self.arguments = arguments
+        self.fresh = fresh
+        self.timed = timed
 
     def listed(self) -> dict[str, Any]:
         """Return the case as ``list`` prints it."""
@@ -78,6 +91,7 @@ class Case:
             "alone": self.alone,
             "env": self.env,
             "libraries": list(self.libraries),
+            "timed": self.timed,
         }
 
 
@@ -90,6 +104,8 @@ def case(
     env: Mapping[str, str] | None = None,
     libraries: Sequence[str] = (),
     shrink: Sequence[int] = (),
+    fresh: bool = False,
+    timed: bool = False,
     **arguments: Any,
 ) -> Callable[[F], F]:
     """Make a function a case; ``arguments`` are given to it, so that one function can be many cases.
@@ -111,6 +127,8 @@ def case(
             libraries=libraries,
             shrink=shrink,
             arguments=arguments,
+            fresh=fresh,
+            timed=timed,
         )
         return function
 
@@ -124,6 +142,79 @@ def setting() -> dict[str, Any]:
         return {"architectures": [], "ptx": [], "expect": {}, "site": "", "imports": {}, "commands": []}
     with open(path, encoding="utf-8") as stream:
         return dict(json.load(stream))
+
+
+def _watch() -> Witness | None:
+    """Note from now on what this process reads, where results are kept for another time."""
+    if not setting().get("witness"):
+        return None
+    if TYPE_CHECKING:
+        from retread.smoke.runtime import witness
+    else:
+        import witness
+    found = witness.Witness()
+    found.watch()
+    return found
+
+
+def _clock() -> Stopwatch | None:
+    """Count from now on where the seconds of cases go, where that is asked for."""
+    if not setting().get("durations"):
+        return None
+    if TYPE_CHECKING:
+        from retread.smoke.runtime import stopwatch
+    else:
+        import stopwatch
+    found = stopwatch.Stopwatch()
+    found.watch()
+    return found
+
+
+_watching = _watch()
+_timing = _clock()
+
+
+def ask(code: str) -> int:
+    """Run Python code in a process of its own and return its exit code; what it reads counts for the case that asks."""
+    if code not in _answers:
+        if not _watching:
+            done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL, check=False)
+            _answers[code] = done.returncode, None
+        else:
+            _answers[code] = _watched(_watching, code)
+    answer, told = _answers[code]
+    if _watching and told:
+        _watching.heed(told)
+    return answer
+
+
+def _watched(watching: Witness, code: str) -> tuple[int, dict[str, Any]]:
+    import tempfile
+
+    program = os.path.join(os.path.dirname(os.path.abspath(__file__)), "witness.py")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "read.json")
+        with watching.deaf():
+            done = subprocess.run(
+                [sys.executable, program, path, code], stderr=subprocess.DEVNULL, check=False
+            )
+        try:
+            with open(path, encoding="utf-8") as stream:
+                return done.returncode, json.load(stream)
+        except (OSError, ValueError):
+            return done.returncode, {"files": [], "folders": [], "programs": [], "blind": "it did not say"}
+
+
+def _forget() -> None:
+    """Have the wheel's modules imported anew by what comes, as far as they are Python's."""
+    site = os.path.join(setting()["site"], "")
+    for name, module in list(sys.modules.items()):
+        path = getattr(module, "__path__", ())  # torch has modules that call anything their own
+        places = [getattr(module, "__file__", None), *(path if isinstance(path, Iterable) else ())]
+        if any(isinstance(place, str) and place.startswith(site) for place in places):
+            del sys.modules[name]
+    if _watching:
+        _watching.forget(site)
 
 
 def record(name: str, value: Any) -> None:
@@ -170,7 +261,8 @@ def main() -> None:
         if name:
             _say(out, {"event": "begin", "case": name})
             ended, sound = _run(_cases[name])
-            _say(out, {"event": "end", "case": name, **ended})
+            read = {"read": _watching.told()} if _watching else {}
+            _say(out, {"event": "end", "case": name, **ended, **read})
             if not sound:
                 sys.exit(3)  # the GPU's context is lost: the next cases need another process
 
@@ -188,9 +280,13 @@ def _say(out: IO[str], line: Mapping[str, Any]) -> None:
 
 def _run(one: Case) -> tuple[dict[str, Any], bool]:
     """Return how a case ended, and whether the process can go on."""
+    if one.fresh and setting()["site"]:
+        _forget()
     started = time.perf_counter()
     ended = _tried(one)
     ended["seconds"] = round(time.perf_counter() - started, 4)
+    if _timing:
+        ended["parts"] = _timing.spent()
     sound, why = _sound() if ended["outcome"] == "failed" else (True, "")
     if why:
         ended["note"] = why

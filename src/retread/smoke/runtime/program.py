@@ -5,29 +5,33 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import signal
 import site
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from retread.canonical import digest
-from retread.smoke.runtime import Refusal, fitting, place, ptx, surroundings
+from retread.smoke.runtime import Refusal, course, fitting, place, surroundings
+from retread.smoke.runtime.course import Trial, say
+from retread.smoke.runtime.ledger import FRESH, Ledger
 from retread.smoke.runtime.place import Folder, Kit
-from retread.smoke.runtime.runner import AGAIN, Suite, Table, matching
+from retread.smoke.runtime.runner import Table
 
 LEVELS = ("static", "jit", "gpu")
 _LENIENT: dict[str, Any] = (
     {"ignore_cleanup_errors": True} if sys.platform == "win32" and sys.version_info >= (3, 10) else {}
 )
 """Windows removes no library that a process which is just ending has loaded; the folder is the system's to clear."""
+PROBE = "surroundings"
+"""What the ledger calls what was found of this machine."""
+_ROOM = 16 << 30
+"""Bytes of a GPU's memory for a process beside others, so that none has to shrink its sizes for them."""
+_BESIDE = 4
+"""So many processes share a GPU: four keep it busy while the others import and compile."""
 FAILED = 16
 INTERRUPTED = 130
-STOPPED = "the test was interrupted"
 CUT = " (interrupted)"
 """What stands behind the pattern of cases in the report of a run that was interrupted: so it is of a part of a test."""
 
@@ -53,16 +57,16 @@ def main(path: str, arguments: Sequence[str] | None = None) -> int:
         if why := place.fits(kit.manifest["wheel"]):
             raise Refusal(surroundings.UNFIT, why)
         with tempfile.TemporaryDirectory(prefix="retread-smoke-", **_LENIENT) as root:
-            report = _report(kit, place.lay_out(kit, os.path.realpath(root)), options)
+            report, kept = _report(kit, place.lay_out(kit, os.path.realpath(root)), options)
     except Refusal as refusal:
         print(f"smoke: {refusal}", file=sys.stderr)
         return refusal.code
     except KeyboardInterrupt:
         print("smoke: interrupted; there is no report", file=sys.stderr)
         return INTERRUPTED
-    _write(options.json, report)
+    _write(options.json, report, kept if options.known else None)
     if report["only"] != options.only:
-        _say(f"smoke: interrupted; {options.json} tells of the cases that had ended, and is no evidence")
+        say(f"smoke: interrupted; {options.json} tells of the cases that had ended, and is no evidence")
         return INTERRUPTED
     return 0 if report["ok"] else FAILED
 
@@ -108,6 +112,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--any-torch", action="store_true", help="also under a torch that the wheel is not made for"
     )
+    parser.add_argument(
+        "--durations",
+        action="store_true",
+        help="the report says of each case what it imported and compiled, in seconds",
+    )
+    parser.add_argument(
+        "--known", metavar="FILE", default="", help="results of earlier runs, which a retread keeps"
+    )
     parser.add_argument("--wheel", metavar="FILE", help="of a kit that holds none: the wheel to try")
     parser.add_argument(
         "--path",
@@ -119,28 +131,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _report(kit: Kit, folder: Folder, options: argparse.Namespace) -> Table:
+def _report(kit: Kit, folder: Folder, options: argparse.Namespace) -> tuple[Table, Table]:
+    """Return the report, and what of it may be taken another time."""
     wheel = kit.manifest
     environment = _environment(folder, options.path)
-    found = surroundings.probe(environment, wheel["requires"])
+    ledger, none = Ledger(options.known, kit, folder), Ledger("", kit, folder)
+    found = _found(environment, wheel["requires"], ledger)
     outside = _judged(wheel, found, any_torch=options.any_torch)
-    _say(
+    say(
         f"{wheel['wheel']} under Python {found['python']}, torch {found['torch'] or 'none'}, "
         f"Triton {found['triton'] or 'none'}"
     )
     for gpu in found["gpus"]:
-        _say(f"  {gpu['name']}, compute capability {gpu['capability']}, {gpu['free'] / 2**30:.0f} GiB free")
+        say(f"  {gpu['name']}, compute capability {gpu['capability']}, {gpu['free'] / 2**30:.0f} GiB free")
     runs: list[Table] = []
     whole = True
     for level in options.level or LEVELS:
-        why = _unable(level, found, wheel) if whole else STOPPED
+        why = _unable(level, found, wheel) if whole else course.STOPPED
         if why and options.level and whole:
             raise Refusal(surroundings.UNFIT, f"the {level} level cannot run here: {why}")
         compared = (
             found["gpus"][0]["capability"] if level == "gpu" and options.compare_ptx_jit and not why else ""
         )
-        trial = Trial(kit, folder, level, environment, options.only, compared)
-        run, uninterrupted = _run(trial, why=why)
+        books, workers = none if level == "gpu" else ledger, _workers(level, found)
+        trial = Trial(
+            kit, folder, level, environment, options.only, compared, books, workers, options.durations
+        )
+        run, uninterrupted = course.run(trial, why=why)
         whole = whole and uninterrupted
         runs.append({**run, "surroundings": {**_known(found), "outside": outside, **_emulator()}})
     cases = [case for run in runs for case in run["cases"]]
@@ -149,10 +166,22 @@ def _report(kit: Kit, folder: Folder, options: argparse.Namespace) -> Table:
     if not whole and ended == "nothing ran":
         raise KeyboardInterrupt
     if ended == "nothing ran":
-        _say(ended)
+        say(ended)
     ok, only = whole and ended == "passed", options.only + ("" if whole else CUT)
     report = {"schema": 1, **about, "kit": kit.digest, "ok": ok, "only": only, "runs": runs}
-    return {**report, "digest": digest(report)}
+    return {**report, "digest": digest(report)}, ledger.kept
+
+
+def _found(environment: Mapping[str, str], requires: list[str], ledger: Ledger) -> Table:
+    """Return what is there, as it was found before if nothing has changed; a GPU and its driver are always asked."""
+    before = ledger.take(PROBE)
+    if before:
+        return dict(before["found"])
+    found = surroundings.probe(environment, requires)
+    reads = FRESH._replace(files=frozenset(found.pop("read")))
+    if not found["driver_cuda"]:
+        ledger.keep(PROBE, {"outcome": "passed", "seconds": 0.0, "found": found}, reads)
+    return found
 
 
 def verdict(cases: Sequence[Table]) -> str:
@@ -189,6 +218,18 @@ def _unable(level: str, found: Table, wheel: Mapping[str, Any]) -> str:
     return surroundings.unfit_for_gpu(found, wheel["cuda"], wheel["torch"]) if level == "gpu" else ""
 
 
+def _workers(level: str, found: Table) -> int:
+    """Return how many processes run cases at a time: as many as there are cores, and as a GPU has room for.
+
+    The first in a process imports torch and makes itself known to the driver, which takes seconds of one core.
+    """
+    cores = os.cpu_count() or 1
+    if level != "gpu":
+        return cores
+    room = min((gpu["free"] // _ROOM for gpu in found["gpus"]), default=1)
+    return int(max(1, min(cores, room, _BESIDE)))
+
+
 def _emulator() -> Table:
     told = os.environ.get("RETREAD_EMULATOR", "")
     return {"emulator": told} if told else {}
@@ -196,199 +237,6 @@ def _emulator() -> Table:
 
 def _known(found: Table) -> Table:
     return {name: value for name, value in found.items() if name != "busy"}
-
-
-class Trial(NamedTuple):
-    """One level of a kit, as it is to be run."""
-
-    kit: Kit
-    folder: Folder
-    level: str
-    environment: Mapping[str, str]
-    only: str
-    compared: str
-    """The capability of the GPU on which native code and PTX are compared; empty where they are not."""
-
-    def suites(self, site: str, **more: str) -> Iterator[Suite]:
-        """Yield every suite, told that the wheel lies in ``site``; ``more`` are variables that differ."""
-        folder, named = self.folder, os.path.basename(site)
-        said = {**self.kit.manifest, "site": site, "scripts": folder.scripts, "level": self.level}
-        said |= {"record": bool(self.compared), "portable": site != folder.site}
-        path = os.path.join(folder.root, f"{self.level}-{named}.json")
-        with open(path, "w", encoding="utf-8") as stream:
-            json.dump(said, stream)
-        environment = {**self.environment, **more, "RETREAD_SMOKE": path}
-        before = environment["PYTHONPATH"].split(os.pathsep)
-        environment["PYTHONPATH"] = os.pathsep.join(site if one == folder.site else one for one in before)
-        for name in self.kit.manifest["suites"]:
-            yield Suite(os.path.join(folder.suites, name), environment, folder.empty["cwd"])
-
-
-class Tried(NamedTuple):
-    """A suite, the cases of it that were asked for, and what became of them."""
-
-    suite: Suite
-    listed: list[Table]
-    done: list[Table]
-
-
-def _run(trial: Trial, *, why: str) -> tuple[Table, bool]:
-    """Run one level of every suite; return its table, without the surroundings, and whether nobody interrupted it."""
-    began, clock = int(time.time()), time.monotonic()
-    cases: list[Table] = []
-    libraries = trial.kit.manifest["libraries"]
-    whole = True
-    try:
-        if why:
-            _say(f"{trial.level}: not run: {why}")
-        else:
-            _cases(trial, libraries, cases)
-    except KeyboardInterrupt:
-        whole = False
-    for one in cases:
-        one.pop("digests", None)
-    touched = {library for case in cases if case["outcome"] != "skipped" for library in case["libraries"]}
-    untouched = [name for name in libraries if name not in touched]
-    seconds = round(time.monotonic() - clock, 2)
-    table = {
-        "level": trial.level, "started": began, "seconds": seconds, "cases": cases, "untouched": untouched,
-        "unable": why,
-    }  # fmt: skip
-    return table, whole
-
-
-def _cases(trial: Trial, libraries: Sequence[str], cases: list[Table]) -> None:
-    """Run a level of every suite, and add to ``cases`` what became of each, also when it is interrupted."""
-    tried = [_suite(suite, trial, libraries, cases) for suite in trial.suites(trial.folder.site)]
-    cases += _against_ptx(trial, tried) if trial.compared else []
-    if trial.level == "static" and trial.only == "*":
-        cases.append(_undisturbed(trial.folder))
-
-
-def _against_ptx(trial: Trial, tried: Sequence[Tried]) -> list[Table]:
-    """Run cases natively once more and then from PTX alone, and return what the comparison finds."""
-    site, hidden = ptx.portable(trial.folder, trial.kit.manifest["libraries"], trial.compared)
-    if not hidden:
-        return [
-            ptx.case("wheel", outcome="skipped", reason="no module has PTX for this GPU beside machine code")
-        ]
-    cache = trial.environment["CUDA_CACHE_PATH"] + "-ptx"
-    found: list[Table] = []
-    for one, other in zip(tried, trial.suites(site, CUDA_CACHE_PATH=cache)):  # noqa: B905 - 3.9 knows no strict
-        found += _hidden(other) if one.suite.name == ptx.CONTROL else []
-        cases = ptx.chosen(one.listed, hidden)
-        if cases:
-            first = {case["id"]: case for case in one.done}
-            second = ptx.again(one.suite, cases)
-            made = ptx.again(other, cases, patience=ptx.PATIENCE)
-            found += (compared := ptx.compared(first, second, made, hidden))
-            _say(f"ptx: {one.suite.name}: {_counted(compared)}")
-    return found
-
-
-def _hidden(suite: Suite) -> list[Table]:
-    """Return the cases that hold when the driver finds no machine code where it was hidden."""
-    listed, failed = suite.cases("gpu")
-    cases = matching(listed, "native/hidden/*")
-    return [failed] if failed else list(ptx.again(suite, cases).values())
-
-
-def _suite(suite: Suite, trial: Trial, libraries: Sequence[str], cases: list[Table]) -> Tried:
-    """Run a suite, and add to ``cases`` what became of each of its cases, also when it is interrupted."""
-    clock, level = time.monotonic(), trial.level
-    listed, failed = suite.cases(level)
-    wanted = {one["case"]: one for one in matching(listed, trial.only)}
-    done: list[Table] = [failed] if failed else []
-    workers = min(len(wanted), os.cpu_count() or 1) if level == "jit" else 1
-    try:
-        suite.run(list(wanted.values()), workers=workers, ended=_telling(done))
-        for name, count in _more(done).items():
-            _say(f"  failed: {count} more as {name}")
-        failed_for = {
-            one["reason"]: one for one in reversed(done) if one["outcome"] == "failed" and one["id"] in wanted
-        }
-        for one in [*failed_for.values()][-AGAIN:] if level == "gpu" else ():
-            suite.again(wanted[one["id"]], one)
-    except KeyboardInterrupt:
-        ended = {one["id"] for one in done}
-        done += [suite.untried(name, STOPPED) for name in wanted if name not in ended]
-        raise
-    finally:
-        for one in done:
-            one["libraries"] = [known for name in one["libraries"] if (known := _library(name, libraries))]
-            one.update(_placeless(one, os.path.dirname(suite.folder)))
-        order = {name: index for index, name in enumerate(wanted)}
-        done.sort(key=lambda one: order.get(one["id"], -1))
-        cases += done
-    if done:
-        _say(f"{level}: {suite.name}: {_counted(done)}  {time.monotonic() - clock:.1f} s")
-    return Tried(suite, list(wanted.values()), done)
-
-
-def _counted(done: Sequence[Table]) -> str:
-    """Return how many cases ended how."""
-    counts = {what: sum(one["outcome"] == what for one in done) for what in ("passed", "failed", "skipped")}
-    return ", ".join(f"{number} {what}" for what, number in counts.items() if number)
-
-
-def _library(name: str, libraries: Sequence[str]) -> str:
-    """Return the wheel's library that a suite means: ``package/_C.so`` is ``package/_C.pyd`` on Windows."""
-    if name in libraries:
-        return name
-    stem = name.removesuffix(".so")
-    return next((one for one in libraries if one == f"{stem}.pyd"), "")
-
-
-def _placeless(value: Any, root: str) -> Any:
-    """Return what a case said without the folders of this machine: a report travels."""
-    if isinstance(value, dict):
-        return {name: _placeless(one, root) for name, one in value.items()}
-    if not isinstance(value, str):
-        return value
-    for where, name in ((root, "KIT"), (sys.prefix, "PYTHON"), (sys.base_prefix, "PYTHON")):
-        value = value.replace(where + os.sep, name + os.sep)
-    return value
-
-
-def _telling(done: list[Table]) -> Callable[[Table], None]:
-    """Return what keeps each result, and says each failure at once that is not for a reason of one before."""
-
-    def ended(one: Table) -> None:
-        reasons = {nameless(other["id"], other["reason"]) for other in _failed(done)}
-        done.append(one)
-        if one["outcome"] == "failed" and nameless(one["id"], one["reason"]) not in reasons:
-            _say(f"  failed: {one['id']}: {one['reason']}")
-
-    return ended
-
-
-def _failed(done: Sequence[Table]) -> list[Table]:
-    return [one for one in done if one["outcome"] == "failed"]
-
-
-def _more(done: Sequence[Table]) -> dict[str, int]:
-    """Return how many more cases failed for the reason of one that was told, by the id of that one."""
-    found: dict[str, list[str]] = {}
-    for one in _failed(done):
-        found.setdefault(nameless(one["id"], one["reason"]), []).append(one["id"])
-    return {ids[0]: len(ids) - 1 for ids in found.values() if len(ids) > 1}
-
-
-def nameless(name: str, reason: str) -> str:
-    """Return a reason without the last part of the case's id, as ``retread.smoke.details`` does, which is not here."""
-    own = name.rpartition("/")[2]
-    return re.sub(rf"(?<![\w.]){re.escape(own)}(?!\w)", "*", reason) if re.search("[a-z]", own) else reason
-
-
-def _undisturbed(folder: Folder) -> Table:
-    """Return the case that holds when installing and importing wrote nothing outside of the package."""
-    left = folder.left()
-    reason = f"written outside of the package: {', '.join(left[:10])}" if left else ""
-    fault = {"type": "Written", "message": reason, "where": "", "kernel": "", "stack": "\n".join(left)}
-    return {
-        "id": "package/undisturbed", "suite": "package", "outcome": "failed" if left else "passed", "seconds": 0.0,
-        "reason": reason, "note": "", "numbers": {}, "libraries": [], "fault": fault if left else None, "again": None,
-    }  # fmt: skip
 
 
 def _environment(folder: Folder, paths: Sequence[str]) -> dict[str, str]:
@@ -411,8 +259,9 @@ def _environment(folder: Folder, paths: Sequence[str]) -> dict[str, str]:
     }
 
 
-def _write(path: str, report: Table) -> None:
-    text = json.dumps(report, indent=1) + "\n"
+def _write(path: str, report: Table, kept: Table | None) -> None:
+    """Write the report, and on a line of its own what a retread that asked for it keeps."""
+    text = json.dumps(report, indent=1) + "\n" + ("" if kept is None else json.dumps(kept) + "\n")
     if path == "-":
         sys.stdout.write(text)
         return
@@ -420,8 +269,3 @@ def _write(path: str, report: Table) -> None:
     with open(partial, "w", encoding="utf-8") as stream:
         stream.write(text)
     os.replace(partial, path)
-
-
-def _say(text: str) -> None:
-    with suppress(OSError):  # whoever listened has gone; the report is what counts
-        print(text, file=sys.stderr, flush=True)

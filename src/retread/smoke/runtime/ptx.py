@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from retread import arch
-from retread.smoke.runtime import fatbins
+from retread.smoke.runtime import crew, fatbins
 from retread.smoke.runtime.place import Folder
 from retread.smoke.runtime.runner import Suite, Table
 
@@ -98,7 +98,8 @@ def chosen(listed: Sequence[Table], libraries: Iterable[str]) -> list[Table]:
 def again(suite: Suite, cases: Sequence[Table], *, patience: int = 1) -> dict[str, Table]:
     """Run cases once more, each with ``patience`` times its limit, and return what became of each."""
     found: list[Table] = []
-    suite.run([{**one, "limit": one["limit"] * patience} for one in cases], workers=1, ended=found.append)
+    wanted = [{**one, "limit": one["limit"] * patience} for one in cases]
+    crew.run(crew.plan([crew.Work(suite, wanted, found.append)], 1, split=False), 1)
     return {one["id"]: one for one in found}
 
 

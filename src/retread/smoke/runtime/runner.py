@@ -12,11 +12,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from typing import IO, Any
 
 from retread.smoke.runtime import patience
+from retread.smoke.runtime.ledger import FRESH
 from retread.smoke.runtime.patience import TEXT, Patience
 
 Table = dict[str, Any]
@@ -69,32 +69,17 @@ class Suite:
             return [], self._failed("list", _fault("List", message, said[-_TAIL:]), 0.0)
         return [one for one in found if one["level"] == level], None
 
-    def run(self, cases: Sequence[Table], *, workers: int, ended: Callable[[Table], None]) -> None:
-        """Run every case once, in ``workers`` processes those that need none alone; hand each result to ``ended``."""
-        shared = [one for one in cases if not one["alone"]]
-        batches = [batch for start in range(workers) if (batch := shared[start::workers])]
-        with ThreadPoolExecutor(max(1, len(batches))) as pool:
-            try:
-                for running in [pool.submit(self._batch, batch, {}, ended) for batch in batches]:
-                    running.result()
-            except BaseException:
-                self._stop()
-                raise
-        for one in cases:
-            if one["alone"]:
-                self._batch([one], one["env"], ended)
-
     def again(self, one: Table, failed: Table) -> None:
         """Run a failed case alone with CUDA_LAUNCH_BLOCKING=1 and write into it what that named."""
         results: list[Table] = []
-        self._batch([one], {**one["env"], "CUDA_LAUNCH_BLOCKING": "1"}, results.append)
+        self.batch([one], {**one["env"], "CUDA_LAUNCH_BLOCKING": "1"}, results.append)
         failed["again"] = results[0]["fault"]
         if results[0]["outcome"] == "passed":
             failed["note"] = _joined(
                 failed["note"], "it passed when it ran alone with CUDA_LAUNCH_BLOCKING=1"
             )
 
-    def _batch(self, cases: Sequence[Table], more: Mapping[str, str], ended: Callable[[Table], None]) -> None:
+    def batch(self, cases: Sequence[Table], more: Mapping[str, str], ended: Callable[[Table], None]) -> None:
         """Run cases in one process, and in a fresh one what is left when that dies or hangs."""
         left = {one["case"]: one for one in cases}
         reasons: list[str] = []
@@ -116,7 +101,7 @@ class Suite:
             if len(left) == before:
                 raise AssertionError("a process that ended no case")
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """Kill every process that other threads wait for, and whatever they still start."""
         self._stopping.set()
         for process in tuple(self._live):
@@ -130,7 +115,7 @@ class Suite:
             self._started(waiting, more, talk) as process,
         ):
             lines = _lines(process.stdout)
-            current, left = "", Patience(process.pid, START)
+            current, start, left, reads = "", 0.0, Patience(process.pid, START), FRESH
             while True:
                 try:
                     line = lines.get(timeout=left.pause)
@@ -147,11 +132,16 @@ class Suite:
                 if line is None:
                     break
                 if line["event"] == "begin" and line["case"] in waiting:
+                    start = left.seconds if len(waiting) == len(cases) else 0.0
                     current = line["case"]
                     left.anew(cases[current]["limit"])
                 elif line["case"] == current and line.get("outcome") in _OUTCOMES:
                     waiting.remove(current)
-                    yield self._result(line)
+                    reads = reads.more(read := line.get("read"))
+                    asked = read.get("asked") if read else None  # which counts for this case alone
+                    if "parts" in line and start:
+                        line["parts"] = {"start": round(start, 4), **line["parts"]}
+                    yield {**self._result(line), "reads": reads.more(asked) if asked else reads}
                     current = ""
                     left.anew(START)
                     if not waiting:
@@ -200,6 +190,7 @@ class Suite:
             "fault": line.get("error"),
             "again": None,
             "digests": dict(line.get("digests") or {}),
+            **({"parts": _plain(line["parts"])} if line.get("parts") else {}),
         }
 
     def _give_up(self, left: Mapping[str, Table], reason: str, ended: Callable[[Table], None]) -> None:
