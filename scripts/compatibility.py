@@ -12,9 +12,11 @@ import msgspec
 from retread import arch
 from retread.arch import Arch
 from retread.elf.facts import DEVICES
+from retread.evidence import statements
 from retread.recipe import plan, platforms, workspace
 from retread.recipe.model import Target
 from retread.recipe.workspace import Loaded
+from retread.records import Sha256
 from retread.smoke.report import Level, Run, SmokeReport
 from retread.smoke.tally import tally
 
@@ -31,9 +33,9 @@ NOTE: Final = """\
 Every recipe and target: for which torch, Triton, CUDA, Python and GPU its wheels are, and what of it was tried. *Native
 code* is machine code in every library that is not exempt; *by JIT* is what the driver compiles from PTX at the first
 start. A cell of the last three columns names under what a level of the [smoke tests](../guides/smoke.md) passed, and
-leads to the report; "not run" is what nobody has tried so far, and *unproven: gpu* what no
-GPU of that platform has run, where its libraries were read and mapped. What a report is of stands in
-[Evidence](../evidence/README.md).
+leads to the report; "not run" is what nobody has tried so far, *inherited* what ran of another wheel with the same
+machine code, and *unproven: gpu* what no GPU of that platform has run, where its libraries were read and mapped. What a
+report is of stands in [Evidence](../evidence/README.md).
 """
 
 
@@ -103,6 +105,7 @@ def _row(loaded: Loaded, name: str, platform: str, reports: list[tuple[str, Smok
         and platforms.of_wheel(one[1].wheel) in (platform or "x86_64", "any")
     ]
     triton = ", ".join(target.smoke.triton) if target.smoke else ""
+    cells = [_tried(level, of_it) or _shown(loaded.recipe.name, name, platform, level) for level in Level]
     return (
         " ".join(filter(None, (loaded.recipe.name, name, platform))),
         target.torch or "none",
@@ -112,7 +115,8 @@ def _row(loaded: Loaded, name: str, platform: str, reports: list[tuple[str, Smok
         _made_by(loaded, name),
         _gpus(one for one in DEVICES if _native(target, one)),
         _gpus(one for one in DEVICES if not _native(target, one) and _jit(target, one)),
-        *(_tried(level, of_it) or _shown(loaded.recipe.name, name, platform, level) for level in Level),
+        *cells[:-1],
+        "; ".join((cells[-1], *_inherited({one.sha256 for _, one in of_it}))),
     )
 
 
@@ -157,6 +161,16 @@ def _tried(level: Level, reports: list[tuple[str, SmokeReport]]) -> str:
                 verdict = tally(run.cases).verdict
                 found[f"[{verdict}: {_under(level, run)}](../evidence/{file})"] = None
     return "; ".join(found)
+
+
+def _inherited(wheels: set[Sha256]) -> Iterator[str]:
+    """Yield for how many of a wheel's kernels a GPU's run of another one holds, with the statements that say so."""
+    for path in sorted(EVIDENCE.glob("inherited-*.json.gz")):
+        said = statements.parse(gzip.decompress(path.read_bytes()), name=path.name)
+        if said.inherited and said.sha256 in wheels:
+            found = said.inherited.short
+            where = found.where.removeprefix("NVIDIA ")
+            yield f"[inherited: {found.kernels} of {found.of} kernels, {where}](../evidence/{path.name})"
 
 
 def _under(level: Level, run: Run) -> str:
