@@ -22,6 +22,8 @@ from typing import Any
 from measure import ROOT, Row, command_line, render, say, timed
 
 JOBS = 10_000
+RECIPES = os.environ.get("RECIPES", "").split()
+"""Whose first targets are built; every target of every recipe when none is named."""
 REMARKS = """\
 Nodes are simulated on one machine, one core each. Two against one shows that jobs which do not share anything but the
 machine are spread, and what that costs; it does not show networks, other disks, or how a head fares with a hundred
@@ -73,19 +75,8 @@ def build(work: Path, nodes: int) -> tuple[float, dict[str, str], str]:
     env = {**os.environ, "RETREAD_STORE": str(work / f"driver-{nodes}")}
     with cluster(work, nodes) as made:
         where = f"ray://{made.address}"
-        command = [
-            sys.executable,
-            "-m",
-            "retread",
-            "build",
-            "--all",
-            "--lane",
-            "overlay",
-            "--on",
-            where,
-            "-o",
-            out,
-        ]
+        what = [*(RECIPES or ["--all"]), "--lane", "overlay"]
+        command = [sys.executable, "-m", "retread", "build", *what, "--on", where, "-o", out]
         began = time.perf_counter()
         done = subprocess.run(command, cwd=ROOT, env=env, check=False, text=True, stderr=subprocess.PIPE)
         seconds = time.perf_counter() - began
@@ -174,7 +165,10 @@ def idle_rows(work: Path) -> list[Row]:
 def measure(work: Path) -> str:
     """Return the table as Markdown."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    rows = [*wheel_rows(work), *idle_rows(work)]
+    rows = idle_rows(work)
+    for one in rows:
+        say(" | ".join(one.cells()))
+    rows += wheel_rows(work)
     return render("Measures on many machines", "make bench-many", REMARKS.replace("\n", " "), rows)
 
 

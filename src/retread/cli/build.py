@@ -82,7 +82,7 @@ def add(groups: Groups) -> None:
     _add_choices(command)
     command.add_argument("--all", action="store_true", help="every target of every recipe, for each platform")
     command.add_argument("-o", "--out", type=Path, default=Path("dist"), help="default: dist/")
-    engines.add(command)
+    engines.add_on(command)
     add_common(command, build, BuildOptions)
 
     command = add_command(

@@ -23,7 +23,7 @@ _JOBS = "jobs"
 """The folder below --out in which each job leaves its own: what ``run-job --out`` would be given."""
 
 
-def add(command: argparse.ArgumentParser) -> None:
+def add_on(command: argparse.ArgumentParser) -> None:
     """Add on what it is done."""
     command.add_argument(
         "--on",

@@ -75,7 +75,7 @@ def add(groups: Groups) -> None:
     command.add_argument(
         "--html", type=Path, metavar="FILE", help="and as a page, with errors and speed plotted"
     )
-    engines.add(command)
+    engines.add_on(command)
     _add_recipe(command)
     add_common(command, smoke, SmokeOptions, json=False)
 
