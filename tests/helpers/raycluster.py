@@ -32,7 +32,7 @@ class Cluster:
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))  # the path of a socket is short
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(self._folder)],
-            env={**os.environ, **variables, "RAY_USAGE_STATS_ENABLED": "0"},
+            env={**os.environ, **variables, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -6,6 +6,7 @@ every engine.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,6 +103,7 @@ class Driver:
         """Keys of machines that were given up."""
         self._nodes: Sequence[Node] = ()
         self._titles: dict[str, str] = {}
+        self._looked = -_WAIT
 
     def drive(self, jobs: Sequence[Job]) -> dict[str, Result]:
         """Return the results of all jobs, by their keys.
@@ -208,12 +210,16 @@ class Driver:
         console.say((one.step or Step(console, one.job.name)).line(mark))
 
     def _look(self, step: Step, total: int) -> None:
-        """Show how far all is, give up what is silent, and see which machines there are."""
+        """Show how far all is, give up what is silent, and see which machines there are: twice a second."""
+        now = time.monotonic()
+        if now - self._looked < _WAIT:
+            return
+        self._looked = now
         self._nodes = self._engine.nodes()
         self._titles |= {one.key: one.title for one in self._nodes}
         titles = self._titles
         news = self._engine.news()
-        now = ""
+        told = ""
         for number, said in news.items():
             if number not in self._running:
                 continue
@@ -221,11 +227,11 @@ class Driver:
             if one.step is None:
                 one.step = Step(self._machine.console, one.job.name)
                 one.step.detail = titles.get(said.node, "")
-            now = now or f"{one.job.name}: {said.line.strip()}".rstrip(": ")
+            told = told or f"{one.job.name}: {said.line.strip()}".rstrip(": ")
             if said.silent > limits.SILENT:
                 self._give_up(number, said, titles.get(said.node, said.node[:12]))
         done = total - len(self._waiting) - len(self._running)
-        step.units(f"{len(news)} running", done, total, self._left(news), now, of="jobs")
+        step.units(f"{len(news)} running", done, total, self._left(news), told, of="jobs")
 
     def _give_up(self, number: int, said: News, title: str) -> None:
         self._engine.drop(number)

@@ -438,6 +438,9 @@ def _within(seconds: float) -> Iterator[None]:
 
 
 def _of_this_machine(folder: str) -> dict[str, Any]:
+    os.environ.setdefault(
+        "RAY_worker_niceness", "0"
+    )  # Ray's 15 would make builds slower than they are without it
     found = hardware.hardware(Path(sys.executable), os.environ) if host.has_gpu() else None
     count = len(list(Path("/dev").glob("nvidia[0-9]*")))
     return {

@@ -309,8 +309,9 @@ def _scratch(job: Job, out: Path) -> Iterator[Path]:
     prefix = f"{_NEW}{job.key[:16]}-"
     with fs.disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        for other in out.glob(f"{prefix}*"):
-            _remove_abandoned(other)
+        for name in os.listdir(out):  # noqa: PTH208 - of 10,000 folders, paths would take ten times as long
+            if name.startswith(prefix):
+                _remove_abandoned(out / name)
         path = Path(tempfile.mkdtemp(prefix=prefix, dir=out))
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
