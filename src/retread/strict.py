@@ -37,7 +37,7 @@ _WORDS: Final = {
     "object": "a table", "null": "nothing",
 }  # fmt: skip
 """What msgspec calls a value -> what people call it."""
-_WORD: Final = re.compile("`([a-z]+)`")
+_WORD: Final = re.compile("`([a-z]+(?: [|] [a-z]+)*)`")
 
 
 def near_miss(word: str, known: Iterable[str]) -> str:
@@ -143,7 +143,7 @@ def _expectation(kind: Any, data: Any, said: str) -> str:
             return _expected(note, data)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         said += near_miss(str(data), [str(member.value) for member in kind])
-    said = _WORD.sub(lambda found: _WORDS.get(found[1], found[0]), said)
+    said = _WORD.sub(lambda found: " or ".join(_WORDS.get(one, one) for one in found[1].split(" | ")), said)
     return f"{said[:1].lower()}{said[1:]}"
 
 

@@ -50,7 +50,7 @@ def add(groups: Groups) -> None:
     command.add_argument("recipe", nargs="*", help="default: all")
     command.add_argument("--lane", choices=words(Lane), help="only what this lane makes; default: all")
     command.add_argument(
-        "--platform", metavar="NAME", help="for which machines the wheels are, like aarch64; default: x86_64"
+        "--platform", metavar="NAME", help="only for these machines, like aarch64; default: for all"
     )
     command.add_argument(
         "--cores", type=int, metavar="N", help="that a compile gets; default: those of this machine"
@@ -158,12 +158,12 @@ def _from_file(options: JobsOptions, file: Path) -> Sequence[Job]:
 
 def _listed(options: JobsOptions) -> Sequence[Job]:
     from retread.jobs import listing
-    from retread.recipe import platforms, workspace
+    from retread.recipe import plan, workspace
 
     root, machine = session.root(options), session.machine(options)
     loaded = [workspace.load(root, name) for name in options.recipe or session.finished(options)]
-    platform = options.platform or platforms.COMPILED[0]
-    asked = listing.Asked(lane=options.lane, platform=platform, cores=options.cores)
+    plan.demand_known(options.platform, [one.recipe for one in loaded])
+    asked = listing.Asked(lane=options.lane, platform=options.platform or "", cores=options.cores)
     return listing.jobs_of(
         machine, loaded, asked, skip=lambda error: machine.console.say(f"note: no job: {error}")
     )
@@ -266,7 +266,7 @@ def run_job(options: RunJobOptions) -> int:
     from retread.compile.schedule import GIB
     from retread.doors import fs
     from retread.errors import OutOfMemoryError
-    from retread.jobs import job, run
+    from retread.jobs import confine, job, run
 
     machine, out = session.machine(options), options.out.absolute()
     found = job.find(job.parse(fs.read(session.existing(options.jobs)), name=options.jobs.name), options.key)
@@ -274,7 +274,8 @@ def run_job(options: RunJobOptions) -> int:
         found = job.with_memory(found, max(1, int(options.memory * GIB)))
     elif options.retry:
         found = job.with_memory(found, found.needs.memory_bytes * job.MORE)
-    result = run.run_job(found, out, run.Place(session.root(options), machine), again=options.retry)
+    place = run.Place(session.root(options), machine, confine.launcher(lambda _: None))
+    result = run.run_job(found, out, place, again=options.retry)
     if options.json:
         session.print_json(result)
     elif not result.code:

@@ -52,7 +52,8 @@ exit codes:
 
 environment: RETREAD_STORE (default ~/.cache/retread), RETREAD_CUDA_MIRROR,
   RETREAD_SANDBOX (demand, off: builds and tests behind walls or not),
-  RETREAD_SHARED (a store that machines share: docs/guides/shared-store.md);
+  RETREAD_SHARED (a store that machines share: docs/guides/shared-store.md),
+  RETREAD_SCCACHE (a compile cache that they share: the same page);
   pip's and uv's own index settings are honoured
 """
 _ASKED = "_ARGCOMPLETE"
@@ -151,6 +152,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from retread.doors import proc
 
         proc.close()
+    _end(code)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process; at once where something in it does not end, as a library's threads may not."""
+    if (proc := sys.modules.get("retread.doors.proc")) and proc.is_stuck():
+        os._exit(code)
     sys.exit(code)
 
 

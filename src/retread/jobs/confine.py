@@ -173,8 +173,8 @@ def confined(
         job.close()
 
 
-def launcher(beat: Callable[[str], None], scratch: Path) -> Launcher:
-    """Return a way to run the commands of a job confined to what it needs; what they say lies in ``scratch`` meanwhile.
+def launcher(beat: Callable[[str], None], scratch: Path | None = None) -> Launcher:
+    """Return a way to run the commands of a job confined to what it needs; what they say lies in ``scratch``.
 
     ``beat`` gets the last line that was said, every second; what it raises ends the job.
     """

@@ -7,7 +7,6 @@ imported where it is used: it takes a second.
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import io
 import os
@@ -30,6 +29,7 @@ import msgspec
 from retread import limits
 from retread.arch import Arch
 from retread.compile import jobserver
+from retread.doors import proc
 from retread.doors.console import Console
 from retread.doors.machine import Machine, code_digest
 from retread.doors.store import Kind, Store, default_root, digest
@@ -455,14 +455,13 @@ def _of_this_machine(folder: str) -> dict[str, Any]:
 def _shut_down(ray: Any) -> None:
     """Let go of the cluster, whose own processes end if they were started here.
 
-    That may hang when the head is gone. Then Ray is not asked again when this process ends: it would wait for a minute,
-    and end with an exit code of its own.
+    That hangs when the head is gone: Ray would wait for a minute, and end this process with an exit code of its own.
     """
     ending = threading.Thread(target=ray.shutdown, daemon=True)
     ending.start()
     ending.join(_DOWN)
     if ending.is_alive():
-        atexit.unregister(ray.shutdown)
+        proc.give_up()
 
 
 def packed(root: Path, recipes: Iterable[Recipe], machine: Machine) -> bytes:

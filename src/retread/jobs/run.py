@@ -32,7 +32,7 @@ from retread.jobs import forecast, launch, listing
 from retread.jobs.job import SCHEMA, Job, Kind, Result, Wheel
 from retread.jobs.launch import Ended, Launcher
 from retread.recipe import platforms
-from retread.recipe.lane import LANES, Lane
+from retread.recipe.lane import LANES
 from retread.records import Sha256
 
 RESULT: Final = "result.json"
@@ -83,9 +83,7 @@ def run_job(job: Job, out: Path, place: Place, *, again: bool = False) -> Result
         before = _wheels_before(job, out, place.machine)
         result = _run(job, scratch, before, place)
         if not result.code:
-            listing.demand_current(
-                place.machine, place.root, job
-            )  # what it was made of may have changed meanwhile
+            listing.demand_current(place.machine, place.root, job)  # it may have changed meanwhile
             forecast.learn(
                 place.machine,
                 job.name,
@@ -237,7 +235,7 @@ def _commands(job: Job, scratch: Path, before: Sequence[Path], root: Path) -> It
     retread: list[str | Path] = [sys.executable, "-m", "retread"]
     whose: list[str | Path] = ["--target", job.target, "--root", root]
     if job.kind is Kind.BUILD:
-        compiles = LANES[Lane(job.lane)].compiles
+        compiles = LANES[job.lane].compiles
         native = job.platform == platforms.COMPILED[0]
         yield [
             *retread, "build", job.recipe, *whose, "--lane", job.lane, "--python", job.python, "--json",
@@ -276,7 +274,7 @@ def _judged(job: Job, ended: Ended, said: Sequence[str]) -> tuple[int, str]:
     if ended.killed or ended.code in _KILLED or _NO_MEMORY.search(tail):
         given = (ended.limit or job.needs.memory_bytes) / GIB
         held = "killed for memory at" if ended.limit else "killed for memory, and was to take no more than"
-        return OutOfMemoryError.exit_code, f"{held} {given:.1f} GiB"
+        return OutOfMemoryError.exit_code, f"{held} {given:.3g} GiB"
     return ended.code if ended.code > 0 else 128 - ended.code, tail
 
 

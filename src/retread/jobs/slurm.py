@@ -231,9 +231,7 @@ def _script(array: _Array, cluster: Cluster) -> str:
         memory=request.memory + _OWN,
         minutes=request.minutes,
         special="".join(f"#SBATCH {one}\n" for one in special),
-        keys="\n".join(
-            f"    [{number}]={one.key} # {_plain(one.name)}" for number, one in array.jobs.items()
-        ),
+        keys="\n".join(f"    [{number}]={one.key} # {one.name}" for number, one in array.jobs.items()),
         command=shlex.join(cluster.command),
         arguments=shlex.join(map(str, arguments)),
     )
@@ -245,11 +243,6 @@ def _submission(array: _Array, followed: Collection[str]) -> str:
     words = ["array", array.name, str(request.memory * MORE + _OWN), str(request.minutes * MORE)]
     line = " ".join([*words, *([f'--dependency="${_variable(array.after)}"'] if array.after else [])])
     return f"{line}\n{_variable(array.name)}=$after" if array.name in followed else line
-
-
-def _plain(name: str) -> str:
-    """Return a name as it may stand in a comment."""
-    return re.sub(r"[^A-Za-z0-9._+-]", "_", name)
 
 
 def _variable(name: str) -> str:

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -48,7 +47,7 @@ def _needs(memory: int = 256 * _MIB, cores: int = 1) -> Needs:
 
 def _ran(code: str, needs: Needs) -> tuple[confine.Ended, list[str]]:
     said: list[str] = []
-    run = confine.launcher(lambda _: None, Path(tempfile.gettempdir()))
+    run = confine.launcher(lambda _: None)
     ended = run([sys.executable, "-c", code], needs, env=dict(os.environ), heard=said.append)
     return ended, said
 

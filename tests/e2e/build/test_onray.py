@@ -195,11 +195,11 @@ def test_a_job_killed_for_memory_gets_more_once_and_is_named_then(gated: Gated, 
     _sound(gated, result)
     assert "begins again: killed for memory at 1.0 GiB; it gets 2.0 GiB" in result.err
     gated.edit_recipe("revision = 1", "revision = 2")
-    gated.compile(f"{sys.executable} -c 'bytearray({2 * _GIB + (_GIB >> 2)})'")
+    gated.compile(f"{sys.executable} -c 'bytearray({3 * _GIB})'")
     result = gated.wait(gated.on(cluster))
     assert result.code == 24
     assert "retread: memory: 1 of 1 job failed" in result.err
-    assert "build-tiny-1.0-cu128-py3.9: killed for memory at 2.0 GiB" in result.err
+    assert "build-tiny-1.0-cu128-py3.9: killed for memory at 2.5 GiB" in result.err
 
 
 def test_an_interrupt_ends_all_jobs(gated: Gated, cluster: Cluster) -> None:

@@ -301,6 +301,25 @@ def test_nothing_is_sent_to_another_host(played: Played, wheels: list[Path], pub
     assert LOGIN in played.seen
 
 
+def test_an_address_without_its_slash_is_told_with_it(
+    played: Played, wheels: list[Path], publish: Run
+) -> None:
+    played.place = "/up/there/"
+    told = publish(played.address, *wheels[:1], code=20)
+    assert f"next: if you trust it, name that address: --to {played.address}there/" in told
+
+
+def test_pages_that_want_another_login_are_told(played: Played, wheels: list[Path], publish: Run) -> None:
+    played.page_status = 401
+    told = publish(played.address, *wheels[:1], code=20)
+    assert (
+        f"the index does not say what it has: {played.address}simple/: the server answered 401 Unauthorized"
+        in told
+    )
+    assert "next: TWINE_USERNAME and TWINE_PASSWORD, the keyring, or ~/.pypirc say who may upload" in told
+    assert played.taken == 0
+
+
 def test_a_server_that_is_gone_is_told(played: Played, wheels: list[Path], publish: Run) -> None:
     played.gone_at = 2
     told = publish(played.address, *wheels, code=20)
