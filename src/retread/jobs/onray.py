@@ -207,6 +207,8 @@ class OnRay:
             except self._ray.exceptions.RayError as error:
                 why = _first_line(error)
             if why:
+                if not answer.done():
+                    proc.give_up()  # who asked waits for a minute, and Ray ends the process then
                 raise HostError(
                     f"{self.title}: the cluster is gone ({why})",
                     hint="what is done is kept; start the cluster, and the same command goes on from there",

@@ -193,7 +193,7 @@ def test_a_job_killed_for_memory_gets_more_once_and_is_named_then(gated: Gated, 
     gated.compile(f"{sys.executable} -c 'bytearray({_GIB + (_GIB >> 2)})'")
     result = gated.wait(gated.on(cluster))
     _sound(gated, result)
-    assert "begins again: killed for memory at 1.0 GiB; it gets 2.0 GiB" in result.err
+    assert "begins again: killed for memory at 1 GiB; it gets 2.0 GiB" in result.err
     gated.edit_recipe("revision = 1", "revision = 2")
     gated.compile(f"{sys.executable} -c 'bytearray({3 * _GIB})'")
     result = gated.wait(gated.on(cluster))
