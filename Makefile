@@ -40,7 +40,7 @@ help:
 
 .PHONY: help machine setup whole tools wheel wheels matrix audit smoke kit publish index release release-plan collect statements sign \
 	run-check locks install-check watch issue request plan bump test unit e2e lint format docs docs-reference fuzz bench \
-	bench-source bench-smoke bench-index bench-many bench-shared catalogue \
+	bench-source bench-smoke bench-index bench-many bench-shared bench-growth catalogue \
 	schemas clean
 
 # For a fresh machine of a workflow, as root.
