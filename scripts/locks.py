@@ -31,7 +31,7 @@ JOBS: Final[Mapping[str, tuple[str, ...]]] = {
     "dev": ("dev",),
 }
 """Lock -> the extras of retread's that its jobs need."""
-SIGNING: Final = frozenset({"cryptography", "lz4", "msgspec", "packaging", "setuptools", "zstandard"})
+SIGNING: Final = frozenset({"cramjam", "cryptography", "msgspec", "packaging", "setuptools"})
 """What ``retread sign`` is built and run with: beside a signing key lies nothing else."""
 
 

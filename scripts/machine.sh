@@ -20,6 +20,8 @@ want nginx nginx-light
 want sshd openssh-server
 want ssh openssh-client
 want chromium chromium
+want slurmctld slurm-wlm # jobs through a real Slurm
+want munged munge
 want zsh zsh
 want fish fish
 if [ "$(id -u)" = 0 ]; then # the tests of containers are root's

@@ -369,6 +369,10 @@ def main() -> None:
         if not place.is_file() or place.read_text() != text:
             place.write_text(text)
             print(f"written: {place.relative_to(ROOT)}")
+    readme = ROOT / "README.md"
+    if readme.read_text("utf-8") != compatibility.readme():
+        readme.write_text(compatibility.readme(), "utf-8")
+        print("written: README.md")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -30,11 +32,13 @@ from retread.elf import device, fatbin, image, library, resources
 from retread.errors import RetreadError
 from retread.evidence import beside, gate, signing, statements
 from retread.fit import catalogue, usage
-from retread.index import revocations, serve
+from retread.index import release, revocations, serve
+from retread.jobs import job, slurm
 from retread.lockfile import readers, requirements
 from retread.pe import library as pe
 from retread.queue import hunks, incoming
 from retread.recipe import proof, reading, series, symptom, toolchain
+from retread.records import Sha256
 from retread.smoke import reading as smoke
 from retread.source import tree
 from retread.toolkit import debian
@@ -393,6 +397,70 @@ def _envelope(data: bytes, _: Path) -> None:
     statements.parse(payload, name="x.dsse.json")
 
 
+def _release(data: bytes, _: Path) -> None:
+    found = release.parse(data, name="release.json")
+    list(release.faults(found, [release.Given(DEMO)]))
+
+
+def _jobs(data: bytes, _: Path) -> None:
+    cluster = slurm.Cluster(Path("/x"), Path("/y"), Path("/z"), ("retread",), {})
+    slurm.scripts(job.parse(data, name="jobs.json"), cluster)
+
+
+def _listed() -> list[bytes]:
+    """Return a job file with a build and a trial of its wheel."""
+    needs = {
+        "cores": 2,
+        "memory_bytes": 1 << 30,
+        "seconds": 300,
+        "disk_bytes": 0,
+        "gpu": None,
+        "processor": "x86_64",
+    }
+    one = {
+        "key": SHA256, "kind": "build", "name": "build-demo", "recipe": "demo-1.2", "target": "cu128",
+        "lane": "overlay", "python": "3.9", "platform": "x86_64", "needs": needs, "inputs": {"the series": SHA256},
+    }  # fmt: skip
+    build = job.sealed(msgspec.convert(one, job.Job))
+    changes = {"kind": job.Kind.SMOKE, "level": ("gpu",), "after": (build.key,)}
+    trial = job.sealed(msgspec.structs.replace(build, name="smoke-demo-cc9.0", **changes))
+    return [msgspec.json.encode(job.write([build, trial]))]
+
+
+def _keyed(data: bytes, rng: random.Random) -> bytes:
+    """Return a job file with some values changed, and mostly the keys that its jobs have then."""
+    found = mutate.changed(json.loads(data), rng)
+    with suppress(msgspec.ValidationError):
+        if rng.random() < 0.9:
+            return msgspec.json.encode(job.write(_again(msgspec.convert(found, job.JobFile).jobs)))
+    return json.dumps(found).encode()[: mutate.LARGEST]
+
+
+def _again(jobs: Iterable[job.Job]) -> Iterator[job.Job]:
+    """Yield jobs with the keys that they have now, also where they name each other's."""
+    now: dict[str, Sha256] = {}
+    for one in jobs:
+        new = job.sealed(msgspec.structs.replace(one, after=tuple(now.get(key, key) for key in one.after)))
+        now[one.key] = new.key
+        yield new
+
+
+def _planned() -> list[bytes]:
+    """Return plans of one wheel, whose tags are known, or not yet."""
+    one = {
+        "job": "demo-1-cu128-py3.9", "command": "retread build demo-1", "wheel": DEMO, "name": "demo",
+        "version": "1.2+cu128.1", "local": "cu128.1", "tags": "py3-none-any", "recipe": "demo-1", "digest": SHA256,
+        "target": "cu128", "python": "3.9", "platform": "x86_64", "lane": "overlay",
+        "evidence": {"levels": ["static", "jit"], "gpu": [], "triton": ["3.5.1"]},
+        "instead": [{"version": "1.2+cu128.clang.1", "local": "cu128.clang.1", "digest": SHA256}],
+    }  # fmt: skip
+    compiled = {**one, "tags": "", "wheel": "demo-1.2+cu128.1-*_x86_64.whl", "lane": "container"}
+    return [
+        json.dumps({"schema": 1, "wheels": wheels}).encode()
+        for wheels in ([one], [compiled], [one, compiled])
+    ]
+
+
 def _revocations(data: bytes, _: Path) -> None:
     found = revocations.parse(data, name="revocations")
     revocations.demand_fresh(found, 100_000, 4_102_444_800)
@@ -519,6 +587,8 @@ PARSERS: Final[dict[str, Parser]] = {
     "smoke report": Parser(_report, _reports, mutate.sealed),
     "audit.json": Parser(_sidecar, _audit, mutate.tree),
     "envelope": Parser(_envelope, lambda: _evidence(".dsse.json"), mutate.enveloped),
+    "jobs": Parser(_jobs, _listed, _keyed),
+    "release": Parser(_release, _planned, mutate.tree),
     "revocations": Parser(_revocations, _revoked, mutate.tree),
     "page, HTML": Parser(_html, lambda: _texts(HTML), mutate.lines, (RetreadError, ValueError)),
     "page, JSON": Parser(_json, _pages, mutate.tree, (RetreadError, ValueError)),

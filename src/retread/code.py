@@ -34,6 +34,7 @@ NOT_DECIDING: Final = {
     "units": "it writes numbers for people",
     "doors.clock": "it says what is too old",
     "doors.console": "it talks",
+    "doors.cores": "it says what is done at once",
     "doors.walls": "they hide what no wheel is to be made of",
     "doors.net": "what it brings is held to a sha256 that the recipe, toolchain or lock pins",
     "evidence.beside": "it names files beside a wheel",

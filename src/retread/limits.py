@@ -147,6 +147,9 @@ CONNECT: Final = 20.0
 PAUSE: Final = 60.0
 """Seconds until status and headers of an answer have all come, and then between two pieces of its body: a mirror that
 fetches a file first has a minute to begin. A byte a minute would make years of the headers that are taken."""
+REACHED: Final = 300.0
+"""Seconds until the body of an answer begins, with all redirects, all tries, and what is waited for between them: ten
+redirects with four tries each would have hours."""
 TAKEN: Final = 300.0
 """Seconds until an index says that it took a wheel that was uploaded: it stores a gigabyte first, on any disk."""
 ANSWERED: Final = 64 << 10

@@ -11,6 +11,7 @@ import functools
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from json import dumps as encode
 from json import loads as decode
 from types import NoneType, UnionType
 from typing import Any, Final, TypeVar, get_args, get_origin
@@ -29,6 +30,14 @@ _TEXT: Final = r""""{3}(?:[^"\\]|\\.|"(?!""))*+(?:"{3,5})?|'{3}(?:[^']|'(?!''))*
 _KEY: Final = re.compile(rf"{_TEXT}|({_PART}(?:[ \t]*+\.[ \t]*+{_PART})*+)", re.DOTALL)
 """Texts and comments of TOML, to be passed over, and keys with all their parts; each step takes what it looked at."""
 _PARTS: Final = re.compile(_PART, re.DOTALL)
+
+
+_WORDS: Final = {
+    "str": "a string", "int": "an integer", "float": "a float", "bool": "a boolean", "array": "an array",
+    "object": "a table", "null": "nothing",
+}  # fmt: skip
+"""What msgspec calls a value -> what people call it."""
+_WORD: Final = re.compile("`([a-z]+(?: [|] [a-z]+)*)`")
 
 
 def near_miss(word: str, known: Iterable[str]) -> str:
@@ -134,6 +143,7 @@ def _expectation(kind: Any, data: Any, said: str) -> str:
             return _expected(note, data)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         said += near_miss(str(data), [str(member.value) for member in kind])
+    said = _WORD.sub(lambda found: " or ".join(_WORDS.get(one, one) for one in found[1].split(" | ")), said)
     return f"{said[:1].lower()}{said[1:]}"
 
 
@@ -155,8 +165,8 @@ def _notes(kind: Any) -> list[msgspec.Meta]:
 
 
 def shown(data: object) -> str:
-    """Return a value as messages tell it, cut where it is long."""
-    text = repr(data)
+    """Return a value as messages tell it, cut where it is long: as JSON has it, but for texts."""
+    text = repr(data) if isinstance(data, str) else encode(data, default=str, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -168,8 +178,9 @@ def _join(path: str, key: object) -> str:
 
 
 def _name(data: object) -> str:
-    names = {str: "a string", int: "an integer", float: "a float", bool: "a boolean", list: "an array"}
-    return names.get(type(data), type(data).__name__)
+    names = {list: "array", dict: "object", NoneType: "null"}
+    name = names.get(type(data), type(data).__name__)
+    return _WORDS.get(name, name)
 
 
 def toml(data: bytes, name: str) -> dict[str, Any]:
@@ -221,7 +232,33 @@ def json(data: bytes | str) -> Any:
         found = decode(data, object_pairs_hook=_table)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is no text in UTF-8") from None
     decoded(data, Any)
+    return found
+
+
+class NewerError(ValueError):
+    """A document has a schema that this retread does not know yet."""
+
+
+def document(data: bytes | str, newest: int) -> dict[str, Any]:
+    """Return a table of JSON that says its schema.
+
+    NewerError when that is above ``newest``, ValueError for anything else that is no such table; both in plain words.
+    """
+    found = json(data)
+    if not isinstance(found, dict):
+        raise ValueError(f"it is {_name(found)}, and no table")
+    if "schema" not in found:
+        raise ValueError("it does not say its schema")
+    schema = found["schema"]
+    if not isinstance(schema, int) or isinstance(schema, bool):
+        raise ValueError(f"its schema is {_name(schema)}, and no number")
+    if schema < 1:
+        raise ValueError(f"its schema is {schema}")
+    if schema > newest:
+        raise NewerError(f"schema {schema}; this retread reads up to {newest}")
     return found
 
 

@@ -108,6 +108,7 @@ class Played:
         self.files: dict[str, str] = {}
         self.hashes = True
         """Whether its pages give digests."""
+        self.page_status = 200
         self.login = ""
         """The login that uploads need."""
         self.answers: list[int] = []
@@ -162,8 +163,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Show the page of a project."""
         played = self.server.played
         played.seen.append(self.headers.get("Authorization", ""))
-        if played.place:
+        if played.place.startswith("http"):
             self._answer(302, location=played.place)
+            return
+        if played.page_status != 200:
+            self._answer(played.page_status)
             return
         project = self.path.strip("/").rpartition("/")[2]
         links = [

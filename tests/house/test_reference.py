@@ -36,6 +36,12 @@ def test_a_committed_page_is_what_the_code_says(name: str) -> None:
     )
 
 
+def test_the_readme_s_table_of_what_no_gpu_has_run_is_what_the_evidence_says() -> None:
+    assert (ROOT / "README.md").read_text("utf-8") == reference.compatibility.readme(), (
+        "run: make docs-reference"
+    )
+
+
 def test_every_command_is_named() -> None:
     words = [command.words for command in reference.every(reference.PARSER())]
     assert {"retread build", "retread index revoke", "retread recipe schema"} <= set(words)

@@ -197,3 +197,36 @@ def test_every_night_static_and_jit_run_and_what_is_left_out_is_said() -> None:
     assert build["env"]["LEVEL"] == "static jit"
     assert "make smoke COLD=1" in [one.get("run") for one in build["steps"]]
     assert "github.event_name != 'schedule'" in gpu["if"]
+
+
+GH = """\
+#!/bin/sh
+case "$1 $2" in
+"run list") echo 7;;
+"run download")
+  cd "$5"
+  for job in a-cu128-py3.9 a-cu130-py3.11-aarch64; do
+    mkdir "wheel-$job" "report-$job-cc9.0"
+    touch "wheel-$job/$job.whl" "report-$job-cc9.0/report.json"
+  done
+  mkdir release-plan
+  echo '{"wheels": [{"job": "a-cu128-py3.9"}]}' > release-plan/release.json;;
+esac
+"""
+
+
+def test_a_release_collects_what_its_plan_names_and_no_other_platform(tmp_path: Path) -> None:
+    for name, text in {"gh": GH, "retread": '#!/bin/sh\necho "$@" >> "$HEARD"\n'}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    variables = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "HEARD": str(tmp_path / "heard"),
+        "TMPDIR": str(tmp_path),
+    }
+    command = ["sh", str(ROOT / "scripts" / "collect.sh"), "abc", str(tmp_path / "dist")]
+    subprocess.run(command, env=variables, check=True, capture_output=True)
+    assert sorted(one.name for one in (tmp_path / "dist").iterdir()) == ["a-cu128-py3.9.whl", "release.json"]
+    assert re.findall(r"report-(\S+)/report.json", (tmp_path / "heard").read_text()) == [
+        "a-cu128-py3.9-cc9.0"
+    ]

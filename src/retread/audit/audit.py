@@ -8,10 +8,10 @@ from pathlib import Path
 from retread.audit import resources, rules
 from retread.audit.report import AuditReport, Check
 from retread.audit.rules import Broken
+from retread.doors import fs
 from retread.elf.facts import LibraryFacts
 from retread.errors import UNREADABLE, AuditError
 from retread.recipe import waiver, workspace
-from retread.records import digest
 from retread.version import NVCC
 from retread.wheel import contents
 from retread.wheel.contents import Known
@@ -58,12 +58,11 @@ def _file(path: Path, scratch: Path) -> AuditReport:
     """Return the checks of a file that is no wheel: what it is, and whether all of its code could be read."""
     found = contents.read(path, scratch)
     checks = () if isinstance(found, WheelFacts) else tuple(rules.of_file(path.name, found))
-    data = path.read_bytes()
     return AuditReport(
         schema=1,
         wheel=path.name,
-        sha256=digest(data),
-        size=len(data),
+        sha256=fs.sha256(path),
+        size=path.stat().st_size,
         target="",
         ok=all(check.ok for check in checks),
         checks=checks,

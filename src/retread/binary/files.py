@@ -213,12 +213,12 @@ def _code(data: memoryview, found: Format, where: str) -> tuple[list[Code], list
         case Format.PTX:
             return [device.of_ptx(bytes(data), where=where)], []
         case Format.FAT_BINARY:
-            return device.of_section(data, where=where)
+            return device.of_section(data, where=where, means=elf.means(data))
         case Format.ARCHIVE:
-            code, unread = device.elsewhere(data, (), where=where)
+            code, unread = device.elsewhere(data, (), where=where, means=elf.means(data))
             return code, [*unread, *_torn(data, where)]
         case _:
-            return device.elsewhere(data, (), where=where)
+            return device.elsewhere(data, (), where=where, means=elf.means(data))
 
 
 def _torn(data: memoryview, where: str) -> Iterator[str]:

@@ -198,8 +198,7 @@ class _Known(NamedTuple):
 
 def _known(module: FatBinary) -> _Known:
     """Return whether a module runs something, and may have other content. FatbinError when it cannot be read."""
-    unread: list[str] = []
-    code = device.of_fat_binary(module, unread)
+    code, unread = device.of_fat_binary(module)
     if unread:
         raise FatbinError(unread[0])
     runs = any(one.kernels for one in code.images)

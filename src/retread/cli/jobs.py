@@ -1,7 +1,8 @@
-"""``retread jobs``, ``run-job``: every build and trial as a job, and one of them run anywhere."""
+"""``retread jobs``, ``run-job``: every build and trial as a job, one of them run anywhere, what became of all."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from retread.recipe.lane import Lane
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
-    from retread.jobs.job import Job
+    from retread.jobs.job import Job, Result
 
 
 class JobsOptions(Options):
@@ -20,8 +21,14 @@ class JobsOptions(Options):
 
     recipe: tuple[str, ...]
     lane: Lane | None
-    platform: str
+    platform: str | None
     cores: int | None
+    jobs: Path | None
+    results: Path | None
+    collect: Path | None
+    slurm: Path | None
+    gres: tuple[str, ...] | None
+    sbatch: tuple[str, ...] | None
 
 
 class RunJobOptions(Options):
@@ -43,14 +50,30 @@ def add(groups: Groups) -> None:
     command.add_argument("recipe", nargs="*", help="default: all")
     command.add_argument("--lane", choices=words(Lane), help="only what this lane makes; default: all")
     command.add_argument(
-        "--platform",
-        metavar="NAME",
-        default="x86_64",
-        help="for which machines the wheels are, like aarch64; default: x86_64",
+        "--platform", metavar="NAME", help="only for these machines, like aarch64; default: for all"
     )
     command.add_argument(
         "--cores", type=int, metavar="N", help="that a compile gets; default: those of this machine"
     )
+    command.add_argument(
+        "--jobs",
+        type=Path,
+        metavar="FILE",
+        help="those that 'retread jobs --json' printed; default: make the list",
+    )
+    command.add_argument(
+        "--results",
+        type=Path,
+        metavar="DIR",
+        help="say what became of each there; fails where one is not done",
+    )
+    command.add_argument(
+        "--collect",
+        type=Path,
+        metavar="DIR",
+        help="with --results: put the wheels there, with all evidence of them",
+    )
+    _add_slurm(command)
     add_common(command, jobs, JobsOptions)
 
     command = add_command(
@@ -69,75 +92,190 @@ def add(groups: Groups) -> None:
     command.add_argument(
         "--retry",
         action="store_true",
-        help="only if its last run was killed for memory or ended without a word; what else failed stays as it is",
+        help="with twice the memory, and only if it was killed for memory or ended without a word",
     )
     add_common(command, run_job, RunJobOptions)
 
 
+def _add_slurm(command: argparse.ArgumentParser) -> None:
+    """Add what Slurm is told."""
+    command.add_argument(
+        "--slurm", type=Path, metavar="DIR", help="write array scripts for Slurm there; needs --results"
+    )
+    command.add_argument(
+        "--gres",
+        action="append",
+        metavar="CAPABILITY=GRES",
+        help="Slurm: what has such a GPU, like 9.0=gpu:h100; default: any GPU",
+    )
+    command.add_argument(
+        "--sbatch",
+        action="append",
+        metavar="OPTION",
+        help="Slurm: for every array, like --sbatch=--partition=build",
+    )
+
+
 def jobs(options: JobsOptions) -> int:
-    """Print the jobs of all recipes, or of those that are named."""
+    """Print the jobs of all recipes, or of those that are named, or of a file; write scripts for Slurm, or the states.
+
+    PlanError when ``--results`` finds one that is not done.
+    """
     from retread.errors import UsageError
-    from retread.jobs import job, listing
-    from retread.recipe import workspace
+    from retread.jobs import job
 
     if options.cores is not None and options.cores < 1:
         raise UsageError("--cores: a compile needs at least one")
-    root, machine = session.root(options), session.machine(options)
-    loaded = [workspace.load(root, name) for name in options.recipe or session.finished(options)]
-    asked = listing.Asked(lane=options.lane, platform=options.platform, cores=options.cores)
-    found = listing.jobs_of(
-        machine, loaded, asked, skip=lambda error: machine.console.say(f"note: no job: {error}")
-    )
+    found = _from_file(options, options.jobs) if options.jobs else _listed(options)
+    if options.slurm:
+        return _write_slurm(options, options.slurm, found)
+    if options.gres or options.sbatch:
+        raise UsageError("--gres and --sbatch are for the scripts of --slurm")
+    if options.collect and not options.results:
+        raise UsageError("--collect: say with --results where the jobs left their wheels")
+    if options.results:
+        return _tell_results(options, options.results, found)
     if options.json:
         session.print_json(job.write(found))
     elif found:
         session.put(table(found))
     else:
-        machine.console.say("no jobs here")
+        session.machine(options).console.say("no jobs here")
     return 0
 
 
-def table(found: Sequence[Job]) -> str:
-    """Return jobs as a Markdown table, which reads well in a terminal, too."""
+def _from_file(options: JobsOptions, file: Path) -> Sequence[Job]:
+    from retread.doors import fs
+    from retread.errors import UsageError
+    from retread.jobs import job
+
+    if options.recipe or options.lane or options.platform or options.cores:
+        raise UsageError(
+            "--jobs: the file says which jobs there are; name no recipe, lane, platform or cores"
+        )
+    return job.parse(fs.read(session.existing(file)), name=file.name)
+
+
+def _listed(options: JobsOptions) -> Sequence[Job]:
+    from retread.jobs import listing
+    from retread.recipe import plan, workspace
+
+    root, machine = session.root(options), session.machine(options)
+    loaded = [workspace.load(root, name) for name in options.recipe or session.finished(options)]
+    plan.demand_known(options.platform, [one.recipe for one in loaded])
+    asked = listing.Asked(lane=options.lane, platform=options.platform or "", cores=options.cores)
+    return listing.jobs_of(
+        machine, loaded, asked, skip=lambda error: machine.console.say(f"note: no job: {error}")
+    )
+
+
+def _write_slurm(options: JobsOptions, folder: Path, found: Sequence[Job]) -> int:
+    """Write the scripts and the job file that they read; stdout is the script that submits them."""
+    import sys
+
+    from retread.doors import fs
+    from retread.errors import UsageError
+    from retread.jobs import job, slurm
+
+    if not options.results:
+        raise UsageError(
+            "--slurm: say with --results where the jobs leave what they make, on a disk that all nodes see"
+        )
+    if not found:
+        raise UsageError("--slurm: there are no jobs")
+    known = slurm.capabilities(found)
+    cluster = slurm.Cluster(
+        folder=folder.absolute(),
+        out=options.results.absolute(),
+        root=session.root(options),
+        command=(sys.executable, "-m", "retread"),
+        gres=slurm.parse_gres(options.gres or (), known),
+        options=options.sbatch or (),
+    )
+    if unmapped := [one for one in known if one not in cluster.gres]:
+        session.machine(options).console.say(
+            f"note: no --gres for GPU {', '.join(unmapped)}: any GPU is asked for, and a trial on another one fails"
+        )
+    fs.write(folder / slurm.JOBS, session.json(job.write(found)))
+    for name, text in slurm.scripts(found, cluster).items():
+        fs.write(folder / name, text.encode())
+        (folder / name).chmod(0o755)
+    session.put(folder / slurm.SUBMIT)
+    return 0
+
+
+def _tell_results(options: JobsOptions, out: Path, found: Sequence[Job]) -> int:
+    """Print what became of each job; PlanError where one is not done."""
+    from retread.errors import PlanError, first
+    from retread.jobs import collect, run
+
+    if options.collect:
+        machine = session.machine(options)
+        wheels = collect.collect(found, out, options.collect, machine)
+        machine.console.say(f"{len(wheels)} wheels with their evidence lie in {options.collect}")
+    left = [run.left(one, out) for one in found]
+    if options.json:
+        session.print_json([one for one in left if one])
+    else:
+        session.put(table(found, left))
+    undone = [
+        f"{one.name}: {_state(result)}"
+        for one, result in zip(found, left, strict=True)
+        if not result or result.code
+    ]
+    if undone:
+        raise PlanError(
+            f"{len(undone)} of {len(found)} jobs are not done in {out}",
+            faults=first(undone),
+            hint=f"the log of one that failed lies in KEY{run.FAILED}; run them again: what is done is taken",
+        )
+    return 0
+
+
+def _state(result: Result | None) -> str:
+    if result is None:
+        return "not run, or ended without a word"
+    why = result.said.splitlines()[-1] if result.said else ""
+    return f"failed with exit code {result.code}: {why}" if result.code else "done"
+
+
+def table(found: Sequence[Job], left: Sequence[Result | None] | None = None) -> str:
+    """Return jobs, with what they ``left`` where that is asked for, as a table."""
+    from retread.text.tables import markdown
     from retread.units import about, size
 
     rows = [
-        ("key", "job", "lane", "cores", "memory", "time", "GPU", "processor"),
-        *(
-            (
-                one.key[:12],
-                one.name,
-                one.lane,
-                str(one.needs.cores),
-                size(one.needs.memory_bytes),
-                about(one.needs.seconds),
-                one.needs.gpu or "none",
-                one.needs.processor,
-            )
-            for one in found
-        ),
+        ("key", "job", "lane", "cores", "memory", "time", "GPU", "processor", *(["state"] if left else []))
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
-    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
-    return "\n".join(lines)
+    for index, one in enumerate(found):
+        needs = one.needs
+        asked = (
+            str(needs.cores),
+            size(needs.memory_bytes),
+            about(needs.seconds),
+            needs.gpu or "none",
+            needs.processor,
+        )
+        state = [_state(left[index]).partition(":")[0]] if left else []
+        rows.append((one.key[:12], one.name, one.lane, *asked, *state))
+    return markdown(rows)
 
 
 def run_job(options: RunJobOptions) -> int:
     """Run one job; its exit code is that of the command that it is, and 24 where it was killed for memory."""
-    import msgspec
-
     from retread.compile.schedule import GIB
     from retread.doors import fs
     from retread.errors import OutOfMemoryError
-    from retread.jobs import job, run
+    from retread.jobs import confine, job, run
 
     machine, out = session.machine(options), options.out.absolute()
     found = job.find(job.parse(fs.read(session.existing(options.jobs)), name=options.jobs.name), options.key)
     if options.memory is not None:
-        needs = msgspec.structs.replace(found.needs, memory_bytes=max(1, int(options.memory * GIB)))
-        found = msgspec.structs.replace(found, needs=needs)
-    result = run.run_job(found, out, run.Place(session.root(options), machine), again=options.retry)
+        found = job.with_memory(found, max(1, int(options.memory * GIB)))
+    elif options.retry:
+        found = job.with_memory(found, found.needs.memory_bytes * job.MORE)
+    place = run.Place(session.root(options), machine, confine.launcher(lambda _: None))
+    result = run.run_job(found, out, place, again=options.retry)
     if options.json:
         session.print_json(result)
     elif not result.code:

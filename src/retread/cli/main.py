@@ -14,11 +14,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from retread.cli import session
 from retread.cli.options import COLOURS, typed
 from retread.errors import INTERRUPTED, RetreadError, exit_codes
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 NOUNS = {
     "fit": ("fit",),
@@ -81,6 +84,13 @@ class _Parser(argparse.ArgumentParser):
             meant = near_miss(rest[0].partition("=")[0], options) if rest[0].startswith("--") else ""
             self.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
         return found, rest
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """Print what can be typed; StoreError when standard output does not take it, of which argparse says nothing."""
+        if file is None:
+            session.put_own(self.format_help().removesuffix("\n"))
+        else:
+            super().print_help(file)
 
     def error(self, message: str) -> NoReturn:
         """End with what is wrong, without the password of an address that was typed."""

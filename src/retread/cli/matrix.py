@@ -108,13 +108,13 @@ def asked(options: Asked) -> tuple[list[Loaded], list[str] | None]:
 
 def table(found: Matrix, runners: Sequence[Runner]) -> str:
     """Return the jobs as a Markdown table, which reads well in a terminal, too, and what stays unproven."""
+    from retread.text.tables import markdown
+
     rows = [
         ("wheel", "platform", "lane", "Python", "CUDA", "GPUs asked for", "why"),
         *(_row(one) for one in found.include),
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
-    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    lines = [markdown(rows)]
     if found.unproven:
         there = f"runners have {', '.join(map(str, runners))}" if runners else "there is no GPU runner"
         lines += ["", f"Unproven on a GPU ({there}):", ""]

@@ -66,16 +66,18 @@ def plan(options: PlanOptions) -> int:
 def _release(options: PlanOptions) -> Release:
     from retread.index import release
     from retread.recipe import matrix as jobs
+    from retread.recipe import plan
 
     loaded, changed = matrix.asked(options)
-    known = [(one.recipe, one.patches) for one in loaded]
-    entries = [
-        (entry, platform)
-        for platform in options.platform or release.every_platform(one.recipe for one in loaded)
-        for entry in jobs.matrix(known, changed, [], options.lane, platform).include
-        if options.target in {None, entry.target}
+    for platform in options.platform:
+        plan.demand_known(platform, [one.recipe for one in loaded])
+    every = jobs.matrix([(one.recipe, one.patches) for one in loaded], changed, (), options.lane)
+    wanted = [
+        one
+        for one in every.include
+        if options.target in {None, one.target} and (not options.platform or one.platform in options.platform)
     ]
-    return release.planned(entries, {one.recipe.name: one for one in loaded})
+    return release.planned(wanted, {one.recipe.name: one for one in loaded})
 
 
 def table(found: Release) -> str:

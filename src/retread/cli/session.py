@@ -74,12 +74,26 @@ def _shared(options: Options, console: Console) -> Shared | None:
     def means() -> remote.Means:
         from retread.evidence import keyfiles
 
-        named, key = os.environ.get(SHARED_POLICY, ""), os.environ.get(SHARED_KEY, "")
-        said = policy(options, Path(named) if named else None)
-        signer = keyfiles.load(Path(key)) if key else None
+        key = _file_of(SHARED_KEY)
+        said = policy(options, _file_of(SHARED_POLICY))
+        signer = keyfiles.load(key) if key else None
         return remote.means(said.builders if said else (), signer, console.say)
 
     return remote.Shared(address, means)
+
+
+def _file_of(variable: str) -> Path | None:
+    """Return the file that a variable names, or None without one; UsageError when it is not there."""
+    from retread.errors import UsageError
+
+    path = Path(os.environ.get(variable, ""))
+    if path == Path():
+        return None
+    if not path.is_file():
+        raise UsageError(
+            f"{variable}: there is no file {path}", hint=f"name one that is there, or unset {variable}"
+        )
+    return path
 
 
 def _console(options: Options) -> Console:
@@ -182,6 +196,11 @@ def put(text: object) -> None:
     from retread.text import controls
 
     _write(f"{controls.shown(str(text))}\n")
+
+
+def put_own(text: str) -> None:
+    """Write text to standard output that is retread's own, nothing in which has to be shown with care."""
+    _write(f"{text}\n")
 
 
 def show(text: str, options: Options) -> None:

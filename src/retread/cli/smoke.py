@@ -221,13 +221,16 @@ def kit(options: KitOptions) -> int:
 def evidence(options: EvidenceOptions) -> int:
     """Show all that is known of a wheel."""
     from retread.cli import show
-    from retread.evidence import beside
+    from retread.evidence import beside, inheritance
     from retread.smoke import table
 
     found = beside.evidence(session.existing(options.wheel))
     if options.json:
         session.print_json(found)
-    else:
-        audit = show.audit(found.audit) if found.audit else "no audit"
-        session.show(f"{audit}\n\n{table.evidence(found.reports)}", options)
+        return 0
+    with session.scratch(options) as scratch:
+        inherited = inheritance.beside_of(options.wheel, scratch)
+    audit = show.audit(found.audit) if found.audit else "no audit"
+    told = [audit, table.evidence(found.reports), *map(table.inherited, inherited)]
+    session.show("\n\n".join(told), options)
     return 0

@@ -80,6 +80,26 @@ class Bucket:
             found = [one for some in obstore.list(self._quick, prefix or None) for one in some]
         yield from sorted(Object(one["path"], one["size"], one["last_modified"].timestamp()) for one in found)
 
+    def strange(self, prefix: str) -> tuple[str, ...]:
+        """Return what lies among the objects of a folder and is none: a pipe, a device, a folder; nothing of a bucket.
+
+        The names are relative to the folder; none lies there where nobody ever wrote.
+        """
+        folder = self._folder
+        if folder is None:
+            return ()
+        try:
+            found = [one.name for one in os.scandir(folder / prefix) if not one.is_file()]
+        except OSError:  # who lists it is told
+            return ()
+        return tuple(sorted(found))
+
+    @property
+    def _folder(self) -> Path | None:
+        if not self.address.startswith("file:"):
+            return None
+        return Path(unquote(urlsplit(self.address).path))
+
     def look(self, name: str) -> Found | None:
         """Return a small object; None where there is none."""
         import obstore
@@ -179,9 +199,9 @@ class Bucket:
 
     def _demand_plain(self, name: str) -> None:
         """Raise StoreError for what is no plain file of a folder: a pipe would be waited for without an end."""
-        if not self.address.startswith("file:"):
+        if self._folder is None:
             return
-        path = Path(unquote(urlsplit(self.address).path), name)
+        path = self._folder / name
         if path.exists() and not path.is_file():
             raise StoreError(f"{self.address}/{name} is no plain file")
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 from retread import arch as archs
 from retread import limits
@@ -17,7 +17,7 @@ from retread.arch import Arch
 from retread.elf import fatbin, kernels, release
 from retread.elf import image as ei
 from retread.elf.facts import Kernels, Made, Module
-from retread.elf.fatbin import Entry, FatBinary, Kind
+from retread.elf.fatbin import Entry, FatBinary, Kind, Room
 from retread.elf.kernels import Looked
 from retread.elf.release import Told
 from retread.errors import ElfError, FatbinError
@@ -26,10 +26,39 @@ _STARTS: Final = (
     re.compile(re.escape(fatbin.START)),
     re.compile(rb"\x7fELF\x02\x01\x01[\x33\x41].{10}\xbe\x00", re.DOTALL),
 )
+_START_LENGTH: Final = 20
+"""Bytes that tell such a start."""
+_WINDOW: Final = 1 << 23
+"""Bytes that are looked through at a time for starts."""
 _ELF: Final = 0x7F
 _PTX_START: Final = re.compile(rb"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*\.version\s+\d+\.\d+")
 _PTX_VERSION: Final = re.compile(rb"^[ \t]*\.version[ \t]+(\d{1,2})\.(\d{1,2})", re.MULTILINE)
 _PTX_TARGET: Final = re.compile(rb"^[ \t]*\.target[ \t]+sm_(\d{1,4})([af]?)", re.MULTILINE)
+
+
+B = TypeVar("B")
+
+
+class Each(Protocol):
+    """What does the same to each of many fat binaries."""
+
+    def __call__(self, do: Callable[[FatBinary], B], found: Sequence[FatBinary], /) -> Sequence[B]:
+        """Return what comes of them, in their order."""
+
+
+def _each(do: Callable[[FatBinary], B], found: Sequence[FatBinary]) -> Sequence[B]:
+    return [do(one) for one in found]
+
+
+class Means(NamedTuple):
+    """How the bytes of a file are gone through: fat binaries perhaps side by side, and what is done behind."""
+
+    each: Each = _each
+    behind: Callable[[], object] = bool
+    """Called when some of the bytes have been read, and will hardly be again."""
+
+
+PLAIN: Final = Means()
 
 
 class Image(NamedTuple):
@@ -68,19 +97,19 @@ class Survey(NamedTuple):
     made: tuple[Made, ...]
 
 
-def of_section(data: memoryview, *, where: str) -> tuple[list[Code], list[str]]:
+def of_section(data: memoryview, *, where: str, means: Means = PLAIN) -> tuple[list[Code], list[str]]:
     """Return the modules of a ``.nv_fatbin`` section, or of a file of fat binaries, and what could not be read.
 
     Raises FatbinError when its fat binaries are corrupt.
     """
-    unread: list[str] = []
-    found = fatbin.parse(data, where=where)
+    found = fatbin.parse(data, where=where, behind=means.behind)
     fatbin.demand_sane(found, len(data), where)
-    return [of_fat_binary(one, unread) for one in found], unread
+    looked = means.each(of_fat_binary, found)
+    return [code for code, _ in looked], [fault for _, faults in looked for fault in faults]
 
 
 def of_library(
-    data: memoryview, regions: Iterable[tuple[int, int]], *, where: str, lenient: bool
+    data: memoryview, regions: Iterable[tuple[int, int]], *, where: str, lenient: bool, means: Means = PLAIN
 ) -> tuple[list[Code], list[str]]:
     """Return the modules of a library, and what could not be read.
 
@@ -94,7 +123,7 @@ def of_library(
         try:
             if any(start < high and end > low for low, high in taken):
                 raise FatbinError(f"{where}: two sections of fat binaries overlap")
-            modules, faults = of_section(data[start:end], where=where)
+            modules, faults = of_section(data[start:end], where=where, means=means)
         except FatbinError as error:
             if not lenient:
                 raise
@@ -102,23 +131,27 @@ def of_library(
         else:
             found, unread = [*found, *modules], [*unread, *faults]
             taken.append((start, end))
-    more, faults = elsewhere(data, taken, where=where)
+    more, faults = elsewhere(data, taken, where=where, means=means)
     return [*found, *more], list(dict.fromkeys([*unread, *faults]))
 
 
-def of_fat_binary(one: FatBinary, unread: list[str]) -> Code:
-    """Return the images of a fat binary; those that cannot be unpacked or read are named in ``unread``, too."""
+def of_fat_binary(one: FatBinary) -> tuple[Code, list[str]]:
+    """Return the images of a fat binary, and what is wrong with those that cannot be unpacked or read."""
     found: list[Image] = []
+    unread: list[str] = []
+    room, same = Room(), dict[frozenset[str] | None, frozenset[str] | None]()
     for entry in one.entries:
         if entry.kind is Kind.OTHER:
             continue
         try:
-            found.append(_image(entry.kind, entry.arch, kernels.of_entry(entry), entry))
+            looked = kernels.of_entry(entry, room)
+            looked = looked._replace(kernels=same.setdefault(looked.kernels, looked.kernels))
+            found.append(_image(entry.kind, entry.arch, looked, entry))
         except FatbinError as error:
             unread.append(error.message)
             found.append(Image(entry.kind, entry.arch, None, False, entry))
     untold = any(entry.kind is Kind.OTHER for entry in one.entries) and not found
-    return Code(tuple(found), any(one.relocatable for one in found), untold)
+    return Code(tuple(found), any(one.relocatable for one in found), untold), unread
 
 
 def of_cubin(data: memoryview, *, where: str) -> Code:
@@ -154,7 +187,7 @@ def is_ptx(head: bytes) -> bool:
 
 
 def elsewhere(
-    data: memoryview, taken: Iterable[tuple[int, int]], *, where: str
+    data: memoryview, taken: Iterable[tuple[int, int]], *, where: str, means: Means = PLAIN
 ) -> tuple[list[Code], list[str]]:
     """Return the fat binaries and cubins that start outside of the ranges (start, end) that are ``taken``.
 
@@ -164,7 +197,7 @@ def elsewhere(
     unread: list[str] = []
     start = broken = packed = 0
     for low, high in (*sorted(taken), (len(data), len(data))):
-        for at in _starts(data, start, max(start, low)):
+        for at in _starts(data, start, max(start, low), means.behind):
             if at < start:
                 continue
             if broken == limits.BROKEN or packed > fatbin.most_unpacked(len(data)):
@@ -186,10 +219,13 @@ def elsewhere(
     return found, unread
 
 
-def _starts(data: memoryview, start: int, end: int) -> Iterator[int]:
+def _starts(data: memoryview, start: int, end: int, behind: Callable[[], object]) -> Iterator[int]:
     """Yield where in a range something begins as a fat binary or a cubin does."""
-    each = ((match.start() for match in pattern.finditer(data, start, end)) for pattern in _STARTS)
-    return heapq.merge(*each)
+    for low in range(start, end, _WINDOW):
+        high = min(low + _WINDOW + _START_LENGTH - 1, end)
+        each = ((match.start() for match in pattern.finditer(data, low, high)) for pattern in _STARTS)
+        yield from (at for at in heapq.merge(*each) if at < low + _WINDOW)
+        behind()
 
 
 def _at(data: memoryview, at: int, unread: list[str], where: str) -> tuple[Code | None, int]:
@@ -197,7 +233,11 @@ def _at(data: memoryview, at: int, unread: list[str], where: str) -> tuple[Code 
     if data[at] != _ELF:
         one = fatbin.parse_at(data, at, 0, where=where)
         fatbin.demand_sane([one], len(data), where)
-        return (of_fat_binary(one, unread) if one.entries else None), at + one.size
+        if not one.entries:
+            return None, at + one.size
+        code, faults = of_fat_binary(one)
+        unread += faults
+        return code, at + one.size
     end = at + kernels.extent(data[at:], where=where)
     return of_cubin(data[at:end], where=where), end
 

@@ -10,12 +10,11 @@ on the output of ``fatbinary`` 13.0.88; what it does not explain is kept as it i
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Final
 
-import lz4.block
-import zstandard
+import cramjam
 
 from retread import arch as archs
 from retread import limits
@@ -45,6 +44,8 @@ _FLAG_F: Final = 0x20_0000
 _FLAG_COMPAT: Final = 0x100_0000
 _FLAGS_DERIVED: Final = 0x1000 | _FLAG_LZ4 | _FLAG_ZSTD | _FLAG_A | _FLAG_F | _FLAG_COMPAT
 _SUFFIX_FLAGS: Final = {"": 0, "a": _FLAG_A, "f": _FLAG_F}
+_SEVERAL: Final = 32
+"""Fat binaries after which the pages with their headers, some MB, are a matter of the past."""
 _PLAIN_FLAGS: Final = 0x11
 """64 bits, made on Linux: what every entry of every library seen carries."""
 
@@ -102,10 +103,27 @@ class FatBinary(Record, frozen=True, kw_only=True):
     entries: tuple[Entry, ...]
 
 
-def parse(data: bytes | memoryview, *, where: str, first: int = 0) -> tuple[FatBinary, ...]:
+class Room:
+    """Memory that images are unpacked into, one after the other: asking for more costs more than unpacking into it."""
+
+    def __init__(self) -> None:
+        self._memory = bytearray()
+
+    def of(self, size: int) -> memoryview:
+        """Return ``size`` bytes of it, all that stands in its first ones; what was there before is written over."""
+        if size > len(self._memory):
+            self._memory = bytearray()  # lets go of what it has, before it takes more
+            self._memory = bytearray(size)
+        return memoryview(self._memory)[:size]
+
+
+def parse(
+    data: bytes | memoryview, *, where: str, first: int = 0, behind: Callable[[], object] = bool
+) -> tuple[FatBinary, ...]:
     """Return the fat binaries of a ``.nv_fatbin`` section, in order; nothing but headers is read or copied.
 
-    ``where`` names the library in messages, ``first`` is the number of the first. Zeros are allowed between fat
+    ``where`` names the library in messages, ``first`` is the number of the first; ``behind`` is called now and then,
+    when what was read will not be read again soon. Zeros are allowed between fat
     binaries, and nothing else. Raises FatbinError when a size, a version or an architecture makes no sense.
     """
     view = memoryview(data).toreadonly().cast("B")
@@ -116,6 +134,8 @@ def parse(data: bytes | memoryview, *, where: str, first: int = 0) -> tuple[FatB
         one = _parse_one(view, offset, index, f"{where}: module {index}")
         found.append(one)
         offset = _skip_zeros(view, offset + one.size)
+        if not len(found) % _SEVERAL:
+            behind()
     return tuple(found)
 
 
@@ -163,17 +183,25 @@ def image(entry: Entry) -> bytes:
 
     Machine code that is not compressed comes with its padding: the entry does not say where it ends.
     """
+    return bytes(unpacked(entry, Room()))
+
+
+def unpacked(entry: Entry, room: Room) -> memoryview:
+    """Return the same where it lies, or unpacked into ``room``, where it stays until this is used again."""
     if not entry.flags & (_FLAG_LZ4 | _FLAG_ZSTD):
         if len(entry.header) >= _ENTRY.size and _ENTRY.unpack_from(entry.header)[4]:
             raise FatbinError(f"{entry.where}: compressed in an unknown way (flags {entry.flags:#x})")
-        return bytes(entry.payload)
+        return entry.payload
     if entry.size > min(limits.IMAGE, limits.RATIO * len(entry.payload) + limits.ANY_RATIO):
         raise FatbinError(f"{entry.where}: claims to unpack to {entry.size} bytes")
     unpack = _unpack_lz4 if entry.flags & _FLAG_LZ4 else _unpack_zstd
-    unpacked = unpack(entry)
-    if len(unpacked) != entry.size:
+    try:
+        into = room.of(entry.size)
+    except MemoryError as error:
+        raise FatbinError(f"{entry.where}: no memory for the {entry.size} bytes that it announces") from error
+    if unpack(entry, into) != entry.size:
         raise FatbinError(f"{entry.where}: does not unpack to the {entry.size} bytes that it announces")
-    return unpacked
+    return into
 
 
 def is_packed(entry: Entry) -> bool:
@@ -365,21 +393,23 @@ def _options(header: bytes, extra: int, where: str) -> str:
     return header[start : start + length].decode("utf-8", "replace")
 
 
-def _unpack_lz4(entry: Entry) -> bytes:
-    """Return an LZ4 block unpacked; LZ4 cannot gain more than 255 : 1, so an absurd size allocates nothing."""
+def _unpack_lz4(entry: Entry, into: memoryview) -> int:
+    """Unpack an LZ4 block, and return its size; LZ4 cannot gain more than 255 : 1."""
     if entry.size > 255 * len(entry.payload) + 64:
         raise FatbinError(f"{entry.where}: {len(entry.payload)} bytes cannot unpack to {entry.size}")
     try:
-        return bytes(lz4.block.decompress(entry.payload, uncompressed_size=entry.size))
-    except (lz4.block.LZ4BlockError, ValueError, OverflowError, MemoryError) as error:
+        return int(cramjam.lz4.decompress_block_into(entry.payload, into, entry.size))
+    except (cramjam.DecompressionError, ValueError, OverflowError) as error:
         raise FatbinError(f"{entry.where}: broken LZ4 data: {error}") from error
 
 
-def _unpack_zstd(entry: Entry) -> bytes:
-    """Return a zstd frame unpacked, one byte more than announced at the most."""
+def _unpack_zstd(entry: Entry, into: memoryview) -> int:
+    """Unpack a zstd frame, and return its size, which is one more where it holds more than announced."""
+    import zstandard
+
     try:
         with zstandard.ZstdDecompressor().stream_reader(entry.payload) as reader:
-            return reader.read(entry.size + 1)
+            return int(reader.readinto(into)) + len(reader.read(1))
     except (zstandard.ZstdError, ValueError, MemoryError) as error:
         raise FatbinError(f"{entry.where}: broken zstd data: {error}") from error
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from retread import limits
 from retread.elf import fatbin, release
 from retread.elf import image as ei
-from retread.elf.fatbin import Entry, Kind
+from retread.elf.fatbin import Entry, Kind, Room
 from retread.elf.release import Told
 from retread.errors import ElfError, FatbinError
 
@@ -25,6 +25,7 @@ _ET_REL: Final = 1
 _SHN_XINDEX: Final = 0xFFFF
 _TEXT: Final = ".text."
 _INFO: Final = ".nv.info."
+_PTX_DIRECTIVE: Final = b".entry"
 _PTX_ENTRY: Final = re.compile(rb"\.entry\s+([A-Za-z0-9_$%]+)")
 _PTX_BEFORE: Final = frozenset(b" \t\r\n;}")
 _PTX_COMMENT: Final = re.compile(rb"/\*.*?(?:\*/|\Z)|//[^\n]*", re.DOTALL)
@@ -40,18 +41,20 @@ class Looked(NamedTuple):
     made: Told = Told()
 
 
-def of_entry(entry: Entry) -> Looked:
-    """Return what an image of a fat binary is.
+def of_entry(entry: Entry, room: Room | None = None) -> Looked:
+    """Return what an image of a fat binary is, unpacked into ``room`` if it has to be.
 
     One of another kind than machine code or PTX has no kernels. Raises FatbinError when it cannot be unpacked or read.
     """
-    if entry.kind is Kind.PTX:
-        text = fatbin.image(entry)
-        return Looked(of_ptx(text), _COMPILE_ONLY in entry.options.split(), release.of_ptx(entry.isa))
-    if entry.kind is not Kind.ELF:
+    if entry.kind not in (Kind.PTX, Kind.ELF):
         return Looked(frozenset(), False)
+    found = fatbin.unpacked(entry, room or Room())
+    if entry.kind is Kind.PTX:
+        text = found.obj if isinstance(found.obj, bytearray) and fatbin.is_packed(entry) else bytes(found)
+        found_in = of_ptx(text, len(found))
+        return Looked(found_in, _COMPILE_ONLY in entry.options.split(), release.of_ptx(entry.isa))
     try:
-        return of_cubin(fatbin.image(entry) if fatbin.is_packed(entry) else entry.payload, where=entry.where)
+        return of_cubin(found, where=entry.where)
     except ElfError as error:
         raise FatbinError(str(error)) from error
 
@@ -94,15 +97,26 @@ def is_relocatable(data: bytes | memoryview) -> bool:
     return int.from_bytes(data[16:18], "little") == _ET_REL
 
 
-def of_ptx(text: bytes) -> frozenset[str]:
-    """Return the kernels of a PTX text; comments do not count."""
-    plain = _PTX_COMMENT.sub(b" ", text) if b"/*" in text else text
-    return frozenset(
-        one[1].decode("ascii") for one in _PTX_ENTRY.finditer(plain) if _is_code(plain, one.start())
-    )
+def of_ptx(text: bytes | bytearray, size: int | None = None) -> frozenset[str]:
+    """Return the kernels of a PTX text, of its first ``size`` bytes if given; comments do not count."""
+    end = len(text) if size is None else size
+    if text.find(b"/*", 0, end) >= 0:
+        text = _PTX_COMMENT.sub(b" ", memoryview(text)[:end])
+        end = len(text)
+    return frozenset(_entries(text, end))
 
 
-def _is_code(text: bytes, at: int) -> bool:
+def _entries(text: bytes | bytearray, end: int) -> Iterator[str]:
+    """Yield the kernels of a PTX text without long comments; texts are large, and finding bytes is what is quick."""
+    at = text.find(_PTX_DIRECTIVE, 0, end)
+    while at >= 0:
+        found = _PTX_ENTRY.match(text, at, end)
+        if found and _is_code(text, at):
+            yield found[1].decode("ascii")
+        at = text.find(_PTX_DIRECTIVE, at + len(_PTX_DIRECTIVE), end)
+
+
+def _is_code(text: bytes | bytearray, at: int) -> bool:
     """Say whether a directive of PTX is one: no part of another word, and behind no ``//`` on its line."""
     first = max(0, at - limits.PTX_LINE)
     before = text[max(first, text.rfind(b"\n", first, at) + 1) : at]

@@ -9,17 +9,20 @@ import itertools
 import mmap
 import shutil
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO, Final
 
 from retread import limits
-from retread.doors import fs
+from retread.doors import cores, fs
 from retread.elf import device, fatbin, layout
 from retread.elf import edit as elfedit
 from retread.elf import image as ei
-from retread.elf.device import Code
+from retread.elf.device import B, Code, Means
 from retread.elf.facts import LibraryFacts
+from retread.elf.fatbin import FatBinary
 from retread.elf.image import Image
 from retread.errors import ElfError
 
@@ -28,6 +31,10 @@ Refused: Final = ElfError
 """What ``binary.files`` asks of each format."""
 _VERNEED: Final = struct.Struct("<HHIII")
 _VERNAUX: Final = struct.Struct("<IHHII")
+_LARGE: Final = 1 << 24
+"""Bytes of an image from which on only one is unpacked at a time, so that several do not take several times the memory
+of the largest."""
+_UNPACKING: Final = Lock()
 
 
 def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = False) -> LibraryFacts:
@@ -69,7 +76,28 @@ def code(image: Image, *, lenient: bool) -> tuple[list[Code], list[str]]:
         for one in image.sections
         if one.name == elfedit.FATBIN and one.in_file
     ]
-    return device.of_library(image.data, regions, where=image.where, lenient=lenient)
+    return device.of_library(image.data, regions, where=image.where, lenient=lenient, means=means(image.data))
+
+
+def means(data: memoryview) -> Means:
+    """Return how a mapped file is gone through: on all cores, and what was read of it is not kept in memory."""
+    whole = data.obj
+
+    def behind() -> None:
+        if isinstance(whole, mmap.mmap):
+            whole.madvise(mmap.MADV_DONTNEED)
+
+    def each(do: Callable[[FatBinary], B], found: Sequence[FatBinary]) -> Sequence[B]:
+        def one(fatbin: FatBinary) -> B:
+            large = max((entry.size for entry in fatbin.entries), default=0) > _LARGE
+            with _UNPACKING if large else nullcontext():
+                done = do(fatbin)
+            behind()
+            return done
+
+        return cores.spread(one, found)
+
+    return Means(each, behind)
 
 
 def mapped(path: Path, *, where: str) -> memoryview:

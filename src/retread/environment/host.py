@@ -18,6 +18,8 @@ from retread.errors import CompileError, HostError, PlanError
 from retread.records import Record, Sha256
 
 _PROGRAMS = ("cc1plus", "cc1", "collect2", "as", "ld")
+_LINKED = ("libc.so.6", "libm.so.6", "libstdc++.so", "libgcc.a", "libgcc_s.so.1", "crti.o", "crtbeginS.o")
+"""What a cross compiler brings of the other machine and links; headers are noted one by one when they are read."""
 PYTHON_FACTS = """
 import json, sys, sysconfig
 names = ("SOABI", "CC", "CXX", "CFLAGS", "OPT", "CCSHARED", "LDSHARED", "LDCXXSHARED", "LDFLAGS", "BASECFLAGS", "AR")
@@ -31,7 +33,10 @@ print(json.dumps({
 
 
 class Compiler(Record, frozen=True, kw_only=True):
-    """The host's C and C++ compiler; ``digest`` tells it from every other, with its assembler and linker."""
+    """A C and C++ compiler; ``digest`` tells it from every other, with its assembler and linker.
+
+    That of a cross compiler covers the libraries of the other machine that it links, too.
+    """
 
     c: str
     cxx: str
@@ -72,7 +77,8 @@ def compiler(environment: Mapping[str, str], machine: str = "") -> Compiler:
         found[variable] = str(Path(path).resolve())
     if crosses:
         _demand_target(found, machine, environment.get("PATH", ""))
-    return _compiler(found["CC"], found["CXX"], environment.get("PATH", ""))
+    linked = _LINKED if crosses else ()
+    return _compiler(found["CC"], found["CXX"], environment.get("PATH", ""), linked)
 
 
 def _demand_target(found: Mapping[str, str], machine: str, path: str) -> None:
@@ -89,7 +95,7 @@ def _demand_target(found: Mapping[str, str], machine: str, path: str) -> None:
 
 
 @functools.lru_cache
-def _compiler(c: str, cxx: str, path: str) -> Compiler:
+def _compiler(c: str, cxx: str, path: str, linked: tuple[str, ...] = ()) -> Compiler:
     env = {"PATH": path, "LC_ALL": "C"}
     version = proc.run([cxx, "--version"], env=env).stdout.partition("\n")[0]
     parts = [version, fs.sha256(Path(c)), fs.sha256(Path(cxx))]
@@ -97,6 +103,9 @@ def _compiler(c: str, cxx: str, path: str) -> Compiler:
         said = proc.run([cxx, f"-print-prog-name={program}"], env=env, check=False).stdout.strip()
         where = shutil.which(said, path=path)
         parts.append(fs.sha256(Path(where)) if where else "")
+    for name in linked:
+        file = Path(proc.run([cxx, f"-print-file-name={name}"], env=env, check=False).stdout.strip())
+        parts.append(fs.sha256(file) if file.is_file() else "")
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
     return Compiler(c=c, cxx=cxx, version=version, digest=Sha256(digest))
 

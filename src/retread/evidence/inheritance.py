@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from retread.arch import Arch
+from retread.doors import fs
 from retread.elf.facts import Kernels
 from retread.errors import EvidenceError, GateError
 from retread.evidence import agreement, beside, signing, statements
@@ -88,6 +89,15 @@ def said(envelopes: Mapping[str, bytes]) -> list[Inheritance]:
             one = statements.parse(signing.payload(data, name=name), name=name).inherited
             found += [one] if one else []
     return found
+
+
+def beside_of(wheel: Path, scratch: Path) -> tuple[Inherited, ...]:
+    """Return what the envelopes beside a wheel say that it inherits, whoever signed them, where its bytes agree."""
+    claims = said(beside.read(wheel, fs.sha256(wheel)).envelopes)
+    if not claims:
+        return ()
+    facts, _ = contents.examine(wheel, scratch)
+    return held(tuple(told(wheel, facts, claims, scratch)), claims)
 
 
 def held(told: Sequence[Told], claims: Sequence[Inheritance]) -> tuple[Inherited, ...]:

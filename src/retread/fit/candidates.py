@@ -17,6 +17,7 @@ from retread.fit.catalogue import Catalogue, Made, Official, Release, Usage, has
 from retread.fit.conditions import Appears
 from retread.fit.environment import DESCRIBED, Environment
 from retread.fit.report import Candidate
+from retread.recipe import platforms
 
 if TYPE_CHECKING:
     from packaging.version import Version
@@ -108,7 +109,8 @@ def _ours(case: _Case, listed: Sequence[Listed]) -> Candidate:
 
 def _get(environment: Environment, release: Release, made: Made) -> str:
     """Return the command that makes a target's wheel, in a clone; that for Windows is made on Linux."""
-    platform = f" PLATFORM={environment.interpreter.platform}" if environment.windows else ""
+    here = environment.interpreter.here
+    platform = "" if here == platforms.COMPILED[0] else f" PLATFORM={here}"
     return f"make wheel RECIPE={release.recipe} TARGET={made.target}{platform}"
 
 

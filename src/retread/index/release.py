@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from retread.recipe.workspace import Loaded
 
 SCHEMA: Final = 1
-ANY: Final = "any"
 
 
 class Definition(Record, frozen=True, kw_only=True):
@@ -117,7 +116,7 @@ class Planned(Record, frozen=True, kw_only=True):
         if self.tags:
             wanted = metadata.parse_name(self.wheel).tags
             return made if metadata.expand_tags(found.tags) == metadata.expand_tags(wanted) else None
-        is_here = platforms.of_wheel(file) in {self.platform, ANY}
+        is_here = platforms.of_base(file) == self.platform
         return made if is_here and plan.serves(file, self.python) else None
 
 
@@ -135,32 +134,20 @@ class Given(NamedTuple):
     statement: Statement | None = None
 
 
-def planned(jobs: Iterable[tuple[Entry, str]], known: Mapping[str, Loaded]) -> Release:
-    """Return the release that has what the ``jobs`` make, each with its platform; ``known`` are the recipes by name."""
-    wheels = [one for entry, platform in jobs for one in _wheels(entry, platform, known[entry.recipe])]
+def planned(jobs: Iterable[Entry], known: Mapping[str, Loaded]) -> Release:
+    """Return the release that has what the ``jobs`` make; ``known`` are the recipes by name."""
+    wheels = [one for entry in jobs for one in _wheels(entry, known[entry.recipe])]
     return Release(schema=SCHEMA, wheels=tuple(wheels))
-
-
-def every_platform(recipes: Iterable[Recipe]) -> list[str]:
-    """Return the platforms for which wheels of the recipes can be: those of Linux, and of their base wheels."""
-    bases = {
-        platforms.of_wheel(base.file)
-        for recipe in recipes
-        for target in recipe.targets.values()
-        for base in target.base
-    }
-    return [*platforms.COMPILED, *sorted(bases - {ANY, *platforms.COMPILED})]
 
 
 def parse(data: bytes, *, name: str) -> Release:
     """Read a plan; PublishError with every fault."""
     try:
-        table = strict.json(data)
+        table = strict.document(data, SCHEMA)
+    except strict.NewerError as error:
+        raise PublishError(f"{name} has {error}", hint=_HINT) from None
     except ValueError as error:
         raise PublishError(f"{name} is no plan of a release: {error}", hint=_HINT) from None
-    schema = table.get("schema") if isinstance(table, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise PublishError(f"{name} has schema {schema}; this retread reads up to {SCHEMA}", hint=_HINT)
     found, faults = strict.read(Release, table)
     if found is None:
         raise PublishError(f"{name} is no plan of a release", faults=first(faults), hint=_HINT)
@@ -215,22 +202,19 @@ def definition_of(said: Statement) -> Definition:
 _HINT: Final = "make it anew: 'retread release plan --out FILE'"
 
 
-def _wheels(entry: Entry, platform: str, loaded: Loaded) -> Iterator[Planned]:
+def _wheels(entry: Entry, loaded: Loaded) -> Iterator[Planned]:
     """Yield the wheels of a job: one of each base wheel, or the one that is compiled."""
+    target = loaded.recipe.on(entry.platform).targets[entry.target]
     if LANES[entry.lane].compiles:
-        recipe = loaded.recipe if platform == platforms.COMPILED[0] else loaded.recipe.on(platform)
-        yield _planned(entry, platform, loaded, recipe.targets[entry.target], None)
+        yield _planned(entry, loaded, target, None)
         return
-    target = loaded.recipe.targets[entry.target]
     for base in target.base:
-        its = platforms.of_wheel(base.file)
-        here = its == platform or (its == ANY and platform == platforms.COMPILED[0])
-        if here and entry.python in Bases((base,)).pythons():
-            yield _planned(entry, its, loaded, target.on(its), base)
+        if entry.python in Bases((base,)).pythons():
+            yield _planned(entry, loaded, target, base)
 
 
-def _planned(entry: Entry, platform: str, loaded: Loaded, target: Target, base: Base | None) -> Planned:
-    """Return a wheel of a job; ``target`` is what the platform has of it."""
+def _planned(entry: Entry, loaded: Loaded, target: Target, base: Base | None) -> Planned:
+    """Return a wheel of a job; ``target`` is what the job's platform has of it."""
     recipe = loaded.recipe
     compilers = [loaded.toolchains[one].compiler for one in target.toolchains] if base is None else [""]
     made = [
@@ -242,8 +226,8 @@ def _planned(entry: Entry, platform: str, loaded: Loaded, target: Target, base: 
     needed = [Level.STATIC, *([Level.JIT] if target.torch else []), *([Level.GPU] if proof.gpu else [])]
     return Planned(
         job=entry.name,
-        command=_command(entry, platform),
-        wheel=based.file_name if based else f"{name.replace('-', '_')}-{best.version}-*_{platform}.whl",
+        command=_command(entry),
+        wheel=based.file_name if based else f"{name.replace('-', '_')}-{best.version}-*_{entry.platform}.whl",
         name=name,
         version=best.version,
         local=best.local,
@@ -252,7 +236,7 @@ def _planned(entry: Entry, platform: str, loaded: Loaded, target: Target, base: 
         digest=best.digest,
         target=entry.target,
         python=entry.python,
-        platform=platform,
+        platform=entry.platform,
         lane=entry.lane,
         evidence=Required(levels=tuple(needed), gpu=proof.gpu, triton=proof.triton),
         instead=tuple(made[1:]),
@@ -284,6 +268,6 @@ def _definition(recipe: Recipe, name: str, target: Target, base: Base | None, ve
     )
 
 
-def _command(entry: Entry, platform: str) -> str:
-    other = f" --platform {platform}" if platform not in {platforms.COMPILED[0], ANY} else ""
+def _command(entry: Entry) -> str:
+    other = f" --platform {entry.platform}" if entry.platform != platforms.COMPILED[0] else ""
     return f"retread build {entry.recipe} --target {entry.target} --lane {entry.lane} --python {entry.python}{other}"

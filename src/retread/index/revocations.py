@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Generic, Protocol, TypeVar
+from typing import Annotated, Generic, Protocol, TypeVar
 
 import msgspec
 from packaging.utils import InvalidWheelFilename, canonicalize_name, is_normalized_name
@@ -134,15 +134,11 @@ def begin(issued: str) -> Revocations:
 def parse(payload: bytes, *, name: str) -> Revocations:
     """Return the list in ``payload``; PublishError for one that is damaged, or is newer than retread."""
     try:
-        table: Any = strict.json(payload)
-        schema = table["schema"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise PublishError(f"{name} is not a revocation list: {type(error).__name__}: {error}") from None
-    if not isinstance(schema, int) or not 1 <= schema <= SCHEMA:
-        raise PublishError(
-            f"{name} has schema {strict.shown(schema)}; this retread reads up to {SCHEMA}",
-            hint="read it with a newer retread",
-        )
+        table = strict.document(payload, SCHEMA)
+    except strict.NewerError as error:
+        raise PublishError(f"{name} has {error}", hint="read it with a newer retread") from None
+    except ValueError as error:
+        raise PublishError(f"{name} is not a revocation list: {error}") from None
     found, faults = strict.read(Revocations, table)
     entries = found.entries if found else ()
     faults += [f"entries[{index}].{fault}" for index, one in enumerate(entries) for fault in _faults(one)]

@@ -43,7 +43,7 @@ class Uploaded(Record, frozen=True, kw_only=True):
     known: tuple[Sent, ...]
     """Wheels that were there before, with the same bytes."""
     evidence: str
-    """The folder in which envelopes and reports lie: the index has none of them."""
+    """The folder in which envelopes and reports lie, or folders: the index has none of them."""
 
 
 class _Place(NamedTuple):
@@ -102,7 +102,7 @@ def upload(
         to=remote.address,
         uploaded=tuple(one for one in sent if one.file in before.missing),
         known=tuple(one for one in sent if one.file in before.there),
-        evidence=str(kept),
+        evidence=kept,
     )
 
 
@@ -142,15 +142,15 @@ def _other(sha256: str) -> str:
     return f"the index has other bytes under this name (sha256 {sha256}): raise the revision in the recipe"
 
 
-def _keep(candidates: Sequence[Candidate], folder: Path | None) -> Path:
+def _keep(candidates: Sequence[Candidate], folder: Path | None) -> str:
     """Put the evidence of the wheels into a folder, before any of them is uploaded; return where it lies."""
     if folder is None:
-        return candidates[0].wheel.parent
+        return ", ".join(dict.fromkeys(str(one.wheel.parent) for one in candidates))
     folder.mkdir(parents=True, exist_ok=True)
     for one in candidates:
         for name, data in one.beside.files.items():
             fs.write(folder / name, data)
-    return folder
+    return str(folder)
 
 
 def _send(place: _Place, one: Candidate, say: Say, step: Step) -> None:

@@ -17,7 +17,7 @@ from retread.compile.schedule import GIB, Cost, Unit
 from retread.doors.machine import Machine
 from retread.jobs.job import Needs
 from retread.recipe import files, platforms
-from retread.recipe.lane import LANES
+from retread.recipe.lane import LANES, Lane
 from retread.recipe.matrix import Entry
 from retread.units import size
 
@@ -44,19 +44,22 @@ _COMPILED: Final = 13 * GIB
 """Bytes on the disk of a compile with its environment, toolkit and room, as ``retread plan`` counts them."""
 
 
-def of_build(machine: Machine, entry: Entry, cores: int) -> Needs:
+def of_build(machine: Machine, name: str, entry: Entry, cores: int) -> Needs:
     """Return what it takes to make a wheel, with at most so many cores."""
     if LANES[entry.lane].compiles:
         return _of_compile(machine, entry, cores)
-    guess = _guess(_OVERLAY, None, platforms.COMPILED[0])
-    return _learned(
-        msgspec.structs.replace(guess, cores=min(guess.cores, cores)), machine, f"build-{entry.name}"
-    )
+    guess = _guess(_OVERLAY, None, _builder(entry))
+    return _learned(msgspec.structs.replace(guess, cores=min(guess.cores, cores)), machine, name)
 
 
 def of_trial(machine: Machine, name: str, gpu: Arch | None, platform: str) -> Needs:
     """Return what it takes to try a wheel, on a GPU or without one."""
     return _learned(_guess(_TRIAL, gpu, platform), machine, name)
+
+
+def _builder(entry: Entry) -> str:
+    """Return the processor of the machine that makes a wheel: an image runs on its own, all else is made on x86-64."""
+    return entry.platform if entry.lane is Lane.CONTAINER else platforms.COMPILED[0]
 
 
 def learn(machine: Machine, name: str, cost: Cost, *, cached: bool) -> None:
@@ -108,4 +111,4 @@ def _of_compile(machine: Machine, entry: Entry, cores: int) -> Needs:
         seconds = int(max(*spent, sum(spent) / jobs) * _SPARE) + _SETUP
         numbers = (jobs, seconds, max(_LEAST, sum(largest) + _BASE), _COMPILED)
         why = f"{len(known)} units were measured here; half as much again is given"
-    return msgspec.structs.replace(_guess(numbers, None, platforms.COMPILED[0]), why=why)
+    return msgspec.structs.replace(_guess(numbers, None, _builder(entry)), why=why)

@@ -5,6 +5,7 @@ An engine needs nothing but this: each job has a key, what it needs of a machine
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated, Final
@@ -14,8 +15,10 @@ import msgspec
 from retread import canonical, limits, strict
 from retread.arch import Arch
 from retread.errors import EvidenceError, UsageError
-from retread.fields import Digest
+from retread.fields import Digest, FileName
+from retread.recipe.lane import Lane
 from retread.records import Record, Sha256
+from retread.smoke.level import Level
 from retread.strict import near_miss
 
 SCHEMA: Final = 1
@@ -28,11 +31,19 @@ _SHORT: Final = 8
 """Digits of a key by which it may be named: as many as git shows of a commit, and one more."""
 
 
+MORE: Final = 2
+"""How many times the memory a job has that is run again, since it was killed for memory."""
+
+
 class Kind(StrEnum):
     """What a job does."""
 
     BUILD = "build"
     SMOKE = "smoke"
+
+
+_AFTER: Final = {Kind.BUILD: 0, Kind.SMOKE: 1}
+"""After how many jobs one comes: a trial takes the wheel of one build."""
 
 
 class Needs(Record, frozen=True, kw_only=True):
@@ -59,17 +70,17 @@ class Job(Record, frozen=True, kw_only=True):
     key: Digest
     """SHA-256 of all other fields but ``needs``, which together decide the result."""
     kind: Kind
-    name: str
-    """Fit for file names: letters, digits, dots and dashes; the kind and the GPU are in it."""
+    name: FileName
+    """Letters, digits, dots and dashes; the kind and the GPU are in it."""
     recipe: str
     target: str
-    lane: str
+    lane: Lane
     python: str
     platform: str
     """The one that the wheel is for: ``x86_64``, ``aarch64``, ``win_amd64``."""
     toolchain: str = ""
     """With which it compiles; empty for a lane that compiles nothing."""
-    level: tuple[str, ...] = ()
+    level: tuple[Level, ...] = ()
     """Of a trial: what is tried; empty for a build."""
     needs: Needs
     inputs: dict[str, str]
@@ -127,6 +138,16 @@ def key(job: Job) -> Sha256:
     return Sha256(canonical.digest({name: value for name, value in table.items() if name not in NOT_OF_KEY}))
 
 
+def with_memory(job: Job, count: int) -> Job:
+    """Return a job that may take so many bytes of memory; it is the same job."""
+    return msgspec.structs.replace(job, needs=msgspec.structs.replace(job.needs, memory_bytes=count))
+
+
+def named(*words: str) -> str:
+    """Return the name of a job: words with dashes, fit for a file."""
+    return re.sub(r"[^A-Za-z0-9._+-]", "_", "-".join(words))
+
+
 def write(jobs: Iterable[Job]) -> JobFile:
     """Return jobs as a file carries them."""
     return JobFile(schema=SCHEMA, jobs=tuple(jobs))
@@ -160,18 +181,20 @@ def parse(data: bytes, *, name: str) -> tuple[Job, ...]:
 
 
 def _faults(jobs: Sequence[Job]) -> Iterable[str]:
-    seen: set[str] = set()
+    seen: dict[str, Job] = {}
     for one in jobs:
         if one.key != key(one):
             yield f"{one.name}: its key is not that of its fields"
         if one.key in seen:
             yield f"{one.name}: it is there twice"
+        if len(one.after) != _AFTER[one.kind] or bool(one.level) != bool(one.after):
+            yield f"{one.name}: a {one.kind} comes after {_AFTER[one.kind]} jobs, and a trial alone has levels"
         yield from (
-            f"{one.name}: it comes after {before[:12]}, which does not stand before it"
+            f"{one.name}: it comes after {before[:12]}, and no such build stands before it"
             for before in one.after
-            if before not in seen
+            if before not in seen or seen[before].kind is not Kind.BUILD
         )
-        seen.add(one.key)
+        seen[one.key] = one
 
 
 def find(jobs: Sequence[Job], word: str) -> Job:

@@ -18,7 +18,7 @@ from retread.doors.store import digest
 from retread.environment import host
 from retread.errors import PlanError, first
 from retread.jobs import forecast
-from retread.jobs.job import Job, Kind, sealed
+from retread.jobs.job import Job, Kind, named, sealed
 from retread.lanes.lane import Wish
 from retread.recipe import files, matrix, platforms, workspace
 from retread.recipe.lane import LANES, Lane
@@ -39,8 +39,8 @@ class Asked(NamedTuple):
 
     lane: Lane | None = None
     """Only what this lane makes."""
-    platform: str = platforms.COMPILED[0]
-    """For which machines the wheels are."""
+    platform: str = ""
+    """For which machines the wheels are; empty: for all."""
     cores: int | None = None
     """That a compile gets; without a number, those of this machine."""
     toolchain: str = ""
@@ -82,7 +82,7 @@ def demand_current(machine: Machine, root: Path, job: Job) -> None:
     A job file goes on saying what a job was; the recipe may have been changed since.
     """
     loaded = workspace.load(root, job.recipe)
-    asked = Asked(lane=Lane(job.lane), platform=job.platform, toolchain=job.toolchain)
+    asked = Asked(lane=job.lane, platform=job.platform, toolchain=job.toolchain)
     now = {one.name: one for one in jobs_of(machine, [loaded], asked, skip=lambda _: None)}
     same = now.get(job.name)
     if same is None:
@@ -113,28 +113,29 @@ def _of_entry(machine: Machine, loaded: Loaded, entry: Entry, asked: Asked) -> I
     compiles = LANES[entry.lane].compiles
     wish = Wish(
         python=entry.python,
-        platform="" if asked.platform == platforms.COMPILED[0] else asked.platform,
+        platform="" if entry.platform == platforms.COMPILED[0] else entry.platform,
         toolchain=(asked.toolchain or None) if compiles else None,
     )
     made = choice.jobs(loaded, entry.target, machine, lane=entry.lane, wish=wish)
     taken = made[0].goal.toolchain if compiles else None
+    name = named("build", entry.name)
     build = sealed(
         Job(
             key=Sha256(64 * "0"),
             kind=Kind.BUILD,
-            name=f"build-{entry.name}",
+            name=name,
             recipe=entry.recipe,
             target=entry.target,
             lane=entry.lane,
             python=entry.python,
-            platform=asked.platform,
+            platform=entry.platform,
             toolchain=taken.name if taken else "",
-            needs=forecast.of_build(machine, entry, asked.cores or host.cores()),
+            needs=forecast.of_build(machine, name, entry, asked.cores or host.cores()),
             inputs=_inputs(loaded, entry, made),
         )
     )
     yield build
-    if not platforms.is_windows(asked.platform):
+    if not platforms.is_windows(entry.platform):
         yield from _trials(machine, loaded, entry, build)
 
 
@@ -173,7 +174,7 @@ def _trials(machine: Machine, loaded: Loaded, entry: Entry, build: Job) -> Itera
     }
     levels = (Level.STATIC, Level.JIT) if trial.triton else (Level.STATIC,)
     for gpu, tried in ((None, levels), *((one, (Level.GPU,)) for one in trial.gpu)):
-        name = f"smoke-{entry.name}" + (f"-cc{gpu}" if gpu else "")
+        name = named("smoke", entry.name, *([f"cc{gpu}"] if gpu else []))
         yield sealed(
             msgspec.structs.replace(
                 build,

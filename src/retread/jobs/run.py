@@ -25,13 +25,14 @@ from retread.build.pipeline import Built
 from retread.compile.schedule import GIB, Cost
 from retread.doors import fs
 from retread.doors.machine import Machine
-from retread.errors import EvidenceError, OutOfMemoryError, PlanError
+from retread.environment import host
+from retread.errors import EvidenceError, HostError, OutOfMemoryError, PlanError
 from retread.evidence import beside
 from retread.jobs import forecast, launch, listing
 from retread.jobs.job import SCHEMA, Job, Kind, Result, Wheel
 from retread.jobs.launch import Ended, Launcher
 from retread.recipe import platforms
-from retread.recipe.lane import LANES, Lane
+from retread.recipe.lane import LANES
 
 RESULT: Final = "result.json"
 LOG: Final = "log.txt"
@@ -74,14 +75,14 @@ def run_job(job: Job, out: Path, place: Place, *, again: bool = False) -> Result
         and last.code != OutOfMemoryError.exit_code
     ):
         return last
+    if job.needs.processor != host.here():
+        raise HostError(f"{job.name} is for {job.needs.processor}, and this machine is {host.here()}")
     listing.demand_current(place.machine, place.root, job)
     with _scratch(job, out) as scratch:
         before = _wheels_before(job, out, place.machine)
         result = _run(job, scratch, before, place)
         if not result.code:
-            listing.demand_current(
-                place.machine, place.root, job
-            )  # what it was made of may have changed meanwhile
+            listing.demand_current(place.machine, place.root, job)  # it may have changed meanwhile
             forecast.learn(
                 place.machine,
                 job.name,
@@ -98,6 +99,11 @@ def finished(job: Job, out: Path, machine: Machine) -> Result | None:
     A result that was damaged since is taken away, and said to be.
     """
     return _finished(job.key, job.name, out, machine)
+
+
+def left(job: Job, out: Path) -> Result | None:
+    """Return what a job left below ``out``, done or failed, as it says of itself; None where it left nothing."""
+    return _read(out / job.key / RESULT) or _read(out / f"{job.key}{FAILED}" / RESULT)
 
 
 def _finished(key: str, name: str, out: Path, machine: Machine) -> Result | None:
@@ -148,7 +154,7 @@ def _run(job: Job, scratch: Path, before: Sequence[Path], place: Place) -> Resul
                 break
     code, why = _judged(job, ended, said)
     if not code and (why := _wrong_gpu(job, scratch)):
-        code = 18
+        code = HostError.exit_code
     wheels = [
         Wheel(file=one.name, sha256=fs.sha256(one), size=one.stat().st_size)
         for one in fs.listed(scratch, ".whl")
@@ -177,7 +183,7 @@ def _commands(job: Job, scratch: Path, before: Sequence[Path], root: Path) -> It
     retread: list[str | Path] = [sys.executable, "-m", "retread"]
     whose: list[str | Path] = ["--target", job.target, "--root", root]
     if job.kind is Kind.BUILD:
-        compiles = LANES[Lane(job.lane)].compiles
+        compiles = LANES[job.lane].compiles
         native = job.platform == platforms.COMPILED[0]
         yield [
             *retread, "build", job.recipe, *whose, "--lane", job.lane, "--python", job.python, "--json",
@@ -216,7 +222,7 @@ def _judged(job: Job, ended: Ended, said: Sequence[str]) -> tuple[int, str]:
     if ended.killed or ended.code in _KILLED or _NO_MEMORY.search(tail):
         given = (ended.limit or job.needs.memory_bytes) / GIB
         held = "killed for memory at" if ended.limit else "killed for memory, and was to take no more than"
-        return OutOfMemoryError.exit_code, f"{held} {given:.1f} GiB"
+        return OutOfMemoryError.exit_code, f"{held} {given:.3g} GiB"
     return ended.code if ended.code > 0 else 128 - ended.code, tail
 
 

@@ -40,7 +40,8 @@ def origins(goal: Goal, own: Contained, wish: Wish) -> list[Origin]:
     demand_sound(goal)
     if goal.platform not in {"", host.here()}:
         raise PlanError(
-            f"{goal.title}: an image for {goal.platform} does not run on {host.here()} machines",
+            f"{goal.title}: an image for {goal.platform} does not run on {host.here()} machines, and one "
+            f"that does has no compiler and no C library of {goal.platform}",
             hint="'--lane source' compiles for it with a cross compiler; or build on such a machine",
         )
     image = wish.image or own.container.image
@@ -58,6 +59,7 @@ class ImagePlace:
     programs: tuple[str, ...] = ("compile/container.py", "compile/inside/container.sh")
     room = "-container"
     whole = True
+    system = ""
 
     def __init__(self, goal: Goal, own: Contained, name: str, number: str) -> None:
         self._goal = goal

@@ -27,23 +27,28 @@ class CrossPlace(HostPlace):
         self.room = f"-{platform}"
 
     @functools.cached_property
-    def system(self) -> System:
+    def there(self) -> System:
         """What is pinned of the other machine."""
         return system.known(self._platform)
 
     @property
+    def system(self) -> str:
+        """The other machine's name, and the digest of what is pinned of it."""
+        return f"{self._platform} {system.digest(self.there)}"
+
+    @property
     def manner(self) -> tuple[object, ...]:
         """The tools of this machine, and what is taken of the other one."""
-        return (*super().manner, self._platform, system.digest(self.system), self._build.links)
+        return (*super().manner, self._platform, system.digest(self.there), self._build.links)
 
     @functools.cached_property
     def python(self) -> Python:
         """The interpreter of this machine that builds; PlanError when it is another than what is pinned there."""
         found = host.python(self._build.python, self._asked, self._machine.environment)
-        if found.number != self.system.python:
+        if found.number != self.there.python:
             raise PlanError(
-                f"a build for {self._platform} is made with Python {self.system.python}, not {found.number}",
-                hint=f"of {self._platform} machines, the Python {self.system.python} is pinned; leave --python out",
+                f"a build for {self._platform} is made with Python {self.there.python}, not {found.number}",
+                hint=f"of {self._platform} machines, the Python {self.there.python} is pinned; leave --python out",
             )
         return found
 
@@ -54,7 +59,7 @@ class CrossPlace(HostPlace):
 
     def lacks(self) -> tuple[str, ...]:
         """Return what is missing of interpreter and compiler."""
-        return (*missing(lambda: self.system), *super().lacks())
+        return (*missing(lambda: self.there), *super().lacks())
 
     def cross(self, lock: bytes, name: str) -> Cross:
         """Return the other machine's root, with what the recipe links, as the lock pins it."""
@@ -65,7 +70,7 @@ class CrossPlace(HostPlace):
         pinned, lacking = requirements.narrowed(lock.decode(), self._build.links)
         if lacking:
             raise RecipeError(f"build.links: the lock {name} pins no {', '.join(lacking)}")
-        machine, there = self._machine, self.system
+        machine, there = self._machine, self.there
 
         def make(into: Path, cache: Path) -> None:
             root = into / venv.VENV

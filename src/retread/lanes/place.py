@@ -61,6 +61,10 @@ class Place(Protocol):
     def image(self) -> str:
         """Name and digest of the image that it is in, or nothing."""
 
+    @property
+    def system(self) -> str:
+        """Name and digest of the machine that it compiles for, where that is another than its own, or nothing."""
+
     def install(self, lock: Path, into: Path, cache: Path) -> None:
         """Make the build environment of a lock in the folder ``into``; FetchError when a file cannot be had."""
 
@@ -143,6 +147,11 @@ class HostPlace:
     def compiler(self) -> Compiler:
         """The host's C++ compiler."""
         return host.compiler(self._machine.environment)
+
+    @property
+    def system(self) -> str:
+        """Nothing: it compiles for itself."""
+        return ""
 
     def lacks(self) -> tuple[str, ...]:
         """Return what is missing of interpreter and compiler."""

@@ -370,6 +370,8 @@ class Compiled:
             toolkit_digest=self.toolkit.digest,
             toolkit_origin=self._toolkit_origin,
             compiler=self.place.compiler.version,
+            compiler_digest=self.place.compiler.digest,
+            system=self.place.system,
             python=self.place.python.version,
             lock=hashlib.sha256(self.lock).hexdigest(),
             requires=self.build.requires,

@@ -97,6 +97,10 @@ def _parsed(text: str) -> tuple[list[_Line], list[_Option], list[_Fault]]:
                 )
             if line.startswith("-"):
                 said = _options(line)
+                if any(one.name == "--hash" for one in said):
+                    raise ValueError(
+                        "a hash stands alone: it belongs to a requirement, behind it on its line"
+                    )
                 options += said
                 lines += [_Line(number, one.value, None) for one in said if one.name in _FOLDER]
             else:

@@ -14,7 +14,7 @@ from retread.elf.device import Code
 from retread.elf.facts import Format, LibraryFacts
 from retread.elf.fatbin import FatBinary
 from retread.elf.layout import Piece
-from retread.elf.library import mapped, put
+from retread.elf.library import mapped, means, put
 from retread.errors import PeError
 from retread.pe import edit as peedit
 from retread.pe import image as pe
@@ -57,7 +57,9 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
 
 def code(image: Image, *, lenient: bool) -> tuple[list[Code], list[str]]:
     """Return the modules of a library, those of section .nv_fatb first, and what could not be read."""
-    return device.of_library(image.data, peedit.regions(image), where=image.where, lenient=lenient)
+    return device.of_library(
+        image.data, peedit.regions(image), where=image.where, lenient=lenient, means=means(image.data)
+    )
 
 
 def fat_binaries(path: Path) -> tuple[FatBinary, ...]:

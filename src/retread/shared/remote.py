@@ -105,7 +105,12 @@ class Shared:
             return False
         trusted = self._means.trusted
         try:
-            found = list(self._bucket.list(claims.folder(kind, key)))
+            folder = claims.folder(kind, key)
+            for name in self._bucket.strange(folder):
+                self._means.say(
+                    f"    {NOTE} the shared store's {folder}/{name} is no plain file; it is passed over"
+                )
+            found = list(self._bucket.list(folder))
             for one in sorted(found, key=lambda one: -one.modified)[: limits.CLAIMS]:
                 if self._took(one, into, trusted):
                     return True

@@ -25,15 +25,11 @@ BESIDE: Final = ".smoke-"
 def parse(data: bytes, *, name: str) -> SmokeReport:
     """Return the report in ``data``; EvidenceError for one that is none, is newer than retread, or was edited."""
     try:
-        table: Any = strict.json(data)
-        schema = table["schema"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise EvidenceError(f"{name} is not a smoke report: {type(error).__name__}: {error}") from None
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise EvidenceError(
-            f"{name} has schema {strict.shown(schema)}; this retread reads up to {SCHEMA}",
-            hint="read it with a newer retread",
-        )
+        table = strict.document(data, SCHEMA)
+    except strict.NewerError as error:
+        raise EvidenceError(f"{name} has {error}", hint="read it with a newer retread") from None
+    except ValueError as error:
+        raise EvidenceError(f"{name} is not a smoke report: {error}") from None
     report, faults = strict.read(SmokeReport, table)
     if report is None:
         raise EvidenceError(f"{name} is not a smoke report of schema {SCHEMA}", faults=first(faults))

@@ -30,7 +30,7 @@ from retread.smoke.details import (
 )
 from retread.smoke.level import Level
 from retread.smoke.report import Run, SmokeReport
-from retread.smoke.tally import Verdict, fate, headline, tally
+from retread.smoke.tally import Inherited, Verdict, fate, headline, tally
 from retread.text.tables import columns, cut, plain, wrapped
 
 
@@ -161,3 +161,11 @@ def _evidence_row(run: Run) -> tuple[str, ...]:
         str(run.level), fate(run), ", ".join(gpus) or "-", around.torch or "-", around.triton or "-",
         *map(str, tally(run.cases)), "; ".join(filter(None, remarks)),
     )  # fmt: skip
+
+
+def inherited(one: Inherited) -> str:
+    """Return what ran of another wheel, and for how much of this one it holds."""
+    return (
+        f"inherited: {one.kernels} of its {one.of} kernels have the machine code of {one.wheel}, "
+        f"which passed on {one.where}; nothing of this wheel ran there"
+    )

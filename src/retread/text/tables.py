@@ -26,6 +26,13 @@ def columns(
         yield "    " + "  ".join(cells)
 
 
+def markdown(rows: Sequence[tuple[str, ...]]) -> str:
+    """Return rows, the first of them heads, as a Markdown table whose columns begin together in a terminal, too."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+    return "\n".join([lines[0], "| " + " | ".join("-" * width for width in widths) + " |", *lines[1:]])
+
+
 def wrapped(text: str, first: str, rest: str | None = None) -> list[str]:
     """Break a sentence into lines, but no word: ids and paths are there to be copied."""
     return textwrap.wrap(

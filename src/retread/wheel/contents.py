@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -13,10 +13,10 @@ from packaging.requirements import InvalidRequirement
 from retread import arch, pypa, strict
 from retread.arch import Arch
 from retread.binary import files
-from retread.doors import fs
+from retread.doors import cores, fs
 from retread.elf.facts import CodeFacts, Facts, LibraryFacts
 from retread.elf.resources import Kernel
-from retread.errors import UNREADABLE, WheelError
+from retread.errors import UNREADABLE, RetreadError, WheelError
 from retread.records import Sha256
 from retread.wheel import faults, metadata
 from retread.wheel.facts import Fault, WheelFacts, is_called_library
@@ -65,13 +65,13 @@ def look(
 ) -> tuple[WheelFacts, Verified]:
     """Check and read an open wheel as ``examine`` does."""
     known = known or Known()
-    verified = wheel.verify(known.members)
+    reading = _Reading(wheel, scratch, names=names)
+    verified = wheel.verify(known.members, reading.through)
     raw = {member.name: member.raw_sha256 for member in verified.members}
-    seen: dict[str, Facts | str] = {}
-    for entry in wheel.files:
-        found = known.libraries.get(raw[entry.name]) or _code(wheel, entry, scratch, names=names)
-        if found is not None:
-            seen[entry.name] = found
+    read_before = {name: known.libraries[one] for name, one in raw.items() if one in known.libraries}
+    left = [one for one in wheel.files if one.name not in reading.found and one.name not in read_before]
+    cores.spread(reading.look, left)
+    seen = {one.name: read_before.get(one.name) or reading.of(one) for one in wheel.files}
     facts = WheelFacts(
         file=wheel.path.name,
         sha256=verified.sha256,
@@ -124,30 +124,66 @@ def is_wheel(path: Path) -> bool:
 
 def unpack(wheel: Wheel, entry: Entry, destination: Path) -> Path:
     """Write a member's content to ``destination``, chunk by chunk."""
+    return _write(wheel.archive.chunks(entry), destination)
+
+
+def _write(chunks: Iterable[bytes], destination: Path) -> Path:
     with destination.open("wb") as stream:
-        for chunk in wheel.archive.chunks(entry):
+        for chunk in chunks:
             stream.write(chunk)
     return destination
 
 
-def _code(wheel: Wheel, entry: Entry, scratch: Path, *, names: bool) -> Facts | str | None:
-    """Return what a member holds, why it was not looked into, or None for one that is no code.
+class _Reading:
+    """What the members of a wheel hold, each read once its content has passed by."""
 
-    What is called a shared object has to be one, unless the wheel is read leniently.
-    """
-    told = files.told(wheel.archive.head(entry, files.HEAD), entry.name)
-    if told is None or (not isinstance(told, files.Format) and (wheel.lenient or not _is_shared(entry.name))):
-        return told
-    where = f"{wheel.path.name}: {entry.name}"
-    path = unpack(wheel, entry, scratch / "member")
-    try:
-        return files.read(path, where=where, names=names, lenient=wheel.lenient)
-    except UNREADABLE as error:
-        if wheel.lenient or not is_called_library(entry.name):
-            return error.message.removeprefix(f"{where}: ")
-        raise
-    finally:
-        path.unlink()
+    def __init__(self, wheel: Wheel, scratch: Path, *, names: bool) -> None:
+        self._wheel, self._scratch, self._names = wheel, scratch, names
+        self.found: dict[str, Facts | str | RetreadError | None] = {}
+
+    def of(self, entry: Entry) -> Facts | str | None:
+        """Return what a member holds, why it was not looked into, or None for one that is no code; or raise why."""
+        found = self.found[entry.name]
+        if isinstance(found, RetreadError):
+            raise found
+        return found
+
+    def through(self, entry: Entry, chunks: Iterator[bytes]) -> None:
+        """Look into a member if it is code; its content is on the disk meanwhile.
+
+        What is called a shared object has to be one, unless the wheel is read leniently.
+        """
+        head = b""
+        while len(head) < files.HEAD and (chunk := next(chunks, None)) is not None:
+            head += chunk
+        if self._is_passed_over(entry, head[: files.HEAD]):
+            return
+        path = _write(chain((head,), chunks), self._scratch / f"member-{entry.header_offset}")
+        self.found[entry.name] = self._read(entry, path)
+
+    def look(self, entry: Entry) -> None:
+        """Look into a member that was checked before; of one that is no code only the head is inflated."""
+        if not self._is_passed_over(entry, self._wheel.archive.head(entry, files.HEAD)):
+            self.through(entry, self._wheel.archive.chunks(entry))
+
+    def _is_passed_over(self, entry: Entry, head: bytes) -> bool:
+        told = files.told(head, entry.name)
+        lenient = self._wheel.lenient or not _is_shared(entry.name)
+        if told is None or (not isinstance(told, files.Format) and lenient):
+            self.found[entry.name] = told
+            return True
+        return False
+
+    def _read(self, entry: Entry, path: Path) -> Facts | str | RetreadError:
+        where, lenient = f"{self._wheel.path.name}: {entry.name}", self._wheel.lenient
+        try:
+            return files.read(path, where=where, names=self._names, lenient=lenient)
+        except UNREADABLE as error:
+            if lenient or not is_called_library(entry.name):
+                return error.message.removeprefix(f"{where}: ")
+            return error
+        finally:
+            path.unlink()
 
 
 def kernels(path: Path, scratch: Path, *, lenient: bool = False) -> dict[str, tuple[Kernel, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
@@ -39,16 +40,25 @@ class BackgroundHash:
         if self._held >= _BLOCK:
             self._send()
 
-    def _send(self) -> None:
+    def passing(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Take every chunk in as it passes."""
+        for data in chunks:
+            self.update(data)
+            yield data
+
+    def _taken(self) -> bytes:
         data = self._small[0] if len(self._small) == 1 else b"".join(self._small)
         self._small, self._held = [], 0
-        self._running.append(self._pool.submit(self._hash.update, data))
+        return data
+
+    def _send(self) -> None:
+        self._running.append(self._pool.submit(self._hash.update, self._taken()))
         if len(self._running) > _AHEAD:
             self._running.popleft().result()
 
     def digest(self) -> Sha256:
-        """Return the hash of all that was taken in."""
-        self._send()
+        """Return the hash of all that was taken in; what fits a block needs no thread."""
         while self._running:
             self._running.popleft().result()
+        self._hash.update(self._taken())
         return Sha256(self._hash.hexdigest())

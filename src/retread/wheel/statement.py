@@ -128,6 +128,10 @@ class CompileStatement(Record, frozen=True, kw_only=True):
     toolchain: str = ""
     """The toolchain's name; empty in a wheel of a retread that did not say it yet, as is the next."""
     device: DeviceTools | None = None
+    compiler_digest: str = ""
+    """SHA-256 of the C++ compiler's programs and, of one for another machine, of the libraries that it links."""
+    system: str = ""
+    """Of a compile for another machine, that one's name and the digest of what is pinned of it."""
 
 
 class LibraryStatement(Record, frozen=True, kw_only=True):

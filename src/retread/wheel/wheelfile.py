@@ -8,10 +8,12 @@ recognised by the hash of these bytes and not inflated again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from retread import limits
+from retread.doors import cores
+from retread.doors.cores import Beside
 from retread.errors import WheelError, first
 from retread.records import Record, Sha256, T
 from retread.wheel import metadata
@@ -20,6 +22,9 @@ from retread.wheel.hashing import BackgroundHash
 from retread.wheel.metadata import SIGNATURES, WheelName
 from retread.wheel.ziparchive import Archive, Entry, Limits
 from retread.wheel.zipwriter import Copied, Member, NewBytes, NewDeflated, Source
+
+Through = Callable[[Entry, Iterator[bytes]], None]
+"""What sees a member's content as it is inflated; what it leaves of the chunks is inflated all the same."""
 
 
 class Verified(Record, frozen=True, kw_only=True):
@@ -93,26 +98,30 @@ class Wheel:
         except UnicodeDecodeError as error:
             raise self.archive.refuse("is not UTF-8 text", full) from error
 
-    def verify(self, known: Iterable[Member] = ()) -> Verified:
+    def verify(self, known: Iterable[Member] = (), through: Through | None = None) -> Verified:
         """Check every byte against its header and RECORD, and return what the wheel holds.
 
         ``known`` are members of wheels verified before, which the caller trusts; one with the same compressed
-        bytes is not inflated again. Raises WheelError with all faults of RECORD.
+        bytes is not inflated again. Of any other the content goes ``through`` what is given, perhaps in another
+        thread, so that who wants to see it need not inflate it again. Raises WheelError with all faults of RECORD.
         """
         seen = {(one.method, one.raw_sha256): one for one in known}
-        sha256, raw = self.archive.scan()
-        members = tuple(
-            _recognised(entry, raw[entry.name], seen) or self._inflated(entry, raw[entry.name])
-            for entry in self.files
-        )
-        facts = {one.name: (one.sha256, one.size) for one in members}
+        with Beside(self.archive.scan) as scanned:
+            raw = scanned.result()[1] if seen else {}
+            members = {one.name: _recognised(one, raw[one.name], seen) for one in self.files} if seen else {}
+            todo = [one for one in self.files if not members.get(one.name)]
+            todo.sort(key=lambda one: one.size, reverse=True)
+            found = dict(cores.spread(lambda one: (one.name, self._inflated(one, through)), todo))
+            sha256, raw = scanned.result()
+        every = [members.get(one.name) or _member(one, found[one.name], raw[one.name]) for one in self.files]
+        facts = {one.name: (one.sha256, one.size) for one in every}
         self._check_record(facts)
         return Verified(
             file_name=self.path.name,
             sha256=sha256,
             size=self.archive.size,
             dist_info=self.dist_info,
-            members=members,
+            members=tuple(every),
         )
 
     def fault(self, check: str, found: Callable[[], T], otherwise: T) -> T:
@@ -148,11 +157,15 @@ class Wheel:
             found.update(data)
         return found.hexdigest() if entry else ""
 
-    def _inflated(self, entry: Entry, raw_sha256: Sha256) -> Member:
+    def _inflated(self, entry: Entry, through: Through | None) -> Sha256:
+        """Check what a member holds, and return the SHA-256 of it."""
         with BackgroundHash() as content:
-            for data in self.archive.chunks(entry):
-                content.update(data)
-            return _member(entry, content.digest(), raw_sha256)
+            chunks = content.passing(self.archive.chunks(entry))
+            if through:
+                through(entry, chunks)
+            for _ in chunks:
+                pass
+            return content.digest()
 
     def _find_dist_info(self) -> str:
         tops = {entry.name.split("/")[0] for entry in self.archive.entries if "/" in entry.name}

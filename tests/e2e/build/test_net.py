@@ -245,6 +245,20 @@ def test_patience_ends(demo: Index, partial: Path) -> None:
     assert len(demo.asked_for(FILE)) == 1 + len(asking.WAITS)
 
 
+def test_redirects_and_tries_have_one_time_together(
+    demo: Index, partial: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, slept = [0.0], list[float]()
+    monkeypatch.setattr(patience.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(
+        patience.time, "sleep", lambda seconds: (slept.append(seconds), now.append(now.pop() + seconds))
+    )
+    monkeypatch.setattr(asking, "WAITS", 20 * (60.0,))
+    demo.status = {f"/files/{FILE}": 502}
+    assert "the server did not answer in time" in _refused(partial, demo.url)
+    assert slept == 4 * [60.0], "300 s are what there is"
+
+
 def test_every_index_says_why_it_has_it_not(demo: Index, partial: Path) -> None:
     demo.digests = {FILE: "0" * 64}
     faults = _refused(partial, "http://127.0.0.1:9/", "file:///opt/x", f"http://{demo.host}/x/", demo.url)

@@ -140,6 +140,21 @@ def test_a_job_that_fails_leaves_its_log_beside_and_is_made_again(jobs: Jobs) ->
     assert names(jobs.out) == [jobs.key]
 
 
+def test_a_job_that_is_killed_for_memory_says_so_and_is_retried_with_twice_as_much(jobs: Jobs) -> None:
+    killed = jobs.run("--memory", "0.01")
+    assert killed.code == 24, killed
+    assert killed.err.splitlines()[-2:] == [
+        f"retread: memory: {BUILD} was killed for memory at 0.01 GiB", "  next: give it more: --memory GIB",
+    ]  # fmt: skip
+    assert names(jobs.out) == [f"{jobs.key}.failed"]
+    listed = jobs.project.run("jobs", "--jobs", "jobs.json", "--results", "out")
+    assert listed.code == 6
+    assert f"{BUILD}: failed with exit code 24: killed for memory at 0.01 GiB" in listed.err
+    again = jobs.run("--retry", "--json")
+    assert again.code == 0, again
+    assert json.loads(again.out)["memory_limit_bytes"] == 2 << 30
+
+
 def test_a_run_that_is_killed_leaves_nothing_that_counts(jobs: Jobs) -> None:
     process = jobs.project.start(*jobs.arguments())
     while not list(jobs.out.glob(".new-*/run/log.txt")):

@@ -375,7 +375,7 @@ def test_a_binary_file_cannot_be_edited(project: Project) -> None:
     ],
     ids=["full", "closed", "unread", "no talk", "both full"],
 )
-@pytest.mark.parametrize("command", ["--version", "recipe list", "store list"])
+@pytest.mark.parametrize("command", ["--version", "--help", "build --help", "recipe list", "store list"])
 def test_an_output_that_takes_nothing(command: str, redirected: str, code: int, told: str) -> None:
     line = f"{sys.executable} -m retread {command} {redirected}"
     done = subprocess.run(["sh", "-c", line], cwd=REPOSITORY, capture_output=True, text=True, check=False)

@@ -57,6 +57,8 @@ def test_a_wheel_for_another_machine(work: Project) -> None:
         )
     assert said["promise"]["architectures"] == ["9.0", "12.1"]
     assert said["compiled"]["compiler"].startswith("aarch64-linux-gnu-g++")
+    assert len(said["compiled"]["compiler_digest"]) == 64
+    assert said["compiled"]["system"].startswith("aarch64 ")
     outside = json.loads(Path(f"{wheel}.compile.json").read_bytes())["outside"]
     assert not [path for path in outside if "/x86_64-linux-gnu/" in path and path.endswith(".h")]
     own = work.build()

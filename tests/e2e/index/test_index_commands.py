@@ -853,7 +853,7 @@ def test_a_policy_may_demand_a_list_and_that_it_is_fresh(
     locked.run("index", "renew", "index", *BUILDER)
     locked.run(*line)
     locked.policy(keys._asdict(), "list-days = 0\n")
-    assert "list-days: expected `int` >= 1" in locked.refused(19, *line)
+    assert "list-days: expected an integer >= 1" in locked.refused(19, *line)
 
 
 def test_an_envelope_of_something_else_is_no_list(locked: Desk, keys: Keys) -> None:

@@ -107,7 +107,7 @@ def test_what_was_uploaded_is_installed_by_its_hash_and_again_nothing_happens(
         trial.folder.mkdir()
         digest = hashlib.sha256(wheels[1].read_bytes()).hexdigest()
         wanted = trial.folder / "wanted.txt"
-        wanted.write_text(f"demo==1.2 --hash=sha256:{digest}\n")
+        wanted.write_text(f"demo==1.2+cu128.2 --hash=sha256:{digest}\n")
         done = trial.install(index=other.pages, options=["--require-hashes", "--requirement", str(wanted)])
         assert done.installed == {"demo": "1.2+cu128.2"}, done.output
 
@@ -299,6 +299,25 @@ def test_nothing_is_sent_to_another_host(played: Played, wheels: list[Path], pub
     assert f"the index sends on to {played.place}; nothing was sent there" in told
     assert f"next: if you trust it, name that address: --to {played.place}" in told
     assert LOGIN in played.seen
+
+
+def test_an_address_without_its_slash_is_told_with_it(
+    played: Played, wheels: list[Path], publish: Run
+) -> None:
+    played.place = "/up/there/"
+    told = publish(played.address, *wheels[:1], code=20)
+    assert f"next: if you trust it, name that address: --to {played.address}there/" in told
+
+
+def test_pages_that_want_another_login_are_told(played: Played, wheels: list[Path], publish: Run) -> None:
+    played.page_status = 401
+    told = publish(played.address, *wheels[:1], code=20)
+    assert (
+        f"the index does not say what it has: {played.address}simple/: the server answered 401 Unauthorized"
+        in told
+    )
+    assert "next: TWINE_USERNAME and TWINE_PASSWORD, the keyring, or ~/.pypirc say who may upload" in told
+    assert played.taken == 0
 
 
 def test_a_server_that_is_gone_is_told(played: Played, wheels: list[Path], publish: Run) -> None:

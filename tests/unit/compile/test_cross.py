@@ -80,3 +80,26 @@ def test_what_is_linked_is_taken_of_the_lock_alone() -> None:
     lines, lacking = narrowed(text, ["torch", "triton"])
     assert lines.split() == ["Torch==2.11.0", *hashes]
     assert lacking == ["triton"]
+
+
+CROSS = """\
+#!/bin/sh
+case $1 in
+  -dumpmachine) echo riscv64-linux-gnu;;
+  -print-file-name=libc.so.6) echo "${0%/*}/libc.so.6";;
+  --version) echo "riscv64-linux-gnu-g++ 12.2.0";;
+esac
+"""
+
+
+def test_what_a_cross_compiler_links_tells_it_from_others(tmp_path: Path) -> None:
+    digests = {}
+    for name, library in {"one": b"2.36", "two": b"2.36", "newer": b"2.41"}.items():
+        program = tmp_path / name / "cc"
+        program.parent.mkdir()
+        program.write_text(CROSS)
+        program.chmod(0o755)
+        (program.parent / "libc.so.6").write_bytes(library)
+        found = host.compiler({"PATH": "/usr/bin:/bin", "CC": str(program), "CXX": str(program)}, "riscv64")
+        digests[name] = found.digest
+    assert digests["one"] == digests["two"] != digests["newer"]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import struct
 
+import lz4.block
 import pytest
 import zstandard
 
 import gpucode
 from gpucode import ADD80, ADD90, PTX, RELOCATABLE, STUB, entry, fat, renamed
 from retread.arch import Arch
-from retread.elf import device, facts, fatbin
+from retread.elf import device, facts, fatbin, kernels
 from retread.elf.facts import CodeFacts, Served
+from retread.elf.fatbin import Packed
 
 A80, A90, A100 = Arch("8.0"), Arch("9.0"), Arch("10.0")
 
@@ -137,3 +139,32 @@ def test_an_image_that_grows_without_measure_is_not_unpacked() -> None:
 )  # fmt: skip
 def test_ptx_is_told_by_its_first_words(head: bytes, expected: bool) -> None:
     assert device.is_ptx(head) is expected
+
+
+@pytest.mark.parametrize("window", [1, 20, 64, 1 << 23])
+def test_code_is_found_wherever_the_windows_of_the_search_end(
+    window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "_WINDOW", window)
+    behind = list[None]()
+    data = memoryview(bytes(50) + ADD80[:2000] + gpucode.PLAIN + bytes(13) + gpucode.PLAIN)
+    means = device.PLAIN._replace(behind=lambda: behind.append(None))
+    codes, _ = device.elsewhere(data, (), where="x", means=means)
+    assert len(codes) == 2
+    assert len(behind) >= len(data) // window
+
+
+def test_images_of_one_room_do_not_see_what_was_there_before() -> None:
+    """Memory is used again: what a longer image left behind a shorter one is no part of it."""
+    [one] = fatbin.parse(fat(entry(PTX, kind=1)), where="x")
+    texts = [PTX + b"\n.entry left_over()", PTX]
+    packs = [lz4.block.compress(text, store_size=False) for text in texts]
+    made = [
+        fatbin.stored(one.entries[0], pack, Packed.LZ4, size=len(text))
+        for pack, text in zip(packs, texts, strict=True)
+    ]
+    [one] = fatbin.parse(fat(*made), where="x")
+    room = fatbin.Room()
+    assert [bytes(fatbin.unpacked(each, room)) for each in one.entries] == texts
+    found = [kernels.of_entry(each, room).kernels for each in one.entries]
+    assert found == [{"add_one", "left_over"}, {"add_one"}]

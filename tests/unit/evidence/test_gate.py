@@ -496,8 +496,8 @@ def test_the_unproven_come_in_with_a_reason_and_not_without() -> None:
         (entry("builder", CI).replace('key = "', 'key = "x') + entry("tester", LAB), ["builder[0].key: key ci is no"]),
         (entry("builder", CI) + '[[tester]]\nname = "a"\n', ["tester[0].key: missing"]),
         (entry("builder", CI) + '[[tester]]\nname = "a"\nkey = "RSA"\nkind = 1\n', ["tester[0].kind: unknown key"]),
-        ("builder = 3\n", ["builder: expected `array`, got `int`"]),
-        ('allow-unproven = "no"\n', ["allow-unproven: expected `bool`, got `str`"]),
+        ("builder = 3\n", ["builder: expected an array, got an integer"]),
+        ('allow-unproven = "no"\n', ["allow-unproven: expected a boolean, got a string"]),
     ],
     ids=lambda value: "policy" if isinstance(value, str) else "told",  # keys are new in each process
 )  # fmt: skip

@@ -13,8 +13,9 @@ import pytest
 from house import ROOT
 from reports import case, failed, on_gpu, report, run
 from retread.arch import Arch
+from retread.cli import main
 from retread.errors import EvidenceError, GateError
-from retread.evidence import attest, gate, signing, statements
+from retread.evidence import attest, gate, keyfiles, signing, statements
 from retread.index import candidate
 from retread.records import Sha256
 from retread.smoke import reading
@@ -164,3 +165,24 @@ def test_a_gpu_takes_the_newest_code_that_it_runs() -> None:
     assert sameness.on(Arch("9.0"), bodies).keys() == {"k"}
     assert sameness.on(Arch("10.0"), bodies) == {}
     assert sameness.shared({"k": one, "l": one}, {"k": one, "l": two}, 3) == ({"k": one}, ("l",), 3)
+
+
+def test_attest_says_who_has_to_sign_and_writes_what_is_inherited(
+    both: tuple[Path, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RETREAD_STORE", str(tmp_path / "store"))
+    keyfiles.new(tmp_path, "lab")
+    asked = ["attest", str(both[1]), "--inherit", str(both[0])]
+    assert main.run([*asked, "--builder", "nosuch.key"]) == 2
+    assert "--inherit says what tests found of another wheel" in capsys.readouterr().err
+    assert main.run([*asked, "--tester", str(tmp_path / "lab.key")]) == 0
+    assert ".inherited-gpu-nvidia-h200-" in capsys.readouterr().out
+    assert main.run(["evidence", str(both[1])]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert (
+        f"inherited: 1 of its 1 kernels have the machine code of {both[0].name}, which passed on NVIDIA H200"
+        in told
+    )

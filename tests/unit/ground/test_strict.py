@@ -58,17 +58,17 @@ def test_sound_data_becomes_a_record() -> None:
     ("data", "fault"),
     [
         ({}, "name: missing"),
-        ({"name": 5}, "name: expected `str`, got `int`"),
-        ({"name": "n", "flag": 1}, "flag: expected `bool`, got `int`"),
-        ({"name": "n", "flag": "true"}, "flag: expected `bool`, got `str`"),
+        ({"name": 5}, "name: expected a string, got an integer"),
+        ({"name": "n", "flag": 1}, "flag: expected a boolean, got an integer"),
+        ({"name": "n", "flag": "true"}, "flag: expected a boolean, got a string"),
         ({"name": "n", "colur": "red"}, "colur: unknown key (did you mean 'colour'?)"),
         ({"name": "n", "zzz": 1}, "zzz: unknown key"),
         ({"name": "n", "by_name": {}}, "by_name: unknown key (did you mean 'by-name'?)"),
         ({"name": "n", "colour": "gren"}, "colour: invalid enum value 'gren' (did you mean 'green'?)"),
-        ({"name": "n", "leaves": "x"}, "leaves: expected `array`, got `str`"),
-        ({"name": "n", "leaves": {}}, "leaves: expected `array`, got `object`"),
+        ({"name": "n", "leaves": "x"}, "leaves: expected an array, got a string"),
+        ({"name": "n", "leaves": {}}, "leaves: expected an array, got a table"),
         ({"name": "n", "leaves": ["x"]}, "leaves[0]: expected a table, got a string"),
-        ({"name": "n", "by-name": []}, "by-name: expected `object`, got `array`"),
+        ({"name": "n", "by-name": []}, "by-name: expected a table, got an array"),
         ({"name": "n", "by-name": {"a.b": []}}, 'by-name."a.b": expected a table, got an array'),
         ({"name": "n", "leaves": [{"two-words": "w"}, {}]}, "leaves[1].two-words: missing"),
         (
@@ -77,7 +77,7 @@ def test_sound_data_becomes_a_record() -> None:
         ),
         (
             {"name": "n", "leaves": [{"two-words": "w", "level": True}]},
-            "leaves[0].level: expected an integer from 1 on, got True",
+            "leaves[0].level: expected an integer from 1 on, got true",
         ),
         (
             {"name": "n", "leaves": [{"two-words": "w", "metal": "cooper"}]},
@@ -96,7 +96,7 @@ def test_all_faults_come_at_once() -> None:
         "leaves[0].level: expected an integer from 1 on, got 0",
         "leaves[0].two-words: missing",
         "leaves[1]: expected a table, got an integer",
-        "flag: expected `bool`, got `str`",
+        "flag: expected a boolean, got a string",
         "name: missing",
     ]
 

@@ -59,11 +59,7 @@ def plan() -> Release:
     loaded = Loaded(
         Path(), RECIPE, (PATCH, replace(PATCH, name="b.patch", only_with="clang")), {}, {}, tools, {}
     )
-    every = release.every_platform([RECIPE])
-    assert every == ["x86_64", "aarch64", "win_amd64"]
-    jobs = [
-        (entry, one) for one in every for entry in matrix.matrix([(RECIPE, ())], None, [], None, one).include
-    ]
+    jobs = matrix.matrix([(RECIPE, ())], None, ()).include
     return release.parse(msgspec.json.encode(release.planned(jobs, {"demo-1.2": loaded})), name="plan.json")
 
 

@@ -11,17 +11,19 @@ from msgspec.structs import replace
 from retread.errors import EvidenceError, UsageError
 from retread.jobs import job
 from retread.jobs.job import Job, Kind, Needs
+from retread.recipe.lane import Lane
 from retread.records import Sha256
+from retread.smoke.level import Level
 
 NEEDS = Needs(cores=2, memory_bytes=1 << 30, seconds=300, disk_bytes=0, gpu=None, processor="x86_64")
 BUILD = job.sealed(
     Job(
-        key=Sha256(64 * "0"), kind=Kind.BUILD, name="build-demo", recipe="demo-1", target="cu128", lane="overlay",
+        key=Sha256(64 * "0"), kind=Kind.BUILD, name="build-demo", recipe="demo-1", target="cu128", lane=Lane.OVERLAY,
         python="3.9", platform="x86_64", needs=NEEDS, inputs={"a patch": 64 * "1"},
     )
 )  # fmt: skip
 SMOKE = job.sealed(
-    replace(BUILD, kind=Kind.SMOKE, name="smoke-demo", level=("static",), inputs={}, after=(BUILD.key,))
+    replace(BUILD, kind=Kind.SMOKE, name="smoke-demo", level=(Level.STATIC,), inputs={}, after=(BUILD.key,))
 )
 
 
@@ -48,7 +50,7 @@ def test_what_a_job_needs_is_no_part_of_its_key_and_all_else_is() -> None:
 FAULTS: dict[str, tuple[Callable[[], bytes], str]] = {
     "cut off": (lambda: written(BUILD, SMOKE)[:-40], "jobs.json is no job file, or was cut off"),
     "empty": (lambda: b"", "jobs.json is no job file, or was cut off"),
-    "a list": (lambda: b"[]", "it has schema None, and this retread reads 1"),
+    "a list": (lambda: b"[]", "it has schema null, and this retread reads 1"),
     "newer": (lambda: b'{"schema": 2, "jobs": []}', "it has schema 2, and this retread reads 1"),
     "a key more": (lambda: b'{"schema": 1, "jobs": [], "job": 1}', "job: unknown key (did you mean 'jobs'?)"),
     "edited": (
@@ -56,6 +58,14 @@ FAULTS: dict[str, tuple[Callable[[], bytes], str]] = {
         "build-demo: its key is not that of its fields",
     ),
     "twice": (lambda: written(BUILD, BUILD), "build-demo: it is there twice"),
+    "a trial of nothing": (
+        lambda: written(job.sealed(replace(SMOKE, after=()))),
+        "smoke-demo: a smoke comes after 1 jobs",
+    ),
+    "a path for a name": (
+        lambda: written(job.sealed(replace(BUILD, name="../x"))),
+        "jobs[0].name: expected a plain file name",
+    ),
     "another order": (lambda: written(SMOKE, BUILD), "smoke-demo: it comes after"),
 }
 

@@ -111,6 +111,6 @@ def test_a_compile_is_forecast_by_its_units(
         name="x", recipe="demo-1", target="cu128", platform="x86_64", lane=Lane.SOURCE, python="3.12",
         cuda="12.8", architectures=(), gpu=(), why="",
     )  # fmt: skip
-    needs = forecast.of_build(Machine(Store(tmp_path), Console(), {}), entry, 8)
+    needs = forecast.of_build(Machine(Store(tmp_path), Console(), {}), "x", entry, 8)
     assert (needs.cores, needs.memory_bytes, needs.seconds) == wanted
     assert why in needs.why

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from fields import BUILD, CONTAINER, fields, grown, loaded, machine, other
+from retread.errors import PlanError
 from retread.lanes import container as lane
 from retread.lanes.container import ImagePlace
 from retread.lanes.lane import Goal, Wish
@@ -107,3 +108,11 @@ def test_another_patchelf_decides(goal: Goal, tmp_path: Path, monkeypatch: pytes
         monkeypatch.setattr("retread.doors.proc.find", lambda program, *, why, file=said: tmp_path / file)
         manners.append(place(goal).manner)
     assert manners[0] != manners[1]
+
+
+def test_no_image_compiles_for_another_machine(goal: Goal) -> None:
+    with pytest.raises(PlanError) as caught:
+        lane.origins(goal._replace(platform="riscv64"), Contained(BUILD, CONTAINER), Wish())
+    assert "an image for riscv64 does not run on" in caught.value.message
+    assert "one that does has no compiler and no C library of riscv64" in caught.value.message
+    assert "'--lane source' compiles for it with a cross compiler" in caught.value.hint

@@ -81,7 +81,7 @@ def test_what_an_environment_may_hold_but_a_lock_has_to_pin(line: str) -> None:
     [
         f"ninja>=1.12 --hash={HASH}", f"ninja --hash={HASH}", f"ninja==1.* --hash={HASH}",
         f"ninja==1.12,==1.13 --hash={HASH}", "ninja==1.13 --hash=sha256:00", "--frobnicate", "-rmore.txt",
-        "<<<<<<< HEAD", "not a requirement", "https://a.example/ninja-1.whl",
+        "<<<<<<< HEAD", "not a requirement", "https://a.example/ninja-1.whl", f"--hash={HASH}", "--hash=x",
     ],
 )  # fmt: skip
 def test_a_build_and_an_audit_refuse_the_same_lines_in_the_same_words(line: str) -> None:

@@ -274,7 +274,7 @@ FAULTS: dict[str, tuple[tuple[str, str], str]] = {
     ),
     "revision true": (
         ("revision = 1", "revision = true"),
-        "targets.cu128.revision: expected an integer from 1 on, got True",
+        "targets.cu128.revision: expected an integer from 1 on, got true",
     ),
     "no such architecture": (
         ('["8.0", "10.0"]', '["8.0", "10.0b"]'),
@@ -664,7 +664,7 @@ def test_a_toolkit_is_made_of_the_parts_with_a_folder() -> None:
         ([("https://host/redist/", "https://me:pw@host/")],
          ["redistributables: is not an http address that ends with a slash and holds no password"]),
         ([('component = "nvcc"\n', ""), ('lib64 = "lib"', "lib64 = 64")],
-         ["part[1].component: missing", "links.lib64: expected `str`, got `int`"]),
+         ["part[1].component: missing", "links.lib64: expected a string, got an integer"]),
     ],
 )  # fmt: skip
 def test_a_toolkit_s_faults_are_told_with_their_places(
@@ -825,7 +825,7 @@ def test_without_a_smoke_table_nothing_is_tried() -> None:
         (('"smoke/demo.py"', '"../demo.py"'), ["smoke.suites[0]: '../demo.py' leaves the workspace"]),
         (('"smoke/demo.py"', '"a.py", "b/a.py"'), ["smoke.suites[1]: there is another suite 'a.py'"]),
         (('suites = ["smoke/demo.py"]', 'suites = "smoke/demo.py"'),
-         ["smoke.suites: expected `array`, got `str`"]),
+         ["smoke.suites: expected an array, got a string"]),
         (("commands", "comands"), ["smoke.comands: unknown key (did you mean 'commands'?)"]),
         (('"-m demo.info"', '""'), ["smoke.commands[0]: left empty; expected a text that is not empty"]),
         (('"needs a GPU"', '""'), ["smoke.imports.\"demo.gpu.*\": left empty; expected a text that is not empty"]),

@@ -298,4 +298,20 @@ def test_a_pipe_is_not_waited_for(
     os.mkfifo(file)
     other = machines(None, key)
     assert (other.make(), other.built) == (b"cubin", [KEY])
-    assert below == "entries" or "is no plain file; the rest is done without" in other.said[0]
+    told = (
+        "is no plain file; it is passed over"
+        if below == "entries"
+        else "is no plain file; the rest is done without"
+    )
+    assert told in other.said[0]
+
+
+def test_a_folder_in_a_claim_s_place_is_told_and_hides_no_other(
+    machines: Callable[..., Machine], key: Key, place: Path
+) -> None:
+    machines(key).make()
+    (claim,) = objects(place, "entries")
+    claim.with_name(f"{64 * '0'}.json").mkdir()
+    other = machines(None, key)
+    assert (other.make(), other.built) == (b"cubin", [])
+    assert f"{64 * '0'}.json is no plain file; it is passed over" in other.said[0]

@@ -52,7 +52,7 @@ def test_a_key_that_is_there_twice_is_refused() -> None:
     """Of two values readers take one or the other."""
     twice = WRITTEN.replace(b'"ok": ', b'"ok": true,\n  "ok": ', 1)
     assert twice != WRITTEN
-    assert "is not a smoke report: ValueError: 'ok' is there twice" in refused(twice).message
+    assert "is not a smoke report: 'ok' is there twice" in refused(twice).message
 
 
 def test_a_report_is_read_as_it_was_written() -> None:
@@ -101,15 +101,16 @@ def test_a_report_from_before_its_newest_fields_bears_its_digest() -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "r.json is not a smoke report: JSONDecodeError: "),
-        (b"\xff\xfe{", "r.json is not a smoke report: "),
-        (b"null", "r.json is not a smoke report: TypeError: "),
-        (b"[]", "r.json is not a smoke report: TypeError: "),
-        (b'{"digest": "x"}', "r.json is not a smoke report: KeyError: 'schema'"),
+        (b"", "r.json is not a smoke report: Expecting value: "),
+        (b"\xff\xfe{", "r.json is not a smoke report: it is no text in UTF-8"),
+        (b"null", "r.json is not a smoke report: it is nothing, and no table"),
+        (b"[]", "r.json is not a smoke report: it is an array, and no table"),
+        (b'{"digest": "x"}', "r.json is not a smoke report: it does not say its schema"),
         (20_000 * b"[", "r.json is not a smoke report: "),
         (altered(schema=2), "r.json has schema 2; this retread reads up to 1"),
-        (altered(schema="1"), "r.json has schema '1'; this retread reads up to 1"),
-        (altered(schema=True), "r.json is not a smoke report of schema 1"),
+        (altered(schema="1"), "r.json is not a smoke report: its schema is a string, and no number"),
+        (altered(schema=True), "r.json is not a smoke report: its schema is a boolean, and no number"),
+        (altered(schema=0), "r.json is not a smoke report: its schema is 0"),
         (b'{"schema": 1}', "r.json is not a smoke report of schema 1"),
     ],
 )
@@ -119,7 +120,7 @@ def test_what_is_no_report_is_told(data: bytes, words: str) -> None:
 
 def test_every_fault_of_a_report_is_told_with_its_place_and_at_most_twenty() -> None:
     bad = refused(altered(wheel=5, extra=1))
-    assert bad.faults == ("wheel: expected `str`, got `int`", "extra: unknown key")
+    assert bad.faults == ("wheel: expected a string, got an integer", "extra: unknown key")
     (fault,) = refused(first_case(outcome="splendid")).faults
     assert fault.startswith("runs[0].cases[0].outcome: invalid enum value 'splendid'")
     assert refused(first_case(fault={})).faults[0] == "runs[0].cases[0].fault.type: missing"
@@ -152,7 +153,7 @@ def test_an_edited_report_is_refused(old: bytes, new: bytes) -> None:
 )
 def test_what_could_not_be_written_again_as_it_is_is_refused(changes: dict[str, Any]) -> None:
     said = refused(first_case(**changes)).message
-    assert "was edited or damaged" in said or "is not a smoke report: DecodeError" in said
+    assert "was edited or damaged" in said or "is not a smoke report: JSON is malformed" in said
 
 
 @settings(deadline=None, max_examples=20)

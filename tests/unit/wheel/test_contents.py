@@ -6,6 +6,8 @@ import base64
 import hashlib
 import io
 import zipfile
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from retread.errors import ElfError, FatbinError, WheelError
 from retread.wheel import contents
 from retread.wheel.contents import Known
 from retread.wheel.facts import WheelFacts
+from retread.wheel.ziparchive import Archive, Entry
 from tinycuda import DATA, INFO, LIBRARY, METADATA, WHEEL, make_wheel, names, record, wheel_files
 
 
@@ -47,6 +50,28 @@ def test_a_wheel_is_read_whole(tmp_path: Path, scratch: Path) -> None:
     assert facts.libraries[LIBRARY] == elf.read(DATA / "libadd.so")
     assert facts.statement is None
     assert not names(scratch)
+
+
+def test_nothing_that_a_wheel_holds_is_inflated_twice(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inflated, chunks = Counter[str](), Archive.chunks
+
+    def counted(self: Archive, entry: Entry) -> Iterator[bytes]:
+        inflated[entry.name] += 1
+        return chunks(self, entry)
+
+    wheel = _wheel(tmp_path)
+    monkeypatch.setattr(Archive, "chunks", counted)
+    facts, verified = contents.examine(wheel, scratch)
+    assert facts.libraries[LIBRARY].modules
+    assert {name: inflated[name] for name in wheel_files() if INFO not in name} == dict.fromkeys(
+        (name for name in wheel_files() if INFO not in name), 1
+    )
+
+    inflated.clear()
+    contents.examine(wheel, scratch, Known(verified.members))
+    assert {name: count for name, count in inflated.items() if INFO not in name} == {LIBRARY: 1}
 
 
 def test_what_is_known_by_its_bytes_is_not_read_again(

@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 import configparser
 import contextlib
+import functools
 import io
 import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from retread import limits
 from retread.address import bare, has_secret
@@ -69,7 +70,7 @@ class Remote:
         from retread.doors.net import catalogue, patience
         from retread.doors.net.settings import Settings
 
-        repository = self._repository()
+        repository = self._repository
         using = Settings((), (), repository.session.verify, self._say)
         absent = []
         with patience.session(using, at_home=True) as session:
@@ -96,7 +97,7 @@ class Remote:
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 package = PackageFile.from_filename(str(wheel), None)
-                response = self._repository().upload(package, max_redirects=1)
+                response = self._repository.upload(package, max_redirects=1)
             with contextlib.closing(response):
                 self._demand_taken(response)
         except TwineException as error:
@@ -108,7 +109,7 @@ class Remote:
 
     def _demand_taken(self, response: requests.Response) -> None:
         if response.is_redirect:
-            place = bare(response.headers["location"])
+            place = bare(urljoin(response.url, response.headers["location"]))
             hint = f"if you trust it, name that address: --to {place}"
             raise PublishError(f"the index sends on to {place}; nothing was sent there", hint=hint)
         if response.status_code not in _OK:
@@ -116,8 +117,9 @@ class Remote:
             hint = _CREDENTIALS if response.status_code in {401, 403} else ""
             raise PublishError(told + _said(response), hint=hint)
 
+    @functools.cached_property
     def _repository(self) -> Repository:
-        """Return what uploads, with the credentials that there are; without any, nobody logs in."""
+        """What uploads, with the credentials that there are; without any, nobody logs in."""
         from twine.exceptions import NonInteractive
         from twine.repository import Repository
 
