@@ -40,7 +40,7 @@ help:
 
 .PHONY: help machine setup whole tools wheel wheels matrix audit smoke kit publish index release release-plan collect statements sign \
 	run-check locks install-check watch issue request plan bump test unit e2e lint format docs docs-reference fuzz bench \
-	bench-source bench-smoke bench-index catalogue \
+	bench-source bench-smoke bench-index bench-shared catalogue \
 	schemas clean
 
 # For a fresh machine of a workflow, as root.
@@ -209,6 +209,9 @@ bench-smoke: tools
 bench-index: tools
 	$(BIN)/python scripts/bench/pages.py
 	$(BIN)/python scripts/bench/index.py
+
+bench-shared: tools
+	$(BIN)/python scripts/bench/shared.py
 
 # What 'retread fit' knows where there is no clone: recipes, series and usage files in one file of the package.
 catalogue: setup

@@ -20,6 +20,7 @@ want nginx nginx-light
 want sshd openssh-server
 want ssh openssh-client
 want chromium chromium
+want redis-server redis-server # a compile cache that machines share
 want slurmctld slurm-wlm # jobs through a real Slurm
 want munged munge
 want zsh zsh

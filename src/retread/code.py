@@ -34,6 +34,7 @@ NOT_DECIDING: Final = {
     "units": "it writes numbers for people",
     "doors.clock": "it says what is too old",
     "doors.console": "it talks",
+    "doors.objects": "what it carries, compile caches keep under keys of their own",
     "doors.cores": "it says what is done at once",
     "doors.walls": "they hide what no wheel is to be made of",
     "doors.net": "what it brings is held to a sha256 that the recipe, toolchain or lock pins",
@@ -60,6 +61,7 @@ COMPILING: Final = (
 NOT_COMPILING: Final = {
     "arch": "it spells the architectures of a trial before the compile",
     "compile.cross": "it is of the place that compiles for another machine, whose programs name it",
+    "compile.depot": "it carries what compile caches keep, under keys of their own",
     "compile.jobserver": NOT_DECIDING["compile.jobserver"],
     "compile.schedule": NOT_DECIDING["compile.schedule"],
     "doors.machine": "what it brings is held to a sha256 that the lock pins",

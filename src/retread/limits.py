@@ -85,6 +85,8 @@ RESULT: Final = 1 << 20
 """Bytes of what a job says of itself; it has 700."""
 CLAIMS: Final = 16
 """Claims of one entry that are looked into; there are as many as machines that made it at once."""
+CACHED: Final = 512 << 20
+"""Bytes of an object of a shared compile cache: what Redis takes at most. Most have some kB."""
 TAR_NAME: Final = 1 << 20
 """Bytes of a tar member's long name or extended header, which is held in memory; a path has 4,095 at most."""
 TOOLKIT: Final = 8 << 30

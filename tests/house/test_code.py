@@ -116,11 +116,11 @@ def test_what_compiling_code_imports_decides_a_compile_or_is_excepted() -> None:
 
 
 def test_every_program_that_runs_in_a_build_decides_a_compile() -> None:
-    """nvcc's stand-in and its options are in the digest of the toolkit that holds them."""
+    """nvcc's stand-in and its options are in the digest of the toolkit that holds them; the relay carries bytes."""
     inside = {
         f"compile/inside/{path.name}" for path in (SOURCE / "compile/inside").iterdir() if path.is_file()
     }
-    apart = {f"compile/inside/{name}.py" for name in ("__init__", "nvcc", "cudaoptions")}
+    apart = {f"compile/inside/{name}.py" for name in ("__init__", "nvcc", "cudaoptions", "relay")}
     assert inside - apart == {path for path in COMPILE if path.startswith("compile/inside/")}
     assert [path for path in COMPILE if not (SOURCE / path).is_file()] == []
 

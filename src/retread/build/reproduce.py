@@ -23,10 +23,15 @@ _RESULTS = (Kind.PATCHED, Kind.BASES, Kind.CUBINS, Kind.LIBRARIES, Kind.COMPILED
 """Kinds that are made of inputs; a wheel is reproduced without them."""
 
 
+_INPUTS = (Kind.TREES, Kind.TOOLCHAINS, Kind.TOOLKITS, Kind.ENVIRONMENTS)
+"""Kinds that are laid out of pinned downloads."""
+
+
 def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish: Wish) -> Comparison:
     """Make ``wheel`` again in the empty folder ``scratch`` and compare the two.
 
-    Inputs come from the store; whatever is made of them is made anew, and the compile cache is not asked.
+    Inputs come from the store; whatever is made of them is made anew, and the compile cache is not asked. Of a cold
+    wish, all but downloads is made anew, which their digests pin.
     """
     from retread.wheel import comparison
 
@@ -53,7 +58,7 @@ def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish:
         wish = wish._replace(platform=of)
     folder = scratch / "again"
     folder.mkdir()
-    again = machine._replace(store=machine.store.anew(_RESULTS, folder))
+    again = machine._replace(store=machine.store.anew((*_RESULTS, *(_INPUTS if wish.cold else ())), folder))
     made = jobs(loaded, said.target, again, lane=Lane(said.lane), wish=wish._replace(fresh=True))
     fits = [job for job in made if said.base is None or job.origin.stated() == said.base]
     if not fits:

@@ -70,6 +70,7 @@ class ReproduceOptions(CompileOptions):
     """What is typed after ``reproduce``."""
 
     wheel: Path
+    cold: bool
 
 
 def add(groups: Groups) -> None:
@@ -94,6 +95,11 @@ def add(groups: Groups) -> None:
         groups, "reproduce", "make a wheel again from what it says of itself; identical, or what differs"
     )
     command.add_argument("wheel", type=Path)
+    command.add_argument(
+        "--cold",
+        action="store_true",
+        help="use nothing that was made before: no cache, only pinned downloads",
+    )
     _add_compiling(command)
     add_common(command, reproduce, ReproduceOptions)
 
@@ -242,7 +248,8 @@ def reproduce(options: ReproduceOptions) -> int:
     machine = session.machine(options)
     wheel = session.existing(options.wheel)
     with machine.store.scratch() as scratch:
-        found = build_reproduce.reproduce(session.root(options), wheel, machine, scratch, wish=_wish(options))
+        wish = _wish(options)._replace(cold=options.cold)
+        found = build_reproduce.reproduce(session.root(options), wheel, machine, scratch, wish=wish)
     if options.json:
         session.print_json(found)
     else:

@@ -52,7 +52,8 @@ exit codes:
 
 environment: RETREAD_STORE (default ~/.cache/retread), RETREAD_CUDA_MIRROR,
   RETREAD_SANDBOX (demand, off: builds and tests behind walls or not),
-  RETREAD_SHARED (a store that machines share: docs/guides/shared-store.md);
+  RETREAD_SHARED (a store that machines share: docs/guides/shared-store.md),
+  RETREAD_SCCACHE (a compile cache that they share: the same page);
   pip's and uv's own index settings are honoured
 """
 _ASKED = "_ARGCOMPLETE"

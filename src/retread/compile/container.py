@@ -256,6 +256,7 @@ class Container:
         return [
             work.control,
             *([work.cache.program, work.cache.folder] if work.cache.program else []),
+            *([work.cache.depot.folder] if work.cache.depot else []),
             *([self._kit] if self._kit else []),
         ]
 
@@ -270,6 +271,8 @@ class Container:
             self._image.path,
         )
         cached = {**cache_variables(work, {}), "RETREAD_CACHE": str(work.cache.program)}
+        if shared := work.cache.depot:
+            cached["RETREAD_RELAY"], cached["RETREAD_DEPOT"] = str(shared.relay), str(shared.socket)
         cache = cached if work.cache.program else {}
         return {
             **work.variables,

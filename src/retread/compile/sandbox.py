@@ -12,7 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from retread.compile import room
+from retread.compile import depot, room
+from retread.compile.depot import Depot
 from retread.compile.room import Layout
 from retread.doors import fs, proc, walls
 from retread.doors.proc import Finished
@@ -22,7 +23,17 @@ from retread.records import Sha256
 
 _BUILD = ("-m", "build", "--wheel", "--no-isolation", "--skip-dependency-check")
 _CACHE_VARIABLES = ("SCCACHE_", "AWS_", "GOOGLE_", "ACTIONS_", "ALIBABA_", "TENCENTCLOUD_", "RUST_LOG")
-
+_OF_FOLDER = ("SCCACHE_DIR", "SCCACHE_CACHE_SIZE", "SCCACHE_CACHE_ZSTD_LEVEL", "SCCACHE_LOG", "RUST_LOG")
+"""Those that are its own where a depot leads it to the shared cache: that has all keys."""
+_OF_DEPOT = {
+    "SCCACHE_MULTILEVEL_CHAIN": "disk,s3",
+    "SCCACHE_MULTILEVEL_WRITE_ERROR_POLICY": "ignore",
+    "SCCACHE_BUCKET": depot.BUCKET,
+    "SCCACHE_REGION": "auto",
+    "SCCACHE_S3_NO_CREDENTIALS": "true",
+}
+"""What leads it to the shared cache behind its own folder; the relay names the port. Whether anything may be put there
+the depot decides: of a level that may be read alone, sccache counts an error for each object."""
 _REMOTE = tuple(
     f"SCCACHE_{one}"
     for one in (
@@ -44,6 +55,8 @@ class Cache(NamedTuple):
     """Where it keeps what is compiled, unless the caller's variables lead it elsewhere."""
     anew: bool
     """Compile everything again and put it into the cache."""
+    depot: Depot | None = None
+    """The way to the cache that machines share, which is asked for what ``folder`` has not."""
 
 
 class Work(NamedTuple):
@@ -133,20 +146,27 @@ class Walled:
         enter = str(resources.files("retread.compile.inside").joinpath("enter.sh"))
         inner = ["env", "-i", *(f"{name}={value}" for name, value in sorted(seen.items())), *build]
         cache, outer = str(work.cache.program or "-"), _of_cache(work)
+        relay = self._relay(work)
         if not layout.fixed:
-            return ["sh", enter, "-", "0", cache, "", "--", *inner], outer
+            return ["sh", enter, "-", "0", cache, shlex.join(relay), "--", *inner], outer
         user = [] if os.geteuid() == 0 else ["--map-root-user"]
         command = ["unshare", *user, "--mount", "--propagation", "private", "--"]
         command += ["sh", enter, str(work.control / _TMP), str(walls.limit()), cache]
         mine = self._seen(work)
         return [
             *command,
-            shlex.join(_of_server(work, mine, outer).command()),
+            shlex.join([*_of_server(work, mine, outer).command(), *relay]),
             "--",
             *("env", "-i"),  # what leads behind the walls is seen there, with its variables
             *Walls(mine, folder=layout.room).command(),
             *inner,
         ], outer
+
+    def _relay(self, work: Work) -> list[str]:
+        """Return the words before the compile cache's server that lead it to the shared one."""
+        if work.cache.program is None or work.cache.depot is None:
+            return []
+        return [self._python.executable, "-I", str(work.cache.depot.relay), str(work.cache.depot.socket)]
 
     def _seen(self, work: Work) -> tuple[Seen, ...]:
         """Return what a build and its compile cache see of this machine: the build's folders, and its tools."""
@@ -189,10 +209,16 @@ def cache_variables(work: Work, given: Mapping[str, str]) -> dict[str, str]:
         "SCCACHE_DIR": str(work.cache.folder),
         "SCCACHE_CACHE_SIZE": "20G",
         **given,
+        **(_OF_DEPOT if work.cache.depot else {}),
         "SCCACHE_IDLE_TIMEOUT": "0",
         "SCCACHE_DIRECT": "false",  # every unit is preprocessed, which tells what it was made of
         "SCCACHE_SERVER_UDS": str(work.control / "cache"),
     }
+
+
+def remote(caller: Mapping[str, str]) -> str:
+    """Return the first of sccache's own variables that leads its cache to another machine, or nothing."""
+    return min((name for name in caller if name.startswith(_REMOTE)), default="")
 
 
 def _of_server(work: Work, seen: tuple[Seen, ...], variables: Mapping[str, str]) -> Walls:
@@ -205,12 +231,17 @@ def _of_server(work: Work, seen: tuple[Seen, ...], variables: Mapping[str, str])
     folder = Path(variables["SCCACHE_DIR"])
     folder.mkdir(parents=True, exist_ok=True)
     files = [value for value in variables.values() if value.startswith("/") and Path(value).is_file()]
-    network = any(name.startswith(_REMOTE) for name in variables)
-    return Walls((*seen, *walls.readable(files), Seen(str(folder), str(folder), True)), network=network)
+    shared = work.cache.depot
+    network = shared is None and bool(remote(variables))
+    own = [folder, *([shared.folder] if shared else [])]
+    return Walls(
+        (*seen, *walls.readable(files), *(Seen(str(one), str(one), True) for one in own)), network=network
+    )
 
 
 def _of_cache(work: Work) -> dict[str, str]:
-    given = {name: value for name, value in work.caller.items() if name.startswith(_CACHE_VARIABLES)}
+    passed = _OF_FOLDER if work.cache.depot else _CACHE_VARIABLES
+    given = {name: value for name, value in work.caller.items() if name.startswith(passed)}
     return {
         **cache_variables(work, given),
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",

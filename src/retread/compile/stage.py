@@ -21,6 +21,7 @@ import msgspec
 from retread import arch, strict
 from retread.compile import room
 from retread.compile.cross import Cross
+from retread.compile.depot import Depot
 from retread.compile.jobserver import Failed, Jobserver, State
 from retread.compile.room import LOG, Layout
 from retread.compile.sandbox import Cache, Sandbox, Work
@@ -87,6 +88,21 @@ class UnitReport(Record, frozen=True, kw_only=True):
     memory: int
 
 
+class CacheFacts(Record, frozen=True, kw_only=True):
+    """What the compile cache did. None of it is evidence: the audit reads the wheel's own bytes."""
+
+    hits: int
+    misses: int
+    errors: int = 0
+    """What it could not read or write, and was compiled, or not kept."""
+    where: str = ""
+    """The cache that machines share, without what opens it; empty where there was this machine's folder alone."""
+    taken: int = 0
+    """Objects that came from there; a hit of nvcc's takes several."""
+    given: int = 0
+    """Objects that were put there."""
+
+
 class CompileFacts(Record, frozen=True, kw_only=True):
     """Evidence: how a wheel was compiled."""
 
@@ -107,8 +123,8 @@ class CompileFacts(Record, frozen=True, kw_only=True):
     fixed: bool
     """Whether the build's folders lay at their fixed places. The other side of ``network``, since a sandbox that may
     mount may also cut off, and is asked for both at once; the two stay apart for whoever reads one."""
-    cache: dict[str, int] | None
-    """Hits and misses of the compile cache."""
+    cache: CacheFacts | None
+    """None where it was compiled without one."""
     read: tuple[str, ...]
     """Files of the tree that were compiled in or run while building; native inputs have to name each of them."""
     outside: dict[str, Sha256]
@@ -332,7 +348,7 @@ def _collect(order: Order, means: Means, layout: Layout, server: Jobserver, into
         jobs=means.budget.jobs,
         network=layout.network,
         fixed=layout.fixed,
-        cache=_cache_facts(place),
+        cache=_cache_facts(place, means.cache.depot),
         read=tuple(mine),
         outside=means.sandbox.outside(sorted(read), layout),
     )
@@ -350,15 +366,22 @@ def demand_covered(recipe: Recipe, files: Mapping[str, str], read: Iterable[str]
         )
 
 
-def _cache_facts(place: Path) -> dict[str, int] | None:
+def _cache_facts(place: Path, depot: Depot | None) -> CacheFacts | None:
     try:
-        stats = strict.json((place / room.CACHE_STATS).read_bytes())["stats"]
+        said = strict.json((place / room.CACHE_STATS).read_bytes())
+        stats, where = said["stats"], str(said.get("cache_location", ""))
     except (OSError, ValueError, KeyError):
         return None
-    return {
-        "hits": sum(stats["cache_hits"]["counts"].values()),
-        "misses": sum(stats["cache_misses"]["counts"].values()),
-    }
+    errors = sum(stats.get(name, 0) for name in ("cache_timeouts", "cache_read_errors", "cache_write_errors"))
+    own = "" if where.startswith("Local disk") else where.partition(",")[0].lower()
+    return CacheFacts(
+        hits=sum(stats["cache_hits"]["counts"].values()),
+        misses=sum(stats["cache_misses"]["counts"].values()),
+        errors=errors + (depot.errors if depot else 0),
+        where=depot.where if depot else own,
+        taken=depot.taken if depot else 0,
+        given=depot.given if depot else 0,
+    )
 
 
 # What went wrong.

@@ -58,6 +58,10 @@ def is_bucket(address: str) -> bool:
     return address.startswith(("s3://", "gs://"))
 
 
+class MissingError(StoreError):
+    """An object that is not there, or not any more."""
+
+
 class Bucket:
     """The objects below ``s3://bucket/prefix`` or ``gs://bucket/prefix``; who may, the provider's environment says.
 
@@ -100,20 +104,21 @@ class Bucket:
             return None
         return Path(unquote(urlsplit(self.address).path))
 
-    def look(self, name: str) -> Found | None:
-        """Return a small object; None where there is none."""
+    def look(self, name: str, *, most: int | None = None) -> Found | None:
+        """Return a small object; None where there is none. StoreError for one that has over ``most`` bytes."""
         import obstore
 
         try:
             with self._asking("read", name):
                 got = obstore.get(self._quick, name)
+                self._demand_small(name, got.meta["size"], most)
                 return Found(bytes(got.bytes()), _mark(got.meta))
         except FileNotFoundError:
             return None
 
-    def read(self, name: str) -> bytes | None:
-        """Return the bytes of a small object; None where there is none."""
-        found = self.look(name)
+    def read(self, name: str, *, most: int | None = None) -> bytes | None:
+        """Return the bytes of a small object; None where there is none. StoreError for over ``most``."""
+        found = self.look(name, most=most)
         return found.data if found else None
 
     def facts(self, name: str) -> Facts | None:
@@ -128,7 +133,10 @@ class Bucket:
             return None
 
     def fetch(self, name: str, path: Path, *, most: int | None = None) -> Facts:
-        """Write an object to a new file, part by part; StoreError where there is none, or has over ``most`` bytes."""
+        """Write an object to a new file, part by part.
+
+        MissingError where there is none; StoreError for one that has over ``most`` bytes.
+        """
         import obstore
 
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,8 +144,7 @@ class Bucket:
             with path.open("xb") as stream, self._asking("read", name):
                 got = obstore.get(self._long, name)
                 size = got.meta["size"]
-                if most is not None and size > most:
-                    raise StoreError(f"{self.address}/{name} has {size:,} bytes; {most:,} are taken at most")
+                self._demand_small(name, size, most)
                 if size <= _PART:
                     stream.write(got.bytes())
                 for start in range(0, size if size > _PART else 0, _PART):
@@ -145,7 +152,7 @@ class Bucket:
                     stream.write(obstore.get_range(self._long, name, start=start, end=end))
                 return Facts(size, dict(got.attributes))
         except FileNotFoundError:
-            raise StoreError(f"{self.address}/{name} is missing") from None
+            raise MissingError(f"{self.address}/{name} is missing") from None
 
     def write(self, name: str, source: bytes | Path, sha256: str = "") -> None:
         """Put an object in the place of another, whole or not at all."""
@@ -196,6 +203,10 @@ class Bucket:
             except (AlreadyExistsError, PreconditionError):
                 return None
         return _mark({"e_tag": done["e_tag"], "version": done["version"]})
+
+    def _demand_small(self, name: str, size: int, most: int | None) -> None:
+        if most is not None and size > most:
+            raise StoreError(f"{self.address}/{name} has {size:,} bytes; {most:,} are taken at most")
 
     def _demand_plain(self, name: str) -> None:
         """Raise StoreError for what is no plain file of a folder: a pipe would be waited for without an end."""

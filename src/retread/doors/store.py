@@ -85,8 +85,8 @@ class Elsewhere(Protocol):
     def take(self, kind: Kind, key: str, into: Path) -> bool:
         """Fill an empty folder with the entry and return True; leave it empty and return False where there is none."""
 
-    def give(self, kind: Kind, key: str, entry: Path) -> None:
-        """Let others have an entry that was made here."""
+    def give(self, kind: Kind, key: str, entry: Path, scratch: Path) -> None:
+        """Let others have an entry that was made here; ``scratch`` is a folder for what that takes."""
 
 
 class Store:
@@ -174,8 +174,8 @@ class Store:
             _remove(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             work.rename(path)
-        if self._elsewhere and not taken:
-            self._elsewhere.give(kind, key, path)
+            if self._elsewhere and not taken:
+                self._elsewhere.give(kind, key, path, scratch)
         return path
 
     def is_damaged(self, kind: Kind, key: str) -> bool:

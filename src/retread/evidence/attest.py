@@ -60,8 +60,10 @@ def built(wheel: Path, builder: str, *, finished: int, scratch: Path) -> dict[Pa
     if facts.statement is None:
         raise EvidenceError(f"{wheel.name} holds no {contents.STATEMENT}: nothing says how it was built")
     told = verified.digest_of(f"{verified.dist_info}/{contents.STATEMENT}")
+    left = wheel.with_name(f"{wheel.name}{beside.COMPILE}")
+    record = fs.sha256(left) if facts.statement.compiled and left.is_file() else ""
     payload = statements.provenance(
-        facts.file, facts.sha256, facts.statement, told, builder=builder, finished=finished
+        facts.file, facts.sha256, facts.statement, told, builder=builder, finished=finished, record=record
     )
     return {_place(wheel, "provenance"): payload}
 

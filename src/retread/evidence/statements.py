@@ -267,16 +267,17 @@ class Attested(Record, frozen=True, kw_only=True):
 
 
 def provenance(
-    wheel: str, sha256: str, said: Statement, told: Sha256, *, builder: str, finished: int
+    wheel: str, sha256: str, said: Statement, told: Sha256, *, builder: str, finished: int, record: str = ""
 ) -> bytes:
     """Return the statement that ``builder`` made this wheel as ``said``; ``finished`` is in seconds since 1970.
 
     ``told`` is the digest of ``retread.json`` as it lies in the wheel: written again, it may get other bytes.
+    ``record`` is that of what a compile left beside it: what was taken from a cache is told there.
     """
     details = Details(
         builder=Builder(id=f"{BUILDER}{builder}", version={"retread": __version__}),
         metadata=Times(finished_on=utc(finished)),
-        byproducts=(_statement_file(told),),
+        byproducts=(_file("retread.json", told), *([_file("compile.json", record)] if record else [])),
     )
     statement = Built(
         type=STATEMENT,
@@ -476,8 +477,8 @@ def _source(path: str, repository: str, commit: str) -> Material:
     return Material(name=path, uri=f"git+{repository}@{commit}", digest={"gitCommit": commit})
 
 
-def _statement_file(digest: Sha256) -> Material:
-    return Material(name="retread.json", media_type="application/json", digest={"sha256": digest})
+def _file(name: str, digest: str) -> Material:
+    return Material(name=name, media_type="application/json", digest={"sha256": digest})
 
 
 def _conditions(report: SmokeReport, run: Run, tester: str) -> Conditions:

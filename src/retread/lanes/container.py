@@ -151,9 +151,8 @@ class ImagePlace:
         """Return nothing: an image compiles for its own machine."""
         return None
 
-    def sandbox(self, room: Path, scratch: Path) -> Sandbox:
+    def sandbox(self, room: Path, scratch: Path, cache: Path) -> Sandbox:
         """Return a container that sees the room, and tries the wheel as the recipe says."""
-        cache = self._machine.store.root / "sccache"
         cache.mkdir(exist_ok=True)
         return container.Container(self._engine, self._image, (room, cache), self._kit(scratch / "kit.pyz"))
 

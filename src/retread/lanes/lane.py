@@ -35,6 +35,8 @@ class Wish(NamedTuple):
     cache: bool = True
     fresh: bool = False
     """Compile everything again, whatever the compile cache holds."""
+    cold: bool = False
+    """Compile with an empty compile cache that is gone afterwards, and none on another machine."""
     image: str | None = None
     """An image of this machine's, in place of the one that the recipe pins."""
     platform: str = ""

@@ -74,8 +74,10 @@ class Place(Protocol):
         ``lock`` pins what is linked; ``name`` is its name in messages.
         """
 
-    def sandbox(self, room: Path, scratch: Path) -> Sandbox:
-        """Return where the build in ``room`` runs; ``scratch`` is there for as long."""
+    def sandbox(self, room: Path, scratch: Path, cache: Path) -> Sandbox:
+        """Return where the build in ``room`` runs, with the folder of its compile cache; ``scratch`` is there for as
+        long.
+        """
 
     def check(self, wheel: Path, scratch: Path) -> None:
         """Raise AuditError for a wheel that was compiled and may not stand; ``scratch`` is for what that takes."""
@@ -175,8 +177,8 @@ class HostPlace:
         """Return nothing: it compiles for itself."""
         return None
 
-    def sandbox(self, room: Path, scratch: Path) -> Sandbox:
-        """Return walls, which need nothing of either folder, and say so when this machine has none."""
+    def sandbox(self, room: Path, scratch: Path, cache: Path) -> Sandbox:
+        """Return walls, which need nothing of these folders, and say so when this machine has none."""
         if why := walls.absence(self._machine.environment):
             self._machine.console.say(f"    {NOTE} {why}, so this build {walls.OPEN}")
         return Walled(self.python, self.compiler, self._machine.environment)

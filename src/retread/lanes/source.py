@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +17,7 @@ from retread.doors.machine import code_digest, essence_digest
 from retread.doors.store import Kind, digest
 from retread.environment import host
 from retread.errors import CompileError, PlanError, RecipeError
-from retread.lanes import early
+from retread.lanes import caching, early
 from retread.lanes.base import proven
 from retread.lanes.cross import CrossPlace
 from retread.lanes.lane import Goal, Origin, Steps, Wish
@@ -255,7 +255,6 @@ class Compiled:
 
     def _compile(self, into: Path) -> None:
         from retread.compile import jobserver, stage
-        from retread.compile.sandbox import Cache
         from retread.compile.schedule import Budget, Cost
 
         goal, machine, store = self.goal, self.goal.machine, self.goal.machine.store
@@ -263,7 +262,6 @@ class Compiled:
         cross = self.place.cross(self.lock, self.lock_name)
         jobs = self.wish.jobs or host.cores()
         budget = Budget(jobs, self.wish.memory or int(jobserver.memory()[1] * _SHARE))
-        program = proc.find("sccache", why="it caches what is compiled") if self.wish.cache else None
         measures = self.measures
         order = stage.Order(
             recipe=goal.recipe,
@@ -282,6 +280,9 @@ class Compiled:
         with (
             store.workroom(f"{self.lock_name}-{self.place.python.number}{self.place.room}") as room,
             store.scratch() as scratch,
+            caching.cache(
+                self.wish, store.root / "sccache", scratch, self._caller, machine.console.say
+            ) as cache,
             machine.console.step(f"compile {goal.recipe.name}") as step,
         ):
             step.phase("preparing")
@@ -296,20 +297,24 @@ class Compiled:
                 room=room,
                 budget=budget,
                 measures=measures.known,
-                cache=Cache(program, store.root / "sccache", self.wish.fresh),
-                caller=machine.environment,
+                cache=cache,
+                caller=self._caller,
                 file=self._file,
                 changed=changed,
-                sandbox=self.place.sandbox(room, scratch),
+                sandbox=self.place.sandbox(room, scratch, cache.folder),
             )
             stage.make(order, means, into)
             facts = _facts(into)
             step.phase("checking")
             self.place.check(into / facts.wheel, scratch)
             costs = {one.name: Cost(seconds=one.seconds, memory=one.memory) for one in facts.units}
-            measures.learn(costs, cached=bool(facts.cache and facts.cache["hits"]))
+            measures.learn(costs, cached=bool(facts.cache and facts.cache.hits))
             step.detail = f"{facts.compiled} units, {size(facts.peak)} of memory at most"
         self._tell(facts)
+
+    @property
+    def _caller(self) -> Mapping[str, str]:
+        return caching.caller(self.wish, self.goal.machine.environment)
 
     def environment(self) -> Path:
         """Return the folder of the build environment: what uv makes of the lock, every file by hash."""
@@ -347,7 +352,8 @@ class Compiled:
         for unit in facts.units[:3]:
             say(f"    {unit.name}: {unit.seconds:.0f} s, {size(unit.memory)}")
         if facts.cache:
-            say(f"    compile cache: {facts.cache['hits']} hits, {facts.cache['misses']} misses")
+            for line in caching.told(facts.cache, self.wish, self._caller):
+                say(line)
 
     def proven(self) -> ProvenBase:
         """Return the compiled wheel's facts, proven against the tree that was compiled."""

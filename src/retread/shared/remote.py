@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from retread import limits
 from retread.address import shown
 from retread.doors import clock, fs
-from retread.doors.bucket import Bucket, Object
+from retread.doors.bucket import Bucket, MissingError, Object
 from retread.doors.console import NOTE
 from retread.doors.store import Kind
 from retread.errors import GateError, PublishError, RetreadError, StoreError, UsageError
@@ -118,27 +118,27 @@ class Shared:
             self._do_without(error)
         return False
 
-    def give(self, kind: Kind, key: str, entry: Path) -> None:
+    def give(self, kind: Kind, key: str, entry: Path, scratch: Path) -> None:
         """Give an entry that was made here: its parcel first, and then the claim, without which it is not there."""
         if kind not in KINDS or self._silent or self._refuses:
             return
         signer = self._means.signer
         if signer is None:
             return
-        with tempfile.TemporaryDirectory(prefix="retread-parcel-", dir=entry.parent) as folder:
-            file = Path(folder) / "parcel"
-            sha256, size = parcel.pack(entry, file)
+        file = scratch / "parcel"
+        try:
+            with fs.disk_errors(scratch):
+                sha256, size = parcel.pack(entry, file)
             if size > limits.PARCEL:
                 return
             made = int(self._means.now())
             claim = Claim(
                 schema=claims.SCHEMA, kind=kind, key=key, parcel=sha256, size=size, retread=__version__, made=made
             )  # fmt: skip
-            try:
-                self._bucket.write(claims.parcel_name(sha256), file)
-                self._bucket.write(claims.name(kind, key, sha256), claims.write(claim, signer))
-            except StoreError as error:
-                self._keep_to_reading(error)
+            self._bucket.write(claims.parcel_name(sha256), file)
+            self._bucket.write(claims.name(kind, key, sha256), claims.write(claim, signer))
+        except StoreError as error:
+            self._keep_to_reading(error)
 
     def entries(self) -> Iterator[Listed]:
         """Yield what is claimed, believed or not, the longest unused first."""
@@ -225,7 +225,10 @@ class Shared:
             raise _BadError(f"its parcel has {facts.size:,} bytes, claimed are {claim.size:,}")
         with tempfile.TemporaryDirectory(prefix="retread-parcel-", dir=into.parent) as folder:
             file = Path(folder) / "parcel"
-            self._bucket.fetch(name, file, most=claim.size)
+            try:
+                self._bucket.fetch(name, file, most=claim.size)
+            except MissingError as error:
+                raise _GoneError(error.message) from None
             if fs.sha256(file) != claim.parcel:
                 raise _BadError("its parcel holds other bytes than are claimed")
             try:

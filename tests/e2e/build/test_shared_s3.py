@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import http.client
+import http.server
 import logging
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from retread.doors import bucket
 from retread.doors.store import Kind, Store
 from retread.evidence import keyfiles
 from retread.evidence.signing import Key
@@ -84,6 +92,98 @@ def test_a_bucket_that_is_not_there_is_done_without(tmp_path: Path, address: str
     assert one.said[0].startswith("    note: cannot ")
     one.make(b"more", "cd" * 32)
     assert len(one.said) == 1, "it is said once, and not asked again"
+
+
+class Faulty(http.server.BaseHTTPRequestHandler):
+    """A storage with nothing in it that answers some methods as it is told to, or not at all."""
+
+    answers: ClassVar[dict[str, int]] = {}
+    released = threading.Event()
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        status = self.answers.get(self.command, 200)
+        if not status:
+            self.released.wait(60)
+        listing = b'<?xml version="1.0"?><ListBucketResult><Name>store</Name></ListBucketResult>'
+        answer = listing if status == 200 else b"<Error><Code>Told</Code></Error>"
+        self.send_response(status or 500)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    do_PUT = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def faulty(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Faulty]]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Faulty)
+    server.daemon_threads, server.block_on_close = True, False
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    Faulty.released.clear()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(bucket, "_QUICK", timedelta(seconds=0.5))
+    monkeypatch.setattr(bucket, "_LONG", timedelta(seconds=0.5))
+    yield Faulty
+    Faulty.released.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    ("method", "status"),
+    [("GET", 500), ("GET", 403), ("GET", 0), ("PUT", 403), ("PUT", 500), ("PUT", 507), ("PUT", 0)],
+)
+def test_a_storage_that_is_broken_slow_or_full_is_told_once(
+    tmp_path: Path, address: str, faulty: type[Faulty], method: str, status: int
+) -> None:
+    faulty.answers = {method: status}
+    one = Machine(tmp_path / "one", address, keyfiles.new(tmp_path, "ci"))
+    assert one.make(b"here") == b"here"
+    assert one.make(b"more", "cd" * 32) == b"more"
+    what = f"list {address}/entries/compiled/{KEY}/" if method == "GET" else f"write {address}/parcels/"
+    (told,) = one.said
+    assert told.startswith(f"    note: cannot {what}")
+    why = f"the storage answers {status} Told" if status else "no answer, or one that breaks off"
+    then = (
+        "the rest is done without the shared store"
+        if method == "GET"
+        else "what is made here is not given to others"
+    )
+    assert told.endswith(f": {why}; {then}")
+    assert [one.name for one in (tmp_path / "one" / "scratch").iterdir()] == []
+
+
+def test_a_folder_that_is_full_is_told_once(tmp_path: Path) -> None:
+    """The shared store is a file system of 100 kB."""
+    keyfiles.new(tmp_path, "ci")
+    (tmp_path / "shared").mkdir()
+    program = (
+        "import os, sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); import test_shared_s3 as t\n"
+        "from retread.evidence import keyfiles; at = Path(sys.argv[1])\n"
+        "one = t.Machine(at / 'one', f'file://{at}/shared', keyfiles.load(at / 'ci.key'))\n"
+        "one.make(os.urandom(500_000)); one.make(os.urandom(500_000), 'cd' * 32)\n"
+        "print(*one.said, one.built, sep='\\n')"
+    )
+    mounted = f'mount -t tmpfs -o size=100k tmpfs {tmp_path}/shared && exec "$@"'
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    done = subprocess.run(
+        [
+            *("unshare", *user, "--mount", "--propagation", "private", "sh", "-c", mounted, "sh"),
+            *(sys.executable, "-c", program, str(tmp_path), str(Path(__file__).parent)),
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told, built = done.stdout.splitlines()
+    assert told.startswith(f"    note: cannot write file://{tmp_path}/shared/parcels/")
+    assert told.endswith("; what is made here is not given to others")
+    assert built == "2"
 
 
 def test_a_server_that_is_gone_is_done_without(

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import cacheservers
 import containers
 import faketorch
 from containers import IMAGE, PYTHON
@@ -155,6 +156,28 @@ def test_a_python_patch_compiles_nothing_again(work: Project) -> None:
     wheel = work.root / result.wheel
     found = json.loads(wheel.with_name(f"{wheel.name}.compile.json").read_bytes())
     assert found["cache"]["misses"] == 0, found["cache"]
+
+
+@pytest.mark.skipif(cacheservers.REDIS is None, reason="redis-server is not installed")
+def test_what_another_machine_compiled_reaches_a_container(
+    work: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cacheservers.redis(tmp_path) as redis:
+        monkeypatch.setenv("RETREAD_SCCACHE", redis.address)
+        found = []
+        for _ in range(2):
+            cacheservers.forget(work)
+            result = build(work)
+            assert result.code == 0, result.err
+            wheel = work.root / result.wheel
+            beside = wheel.with_name(f"{wheel.name}.compile.json").read_bytes()
+            found.append((wheel.read_bytes(), json.loads(beside)))
+            assert cacheservers.PASSWORD.encode() not in beside + room_log(work).encode()
+    (one, first), (other, second) = found
+    assert one == other
+    assert (first["cache"]["hits"], second["cache"]["misses"]) == (0, 0)
+    assert first["cache"]["given"] >= second["cache"]["taken"] >= 3
+    assert (second["cache"]["where"], second["network"]) == (redis.shown, False)
 
 
 def test_with_nothing_to_do_no_container_starts(

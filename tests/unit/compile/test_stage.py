@@ -15,6 +15,7 @@ from retread.compile.jobserver import Failed
 from retread.compile.room import Layout
 from retread.compile.sandbox import Cache, Walled
 from retread.compile.schedule import Budget
+from retread.compile.stage import CacheFacts
 from retread.doors import fs, walls
 from retread.environment.host import Compiler, Python
 from retread.errors import CompileError, RecipeError, StoreError
@@ -268,12 +269,12 @@ STATS = (
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [(STATS, {"hits": 3, "misses": 4}), (b"", None), (b"{}", None), (None, None)]
+    ("text", "found"), [(STATS, CacheFacts(hits=3, misses=4)), (b"", None), (b"{}", None), (None, None)]
 )
-def test_what_the_cache_says(tmp_path: Path, text: bytes | None, found: dict[str, int] | None) -> None:
+def test_what_the_cache_says(tmp_path: Path, text: bytes | None, found: CacheFacts | None) -> None:
     if text is not None:
         (tmp_path / "cache.json").write_bytes(text)
-    assert stage._cache_facts(tmp_path) == found
+    assert stage._cache_facts(tmp_path, None) == found
 
 
 # What a build sees.

@@ -140,6 +140,16 @@ def test_a_build_tells_who_when_and_the_digest_of_what_the_wheel_says_of_itself(
     ]
 
 
+def test_what_a_compile_left_is_named_by_its_digest() -> None:
+    said = replace(SAID, lane="source", base=None, compiled=COMPILED, toolchain=None)
+    payload = statements.provenance(
+        "demo-1.2-py3-none-any.whl", 64 * "a", said, INSIDE, builder="ci", finished=7, record=64 * "9"
+    )
+    assert statements.parse(payload, name="p").ok
+    byproducts = json.loads(payload)["predicate"]["runDetails"]["byproducts"]
+    assert [(one["name"], one["digest"]["sha256"]) for one in byproducts][1:] == [("compile.json", 64 * "9")]
+
+
 def test_a_compile_is_told_with_every_tool() -> None:
     payload = built(replace(SAID, lane="source", base=None, compiled=COMPILED, toolchain=None))
     assert statements.parse(payload, name="p").ok

@@ -26,10 +26,10 @@ def test_a_build_without_walls_is_told_or_refused_before_it_runs(
     place = HostPlace(machine, Build(python=">=3.9", requires=()), None)
     if policy:
         with pytest.raises(ToolError, match="nothing is run without walls"):
-            place.sandbox(tmp_path, tmp_path)
+            place.sandbox(tmp_path, tmp_path, tmp_path)
         return
     place.__dict__.update(python=None, compiler=None)
-    place.sandbox(tmp_path, tmp_path)
+    place.sandbox(tmp_path, tmp_path, tmp_path)
     assert capsys.readouterr().err == (
         "    note: bubblewrap is not installed, so this build can read and write what you can, and reach the network\n"
     )

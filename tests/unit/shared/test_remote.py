@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -127,6 +129,11 @@ def rubbish(place: Path) -> None:
     file.write_bytes(b"{}")
 
 
+def unsigned(place: Path) -> None:
+    (file,) = objects(place, "entries")
+    file.write_bytes(json.dumps({**json.loads(file.read_bytes()), "signatures": []}).encode())
+
+
 def endless(place: Path) -> None:
     (file,) = objects(place, "entries")
     file.write_bytes(b" " * 100_000)
@@ -138,6 +145,7 @@ def endless(place: Path) -> None:
         (tampered, "its parcel holds other bytes than are claimed"),
         (truncated, "bytes, claimed are"),
         (rubbish, "is no DSSE envelope"),
+        (unsigned, "is not signed"),
         (endless, "a claim has 65,536 at most"),
     ],
 )
@@ -150,6 +158,7 @@ def test_a_spoilt_entry_is_refused_and_named(
     assert (other.make(), other.built) == (b"cubin", [KEY])
     assert len(other.said) == 1
     assert told in other.said[0]
+    assert f"the shared store's cubins/{KEY[:16]} is refused: " in other.said[0]
     (fault,) = other.shared.faults()
     assert told in fault
     assert other.store.entries()[0].key == KEY  # what was made here is whole
@@ -173,6 +182,60 @@ def test_half_an_entry_is_none(machines: Callable[..., Machine], key: Key, place
         file.unlink()  # pruned while somebody looks
     third = machines(None, key)
     assert (third.make(), third.built, third.said) == (b"cubin", [KEY], [])
+
+
+def test_what_is_pruned_while_it_is_fetched_is_made_here(
+    machines: Callable[..., Machine], key: Key, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = machines(key)
+    one.make()
+    one.make(key="cd" * 32)
+    fetch = remote.Bucket.fetch
+
+    def late(self: remote.Bucket, name: str, path: Path, *, most: int | None = None) -> object:
+        (place / name).unlink(missing_ok=True)
+        monkeypatch.undo()
+        return fetch(self, name, path, most=most)
+
+    monkeypatch.setattr(remote.Bucket, "fetch", late)
+    other = machines(None, key)
+    assert (other.make(), other.built, other.said) == (b"cubin", [KEY], [])
+    assert (other.make(key="cd" * 32), other.built) == (
+        b"cubin",
+        [KEY],
+    )  # and the rest still comes from there
+
+
+@pytest.mark.parametrize("hours", [-30, -5, 5, 30])
+def test_a_clock_that_is_hours_off_changes_nothing(
+    machines: Callable[..., Machine], key: Key, hours: int
+) -> None:
+    odd, other = machines(key, ahead=hours * 3600), machines(None, key)
+    odd.make()
+    assert (other.make(), other.built, other.said) == (b"cubin", [], [])
+    other.make(key="cd" * 32)
+    assert odd.make(key="cd" * 32) == b"cubin"
+    assert odd.shared.prune(unused_days=30) == []
+    assert list(other.shared.faults()) == []
+
+
+def test_a_disk_without_room_for_a_parcel_keeps_what_was_made(
+    machines: Callable[..., Machine], key: Key, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def full(entry: Path, file: Path) -> None:
+        seen.append(file)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(remote.parcel, "pack", full)
+    one = machines(key)
+    assert one.make() == b"cubin"
+    assert one.store.get(Kind.CUBINS, KEY)
+    (told,) = one.said
+    assert "cannot write " in told
+    assert told.endswith("; what is made here is not given to others")
+    assert seen[0].is_relative_to(one.store.root / "scratch"), "where it is swept when its process is killed"
 
 
 def test_a_download_is_believed_by_its_key_alone(machines: Callable[..., Machine], tmp_path: Path) -> None:

@@ -7,11 +7,19 @@ set -euf
 case $1 in
 cache)
 	[ "${RETREAD_CACHE:-}" ] || exit 0
-	"$RETREAD_CACHE" --start-server >"$RETREAD_CACHE_LOG" 2>&1 || {
-		echo "retread: the compile cache did not start:" >&2
-		cat "$RETREAD_CACHE_LOG" >&2
-		exit 97
-	}
+	relay=${RETREAD_RELAY:+python -I $RETREAD_RELAY $RETREAD_DEPOT}
+	# shellcheck disable=SC2086 # words are meant
+	SCCACHE_START_SERVER=1 SCCACHE_NO_DAEMON=1 setsid $relay "$RETREAD_CACHE" >/dev/null 2>"$RETREAD_CACHE_LOG" </dev/null &
+	server=$! tries=0
+	while ! [ -S "$SCCACHE_SERVER_UDS" ]; do
+		kill -0 $server 2>/dev/null && [ $tries -lt 100 ] || {
+			echo "retread: the compile cache did not start:" >&2
+			cat "$RETREAD_CACHE_LOG" >&2
+			exit 97
+		}
+		tries=$((tries + 1))
+		sleep 0.1
+	done
 	;;
 repair)
 	if [ "${RETREAD_CACHE:-}" ]; then

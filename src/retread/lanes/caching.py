@@ -1,0 +1,61 @@
+"""The compile cache that stands beside a compile: this machine's folder, and the one that machines share behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from retread.doors import proc
+from retread.doors.console import NOTE
+from retread.lanes.lane import Wish
+
+if TYPE_CHECKING:
+    from retread.compile.sandbox import Cache
+    from retread.compile.stage import CacheFacts
+
+SHARED: Final = "RETREAD_SCCACHE"
+"""The variable that names the compile cache that machines share: redis://host or s3://bucket/prefix."""
+
+
+@contextmanager
+def cache(
+    wish: Wish, folder: Path, scratch: Path, caller: Mapping[str, str], say: Callable[[str], None]
+) -> Iterator[Cache]:
+    """Yield the compile cache in ``folder``, with a way to the shared one where the caller's environment names that.
+
+    A cold compile gets an empty one in ``scratch``, and nothing else.
+    """
+    from retread.compile.depot import Depot
+    from retread.compile.sandbox import Cache
+    from retread.doors import objects
+
+    program = proc.find("sccache", why="it caches what is compiled") if wish.cache else None
+    found = Cache(program, scratch / "sccache" if wish.cold else folder, wish.fresh and not wish.cold)
+    address = caller.get(SHARED)
+    if program is None or not address:
+        yield found
+        return
+    mode = "SCCACHE_REDIS_RW_MODE" if address.startswith("redis") else "SCCACHE_S3_RW_MODE"
+    gives = caller.get(mode, "").upper() != "READ_ONLY"
+    with Depot(address, objects.at(address, named_by=SHARED), say, gives=gives) as depot:
+        yield found._replace(depot=depot)
+
+
+def caller(wish: Wish, environment: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the caller's environment; of a cold compile, without what leads the compile cache anywhere."""
+    names = (SHARED, "SCCACHE_") if wish.cold else ()
+    return {name: value for name, value in environment.items() if not name.startswith(names)}
+
+
+def told(facts: CacheFacts, wish: Wish, caller: Mapping[str, str]) -> Iterator[str]:
+    """Yield what a user wants to know of a cache after a compile."""
+    from retread.compile.sandbox import remote
+
+    said = f"{facts.hits} hits, {facts.misses} misses"
+    if facts.where:
+        said += f"; {facts.where}: {facts.taken} taken, {facts.given} given"
+    yield f"    compile cache: {said}{f'; {facts.errors} errors' if facts.errors else ''}"
+    if not facts.where and wish.cache and (name := remote(caller)):
+        yield f"    {NOTE} the cache that {name} names did not answer; there was this machine's alone"
