@@ -403,9 +403,12 @@ def _init(ray: Any, where: Address, folder: str) -> None:
             ray.init(**own, logging_level="ERROR", log_to_driver=False, namespace="retread")
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         shutil.rmtree(folder or "/nonexistent", ignore_errors=True)
+        told = _first_line(error)
+        if not where.text:
+            raise HostError(f"Ray cannot be started here: {told}") from None
         raise HostError(
-            f"{where.title}: there is no cluster that this machine is a node of ({_first_line(error)})",
-            hint=f"make it one: ray start --address={where.text or 'HOST:6379'} --num-cpus=0",
+            f"{where.title}: there is no cluster that this machine is a node of ({told})",
+            hint=f"make it one: ray start --address={where.text} --num-cpus=0",
         ) from None
     finally:
         signal.signal(signal.SIGTERM, before)  # Ray takes it for itself, and would end without a word

@@ -267,7 +267,9 @@ def test_when_the_head_is_killed_nothing_goes_on_and_the_next_run_does(
     assert _gone([worker, *family])
     gated.open()
     before = _running()
-    result = gated.wait(gated.start("build", "--all", "--on", "ray"))
+    home = gated.root.parent / "home"  # Ray wants one
+    home.mkdir()
+    result = gated.wait(gated.start("build", "--all", "--on", "ray", HOME=str(home)))
     _sound(gated, result)
     assert _running() <= before  # the cluster that it started is gone, too
 
