@@ -58,7 +58,7 @@ PURE: Final = (
     "fit.judge", "fit.obstacles", "fit.report", "fit.serving", "fit.table", "fit.usage",
     "upstream.clue", "upstream.draft", "upstream.drift", "upstream.issue", "upstream.outlook", "upstream.renewal",
     "upstream.table",
-    "jobs.job", "jobs.slurm",
+    "jobs.job", "jobs.placing", "jobs.slurm",
     "cli.show", "cli.usage",
 )  # fmt: skip
 """Modules, and packages with all of theirs, that take values and return values: no disk, network, process or clock."""

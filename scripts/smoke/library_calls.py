@@ -24,6 +24,7 @@ def each(
     limit: float = 60,
     env: Mapping[str, str] | None = None,
     shrink: Sequence[int] = (),
+    timed: bool = False,
     **choices: Iterable[Any],
 ) -> Callable[[F], F]:
     """Make a function a case for each combination of its arguments, which the name holds as {fields}.
@@ -43,6 +44,7 @@ def each(
                 env=env,
                 libraries=libraries,
                 shrink=shrink,
+                timed=timed,
                 **arguments,
             )(function)
         return function

@@ -8,6 +8,7 @@ here once more in fresh processes.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,34 @@ silu_bw_fused sparse_softmax_backward_sputnik sparse_softmax_sputnik spmm_sputni
 # The library itself
 
 
+def loaded() -> set[Path]:
+    """Return the libraries that this process has loaded."""
+    if sys.platform != "win32":
+        lines = Path("/proc/self/maps").read_text("utf-8", "surrogateescape").splitlines()
+        return {Path(line.split(maxsplit=5)[5]) for line in lines if "/" in line}
+    import ctypes
+    from ctypes import wintypes
+
+    kernel = ctypes.WinDLL("kernel32")
+    kernel.GetCurrentProcess.restype = wintypes.HANDLE
+    kernel.K32EnumProcessModules.argtypes = (
+        wintypes.HANDLE, ctypes.POINTER(wintypes.HMODULE), wintypes.DWORD, wintypes.LPDWORD
+    )  # fmt: skip
+    kernel.GetModuleFileNameW.argtypes = (wintypes.HMODULE, wintypes.LPWSTR, wintypes.DWORD)
+    modules, needed, name = (
+        (wintypes.HMODULE * 4096)(),
+        wintypes.DWORD(),
+        ctypes.create_unicode_buffer(1 << 15),
+    )
+    process = kernel.GetCurrentProcess()
+    assert kernel.K32EnumProcessModules(process, modules, ctypes.sizeof(modules), ctypes.byref(needed))
+    found = set()
+    for one in modules[: needed.value // ctypes.sizeof(wintypes.HMODULE)]:
+        if kernel.GetModuleFileNameW(one, name, len(name)):
+            found.add(Path(name.value).resolve())
+    return found
+
+
 @each("library/load")
 def load() -> dict[str, Any]:
     """Load the library from the wheel; it finds its CUDA runtime."""
@@ -40,10 +69,10 @@ def load() -> dict[str, Any]:
     import xformers
 
     folder = Path(xformers.__file__).resolve().parent
-    paths = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "/" in line}
-    mine = sorted(Path(path).name for path in paths if path.startswith(f"{folder}/_C"))
+    paths = loaded()
+    mine = sorted(path.name for path in paths if path.parent == folder and path.name.startswith("_C"))
     assert mine, f"no _C library of {folder} is mapped"
-    runtimes = sorted(Path(path).name for path in paths if "libcudart" in path)
+    runtimes = sorted(path.name for path in paths if path.name.startswith(("libcudart", "cudart64")))
     return {"version": xformers.__version__, "library": " ".join(mine), "libcudart": " ".join(runtimes)}
 
 

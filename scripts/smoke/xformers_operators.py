@@ -72,7 +72,9 @@ def imported() -> dict[str, str]:
 def info() -> dict[str, str]:
     """Run ``python -m xformers.info``; the numbers are its lines."""
     command = [sys.executable, "-m", "xformers.info"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+    done = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", check=False, env=dict(os.environ)
+    )
     assert not done.returncode, f"exit {done.returncode}: {done.stderr[-2000:]}"
     found = dict(line.split(":", 1) for line in done.stdout.splitlines() if ": " in line)
     assert any(name.startswith(ATTENTION) for name in found), done.stdout[-2000:]

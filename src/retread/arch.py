@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Final, NewType
 
@@ -81,6 +82,7 @@ def assembles(cuda: str, arch: Arch) -> bool:
     return FIRST_CUDA[arch] <= release and not gone
 
 
+@functools.lru_cache(1024)
 def parts(arch: Arch) -> tuple[int, int, str]:
     """Return (major, minor, suffix): ``9.0a`` is (9, 0, "a")."""
     match = _PATTERN.fullmatch(arch)
@@ -109,6 +111,7 @@ def sort_key(arch: Arch) -> tuple[int, int, str]:
     return parts(arch)
 
 
+@functools.lru_cache(4096)
 def runs(code: Arch, device: Arch) -> bool:
     """Say whether a cubin for ``code`` runs on ``device``: same major, same or higher minor.
 

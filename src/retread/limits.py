@@ -175,3 +175,16 @@ DEVICES: Final = 30.0
 """Seconds for the driver to say which GPUs there are."""
 IMPORT: Final = 180.0
 """Seconds for an import: torch alone took 15 s on a cold disk, and 60 s on a network's."""
+
+# Machines of an engine
+
+LOSSES: Final = 3
+"""Times that a job may lose its machine or its worker before it is given up: the third time it is not chance."""
+SILENT: Final = 60.0
+"""Seconds that a job's machine may say nothing, though it is to speak every other second, before its jobs go to others.
+Ray itself gives a machine up after 15 to 60."""
+HEAD: Final = 30.0
+"""Seconds for an engine to say which machines it has; a busy one with thousands takes less than one."""
+PROBE: Final = 120.0
+"""Seconds for a machine to say which retread it has, the start of Ray's first worker there included, which takes 3; and
+for an engine to let this machine in, which takes less."""

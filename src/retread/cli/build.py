@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retread.cli import session
+from retread.cli import engines, session
 from retread.cli.options import (
     DEFAULT_RECIPE,
     Options,
@@ -64,6 +64,7 @@ class BuildOptions(CompileOptions):
     toolchain: str | None
     all: bool
     out: Path
+    on: str | None
 
 
 class ReproduceOptions(CompileOptions):
@@ -82,6 +83,7 @@ def add(groups: Groups) -> None:
     _add_choices(command)
     command.add_argument("--all", action="store_true", help="every target of every recipe, for each platform")
     command.add_argument("-o", "--out", type=Path, default=Path("dist"), help="default: dist/")
+    engines.add_on(command)
     add_common(command, build, BuildOptions)
 
     command = add_command(
@@ -143,14 +145,45 @@ def _add_compiling(command: argparse.ArgumentParser) -> None:
 
 def build(options: BuildOptions) -> int:
     """Make the wheels that are asked for; stdout is their paths."""
+    from retread.errors import UsageError
+
+    if options.all and (options.recipe or options.target):
+        raise UsageError("--all builds every target of every recipe; leave recipe and --target out")
+    built = _build_on(options, options.on) if options.on else _build_here(options)
+    if options.json:
+        session.print_json(built)
+    else:
+        session.put("\n".join(one.path for one in built))
+    return 0
+
+
+def _build_on(options: BuildOptions, engine: str) -> list[Built]:
+    """Make the wheels on an engine's machines."""
+    given = {
+        "--source": options.source is not Source.SDIST,
+        "--repository": options.repository,
+        "--memory": options.memory is not None,
+        "--no-cache": options.no_cache,
+        "--image": options.image,
+    }
+    engines.demand_none(given, "each node has its own, and each job the memory that it needs")
+    _wish(options)
+    names = session.finished(options) if options.all else options.recipe or (DEFAULT_RECIPE,)
+    wanted = engines.Wanted(
+        names, options.all, options.target, options.lane, options.platform, options.python, options.jobs,
+        options.toolchain,
+    )  # fmt: skip
+    return engines.build(options, engine, wanted, options.out)
+
+
+def _build_here(options: BuildOptions) -> list[Built]:
+    """Make the wheels on this machine, one after the other."""
     from retread.build import choice
-    from retread.errors import PlanError, UsageError
+    from retread.errors import PlanError
     from retread.recipe import plan as recipe_plan
     from retread.recipe import workspace
 
     machine, root = session.machine(options), session.root(options)
-    if options.all and (options.recipe or options.target):
-        raise UsageError("--all builds every target of every recipe; leave recipe and --target out")
     wish = _wish(options, options.toolchain)
     names = session.finished(options) if options.all else options.recipe or (DEFAULT_RECIPE,)
     every = [workspace.load(root, name) for name in names]
@@ -180,11 +213,7 @@ def build(options: BuildOptions) -> int:
             if not options.all:
                 raise
             machine.console.say(f"note: not built: {_for(job.goal.platform, error)}")
-    if options.json:
-        session.print_json(built)
-    else:
-        session.put("\n".join(one.path for one in built))
-    return 0
+    return built
 
 
 def _asked(options: BuildOptions, every: Iterable[Loaded]) -> Iterator[tuple[Loaded, str | None, str]]:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retread.cli import session
+from retread.cli import engines, session
 from retread.cli.options import Options, add_command, add_common, words
 from retread.smoke.level import Level
 
@@ -41,6 +41,7 @@ class SmokeOptions(SubjectOptions):
     """``--json FILE``."""
     junit: Path | None
     html: Path | None
+    on: str | None
 
 
 class KitOptions(SubjectOptions):
@@ -74,6 +75,7 @@ def add(groups: Groups) -> None:
     command.add_argument(
         "--html", type=Path, metavar="FILE", help="and as a page, with errors and speed plotted"
     )
+    engines.add_on(command)
     _add_recipe(command)
     add_common(command, smoke, SmokeOptions, json=False)
 
@@ -149,6 +151,8 @@ def smoke(options: SmokeOptions) -> int:
         raise UsageError("name a wheel, or a report with --attach")
     if options.compare_ptx_jit and Level.GPU not in (options.level or (Level.GPU,)):
         raise UsageError("--compare-ptx-jit compares what the gpu level computes", hint="add --level gpu")
+    if options.on:
+        return _smoke_on(options, session.existing(options.wheel))
     machine, wheel = session.machine(options), session.existing(options.wheel)
     request = smoke.Request(
         levels=options.level or (),
@@ -171,6 +175,34 @@ def smoke(options: SmokeOptions) -> int:
         machine.console.say(f"evidence: {beside.keep(report, reading.write(report), wheel)}")
     _show(options, report, reading.write(report))
     reading.demand(report)
+    return 0
+
+
+def _smoke_on(options: SmokeOptions, wheel: Path) -> int:
+    """Try a wheel on an engine's machines, and show every report."""
+    from retread.doors import fs
+    from retread.smoke import reading, table
+
+    given = {
+        "--ssh": options.ssh,
+        "--python": options.python,
+        "--emulate": options.emulate,
+        "--only": options.only != "*",
+        "--any-torch": options.any_torch,
+        "--compare-ptx-jit": options.compare_ptx_jit,
+        "--json": options.report,
+        "--junit": options.junit,
+        "--html": options.html,
+    }
+    engines.demand_none(
+        given, "each node tries the wheel as its recipe says, and its report lies beside the wheel"
+    )
+    trial = engines.Trial(wheel, options.recipe, options.target, options.level or ())
+    found = engines.smoke(options, options.on or "", trial)
+    reports = [reading.parse(fs.read(one), name=one.name) for one in found]
+    session.show("\n\n".join(table.table(one) for one in reports), options)
+    for one in reports:
+        reading.demand(one)
     return 0
 
 

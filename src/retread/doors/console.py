@@ -71,12 +71,14 @@ class Step:
         left = spent * (total - done) / done if done and total > done and spent > 1 else None
         self._reach(amount, left, last=done >= total)
 
-    def units(self, phase: str, done: int, known: int | None, left: float | None, now: str) -> None:
+    def units(
+        self, phase: str, done: int, known: int | None, left: float | None, now: str, *, of: str = "units"
+    ) -> None:
         """Say how far a build is: its phase, how many units are done of how many, and what is compiled.
 
         ``known`` is None where nobody can tell how many there will be, ``left`` where nobody knows the seconds.
         """
-        counted = f"{done} of {known} units" if known is not None else f"{done} units done"
+        counted = f"{done} of {known} {of}" if known is not None else f"{done} {of} done"
         self._reach(f"{phase}, {counted}" + (f"; {now}" if now else ""), left)
 
     def _reach(self, text: str, left: float | None, *, last: bool = False) -> None:

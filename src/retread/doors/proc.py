@@ -22,6 +22,7 @@ _PATIENCE = 20.0
 """Seconds for a program that was asked to end to put its things away; then it is killed."""
 _live: set[subprocess.Popen[str]] = set()
 _stopping = threading.Event()
+_stuck = threading.Event()
 
 
 class Finished(NamedTuple):
@@ -180,6 +181,16 @@ def close() -> None:
     """Kill every program, and whatever a thread that outlived its pool still starts: this process is ending."""
     _stopping.set()
     _stop()
+
+
+def give_up() -> None:
+    """Say that something in this process does not end, so that the process has to end without waiting for it."""
+    _stuck.set()
+
+
+def is_stuck() -> bool:
+    """Say whether something in this process does not end."""
+    return _stuck.is_set()
 
 
 @contextmanager

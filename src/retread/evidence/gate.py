@@ -6,7 +6,7 @@ does not expire, and a time that it tells decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import Annotated, Literal, NamedTuple
@@ -66,6 +66,9 @@ class PolicyFile(Table, frozen=True, kw_only=True):
     """Whose word counts on what its tests found."""
     allow_unproven: bool = True
     """Whether ``--allow-unproven REASON`` lets a wheel in without evidence."""
+    unproven: tuple[Literal["jit", "gpu"], ...] = ()
+    """Levels that a wheel may lack with ``--allow-unproven REASON``, though all else is demanded: where
+    ``allow-unproven`` is false."""
     list_days: Positive | None = None
     """How many days ago the revocation list may have been signed; without it any time ago, or never."""
     gpu: tuple[Architecture, ...] = ()
@@ -105,6 +108,8 @@ class Policy(NamedTuple):
     """Whether what ran under an emulator counts."""
     inherited: bool = False
     """Whether what ran of another wheel counts, where all the machine code is the same."""
+    unproven: tuple[str, ...] = ()
+    """Levels that a wheel may lack for a reason, though nothing else."""
 
 
 class Voucher(Record, frozen=True, kw_only=True):
@@ -176,6 +181,7 @@ def parse_policy(data: bytes, *, name: str) -> Policy:
         file.source,
         file.emulated,
         file.inherited,
+        file.unproven,
     )
 
 
@@ -210,12 +216,13 @@ def demand(
     told: Iterable[Told] = (),
     jit: bool = True,
     level: ProofLevel | None = ProofLevel.PROVEN,
+    spared: Collection[str] = (),
 ) -> Admission:
     """Return why the wheel may be listed; GateError with all that is lacking, and which command gives it.
 
     Demanded are a builder's statement and a tester's results: static, what ``proof`` or the policy names, and ``jit``,
     which a wheel for no torch has not: it has nothing that Triton compiles. ``level`` is how far the wheel says that
-    its source is proven, None for one that says nothing.
+    its source is proven, None for one that says nothing. Results of the levels that are ``spared`` may be missing.
     ``envelopes`` are by file name, and each must be sound: what is served is believed. ``told`` is what the wheel and
     its reports say, which must be what the envelopes and the wheel's name say.
     """
@@ -230,8 +237,9 @@ def demand(
     faults += disagreements(wheel, told, {one.envelope: one.said for one in heard})
     faults += _of_compiler(policy, wheel)
     faults += _of_source(level, policy.source or (level and ProofLevel.REPOSITORY))
-    levels = (Level.STATIC, Level.JIT) if jit else (Level.STATIC,)
-    faults += _lacking(wheel, heard, _both(policy.floor, proof), levels, inherited=policy.inherited)
+    levels = [one for one in (Level.STATIC, *([Level.JIT] if jit else ())) if one not in spared]
+    proof = _without(_both(policy.floor, proof), spared)
+    faults += _lacking(wheel, heard, proof, levels, inherited=policy.inherited)
     if faults:
         raise GateError(
             f"{wheel} is not proven as the policy demands",
@@ -273,7 +281,8 @@ def admit_unproven(
     if not policy.allow_unproven:
         raise GateError(
             f"{wheel}: the policy lets no wheel in without evidence (allow-unproven = false)",
-            hint="publish it with its evidence",
+            hint="publish it with its evidence, or let the policy name the levels that may be missing: "
+            'unproven = ["gpu"]',
         )
     for fault in (*_of_compiler(policy, wheel), *_of_source(level, policy.source)):
         raise GateError(fault)
@@ -353,6 +362,12 @@ def _both(one: Proof, other: Proof) -> Proof:
     return Proof(gpu=tuple(dict.fromkeys(gpu)), triton=tuple(dict.fromkeys(triton)))
 
 
+def _without(proof: Proof, spared: Collection[str]) -> Proof:
+    """Return what is left of a proof without the levels that may be missing."""
+    gpu = () if Level.GPU in spared else proof.gpu
+    return Proof(gpu=gpu, triton=() if Level.JIT in spared else proof.triton)
+
+
 def _lacking(
     wheel: str, heard: Sequence[_Heard], proof: Proof, asked: Sequence[Level], *, inherited: bool
 ) -> Iterator[str]:
@@ -382,7 +397,7 @@ def _lacking(
             continue
         if not any(said.level == Level.GPU and _is_capability(said.capability, one) for said in there):
             where = f"no gpu test result of a GPU of capability {'.'.join(map(str, arch.parts(one)[:2]))}"
-            yield f"{where}: {_command(wheel, Level.GPU)}{_aside(heard, Level.GPU)}{_partly(heirs)}"
+            yield f"{where} (unproven: gpu): {_command(wheel, Level.GPU)}{_aside(heard, Level.GPU)}{_partly(heirs)}"
 
 
 def _aside(heard: Sequence[_Heard], level: Level) -> str:

@@ -23,11 +23,12 @@ _BRANCHES: Final[tuple[tuple[int, Cuda], ...]] = (
 """The first driver of each CUDA release, on Linux."""
 _OF_WINDOWS: Final[tuple[tuple[int, Cuda], ...]] = (
     (451, (11, 0)), (456, (11, 1)), (460, (11, 2)), (465, (11, 3)), (471, (11, 4)), (496, (11, 5)), (511, (11, 6)),
-    (516, (11, 7)), (522, (11, 8)), (528, (12, 0)), (531, (12, 1)), (536, (12, 2)), (545, (12, 3)), (551, (12, 4)),
+    (516, (11, 7)), (520, (11, 8)), (528, (12, 0)), (531, (12, 1)), (536, (12, 2)), (545, (12, 3)), (551, (12, 4)),
     (555, (12, 5)), (560, (12, 6)), (565, (12, 7)), (570, (12, 8)), (576, (12, 9)), (580, (13, 0)), (590, (13, 1)),
     (595, (13, 2)),
 )  # fmt: skip
-"""The same of Windows, whose drivers have numbers of their own: 528.33 where Linux has 525.60."""
+"""The same of Windows, whose drivers have numbers of their own, from the table of drivers in CUDA's release notes; of
+12.0 it names 527.41, but for all of 12.x asks for 528.33. From 13.0 on it names none: those are Linux's branches."""
 _VERSION: Final = re.compile(r"(\d{3,4})(\.\d+){0,2}")
 
 

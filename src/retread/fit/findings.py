@@ -15,7 +15,7 @@ from retread.fit import driver as drivers
 from retread.fit.catalogue import Catalogue, Except, Fault, has
 from retread.fit.conditions import Appears
 from retread.fit.driver import Cuda
-from retread.fit.environment import Environment, Library, Package
+from retread.fit.environment import DESCRIBED, Environment, Library, Package
 from retread.fit.report import Finding, Served
 from retread.recipe import platforms
 
@@ -47,14 +47,15 @@ def findings(environment: Environment, known: Catalogue, libraries: Sequence[Ser
 def _torch(environment: Environment, known: Catalogue) -> Iterator[Finding]:
     torch = environment.package("torch")
     if torch is None:
+        described = environment.interpreter.executable == DESCRIBED
         hint = "install the torch that your code wants, or name its environment: --python VENV/bin/python"
         yield Finding(
             kind="torch",
             package="torch",
             subject="torch",
             fault=True,
-            says="is not installed here",
-            next=hint,
+            says="is not in the lock file" if described else "is not installed here",
+            next="lock the torch that your code wants" if described else hint,
         )
     elif not environment.torch_cuda:
         says = f"{torch.version} is not built for CUDA: no GPU code runs with it"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -74,9 +74,15 @@ def examine(wheels: Sequence[Path], terms: Terms, scratch: Path) -> tuple[list[C
 
 
 def demand(
-    one: Candidate, policy: Policy, wants: Callable[[Statement], Proof] = lambda _: NOTHING
+    one: Candidate,
+    policy: Policy,
+    wants: Callable[[Statement], Proof] = lambda _: NOTHING,
+    spared: Collection[str] = (),
 ) -> Admission:
-    """Return what proves a wheel; GateError with all that lacks of what it says itself, or ``wants`` of it."""
+    """Return what proves a wheel; GateError with all that lacks of what it says itself, or ``wants`` of it.
+
+    Results of the levels that are ``spared`` may be missing.
+    """
     said, hosted = one.statement, one.hosted
     asked = said.promise.proof or wants(said) if said else NOTHING
     return gate.demand(
@@ -88,6 +94,7 @@ def demand(
         told=one.told,
         jit=said is None or not said.is_for_no_torch,
         level=said.level if said else None,
+        spared=spared,
     )
 
 
@@ -170,12 +177,24 @@ def _unproven(one: Candidate, terms: Terms) -> tuple[Candidate, list[Fault]]:
     """Return a wheel as one that is let in for a reason, or why the policy keeps it out."""
     hosted, reason = one.hosted, terms.unproven
     level = one.statement.level if one.statement else None
+    if terms.policy and terms.policy.unproven and not terms.policy.allow_unproven:
+        return _partly(one, terms.policy, terms)
     if terms.policy:
         try:
             reason = gate.admit_unproven(terms.policy, hosted.file, hosted.sha256, reason, level).unproven
         except GateError as error:
             return one, [Fault(text) for text in _told(hosted.file, error)]
     return one._replace(hosted=structs.replace(hosted, unproven=reason)), []
+
+
+def _partly(one: Candidate, policy: Policy, terms: Terms) -> tuple[Candidate, list[Fault]]:
+    """Return a wheel that lacks nothing but what the policy lets it lack, by name, or what else it lacks."""
+    try:
+        demand(one, policy, terms.wants, policy.unproven)
+    except GateError as error:
+        return one, [Fault(text) for text in _told(one.hosted.file, error)]
+    reason = f"unproven: {', '.join(policy.unproven)}: {' '.join(terms.unproven.split())}"
+    return one._replace(hosted=structs.replace(one.hosted, unproven=reason)), []
 
 
 def _told(name: str, error: RetreadError) -> list[str]:

@@ -173,8 +173,8 @@ def confined(
         job.close()
 
 
-def launcher(beat: Callable[[str], None]) -> Launcher:
-    """Return a way to run the commands of a job confined to what it needs.
+def launcher(beat: Callable[[str], None], scratch: Path | None = None) -> Launcher:
+    """Return a way to run the commands of a job confined to what it needs; what they say lies in ``scratch``.
 
     ``beat`` gets the last line that was said, every second; what it raises ends the job.
     """
@@ -183,7 +183,7 @@ def launcher(beat: Callable[[str], None]) -> Launcher:
         command: Sequence[str | Path], needs: Needs, *, env: Mapping[str, str], heard: Callable[[str], None]
     ) -> Ended:
         limits, last = Limits(needs.cores, needs.memory_bytes), ""
-        with tempfile.TemporaryDirectory(prefix="retread-job-") as name:
+        with tempfile.TemporaryDirectory(prefix=".said-", dir=scratch) as name:
             folder = Path(name)
             with confined(command, limits, env=env, folder=folder) as job, Said(folder / "stderr") as said:
                 while (fate := job.wait(_BEAT)) is None:

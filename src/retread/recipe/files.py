@@ -11,6 +11,9 @@ from typing import Final
 from retread.recipe.model import Recipe
 
 RECIPES: Final = "recipes"
+PATCHES: Final = "patches"
+POLICY: Final = "index-policy.toml"
+"""Of the workspace's index, and of the shared store."""
 TOOLCHAINS: Final = f"{RECIPES}/toolchains"
 OWN_TOOLCHAINS: Final = "src/retread/recipe/toolchains"
 """Where those that are part of retread lie in its own repository."""
@@ -23,12 +26,12 @@ def recipe_file(name: str) -> str:
 
 def series(recipe: Recipe) -> str:
     """Return the folder of a recipe's patches."""
-    return f"patches/{recipe.project}/{recipe.version}"
+    return f"{PATCHES}/{recipe.project}/{recipe.version}"
 
 
 def resolutions(recipe: Recipe) -> str:
     """Return the folder of what was made of conflicts of a project's patches."""
-    return f"patches/{recipe.project}/resolutions"
+    return f"{PATCHES}/{recipe.project}/resolutions"
 
 
 def lock(recipe: str, target: str) -> str:

@@ -127,13 +127,20 @@ def idle(report: SmokeReport) -> list[Run]:
 
 
 def doubts(report: SmokeReport) -> Iterator[str]:
-    """Yield what in a report speaks against its wheel: a failure, a run in which nothing ran, or no run at all."""
+    """Yield what in a report speaks against its wheel: a failure, a run in which nothing ran, or no run at all.
+
+    And what says nothing of this wheel: results of others.
+    """
     if not report.runs:
         yield f"tells of no run: {Verdict.NOTHING}"
     if whole(report).verdict is Verdict.FAILED:
         yield "tells of a failure"
     for run in idle(report):
         yield f"tells of {details.label(run)}: {Verdict.NOTHING}, {details.reasons(run)}"
+    for run in report.runs:
+        if others := details.borrowed(run, report.sha256):
+            count = f"{len(others)} of {len(run.cases)} results are of other wheels"
+            yield f"tells of {details.label(run)}: {count}: try every case of this one (retread smoke --cold)"
 
 
 def file_name(report: SmokeReport) -> str:

@@ -15,9 +15,7 @@ _TURNING: Final = "\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
 """Signs of Unicode that turn the direction of reading, end a line, or are not seen."""
 _OBEYED: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNING}\ud800-\udfff]")
 """All but tab and line feed; halves of characters, too, which no stream takes."""
-_FORBIDDEN: Final = re.compile(
-    f"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\x7f-\x9f{_TURNING}]"
-)
+_FORBIDDEN: Final = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_TURNING}\ud800-\udfff\ufffe\uffff]")
 """What XML 1.0 forbids, and what a browser would obey."""
 
 

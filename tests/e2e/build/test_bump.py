@@ -18,6 +18,7 @@ from tinycuda import (
     ops,
 )  # fmt: skip
 from upcoming import Next
+from winbase import add_base
 
 
 @pytest.fixture
@@ -54,6 +55,29 @@ def test_a_series_that_goes_by_itself_makes_a_recipe_that_builds(upcoming: Next)
     assert again == 0
     assert data["proven"]
     assert data["written"] == []
+
+
+def test_a_release_without_a_wheel_for_windows_is_carried_without_that_platform(
+    project: Project, tmp_path: Path
+) -> None:
+    add_base(project)
+    upcoming = Next(project, tmp_path)
+    upcoming.release(FILES)
+    code, data, told = upcoming.bump()
+    assert code == 0, told
+    assert data["look_at"] == [
+        "targets.cu128: the release has no wheel for win_amd64, so the target is not made for it any more, and what "
+        "the recipe said for it is left out: nothing compiles for that platform"
+    ]
+    assert "win_amd64" not in (project.root / "recipes" / "tinycuda-1.1.toml").read_text()
+    assert project.run("recipe", "check").code == 0
+    assert [
+        line.split()[1] for line in project.run("recipe", "list").out.splitlines() if "cu128" in line
+    ] == [
+        "x86_64",
+        "win_amd64",
+        "x86_64",
+    ]
 
 
 def test_a_conflict_writes_nothing_and_a_skip_says_why(upcoming: Next) -> None:

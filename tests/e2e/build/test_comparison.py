@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
+from pefiles import DLL, OPTIONAL, patched
 from retread.elf import difference, fatbin
 from retread.errors import WheelError
 from retread.wheel.comparison import Comparison, Tier, What, compare
@@ -190,6 +191,13 @@ def test_what_does_not_run_may_differ(compared: Compare, tmp_path: Path) -> None
     assert all(name.startswith((".comment", ".note.", ".strtab", ".symtab", ".debug")) for name in names)
 
 
+def test_a_library_for_windows_is_compared_by_its_parts(compared: Compare) -> None:
+    name = "tinycuda/_C.pyd"
+    found = compared(wheel(**{name: DLL}), wheel(**{name: patched((OPTIONAL + 64, "<I", 7))}))  # its checksum
+    assert found.tier is Tier.SAME_CODE
+    assert told(found) == [(name, What.SECTION, "places in the file, or times", False)]
+
+
 def test_stripping_changes_no_code(compared: Compare, tmp_path: Path) -> None:
     found = compared(with_library(built(tmp_path)), with_library(built(tmp_path, "-s")))
     assert found.tier is Tier.SAME_CODE
@@ -302,7 +310,7 @@ def test_every_byte_of_what_a_kernel_is_counts() -> None:
         section = file.get_section_by_name(name)
         for at in range(section["sh_offset"], section["sh_offset"] + section["sh_size"], 7):
             other = bytes([*data[:at], data[at] ^ 1, *data[at + 1 :]])
-            details = list(difference._cubin(data, other, difference._Names()))
+            details = list(difference._cubin(data, other, difference.Names()))
             assert [(detail.split()[0], runs) for detail, runs in details] == [(name, True)]
 
 
@@ -335,7 +343,7 @@ def named(text: bytes, **names: bytes) -> bytes:
     ],
 )
 def test_ptx_is_compared_by_its_code(second: bytes, told: tuple[str, bool]) -> None:
-    assert list(difference._ptx(named(PTX) + b"\0", second, difference._Names())) == [told]
+    assert list(difference._ptx(named(PTX) + b"\0", second, difference.Names())) == [told]
 
 
 def test_ptx_of_a_module_is_named(compared: Compare) -> None:
@@ -363,7 +371,7 @@ def test_other_architectures_are_named(compared: Compare) -> None:
 def test_compression_changes_no_code() -> None:
     (one,) = fatbin.parse((DATA / "lz4.fatbin").read_bytes(), where="one")
     (two,) = fatbin.parse((DATA / "zstd.fatbin").read_bytes(), where="two")
-    assert list(difference._modules([one], [two], difference._Names())) == [
+    assert list(difference.modules([one], [two], difference.Names())) == [
         ("module 0: order or packing", False)
     ]
-    assert next(difference._modules([one], [two, two], difference._Names())) == ("1 and 2 modules", True)
+    assert next(difference.modules([one], [two, two], difference.Names())) == ("1 and 2 modules", True)

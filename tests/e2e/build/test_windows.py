@@ -14,34 +14,11 @@ import gpucode
 from pefiles import OPTIONAL, patched
 from retread.binary import files
 from retread.source import ends
-from tinycuda import BUILT, DATA, INFO, LIBRARY, OPS, WHEEL, Project, make_wheel, ops, sha256, wheel_files
+from tinycuda import BUILT, DATA, OPS, WHEEL, Project, ops
+from winbase import MEMBER, add_base
 
-BASE = WHEEL.replace("manylinux_2_17_x86_64", "win_amd64")
 MADE = BUILT.replace("manylinux_2_17_x86_64", "win_amd64")
-MEMBER = "tinycuda/_C.pyd"
-TABLE = """
-[[targets.cu128.base]]
-file = "{file}"
-sha256 = "{sha256}"
-
-[targets.cu128.platforms.win_amd64]
-generated = ["tinycuda/version.py", "tinycuda/**.pyd"]
-requires = []
-note = "No GPU under Windows has run it."
-"""
 ON = ("--target", "cu128", "--platform", "win_amd64")
-
-
-def add_base(project: Project, library: bytes = gpucode.WINDOWS, **changes: bytes) -> None:
-    """Serve and pin a base wheel for Windows, whose texts have the line ends of a checkout there."""
-    held = {name: data for name, data in wheel_files().items() if name != LIBRARY}
-    held = {name: ends.windows(data) for name, data in held.items()}
-    held[f"{INFO}/WHEEL"] = held[f"{INFO}/WHEEL"].replace(b"manylinux_2_17_x86_64", b"win_amd64")
-    data = make_wheel(
-        {**held, MEMBER: library, **{name.replace("__", "/"): new for name, new in changes.items()}}
-    )
-    project.index.files["tinycuda"][BASE] = data
-    project.write_recipe(project.recipe_text + TABLE.format(file=BASE, sha256=sha256(data)))
 
 
 def test_a_wheel_for_windows_is_made_beside_that_for_linux(project: Project, tmp_path: Path) -> None:

@@ -297,8 +297,8 @@ def test_a_wheel_is_refused_with_all_that_it_lacks_then_proven_then_listed(desk:
         f"  - {WHEEL}: no static test result: {again.format('static')}",
         f"  - {WHEEL}: no jit test result under Triton 3.5.1: {again.format('jit')}",
         f"  - {WHEEL}: no jit test result under Triton 3.6.0: {again.format('jit')}",
-        f"  - {WHEEL}: no gpu test result of a GPU of capability 9.0: {again.format('gpu')}: put the evidence beside "
-        "the wheel; or --allow-unproven REASON, which every reader will see",
+        f"  - {WHEEL}: no gpu test result of a GPU of capability 9.0 (unproven: gpu): {again.format('gpu')}: "
+        "put the evidence beside the wheel; or --allow-unproven REASON, which every reader will see",
         "  next: 'retread publish --allow-unproven REASON' lists it all the same",
     ]
     desk.tried(wheel, ran("static"), ran("jit"))
@@ -306,9 +306,28 @@ def test_a_wheel_is_refused_with_all_that_it_lacks_then_proven_then_listed(desk:
     told = desk.refused(19, *line)
     assert [text.split(": ")[1] for text in told.splitlines()[1:-1]] == [
         "no jit test result under Triton 3.6.0",
-        "no gpu test result of a GPU of capability 9.0",
+        "no gpu test result of a GPU of capability 9.0 (unproven",
     ]
-    desk.tried(wheel, ran("jit", triton="3.6.0"), ran("gpu"))
+    strict = 'allow-unproven = false\nunproven = ["gpu"]\n' + (desk.folder / "policy.toml").read_text()
+    (desk.folder / "named.toml").write_text(strict)
+    named = (
+        "publish",
+        wheel,
+        "--index",
+        "other",
+        "--policy",
+        "named.toml",
+        "--allow-unproven",
+        "no GPU here",
+    )
+    assert "no jit test result under Triton 3.6.0" in desk.refused(20, *named)
+    desk.tried(wheel, ran("jit", triton="3.6.0"))
+    desk.attest(wheel)
+    assert desk.run(*named).out == f"{WHEEL}\n"
+    page = (desk.folder / "other/cu128/simple/demo/page.html").read_text()
+    assert "The reason: unproven: gpu: no GPU here" in page
+    assert desk.run("index", "check", "other", "--policy", "named.toml").out.startswith("sound: 1 actions")
+    desk.tried(wheel, ran("gpu"))
     desk.attest(wheel)
     done = desk.run(*line)
     assert (done.out, done.err) == (f"{WHEEL}\n", "")

@@ -17,6 +17,7 @@ import faketorch
 from retread.smoke.runtime import crew, harness, runner
 from retread.smoke.runtime.runner import Suite, matching
 
+SHIPPED = Path(__file__).parents[3] / "scripts" / "smoke"
 HEAD = "import os, signal, subprocess, sys, time\nimport harness\nfrom harness import Skip, case\n\n"
 MAIN = '\nif __name__ == "__main__":\n    harness.main()\n'
 LATER = '\n@case("later", level="static")\ndef _():\n    return {"pid": os.getpid()}\n'
@@ -343,7 +344,18 @@ for number in range(4):
     assert results == []
 
 
-# Suites that cannot say what they are.
+# Suites that can, and those that cannot, say what they are.
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("xformers_*.py")), ids=lambda path: path.stem)
+def test_every_shipped_suite_says_its_cases_without_torch_and_without_a_wheel(
+    path: Path, tmp_path: Path
+) -> None:
+    assert harness.__file__
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(harness.__file__).parent)}
+    for level in ("jit", "gpu"):
+        _, failed = Suite(str(path), environment, str(tmp_path)).cases(level)
+        assert failed is None
 
 
 @pytest.mark.parametrize(

@@ -166,8 +166,8 @@ def test_without_anything_everything_is_demanded_with_the_command_that_gives_it(
         f"no static test result: {command('static')}",
         f"no jit test result under Triton 3.5.1: {command('jit')}",
         f"no jit test result under Triton 3.6.0: {command('jit')}",
-        f"no gpu test result of a GPU of capability 9.0: {command('gpu')}",
-        f"no gpu test result of a GPU of capability 12.0: {command('gpu')}",
+        f"no gpu test result of a GPU of capability 9.0 (unproven: gpu): {command('gpu')}",
+        f"no gpu test result of a GPU of capability 12.0 (unproven: gpu): {command('gpu')}",
     )
 
 
@@ -236,6 +236,32 @@ def test_a_tester_cannot_say_how_it_was_built_nor_a_builder_that_it_works() -> N
     first, second = lacking({**FULL, "jit": found(jit(), CI)})
     assert first.startswith("jit is signed by ci, who is no tester in this policy")
     assert second.startswith("no jit test result")
+
+
+def test_a_policy_names_what_a_wheel_may_lack_and_all_else_is_demanded() -> None:
+    keys = entry("builder", CI) + entry("tester", LAB)
+    policy = read('allow-unproven = false\nunproven = ["gpu"]\n' + keys)
+    assert policy.unproven == ("gpu",)
+    without = {name: data for name, data in FULL.items() if name != "gpu"}
+
+    def spared(envelopes: dict[str, bytes]) -> Admission:
+        return gate.demand(
+            policy,
+            WHEEL,
+            DIGEST,
+            proof=Proof(gpu=(Arch("9.0"),), triton=("3.5.1",)),
+            envelopes=envelopes,
+            spared=policy.unproven,
+        )
+
+    assert {one.level for one in spared(without).tried} == {"static", "jit"}
+    with pytest.raises(GateError) as caught:
+        spared({name: data for name, data in without.items() if name != "static"})
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == ["no static test result"]
+    with pytest.raises(GateError, match="is not proven as the policy demands") as caught:
+        ask(without, policy)
+    assert "(unproven: gpu)" in caught.value.faults[0]
+    assert wrong('unproven = ["static"]\n' + keys)[0].startswith("unproven[0]: ")
 
 
 def test_nobody_speaks_under_the_name_of_another() -> None:
@@ -463,7 +489,7 @@ def test_no_wheel_asks_less_of_itself_than_the_policy_does() -> None:
         ask(FULL, read('gpu = ["9.0", "12.0"]\ntriton = ["3.9.0"]\n' + keys))
     assert [fault.partition(": ")[0] for fault in caught.value.faults] == [
         "no jit test result under Triton 3.9.0",
-        "no gpu test result of a GPU of capability 12.0",
+        "no gpu test result of a GPU of capability 12.0 (unproven",
     ]
     with pytest.raises(GateError) as caught:
         read('gpu = ["9.9"]\ntriton = [""]\n' + keys)
@@ -520,9 +546,9 @@ def test_a_wheel_for_windows_is_tried_there_and_is_unproven_until_then() -> None
         gate.demand(POLICY, wheel, DIGEST, proof=Proof(gpu=(Arch("12.0"),), triton=()), envelopes={})
     *_, told = caught.value.faults
     assert told == (
-        f"no gpu test result of a GPU of capability 12.0: retread kit {wheel}, python {wheel.removesuffix('.whl')}"
-        ".kit.pyz --json report.json --level gpu under Windows, retread smoke --attach report.json, and "
-        f"retread attest {wheel} --tester KEY"
+        f"no gpu test result of a GPU of capability 12.0 (unproven: gpu): retread kit {wheel}, python "
+        f"{wheel.removesuffix('.whl')}.kit.pyz --json report.json --level gpu under Windows, retread smoke --attach "
+        f"report.json, and retread attest {wheel} --tester KEY"
     )
 
 

@@ -70,6 +70,11 @@ def test_torch_of_the_package_index_has_no_cuda_on_windows_and_what_has_is_said(
     assert fit(pin("torch", "2.10.0"), pin("nvidia-cuda-runtime-cu12", "12.8.90"), platform="x86_64").fits
 
 
+def test_a_lock_without_torch_says_so_in_its_own_words() -> None:
+    [fault] = [one for one in fit(pin("numpy", "2.1")).findings if one.fault]
+    assert (fault.says, fault.next) == ("is not in the lock file", "lock the torch that your code wants")
+
+
 def test_a_torch_for_another_cuda_lacks_the_library_by_its_name_there() -> None:
     reasons = fit(pin("torch", "2.11.0+cu130"), driver="580.88").candidates[0].reasons
     assert reasons == ("it needs cudart64_12.dll; the installed torch is built for CUDA 13.0",)

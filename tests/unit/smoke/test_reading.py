@@ -21,7 +21,7 @@ from retread.errors import EvidenceError, SmokeError
 from retread.records import Sha256
 from retread.smoke import reading
 from retread.smoke.level import Level
-from retread.smoke.report import Case, Gpu, Outcome, Run, SmokeReport, Surroundings
+from retread.smoke.report import Case, Gpu, Outcome, Run, SmokeReport, Surroundings, Taken
 
 SAMPLE = reading.sealed(samples.sample(), samples.sample().runs)
 WRITTEN = reading.write(SAMPLE)
@@ -323,4 +323,16 @@ def test_a_report_belongs_to_one_wheel() -> None:
     assert caught.value.faults == (
         f"the wheel that was tried has sha256 {SAMPLE.sha256}",
         f"dist/x.whl has {64 * '9'}",
+    )
+
+
+def test_results_of_other_wheels_are_doubted_and_those_of_this_one_are_not() -> None:
+    own, other = (Taken(when=0, wheel=Sha256(64 * word), kit=Sha256(64 * "b")) for word in "ad")
+    runs = (
+        run(case("a", taken=own), level=Level.STATIC),
+        run(case("b", taken=other), case("c"), level=Level.JIT),
+    )
+    [doubt] = reading.doubts(samples.report(*runs))
+    assert doubt.startswith(
+        "tells of jit (Triton 3.5.1): 1 of 2 results are of other wheels: try every case of this one"
     )

@@ -233,7 +233,7 @@ def _python(one: Hosted) -> str:
 
 
 def _is_native(device: Arch, files: list[Hosted]) -> bool:
-    libraries = [code for one in files for code in one.libraries.values() if code]
+    libraries = {code for one in files for code in one.libraries.values() if code}
     return bool(libraries) and all(any(arch.runs(one, device) for one in code) for code in libraries)
 
 

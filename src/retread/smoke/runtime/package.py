@@ -115,7 +115,9 @@ def answers(command: str) -> None:
         if words[0] == "-m"
         else [*_starter(), os.path.join(SETTING["scripts"], words[0]), *words[1:]]
     )
-    done = subprocess.run(line, capture_output=True, text=True, errors="replace", check=False)
+    done = subprocess.run(
+        line, capture_output=True, check=False, text=True, encoding="utf-8", errors="replace"
+    )
     assert done.returncode == 0, (
         f"{command} ended with {done.returncode}: {(done.stderr or done.stdout)[-2000:]}"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -20,6 +21,12 @@ _ASLEEP = 0.05
 """A process that uses less than this part of the time waits for something: all of the time counts then, or a hang would
 never end. A library's idle threads use less; a process that wants a processor gets more, unless twenty share each."""
 _TICKS = float(os.sysconf("SC_CLK_TCK")) if hasattr(os, "sysconf") else 100.0
+APART: dict[str, Any] = (
+    {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+    if sys.platform == "win32"
+    else {"start_new_session": True}
+)
+"""A process that Ctrl-C at the terminal does not reach: who started it ends it."""
 TEXT: dict[str, Any] = {"text": True, "encoding": "utf-8", "errors": "replace"}
 """What a dying process says may be no text at all."""
 
@@ -101,7 +108,7 @@ def run(command: Sequence[str], limit: float, **options: Any) -> subprocess.Comp
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
     }
-    with subprocess.Popen(command, start_new_session=True, **pipes, **TEXT, **options) as process:
+    with subprocess.Popen(command, **APART, **pipes, **TEXT, **options) as process:
         patience = Patience(process.pid, limit)
         try:
             while True:

@@ -252,6 +252,9 @@ def _environment(folder: Folder, paths: Sequence[str]) -> dict[str, str]:
     return {
         **env,
         **caches,
+        **(
+            {"PYTHONUTF8": "1"} if sys.platform == "win32" else {}
+        ),  # there, what is piped has the system's letters
         "PYTHONPATH": os.pathsep.join(path for path in before if path),
         "PYTHONUSERBASE": site.getuserbase(),
         **dict.fromkeys(("HOME", "USERPROFILE"), folder.empty["home"]),

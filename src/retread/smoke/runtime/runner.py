@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from retread.smoke.runtime import patience
 from retread.smoke.runtime.ledger import FRESH
-from retread.smoke.runtime.patience import TEXT, Patience
+from retread.smoke.runtime.patience import APART, TEXT, Patience
 
 Table = dict[str, Any]
 START = 180.0
@@ -164,7 +164,7 @@ class Suite:
                 stderr=talk,
                 env={**self.environment, **more},
                 cwd=self.folder,
-                start_new_session=True,
+                **APART,
                 **TEXT,
             )
         self._live.add(process)

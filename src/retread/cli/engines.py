@@ -1,0 +1,212 @@
+"""``--on``: builds and trials on the machines of an engine, and what comes back of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from retread.cli import session
+
+if TYPE_CHECKING:
+    import argparse
+
+    from retread.build.pipeline import Built
+    from retread.cli.options import Options
+    from retread.jobs.job import Job, Result
+    from retread.recipe.lane import Lane
+    from retread.recipe.workspace import Loaded
+    from retread.smoke.level import Level
+    from retread.smoke.run import Subject
+
+_JOBS = "jobs"
+"""The folder below --out in which each job leaves its own: what ``run-job --out`` would be given."""
+
+
+def add_on(command: argparse.ArgumentParser) -> None:
+    """Add on what it is done."""
+    command.add_argument(
+        "--on",
+        metavar="ENGINE",
+        help="do it on a cluster: ray starts one here, ray://HOST:6379 takes one that runs",
+    )
+
+
+class Wanted(NamedTuple):
+    """Which wheels are to be made."""
+
+    recipes: Sequence[str]
+    every: bool
+    """Whether every target is, and what cannot be planned is told and left out."""
+    target: str | None
+    lane: Lane | None
+    platform: str | None
+    python: str | None
+    cores: int | None
+    toolchain: str | None
+
+
+def build(options: Options, on: str, wanted: Wanted, out: Path) -> list[Built]:
+    """Make wheels on an engine's machines and put them under ``out`` with their evidence; return them."""
+    from retread.doors import fs
+    from retread.recipe import workspace
+
+    loaded = [workspace.load(session.root(options), name) for name in wanted.recipes]
+    found, folder = _builds(options, wanted, loaded), out / _JOBS
+    fs.demand_folder(folder)
+    results = _driven(options, on, found, loaded, folder)
+    return [wheel for one in found for wheel in _placed(results[one.key], folder / one.key, out)]
+
+
+def _builds(options: Options, wanted: Wanted, loaded: Sequence[Loaded]) -> list[Job]:
+    from retread.errors import UsageError
+    from retread.jobs import listing
+    from retread.jobs.job import Kind
+    from retread.recipe import plan
+
+    machine, recipes = session.machine(options), [one.recipe for one in loaded]
+    targets = {one.name: None if wanted.every else plan.choose_target(one, wanted.target) for one in recipes}
+    skip = (lambda error: machine.console.say(f"note: not built: {error}")) if wanted.every else None
+    usual = listing.Asked(lane=wanted.lane, cores=wanted.cores, toolchain=wanted.toolchain or "")
+    every = dict.fromkeys(
+        name for one in recipes for target in one.targets.values() for name in target.made_for
+    )
+    if wanted.every:
+        plan.demand_known(wanted.platform, recipes)
+    found = [
+        one
+        for platform in (
+            every if wanted.every and not wanted.platform else [wanted.platform or usual.platform]
+        )
+        for one in listing.jobs_of(machine, loaded, usual._replace(platform=platform), skip=skip)
+        if one.kind is Kind.BUILD
+        and targets[one.recipe] in {None, one.target}
+        and wanted.python in {None, one.python}
+    ]
+    if not found:
+        raise UsageError("no job is what was asked for", hint="'retread jobs' lists them")
+    return found
+
+
+def demand_none(given: Mapping[str, object], why: str) -> None:
+    """Raise UsageError for options that say nothing to an engine."""
+    from retread.errors import UsageError
+
+    if said := [name for name, value in given.items() if value]:
+        raise UsageError(f"--on does not go with {', '.join(said)}: {why}")
+
+
+def _driven(
+    options: Options,
+    on: str,
+    jobs: Sequence[Job],
+    loaded: Sequence[Loaded],
+    folder: Path,
+) -> dict[str, Result]:
+    """Return the results of jobs, which lie in ``folder`` then, by their keys."""
+    from retread.jobs import drive, onray, run
+
+    machine, where = session.machine(options), onray.address(on)
+    done: dict[str, Result] = {
+        one.key: result for one in jobs if (result := run.finished(one, folder, machine))
+    }
+    if len(done) == len(jobs):  # no cluster is needed to say so
+        return done
+    with onray.engine(where, session.root(options), [one.recipe for one in loaded], machine) as engine:
+        return drive.Driver(engine, machine, folder).drive(jobs)
+
+
+def _placed(result: Result, folder: Path, out: Path) -> list[Built]:
+    """Put what a job left beside the wheels of others, and say what came out."""
+    from retread.build.pipeline import Built
+    from retread.doors import fs
+    from retread.evidence.beside import AUDIT
+
+    for one in fs.listed(folder):
+        if any(one.name.startswith(wheel.file) for wheel in result.wheels):
+            fs.place(one, out / one.name)
+    return [
+        Built(
+            path=str(out / wheel.file),
+            sha256=wheel.sha256,
+            size=wheel.size,
+            cached=result.cached,
+            audit=str(out / f"{wheel.file}{AUDIT}"),
+        )
+        for wheel in result.wheels
+    ]
+
+
+class Trial(NamedTuple):
+    """Which wheel is tried, as which recipe says."""
+
+    wheel: Path
+    recipe: str | None
+    target: str | None
+    levels: Sequence[Level]
+    """Empty: all."""
+
+
+def smoke(options: Options, on: str, trial: Trial) -> list[Path]:
+    """Try a wheel on an engine's machines, on each GPU that its recipe names.
+
+    Return the reports, which lie beside the wheel then; those of trials that failed do, too, when the error is raised.
+    """
+    from retread.doors import fs
+    from retread.jobs import run
+    from retread.smoke import run as smoking
+
+    wheel = trial.wheel
+    machine = session.machine(options)
+    with machine.store.scratch() as scratch:
+        tried = smoking.subject(session.root(options), wheel, trial.recipe, trial.target, scratch)
+    jobs, folder = _trials(options, tried, trial.levels), wheel.parent / _JOBS
+    fs.demand_folder(folder)
+    for one in jobs:
+        run.forget_others(one, tried.facts.sha256, folder)
+        for key in one.after:
+            run.give(key, wheel, folder)
+    reports = [Path(f"{one.key}{end}") for one in jobs for end in ("", run.FAILED)]
+    try:
+        _driven(options, on, jobs, [tried.loaded], folder)
+    finally:
+        kept = [report for one in reports for report in _kept(folder / one, wheel)]
+    return kept
+
+
+def _trials(options: Options, tried: Subject, levels: Sequence[Level]) -> list[Job]:
+    """Return the trials of a wheel that are asked for: all, or those of some levels."""
+    from retread.errors import HostError
+    from retread.jobs import listing
+    from retread.jobs.job import Kind
+
+    machine = session.machine(options)
+    found = [
+        one
+        for one in listing.jobs_of(machine, [tried.loaded], skip=lambda _: None)
+        if one.kind is Kind.SMOKE
+        and one.target == tried.target
+        and (not levels or set(levels) & set(one.level))
+    ]
+    if not found:
+        asked = f" with {', '.join(levels)}" if levels else ""
+        raise HostError(
+            f"{tried.loaded.recipe.name} {tried.target} has no trial for a node{asked}",
+            hint=f"name the GPUs that it has to pass on: targets.{tried.target}.smoke.gpu",
+        )
+    tags = {tag.partition("-")[0] for tag in tried.facts.tags}
+    pythons = [one.python for one in found if f"cp{one.python.replace('.', '')}" in tags]
+    return [one for one in found if one.python == (pythons or [found[0].python])[0]]
+
+
+def _kept(folder: Path, wheel: Path) -> list[Path]:
+    """Put the reports of a trial beside the wheel."""
+    from retread.doors import fs
+    from retread.smoke import reading
+
+    found = []
+    for one in fs.listed(folder, ".json"):
+        if one.name.startswith(f"{wheel.name}{reading.BESIDE}"):
+            fs.place(one, wheel.with_name(one.name))
+            found.append(wheel.with_name(one.name))
+    return found

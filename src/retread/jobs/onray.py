@@ -1,0 +1,484 @@
+"""Jobs on a Ray cluster: what Ray is asked for, and what is not left to it.
+
+Ray finds a machine for each job, and says when one is gone. Its resources limit nothing, so ``confine`` holds each job
+to them. Runs are not repeated by Ray, which cannot tell why one ended, but by ``drive``. Everything that is Ray's is
+imported where it is used: it takes a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as Late
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from retread import limits
+from retread.arch import Arch
+from retread.compile import jobserver
+from retread.doors import proc
+from retread.doors.console import Console
+from retread.doors.machine import Machine, code_digest
+from retread.doors.store import Kind, Store, default_root, digest
+from retread.environment import host
+from retread.errors import HostError, ToolError, UsageError, first
+from retread.fit import hardware
+from retread.jobs import confine, run
+from retread.jobs.drive import Files, Lost, News
+from retread.jobs.job import Job, Needs
+from retread.jobs.placing import Node
+from retread.recipe import files
+from retread.recipe.model import Recipe
+from retread.shared import parcel
+from retread.version import __version__
+
+SCHEME: Final = "ray"
+_CAPABILITY: Final = "cc"
+"""What the name of the resource begins with by which a node says which capability its GPUs have: ``cc9.0``."""
+_NODE: Final = "ray.io/node-id"
+"""The label that Ray itself gives every node."""
+_NEWS: Final = 1.0
+"""Seconds between two questions what the jobs said."""
+_LOOK: Final = 2.0
+"""Seconds between two questions which nodes there are."""
+_DOWN: Final = 10.0
+"""Seconds for Ray to let go of a cluster, which it may not when that is gone."""
+_HANDED: Final = ("RETREAD_SHARED", "RETREAD_SHARED_POLICY", "RETREAD_SANDBOX")
+"""Variables that nodes have from whoever started the jobs, unless they have their own."""
+
+
+class Address(NamedTuple):
+    """Where a cluster is: nothing for one that is started for these jobs alone."""
+
+    text: str
+
+    @property
+    def title(self) -> str:
+        """What it is called in messages."""
+        return f"ray://{self.text}" if self.text else "ray"
+
+
+def address(text: str) -> Address:
+    """Return what ``--on`` names; UsageError for what is neither ``ray`` nor ``ray://ADDRESS``."""
+    scheme, _, rest = text.partition("://")
+    if scheme != SCHEME or (text != SCHEME and not rest):
+        raise UsageError(
+            f"--on {text}: only Ray is known",
+            hint="--on ray starts a cluster of this machine; --on ray://HOST:6379 takes one that runs",
+        )
+    return Address(rest.rstrip("/"))
+
+
+class Order(NamedTuple):
+    """What a node is told beside the job: what the job is given, what came before it, who started it."""
+
+    number: int
+    needs: Needs
+    before: Mapping[str, Mapping[str, bytes]]
+    variables: Mapping[str, str]
+    workspace: str
+    """SHA-256 of the parcel."""
+
+
+def work(job: Job, order: Order, workspace: bytes, board: Any) -> dict[str, bytes]:
+    """Run a job on a node and return all that it left; it ends when nobody hears of it any more."""
+    import ray
+
+    node, number = ray.get_runtime_context().get_node_id(), order.number
+
+    def beat(line: str) -> None:
+        ray.get(board.beat.remote(number, node, line), timeout=limits.SILENT)
+
+    beat("")
+    environment = {**order.variables, **os.environ}
+    store = Store(default_root(environment))
+    machine = Machine(store, Console(stream=io.StringIO()), environment)
+    root = _unpacked(store, workspace, order.workspace)
+    job = msgspec.structs.replace(job, needs=order.needs)
+    with store.scratch() as out:
+        for key, left in order.before.items():
+            run.put(left, out / key)
+        run.run_job(job, out, run.Place(root, machine, confine.launcher(beat, out)))
+        return run.files_of(job.key, out)
+
+
+def _unpacked(store: Store, data: bytes, sha256: str) -> Path:
+    """Return the workspace that a parcel holds, from the store where it was unpacked before."""
+
+    def build(into: Path) -> None:
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise ToolError("the workspace did not come whole")
+        with store.scratch() as scratch:
+            (scratch / "parcel").write_bytes(data)
+            parcel.unpack(scratch / "parcel", into)
+
+    return store.make(Kind.TREES, digest("workspace", sha256), build)
+
+
+class Board:
+    """Where runs say how far they are; an actor of Ray's on the machine that asks, which ends with it."""
+
+    def __init__(self) -> None:
+        self._said: dict[int, tuple[str, str, float, float]] = {}
+
+    def beat(self, number: int, node: str, line: str) -> None:
+        """Note what a run says."""
+        now = time.monotonic()
+        began = self._said[number][3] if number in self._said else now
+        self._said[number] = (node, line, now, began)
+
+    def news(self) -> dict[int, News]:
+        """Return what each run said last."""
+        now = time.monotonic()
+        return {
+            number: News(node, line, now - last, now - began)
+            for number, (node, line, last, began) in self._said.items()
+        }
+
+    def end(self, number: int) -> None:
+        """Forget a run."""
+        self._said.pop(number, None)
+
+
+class OnRay:
+    """An engine of ``drive``."""
+
+    def __init__(
+        self, where: Address, workspace: bytes, machine: Machine, work: Callable[..., Any] = work
+    ) -> None:
+        import ray
+
+        self.title = where.title
+        self._ray = ray
+        self._machine = machine
+        self._head = str(ray.get_runtime_context().gcs_address)
+        self._asking = ThreadPoolExecutor(1)
+        self._task = ray.remote(max_retries=0)(work)
+        self._sha256 = hashlib.sha256(workspace).hexdigest()
+        self._workspace = ray.put(workspace)
+        self._variables = {name: machine.environment[name] for name in _HANDED if name in machine.environment}
+        self._board = ray.remote(num_cpus=0, max_concurrency=1)(Board).options(**_on(_here(ray))).remote()
+        self._numbers: dict[Any, int] = {}
+        self._count = 0
+        self._nodes: dict[str, Node] = {}
+        self._unfit: dict[str, str] = {}
+        self._looked = self._heard = -limits.HEAD
+        self._news: dict[int, News] = {}
+
+    def nodes(self) -> Sequence[Node]:
+        """Return the nodes that have the same retread and are alive; HostError when the cluster does not answer."""
+        now = time.monotonic()
+        if now - self._looked >= _LOOK:
+            self._looked = now
+            alive = {one["NodeID"]: one for one in self._asked(self._ray.nodes) if one["Alive"]}
+            self._meet([one for key, one in alive.items() if key not in self._nodes | self._unfit])
+            self._nodes = {key: one for key, one in self._nodes.items() if key in alive}
+        if not self._nodes:
+            raise HostError(
+                f"{self.title}: no node can run jobs",
+                faults=first(list(self._unfit.values())) or ["none with a CPU is alive"],
+                hint=f"a node needs this retread (pip install 'retread[ray]=={__version__}'), and a core",
+            )
+        return tuple(self._nodes.values())
+
+    def _asked(self, question: Callable[[], Any]) -> Any:
+        """Return an answer of the cluster's head; HostError when there is none in time, or nobody at its address."""
+        answer, end = self._asking.submit(question), time.monotonic() + limits.HEAD
+        while True:
+            try:
+                return answer.result(_NEWS)
+            except Late:
+                why = _absence(self._head)
+                if not why and time.monotonic() > end:
+                    why = f"its head said nothing for {limits.HEAD:.0f} s"
+            except self._ray.exceptions.RayError as error:
+                why = _first_line(error)
+            if why:
+                if not answer.done():
+                    proc.give_up()  # who asked waits for a minute, and Ray ends the process then
+                raise HostError(
+                    f"{self.title}: the cluster is gone ({why})",
+                    hint="what is done is kept; start the cluster, and the same command goes on from there",
+                )
+
+    def _meet(self, strangers: Sequence[Mapping[str, Any]]) -> None:
+        """Ask nodes which retread they have; one with another is left out, and named."""
+        able = [one for one in strangers if one["Resources"].get("CPU")]
+        probe = self._ray.remote(num_cpus=0, max_retries=0)(_probe())
+        asked = [(one, probe.options(**_on(one["NodeID"])).remote()) for one in able]
+        end = time.monotonic() + limits.PROBE
+        for one, answer in asked:
+            key, title = one["NodeID"], _title(one)
+            try:
+                said = self._ray.get(answer, timeout=max(0.1, end - time.monotonic()))
+            except self._ray.exceptions.RayError as error:
+                said = (f"it does not say which retread it has ({_first_line(error)})", "", "")
+            if said[:2] == (__version__, code_digest()):
+                self._nodes[key] = _node(one, title, said[2])
+            else:
+                self._unfit[key] = f"{title}: {_difference(said[0])}"
+                self._machine.console.say(f"note: left out: {self._unfit[key]}")
+
+    def start(self, job: Job, needs: Needs, nodes: Sequence[Node], before: Mapping[str, Files]) -> int:
+        """Give a job to Ray, which finds it a place on one of the nodes."""
+        self._count += 1
+        order = Order(
+            self._count, needs, {key: one.files for key, one in before.items()}, self._variables, self._sha256
+        )
+        task = self._task.options(
+            num_cpus=needs.cores,
+            memory=needs.memory_bytes,
+            label_selector={_NODE: f"in({','.join(one.key for one in nodes)})"},
+            **({"num_gpus": 1, "resources": {f"{_CAPABILITY}{needs.gpu}": 1}} if needs.gpu else {}),
+        )
+        self._numbers[task.remote(job, order, self._workspace, self._board)] = self._count
+        return self._count
+
+    def ended(self, seconds: float) -> Iterator[tuple[int, Files | Lost]]:
+        """Yield what became of runs that ended."""
+        if not self._numbers:
+            return
+        ready, _ = self._ray.wait(list(self._numbers), num_returns=1, timeout=seconds)
+        if ready:
+            ready, _ = self._ray.wait(list(self._numbers), num_returns=len(self._numbers), timeout=0)
+        for one in ready:
+            number = self._numbers.pop(one)
+            self._board.end.remote(number)
+            yield number, self._outcome(one)
+
+    def _outcome(self, one: Any) -> Files | Lost:
+        errors = self._ray.exceptions
+        try:
+            return Files(self._ray.get(one, timeout=limits.SILENT))
+        except errors.OutOfMemoryError as error:
+            return Lost(
+                f"killed for memory, since its node had none left ({_first_line(error)})", memory=True
+            )
+        except (errors.NodeDiedError, errors.LocalRayletDiedError):
+            return Lost("its node is gone")
+        except errors.WorkerCrashedError:
+            return Lost("its worker was killed")
+        except errors.RayError as error:
+            return Lost(_first_line(error))
+
+    def news(self) -> Mapping[int, News]:
+        """Return what the runs said last, as of a second ago."""
+        now = time.monotonic()
+        if now - self._heard >= _NEWS:
+            self._heard = now
+            self._news = self._asked(lambda: self._ray.get(self._board.news.remote()))
+        live = set(self._numbers.values())
+        return {number: said for number, said in self._news.items() if number in live}
+
+    def drop(self, number: int) -> None:
+        """Forget a run; its worker is killed, if it still hears."""
+        one = next(one for one, other in self._numbers.items() if other == number)
+        del self._numbers[one]
+        self._board.end.remote(number)
+        self._ray.cancel(one, force=True)
+
+    def close(self) -> None:
+        """End all that still runs."""
+        for one in self._numbers:
+            with suppress(Exception):
+                self._ray.cancel(one, force=True)
+        self._asking.shutdown(wait=False, cancel_futures=True)
+
+
+def _probe() -> Callable[[], tuple[str, str, str]]:
+    """Return what a node runs to say which retread it has; it goes there as code, since there may be none."""
+
+    def probe() -> tuple[str, str, str]:
+        import platform
+
+        try:
+            from retread.doors.machine import code_digest
+            from retread.version import __version__
+        except ImportError as error:
+            return f"it has no retread ({error})", "", platform.machine()
+        return __version__, code_digest(), platform.machine()
+
+    return probe
+
+
+def _difference(said: str) -> str:
+    if said == __version__:
+        return f"its retread is {said} like this one, and has other code"
+    return said if " " in said else f"it has retread {said}, and this is {__version__}"
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1 if type(error).__name__.startswith("RayTaskError") else 0].strip()[:200]
+
+
+def _title(one: Mapping[str, Any]) -> str:
+    return f"{one['NodeManagerHostname']} ({one['NodeID'][:8]})"
+
+
+def _node(one: Mapping[str, Any], title: str, processor: str) -> Node:
+    resources = one["Resources"]
+    gpus = {
+        Arch(name.removeprefix(_CAPABILITY)): int(count)
+        for name, count in resources.items()
+        if name.startswith(_CAPABILITY) and resources.get("GPU")
+    }
+    return Node(one["NodeID"], title, int(resources["CPU"]), int(resources.get("memory", 0)), processor, gpus)
+
+
+def _on(node: str) -> dict[str, Any]:
+    """Return the options of a task that this node has to run."""
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=False)}
+
+
+def _here(ray: Any) -> str:
+    return str(ray.get_runtime_context().get_node_id())
+
+
+@contextmanager
+def engine(where: Address, root: Path, recipes: Iterable[Recipe], machine: Machine) -> Iterator[OnRay]:
+    """Yield a cluster that runs jobs of a workspace's recipes; when the block is left, nothing of them runs any more.
+
+    ToolError without Ray, HostError when there is no cluster, or none of its nodes has the same retread.
+    """
+    ray, made = _ray(), None
+    with _hushed():
+        with machine.console.step(f"reach {where.title}" if where.text else "start Ray"):
+            folder = tempfile.mkdtemp(prefix="retread-ray-") if not where.text else ""
+            _init(ray, where, folder)
+        try:
+            made = OnRay(where, packed(root, recipes, machine), machine)
+            yield made
+        finally:
+            if made:
+                made.close()
+            _shut_down(ray)
+            if folder:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Let nobody but retread's own terminal say anything: Ray tells on standard output, which is data, what it sees."""
+    with (
+        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
+        redirect_stdout(nowhere),
+        redirect_stderr(nowhere),
+    ):
+        yield
+
+
+def _ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise ToolError("--on ray needs the package ray", hint="pip install 'retread[ray]'") from None
+    return ray
+
+
+def _init(ray: Any, where: Address, folder: str) -> None:
+    """Join a cluster, or start one that has what this machine has."""
+    own = {"address": where.text} if where.text else {"address": "local", **_of_this_machine(folder)}
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        if why := _absence(where.text) if where.text else "":
+            raise ConnectionError(why)  # Ray would ask again for minutes
+        with _within(limits.PROBE):
+            ray.init(**own, logging_level="ERROR", log_to_driver=False, namespace="retread")
+    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+        shutil.rmtree(folder or "/nonexistent", ignore_errors=True)
+        told = _first_line(error)
+        if not where.text:
+            raise HostError(f"Ray cannot be started here: {told}") from None
+        raise HostError(
+            f"{where.title}: there is no cluster that this machine is a node of ({told})",
+            hint=f"make it one: ray start --address={where.text} --num-cpus=0",
+        ) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)  # Ray takes it for itself, and would end without a word
+
+
+def _absence(address: str) -> str:
+    """Return why nobody is at the address of a head; nothing where somebody is, or no port is named."""
+    name, _, port = address.rpartition(":")
+    if not port.isdigit():
+        return ""
+    try:
+        socket.create_connection((name, int(port)), timeout=limits.CONNECT).close()
+    except OSError as error:
+        return f"nobody is at {address}: {error.strerror or error}"
+    return ""
+
+
+@contextmanager
+def _within(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in the block when it takes longer: Ray looks for ever for the node that it is on."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"Ray found none in {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _of_this_machine(folder: str) -> dict[str, Any]:
+    os.environ.setdefault(
+        "RAY_worker_niceness", "0"
+    )  # Ray's 15 would make builds slower than they are without it
+    found = hardware.hardware(Path(sys.executable), os.environ) if host.has_gpu() else None
+    count = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    return {
+        "num_cpus": host.cores(),
+        "_memory": jobserver.memory()[1],
+        "_temp_dir": folder,
+        "include_dashboard": False,
+        "resources": {f"{_CAPABILITY}{one}": count for one in found.gpus} if found else {},
+    }
+
+
+def _shut_down(ray: Any) -> None:
+    """Let go of the cluster, whose own processes end if they were started here.
+
+    That hangs when the head is gone: Ray would wait for a minute, and end this process with an exit code of its own.
+    """
+    ending = threading.Thread(target=ray.shutdown, daemon=True)
+    ending.start()
+    ending.join(_DOWN)
+    if ending.is_alive():
+        proc.give_up()
+
+
+def packed(root: Path, recipes: Iterable[Recipe], machine: Machine) -> bytes:
+    """Return what nodes need of a workspace, as one parcel: recipes, patches, policy, and the recipes' suites."""
+    suites = {Path(suite).parent for one in recipes for suite in one.smoke.suites}
+    with machine.store.scratch() as scratch:
+        folder = scratch / "workspace"
+        folder.mkdir()
+        for one in sorted({Path(files.RECIPES), Path(files.PATCHES), *suites}):
+            if (root / one).is_dir():
+                shutil.copytree(root / one, folder / one, symlinks=True, dirs_exist_ok=True)
+        if (root / files.POLICY).is_file():
+            shutil.copy2(root / files.POLICY, folder)
+        parcel.pack(folder, scratch / "parcel")
+        return (scratch / "parcel").read_bytes()

@@ -1,0 +1,55 @@
+"""What is asked of a Ray cluster, as far as no cluster is needed to see it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import pytest
+
+from retread.doors.console import Console
+from retread.doors.machine import Machine
+from retread.doors.store import Store
+from retread.errors import ToolError, UsageError
+from retread.jobs import onray
+from retread.recipe import workspace
+from tinycuda import Project
+
+
+def test_what_on_may_name() -> None:
+    assert onray.address("ray").text == ""
+    assert onray.address("ray://head.example:6379").text == "head.example:6379"
+    for text in ("slurm", "ray://", "rays", "head.example:6379"):
+        with pytest.raises(UsageError, match="only Ray is known"):
+            onray.address(text)
+
+
+def test_nodes_get_the_workspace_as_it_is_and_no_other(project: Project, tmp_path: Path) -> None:
+    suite = project.root / "suites" / "own.py"
+    suite.parent.mkdir()
+    suite.write_text("CASES = ()\n")
+    (project.root / "secret.key").write_text("of nobody's business")
+    project.write_recipe(project.recipe_text + '\n[smoke]\nsuites = ["suites/own.py"]\n')
+    machine = Machine(Store(tmp_path / "store"), Console(stream=io.StringIO()), {})
+    recipe = workspace.read_recipe(project.root, "tiny-1.0")
+    data = onray.packed(project.root, [recipe], machine)
+    root = onray._unpacked(machine.store, data, hashlib.sha256(data).hexdigest())
+    assert sorted(one.name for one in root.iterdir()) == ["patches", "recipes", "stamp.json", "suites"]
+    assert workspace.load(root, "tiny-1.0")._replace(root=project.root) == workspace.load(
+        project.root, "tiny-1.0"
+    )
+    with pytest.raises(ToolError, match="did not come whole"):
+        onray._unpacked(Store(tmp_path / "other"), data[:-1], hashlib.sha256(data).hexdigest())
+
+
+def test_who_is_left_out_is_told_why() -> None:
+    assert onray._difference("0.0.1").startswith("it has retread 0.0.1, and this is ")
+    assert "has other code" in onray._difference(onray.__version__)
+    version, digest, _ = onray._probe()()
+    assert (version, digest) == (onray.__version__, onray.code_digest())
+
+
+def test_a_head_that_is_not_there_is_told_at_once() -> None:
+    assert onray._absence("127.0.0.1:9").startswith("nobody is at 127.0.0.1:9: ")
+    assert onray._absence("auto") == ""
