@@ -159,10 +159,7 @@ def test_the_matrix_is_empty_until_something_of_a_wheel_changes(clone: Clone) ->
     assert NAME in [one["name"] for one in found["include"]]
     assert all(one["why"] == "patches/xformers/0.0.35/NOTES changed" for one in found["include"])
     assert found["trials"]["include"][0]["labels"] == ["self-hosted", "linux", "x64", "cc-9.0"]
-    assert {one["wheel"].partition("-py")[2] for one in found["unproven"]} == {
-        "3.9-win-amd64",
-        "3.11-aarch64",
-    }
+    assert {one["wheel"].partition("-py")[2] for one in found["unproven"]} == {"3.9-win-amd64"}
     every = clone.plan()
     assert every["count"] + len(every["left_out"]) > 20, "without a base it is everything"
     assert {one["lane"] for one in every["include"]} == {"overlay"}, "LANE is said"
