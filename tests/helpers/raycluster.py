@@ -30,14 +30,18 @@ class Cluster:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))  # the path of a socket is short
+        (self._folder / "ray").mkdir()  # where Ray notes the cluster's address, and makes no folder for it
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(self._folder)],
-            env={**os.environ, **variables, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
+            env={
+                **os.environ, **variables, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0",
+                "RAY_TMPDIR": str(self._folder),
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-        )
+        )  # fmt: skip
         self.address = f"ray://{self._told()}"
 
     def need(self, nodes: int) -> None:
