@@ -146,7 +146,7 @@ def _tools(asked: _Asked, name: str, lane: Lane, wish: Wish) -> _Tools:
         return _Tools(taken.name, taken.compiler)
     why = f"this machine cannot have {known[0].name}"
     missing = asked.obstacles(known[0].name)[0]
-    asked.machine.console.say(f"note: {taken.name} compiles, since {why} ({missing})")
+    asked.machine.console.once(f"note: {taken.name} compiles, since {why} ({missing})")
     return _Tools(taken.name, taken.compiler, f"{why}: {taken.compiler} compiles")
 
 

@@ -14,7 +14,7 @@ from retread.cli.options import (
     add_command,
     add_common,
     add_source,
-    amount,
+    some,
     words,
 )
 from retread.recipe.lane import Lane
@@ -137,7 +137,7 @@ def _add_compiling(command: argparse.ArgumentParser) -> None:
         "--jobs", type=int, metavar="N", help="compile N units at a time; default: the cores"
     )
     command.add_argument(
-        "--memory", type=amount, metavar="GIB", help="for all compilers; default: what is free"
+        "--memory", type=some, metavar="GIB", help="for all compilers; default: what is free"
     )
     command.add_argument("--no-cache", action="store_true", help="compile without sccache")
     command.add_argument("--image", metavar="NAME", help="container lane: an image of this machine's")
