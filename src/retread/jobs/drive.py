@@ -103,6 +103,8 @@ class Driver:
         """Keys of machines that were given up."""
         self._nodes: Sequence[Node] = ()
         self._titles: dict[str, str] = {}
+        self._asked: set[str] = set()
+        """Keys of all jobs that are to be done."""
         self._looked = -_WAIT
 
     def drive(self, jobs: Sequence[Job]) -> dict[str, Result]:
@@ -111,6 +113,7 @@ class Driver:
         What is done below ``out`` already is taken. HostError when a job can run nowhere, or the engine is gone; the
         error of the first job that failed, with all that failed, when the others are done.
         """
+        self._asked = {one.key for one in jobs}
         for one in jobs:
             if found := run.finished(one, self._out, self._machine):
                 self._done[one.key] = found
@@ -142,7 +145,9 @@ class Driver:
             if dead := [self._failed[key][0] for key in one.job.after if key in self._failed]:
                 self._waiting.remove(one)
                 self._fail(one, f"not begun: the job before it failed ({dead[0]})", 1)
-            elif all(key in self._done for key in one.job.after):
+            elif (
+                not (self._asked & set(one.job.after)) - self._done.keys()
+            ):  # others' results lie there already
                 self._waiting.remove(one)
                 room -= self._start(one)
 

@@ -15,7 +15,7 @@ from retread.doors.console import Console
 from retread.doors.machine import Machine
 from retread.doors.store import Store
 from retread.errors import CompileError, HostError, OutOfMemoryError
-from retread.jobs import drive, job, placing
+from retread.jobs import drive, job, placing, run
 from retread.jobs.drive import Files, Lost, News
 from retread.jobs.job import Job, Kind, Needs, Result, Wheel
 from retread.jobs.placing import Node
@@ -115,6 +115,17 @@ def test_the_longest_goes_first_and_what_comes_after_gets_what_was_left(
     again = Told()
     assert drive.Driver(again, machine, tmp_path / "out").drive([short, long, trial]) == results
     assert again.begun == []
+
+
+def test_a_trial_alone_takes_what_lies_there_of_a_job_that_nobody_asks_for(
+    machine: Machine, tmp_path: Path
+) -> None:
+    build = _job("build")
+    trial = _job("trial", after=(build.key,))
+    run.put(_left(build).files, tmp_path / build.key)
+    engine = Told()
+    assert drive.Driver(engine, machine, tmp_path).drive([trial])[trial.key].code == 0
+    assert engine.before == [{"build.whl", "log.txt", RESULT}]
 
 
 def test_a_job_killed_for_memory_gets_more_once_and_no_more_than_a_node_has(
