@@ -113,7 +113,7 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--platform",
         metavar="NAME",
-        help="like win_amd64, where the target has a base wheel for it; default: Linux",
+        help="like win_amd64, for which the target has a base wheel, or aarch64; default: x86_64",
     )
     add_source(command)
     command.add_argument(
