@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from json import dumps as encode
 from json import loads as decode
 from types import NoneType, UnionType
-from typing import Any, Final, TypeVar, get_args, get_origin
+from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -141,6 +141,9 @@ def _expectation(kind: Any, data: Any, said: str) -> str:
     for note in _notes(kind):
         if note.description:
             return _expected(note, data)
+    if get_origin(kind) is Literal and isinstance(data, str):
+        words = [str(word) for word in get_args(kind)]
+        said += f"{near_miss(data, words)}: expected {' or '.join(words)}"
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         said += near_miss(str(data), [str(member.value) for member in kind])
     said = _WORD.sub(lambda found: " or ".join(_WORDS.get(one, one) for one in found[1].split(" | ")), said)

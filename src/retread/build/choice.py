@@ -146,7 +146,7 @@ def _tools(asked: _Asked, name: str, lane: Lane, wish: Wish) -> _Tools:
         return _Tools(taken.name, taken.compiler)
     why = f"this machine cannot have {known[0].name}"
     missing = asked.obstacles(known[0].name)[0]
-    asked.machine.console.say(f"note: {taken.name} compiles, since {why} ({missing})")
+    asked.machine.console.once(f"note: {taken.name} compiles, since {why} ({missing})")
     return _Tools(taken.name, taken.compiler, f"{why}: {taken.compiler} compiles")
 
 
@@ -173,6 +173,7 @@ def _possible_target(asked: _Asked, lane: Lane | None) -> str:
         plan.demand_unmoved(recipe, name, loaded.patches, lane)
         try:
             chosen = plan.choose_lane(recipe, name, loaded.patches, lane)
+            plan.demand_possible(recipe, name, chosen.lane, asked.platform)
         except PlanError as error:
             said = error.message.removeprefix(f"{recipe.name} {name}: ")
             why = f"{name}: {said}" + "".join(f"; {fault}" for fault in error.faults)
@@ -188,7 +189,9 @@ def _possible_target(asked: _Asked, lane: Lane | None) -> str:
     raise PlanError(
         f"{recipe.name}: no target can be built here",
         faults=[why for _, why in passed],
-        hint="'retread toolchain check' says what is missing; --target and --lane choose",
+        hint="'retread toolchain check' says what is missing; --target and --lane choose"
+        if asked.platform in platforms.COMPILED
+        else f"'retread matrix --platform {asked.platform}' shows what is made for it, of official wheels",
     )
 
 

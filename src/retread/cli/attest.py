@@ -104,7 +104,7 @@ def _add_inherit(command: argparse.ArgumentParser) -> None:
         "--inherit",
         type=Path,
         metavar="OTHER",
-        help="with --tester: what GPUs found of that wheel, for the kernels that have the same machine code",
+        help="with --tester: also what GPUs found of that wheel, for the kernels that have the same machine code",
     )
 
 
@@ -156,8 +156,8 @@ def attest(options: AttestOptions) -> int:
         if options.tester and options.inherit:
             other = session.existing(options.inherit)
             made |= attesting.inherited(wheel, other, options.tester, scratch=scratch)
-        elif options.tester:
-            made |= attesting.results(wheel, options.tester)
+        if options.tester:
+            made |= attesting.results(wheel, options.tester, demanded=not options.inherit)
     return _written(options, made)
 
 
@@ -190,8 +190,8 @@ def statement(options: StatementOptions) -> int:
             if options.tester and options.inherit:
                 other = session.existing(options.inherit)
                 found |= attesting.inheriting(wheel, other, options.tester, scratch=scratch)
-            elif options.tester:
-                found |= attesting.tested(wheel, options.tester)
+            if options.tester:
+                found |= attesting.tested(wheel, options.tester, demanded=not options.inherit)
             made |= {options.out / f"{one.name}{attesting.STATEMENT}": data for one, data in found.items()}
     return _written(options, made)
 

@@ -14,7 +14,7 @@ from retread.cli.options import (
     add_command,
     add_common,
     add_source,
-    amount,
+    some,
     words,
 )
 from retread.recipe.lane import Lane
@@ -113,7 +113,7 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--platform",
         metavar="NAME",
-        help="like win_amd64, where the target has a base wheel for it; default: Linux",
+        help="like win_amd64, for which the target has a base wheel, or aarch64; default: x86_64",
     )
     add_source(command)
     command.add_argument(
@@ -137,7 +137,7 @@ def _add_compiling(command: argparse.ArgumentParser) -> None:
         "--jobs", type=int, metavar="N", help="compile N units at a time; default: the cores"
     )
     command.add_argument(
-        "--memory", type=amount, metavar="GIB", help="for all compilers; default: what is free"
+        "--memory", type=some, metavar="GIB", help="for all compilers; default: what is free"
     )
     command.add_argument("--no-cache", action="store_true", help="compile without sccache")
     command.add_argument("--image", metavar="NAME", help="container lane: an image of this machine's")

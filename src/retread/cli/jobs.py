@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_command, add_common, amount, words
+from retread.cli.options import Options, add_command, add_common, some, words
 from retread.recipe.lane import Lane
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def add(groups: Groups) -> None:
     )
     command.add_argument("-o", "--out", type=Path, required=True, help="where a folder for each key is made")
     command.add_argument(
-        "--memory", type=amount, metavar="GIB", help="that it may take; default: what the job file says"
+        "--memory", type=some, metavar="GIB", help="that it may take; default: what the job file says"
     )
     command.add_argument(
         "--retry",
@@ -126,13 +126,10 @@ def jobs(options: JobsOptions) -> int:
 
     if options.cores is not None and options.cores < 1:
         raise UsageError("--cores: a compile needs at least one")
+    _demand_whole(options)
     found = _from_file(options, options.jobs) if options.jobs else _listed(options)
-    if options.slurm:
-        return _write_slurm(options, options.slurm, found)
-    if options.gres or options.sbatch:
-        raise UsageError("--gres and --sbatch are for the scripts of --slurm")
-    if options.collect and not options.results:
-        raise UsageError("--collect: say with --results where the jobs left their wheels")
+    if options.slurm and options.results:
+        return _write_slurm(options, options.slurm, found, options.results)
     if options.results:
         return _tell_results(options, options.results, found)
     if options.json:
@@ -142,6 +139,22 @@ def jobs(options: JobsOptions) -> int:
     else:
         session.machine(options).console.say("no jobs here")
     return 0
+
+
+def _demand_whole(options: JobsOptions) -> None:
+    """Raise UsageError for options that say nothing without another, and for results that lie in no folder."""
+    from retread.errors import UsageError
+
+    if (options.gres or options.sbatch) and not options.slurm:
+        raise UsageError("--gres and --sbatch are for the scripts of --slurm")
+    if options.collect and not options.results:
+        raise UsageError("--collect: say with --results where the jobs left their wheels")
+    if options.slurm and not options.results:
+        raise UsageError(
+            "--slurm: say with --results where the jobs leave what they make, on a disk that all nodes see"
+        )
+    if options.results and options.results.exists() and not options.results.is_dir():
+        raise UsageError(f"--results: {options.results} is no folder")
 
 
 def _from_file(options: JobsOptions, file: Path) -> Sequence[Job]:
@@ -169,7 +182,7 @@ def _listed(options: JobsOptions) -> Sequence[Job]:
     )
 
 
-def _write_slurm(options: JobsOptions, folder: Path, found: Sequence[Job]) -> int:
+def _write_slurm(options: JobsOptions, folder: Path, found: Sequence[Job], results: Path) -> int:
     """Write the scripts and the job file that they read; stdout is the script that submits them."""
     import sys
 
@@ -177,20 +190,16 @@ def _write_slurm(options: JobsOptions, folder: Path, found: Sequence[Job]) -> in
     from retread.errors import UsageError
     from retread.jobs import job, slurm
 
-    if not options.results:
-        raise UsageError(
-            "--slurm: say with --results where the jobs leave what they make, on a disk that all nodes see"
-        )
     if not found:
         raise UsageError("--slurm: there are no jobs")
     known = slurm.capabilities(found)
     cluster = slurm.Cluster(
         folder=folder.absolute(),
-        out=options.results.absolute(),
+        out=results.absolute(),
         root=session.root(options),
         command=(sys.executable, "-m", "retread"),
         gres=slurm.parse_gres(options.gres or (), known),
-        options=options.sbatch or (),
+        options=slurm.parse_options(options.sbatch or ()),
     )
     if unmapped := [one for one in known if one not in cluster.gres]:
         session.machine(options).console.say(
@@ -212,7 +221,7 @@ def _tell_results(options: JobsOptions, out: Path, found: Sequence[Job]) -> int:
     if options.collect:
         machine = session.machine(options)
         wheels = collect.collect(found, out, options.collect, machine)
-        machine.console.say(f"{len(wheels)} wheels with their evidence lie in {options.collect}")
+        machine.console.say(f"wheels with their evidence in {options.collect}: {len(wheels)}")
     left = [run.left(one, out) for one in found]
     if options.json:
         session.print_json([one for one in left if one])

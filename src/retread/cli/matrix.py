@@ -84,12 +84,20 @@ def matrix(options: MatrixOptions) -> int:
 
 
 def _runners(options: MatrixOptions) -> list[Runner]:
-    """Return the GPUs that runners have."""
-    from retread.recipe import platforms
+    """Return the GPUs that runners have; UsageError for one in a machine of a platform that nobody knows."""
+    from retread.errors import UsageError
+    from retread.fit.described import PLATFORMS
     from retread.recipe.matrix import Runner
+    from retread.strict import near_miss
 
-    usual = options.platform or platforms.COMPILED[0]
+    usual = options.platform or PLATFORMS[0]
     pairs = [word.rpartition(":") for word in options.gpus.replace(",", " ").split()]
+    for platform, _, _ in pairs:
+        if platform not in {"", *PLATFORMS}:
+            raise UsageError(
+                f"--gpus: {platform!r} is no platform of a runner{near_miss(platform, PLATFORMS)}",
+                hint=f"there are {', '.join(PLATFORMS)}",
+            )
     return [Runner(platform or usual, session.architecture(gpu)) for platform, _, gpu in pairs]
 
 

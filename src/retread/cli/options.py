@@ -80,6 +80,13 @@ def amount(text: str) -> float:
     return found
 
 
+def some(text: str) -> float:
+    """Return a number of something that is measured, above 0; ArgumentTypeError for any other."""
+    if not (found := amount(text)):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is none: a number above 0 is wanted")
+    return found
+
+
 def handle(command: argparse.ArgumentParser, run: Callable[[Typed], int], record: type[Typed]) -> None:
     """Let ``run`` do what the command is for; it gets what was typed as ``record`` and returns the exit code."""
     command.set_defaults(run=run, record=record)

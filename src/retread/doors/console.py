@@ -166,12 +166,19 @@ class Console:
         self.lock = threading.RLock()
         self._folds = os.environ.get(_CI) == "true" and not quiet
         self._running: list[Step | _Command] = []
+        self._told: set[str] = set()
         self._over = threading.Event()
 
     def say(self, text: str) -> None:
         """Write a line of talk; what begins with ``note:`` is of the product itself, and written quiet or not."""
         if not self.quiet or text.lstrip().startswith(NOTE):
             self._write(text)
+
+    def once(self, text: str) -> None:
+        """Say what many things have in common, and what was said before not again."""
+        if text not in self._told:
+            self._told.add(text)
+            self.say(text)
 
     def fail(self, text: str) -> None:
         """Write an error, quiet or not."""

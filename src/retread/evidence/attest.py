@@ -31,13 +31,14 @@ def provenance(wheel: Path, key: Path, *, finished: int, scratch: Path) -> dict[
     return _signed(built(wheel, builder.name, finished=finished, scratch=scratch), builder)
 
 
-def results(wheel: Path, key: Path) -> dict[Path, bytes]:
+def results(wheel: Path, key: Path, *, demanded: bool = True) -> dict[Path, bytes]:
     """Sign what every smoke run found whose report lies beside the wheel; return the envelopes and their places.
 
-    EvidenceError when there is no report, or when nothing ran in a run: in-toto knows no result for that.
+    EvidenceError when there is no report and one is ``demanded``, or when nothing ran in a run: in-toto knows no result
+    for that.
     """
     tester = keyfiles.load(key)
-    return _signed(tested(wheel, tester.name), tester)
+    return _signed(tested(wheel, tester.name, demanded=demanded), tester)
 
 
 def inherited(wheel: Path, other: Path, key: Path, *, scratch: Path) -> dict[Path, bytes]:
@@ -68,11 +69,14 @@ def built(wheel: Path, builder: str, *, finished: int, scratch: Path) -> dict[Pa
     return {_place(wheel, "provenance"): payload}
 
 
-def tested(wheel: Path, tester: str) -> dict[Path, bytes]:
-    """Return the statements that a tester found what the reports beside a wheel tell, and their places."""
+def tested(wheel: Path, tester: str, *, demanded: bool) -> dict[Path, bytes]:
+    """Return the statements that a tester found what the reports beside a wheel tell, and their places.
+
+    EvidenceError when there is no report and one is ``demanded``.
+    """
     found = beside.evidence(wheel).reports
     runs = [(report, run) for report in found for run in report.runs if _says(report, run)]
-    if not runs:
+    if not runs and demanded:
         raise EvidenceError(f"no smoke report lies beside {wheel}", hint=f"make one: retread smoke {wheel}")
     return {
         _place(wheel, f"{_name(run)}-{report.digest[:8]}"): statements.test_result(report, run, tester=tester)

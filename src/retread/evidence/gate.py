@@ -244,9 +244,18 @@ def demand(
         raise GateError(
             f"{wheel} is not proven as the policy demands",
             faults=faults,
-            hint="put the evidence beside the wheel; or --allow-unproven REASON, which every reader will see",
+            hint=f"put the evidence beside the wheel{_way_out(policy, spared)}",
         )
     return _admission(wheel, sha256, heard)
+
+
+def _way_out(policy: Policy, spared: Collection[str]) -> str:
+    """Return what the policy lets through without evidence, if that can still help."""
+    if policy.allow_unproven:
+        return "; or --allow-unproven REASON, which every reader will see"
+    if policy.unproven and not spared:
+        return f"; the policy lets it lack {', '.join(policy.unproven)} alone, with --allow-unproven REASON"
+    return ""
 
 
 def disagreements(wheel: str, told: Iterable[Told], said: Mapping[str, Attested]) -> Iterator[str]:

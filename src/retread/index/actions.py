@@ -64,13 +64,13 @@ def publish(session: Session, wheels: Sequence[Path], terms: Terms, scratch: Pat
     with tempfile.TemporaryDirectory(dir=scratch) as room:
         candidates, faults = admission.examine(wheels, terms, Path(room))
         if faults and not index.exists:
-            raise admission.refusal(faults, len(wheels))  # and no folder is made
+            raise admission.refusal(faults, len(wheels), terms.policy)  # and no folder is made
         with index.writing():
             judged = _Judged(index, session.now)
             for one in candidates:
                 faults += judged.add(one)
             if faults:
-                raise admission.refusal(faults, len(wheels))
+                raise admission.refusal(faults, len(wheels), terms.policy)
             for file in judged.known:
                 session.say(f"{file}: listed already, with the same bytes")
             action = _list(session.change(index), judged, terms.unproven) if judged.accepted else None

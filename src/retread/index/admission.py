@@ -98,11 +98,12 @@ def demand(
     )
 
 
-def refusal(faults: Sequence[Fault], wheels: int) -> RetreadError:
-    """Return the error for wheels of which some have faults."""
+def refusal(faults: Sequence[Fault], wheels: int, policy: Policy | None) -> RetreadError:
+    """Return the error for wheels of which some have faults; a reason is offered where the policy takes one."""
     kind = GateError if all(fault.gate for fault in faults) else PublishError
     what = "the wheel is refused" if wheels == 1 else f"of {wheels} wheels none is listed"
-    hint = "'retread publish --allow-unproven REASON' lists it all the same" if kind is GateError else ""
+    takes_reason = kind is GateError and (policy is None or policy.allow_unproven)
+    hint = "'retread publish --allow-unproven REASON' lists it all the same" if takes_reason else ""
     return kind(what, faults=[fault.text for fault in faults], hint=hint)
 
 

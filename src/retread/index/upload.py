@@ -82,7 +82,7 @@ def upload(
     _demand_place_for(remote, wheels)
     candidates, faults = admission.examine(wheels, terms, scratch)
     if faults:
-        raise admission.refusal(faults, len(wheels))
+        raise admission.refusal(faults, len(wheels), terms.policy)
     place = _Place(remote, candidates)
     before = _state(place)
     if before.faults:

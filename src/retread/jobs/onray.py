@@ -360,7 +360,11 @@ def engine(where: Address, root: Path, recipes: Iterable[Recipe], machine: Machi
     with _hushed():
         with machine.console.step(f"reach {where.title}" if where.text else "start Ray"):
             folder = tempfile.mkdtemp(prefix="retread-ray-") if not where.text else ""
-            _init(ray, where, folder)
+            try:
+                _init(ray, where, folder)
+            except BaseException:
+                shutil.rmtree(folder or "/nonexistent", ignore_errors=True)
+                raise
         try:
             made = OnRay(where, packed(root, recipes, machine), machine)
             yield made
@@ -401,8 +405,9 @@ def _init(ray: Any, where: Address, folder: str) -> None:
             raise ConnectionError(why)  # Ray would ask again for minutes
         with _within(limits.PROBE):
             ray.init(**own, logging_level="ERROR", log_to_driver=False, namespace="retread")
+    except SystemExit:  # Ray's answer to a SIGTERM while it starts
+        raise KeyboardInterrupt from None
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
-        shutil.rmtree(folder or "/nonexistent", ignore_errors=True)
         told = _first_line(error)
         if not where.text:
             raise HostError(f"Ray cannot be started here: {told}") from None

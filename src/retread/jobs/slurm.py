@@ -19,6 +19,9 @@ from retread.recipe import platforms
 SUBMIT: Final = "submit.sh"
 JOBS: Final = "jobs.json"
 _GRES: Final = re.compile(r"gpu(:[A-Za-z0-9_.-]{1,64})?(:[0-9]{1,3})?")
+_OPTION: Final = re.compile(r"-[a-zA-Z][ -~]*|--[a-z][ -~]+")
+_TAKEN: Final = re.compile(r"(--(array|dependency|output|parsable|wrap|kill-on-invalid-dep)(=|$))|-[ado]")
+"""What the scripts say of themselves to Slurm: another word would run other jobs, or in another order."""
 _ARRAY: Final = 1000
 """Jobs of one array: Slurm takes numbers up to 1,000 unless MaxArraySize says otherwise."""
 _MIB: Final = 1 << 20
@@ -148,6 +151,16 @@ def parse_gres(words: Sequence[str], known: Sequence[Arch]) -> dict[Arch, str]:
             raise UsageError(f"--gres: {gpu} is there twice")
         found[Arch(gpu)] = resource
     return found
+
+
+def parse_options(words: Sequence[str]) -> tuple[str, ...]:
+    """Return options for every sbatch; UsageError for what sbatch would take as a script, or what the scripts say."""
+    for word in words:
+        if not _OPTION.fullmatch(word):
+            raise UsageError(f"--sbatch: {word!r} is no option like --partition=build")
+        if _TAKEN.match(word):
+            raise UsageError(f"--sbatch: {word!r} is what the scripts themselves say")
+    return tuple(words)
 
 
 def capabilities(jobs: Sequence[Job]) -> list[Arch]:

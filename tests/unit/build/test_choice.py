@@ -136,3 +136,13 @@ def test_a_platform_that_no_target_is_made_for_is_said(tmp_path: Path) -> None:
     assert there.on("aarch64").architectures == ("12.1",)
     assert "aarch64" in there.made_for
     assert "aarch64" not in TARGET.made_for
+
+
+def test_a_recipe_without_a_wheel_for_windows_says_so_not_which_part_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing(monkeypatch, "cuda-13.0", "cuda-13.0-clang22")
+    with pytest.raises(PlanError, match="no target can be built here") as caught:
+        jobs(two(), None, machine(tmp_path), wish=Wish(platform="win_amd64"))
+    assert caught.value.faults == ("cu130: the source lane compiles for Linux, not for win_amd64",)
+    assert caught.value.hint.startswith("'retread matrix --platform win_amd64' shows what is made for it")

@@ -139,6 +139,11 @@ def test_an_error_is_coloured_where_that_is_asked_for(
         (["store", "prune", "--keep", "inf"], "argument --keep: 'inf' is no number from 0 on"),
         (["store", "prune", "--days", "-1"], "argument --days: '-1' is no number from 0 on"),
         (["build", "demo-1", "--memory", "nan"], "argument --memory: 'nan' is no number from 0 on"),
+        (
+            ["run-job", "k", "--jobs", "j", "--out", "o", "--memory", "0"],
+            "'0' is none: a number above 0 is wanted",
+        ),
+        (["build", "demo-1", "--on", ""], "argument --on: an engine is wanted, and nothing was typed"),
         (["index", "yank", "file:///x", "demo", "1"], "'file:///x' is neither a folder nor a bucket"),
     ],
 )

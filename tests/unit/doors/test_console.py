@@ -25,6 +25,14 @@ class _Terminal(io.StringIO):
         return self.getvalue().split("\r\x1b[K")
 
 
+def test_what_many_things_have_in_common_is_said_once() -> None:
+    stream = io.StringIO()
+    console = Console(stream=stream, quiet=True)
+    for text in ("note: a", "note: b", "note: a"):
+        console.once(text)
+    assert stream.getvalue() == "note: a\nnote: b\n"
+
+
 class _Clock:
     """A clock that stands still until it is told the time."""
 

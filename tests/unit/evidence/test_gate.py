@@ -261,7 +261,23 @@ def test_a_policy_names_what_a_wheel_may_lack_and_all_else_is_demanded() -> None
     with pytest.raises(GateError, match="is not proven as the policy demands") as caught:
         ask(without, policy)
     assert "(unproven: gpu)" in caught.value.faults[0]
-    assert wrong('unproven = ["static"]\n' + keys)[0].startswith("unproven[0]: ")
+    assert wrong('unproven = ["gpus"]\n' + keys) == (
+        "unproven[0]: invalid enum value 'gpus' (did you mean 'gpu'?): expected jit or gpu",
+    )
+
+
+def test_a_reason_is_offered_where_the_policy_takes_one() -> None:
+    closed = POLICY._replace(allow_unproven=False)
+    offers = []
+    for policy in (POLICY, closed, closed._replace(unproven=("gpu",))):
+        with pytest.raises(GateError) as caught:
+            ask({}, policy)
+        offers.append(caught.value.hint.removeprefix("put the evidence beside the wheel"))
+    assert offers == [
+        "; or --allow-unproven REASON, which every reader will see",
+        "",
+        "; the policy lets it lack gpu alone, with --allow-unproven REASON",
+    ]
 
 
 def test_nobody_speaks_under_the_name_of_another() -> None:

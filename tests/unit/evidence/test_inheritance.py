@@ -19,6 +19,7 @@ from retread.evidence import attest, gate, keyfiles, signing, statements
 from retread.index import candidate
 from retread.records import Sha256
 from retread.smoke import reading
+from retread.smoke.level import Level
 from retread.smoke.report import Run
 from retread.wheel import sameness
 from retread.wheel.statement import Proof
@@ -180,6 +181,11 @@ def test_attest_says_who_has_to_sign_and_writes_what_is_inherited(
     assert "--inherit says what tests found of another wheel" in capsys.readouterr().err
     assert main.run([*asked, "--tester", str(tmp_path / "lab.key")]) == 0
     assert ".inherited-gpu-nvidia-h200-" in capsys.readouterr().out
+    tried(both[1], run(case("package/x"), level=Level.STATIC))
+    assert main.run([*asked, "--tester", str(tmp_path / "lab.key")]) == 0
+    told = capsys.readouterr().out
+    assert ".whl.test-static-" in told, "what ran of the wheel itself is signed, too"
+    assert ".inherited-gpu-nvidia-h200-" in told
     assert main.run(["evidence", str(both[1])]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert (

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,3 +55,14 @@ def test_who_is_left_out_is_told_why() -> None:
 def test_a_head_that_is_not_there_is_told_at_once() -> None:
     assert onray._absence("127.0.0.1:9").startswith("nobody is at 127.0.0.1:9: ")
     assert onray._absence("auto") == ""
+
+
+def test_a_sigterm_while_ray_starts_is_told_as_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onray, "_ray", lambda: SimpleNamespace(init=lambda **_: sys.exit(15)))
+    monkeypatch.setattr(onray.tempfile, "tempdir", str(tmp_path))
+    machine = Machine(Store(tmp_path / "store"), Console(stream=io.StringIO()), {})
+    with pytest.raises(KeyboardInterrupt), onray.engine(onray.address("ray"), tmp_path, [], machine):
+        pass
+    assert list(tmp_path.glob("retread-ray-*")) == []

@@ -114,6 +114,15 @@ def test_every_path_is_one_word_to_the_shell() -> None:
     assert " '--partition=a b' \"$@\"" in found["submit.sh"]
 
 
+@pytest.mark.parametrize(
+    "word", ["", "partition", "job.sh", "--x\nrm", "--array=1-3", "-a1", "--dependency=singleton"]
+)
+def test_an_option_that_would_run_something_else_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match=r"is no option like|is what the scripts themselves say"):
+        slurm.parse_options([word])
+    assert slurm.parse_options(["--partition=a b", "-Aw", "--exclusive", "--array-x"]) != ()
+
+
 REFUSED = {
     "9.0": "'9.0' is not like 9.0=gpu:h100 or 9.0=gpu:h100:1",
     "9.0=gpu:a b": "is not like",

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
+from house import ROOT
 from retread.arch import Arch
+from retread.cli import main
 from retread.cli import matrix as cli_matrix
 from retread.errors import PlanError
 from retread.recipe import matrix
@@ -174,6 +176,15 @@ def test_a_gpu_has_a_job_where_a_runner_has_it_and_else_is_told() -> None:
     assert "\nUnproven on a GPU (runners have 9.0, win_amd64:12.0):\n\n- demo-1.2-cu128-py3.9 on 12.0" in text
     assert len({len(line) for line in text.splitlines() if line.startswith("|")}) == 1
     assert "there is no GPU runner" in cli_matrix.table(made("src/retread/wheel/a.py"), [])
+
+
+def test_a_runner_of_a_platform_that_nobody_knows_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["matrix", "xformers-0.0.30", "--root", str(ROOT), "--gpus"]
+    assert main.run([*asked, "9.0 win_adm64:12.0"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "--gpus: 'win_adm64' is no platform of a runner (did you mean 'win_amd64'?)" in said.err
+    assert main.run([*asked, "9.0 win_amd64:12.0"]) == 0
 
 
 EVERYWHERE = replace(

@@ -174,6 +174,9 @@ def _demand_known(name: str) -> None:
     """Raise UsageError for a name that stands for no index in ~/.pypirc."""
     from twine import exceptions, utils
 
+    file = Path(utils.DEFAULT_CONFIG_FILE).expanduser()
+    if file.exists() and not file.is_file():  # a pipe would be waited for
+        raise UsageError("~/.pypirc is no plain file", hint=_NAME)
     try:
         known = utils.get_config(utils.DEFAULT_CONFIG_FILE)
     except (OSError, configparser.Error, exceptions.UnableToReadConfigurationFile):
