@@ -142,18 +142,27 @@ def _generic(wheel: WheelFacts, promise: Promise | None) -> Iterator[Check]:
     platforms = {tag.rpartition("-")[2] for tag in wheel.tags}
     limit = glibc_limit(platforms)
     own = {posixpath.basename(name) for name in wheel.libraries}
-    for name, facts in wheel.libraries.items():
-        fits = all(_is_for(facts, platform) for platform in platforms)
-        if not fits and not (is_called_library(name) and wheel.loads(facts)):
-            continue  # a program for another machine is data of this one's
-        kind = f"Windows, {facts.machine}" if facts.format is Format.PE else facts.machine
-        detail = f"{kind}, tags {', '.join(sorted(platforms))}"
-        yield Check(check="machine", subject=name, ok=fits, detail=detail)
+    for check in machines(wheel):
+        yield check
+        name, facts = check.subject, wheel.libraries[check.subject]
         if limit:
             yield from _system(name, facts, limit, own)
         if any(platform.startswith("musllinux_") for platform in platforms):
             yield from _musl(name, facts)
         yield from _paths(name, facts, promise)
+
+
+def machines(wheel: WheelFacts) -> Iterator[Check]:
+    """Yield of each library whether the machines of the wheel's tags load it."""
+    platforms = {tag.rpartition("-")[2] for tag in wheel.tags}
+    for name, facts in wheel.libraries.items():
+        fits = all(_is_for(facts, platform) for platform in platforms)
+        if not fits and not (is_called_library(name) and wheel.loads(facts)):
+            continue  # a program for another machine is data of this one's
+        kind = f"Windows, {facts.machine}" if facts.format is Format.PE else facts.machine
+        yield Check(
+            check="machine", subject=name, ok=fits, detail=f"{kind}, tags {', '.join(sorted(platforms))}"
+        )
 
 
 def _is_for(facts: LibraryFacts, platform: str) -> bool:

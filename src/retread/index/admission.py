@@ -134,6 +134,8 @@ def _read(wheel: Path, scratch: Path) -> Candidate:
     _demand_normal(one.hosted.file)
     if one.refused:
         raise PublishError("installers refuse it", faults=one.refused)
+    if one.foreign:
+        raise PublishError("a machine of its tags cannot load what it holds", faults=one.foreign)
     return one
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from msgspec import UNSET, structs
 from packaging.metadata import parse_email
 
+from retread.audit import rules
 from retread.doors import fs
 from retread.elf.facts import common
 from retread.errors import PublishError
@@ -48,6 +49,8 @@ class Candidate(NamedTuple):
     """What ``retread.json`` and the smoke reports say, to be held against its name and its envelopes."""
     refused: tuple[str, ...] = ()
     """What no installer takes of it, though it can be read."""
+    foreign: tuple[str, ...] = ()
+    """Its libraries that are for another machine than its tags say."""
 
 
 def taken(wheel: Path, room: Path) -> Path:
@@ -96,6 +99,7 @@ def read(wheel: Path, scratch: Path, copy: Path | None = None) -> Candidate:
         doubts=tuple(doubts),
         told=(*_told(facts, verified, found), *code),
         refused=tuple(f"{one.subject}: {one.detail}" for one in facts.faults),
+        foreign=tuple(_foreign(facts)),
     )
 
 
@@ -142,6 +146,12 @@ def _compiler(said: Statement) -> str:
     if made is None or compiler_of(made) == NVCC:
         return ""
     return made.device.compiler if made.device else made.toolkit
+
+
+def _foreign(facts: WheelFacts) -> Iterator[str]:
+    for one in rules.machines(facts):
+        if not one.ok:
+            yield f"{one.subject} loads on no machine of its tags: it is for {one.detail}"
 
 
 def _doubts(facts: WheelFacts) -> Iterator[str]:

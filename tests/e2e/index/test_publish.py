@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _ctypes
 import fcntl
 import json
 import os
@@ -132,6 +133,18 @@ def test_a_wrong_clock_never_turns_uploads_back(shelf: Shelf) -> None:
 
 
 # What is refused.
+
+
+@pytest.mark.parametrize("unproven", ["", "please"])
+def test_a_library_of_another_machine_than_the_tags_is_not_listed(shelf: Shelf, unproven: str) -> None:
+    wheel = shelf.wheel(
+        tag="py3-none-manylinux_2_34_aarch64",
+        members={"demo/_C.so": Path(_ctypes.__file__).read_bytes()},
+    )
+    told = refused(shelf, wheel, unproven=unproven)
+    assert (
+        f"{wheel.name}: demo/_C.so loads on no machine of its tags: it is for x86_64, tags manylinux" in told
+    )
 
 
 def test_one_bad_wheel_keeps_every_other_out_and_every_fault_is_told(shelf: Shelf) -> None:
