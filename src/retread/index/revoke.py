@@ -6,6 +6,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import NamedTuple
@@ -214,8 +215,12 @@ def _installed(folder: Path) -> list[Installed]:
 
 
 def _row(one: Distribution) -> Installed:
-    said = one.metadata
-    if "Name" not in said or "Version" not in said:
+    said: dict[str, str] = {}
+    with suppress(
+        FileNotFoundError
+    ):  # the back port, where it was loaded, raises for what Python leaves empty
+        said = {field: one.metadata[field] for field in ("Name", "Version") if field in one.metadata}
+    if len(said) < 2:
         raise UsageError(
             f"something in {one.locate_file('')} does not say what it is: its METADATA is missing or damaged",
             hint="'pip check' tells which it is; install it again",

@@ -143,7 +143,8 @@ class Bench:
     def start(self, path: Path, *options: str, before: tuple[str, ...] = (), **environment: str) -> Any:
         """Start a kit."""
         return subprocess.Popen(
-            [*before, PYTHON, str(path), "--json", str(self.folder / "report.json"), *options],
+            ["env", "--default-signal=HUP", *before, PYTHON, str(path), "--json",
+             str(self.folder / "report.json"), *options],
             env={**self.environment, **environment}, cwd=self.folder / "cwd", text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip

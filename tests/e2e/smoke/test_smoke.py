@@ -687,9 +687,9 @@ def test_a_report_that_is_not_what_it_says_is_refused(tried: Project, report: Pa
     for text, words in (
         (good.replace(f'"seconds": {seconds}', '"seconds": 0.0001', 1), "r.json was edited or damaged"),
         (good.replace('"outcome": "passed"', '"outcome": "skipped"', 1), "r.json was edited or damaged"),
-        (good[: len(good) // 2], "r.json is not a smoke report: JSONDecodeError"),
-        ("[]", "r.json is not a smoke report: TypeError"),
-        ("", "r.json is not a smoke report: JSONDecodeError"),
+        (good[: len(good) // 2], "r.json is not a smoke report: Unterminated string"),
+        ("[]", "r.json is not a smoke report"),
+        ("", "r.json is not a smoke report: Expecting value"),
         (json.dumps(newer), "r.json has schema 2; this retread reads up to 1\n  next: read it with a newer retread"),
         (json.dumps(short), "r.json is not a smoke report of schema 1\n  - runs: missing"),
         (json.dumps({**stranger, "digest": digest(stranger)}), f"r.json is a report of another {BUILT}\n"
