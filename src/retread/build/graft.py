@@ -7,7 +7,6 @@ modules go first, so that all cores are busy to the end.
 from __future__ import annotations
 
 import hashlib
-import os
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -22,7 +21,7 @@ from retread.binary import files
 from retread.binary.files import Library
 from retread.build import slim
 from retread.build.slim import Slim
-from retread.doors import proc
+from retread.doors import cores, proc
 from retread.elf import fatbin, kernels
 from retread.elf.facts import LibraryFacts, counted
 from retread.elf.fatbin import Entry, FatBinary, Kind
@@ -295,7 +294,7 @@ def run_jobs(jobs: Sequence[Job], assembly: Assembly, progress: Progress) -> dic
     """Return module -> architecture -> cubin, assembled on all cores; the first failure stops the rest."""
     total, done = sum(len(job.ptx) for job in jobs), 0
     cubins: dict[int, dict[Arch, bytes]] = {}
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores.count()) as pool:
         running: dict[Future[bytes], Job] = {}
         try:
             for job in jobs:

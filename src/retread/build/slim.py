@@ -7,13 +7,13 @@ back from the new file and held to the old one.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from retread.arch import Arch, parts
+from retread.doors import cores
 from retread.elf import device, fatbin, library, packing, selection
 from retread.elf import facts as elffacts
 from retread.elf.facts import DEVICES, Facts, Format, LibraryFacts, Module, served
@@ -209,7 +209,7 @@ def _known(module: FatBinary) -> _Known:
 def _modules(modules: Sequence[FatBinary], wish: Slim, progress: Progress) -> Iterator[tuple[int, bytes]]:
     """Yield index and new bytes of each module, packed on all cores."""
     total, done = sum(one.size for one in modules), 0
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores.count()) as pool:
         try:
             for one, data in zip(modules, pool.map(lambda one: _module(one, wish), modules), strict=True):
                 done += one.size

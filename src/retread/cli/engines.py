@@ -78,9 +78,7 @@ def _builds(options: Options, wanted: Wanted, loaded: Sequence[Loaded]) -> list[
     targets = {one.name: None if wanted.every else plan.choose_target(one, wanted.target) for one in recipes}
     skip = (lambda error: machine.console.say(f"note: not built: {error}")) if wanted.every else None
     usual = listing.Asked(lane=wanted.lane, cores=wanted.cores, toolchain=wanted.toolchain or "")
-    every = dict.fromkeys(
-        name for one in recipes for target in one.targets.values() for name in target.made_for
-    )
+    every = plan.every_platform(recipes)
     if wanted.every:
         plan.demand_known(wanted.platform, recipes)
     found = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import platform
 import shutil
 import sys
@@ -113,11 +112,6 @@ def _compiler(c: str, cxx: str, path: str, linked: tuple[str, ...] = ()) -> Comp
 def here() -> str:
     """Return the processor of this machine, as platforms of Linux's are called: ``x86_64``."""
     return platform.machine()
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def python(wanted: str, asked: str | None, environment: Mapping[str, str]) -> Python:

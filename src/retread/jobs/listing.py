@@ -13,9 +13,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from retread.build import choice, pipeline
+from retread.doors import cores
 from retread.doors.machine import Machine, code_digest, essence_digest
 from retread.doors.store import digest
-from retread.environment import host
 from retread.errors import PlanError, first
 from retread.jobs import forecast
 from retread.jobs.job import Job, Kind, named, sealed
@@ -130,7 +130,7 @@ def _of_entry(machine: Machine, loaded: Loaded, entry: Entry, asked: Asked) -> I
             python=entry.python,
             platform=entry.platform,
             toolchain=taken.name if taken else "",
-            needs=forecast.of_build(machine, name, entry, asked.cores or host.cores()),
+            needs=forecast.of_build(machine, name, entry, asked.cores or cores.count()),
             inputs=_inputs(loaded, entry, made),
         )
     )

@@ -29,7 +29,7 @@ import msgspec
 from retread import limits
 from retread.arch import Arch
 from retread.compile import jobserver
-from retread.doors import proc
+from retread.doors import cores, proc
 from retread.doors.console import Console
 from retread.doors.machine import Machine, code_digest
 from retread.doors.store import Kind, Store, default_root, digest
@@ -454,7 +454,7 @@ def _of_this_machine(folder: str) -> dict[str, Any]:
     found = hardware.hardware(Path(sys.executable), os.environ) if host.has_gpu() else None
     count = len(list(Path("/dev").glob("nvidia[0-9]*")))
     return {
-        "num_cpus": host.cores(),
+        "num_cpus": cores.count(),
         "_memory": jobserver.memory()[1],
         "_temp_dir": folder,
         "include_dashboard": False,

@@ -12,7 +12,7 @@ import msgspec
 
 from retread.code import COMPILING
 from retread.compile.measures import Measures
-from retread.doors import proc
+from retread.doors import cores, proc
 from retread.doors.machine import code_digest, essence_digest
 from retread.doors.store import Kind, digest
 from retread.environment import host
@@ -260,7 +260,7 @@ class Compiled:
         goal, machine, store = self.goal, self.goal.machine, self.goal.machine.store
         environment = self.environment()
         cross = self.place.cross(self.lock, self.lock_name)
-        jobs = self.wish.jobs or host.cores()
+        jobs = self.wish.jobs or cores.count()
         budget = Budget(jobs, self.wish.memory or int(jobserver.memory()[1] * _SHARE))
         measures = self.measures
         order = stage.Order(
@@ -413,7 +413,7 @@ class Compiled:
     def effort(self) -> Effort:
         """Return what the last compile here took, by its units; None of what was never measured."""
         known = list(self.measures.known.values())
-        jobs = self.wish.jobs or host.cores()
+        jobs = self.wish.jobs or cores.count()
         spent = [one.seconds for one in known]
         largest = sorted((one.memory for one in known), reverse=True)[:jobs]
         disk = (

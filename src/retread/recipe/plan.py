@@ -170,10 +170,15 @@ def _ways(recipe: Recipe, name: str, patches: Sequence[Patch]) -> Iterator[str]:
         yield f"'{switches}' {does} for {served} ({lane} lane)"
 
 
+def every_platform(recipes: Iterable[Recipe]) -> tuple[str, ...]:
+    """Return the platforms that recipes have wheels for, as they name them."""
+    named = (one for recipe in recipes for target in recipe.targets.values() for one in target.made_for)
+    return tuple(dict.fromkeys(named))
+
+
 def demand_known(platform: str | None, recipes: Iterable[Recipe]) -> None:
     """Raise PlanError for a platform that nobody knows: no lane compiles for it, and none of the recipes names it."""
-    there = {one for recipe in recipes for target in recipe.targets.values() for one in target.made_for}
-    known = [*platforms.COMPILED, *sorted(there - set(platforms.COMPILED))]
+    known = [*platforms.COMPILED, *sorted({*every_platform(recipes)} - {*platforms.COMPILED})]
     if platform is not None and platform not in known:
         raise PlanError(
             f"no recipe is made for {platform!r}{near_miss(platform, known)}",

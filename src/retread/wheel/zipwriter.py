@@ -23,7 +23,7 @@ from typing import Final
 
 from msgspec import structs
 
-from retread.doors import fs
+from retread.doors import cores, fs
 from retread.records import Record, Sha256
 from retread.wheel import ziparchive
 from retread.wheel.hashing import BackgroundHash
@@ -145,7 +145,7 @@ def deflate_file(src: Path, dst: Path) -> Deflated:
 
 def _deflated_blocks(src: Path) -> Iterator[tuple[bytes, bytes]]:
     """Yield every block of a file with its part of one deflate stream; as many are in memory as there are cores."""
-    workers = len(os.sched_getaffinity(0))
+    workers = cores.count()
     count = max(1, -(-src.stat().st_size // _BLOCK))
     running: deque[tuple[bytes, Future[bytes]]] = deque()
     with src.open("rb") as source, ThreadPoolExecutor(workers) as pool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from retread.doors import proc
+from retread.doors import cores, proc
 from retread.environment import host
 from retread.errors import CompileError, PlanError
 
@@ -167,4 +167,4 @@ def test_without_headers_nothing_can_be_compiled(uv: Path) -> None:
 
 
 def test_there_is_a_core() -> None:
-    assert host.cores() >= 1
+    assert cores.count() >= 1
