@@ -76,9 +76,7 @@ class ReproduceOptions(CompileOptions):
 
 def add(groups: Groups) -> None:
     """Add the commands."""
-    command = add_command(
-        groups, "build", "make a target's wheels and put them under dist/; stdout is their paths"
-    )
+    command = add_command(groups, "build")
     command.add_argument("recipe", nargs="*", help=f"default: {DEFAULT_RECIPE}")
     _add_choices(command)
     command.add_argument("--all", action="store_true", help="every target of every recipe, for each platform")
@@ -86,16 +84,12 @@ def add(groups: Groups) -> None:
     engines.add_on(command)
     add_common(command, build, BuildOptions)
 
-    command = add_command(
-        groups, "plan", "show lane, stages and cache state of a build, with the reason for each"
-    )
+    command = add_command(groups, "plan")
     command.add_argument("recipe", nargs="?", help=f"default: {DEFAULT_RECIPE}")
     _add_choices(command)
     add_common(command, plan, PlanOptions)
 
-    command = add_command(
-        groups, "reproduce", "make a wheel again from what it says of itself; identical, or what differs"
-    )
+    command = add_command(groups, "reproduce")
     command.add_argument("wheel", type=Path)
     command.add_argument(
         "--cold",

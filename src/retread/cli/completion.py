@@ -32,7 +32,7 @@ class CompletionOptions(Record):
 
 def add(groups: Groups) -> None:
     """Add the command."""
-    command = add_command(groups, "completion", "print a completion script for a shell")
+    command = add_command(groups, "completion")
     command.add_argument(
         "shell",
         choices=SHELLS,
