@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -78,6 +77,8 @@ def run_heard(
 
     An interrupt asks it to end, so that it can remove what it made, and then kills the whole group, as in ``run``.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     process = _start(command, env, None, subprocess.PIPE, subprocess.PIPE)
     with process, ThreadPoolExecutor(1) as pool, _watched(process), _asked(process):
         assert process.stderr is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import platform
 import shutil
 import sys
@@ -171,6 +170,8 @@ def _number(version: tuple[int | str, ...]) -> str:
 
 @functools.lru_cache
 def _python(program: str) -> Python:
+    from json import dumps
+
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     said = strict.json(proc.run([program, "-I", "-c", PYTHON_FACTS], env=env).stdout)
     base = Path(said["prefix"]) / "bin" / f"python{said['number']}"
@@ -180,7 +181,7 @@ def _python(program: str) -> Python:
             f"{executable} has no headers: there is no {said['include']}/Python.h",
             hint="install them (on Debian: apt-get install python3-dev)",
         )
-    settings = json.dumps([said["version"], said["settings"]], sort_keys=True)
+    settings = dumps([said["version"], said["settings"]], sort_keys=True)
     return Python(
         executable=executable,
         prefix=said["prefix"],
