@@ -6,7 +6,8 @@ from typing import Final
 
 DECIDING: Final = (
     "arch.py", "code.py", "fields.py", "prooflevel.py", "pypa.py", "records.py", "strict.py", "version.py",
-    "doors/fs.py", "doors/gitenv.py", "doors/machine.py", "doors/proc.py", "doors/store.py", "doors/tar.py",
+    "doors/fs.py", "doors/gitenv.py", "doors/machine.py", "doors/proc.py", "doors/readings.py", "doors/store.py",
+    "doors/tar.py",
     "audit/", "binary/", "build/", "compile/", "elf/", "environment/", "lanes/", "lockfile/", "pe/", "recipe/",
     "source/", "toolkit/", "wheel/",
 )  # fmt: skip

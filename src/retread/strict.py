@@ -9,7 +9,6 @@ from __future__ import annotations
 import enum
 import functools
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
@@ -199,6 +198,8 @@ def table(data: bytes | str) -> dict[str, Any]:
 
     Integers have at most 64 bits, as the specification says: longer ones cannot even be shown.
     """
+    import tomllib
+
     if len(data) > limits.TOML:
         raise ValueError(f"{len(data):,} bytes; {limits.TOML:,} are taken")
     text = data if isinstance(data, str) else data.decode("utf-8")

@@ -6,7 +6,6 @@ Every result is kept under a key made of everything that went into it, so a seco
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -364,6 +363,8 @@ class Job:
 
     def _forecast(self, *, done: bool) -> Forecast:
         """Return what the build takes and what is there of it; next to nothing when it is ``done``."""
+        import shutil
+
         from retread.compile import jobserver
 
         effort = Effort(0.0, 0, 0) if done else self.origin.effort()
@@ -413,17 +414,26 @@ def _does(request: Request) -> str:
     return f"becomes slim for {' '.join(request.slim.keep)}" if request.slim else "gets a run path"
 
 
+def _prepare() -> None:
+    """Import what the last stages take, while the first wait for git."""
+    from retread.audit import audit  # noqa: F401
+    from retread.build import graft, seal  # noqa: F401
+
+
 def build(job: Job, out: Path) -> Built:
     """Make the job's wheel, or take the finished one, and put it with its evidence under ``out``."""
     goal, machine = job.goal, job.goal.machine
     entry = job.finished()
     cached = entry is not None
     if entry is None:
+        from retread.doors.cores import Beside
+
         machine.store.tidy()
         with machine.console.fold(goal.title):
             for line in (job.origin.wheel_name, *plan.purpose(goal.target, job.origin.python)):
                 machine.console.say(f"  {line}")
-            entry = job.build()
+            with Beside(_prepare):
+                entry = job.build()
     report = strict.decoded((entry / _AUDIT).read_bytes(), AuditReport)
     destination = out / report.wheel
     if fs.place(entry / report.wheel, destination):

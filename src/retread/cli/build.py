@@ -173,6 +173,7 @@ def _build_on(options: BuildOptions, engine: str) -> list[Built]:
 def _build_here(options: BuildOptions) -> list[Built]:
     """Make the wheels on this machine, one after the other."""
     from retread.build import choice
+    from retread.doors import readings
     from retread.errors import PlanError
     from retread.recipe import plan as recipe_plan
     from retread.recipe import workspace
@@ -180,7 +181,8 @@ def _build_here(options: BuildOptions) -> list[Built]:
     machine, root = session.machine(options), session.root(options)
     wish = _wish(options, options.toolchain)
     names = session.finished(options) if options.all else options.recipe or (DEFAULT_RECIPE,)
-    every = [workspace.load(root, name) for name in names]
+    before = readings.of_machine(machine)
+    every = [workspace.load(root, name, before) for name in names]
     if options.all:
         recipe_plan.demand_known(options.platform, [loaded.recipe for loaded in every])
     jobs: list[Job] = []
@@ -289,10 +291,12 @@ def plan(options: PlanOptions) -> int:
     """Show what a build would do."""
     from retread.build import choice
     from retread.cli import show
+    from retread.doors import readings
     from retread.recipe import workspace
 
     machine = session.machine(options)
-    loaded = workspace.load(session.root(options), options.recipe or DEFAULT_RECIPE)
+    before = readings.of_machine(machine)
+    loaded = workspace.load(session.root(options), options.recipe or DEFAULT_RECIPE, before)
     jobs = choice.jobs(
         loaded,
         options.target,

@@ -43,6 +43,8 @@ _ASKED = "_ARGCOMPLETE"
 _FEW = 8
 """So many choices are told beside the near miss: they fit a line."""
 _WIDTH = 100
+_COLUMNS = 80
+"""How wide a terminal is that does not say it."""
 _OBJECTS = 50_000
 """So many new objects are looked through for rubbish at a time: a start makes as many, and hardly any is rubbish."""
 _STANDARD = 2
@@ -52,11 +54,15 @@ _BROKEN_PIPE = 141
 
 
 @functools.cache
-def _width(_asked: str) -> int:
-    """Return how wide help is; argparse asks the system anew for every option that is added."""
-    import shutil
-
-    return shutil.get_terminal_size().columns - 2
+def _width(asked: str) -> int:
+    """Return how wide help is, as ``shutil.get_terminal_size`` has it; argparse would ask for every option again."""
+    columns = int(asked) if asked.isdecimal() else 0
+    if columns <= 0:
+        try:
+            columns = os.get_terminal_size(sys.__stdout__.fileno()).columns  # type: ignore[union-attr]
+        except (AttributeError, ValueError, OSError):
+            columns = 0
+    return (columns or _COLUMNS) - 2
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -199,7 +205,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if _ASKED in os.environ:
         from retread.cli import completion
 
-        completion.answer(parser())
+        completion.answer(_parser_of(completion.before_cursor(os.environ)))
     _open_streams()
     options = None
     try:
@@ -240,9 +246,13 @@ def _open_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
+def _parser_of(words: Sequence[str]) -> argparse.ArgumentParser:
+    return outline() if MODULES.keys().isdisjoint(words) else parser(*words[:1])
+
+
 def _parsed(words: Sequence[str]) -> argparse.Namespace | None:
     """Return what was typed, or None when that is nothing."""
-    top = outline() if MODULES.keys().isdisjoint(words) else parser(*words[:1])
+    top = _parser_of(words)
     try:
         options = top.parse_args(words)
     except SystemExit:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,6 +22,10 @@ if TYPE_CHECKING:
     from retread.doors.net.settings import Settings
 
 
+_ROOT = Path(__file__).parents[1]
+"""Where retread's own code lies."""
+
+
 class Machine(NamedTuple):
     """The doors that a build goes through: the store, the terminal, the environment."""
 
@@ -34,8 +37,13 @@ class Machine(NamedTuple):
 @functools.cache
 def code_digest() -> str:
     """Return a digest of that part of retread's own code that decides bytes: what it makes is void when it changes."""
-    root, found = str(Path(__file__).parents[1]), hashlib.sha256()
-    for name in sorted(_programs(root)):
+    return files_digest(sorted(_programs(str(_ROOT))))
+
+
+def files_digest(names: Iterable[str]) -> str:
+    """Return a digest of some files of retread's own, by their paths below its folder."""
+    root, found = str(_ROOT), hashlib.sha256()
+    for name in names:
         with open(f"{root}/{name}", "rb", buffering=0) as stream:  # noqa: PTH123 - as in _programs
             content = stream.read()
         found.update(f"{name}\n{len(content)}\n".encode() + content)
@@ -121,6 +129,8 @@ def downloaded(
     """Return a pinned file from the store; ``fetch`` completes it when the store has it not."""
 
     def build(into: Path) -> None:
+        import shutil
+
         from retread.doors.net import settings
 
         using = settings.settings(machine.environment)._replace(say=machine.console.say)

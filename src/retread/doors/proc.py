@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -37,6 +36,8 @@ def find(program: str, *, why: str) -> Path:
 
     Programs that came with retread's own environment (uv, sccache) come before those of the PATH.
     """
+    import shutil
+
     found = shutil.which(program, path=os.path.dirname(sys.executable)) or shutil.which(program)  # noqa: PTH120 - a link counts
     if not found:
         raise ToolError(

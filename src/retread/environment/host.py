@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import platform
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,6 +58,8 @@ def compiler(environment: Mapping[str, str], machine: str = "") -> Compiler:
 
     For another ``machine`` (``aarch64``) it is a cross compiler: by default the one that Debian names after it.
     """
+    import shutil
+
     crosses = machine not in {"", here()}
     before, of = (f"{machine}-linux-gnu-", f" for {machine}") if crosses else ("", "")
     package = f"g++-{machine.replace('_', '-')}-linux-gnu" if crosses else "g++"
@@ -94,6 +95,8 @@ def _demand_target(found: Mapping[str, str], machine: str, path: str) -> None:
 
 @functools.lru_cache
 def _compiler(c: str, cxx: str, path: str, linked: tuple[str, ...] = ()) -> Compiler:
+    import shutil
+
     env = {"PATH": path, "LC_ALL": "C"}
     version = proc.run([cxx, "--version"], env=env).stdout.partition("\n")[0]
     parts = [version, fs.sha256(Path(c)), fs.sha256(Path(cxx))]
