@@ -86,7 +86,7 @@ UNCHANGED = {
 HEAVY = {
     "asyncio", "bz2", "concurrent", "cyclonedx", "difflib", "elftools", "email", "http", "importlib.metadata",
     "installer", "jinja2", "lzma", "packaging.requirements", "pypi_simple", "requests", "shutil", "socket", "ssl",
-    "tarfile", "tempfile", "tomllib", "unidiff", "xml", "zipfile",
+    "tarfile", "tempfile", "unidiff", "xml", "zipfile",
 }  # fmt: skip
 """What it has no use for: parsers of what was read before, and all that makes, asks and shows."""
 
