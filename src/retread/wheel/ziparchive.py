@@ -197,6 +197,13 @@ class Archive:
             raise self.refuse(f"declares {entry.size} bytes, more than the {limit} that are sensible", name)
         return b"".join(self.chunks(entry))
 
+    def sha256(self) -> Sha256:
+        """Return the SHA-256 of the file."""
+        whole = hashlib.sha256()
+        for data in self.pieces(0, self.size):
+            whole.update(data)
+        return Sha256(whole.hexdigest())
+
     def scan(self) -> tuple[Sha256, dict[str, Sha256]]:
         """Return the SHA-256 of the file, and of each member's compressed bytes by name, in one pass."""
         raw: dict[str, Sha256] = {}

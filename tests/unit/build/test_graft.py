@@ -14,7 +14,7 @@ import pytest
 import gpucode
 from retread.arch import Arch
 from retread.build import graft
-from retread.elf import library
+from retread.elf import fatbin, library
 from retread.errors import ElfError, FatbinError, ToolError
 from retread.toolkit import ptxas
 from tinycuda import DATA
@@ -47,9 +47,9 @@ def test_wanted_is_what_some_module_lacks() -> None:
 def test_jobs_are_one_for_each_module_and_missing_architecture() -> None:
     modules = library.fat_binaries(LIB)
     jobs = graft.plan_jobs(modules, [A8, A10], ISA)
-    assert [(job.module, job.target) for job in jobs] == [(index, A10) for index in range(len(modules))]
-    assert all(b".target sm_80" in job.ptx and job.options == "-O2" for job in jobs)
-    sizes = [len(job.ptx) for job in jobs]
+    assert sorted((job.module, job.target) for job in jobs) == [(index, A10) for index in range(len(modules))]
+    assert all(b".target sm_80" in fatbin.ptx(job.entry) and job.entry.options == "-O2" for job in jobs)
+    sizes = [job.size for job in jobs]
     assert sizes == sorted(sizes, reverse=True)
 
 
@@ -136,11 +136,13 @@ def test_relocatable_code_is_not_grafted(tmp_path: Path) -> None:
 def test_jobs_run_and_report(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = graft.plan_jobs(library.fat_binaries(LIB), [A10], ISA)
     seen: list[int] = []
-    cubins = graft.run_jobs(jobs, ASSEMBLY, lambda done, total: seen.append(total - done))
+    cubins, beside = graft.run_jobs(
+        jobs, ASSEMBLY, lambda done, total: seen.append(total - done), lambda: len(seen)
+    )
     assert {module: set(found) for module, found in cubins.items()} == {
         index: {A10} for index in range(len(jobs))
     }
-    assert seen[-1] == 0
+    assert (seen[-1], beside) == (0, 0)
 
 
 def test_the_first_failure_stops_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +155,7 @@ def test_the_first_failure_stops_the_rest(monkeypatch: pytest.MonkeyPatch) -> No
 
     jobs = graft.plan_jobs(library.fat_binaries(LIB), [A10], ISA) * 20
     with pytest.raises(FatbinError):
-        graft.run_jobs(jobs, graft.Assembly(ISA, fail), _progress)
+        graft.run_jobs(jobs, graft.Assembly(ISA, fail), _progress, bool)
     assert len(calls) < len(jobs)
 
 
@@ -165,7 +167,7 @@ def test_an_interrupt_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     jobs = graft.plan_jobs(library.fat_binaries(LIB), [A10], ISA)
     with pytest.raises(KeyboardInterrupt):
-        graft.run_jobs(jobs, ASSEMBLY, interrupt)
+        graft.run_jobs(jobs, ASSEMBLY, interrupt, bool)
     assert threading.active_count() == before
 
 
@@ -191,7 +193,7 @@ def test_an_interrupt_while_jobs_are_handed_out_runs_none_of_the_rest(
     monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupt)
     jobs = graft.plan_jobs(library.fat_binaries(LIB), [A10], ISA) * 20
     with pytest.raises(KeyboardInterrupt):
-        graft.run_jobs(jobs, graft.Assembly(ISA, slow), _progress)
+        graft.run_jobs(jobs, graft.Assembly(ISA, slow), _progress, bool)
     assert 0 < len(calls) < 50
 
 
