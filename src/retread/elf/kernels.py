@@ -101,7 +101,9 @@ def is_relocatable(data: bytes | memoryview) -> bool:
 def of_ptx(text: bytes | bytearray, size: int | None = None) -> frozenset[str]:
     """Return the kernels of a PTX text, of its first ``size`` bytes if given; comments do not count."""
     end = len(text) if size is None else size
-    if text.find(b"*", 0, end) >= 0 and _PTX_LONG_COMMENT.search(text, 0, end):  # hardly a text has that letter
+    if text.find(b"*", 0, end) >= 0 and _PTX_LONG_COMMENT.search(
+        text, 0, end
+    ):  # hardly a text has that letter
         text = _PTX_COMMENT.sub(b" ", memoryview(text)[:end])
         end = len(text)
     found = _PTX_ENTRY.finditer(text, 0, end)

@@ -155,7 +155,7 @@ def demand_editable(
     """Raise what ``edit`` would, were there other fat binaries for these modules."""
     image = load(path)
     old = elfedit.fat_binaries(image)
-    same = {index: bytes(old[index].data) for index in modules}
+    same = {index: old[index].data for index in modules}
     layout.pieces(elfedit.plan(image, fatbins=same, wanted_path=run_path))
 
 
@@ -170,7 +170,7 @@ def put(pieces: Iterable[layout.Piece], source: Path, destination: Path) -> None
 def _write(pieces: Iterable[layout.Piece], old: BinaryIO, new: BinaryIO) -> None:
     """Write the pieces one after the other, ranges of the old file in blocks."""
     for piece in pieces:
-        if isinstance(piece, bytes):
+        if not isinstance(piece, range):
             new.write(piece)
             continue
         old.seek(piece.start)

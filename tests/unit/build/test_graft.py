@@ -8,6 +8,7 @@ import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -131,6 +132,43 @@ def test_relocatable_code_is_not_grafted(tmp_path: Path) -> None:
     with pytest.raises(ElfError, match=r"relocatable device code \(-rdc=true\)"):
         graft.graft(path, tmp_path / "x", architectures=[A10], run_path=None, means=MEANS, progress=_progress)
     graft.graft(path, tmp_path / "y", architectures=[A8], run_path=None, means=MEANS, progress=_progress)
+
+
+def test_the_proof_is_tried_while_the_new_code_is_assembled(tmp_path: Path) -> None:
+    began = threading.Event()
+
+    def cubin(*job: Any) -> bytes:
+        began.set()
+        return _cubin(*job)
+
+    def provers(cuda: str) -> list[graft.Assembly]:
+        assert began.wait(10)
+        return [ASSEMBLY]
+
+    means = graft.Means(graft.Assembly(ISA, cubin), provers)
+    proof = graft.graft(
+        LIB, tmp_path / "new.so", architectures=[A10], run_path=None, means=means, progress=_progress
+    )
+    assert proof.reproduced
+
+
+def test_an_interrupt_during_the_proof_ends_the_workers_and_leaves_nothing(tmp_path: Path) -> None:
+    before = threading.active_count()
+
+    def provers(cuda: str) -> list[graft.Assembly]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        graft.graft(
+            LIB,
+            tmp_path / "new.so",
+            architectures=[A10],
+            run_path=None,
+            means=graft.Means(ASSEMBLY, provers),
+            progress=_progress,
+        )
+    assert threading.active_count() == before
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_jobs_run_and_report(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,6 +73,11 @@ def test_nothing_that_a_wheel_holds_is_inflated_twice(
     contents.examine(wheel, scratch, Known(verified.members))
     assert {name: count for name, count in inflated.items() if INFO not in name} == {LIBRARY: 1}
 
+    inflated.clear()
+    monkeypatch.setattr(Archive, "scan", lambda _: pytest.fail("hashed member by member"))
+    assert contents.facts(wheel, scratch) == facts
+    assert {count for name, count in inflated.items() if INFO not in name} == {1}
+
 
 def test_what_is_known_by_its_bytes_is_not_read_again(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
