@@ -267,16 +267,16 @@ def _write_symbols(content: Patches, change: Change, layout: Layout) -> None:
     for table in change.image.sections:
         if table.type not in (ei.SHT_SYMTAB, ei.SHT_DYNSYM):
             continue
-        for number, (_, _, _, index, value, size) in enumerate(ei.records(change.image, table, ei.SYM)):
+        for number, (_, _, _, index, old, size) in enumerate(ei.records(change.image, table, ei.SYM)):
             new = layout.moved.get(index)
             if new is None:
                 continue
             if index == fatbins:
-                value, size = _fatbin_symbol(change, layout, olds, value, size)
+                value, long = _fatbin_symbol(change, layout, olds, old, size)
             else:
-                value += new.addr - change.image.sections[index].addr
+                value, long = old + new.addr - change.image.sections[index].addr, size
             content.write(
-                table.offset + number * ei.SYM.size + 8, struct.pack("<QQ", value % (1 << 64), size)
+                table.offset + number * ei.SYM.size + 8, struct.pack("<QQ", value % (1 << 64), long)
             )
 
 
