@@ -7,6 +7,7 @@ libraries, archives and files without section headers hold them, too. Both kinds
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeVar
 
@@ -262,21 +263,32 @@ def survey(found: Iterable[Code], *, names: bool, unlinked: bool = False) -> Sur
     """
     plain: list[Module] = []
     later: list[Module] = []
-    sass: dict[str, set[Arch]] = {}
-    ptx: dict[str, set[Arch]] = {}
+    sass, ptx = defaultdict[str, set[Arch]](set), defaultdict[str, set[Arch]](set)
     made: list[tuple[Told, Arch, bool]] = []
     for code in found:
         made += [(one.made, one.arch, one.kind is Kind.PTX) for one in code.images]
         into = later if code.relocatable else plain
         into.append(_module(len(into), code))
-        for one in code.images:
-            for name in one.kernels or ():
-                native, text = sass.setdefault(name, set()), ptx.setdefault(name, set())
-                if one.kind is Kind.PTX:
-                    text.add(one.arch)
-                elif unlinked or not one.relocatable:
-                    native.add(one.arch)
+        for names_of, (native, text) in _offered(code, unlinked=unlinked).items():
+            for name in names_of:
+                sass[name] |= native
+                ptx[name] |= text
     return Survey(tuple(plain), tuple(later), _groups(sass, ptx, names=names), release.grouped(made))
+
+
+def _offered(code: Code, *, unlinked: bool) -> dict[frozenset[str], tuple[set[Arch], set[Arch]]]:
+    """Return kernels -> the architectures with machine code, and those of PTX, that a module has them for.
+
+    Most images of a module hold the same kernels.
+    """
+    found = defaultdict[frozenset[str], tuple[set[Arch], set[Arch]]](lambda: (set(), set()))
+    for one in code.images:
+        native, text = found[one.kernels or frozenset()]
+        if one.kind is Kind.PTX:
+            text.add(one.arch)
+        elif unlinked or not one.relocatable:
+            native.add(one.arch)
+    return found
 
 
 def _groups(
