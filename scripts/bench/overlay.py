@@ -60,7 +60,7 @@ def graft_rows(work: Path, env: Mapping[str, str], workspace: Path) -> list[Row]
         unpack(opened, opened.archive.by_name[LIBRARY], library)
     jobs = graft.plan_jobs(fat_binaries(library), tuple(map(fatbin.Arch, ARCHITECTURES)), (8, 7))
     for number, job in enumerate(jobs):
-        (work / f"{number}.ptx").write_bytes(job.ptx)
+        (work / f"{number}.ptx").write_bytes(fatbin.ptx(job.entry))
 
     def one(number: int) -> None:
         sm = f"sm_{jobs[number].target.replace('.', '')}"

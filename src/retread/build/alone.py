@@ -20,7 +20,7 @@ from retread import pypa, units, version
 from retread.arch import Arch
 from retread.audit import audit
 from retread.build import graft, seal, statement
-from retread.build.graft import Grafted, Means, Proof, Request
+from retread.build.graft import Grafted, Means, Request, Tool
 from retread.build.seal import Sealed
 from retread.build.slim import Slim
 from retread.doors import fs
@@ -46,14 +46,6 @@ LANE: Final = "wheel"
 """What stands in the place of a lane: no recipe has it."""
 _REPLACED: Final = "another wheel of this name was there, and was replaced"
 NOTE: Final = "made from another wheel alone: its source is not proven"
-
-
-class Tool(NamedTuple):
-    """The toolchain's name and CUDA release, and what gets its assembler ready, once it is clear that it is needed."""
-
-    name: str
-    cuda: str
-    ready: Callable[[], Means]
 
 
 class Given(Record, frozen=True, kw_only=True):
@@ -270,18 +262,6 @@ def _member(work: _Work, request: Request, into: Path, title: str) -> tuple[Path
     return content, grafted
 
 
-def told(proof: Proof, grafting: str) -> str:
-    """Return what a user hears of a proof: that it failed, or that another ptxas than the one that grafts gave it."""
-    if proof.reproduced is False:
-        return f"{graft.failure(proof)}: the new code is as good as its ptxas, and not what the builder would give"
-    if proof.ptxas == grafting or not proof.reproduced:
-        return ""
-    return (
-        f"CUDA {proof.cuda} built it ({proof.by}): {proof.ptxas} makes its own machine code again from its PTX, "
-        "byte for byte"
-    )
-
-
 def _statement(
     base: _Base, name: WheelName, libraries: Mapping[str, tuple[Path, Grafted]], by: tuple[Edit, Means | None]
 ) -> Statement:
@@ -377,7 +357,7 @@ def _broken(check: Check) -> str:
 
 def _notes(base: _Base, libraries: Mapping[str, tuple[Path, Grafted]], means: Means | None) -> list[str]:
     ptxas = means.assembly.ptxas if means else ""
-    proofs = {name: told(one.proof, ptxas) for name, (_, one) in libraries.items()}
+    proofs = {name: graft.told(one.proof, ptxas) for name, (_, one) in libraries.items()}
     notes = [NOTE, *(f"{name}: {words}" for name, words in proofs.items() if words)]
     gone = [one for one in SIGNATURES if f"{base.verified.dist_info}/{one}" in base.wheel.archive.by_name]
     return [*notes, *(f"{one} is gone: no signature outlives a change" for one in gone)]

@@ -9,7 +9,7 @@ from retread.cli import session
 from retread.cli.options import Options, add_command, add_common
 
 if TYPE_CHECKING:
-    from retread.build.alone import Tool
+    from retread.build.graft import Tool
     from retread.cli.options import Groups
     from retread.doors.machine import Machine
 
@@ -155,7 +155,7 @@ def _inspect_table(options: InspectOptions) -> int:
     found = list[table.Row]()
     for wheel in map(session.existing, options.wheel):
         with session.scratch(options) as scratch:
-            facts, _ = contents.examine(wheel, scratch)
+            facts = contents.facts(wheel, scratch)
         found += table.rows(facts)
     if options.json:
         session.print_json(found)
@@ -274,8 +274,7 @@ def graft(options: GraftOptions) -> int:
 
 def _graft_library(options: GraftOptions) -> int:
     from retread.binary import files
-    from retread.build import alone, graft
-    from retread.cli import show
+    from retread.build import graft
     from retread.errors import FatbinError
 
     machine = session.machine(options)
@@ -296,8 +295,11 @@ def _graft_library(options: GraftOptions) -> int:
             run_path=None,
             means=means,
             progress=lambda done, total: step.progress(done, total, "B"),
+            facts=facts,
         )
-    if means and (told := alone.told(proof, means.assembly.ptxas)):
+    from retread.cli import show
+
+    if means and (told := graft.told(proof, means.assembly.ptxas)):
         machine.console.say(f"note: {old.name}: {told}")
     facts = files.library(new).read(new)
     if options.json:
@@ -330,9 +332,8 @@ def _graft_wheel(options: GraftOptions) -> int:
 def _tool(options: GraftOptions, machine: Machine) -> Tool:
     """Return the toolchain that the options name; UsageError, PlanError when its ptxas is not for an architecture."""
     from retread.build import proving
-    from retread.build.alone import Tool
     from retread.build.cubins import assembler, assembly
-    from retread.build.graft import Means
+    from retread.build.graft import Means, Tool
     from retread.recipe import miscompiles, workspace
 
     root = session.workspace_or_none(options)

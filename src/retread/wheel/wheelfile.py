@@ -97,9 +97,7 @@ class Wheel:
         with Beside(lambda: self.archive.scan(scan)) as scanned:
             raw = scanned.result().raw if seen else {}
             members = {one.name: _recognised(one, raw[one.name], seen) for one in self.files} if seen else {}
-            todo = [one for one in self.files if not members.get(one.name)]
-            todo.sort(key=lambda one: one.size, reverse=True)
-            found = dict(cores.spread(lambda one: (one.name, self._inflated(one, through)), todo))
+            found = self._contents([one for one in self.files if not members.get(one.name)], through)
             sha256, raw, _ = scanned.result()
         every = [members.get(one.name) or _member(one, found[one.name], raw[one.name]) for one in self.files]
         facts = {one.name: (one.sha256, one.size) for one in every}
@@ -111,6 +109,22 @@ class Wheel:
             dist_info=self.dist_info,
             members=tuple(every),
         )
+
+    def check(self, through: Through | None = None) -> Sha256:
+        """Check every byte as ``verify`` does, and return the SHA-256 of the file: for who need not know members again.
+
+        What tells them apart, the hash of each as it is packed, is another pass over all of the file.
+        """
+        with Beside(self.archive.sha256) as hashed:
+            found = self._contents(self.files, through)
+            sha256 = hashed.result()
+        self._check_record({one.name: (found[one.name], one.size) for one in self.files})
+        return sha256
+
+    def _contents(self, entries: Iterable[Entry], through: Through | None) -> dict[str, Sha256]:
+        """Check what members hold, and return the SHA-256 of each by its name."""
+        todo = sorted(entries, key=lambda one: one.size, reverse=True)
+        return dict(cores.spread(lambda one: (one.name, self._inflated(one, through)), todo))
 
     def fault(self, check: str, found: Callable[[], T], otherwise: T) -> T:
         """Return what ``found`` returns, or ``otherwise`` where it raises and that is noted as a fault."""

@@ -11,6 +11,7 @@ Source of the format: PKWARE APPNOTE.TXT 6.3.10.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import struct
@@ -22,7 +23,7 @@ from typing import Final, NamedTuple
 
 from retread import limits
 from retread.errors import WheelError
-from retread.records import Record
+from retread.records import Record, Sha256
 from retread.wheel import hashing
 from retread.wheel.hashing import Scan
 from retread.wheel.metadata import name_clash, name_fault
@@ -196,6 +197,13 @@ class Archive:
         if entry.size > limit:
             raise self.refuse(f"declares {entry.size} bytes, more than the {limit} that are sensible", name)
         return b"".join(self.chunks(entry))
+
+    def sha256(self) -> Sha256:
+        """Return the SHA-256 of the file."""
+        whole = hashlib.sha256()
+        for data in self.pieces(0, self.size):
+            whole.update(data)
+        return Sha256(whole.hexdigest())
 
     def scan(self, before: Scan | None = None) -> Scan:
         """Return the SHA-256 of the file, and of each member's compressed bytes by name, in one pass.
