@@ -105,8 +105,16 @@ def say(text: str) -> None:
 def render(title: str, command: str, remarks: str, rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown page with what was measured where."""
     head = ["what", "took", "against", "bound", "peak memory", "verdict"]
-    lines = [head, ["---"] * len(head), *(row.cells() for row in rows)]
+    said = f"`{command}` on {machine()}. Times are of one run on one machine: read them as ratios. {remarks}"
+    return "\n\n".join([f"# {title}", said, table(head, [row.cells() for row in rows])])
+
+
+def machine() -> str:
+    """Return where it is measured, in a few words."""
     cores = len(os.sched_getaffinity(0))
-    machine = f"{cores} cores, {platform.machine()}, Python {platform.python_version()}"
-    said = f"`{command}` on {machine}. Times are of one run on one machine: read them as ratios. {remarks}"
-    return "\n".join([f"# {title}", "", said, "", *("| " + " | ".join(line) + " |" for line in lines)])
+    return f"{cores} cores, {platform.machine()}, Python {platform.python_version()}"
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *lines))

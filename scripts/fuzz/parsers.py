@@ -136,7 +136,7 @@ def _wheel(data: bytes, room: Path) -> None:
     scratch.mkdir()
     for lenient in (True, False):
         try:
-            contents.examine(path, scratch, lenient=lenient, names=True)
+            contents.facts(path, scratch, lenient=lenient, names=True)
         except RetreadError:
             if not lenient:
                 raise

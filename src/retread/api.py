@@ -160,8 +160,8 @@ def _assembly(program: Path, scratch: Path) -> Assembly:
     numbers = itertools.count()
 
     def cubin(ptx: bytes, target: Arch, recorded: str, where: str) -> bytes:
-        room = scratch / str(next(numbers))
-        room.mkdir()
-        return tool.assemble(ptx, target, ptxas.options(recorded, where=where), room)
+        out = scratch / f"{next(numbers)}.cubin"
+        tool.assemble(ptx, target, ptxas.options(recorded, where=where), out)
+        return out.read_bytes()
 
     return Assembly(tool.isa, cubin)

@@ -126,7 +126,7 @@ def report(wheel: Path, linux: Path | None) -> dict[str, Any]:
         folder = Path(name)
         for one in ("read", "wine", "same", "out"):
             (folder / one).mkdir()
-        facts, _ = contents.examine(wheel, folder / "read")
+        facts = contents.facts(wheel, folder / "read")
         said = facts.statement
         assert said is not None
         paths = {}

@@ -36,7 +36,7 @@ def audit(
     """
     if not contents.is_wheel(wheel):
         return _file(wheel, scratch)
-    facts, _ = contents.examine(wheel, scratch, known, lenient=True)
+    facts = contents.facts(wheel, scratch, known, lenient=True)
     spills = _spills(wheel, scratch) if without_nvcc(facts.statement) else ()
     return judge(facts, promise=promise, target=target, base=base, broken=broken, more=spills)
 

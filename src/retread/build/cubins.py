@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from retread.arch import Arch
 from retread.doors.machine import Machine, code_digest, download
@@ -15,6 +15,8 @@ from retread.toolkit.release import tool_environment
 if TYPE_CHECKING:
     from retread.build.graft import Assembly
     from retread.toolkit.ptxas import Assembler
+
+_CUBIN: Final = "cubin"
 
 
 def assembler(machine: Machine, toolchain: Toolchain) -> Assembler:
@@ -41,10 +43,9 @@ def assembly(machine: Machine, tool: Assembler) -> Assembly:
         options = toolchain.options(recorded, where=where)
 
         def build(into: Path) -> None:
-            with machine.store.scratch() as scratch:
-                (into / "cubin").write_bytes(tool.assemble(ptx, target, options, scratch))
+            tool.assemble(ptx, target, options, into / _CUBIN)
 
         key = digest(*graft.cubin_key(ptx, target, options, tool.digest))
-        return (machine.store.make(Kind.CUBINS, key, build) / "cubin").read_bytes()
+        return (machine.store.make(Kind.CUBINS, key, build) / _CUBIN).read_bytes()
 
     return graft.Assembly(tool.isa, cubin, tool.version)

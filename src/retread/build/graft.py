@@ -10,6 +10,7 @@ import hashlib
 import zlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,11 +28,12 @@ from retread.elf.facts import LibraryFacts, counted
 from retread.elf.fatbin import Entry, FatBinary, Kind
 from retread.elf.release import Told
 from retread.errors import KEEP_LIBRARY, UNREADABLE, FatbinError, ToolError
-from retread.records import Record
+from retread.records import Record, T
 from retread.wheel import contents
 from retread.wheel.contents import Known
-from retread.wheel.wheelfile import Verified, Wheel
-from retread.wheel.zipwriter import Deflated, Member, deflate_file
+from retread.wheel.members import Deflated, Member, Verified
+from retread.wheel.wheelfile import Wheel
+from retread.wheel.zipwriter import Written, deflate_file
 
 _FACTS = "library.json"
 _CONTENT = "library.deflate"
@@ -96,6 +98,14 @@ class Means(NamedTuple):
     provers: Provers
 
 
+class Tool(NamedTuple):
+    """The toolchain's name and CUDA release, and what gets its assembler ready, once it is clear that it is needed."""
+
+    name: str
+    cuda: str
+    ready: Callable[[], Means]
+
+
 def alone(assembly: Assembly) -> Means:
     """Return the means of a graft whose assembler proves, too."""
     return Means(assembly, lambda cuda: (assembly,))
@@ -106,9 +116,14 @@ class Job(NamedTuple):
 
     module: int
     target: Arch
-    ptx: bytes
-    options: str
+    entry: Entry
+    """Its PTX."""
     where: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of PTX, from which follows how long it takes; zeros behind the text may be among them."""
+        return self.entry.size or len(self.entry.payload)
 
 
 def wanted(facts: LibraryFacts, architectures: Sequence[Arch]) -> tuple[Arch, ...]:
@@ -126,24 +141,26 @@ def graft(
     run_path: Sequence[str] | None,
     means: Means | None,
     progress: Progress,
+    facts: LibraryFacts | None = None,
 ) -> Proof:
     """Write ``new``: the library ``old`` with native code for ``architectures`` and another run path.
 
-    Returns whether machine code that the library had was made again. FatbinError when a module with kernels has no PTX
-    for an architecture, ElfError or PeError when the library cannot be edited.
+    Returns whether machine code that the library had was made again: that is tried while the new code is assembled.
+    ``facts`` are those of ``old``, from who has read it. FatbinError when a module with kernels has no PTX for an
+    architecture, ElfError or PeError when the library cannot be edited.
     """
     fatbins: dict[int, bytes] = {}
     proof, way = Proof(reproduced=None), files.library(old)
     if architectures and means:
-        modules, facts = way.fat_binaries(old), way.read(old)
+        modules, facts = way.fat_binaries(old), facts or way.read(old)
         _demand_reach(old, way, facts, len(modules), architectures)
         idle = {one.index for one in facts.modules if one.kernels == 0}
         jobs = plan_jobs(modules, architectures, means.assembly.isa, idle)
         if jobs:  # what is refused is refused before anything is assembled
             way.demand_editable(old, modules={job.module for job in jobs}, run_path=run_path)
-            proof = prove(modules, means.provers)
-        cubins = run_jobs(jobs, means.assembly, progress)
-        fatbins = {index: fatbin.graft(modules[index], found) for index, found in cubins.items()}
+            proving = partial(prove, modules, means.provers)
+            cubins, proof = run_jobs(jobs, means.assembly, progress, proving)
+            fatbins = {index: fatbin.graft(modules[index], found) for index, found in cubins.items()}
         del modules
     way.edit(old, new, fatbins=fatbins, run_path=run_path)
     return proof
@@ -211,13 +228,33 @@ def failure(proof: Proof) -> str:
     )
 
 
+def told(proof: Proof, grafting: str) -> str:
+    """Return what a user hears of a proof: that it failed, or that another ptxas than the one that grafts gave it."""
+    if proof.reproduced is False:
+        return f"{failure(proof)}: the new code is as good as its ptxas, and not what the builder would give"
+    if proof.ptxas == grafting or not proof.reproduced:
+        return ""
+    return (
+        f"CUDA {proof.cuda} built it ({proof.by}): {proof.ptxas} makes its own machine code again from its PTX, "
+        "byte for byte"
+    )
+
+
 def load(entry: Path) -> tuple[Grafted, Path]:
     """Return what lies in a finished store entry, and the file of deflated bytes."""
     return strict.decoded((entry / _FACTS).read_bytes(), Grafted), entry / _CONTENT
 
 
-def known(verified: Verified, libraries: Mapping[str, LibraryFacts], grafted: Mapping[str, Grafted]) -> Known:
-    """Return what an audit need not inflate again: a wheel's members, and the libraries that were made from it."""
+def known(
+    verified: Verified,
+    libraries: Mapping[str, LibraryFacts],
+    grafted: Mapping[str, Grafted],
+    written: Written,
+) -> Known:
+    """Return what an audit of what was ``written`` need not do again.
+
+    That is to inflate a wheel's members and the libraries that were made from it, and to read what was just written.
+    """
     raw = {member.name: member.raw_sha256 for member in verified.members}
     read = {raw[name]: facts for name, facts in libraries.items()}
     made = []
@@ -236,7 +273,7 @@ def known(verified: Verified, libraries: Mapping[str, LibraryFacts], grafted: Ma
                 executable=True,
             )
         )
-    return Known(members=(*verified.members, *made), libraries=read)
+    return Known(members=(*verified.members, *made), libraries=read, scan=written.scan)
 
 
 def _demand_reach(
@@ -284,33 +321,41 @@ def plan_jobs(
                     f"{module.where}: its PTX is ISA {_dotted(entry.isa)}, the toolchain's reads up to {_dotted(isa)}",
                     hint="name a toolchain of the CUDA release that built the library",
                 )
-            jobs.append(
-                Job(module.index, target, fatbin.ptx(entry), entry.options, f"{module.where}, {target}")
-            )
-    return sorted(jobs, key=lambda job: len(job.ptx), reverse=True)
+            jobs.append(Job(module.index, target, entry, f"{module.where}, {target}"))
+    return sorted(jobs, key=lambda job: job.size, reverse=True)
 
 
-def run_jobs(jobs: Sequence[Job], assembly: Assembly, progress: Progress) -> dict[int, dict[Arch, bytes]]:
-    """Return module -> architecture -> cubin, assembled on all cores; the first failure stops the rest."""
-    total, done = sum(len(job.ptx) for job in jobs), 0
+def run_jobs(
+    jobs: Sequence[Job], assembly: Assembly, progress: Progress, meanwhile: Callable[[], T]
+) -> tuple[dict[int, dict[Arch, bytes]], T]:
+    """Return module -> architecture -> cubin, assembled on all cores, and what is done ``meanwhile``, on this thread.
+
+    The first failure stops the rest.
+    """
+    total, done = sum(job.size for job in jobs), 0
     cubins: dict[int, dict[Arch, bytes]] = {}
     with ThreadPoolExecutor(cores.count()) as pool:
         running: dict[Future[bytes], Job] = {}
         try:
             for job in jobs:
-                future = pool.submit(assembly.cubin, job.ptx, job.target, job.options, job.where)
-                running[future] = job
+                running[pool.submit(_assembled, job, assembly)] = job
+            beside = meanwhile()
             while running:
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     job = running.pop(future)
                     cubins.setdefault(job.module, {})[job.target] = future.result()
-                    done += len(job.ptx)
+                    done += job.size
                     progress(done, total)
         except BaseException:
             with proc.stopping():
                 pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return cubins
+    return cubins, beside
+
+
+def _assembled(job: Job, assembly: Assembly) -> bytes:
+    """Return the cubin of a job; its PTX is unpacked only now, so that the first one is begun at once."""
+    return assembly.cubin(fatbin.ptx(job.entry), job.target, job.entry.options, job.where)
 
 
 def prove(modules: Sequence[FatBinary], provers: Provers) -> Proof:

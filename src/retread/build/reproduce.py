@@ -35,7 +35,7 @@ def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish:
     """
     from retread.wheel import comparison
 
-    facts, _ = contents.examine(wheel, scratch)
+    facts = contents.facts(wheel, scratch)
     said = facts.statement
     if said is None:
         raise UsageError(f"{wheel.name} holds no {contents.STATEMENT}; retread did not make it")

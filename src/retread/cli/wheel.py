@@ -9,7 +9,7 @@ from retread.cli import session
 from retread.cli.options import Options, add_command, add_common
 
 if TYPE_CHECKING:
-    from retread.build.alone import Tool
+    from retread.build.graft import Tool
     from retread.cli.options import Groups
     from retread.doors.machine import Machine
 
@@ -52,7 +52,7 @@ class GraftOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the commands."""
-    command = add_command(groups, "inspect", "show what a wheel holds and which GPUs it serves natively")
+    command = add_command(groups, "inspect")
     command.add_argument("wheel", type=Path, nargs="+", help="a wheel, or any file that may hold GPU code")
     command.add_argument(
         "--table", action="store_true", help="patched wheels as a Markdown table, a row for each library"
@@ -77,17 +77,13 @@ def add(groups: Groups) -> None:
     )
     add_common(command, inspect, InspectOptions)
 
-    command = add_command(
-        groups, "audit", "hold a wheel to its target's promise; any wheel to the general rules"
-    )
+    command = add_command(groups, "audit")
     command.add_argument("wheel", type=Path)
     command.add_argument("--recipe", help="hold it to this recipe instead of to what it says of itself")
     command.add_argument("--target", help="default: the recipe's first")
     add_common(command, audit, AuditOptions)
 
-    command = add_command(
-        groups, "compare", "say how far two wheels agree: bytes, files, code; what differs otherwise"
-    )
+    command = add_command(groups, "compare")
     command.add_argument("first", type=Path)
     command.add_argument("second", type=Path)
     command.add_argument(
@@ -101,11 +97,7 @@ def add(groups: Groups) -> None:
 
 
 def _add_graft(groups: Groups) -> None:
-    command = add_command(
-        groups,
-        "graft",
-        "add native code to any wheel or library with fat binaries, assembled from the PTX in it",
-    )
+    command = add_command(groups, "graft")
     command.add_argument("library", type=Path, help="a library, or a wheel, of which all is grafted")
     command.add_argument("--arch", action="append", required=True, help="like 10.0; may be given again")
     command.add_argument(
@@ -163,7 +155,7 @@ def _inspect_table(options: InspectOptions) -> int:
     found = list[table.Row]()
     for wheel in map(session.existing, options.wheel):
         with session.scratch(options) as scratch:
-            facts, _ = contents.examine(wheel, scratch)
+            facts = contents.facts(wheel, scratch)
         found += table.rows(facts)
     if options.json:
         session.print_json(found)
@@ -282,8 +274,7 @@ def graft(options: GraftOptions) -> int:
 
 def _graft_library(options: GraftOptions) -> int:
     from retread.binary import files
-    from retread.build import alone, graft
-    from retread.cli import show
+    from retread.build import graft
     from retread.errors import FatbinError
 
     machine = session.machine(options)
@@ -304,8 +295,11 @@ def _graft_library(options: GraftOptions) -> int:
             run_path=None,
             means=means,
             progress=lambda done, total: step.progress(done, total, "B"),
+            facts=facts,
         )
-    if means and (told := alone.told(proof, means.assembly.ptxas)):
+    from retread.cli import show
+
+    if means and (told := graft.told(proof, means.assembly.ptxas)):
         machine.console.say(f"note: {old.name}: {told}")
     facts = files.library(new).read(new)
     if options.json:
@@ -338,9 +332,8 @@ def _graft_wheel(options: GraftOptions) -> int:
 def _tool(options: GraftOptions, machine: Machine) -> Tool:
     """Return the toolchain that the options name; UsageError, PlanError when its ptxas is not for an architecture."""
     from retread.build import proving
-    from retread.build.alone import Tool
     from retread.build.cubins import assembler, assembly
-    from retread.build.graft import Means
+    from retread.build.graft import Means, Tool
     from retread.recipe import miscompiles, workspace
 
     root = session.workspace_or_none(options)

@@ -6,8 +6,8 @@ libraries, archives and files without section headers hold them, too. Both kinds
 
 from __future__ import annotations
 
-import heapq
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol, TypeVar
 
@@ -22,14 +22,15 @@ from retread.elf.kernels import Looked
 from retread.elf.release import Told
 from retread.errors import ElfError, FatbinError
 
-_STARTS: Final = (
-    re.compile(re.escape(fatbin.START)),
-    re.compile(rb"\x7fELF\x02\x01\x01[\x33\x41].{10}\xbe\x00", re.DOTALL),
-)
+_SIGNS: Final = (fatbin.START, b"\x7fELF\x02\x01\x01")
+"""How fat binaries start, and cubins as all ELF files of their kind."""
+_CUBIN: Final = re.compile(rb".{7}[\x33\x41].{10}\xbe\x00", re.DOTALL)
 _START_LENGTH: Final = 20
 """Bytes that tell such a start."""
-_WINDOW: Final = 1 << 23
-"""Bytes that are looked through at a time for starts."""
+WINDOW: Final = 1 << 18
+"""Bytes that are looked through at a time for starts: few enough for the processor's cache."""
+_SEVERAL: Final = 32
+"""Windows after which those before are a matter of the past."""
 _ELF: Final = 0x7F
 _PTX_START: Final = re.compile(rb"(?:\s|//[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*\.version\s+\d+\.\d+")
 _PTX_VERSION: Final = re.compile(rb"^[ \t]*\.version[ \t]+(\d{1,2})\.(\d{1,2})", re.MULTILINE)
@@ -42,12 +43,17 @@ B = TypeVar("B")
 class Each(Protocol):
     """What does the same to each of many fat binaries."""
 
-    def __call__(self, do: Callable[[FatBinary], B], found: Sequence[FatBinary], /) -> Sequence[B]:
-        """Return what comes of them, in their order."""
+    def __call__(self, do: Callable[[FatBinary, Room], B], found: Sequence[FatBinary], /) -> Sequence[B]:
+        """Return what comes of them, in their order; what is unpacked meanwhile goes into a room that is there."""
 
 
-def _each(do: Callable[[FatBinary], B], found: Sequence[FatBinary]) -> Sequence[B]:
-    return [do(one) for one in found]
+def _each(do: Callable[[FatBinary, Room], B], found: Sequence[FatBinary]) -> Sequence[B]:
+    room = Room()
+    return [do(one, room) for one in found]
+
+
+def _find(window: memoryview, signs: Sequence[bytes]) -> Sequence[int]:
+    return [match.start() for match in re.finditer(b"|".join(map(re.escape, signs)), window)]
 
 
 class Means(NamedTuple):
@@ -56,6 +62,8 @@ class Means(NamedTuple):
     each: Each = _each
     behind: Callable[[], object] = bool
     """Called when some of the bytes have been read, and will hardly be again."""
+    find: Callable[[memoryview, Sequence[bytes]], Sequence[int]] = _find
+    """Returns where in at most ``WINDOW`` bytes any of the signs begins, in order."""
 
 
 PLAIN: Final = Means()
@@ -135,11 +143,14 @@ def of_library(
     return [*found, *more], list(dict.fromkeys([*unread, *faults]))
 
 
-def of_fat_binary(one: FatBinary) -> tuple[Code, list[str]]:
-    """Return the images of a fat binary, and what is wrong with those that cannot be unpacked or read."""
+def of_fat_binary(one: FatBinary, room: Room | None = None) -> tuple[Code, list[str]]:
+    """Return the images of a fat binary, and what is wrong with those that cannot be unpacked or read.
+
+    ``room`` is what they are unpacked into.
+    """
     found: list[Image] = []
     unread: list[str] = []
-    room, same = Room(), dict[frozenset[str] | None, frozenset[str] | None]()
+    room, same = room or Room(), dict[frozenset[str] | None, frozenset[str] | None]()
     for entry in one.entries:
         if entry.kind is Kind.OTHER:
             continue
@@ -197,7 +208,7 @@ def elsewhere(
     unread: list[str] = []
     start = broken = packed = 0
     for low, high in (*sorted(taken), (len(data), len(data))):
-        for at in _starts(data, start, max(start, low), means.behind):
+        for at in _starts(data, start, max(start, low), means):
             if at < start:
                 continue
             if broken == limits.BROKEN or packed > fatbin.most_unpacked(len(data)):
@@ -219,13 +230,15 @@ def elsewhere(
     return found, unread
 
 
-def _starts(data: memoryview, start: int, end: int, behind: Callable[[], object]) -> Iterator[int]:
+def _starts(data: memoryview, start: int, end: int, means: Means) -> Iterator[int]:
     """Yield where in a range something begins as a fat binary or a cubin does."""
-    for low in range(start, end, _WINDOW):
-        high = min(low + _WINDOW + _START_LENGTH - 1, end)
-        each = ((match.start() for match in pattern.finditer(data, low, high)) for pattern in _STARTS)
-        yield from (at for at in heapq.merge(*each) if at < low + _WINDOW)
-        behind()
+    step = WINDOW - _START_LENGTH + 1
+    for number, low in enumerate(range(start, end, step), 1):
+        for at in means.find(data[low : min(low + WINDOW, end)], _SIGNS):
+            if at < step and (data[low + at] != _ELF or _CUBIN.match(data, low + at, end)):
+                yield low + at
+        if not number % _SEVERAL or low + step >= end:
+            means.behind()
 
 
 def _at(data: memoryview, at: int, unread: list[str], where: str) -> tuple[Code | None, int]:
@@ -250,21 +263,32 @@ def survey(found: Iterable[Code], *, names: bool, unlinked: bool = False) -> Sur
     """
     plain: list[Module] = []
     later: list[Module] = []
-    sass: dict[str, set[Arch]] = {}
-    ptx: dict[str, set[Arch]] = {}
+    sass, ptx = defaultdict[str, set[Arch]](set), defaultdict[str, set[Arch]](set)
     made: list[tuple[Told, Arch, bool]] = []
     for code in found:
         made += [(one.made, one.arch, one.kind is Kind.PTX) for one in code.images]
         into = later if code.relocatable else plain
         into.append(_module(len(into), code))
-        for one in code.images:
-            for name in one.kernels or ():
-                native, text = sass.setdefault(name, set()), ptx.setdefault(name, set())
-                if one.kind is Kind.PTX:
-                    text.add(one.arch)
-                elif unlinked or not one.relocatable:
-                    native.add(one.arch)
+        for names_of, (native, text) in _offered(code, unlinked=unlinked).items():
+            for name in names_of:
+                sass[name] |= native
+                ptx[name] |= text
     return Survey(tuple(plain), tuple(later), _groups(sass, ptx, names=names), release.grouped(made))
+
+
+def _offered(code: Code, *, unlinked: bool) -> dict[frozenset[str], tuple[set[Arch], set[Arch]]]:
+    """Return kernels -> the architectures with machine code, and those of PTX, that a module has them for.
+
+    Most images of a module hold the same kernels.
+    """
+    found = defaultdict[frozenset[str], tuple[set[Arch], set[Arch]]](lambda: (set(), set()))
+    for one in code.images:
+        native, text = found[one.kernels or frozenset()]
+        if one.kind is Kind.PTX:
+            text.add(one.arch)
+        elif unlinked or not one.relocatable:
+            native.add(one.arch)
+    return found
 
 
 def _groups(

@@ -68,7 +68,7 @@ class Fatbins(Record, frozen=True, kw_only=True):
 
     section: Section
     old: tuple[FatBinary, ...]
-    new: Mapping[int, bytes]
+    new: Mapping[int, bytes | memoryview]
 
 
 class Change(Record, frozen=True, kw_only=True):
@@ -113,7 +113,9 @@ def run_path(image: Image, pairs: Sequence[tuple[int, int]], strings: bytes) -> 
     return ()
 
 
-def plan(image: Image, *, fatbins: Mapping[int, bytes], wanted_path: Sequence[str] | None) -> Change:
+def plan(
+    image: Image, *, fatbins: Mapping[int, bytes | memoryview], wanted_path: Sequence[str] | None
+) -> Change:
     """Return what must change for these fat binaries (by module index) and this run path.
 
     Raises ElfError when the library cannot be edited safely, FatbinError when a fat binary is corrupt.
@@ -141,7 +143,7 @@ def plan(image: Image, *, fatbins: Mapping[int, bytes], wanted_path: Sequence[st
     )
 
 
-def _plan_fatbins(image: Image, new: Mapping[int, bytes]) -> Fatbins:
+def _plan_fatbins(image: Image, new: Mapping[int, bytes | memoryview]) -> Fatbins:
     """Check that the fat binaries can be replaced. Raises ElfError, FatbinError."""
     old = fat_binaries(image)
     section = ei.named(image, FATBIN)

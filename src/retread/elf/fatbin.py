@@ -46,6 +46,8 @@ _FLAGS_DERIVED: Final = 0x1000 | _FLAG_LZ4 | _FLAG_ZSTD | _FLAG_A | _FLAG_F | _F
 _SUFFIX_FLAGS: Final = {"": 0, "a": _FLAG_A, "f": _FLAG_F}
 _SEVERAL: Final = 32
 """Fat binaries after which the pages with their headers, some MB, are a matter of the past."""
+LARGE: Final = 1 << 24
+"""Bytes of an image from which on memory is a matter of care: for several at a time, and for what is kept."""
 _PLAIN_FLAGS: Final = 0x11
 """64 bits, made on Linux: what every entry of every library seen carries."""
 
@@ -110,10 +112,15 @@ class Room:
         self._memory = bytearray()
 
     def of(self, size: int) -> memoryview:
-        """Return ``size`` bytes of it, all that stands in its first ones; what was there before is written over."""
+        """Return ``size`` bytes of it, all that stands in its first ones; what was there before is written over.
+
+        What is ``LARGE`` is not kept.
+        """
+        if size > LARGE:
+            return memoryview(bytearray(size))
         if size > len(self._memory):
             self._memory = bytearray()  # lets go of what it has, before it takes more
-            self._memory = bytearray(size)
+            self._memory = bytearray(min(2 * size, LARGE))
         return memoryview(self._memory)[:size]
 
 

@@ -20,7 +20,7 @@ from retread.elf.image import Section, Segment
 from retread.errors import KEEP_LIBRARY, ElfError
 from retread.records import Record
 
-Piece = bytes | range
+Piece = bytes | memoryview | range
 """New bytes, or a range of the source file."""
 
 _WRAPPERS: Final = ".nvFatBinSegment"
@@ -267,17 +267,16 @@ def _write_symbols(content: Patches, change: Change, layout: Layout) -> None:
     for table in change.image.sections:
         if table.type not in (ei.SHT_SYMTAB, ei.SHT_DYNSYM):
             continue
-        for number, fields in enumerate(ei.records(change.image, table, ei.SYM)):
-            index, value, size = fields[3:]
+        for number, (_, _, _, index, old, size) in enumerate(ei.records(change.image, table, ei.SYM)):
             new = layout.moved.get(index)
             if new is None:
                 continue
             if index == fatbins:
-                value, size = _fatbin_symbol(change, layout, olds, value, size)
+                value, long = _fatbin_symbol(change, layout, olds, old, size)
             else:
-                value += new.addr - change.image.sections[index].addr
+                value, long = old + new.addr - change.image.sections[index].addr, size
             content.write(
-                table.offset + number * ei.SYM.size + 8, struct.pack("<QQ", value % (1 << 64), size)
+                table.offset + number * ei.SYM.size + 8, struct.pack("<QQ", value % (1 << 64), long)
             )
 
 

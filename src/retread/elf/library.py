@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 from typing import BinaryIO, Final
 
 from retread import limits
@@ -22,7 +22,8 @@ from retread.elf import edit as elfedit
 from retread.elf import image as ei
 from retread.elf.device import B, Code, Means
 from retread.elf.facts import LibraryFacts
-from retread.elf.fatbin import FatBinary
+from retread.elf.fatbin import FatBinary, Room
+from retread.elf.finding import Finder
 from retread.elf.image import Image
 from retread.errors import ElfError
 
@@ -31,10 +32,15 @@ Refused: Final = ElfError
 """What ``binary.files`` asks of each format."""
 _VERNEED: Final = struct.Struct("<HHIII")
 _VERNAUX: Final = struct.Struct("<IHHII")
-_LARGE: Final = 1 << 24
-"""Bytes of an image from which on only one is unpacked at a time, so that several do not take several times the memory
-of the largest."""
 _UNPACKING: Final = Lock()
+"""Held for a large image: only one is unpacked at a time, or several would take several times the memory."""
+
+
+class _Mine(local):
+    """What each thread has for itself."""
+
+    def __init__(self) -> None:
+        self.room = Room()
 
 
 def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = False) -> LibraryFacts:
@@ -87,17 +93,19 @@ def means(data: memoryview) -> Means:
         if isinstance(whole, mmap.mmap):
             whole.madvise(mmap.MADV_DONTNEED)
 
-    def each(do: Callable[[FatBinary], B], found: Sequence[FatBinary]) -> Sequence[B]:
-        def one(fatbin: FatBinary) -> B:
-            large = max((entry.size for entry in fatbin.entries), default=0) > _LARGE
+    def each(do: Callable[[FatBinary, Room], B], found: Sequence[FatBinary]) -> Sequence[B]:
+        mine = _Mine()
+
+        def one(binary: FatBinary) -> B:
+            large = max((entry.size for entry in binary.entries), default=0) > fatbin.LARGE
             with _UNPACKING if large else nullcontext():
-                done = do(fatbin)
+                done = do(binary, mine.room)
             behind()
             return done
 
         return cores.spread(one, found)
 
-    return Means(each, behind)
+    return Means(each, behind, Finder())
 
 
 def mapped(path: Path, *, where: str) -> memoryview:
@@ -147,7 +155,7 @@ def demand_editable(
     """Raise what ``edit`` would, were there other fat binaries for these modules."""
     image = load(path)
     old = elfedit.fat_binaries(image)
-    same = {index: bytes(old[index].data) for index in modules}
+    same = {index: old[index].data for index in modules}
     layout.pieces(elfedit.plan(image, fatbins=same, wanted_path=run_path))
 
 
@@ -162,7 +170,7 @@ def put(pieces: Iterable[layout.Piece], source: Path, destination: Path) -> None
 def _write(pieces: Iterable[layout.Piece], old: BinaryIO, new: BinaryIO) -> None:
     """Write the pieces one after the other, ranges of the old file in blocks."""
     for piece in pieces:
-        if isinstance(piece, bytes):
+        if not isinstance(piece, range):
             new.write(piece)
             continue
         old.seek(piece.start)

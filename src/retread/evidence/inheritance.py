@@ -53,7 +53,7 @@ def statements_of(wheel: Path, other: Path, tester: str, scratch: Path) -> list[
             f"no report of a GPU on which {other.name} passed lies beside it",
             hint=f"run 'retread smoke {other} --level gpu', or attach the report of its kit",
         )
-    facts, _ = contents.examine(wheel, scratch)
+    facts = contents.facts(wheel, scratch)
     if facts.unread:
         raise EvidenceError(f"{wheel.name}: nobody looked into {', '.join(sorted(facts.unread))}")
     mine, theirs = (contents.bodies(path, scratch) for path in (wheel, other))
@@ -96,7 +96,7 @@ def beside_of(wheel: Path, scratch: Path) -> tuple[Inherited, ...]:
     claims = said(beside.read(wheel, fs.sha256(wheel)).envelopes)
     if not claims:
         return ()
-    facts, _ = contents.examine(wheel, scratch)
+    facts = contents.facts(wheel, scratch)
     return held(tuple(told(wheel, facts, claims, scratch)), claims)
 
 

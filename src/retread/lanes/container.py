@@ -178,7 +178,7 @@ class ImagePlace:
     def check(self, wheel: Path, scratch: Path) -> None:
         """Raise AuditError when the wheel needs a newer machine than the recipe promises."""
         (scratch / "check").mkdir()
-        facts, _ = contents.examine(wheel, scratch / "check")
+        facts = contents.facts(wheel, scratch / "check")
         faults = manylinux.newer(facts, self._asked.platform)
         fs.remove(scratch / "check")
         if faults:

@@ -100,7 +100,7 @@ def missing(ask: Callable[[], object]) -> Iterator[str]:
 def demand_machine(wheel: Path, platform: str, scratch: Path) -> None:
     """Raise AuditError when a wheel that was compiled has a library, or a tag, of another machine."""
     (scratch / "check").mkdir()
-    facts, _ = contents.examine(wheel, scratch / "check")
+    facts = contents.facts(wheel, scratch / "check")
     fs.remove(scratch / "check")
     wanted = platform or host.here()
     others = {name: one.machine for name, one in facts.libraries.items() if one.machine != wanted}

@@ -147,7 +147,7 @@ def checksum(source: memoryview, parts: Iterable[Piece], at: int) -> int:
 def _blocks(source: memoryview, parts: Iterable[Piece]) -> Iterator[bytes]:
     step = 1 << 16
     for one in parts:
-        data = memoryview(one) if isinstance(one, bytes) else source[one.start : one.stop]
+        data = source[one.start : one.stop] if isinstance(one, range) else memoryview(one)
         for start in range(0, len(data), step):
             yield bytes(data[start : start + step])
 

@@ -90,7 +90,7 @@ class Request(NamedTuple):
 
 def subject(root: Path, wheel: Path, recipe: str | None, target: str | None, scratch: Path) -> Subject:
     """Return the wheel with the recipe that it names, or the one that is asked for."""
-    facts, _ = contents.examine(wheel, scratch)
+    facts = contents.facts(wheel, scratch)
     said = facts.statement
     if said and not recipe:
         named = statement.recipe(said, "name one that says how it is tried: --recipe, --target")

@@ -13,7 +13,7 @@ import msgspec
 from retread import arch, strict
 from retread.arch import Arch
 from retread.doors import proc
-from retread.errors import FatbinError, RecipeError
+from retread.errors import FatbinError, RecipeError, ToolError
 from retread.recipe.toolchain import Part, Toolchain
 from retread.records import Record
 from retread.toolkit import release
@@ -47,12 +47,14 @@ class Assembler(NamedTuple):
     """SHA-256 of the pinned part; part of every cubin's key."""
     env: Mapping[str, str]
 
-    def assemble(self, ptx: bytes, target: Arch, options: tuple[str, ...], scratch: Path) -> bytes:
-        """Return the cubin for ``target``; ``scratch`` is an empty folder. ToolError when ptxas refuses."""
-        source, out = scratch / "module.ptx", scratch / "module.cubin"
+    def assemble(self, ptx: bytes, target: Arch, options: tuple[str, ...], out: Path) -> None:
+        """Write the cubin for ``target``; the PTX lies beside it meanwhile. ToolError when ptxas does not give one."""
+        source = out.with_suffix(".ptx")
         source.write_bytes(ptx)
         proc.run([self.program, f"-arch={arch.sm(target)}", *options, source, "-o", out], env=self.env)
-        return out.read_bytes()
+        if not out.is_file():
+            raise ToolError(f"{self.program.name} gave no code for {arch.sm(target)}, and said nothing of it")
+        source.unlink()
 
 
 def install(toolchain: Toolchain, part: Part, archive: Path, into: Path, env: Mapping[str, str]) -> None:

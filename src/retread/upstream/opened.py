@@ -30,7 +30,7 @@ def text(tree: SourceTree | None, path: str) -> str:
 
 def wheel(path: Path, scratch: Path, wanted: Collection[str] = ()) -> tuple[Read, dict[str, str]]:
     """Return what a wheel holds, and those of its texts that say where it comes from, or that are ``wanted``."""
-    facts, _ = contents.examine(path, scratch, lenient=True)
+    facts = contents.facts(path, scratch, lenient=True)
     blobs: dict[str, str] = {}
     releases: dict[str, str] = {}
     texts: dict[str, str] = {}

@@ -151,7 +151,7 @@ class Watch:
             return Need(wheel="", kept_by=(f"{upstream.version}: the index {lack}",))
         path = download(self.machine, recipe.project, found.file, found.sha256)
         with self.machine.console.step(f"read {found.file}"), self.machine.store.scratch() as scratch:
-            facts, _ = contents.examine(path, scratch)
+            facts = contents.facts(path, scratch)
         return Need(wheel=found.file, kept_by=tuple(outlook.kept_by_wheel(recipe, facts)))
 
     # The jit level.

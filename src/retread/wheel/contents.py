@@ -20,10 +20,11 @@ from retread.errors import UNREADABLE, RetreadError, WheelError
 from retread.records import Sha256
 from retread.wheel import faults, metadata
 from retread.wheel.facts import Fault, WheelFacts, is_called_library
+from retread.wheel.hashing import Scan
+from retread.wheel.members import Member, Verified
 from retread.wheel.statement import Proof, Statement
-from retread.wheel.wheelfile import Verified, Wheel
+from retread.wheel.wheelfile import Wheel
 from retread.wheel.ziparchive import Entry
-from retread.wheel.zipwriter import Member
 
 STATEMENT = "retread.json"
 
@@ -33,6 +34,8 @@ class Known(NamedTuple):
 
     members: tuple[Member, ...] = ()
     libraries: Mapping[Sha256, LibraryFacts] = {}
+    scan: Scan | None = None
+    """The digests of the wheel itself, read while it was written."""
 
 
 def is_library(name: str) -> bool:
@@ -42,54 +45,65 @@ def is_library(name: str) -> bool:
 
 
 def examine(
-    path: Path,
-    scratch: Path,
-    known: Known | None = None,
-    *,
-    lenient: bool = False,
-    names: bool = False,
-    waived: Collection[str] = (),
+    path: Path, scratch: Path, known: Known | None = None, *, waived: Collection[str] = ()
 ) -> tuple[WheelFacts, Verified]:
+    """Check every byte of the wheel and read every file in it that holds code, as ``facts``; tell its members, too.
+
+    What breaks a ``waived`` rule stands in the facts.
+    """
+    with Wheel(path, waived=waived) as wheel:
+        return look(wheel, scratch, known)
+
+
+def facts(
+    path: Path, scratch: Path, known: Known | None = None, *, lenient: bool = False, names: bool = False
+) -> WheelFacts:
     """Check every byte of the wheel and read every file in it that holds code; ``scratch`` is an empty folder.
 
     WheelError, ElfError or FatbinError for a wheel that is not sound. If ``lenient``, only for one of which nothing can
-    be said: the rest stands in the facts, as does what breaks a ``waived`` rule. With ``names``, they hold the names of
-    kernels.
+    be said: the rest stands in the facts. With ``names``, they hold the names of kernels.
     """
-    with Wheel(path, lenient=lenient, waived=waived) as wheel:
-        return look(wheel, scratch, known, names=names)
+    with Wheel(path, lenient=lenient) as wheel:
+        if known:
+            return look(wheel, scratch, known, names=names)[0]
+        reading = _Reading(wheel, scratch, names=names)
+        sha256 = wheel.check(reading.through)
+        return _facts(wheel, sha256, {one.name: reading.of(one) for one in wheel.files})
 
 
 def look(
     wheel: Wheel, scratch: Path, known: Known | None = None, *, names: bool = False
 ) -> tuple[WheelFacts, Verified]:
-    """Check and read an open wheel as ``examine`` does."""
+    """Check and read an open wheel as ``examine`` does; ``names`` are as for ``facts``."""
     known = known or Known()
     reading = _Reading(wheel, scratch, names=names)
-    verified = wheel.verify(known.members, reading.through)
+    verified = wheel.verify(known.members, reading.through, known.scan)
     raw = {member.name: member.raw_sha256 for member in verified.members}
     read_before = {name: known.libraries[one] for name, one in raw.items() if one in known.libraries}
     left = [one for one in wheel.files if one.name not in reading.found and one.name not in read_before]
     cores.spread(reading.look, left)
     seen = {one.name: read_before.get(one.name) or reading.of(one) for one in wheel.files}
-    facts = WheelFacts(
+    return _facts(wheel, verified.sha256, seen), verified
+
+
+def _facts(wheel: Wheel, sha256: Sha256, seen: Mapping[str, Facts | str | None]) -> WheelFacts:
+    """Return what a wheel holds that was checked, and of whose members this was seen."""
+    found = WheelFacts(
         file=wheel.path.name,
-        sha256=verified.sha256,
-        size=verified.size,
+        sha256=sha256,
+        size=wheel.archive.size,
         project=wheel.name.project,
         version=wheel.name.version,
         tags=tuple(sorted(wheel.name.tag_set)),
         requires=wheel.fault("metadata", lambda: _requirements(wheel), ()),
-        members=len(verified.members),
-        libraries={name: found for name, found in seen.items() if isinstance(found, LibraryFacts)},
+        members=len(wheel.files),
+        libraries={name: one for name, one in seen.items() if isinstance(one, LibraryFacts)},
         statement=wheel.fault("statement", lambda: _statement(wheel), None),
-        code={name: found for name, found in seen.items() if isinstance(found, CodeFacts)},
-        unread={name: found for name, found in seen.items() if isinstance(found, str)},
+        code={name: one for name, one in seen.items() if isinstance(one, CodeFacts)},
+        unread={name: one for name, one in seen.items() if isinstance(one, str)},
         faults=(*_faults(wheel), *wheel.faults),
     )
-    return msgspec.structs.replace(
-        facts, faults=tuple(dict.fromkeys((*facts.faults, *wheel.faults)))
-    ), verified
+    return msgspec.structs.replace(found, faults=tuple(dict.fromkeys((*found.faults, *wheel.faults))))
 
 
 def _faults(wheel: Wheel) -> Iterator[Fault]:
@@ -107,10 +121,10 @@ def _faults(wheel: Wheel) -> Iterator[Fault]:
 def read(path: Path, scratch: Path, *, names: bool = False) -> WheelFacts | Facts:
     """Return what a wheel holds, or any other file with GPU code, as far as it can be read.
 
-    Raises as ``examine`` does; what is neither called a wheel nor looks like code is refused as no wheel.
+    Raises as ``facts`` does; what is neither called a wheel nor looks like code is refused as no wheel.
     """
     if is_wheel(path):
-        return examine(path, scratch, lenient=True, names=names)[0]
+        return facts(path, scratch, lenient=True, names=names)
     return files.read(path, where=path.name, names=names, lenient=True)
 
 

@@ -38,10 +38,10 @@ def other(ptx: bytes, target: Arch, options: str, where: str) -> bytes:
     return cubin(ptx, A10, options, where)
 
 
-def made_by(assemble: Callable[..., bytes] = cubin, isa: tuple[int, int] = (8, 7)) -> alone.Tool:
+def made_by(assemble: Callable[..., bytes] = cubin, isa: tuple[int, int] = (8, 7)) -> graft.Tool:
     """Return a toolchain with this assembler, which has to be needed."""
     means = graft.alone(Assembly(isa, assemble, "ptxas 12.8, V12.8.93"))
-    return alone.Tool("cuda-12.8", "12.8", lambda: means)
+    return graft.Tool("cuda-12.8", "12.8", lambda: means)
 
 
 TOOL = made_by()
@@ -56,7 +56,7 @@ def give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Give:
     def run(
         files: dict[str, bytes] | None = None,
         *architectures: Arch,
-        tool: alone.Tool = TOOL,
+        tool: graft.Tool = TOOL,
         local: str | None = None,
         name: str = WHEEL,
     ) -> alone.Given:
@@ -83,7 +83,7 @@ def test_every_library_gets_the_code_and_the_wheel_says_of_what_it_was_made(
     made = give()
     assert names(Path("out")) == [Path(made.path).name, Path(made.audit).name]
     assert Path(made.path).name == WHEEL.replace("1.0-", "1.0+cu128.1-")
-    facts, _ = contents.examine(Path(made.path), tmp_path)
+    facts = contents.facts(Path(made.path), tmp_path)
     assert (facts.sha256, facts.version, made.grafted, made.left) == (
         made.sha256,
         "1.0+cu128.1",
@@ -116,7 +116,7 @@ def test_a_library_that_cannot_get_it_stays_and_is_named(give: Give, tmp_path: P
     made = give(wheel_files() | {"tinycuda/_rdc.so": RDC})
     assert list(made.left) == ["tinycuda/_rdc.so"]
     assert made.left["tinycuda/_rdc.so"].startswith("holds relocatable device code (-rdc=true)")
-    facts, _ = contents.examine(Path(made.path), tmp_path)
+    facts = contents.facts(Path(made.path), tmp_path)
     assert A10 not in facts.libraries["tinycuda/_rdc.so"].modules[0].sass
 
 
@@ -202,10 +202,10 @@ def test_the_ptxas_that_built_the_wheel_proves_and_another_grafts(give: Give, tm
         return [Assembly((8, 7), cubin, "ptxas 12.6, V12.6.85")]
 
     means = graft.Means(Assembly((8, 7), other, "ptxas 12.8, V12.8.93"), provers)
-    made = give(tool=alone.Tool("cuda-12.8", "12.8", lambda: means))
+    made = give(tool=graft.Tool("cuda-12.8", "12.8", lambda: means))
     assert asked == ["12.8"]
     assert "ptxas 12.6, V12.6.85 makes its own machine code again" in made.notes[1]
-    facts, _ = contents.examine(Path(made.path), tmp_path)
+    facts = contents.facts(Path(made.path), tmp_path)
     said = facts.statement and facts.statement.toolchain
     assert said
     assert (said.reproduced, said.ptxas, said.proven_by) == (

@@ -46,7 +46,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
 def test_what_a_fleet_runs_stays_and_nothing_else(run: Run, tmp_path: Path) -> None:
     done = run("--keep", "9.0", "--drop-ptx", "--compress")
     assert (done.code, done.wheel.name) == (0, MADE), done.err
-    facts, _ = contents.examine(done.wheel, tmp_path / "tmp")
+    facts = contents.facts(done.wheel, tmp_path / "tmp")
     assert {(one.sass, one.ptx) for one in facts.libraries[LIBRARY].modules} == {(("9.0a",), ())}
     said = facts.statement
     assert said is not None

@@ -133,7 +133,7 @@ class Bench:
         )  # fmt: skip
         found = parse_recipe((head + recipe).encode(), name="tiny-1.0")
         (self.folder / "read").mkdir(exist_ok=True)
-        facts, _ = contents.examine(self.folder / wheel, self.folder / "read")
+        facts = contents.facts(self.folder / wheel, self.folder / "read")
         promise = audit_promise.promise(found, found.targets["cu128"], facts.version)
         programs = kit.suites(found, self.folder / "work")
         parts = kit.Parts(found, "cu128", promise, programs, runtime=())

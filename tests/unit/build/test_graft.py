@@ -8,13 +8,14 @@ import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import gpucode
 from retread.arch import Arch
 from retread.build import graft
-from retread.elf import library
+from retread.elf import fatbin, library
 from retread.errors import ElfError, FatbinError, ToolError
 from retread.toolkit import ptxas
 from tinycuda import DATA
@@ -47,9 +48,9 @@ def test_wanted_is_what_some_module_lacks() -> None:
 def test_jobs_are_one_for_each_module_and_missing_architecture() -> None:
     modules = library.fat_binaries(LIB)
     jobs = graft.plan_jobs(modules, [A8, A10], ISA)
-    assert [(job.module, job.target) for job in jobs] == [(index, A10) for index in range(len(modules))]
-    assert all(b".target sm_80" in job.ptx and job.options == "-O2" for job in jobs)
-    sizes = [len(job.ptx) for job in jobs]
+    assert sorted((job.module, job.target) for job in jobs) == [(index, A10) for index in range(len(modules))]
+    assert all(b".target sm_80" in fatbin.ptx(job.entry) and job.entry.options == "-O2" for job in jobs)
+    sizes = [job.size for job in jobs]
     assert sizes == sorted(sizes, reverse=True)
 
 
@@ -133,14 +134,53 @@ def test_relocatable_code_is_not_grafted(tmp_path: Path) -> None:
     graft.graft(path, tmp_path / "y", architectures=[A8], run_path=None, means=MEANS, progress=_progress)
 
 
+def test_the_proof_is_tried_while_the_new_code_is_assembled(tmp_path: Path) -> None:
+    began = threading.Event()
+
+    def cubin(*job: Any) -> bytes:
+        began.set()
+        return _cubin(*job)
+
+    def provers(cuda: str) -> list[graft.Assembly]:
+        assert began.wait(10)
+        return [ASSEMBLY]
+
+    means = graft.Means(graft.Assembly(ISA, cubin), provers)
+    proof = graft.graft(
+        LIB, tmp_path / "new.so", architectures=[A10], run_path=None, means=means, progress=_progress
+    )
+    assert proof.reproduced
+
+
+def test_an_interrupt_during_the_proof_ends_the_workers_and_leaves_nothing(tmp_path: Path) -> None:
+    before = threading.active_count()
+
+    def provers(cuda: str) -> list[graft.Assembly]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        graft.graft(
+            LIB,
+            tmp_path / "new.so",
+            architectures=[A10],
+            run_path=None,
+            means=graft.Means(ASSEMBLY, provers),
+            progress=_progress,
+        )
+    assert threading.active_count() == before
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_jobs_run_and_report(monkeypatch: pytest.MonkeyPatch) -> None:
     jobs = graft.plan_jobs(library.fat_binaries(LIB), [A10], ISA)
     seen: list[int] = []
-    cubins = graft.run_jobs(jobs, ASSEMBLY, lambda done, total: seen.append(total - done))
+    cubins, beside = graft.run_jobs(
+        jobs, ASSEMBLY, lambda done, total: seen.append(total - done), lambda: len(seen)
+    )
     assert {module: set(found) for module, found in cubins.items()} == {
         index: {A10} for index in range(len(jobs))
     }
-    assert seen[-1] == 0
+    assert (seen[-1], beside) == (0, 0)
 
 
 def test_the_first_failure_stops_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +193,7 @@ def test_the_first_failure_stops_the_rest(monkeypatch: pytest.MonkeyPatch) -> No
 
     jobs = graft.plan_jobs(library.fat_binaries(LIB), [A10], ISA) * 20
     with pytest.raises(FatbinError):
-        graft.run_jobs(jobs, graft.Assembly(ISA, fail), _progress)
+        graft.run_jobs(jobs, graft.Assembly(ISA, fail), _progress, bool)
     assert len(calls) < len(jobs)
 
 
@@ -165,7 +205,7 @@ def test_an_interrupt_ends_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     jobs = graft.plan_jobs(library.fat_binaries(LIB), [A10], ISA)
     with pytest.raises(KeyboardInterrupt):
-        graft.run_jobs(jobs, ASSEMBLY, interrupt)
+        graft.run_jobs(jobs, ASSEMBLY, interrupt, bool)
     assert threading.active_count() == before
 
 
@@ -191,7 +231,7 @@ def test_an_interrupt_while_jobs_are_handed_out_runs_none_of_the_rest(
     monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupt)
     jobs = graft.plan_jobs(library.fat_binaries(LIB), [A10], ISA) * 20
     with pytest.raises(KeyboardInterrupt):
-        graft.run_jobs(jobs, graft.Assembly(ISA, slow), _progress)
+        graft.run_jobs(jobs, graft.Assembly(ISA, slow), _progress, bool)
     assert 0 < len(calls) < 50
 
 

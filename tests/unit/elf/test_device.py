@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Sequence
 
 import lz4.block
 import pytest
@@ -14,6 +15,7 @@ from retread.arch import Arch
 from retread.elf import device, facts, fatbin, kernels
 from retread.elf.facts import CodeFacts, Served
 from retread.elf.fatbin import Packed
+from retread.elf.finding import Finder
 
 A80, A90, A100 = Arch("8.0"), Arch("9.0"), Arch("10.0")
 
@@ -141,17 +143,24 @@ def test_ptx_is_told_by_its_first_words(head: bytes, expected: bool) -> None:
     assert device.is_ptx(head) is expected
 
 
-@pytest.mark.parametrize("window", [1, 20, 64, 1 << 23])
+@pytest.mark.parametrize("window", [20, 21, 64, device.WINDOW])
+@pytest.mark.parametrize("find", [device.PLAIN.find, Finder()])
 def test_code_is_found_wherever_the_windows_of_the_search_end(
-    window: int, monkeypatch: pytest.MonkeyPatch
+    window: int, find: Callable[[memoryview, Sequence[bytes]], Sequence[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device, "_WINDOW", window)
-    behind = list[None]()
+    monkeypatch.setattr(device, "WINDOW", window)
+    looked, behind = list[int](), list[None]()
+
+    def counted(data: memoryview, signs: Sequence[bytes]) -> Sequence[int]:
+        looked.append(len(data))
+        return find(data, signs)
+
     data = memoryview(bytes(50) + ADD80[:2000] + gpucode.PLAIN + bytes(13) + gpucode.PLAIN)
-    means = device.PLAIN._replace(behind=lambda: behind.append(None))
+    means = device.PLAIN._replace(behind=lambda: behind.append(None), find=counted)
     codes, _ = device.elsewhere(data, (), where="x", means=means)
     assert len(codes) == 2
-    assert len(behind) >= len(data) // window
+    assert max(looked) <= window
+    assert len(behind) >= len(looked) // 32
 
 
 def test_images_of_one_room_do_not_see_what_was_there_before() -> None:

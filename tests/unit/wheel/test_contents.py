@@ -73,6 +73,11 @@ def test_nothing_that_a_wheel_holds_is_inflated_twice(
     contents.examine(wheel, scratch, Known(verified.members))
     assert {name: count for name, count in inflated.items() if INFO not in name} == {LIBRARY: 1}
 
+    inflated.clear()
+    monkeypatch.setattr(Archive, "scan", lambda _: pytest.fail("hashed member by member"))
+    assert contents.facts(wheel, scratch) == facts
+    assert {count for name, count in inflated.items() if INFO not in name} == {1}
+
 
 def test_what_is_known_by_its_bytes_is_not_read_again(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
@@ -111,7 +116,7 @@ def test_a_statement_that_is_not_retread_s_is_refused(tmp_path: Path, scratch: P
 
 def _facts(folder: Path, scratch: Path, name: str = WHEEL, **files: bytes) -> WheelFacts:
     (folder / name).write_bytes(make_wheel(wheel_files() | files))
-    facts, _ = contents.examine(folder / name, scratch, lenient=True)
+    facts = contents.facts(folder / name, scratch, lenient=True)
     assert not names(scratch)
     return facts
 
@@ -148,7 +153,7 @@ def test_a_wrong_statement_about_itself_hides_nothing_of_the_rest(tmp_path: Path
 def test_a_record_that_lies_is_noted_line_by_line(tmp_path: Path, scratch: Path) -> None:
     lies = record(wheel_files() | {"tinycuda/none.py": b"", "tinycuda/version.py": b"other"})
     (tmp_path / WHEEL).write_bytes(make_wheel(wheel_files(), **{f"{INFO}/RECORD": lies}))
-    facts, _ = contents.examine(tmp_path / WHEEL, scratch, lenient=True)
+    facts = contents.facts(tmp_path / WHEEL, scratch, lenient=True)
     assert [(one.check, one.subject) for one in facts.faults] == [("record", WHEEL)] * 2
     told = "\n".join(one.detail for one in facts.faults)
     assert "'tinycuda/version.py': RECORD states 5 bytes" in told
@@ -185,7 +190,7 @@ def test_a_strong_hash_in_record_is_checked(tmp_path: Path, scratch: Path) -> No
     for kind, sound in (("sha512", True), ("sha384", True), ("sha512", False), ("md5", False)):
         data = _with_hashes(kind, b"" if sound or kind == "md5" else b"other")
         (tmp_path / WHEEL).write_bytes(data)
-        facts, _ = contents.examine(tmp_path / WHEEL, scratch, lenient=True)
+        facts = contents.facts(tmp_path / WHEEL, scratch, lenient=True)
         assert (not facts.faults) is sound, facts.faults
 
 
@@ -207,7 +212,7 @@ def _with_hashes(kind: str, more: bytes) -> bytes:
 
 def test_a_version_may_be_spelled_in_two_ways(tmp_path: Path, scratch: Path) -> None:
     """1.0 and 1.0.0 are one version; the file's name says which spelling is the wheel's."""
-    facts, _ = contents.examine(_spelled(tmp_path, "1.0.0"), scratch)
+    facts = contents.facts(_spelled(tmp_path, "1.0.0"), scratch)
     assert (facts.version, facts.faults) == ("1.0.0", ())
     with pytest.raises(WheelError, match=r"is not named after tinycuda-1\.0\.1"):
         contents.examine(_spelled(tmp_path, "1.0.1"), scratch)
