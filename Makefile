@@ -7,7 +7,7 @@
 #   make kit      packs it with its tests for a GPU machine
 #   make index    lists what lies in dist/ in an index under dist/index, and serves it for trying it out
 #   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make bench-smoke
-#   make bench-many   make schemas   make clean   make bench-growth
+#   make bench-many   make schemas   make clean   make bench-growth   make bench-starts
 #   make fuzz [SECONDS=60] [PARSER=elf]   changes inputs of every parser; what goes wrong lies in build/fuzz
 #   make bump RECIPE=NAME TO=VERSION [REPOSITORY=CLONE-OR-ADDRESS]   carries a recipe to another release, with verdicts
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
@@ -40,7 +40,7 @@ help:
 
 .PHONY: help machine setup whole tools wheel wheels matrix audit smoke kit publish index release release-plan collect statements sign \
 	run-check locks install-check watch issue request plan bump test unit e2e lint format docs docs-reference fuzz bench \
-	bench-source bench-smoke bench-index bench-many bench-shared bench-growth catalogue \
+	bench-source bench-smoke bench-index bench-many bench-shared bench-growth bench-starts catalogue \
 	schemas clean
 
 # For a fresh machine of a workflow, as root.
@@ -210,7 +210,6 @@ bench-smoke: tools
 	$(BIN)/python scripts/bench/smoke.py
 
 bench-index: tools
-	$(BIN)/python scripts/bench/pages.py
 	$(BIN)/python scripts/bench/index.py
 
 bench-shared: tools
@@ -219,6 +218,10 @@ bench-shared: tools
 # A table and a plot of how cost grows: docs/development/growth.md [ONLY=modules TOP=1000].
 bench-growth: tools
 	$(BIN)/python scripts/bench/growth.py $(addprefix --only ,$(ONLY)) $(if $(TOP),--top $(TOP))
+
+# How every command starts: docs/development/starts.md.
+bench-starts: tools
+	$(BIN)/python scripts/bench/starts.py
 
 # What 'retread fit' knows where there is no clone: recipes, series and usage files in one file of the package.
 catalogue: setup

@@ -42,7 +42,7 @@ PURE: Final = (
     "recipe.amending", "recipe.files", "recipe.lane", "recipe.lfs", "recipe.matrix", "recipe.miscompiles",
     "recipe.model", "recipe.native", "recipe.plan", "recipe.platforms", "recipe.proof", "recipe.reading",
     "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial", "recipe.waiver", "recipe.writing",
-    "wheel.facts", "wheel.faults", "wheel.metadata", "wheel.statement", "wheel.table",
+    "wheel.facts", "wheel.faults", "wheel.members", "wheel.metadata", "wheel.statement", "wheel.table",
     "source.ends", "source.records", "queue.fate", "queue.header", "queue.hunks", "queue.incoming", "queue.order",
     "queue.resolution",
     "audit.manylinux", "audit.promise", "audit.providers", "audit.report", "audit.resources",
@@ -50,7 +50,7 @@ PURE: Final = (
     "compile.schedule",
     "smoke.details", "smoke.junit", "smoke.level", "smoke.page", "smoke.reading", "smoke.report",
     "smoke.table", "smoke.tally",
-    "evidence.agreement", "evidence.gate", "evidence.signing", "evidence.statements",
+    "evidence.agreement", "evidence.gate", "evidence.names", "evidence.signing", "evidence.statements",
     "build.sbom", "build.statement",
     "index.headers", "index.layout", "index.listing", "index.pages", "index.release", "index.revisions",
     "index.revocations", "index.variants",
@@ -59,7 +59,7 @@ PURE: Final = (
     "upstream.clue", "upstream.draft", "upstream.drift", "upstream.issue", "upstream.outlook", "upstream.renewal",
     "upstream.table",
     "jobs.job", "jobs.placing", "jobs.slurm",
-    "cli.show", "cli.usage",
+    "cli.commands", "cli.show", "cli.usage",
 )  # fmt: skip
 """Modules, and packages with all of theirs, that take values and return values: no disk, network, process or clock."""
 VIEWS: Final = (

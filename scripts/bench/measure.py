@@ -35,12 +35,17 @@ class Row(NamedTuple):
         )
         return [
             self.what,
-            f"{self.took:.2f} s",
+            seconds(self.took),
             self.against,
-            f"{self.bound:.2f} s" if self.bound < float("inf") else "none",
+            seconds(self.bound) if self.bound < float("inf") else "none",
             f"{self.memory:.0f} MB" if self.memory else "",
             verdict,
         ]
+
+
+def seconds(time: float) -> str:
+    """Return a time as the tables show it."""
+    return f"{time:.2f} s" if time >= 0.2 else f"{time * 1000:.0f} ms"
 
 
 class Took(NamedTuple):
@@ -105,8 +110,16 @@ def say(text: str) -> None:
 def render(title: str, command: str, remarks: str, rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown page with what was measured where."""
     head = ["what", "took", "against", "bound", "peak memory", "verdict"]
-    lines = [head, ["---"] * len(head), *(row.cells() for row in rows)]
+    said = f"`{command}` on {machine()}. Times are of one run on one machine: read them as ratios. {remarks}"
+    return "\n\n".join([f"# {title}", said, table(head, [row.cells() for row in rows])])
+
+
+def machine() -> str:
+    """Return where it is measured, in a few words."""
     cores = len(os.sched_getaffinity(0))
-    machine = f"{cores} cores, {platform.machine()}, Python {platform.python_version()}"
-    said = f"`{command}` on {machine}. Times are of one run on one machine: read them as ratios. {remarks}"
-    return "\n".join([f"# {title}", "", said, "", *("| " + " | ".join(line) + " |" for line in lines)])
+    return f"{cores} cores, {platform.machine()}, Python {platform.python_version()}"
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table in Markdown."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *lines))

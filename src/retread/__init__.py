@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from retread.api import audit, compare, graft, inspect, verify
     from retread.errors import RetreadError

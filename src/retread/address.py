@@ -6,33 +6,35 @@ Every refusal (``errors``), line of talk (``doors.console``) and answer (``cli.s
 from __future__ import annotations
 
 import re
-from typing import Final
 
-_AUTHORITY: Final = re.compile(
-    r"""([A-Za-z][A-Za-z0-9+.-]+:/{1,3})      # a scheme; a path that was an address has one slash left
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Final
+
+# Compiled by re when they are first needed, and then kept by it: most commands show no address.
+_AUTHORITY: Final = r"""(?x)
+    ([A-Za-z][A-Za-z0-9+.-]+:/{1,3})      # a scheme; a path that was an address has one slash left
     (?:
         [^\s"<>/?#@:\[]*:(?!\d*(?:[\s"/?#]|$))[^\s"<>]*@   # a password, which may hold what ends a host elsewhere
         | [^\s"<>/?#]*@
-    )""",
-    re.VERBOSE,
-)
-_LOGGED_IN: Final = re.compile(r"^((?:[A-Za-z][A-Za-z0-9+.-]*:)?/*)[^\s/@:]*:(?!\d*(?:[\s/?#]|$))[^\s@]*@")
+    )"""
+_LOGGED_IN: Final = r"^((?:[A-Za-z][A-Za-z0-9+.-]*:)?/*)[^\s/@:]*:(?!\d*(?:[\s/?#]|$))[^\s@]*@"
 """What begins as an address would behind its scheme, with a user and a password."""
-_QUERY: Final = re.compile(r"""(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>?#]*)\?[^\s"'<>)\]]*""")
+_QUERY: Final = r"""(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>?#]*)\?[^\s"'<>)\]]*"""
 _LOGIN: Final = "ssh://"
 """Of this scheme, a user is no secret: ``ssh://git@host`` is how everybody writes it."""
 
 
 def has_secret(address: str) -> bool:
     """Say whether an address brings a user or a password, but for the login of ssh."""
-    return _AUTHORITY.sub(_without, address) != address
+    return re.sub(_AUTHORITY, _without, address) != address
 
 
 def shown(text: str) -> str:
     """Return a text, a command or an address as others may see it: what opens a door is taken out of each address."""
     if ":/" not in text:
         return text
-    return _QUERY.sub(r"\1", _AUTHORITY.sub(_without, text))
+    return re.sub(_QUERY, r"\1", re.sub(_AUTHORITY, _without, text))
 
 
 def bare(address: str) -> str:
@@ -40,7 +42,7 @@ def bare(address: str) -> str:
 
     A password is taken out also where the scheme, or its slashes, were forgotten.
     """
-    return re.split(r"[?#]", _LOGGED_IN.sub(r"\1", shown(address)), maxsplit=1)[0]
+    return re.split(r"[?#]", re.sub(_LOGGED_IN, r"\1", shown(address)), maxsplit=1)[0]
 
 
 def _without(found: re.Match[str]) -> str:

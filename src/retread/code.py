@@ -6,7 +6,8 @@ from typing import Final
 
 DECIDING: Final = (
     "arch.py", "code.py", "fields.py", "prooflevel.py", "pypa.py", "records.py", "strict.py", "version.py",
-    "doors/fs.py", "doors/gitenv.py", "doors/machine.py", "doors/proc.py", "doors/store.py", "doors/tar.py",
+    "doors/fs.py", "doors/gitenv.py", "doors/machine.py", "doors/proc.py", "doors/readings.py", "doors/store.py",
+    "doors/tar.py",
     "audit/", "binary/", "build/", "compile/", "elf/", "environment/", "lanes/", "lockfile/", "pe/", "recipe/",
     "source/", "toolkit/", "wheel/",
 )  # fmt: skip
@@ -38,7 +39,7 @@ NOT_DECIDING: Final = {
     "doors.cores": "it says what is done at once",
     "doors.walls": "they hide what no wheel is to be made of",
     "doors.net": "what it brings is held to a sha256 that the recipe, toolchain or lock pins",
-    "evidence.beside": "it names files beside a wheel",
+    "evidence.names": "they are of files beside a wheel",
     "smoke.kit": "it tries a wheel that is made, and changes none",
 }
 """Modules that lie in deciding folders, or that deciding modules import -> why they decide nothing all the same."""
@@ -47,9 +48,12 @@ NOT_DECIDING: Final = {
 def decides(path: str) -> bool:
     """Say whether a file below retread's own folder (``wheel/metadata.py``) is part of the keys."""
     listed = any(path.startswith(one) if one.endswith("/") else path == one for one in DECIDING)
-    return (
-        listed and path.endswith(PROGRAMS) and path.removesuffix(".py").replace("/", ".") not in NOT_DECIDING
-    )
+    return listed and is_deciding_program(path)
+
+
+def is_deciding_program(path: str) -> bool:
+    """Say whether a file that is listed, or in a folder that is, is part of the keys."""
+    return path.endswith(PROGRAMS) and path.removesuffix(".py").replace("/", ".") not in NOT_DECIDING
 
 
 COMPILING: Final = (

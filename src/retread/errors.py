@@ -5,10 +5,12 @@ Libraries raise, only the command line exits. A message says what is wrong and w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Final
-
 from retread.address import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import ClassVar, Final
 
 _SHOWN: Final = 20
 """Faults of one refusal that are listed: a screen holds them with the message above them still in sight."""

@@ -9,26 +9,20 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import (
-    BuildTag,
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    NormalizedName,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
-from packaging.version import InvalidVersion, Version
-
 from retread import limits
 
 if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
     from packaging.tags import Tag
+    from packaging.utils import BuildTag, NormalizedName
+    from packaging.version import Version
 
 
 def version(text: str) -> Version:
     """Return a version; InvalidVersion when it is none."""
+    from packaging.version import InvalidVersion, Version
+
     if len(text) > limits.VERSION:
         raise InvalidVersion(f"a version of {_characters(text, limits.VERSION)}")
     return Version(text)
@@ -36,6 +30,8 @@ def version(text: str) -> Version:
 
 def specifiers(text: str) -> SpecifierSet:
     """Return a version range; InvalidSpecifier when it is none."""
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
     if len(text) > limits.RANGE or any(len(one) > limits.VERSION for one in text.split(",")):
         raise InvalidSpecifier(f"a version range of {_characters(text, limits.RANGE)}")
     return SpecifierSet(text)
@@ -52,6 +48,9 @@ def allows(wanted: SpecifierSet | str, found: str) -> bool:
 
 def requirement(text: str) -> Requirement:
     """Return a requirement; InvalidRequirement when it is none."""
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.specifiers import InvalidSpecifier
+
     if len(text) > limits.REQUIREMENT:
         raise InvalidRequirement(f"a requirement of {_characters(text, limits.REQUIREMENT)}")
     try:
@@ -66,6 +65,8 @@ def requirement(text: str) -> Requirement:
 
 def wheel_name(file: str) -> tuple[NormalizedName, Version, BuildTag, frozenset[Tag]]:
     """Return project, version, build tag and tags of a wheel's file name; InvalidWheelFilename when it is none."""
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
     parts = file.removesuffix(".whl").split("-")
     if len(file) > limits.FILE_NAME or any(len(part) > limits.VERSION for part in parts[1:2]):
         raise InvalidWheelFilename(f"a file name of {_characters(file, limits.FILE_NAME)}")
@@ -79,6 +80,8 @@ def wheel_name(file: str) -> tuple[NormalizedName, Version, BuildTag, frozenset[
 
 def sdist_name(file: str) -> tuple[NormalizedName, Version]:
     """Return project and version of a source archive's file name; InvalidSdistFilename when it is none."""
+    from packaging.utils import InvalidSdistFilename, parse_sdist_filename
+
     if len(file) > limits.FILE_NAME:
         raise InvalidSdistFilename(f"a file name of {_characters(file, limits.FILE_NAME)}")
     try:

@@ -9,10 +9,7 @@ from __future__ import annotations
 import enum
 import functools
 import re
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from json import dumps as encode
-from json import loads as decode
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin
 
@@ -169,7 +166,9 @@ def _notes(kind: Any) -> list[msgspec.Meta]:
 
 def shown(data: object) -> str:
     """Return a value as messages tell it, cut where it is long: as JSON has it, but for texts."""
-    text = repr(data) if isinstance(data, str) else encode(data, default=str, ensure_ascii=False)
+    from json import dumps
+
+    text = repr(data) if isinstance(data, str) else dumps(data, default=str, ensure_ascii=False)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
@@ -199,6 +198,8 @@ def table(data: bytes | str) -> dict[str, Any]:
 
     Integers have at most 64 bits, as the specification says: longer ones cannot even be shown.
     """
+    import tomllib
+
     if len(data) > limits.TOML:
         raise ValueError(f"{len(data):,} bytes; {limits.TOML:,} are taken")
     text = data if isinstance(data, str) else data.decode("utf-8")
@@ -231,8 +232,10 @@ def json(data: bytes | str) -> Any:
     ValueError when it is none, holds half of a character or what is no number, is nested too deeply, or has a key twice
     in a table: of two readers take either.
     """
+    from json import loads
+
     try:
-        found = decode(data, object_pairs_hook=_table)
+        found = loads(data, object_pairs_hook=_table)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except UnicodeDecodeError:

@@ -17,8 +17,8 @@ import compiles
 from reports import case, failed, report, run, surroundings
 from retread.arch import Arch
 from retread.evidence import keyfiles, signing, statements
-from retread.evidence.beside import ENVELOPE
 from retread.evidence.gate import Policy
+from retread.evidence.names import ENVELOPE
 from retread.evidence.signing import Key
 from retread.records import Sha256
 from retread.smoke import reading

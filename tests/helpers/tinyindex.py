@@ -15,8 +15,8 @@ import msgspec
 
 from reports import case, on_gpu, report, run, surroundings
 from retread.evidence import keyfiles, signing, statements
-from retread.evidence.beside import ENVELOPE
 from retread.evidence.gate import Policy
+from retread.evidence.names import ENVELOPE
 from retread.evidence.signing import Key
 from retread.index import actions
 from retread.index.actions import Published, Session

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from packaging.utils import canonicalize_name
-
 from retread.recipe.model import Recipe, Target
 from retread.records import narrowed
 from retread.wheel.statement import Exempt, Promise, Proof
@@ -11,6 +9,8 @@ from retread.wheel.statement import Exempt, Promise, Proof
 
 def promise(recipe: Recipe, target: Target, version: str) -> Promise:
     """Return what a target promises of its wheels of this version."""
+    from packaging.utils import canonicalize_name
+
     return Promise(
         project=canonicalize_name(recipe.project),
         version=version,

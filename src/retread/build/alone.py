@@ -21,11 +21,12 @@ from retread.arch import Arch
 from retread.audit import audit
 from retread.build import graft, seal, statement
 from retread.build.graft import Grafted, Means, Request, Tool
+from retread.build.seal import Sealed
 from retread.build.slim import Slim
 from retread.doors import fs
 from retread.elf import release
 from retread.errors import UNREADABLE, FatbinError, PlanError, UsageError
-from retread.evidence.beside import AUDIT
+from retread.evidence.names import AUDIT
 from retread.prooflevel import NO_TIME, ProofLevel
 from retread.recipe.waiver import READ
 from retread.records import Record, Sha256
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from retread.audit.report import AuditReport, Check
     from retread.doors.console import Console
     from retread.wheel.facts import WheelFacts
-    from retread.wheel.wheelfile import Verified
+    from retread.wheel.members import Verified
 
 LANE: Final = "wheel"
 """What stands in the place of a lane: no recipe has it."""
@@ -157,10 +158,11 @@ def make(path: Path, out: Path, edit: Edit, *, local: str | None, console: Conso
         libraries, left = _edited(_Work(wheel, means, scratch, console), requests, edit)
         said = _statement(base, name, libraries, (edit, means))
         with console.step("seal the wheel"):
-            made = _sealed(base, name, libraries, said, scratch)
+            sealed = _sealed(base, name, libraries, said, scratch)
+        made = sealed.path
         _demand_size(made, edit.limit)
         with console.step("audit the wheel"):
-            report, broken = _audited(made, base, libraries, said, scratch)
+            report, broken = _audited(sealed, base, libraries, said, scratch)
         data = msgspec.json.format(msgspec.json.encode(report)) + b"\n"
         out.mkdir(parents=True, exist_ok=True)
         replaced = fs.place(made, out / made.name)
@@ -326,18 +328,19 @@ def _cuda(text: str) -> str:
 
 def _sealed(
     base: _Base, name: WheelName, libraries: Mapping[str, tuple[Path, Grafted]], said: Statement, into: Path
-) -> Path:
+) -> Sealed:
     deflated = {member: (path, one.deflated) for member, (path, one) in libraries.items()}
     return seal.renew(base.wheel, base.verified, name=name, libraries=deflated, statement=said, into=into)
 
 
 def _audited(
-    made: Path, base: _Base, libraries: Mapping[str, tuple[Path, Grafted]], said: Statement, scratch: Path
+    made: Sealed, base: _Base, libraries: Mapping[str, tuple[Path, Grafted]], said: Statement, scratch: Path
 ) -> tuple[AuditReport, tuple[str, ...]]:
     """Return the new wheel's audit, and what it says of rules that the old wheel breaks as well."""
     before = base.facts.libraries
-    known = graft.known(base.verified, before, {name: grafted for name, (_, grafted) in libraries.items()})
-    report = audit.audit(made, scratch, promise=said.promise, base=before, known=known)
+    grafted = {name: one for name, (_, one) in libraries.items()}
+    known = graft.known(base.verified, before, grafted, made.written)
+    report = audit.audit(made.path, scratch, promise=said.promise, base=before, known=known)
     old = audit.broken(base.facts, None)
     broken = [one for one in report.checks if not one.ok and (one.check, one.subject) in old]
     audit.demand(report, but=broken)

@@ -31,8 +31,9 @@ from retread.errors import KEEP_LIBRARY, UNREADABLE, FatbinError, ToolError
 from retread.records import Record, T
 from retread.wheel import contents
 from retread.wheel.contents import Known
-from retread.wheel.wheelfile import Verified, Wheel
-from retread.wheel.zipwriter import Deflated, Member, deflate_file
+from retread.wheel.members import Deflated, Member, Verified
+from retread.wheel.wheelfile import Wheel
+from retread.wheel.zipwriter import Written, deflate_file
 
 _FACTS = "library.json"
 _CONTENT = "library.deflate"
@@ -244,8 +245,16 @@ def load(entry: Path) -> tuple[Grafted, Path]:
     return strict.decoded((entry / _FACTS).read_bytes(), Grafted), entry / _CONTENT
 
 
-def known(verified: Verified, libraries: Mapping[str, LibraryFacts], grafted: Mapping[str, Grafted]) -> Known:
-    """Return what an audit need not inflate again: a wheel's members, and the libraries that were made from it."""
+def known(
+    verified: Verified,
+    libraries: Mapping[str, LibraryFacts],
+    grafted: Mapping[str, Grafted],
+    written: Written,
+) -> Known:
+    """Return what an audit of what was ``written`` need not do again.
+
+    That is to inflate a wheel's members and the libraries that were made from it, and to read what was just written.
+    """
     raw = {member.name: member.raw_sha256 for member in verified.members}
     read = {raw[name]: facts for name, facts in libraries.items()}
     made = []
@@ -264,7 +273,7 @@ def known(verified: Verified, libraries: Mapping[str, LibraryFacts], grafted: Ma
                 executable=True,
             )
         )
-    return Known(members=(*verified.members, *made), libraries=read)
+    return Known(members=(*verified.members, *made), libraries=read, scan=written.scan)
 
 
 def _demand_reach(

@@ -6,10 +6,8 @@ Every result is kept under a key made of everything that went into it, so a seco
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,17 +18,17 @@ from retread.audit.promise import proof
 from retread.audit.report import AuditReport
 from retread.build import statement
 from retread.doors import fs
-from retread.doors.machine import code_digest
+from retread.doors.machine import code_digest, installed
 from retread.doors.store import Kind, digest
 from retread.errors import KEEP_LIBRARY, PeError, PlanError, RecipeError
-from retread.evidence.beside import AUDIT, COMPILE, RESOURCES
+from retread.evidence.names import AUDIT, COMPILE, RESOURCES
 from retread.lanes.lane import Origin
 from retread.recipe import plan, waiver, workspace
 from retread.recipe.plan import Effort, Forecast, Plan, Step, step
 from retread.records import Record, Sha256, all_but
 from retread.source.records import Manifest, PatchedTree
 from retread.units import size
-from retread.wheel import zipwriter
+from retread.wheel import members
 from retread.wheel.statement import SlimStatement, Statement
 
 if TYPE_CHECKING:
@@ -81,14 +79,7 @@ _WRITERS: Final = (
 
 def writers() -> dict[str, str]:
     """Return the version of each package that writes bytes of a wheel; nothing for one that is not installed."""
-    return {name: _version(name) for name in _WRITERS}
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:  # auditwheel is there for lanes that compile
-        return ""
+    return installed(_WRITERS)  # auditwheel is there for lanes that compile
 
 
 class Job:
@@ -111,12 +102,12 @@ class Job:
         recipe, target = all_but(self.goal.recipe, NOT_OF_WHEEL), all_but(self.goal.target, NOT_OF_TARGET)
         told = (recipe, self.goal.name, target, proof(self.goal.target))
         tools = (self.goal.toolchain, self.goal.proving)
-        return (*told, *tools, workspace.known_miscompiles(), zipwriter.DEFLATE, writers())
+        return (*told, *tools, workspace.known_miscompiles(), members.DEFLATE, writers())
 
     def library_key(self, request: Request) -> str:
         """Key of a library that has what is requested."""
         tools = (self.goal.toolchain, self.goal.proving)
-        return digest("library", code_digest(), self.origin.key, request, *tools, zipwriter.DEFLATE)
+        return digest("library", code_digest(), self.origin.key, request, *tools, members.DEFLATE)
 
     def run_path(self, member: str) -> tuple[str, ...] | None:
         """Return the run path that the recipe gives a library, or None when it gives none."""
@@ -256,7 +247,7 @@ class Job:
             self.goal.machine.console.step("seal the wheel") as step,
             Wheel(self.origin.wheel(), waived=waiver.READ) as wheel,
         ):
-            path = seal.seal(
+            made = seal.seal(
                 wheel,
                 base.verified,
                 target=self.goal.target,
@@ -270,9 +261,10 @@ class Job:
                 crlf=base.crlf,
                 into=into,
             )
-            step.detail = size(path.stat().st_size)
+            path = made.path
+            step.detail = size(made.written.size)
             uncompiled = [one for one in patched.changes if not self.origin.compiles(one)]
-            outside = seal.unreached(wheel, uncompiled, path, self.goal.recipe)
+            outside = seal.unreached(wheel, uncompiled, made, self.goal.recipe)
         if outside:
             self.goal.machine.console.say(
                 f"  note: the wheel holds nothing of {', '.join(outside)}, which the series changes"
@@ -292,6 +284,7 @@ class Job:
                     base.verified,
                     base.libraries,
                     {member: grafted for member, (grafted, _) in libraries.items()},
+                    made.written,
                 ),
             )
             audit.demand(report)
@@ -370,6 +363,8 @@ class Job:
 
     def _forecast(self, *, done: bool) -> Forecast:
         """Return what the build takes and what is there of it; next to nothing when it is ``done``."""
+        import shutil
+
         from retread.compile import jobserver
 
         effort = Effort(0.0, 0, 0) if done else self.origin.effort()
@@ -419,17 +414,26 @@ def _does(request: Request) -> str:
     return f"becomes slim for {' '.join(request.slim.keep)}" if request.slim else "gets a run path"
 
 
+def _prepare() -> None:
+    """Import what the last stages take, while the first wait for git."""
+    from retread.audit import audit  # noqa: F401
+    from retread.build import graft, seal  # noqa: F401
+
+
 def build(job: Job, out: Path) -> Built:
     """Make the job's wheel, or take the finished one, and put it with its evidence under ``out``."""
     goal, machine = job.goal, job.goal.machine
     entry = job.finished()
     cached = entry is not None
     if entry is None:
+        from retread.doors.cores import Beside
+
         machine.store.tidy()
         with machine.console.fold(goal.title):
             for line in (job.origin.wheel_name, *plan.purpose(goal.target, job.origin.python)):
                 machine.console.say(f"  {line}")
-            entry = job.build()
+            with Beside(_prepare):
+                entry = job.build()
     report = strict.decoded((entry / _AUDIT).read_bytes(), AuditReport)
     destination = out / report.wheel
     if fs.place(entry / report.wheel, destination):

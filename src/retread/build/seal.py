@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import msgspec
 from packaging.utils import canonicalize_name
 
 from retread import pypa
 from retread.build import sbom
+from retread.doors.cores import Beside
 from retread.errors import BaseError, PlanError, RecipeError
 from retread.recipe.model import Recipe, Target
 from retread.recipe.series import Change, ChangeKind
@@ -21,10 +23,18 @@ from retread.source import ends
 from retread.source.records import PatchedTree
 from retread.version import channel
 from retread.wheel.contents import STATEMENT
+from retread.wheel.members import Deflated, Verified
 from retread.wheel.metadata import WheelName, requirements, rivals, set_name, set_requirement, set_version
 from retread.wheel.statement import Statement
-from retread.wheel.wheelfile import Verified, Wheel, copies, sealed
-from retread.wheel.zipwriter import Copied, Deflated, NewBytes, NewDeflated, Source, write
+from retread.wheel.wheelfile import Wheel, copies, sealed
+from retread.wheel.zipwriter import Copied, Later, NewBytes, NewDeflated, Source, Written, write
+
+
+class Sealed(NamedTuple):
+    """A sealed wheel: where it lies, and what was written."""
+
+    path: Path
+    written: Written
 
 
 def seal(
@@ -39,8 +49,8 @@ def seal(
     platform: str,
     crlf: bool = False,
     into: Path,
-) -> Path:
-    """Write the finished wheel into ``into`` and return its path.
+) -> Sealed:
+    """Write the finished wheel into ``into`` and return where it lies.
 
     ``patched`` has the paths of the wheel. ``libraries`` maps member names to deflated replacements, ``patches`` names
     to bytes for the bill of materials; ``platform`` takes the place of the wheel's platform tag, if it is not empty;
@@ -66,8 +76,8 @@ def renew(
     libraries: Mapping[str, tuple[Path, Deflated]],
     statement: Statement,
     into: Path,
-) -> Path:
-    """Write a wheel that is another one but for its name and ``libraries``, into ``into``, and return its path."""
+) -> Sealed:
+    """Write a wheel that is another one but for its name and ``libraries``, into ``into``, and return where it lies."""
     sources: dict[str, Source] = {one.name: one for one in copies(wheel, verified, stem=name.stem)}
     text = set_version(wheel.metadata, statement.version)
     return _written(wheel, name, sources, libraries=libraries, said=(text, statement, {}), into=into)
@@ -81,7 +91,7 @@ def _written(
     libraries: Mapping[str, tuple[Path, Deflated]],
     said: tuple[str, Statement, Mapping[str, bytes]],
     into: Path,
-) -> Path:
+) -> Sealed:
     """Write the wheel ``name`` of ``sources``, with libraries in place of theirs, and what is ``said`` of it.
 
     That is METADATA, the statement, and the patches by name.
@@ -94,16 +104,19 @@ def _written(
     texts = {
         "METADATA": metadata.encode(),
         STATEMENT: msgspec.json.format(msgspec.json.encode(statement)) + b"\n",
-        f"sboms/{statement.project}.cdx.json": sbom.write(statement, patches),
     }
     if (text := set_name(wheel.wheel, name)) != wheel.wheel:
         texts["WHEEL"] = text.encode()
     for file, content in texts.items():
         sources[f"{dist_info}/{file}"] = NewBytes(name=f"{dist_info}/{file}", content=content)
-    destination = into / name.file_name
-    write(destination, sealed(sources.values(), dist_info), date_time=statement.commit_time)
+    destination, bill = into / name.file_name, f"{dist_info}/sboms/{statement.project}.cdx.json"
+    with Beside(
+        lambda: sbom.write(statement, patches)
+    ) as made:  # while the kernel copies what comes before it
+        sources[bill] = Later(bill, made.result)
+        written = write(destination, sealed(sources.values(), dist_info), date_time=statement.commit_time)
     destination.chmod(0o444)
-    return destination
+    return Sealed(destination, written)
 
 
 def _patch(sources: dict[str, Source], patched: PatchedTree, *, crlf: bool) -> None:
@@ -130,10 +143,9 @@ def _patch(sources: dict[str, Source], patched: PatchedTree, *, crlf: bool) -> N
             )
 
 
-def unreached(wheel: Wheel, changes: Sequence[Change], sealed_wheel: Path, recipe: Recipe) -> tuple[str, ...]:
+def unreached(wheel: Wheel, changes: Sequence[Change], made: Sealed, recipe: Recipe) -> tuple[str, ...]:
     """Return the changed files of the source that neither the base nor the sealed wheel holds."""
-    with Wheel(sealed_wheel) as made:
-        held = wheel.archive.by_name.keys() | made.archive.by_name.keys()
+    held = wheel.archive.by_name.keys() | {one.name for one in made.written.members}
     return tuple(change.path for change in changes if recipe.in_wheel(change.path) not in held)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_command, add_common
+from retread.cli.options import Options, add_action, add_command, add_common
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
@@ -55,30 +55,24 @@ class SignOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the commands."""
-    key = add_command(groups, "key", "ed25519 keys that sign evidence: new, list")
+    key = add_command(groups, "key")
     actions = key.add_subparsers(dest="action", metavar="ACTION", required=True)
-    new = add_command(actions, "new", "make a key pair; stdout is its line for a policy")
+    new = add_action(actions, "new", "make a key pair; stdout is its line for a policy")
     new.add_argument("name")
-    listed = add_command(actions, "list", "show keys as a policy holds them")
+    listed = add_action(actions, "list", "show keys as a policy holds them")
     for command in (new, listed):
         command.add_argument("--folder", type=Path, default=Path(), help="where the keys lie; default: here")
     add_common(new, key_new, KeyNewOptions)
     add_common(listed, key_list, KeyListOptions)
 
-    command = add_command(
-        groups, "attest", "sign what is known of a wheel; stdout is the envelopes, which lie beside it"
-    )
+    command = add_command(groups, "attest")
     command.add_argument("wheel", type=Path)
     command.add_argument("--builder", type=Path, metavar="KEY", help="sign how it was built")
     command.add_argument("--tester", type=Path, metavar="KEY", help="sign what its smoke reports found")
     _add_inherit(command)
     add_common(command, attest, AttestOptions)
 
-    command = add_command(
-        groups,
-        "statement",
-        "write what is known of wheels, for signing where the wheels are not; stdout is the files",
-    )
+    command = add_command(groups, "statement")
     command.add_argument("wheels", type=Path, nargs="+", metavar="WHEEL")
     command.add_argument(
         "--builder", metavar="NAME", default="", help="the key that is to say how it was built"
@@ -89,11 +83,7 @@ def add(groups: Groups) -> None:
     _add_inherit(command)
     command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the statements go")
     add_common(command, statement, StatementOptions)
-    command = add_command(
-        groups,
-        "sign",
-        "sign the statements in a folder that are made in a key's name; stdout is the envelopes",
-    )
+    command = add_command(groups, "sign")
     command.add_argument("folder", type=Path)
     command.add_argument("--key", type=Path, required=True, help="the builder's or the tester's .key file")
     add_common(command, sign, SignOptions)

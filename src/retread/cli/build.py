@@ -76,9 +76,7 @@ class ReproduceOptions(CompileOptions):
 
 def add(groups: Groups) -> None:
     """Add the commands."""
-    command = add_command(
-        groups, "build", "make a target's wheels and put them under dist/; stdout is their paths"
-    )
+    command = add_command(groups, "build")
     command.add_argument("recipe", nargs="*", help=f"default: {DEFAULT_RECIPE}")
     _add_choices(command)
     command.add_argument("--all", action="store_true", help="every target of every recipe, for each platform")
@@ -86,16 +84,12 @@ def add(groups: Groups) -> None:
     engines.add_on(command)
     add_common(command, build, BuildOptions)
 
-    command = add_command(
-        groups, "plan", "show lane, stages and cache state of a build, with the reason for each"
-    )
+    command = add_command(groups, "plan")
     command.add_argument("recipe", nargs="?", help=f"default: {DEFAULT_RECIPE}")
     _add_choices(command)
     add_common(command, plan, PlanOptions)
 
-    command = add_command(
-        groups, "reproduce", "make a wheel again from what it says of itself; identical, or what differs"
-    )
+    command = add_command(groups, "reproduce")
     command.add_argument("wheel", type=Path)
     command.add_argument(
         "--cold",
@@ -179,6 +173,7 @@ def _build_on(options: BuildOptions, engine: str) -> list[Built]:
 def _build_here(options: BuildOptions) -> list[Built]:
     """Make the wheels on this machine, one after the other."""
     from retread.build import choice
+    from retread.doors import readings
     from retread.errors import PlanError
     from retread.recipe import plan as recipe_plan
     from retread.recipe import workspace
@@ -186,7 +181,8 @@ def _build_here(options: BuildOptions) -> list[Built]:
     machine, root = session.machine(options), session.root(options)
     wish = _wish(options, options.toolchain)
     names = session.finished(options) if options.all else options.recipe or (DEFAULT_RECIPE,)
-    every = [workspace.load(root, name) for name in names]
+    before = readings.of_machine(machine)
+    every = [workspace.load(root, name, before) for name in names]
     if options.all:
         recipe_plan.demand_known(options.platform, [loaded.recipe for loaded in every])
     jobs: list[Job] = []
@@ -295,10 +291,12 @@ def plan(options: PlanOptions) -> int:
     """Show what a build would do."""
     from retread.build import choice
     from retread.cli import show
+    from retread.doors import readings
     from retread.recipe import workspace
 
     machine = session.machine(options)
-    loaded = workspace.load(session.root(options), options.recipe or DEFAULT_RECIPE)
+    before = readings.of_machine(machine)
+    loaded = workspace.load(session.root(options), options.recipe or DEFAULT_RECIPE, before)
     jobs = choice.jobs(
         loaded,
         options.target,

@@ -7,7 +7,7 @@ as shtab writes it, would need the same functions once more in the language of e
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,7 +32,7 @@ class CompletionOptions(Record):
 
 def add(groups: Groups) -> None:
     """Add the command."""
-    command = add_command(groups, "completion", "print a completion script for a shell")
+    command = add_command(groups, "completion")
     command.add_argument(
         "shell",
         choices=SHELLS,
@@ -47,6 +47,13 @@ def completion(options: CompletionOptions) -> int:
 
     session.print_bytes(f"{shellcode(['retread'], shell=options.shell)}\n".encode())
     return 0
+
+
+def before_cursor(environment: Mapping[str, str]) -> list[str]:
+    """Return the words that were typed before the one that is to be completed, as a shell tells them, but the first."""
+    line, point = environment.get("COMP_LINE", ""), environment.get("COMP_POINT", "")
+    typed = line[: int(point)] if point.isdecimal() else line
+    return typed.rpartition(" ")[0].split()[1:]
 
 
 def answer(parser: argparse.ArgumentParser) -> None:

@@ -128,7 +128,7 @@ def _placed(result: Result, folder: Path, out: Path) -> list[Built]:
     """Put what a job left beside the wheels of others, and say what came out."""
     from retread.build.pipeline import Built
     from retread.doors import fs
-    from retread.evidence.beside import AUDIT
+    from retread.evidence.names import AUDIT
 
     for one in fs.listed(folder):
         if any(one.name.startswith(wheel.file) for wheel in result.wheels):

@@ -25,7 +25,7 @@ class ExplainOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the command."""
-    command = add_command(groups, "explain", "say which known fault an error message is, and what to take")
+    command = add_command(groups, "explain")
     command.add_argument(
         "text", nargs="*", metavar="ERROR", help="its text; default: a log on standard input"
     )

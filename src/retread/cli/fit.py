@@ -28,11 +28,7 @@ class FitOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the command."""
-    command = add_command(
-        groups,
-        "fit",
-        "read an environment: what its GPU code runs on, what is broken, which wheel fits; with -q in one line",
-    )
+    command = add_command(groups, "fit")
     command.add_argument(
         "--python",
         type=Path,

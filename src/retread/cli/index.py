@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from retread.cli import revoke, session
-from retread.cli.options import Options, add_address, add_command, add_common, add_policy, index_place
+from retread.cli.options import (
+    Options,
+    add_action,
+    add_address,
+    add_command,
+    add_common,
+    add_policy,
+    index_place,
+)
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
@@ -70,9 +78,7 @@ class CheckOptions(IndexOptions):
 
 def add(groups: Groups) -> None:
     """Add the commands."""
-    command = add_command(
-        groups, "publish", "list wheels with their evidence in a private index, all or none"
-    )
+    command = add_command(groups, "publish")
     command.add_argument("wheel", type=Path, nargs="+")
     place = command.add_mutually_exclusive_group(required=True)
     place.add_argument("--index", type=index_place, help="a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX")
@@ -100,9 +106,7 @@ def add(groups: Groups) -> None:
     add_policy(command)
     add_common(command, publish, PublishOptions)
 
-    actions = add_command(
-        groups, "index", "a private index: check, history, yank, remove, rollback, revoke, renew"
-    ).add_subparsers(dest="action", metavar="ACTION", required=True)
+    actions = add_command(groups, "index").add_subparsers(dest="action", metavar="ACTION", required=True)
     _add_versions(actions)
     _add_states(actions)
     history = _action(actions, "history", "show every action")
@@ -117,7 +121,7 @@ def add(groups: Groups) -> None:
         "-o", "--out", type=Path, required=True, metavar="DIR", help="where PROJECT-VERSION-variants.json go"
     )
     add_common(described, index_variants, VariantsOptions)
-    revoke.add_action(actions)
+    revoke.add_actions(actions)
 
 
 def _add_versions(actions: Groups) -> None:
@@ -148,7 +152,7 @@ def _add_states(actions: Groups) -> None:
 
 
 def _action(actions: Groups, name: str, text: str) -> argparse.ArgumentParser:
-    command = add_command(actions, name, text)
+    command = add_action(actions, name, text)
     command.add_argument("index", type=index_place, help="a folder or a bucket")
     return command
 

@@ -22,9 +22,7 @@ class InitOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the command."""
-    command = add_command(
-        groups, "init", "write a repository of one's own: recipes, patches, an index, a Makefile, a workflow"
-    )
+    command = add_command(groups, "init")
     command.add_argument("folder", type=Path, metavar="DIR", help="one that is empty, or is not there yet")
     command.add_argument(
         "--recipe",

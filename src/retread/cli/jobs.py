@@ -44,9 +44,7 @@ class RunJobOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the commands."""
-    command = add_command(
-        groups, "jobs", "show every build and trial as a job that any engine may run, with what it needs"
-    )
+    command = add_command(groups, "jobs")
     command.add_argument("recipe", nargs="*", help="default: all")
     command.add_argument("--lane", choices=words(Lane), help="only what this lane makes; default: all")
     command.add_argument(
@@ -76,11 +74,7 @@ def add(groups: Groups) -> None:
     _add_slurm(command)
     add_common(command, jobs, JobsOptions)
 
-    command = add_command(
-        groups,
-        "run-job",
-        "run one job of a job file, and leave its result whole below --out; stdout is its wheels",
-    )
+    command = add_command(groups, "run-job")
     command.add_argument("key", help="its key, eight digits of it or more, or its name")
     command.add_argument(
         "--jobs", type=Path, required=True, metavar="FILE", help="what 'retread jobs --json' printed"

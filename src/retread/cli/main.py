@@ -1,51 +1,33 @@
 """The command line: arguments in, exit code out. Only here does the process end and do words meet the terminal.
 
 Everything heavy is imported by the command that needs it, so that ``--help`` and an unchanged build answer at once.
+What this module and those that it imports take at their start, every command waits for: not even typing is there.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import gc
 import importlib
 import os
-import signal
 import sys
-from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from retread.cli import session
-from retread.cli.options import COLOURS, typed
+from retread.cli.commands import MODULES, NOUNS, SENTENCES
 from retread.errors import INTERRUPTED, RetreadError, exit_codes
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Any, NoReturn
+
     from _typeshed import SupportsWrite
 
-NOUNS = {
-    "fit": ("fit",),
-    "explain": ("explain",),
-    "build": ("build", "plan", "reproduce"),
-    "matrix": ("matrix",),
-    "jobs": ("jobs", "run-job"),
-    "patch": ("patch",),
-    "wheel": ("inspect", "audit", "compare", "graft"),
-    "slim": ("slim",),
-    "smoke": ("smoke", "kit", "evidence"),
-    "attest": ("key", "attest", "statement", "sign"),
-    "index": ("publish", "index"),
-    "release": ("release",),
-    "revoke": ("audit-lock",),
-    "serve": ("serve",),
-    "watch": ("watch",),
-    "store": ("store",),
-    "toolchain": ("toolchain",),
-    "recipe": ("recipe",),
-    "init": ("init",),
-    "completion": ("completion",),
-}
-"""Modules of this package -> the commands that their ``add`` adds, in the order in which ``--help`` shows them."""
+    from retread.cli.options import Groups
+
 _EPILOG = """\
 exit codes:
 {codes}
@@ -61,10 +43,37 @@ _ASKED = "_ARGCOMPLETE"
 _FEW = 8
 """So many choices are told beside the near miss: they fit a line."""
 _WIDTH = 100
+_COLUMNS = 80
+"""How wide a terminal is that does not say it."""
+_OBJECTS = 50_000
+"""So many new objects are looked through for rubbish at a time: a start makes as many, and hardly any is rubbish."""
 _STANDARD = 2
 """The number of the last of the standard streams."""
 _BROKEN_PIPE = 141
 """What a shell says of a program that ended because nobody read on; no error."""
+
+
+@functools.cache
+def _width(asked: str) -> int:
+    """Return how wide help is, as ``shutil.get_terminal_size`` has it; argparse would ask for every option again."""
+    columns = int(asked) if asked.isdecimal() else 0
+    if columns <= 0:
+        try:
+            columns = os.get_terminal_size(sys.__stdout__.fileno()).columns  # type: ignore[union-attr]
+        except (AttributeError, ValueError, OSError):
+            columns = 0
+    return (columns or _COLUMNS) - 2
+
+
+class _Formatter(argparse.HelpFormatter):
+    """What lays out help."""
+
+    def __init__(self, prog: str, **more: Any) -> None:
+        super().__init__(prog, **{"width": _width(os.environ.get("COLUMNS", "")), **more})
+
+
+class _RawFormatter(_Formatter, argparse.RawDescriptionHelpFormatter):
+    """The same; texts above and below the options are laid out already."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,6 +81,9 @@ class _Parser(argparse.ArgumentParser):
 
     argparse would hand it up, and the message would show the usage of the whole instead of the command's.
     """
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**{"formatter_class": _Formatter, **more})
 
     def parse_known_args(  # type: ignore[override]  # nobody here parses into an object of his own
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -101,6 +113,8 @@ class _Parser(argparse.ArgumentParser):
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         """Refuse an empty path: a variable of a shell that is not set would be the folder that one stands in."""
+        from pathlib import Path
+
         if not arg_string and (action.type is Path or action.dest == "index"):
             raise argparse.ArgumentError(action, "a path is wanted, and nothing was typed")
         return super()._get_value(action, arg_string)
@@ -120,17 +134,29 @@ class _Parser(argparse.ArgumentParser):
 
 def parser(command: str = "") -> argparse.ArgumentParser:
     """Return the parser of the whole command line, or, of one that begins with this command, what reads that."""
+    top, groups = _top()
+    for noun in [MODULES[command]] if command in MODULES else NOUNS:
+        importlib.import_module(f"retread.cli.{noun}").add(groups)
+    return top
+
+
+def outline() -> argparse.ArgumentParser:
+    """Return the parser of a line without a command: it says what each is for, and knows no option of one."""
+    top, groups = _top()
+    for name, text in SENTENCES.items():
+        groups.add_parser(name, help=text, add_help=False)
+    return top
+
+
+def _top() -> tuple[argparse.ArgumentParser, Groups]:
     top: argparse.ArgumentParser = _Parser(
         prog="retread",
         description="Patched CUDA wheels, proven: a pinned commit and a patch series in, a wheel out.",
         epilog=_EPILOG.format(codes=_exit_codes()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_RawFormatter,
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
-    groups = top.add_subparsers(dest="command", metavar="COMMAND")
-    for noun in [noun for noun, commands in NOUNS.items() if command in commands] or NOUNS:
-        importlib.import_module(f"retread.cli.{noun}").add(groups)
-    return top
+    return top, top.add_subparsers(dest="command", metavar="COMMAND")
 
 
 def _exit_codes() -> str:
@@ -146,6 +172,7 @@ def _exit_codes() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process with its exit code."""
+    gc.set_threshold(_OBJECTS)
     sys.excepthook = _trace
     code = run(arguments)
     if code == INTERRUPTED:
@@ -159,6 +186,7 @@ def _end(code: int) -> NoReturn:
     """End the process; at once where something in it does not end, as a library's threads may not."""
     if (proc := sys.modules.get("retread.doors.proc")) and proc.is_stuck():
         os._exit(code)
+    gc.freeze()  # the end of the process frees what is left, without a look through all of it
     sys.exit(code)
 
 
@@ -177,23 +205,21 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if _ASKED in os.environ:
         from retread.cli import completion
 
-        completion.answer(parser())
+        completion.answer(_parser_of(completion.before_cursor(os.environ)))
     _open_streams()
-    color = COLOURS[0]
+    options = None
     try:
         options = _parsed(words)
         if options is None:
             return 2
-        color = getattr(options, "color", color)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        code = typed(options, session.attended) if options.command else _version()
+        code = _done(options) if options.command else _version()
         session.flush()
     except RetreadError as error:
-        _complain(f"retread: {error.kind}: {error}", color)
+        _complain(f"retread: {error.kind}: {error}", options)
         code = error.exit_code
     except KeyboardInterrupt:
         _complain(
-            "retread: interrupted; what was finished is kept, the same command goes on from there", color
+            "retread: interrupted; what was finished is kept, the same command goes on from there", options
         )
         code = INTERRUPTED
     except BrokenPipeError:
@@ -203,7 +229,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         from retread.doors import fs
 
         told = fs.refused(error)
-        _complain(f"retread: {told.kind}: {told}", color)
+        _complain(f"retread: {told.kind}: {told}", options)
         code = told.exit_code
     return code
 
@@ -220,9 +246,13 @@ def _open_streams() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
+def _parser_of(words: Sequence[str]) -> argparse.ArgumentParser:
+    return outline() if MODULES.keys().isdisjoint(words) else parser(*words[:1])
+
+
 def _parsed(words: Sequence[str]) -> argparse.Namespace | None:
     """Return what was typed, or None when that is nothing."""
-    top = parser(*words[:1])
+    top = _parser_of(words)
     try:
         options = top.parse_args(words)
     except SystemExit:
@@ -234,6 +264,16 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace | None:
     return None
 
 
+def _done(options: argparse.Namespace) -> int:
+    """Run the command that was typed and return its exit code; SIGTERM interrupts it as a key does."""
+    import signal
+
+    from retread.cli.options import typed
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return typed(options, session.attended)
+
+
 def _version() -> int:
     from retread.version import __version__
 
@@ -241,8 +281,8 @@ def _version() -> int:
     return 0
 
 
-def _complain(text: str, color: str) -> None:
+def _complain(text: str, options: argparse.Namespace | None) -> None:
     from retread.doors.console import Console
     from retread.text.colour import Colour
 
-    Console(colour=Colour(color)).fail(text)
+    Console(colour=Colour(getattr(options, "color", Colour.AUTO))).fail(text)

@@ -34,9 +34,7 @@ class MatrixOptions(Asked):
 
 def add(groups: Groups) -> None:
     """Add the command."""
-    command = add_command(
-        groups, "matrix", "show a workflow's jobs: every target for every Python, or only what changed"
-    )
+    command = add_command(groups, "matrix")
     add_asked(command)
     command.add_argument(
         "--gpus",

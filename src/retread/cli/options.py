@@ -11,6 +11,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar, dataclass_transform, get_type_hints
 
+from retread.cli.commands import SENTENCES
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
@@ -57,9 +59,14 @@ class Source(StrEnum):
     GIT = "git"
 
 
-def add_command(groups: Groups, name: str, text: str) -> argparse.ArgumentParser:
-    """Add a command, or an action of one; ``text`` says in one sentence what it does."""
-    return groups.add_parser(name, help=text, description=text)
+def add_command(groups: Groups, name: str) -> argparse.ArgumentParser:
+    """Add a command, which the table of commands has."""
+    return add_action(groups, name, SENTENCES[name])
+
+
+def add_action(actions: Groups, name: str, text: str) -> argparse.ArgumentParser:
+    """Add an action of a command; ``text`` says in one sentence what it does."""
+    return actions.add_parser(name, help=text, description=text)
 
 
 def index_place(text: str) -> str:

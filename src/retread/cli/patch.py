@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, Source, Typed, add_command, add_common, add_source
+from retread.cli.options import Options, Source, Typed, add_action, add_command, add_common, add_source
 
 if TYPE_CHECKING:
     import argparse
@@ -131,13 +131,13 @@ class GraphOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the command and its actions."""
-    patch = add_command(groups, "patch", "work on a recipe's patch series")
+    patch = add_command(groups, "patch")
     actions = patch.add_subparsers(dest="action", metavar="ACTION", required=True)
-    check = add_command(actions, "check", "lint the series and try every patch on the pinned source")
+    check = add_action(actions, "check", "lint the series and try every patch on the pinned source")
     check.add_argument("recipe", nargs="*", help="default: all")
     add_source(check)
     add_common(check, patch_check, CheckOptions)
-    edit = add_command(
+    edit = add_action(
         actions, "edit", "make a git worktree with one commit for each patch, and print its place"
     )
     edit.add_argument("recipe")
@@ -149,31 +149,29 @@ def add(groups: Groups) -> None:
     add_common(edit, patch_edit, EditOptions, json=False)
     _add_coming(actions)
     _add_moving(actions)
-    graph = add_command(
-        actions, "graph", "show which patch needs which, and which native inputs each touches"
-    )
+    graph = add_action(actions, "graph", "show which patch needs which, and which native inputs each touches")
     graph.add_argument("recipe")
     add_common(graph, patch_graph, GraphOptions)
 
 
 def _add_coming(actions: Groups) -> None:
     """Add the actions by which patches come in, and go out."""
-    refresh = add_command(actions, "refresh", "write the series back from the worktree's commits")
+    refresh = add_action(actions, "refresh", "write the series back from the worktree's commits")
     refresh.add_argument(
         "--check", action="store_true", help="write nothing; fail if there is something to write"
     )
     _finish(refresh, patch_refresh, RefreshOptions)
-    new = add_command(actions, "new", "make a patch of a diff or a commit")
+    new = add_action(actions, "new", "make a patch of a diff or a commit")
     _finish(new, patch_new, NewOptions)
     new.add_argument("name", nargs="?", help="what-it-does; it gets its number")
     _add_origin(new)
     _add_header(new)
     _add_place(new)
-    fold = add_command(actions, "fold", "put a diff, or a commit's, into a patch")
+    fold = add_action(actions, "fold", "put a diff, or a commit's, into a patch")
     _finish(fold, patch_fold, FoldOptions)
     fold.add_argument("patch", nargs="?", help="its number or name")
     _add_origin(fold)
-    take = add_command(actions, "import", "take in patches as upstream and distributions give them")
+    take = add_action(actions, "import", "take in patches as upstream and distributions give them")
     _finish(take, patch_import, ImportOptions)
     take.add_argument(
         "origin", metavar="WHAT", nargs="?", help="a file, an mbox, an address; - is standard input"
@@ -182,7 +180,7 @@ def _add_coming(actions: Groups) -> None:
     take.add_argument("--sha256", default="", help="the digest of what lies at an address")
     _add_header(take)
     _add_place(take)
-    give = add_command(actions, "export", "write patches for upstream or a distribution")
+    give = add_action(actions, "export", "write patches for upstream or a distribution")
     give.add_argument("recipe")
     give.add_argument("patch", nargs="*", help="numbers or names; default: all")
     form = give.add_mutually_exclusive_group(required=True)
@@ -195,15 +193,15 @@ def _add_coming(actions: Groups) -> None:
 
 def _add_moving(actions: Groups) -> None:
     """Add the actions on patches that are there."""
-    move = add_command(actions, "move", "put a patch before or after another one")
+    move = add_action(actions, "move", "put a patch before or after another one")
     _finish(move, patch_move, MoveOptions)
     move.add_argument("patch", nargs="?", help="its number or name")
     _add_place(move)
-    drop = add_command(actions, "drop", "take a patch out of the series")
+    drop = add_action(actions, "drop", "take a patch out of the series")
     _finish(drop, patch_drop, DropOptions)
     drop.add_argument("patch", nargs="?", help="its number or name")
     drop.add_argument("--because", metavar="TEXT", default="", help="why; it stays in the series file")
-    split = add_command(actions, "split", "put files or hunks of a patch into a new one behind it")
+    split = add_action(actions, "split", "put files or hunks of a patch into a new one behind it")
     _finish(split, patch_split, SplitOptions)
     split.add_argument("patch", nargs="?", help="its number or name")
     split.add_argument("name", nargs="?", help="what-it-does, of the new one")
@@ -211,7 +209,7 @@ def _add_moving(actions: Groups) -> None:
         "--path", action="append", metavar="FILE[:HUNKS]", help="what is split off, like a.py:2,3"
     )
     _add_header(split)
-    squash = add_command(actions, "squash", "make one patch of several")
+    squash = add_action(actions, "squash", "make one patch of several")
     _finish(squash, patch_squash, SquashOptions)
     squash.add_argument("patch", nargs="*", help="numbers or names; place and header of the first stay")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_command, add_common
+from retread.cli.options import Options, add_action, add_command, add_common
 from retread.cli.schemas import SCHEMAS, schema
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ class BumpOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the command and its actions."""
-    recipe = add_command(groups, "recipe", "recipes: new, list, check, lock, proof, bump, schema")
+    recipe = add_command(groups, "recipe")
     actions = recipe.add_subparsers(dest="action", metavar="ACTION", required=True)
-    new = add_command(
+    new = add_action(
         actions, "new", "write a project's first recipe, as far as the index says what belongs into it"
     )
     new.add_argument("release", metavar="PROJECT==VERSION", help="a release of the package index")
@@ -103,7 +103,7 @@ def add(groups: Groups) -> None:
     )
     add_common(new, recipe_new, NewOptions)
 
-    listed = add_command(actions, "list", "show recipes and their targets")
+    listed = add_action(actions, "list", "show recipes and their targets")
     listed.add_argument(
         "--torch", metavar="VERSION", default="", help="only targets for this torch, like 2.9.1"
     )
@@ -113,18 +113,18 @@ def add(groups: Groups) -> None:
     listed.add_argument("--python", metavar="VERSION", default="", help="only for this Python, like 3.12")
     add_common(listed, recipe_list, ListOptions)
 
-    check = add_command(actions, "check", "read recipes strictly and report every fault")
+    check = add_action(actions, "check", "read recipes strictly and report every fault")
     check.add_argument("recipe", nargs="*", help="default: all")
     add_common(check, recipe_check, CheckOptions)
 
-    lock = add_command(
+    lock = add_action(
         actions, "lock", "pin what the source lane's builds need, by hash, as the index has it today"
     )
     lock.add_argument("recipe", nargs="*", help="default: all")
     lock.add_argument("--target", help="default: all that the source lane makes")
     add_common(lock, recipe_lock, LockOptions)
 
-    proof = add_command(
+    proof = add_action(
         actions, "proof", "keep of a commit's listing what a source archive needs; stdout is the proof's path"
     )
     proof.add_argument("listing", type=Path, help="the commit with every file of its tree")
@@ -136,7 +136,7 @@ def add(groups: Groups) -> None:
     add_common(proof, recipe_proof, ProofOptions)
 
     _add_bump(actions)
-    command = add_command(actions, "schema", "print the JSON Schema of a recipe, or of what --json prints")
+    command = add_action(actions, "schema", "print the JSON Schema of a recipe, or of what --json prints")
     command.add_argument("of", nargs="?", choices=list(SCHEMAS), help="default: recipe")
     command.add_argument(
         "--all", type=Path, metavar="DIR", help="write every schema there; stdout is the files"
@@ -145,7 +145,7 @@ def add(groups: Groups) -> None:
 
 
 def _add_bump(actions: Groups) -> None:
-    bump = add_command(
+    bump = add_action(
         actions,
         "bump",
         "carry a recipe to another release: a verdict for each patch and hunk, then the new recipe",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import matrix, session
-from retread.cli.options import add_command, add_common
+from retread.cli.options import add_action, add_command, add_common
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
@@ -23,10 +23,8 @@ class PlanOptions(matrix.Asked):
 
 def add(groups: Groups) -> None:
     """Add the command."""
-    actions = add_command(groups, "release", "a release is complete or not at all: plan").add_subparsers(
-        dest="action", metavar="ACTION", required=True
-    )
-    command = add_command(
+    actions = add_command(groups, "release").add_subparsers(dest="action", metavar="ACTION", required=True)
+    command = add_action(
         actions, "plan", "list the wheels that a release must have; 'publish --release' holds it to that"
     )
     matrix.add_asked(command)

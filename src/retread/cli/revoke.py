@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_command, add_common, add_policy, index_place
+from retread.cli.options import Options, add_action, add_command, add_common, add_policy, index_place
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
@@ -42,9 +42,7 @@ class AuditLockOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the command."""
-    command = add_command(
-        groups, "audit-lock", "hold a lock file, or an environment, against revocations and yanks"
-    )
+    command = add_command(groups, "audit-lock")
     command.add_argument(
         "file", type=Path, help="uv.lock, pylock.toml, poetry.lock, requirements, or a venv's folder"
     )
@@ -56,9 +54,9 @@ def add(groups: Groups) -> None:
     add_common(command, audit_lock, AuditLockOptions)
 
 
-def add_action(actions: Groups) -> None:
+def add_actions(actions: Groups) -> None:
     """Add what an index can do: revoke, renew."""
-    command = add_command(actions, "revoke", "put a version on the signed list of what must not be used")
+    command = add_action(actions, "revoke", "put a version on the signed list of what must not be used")
     command.add_argument("index", type=index_place, help="a folder")
     command.add_argument("project")
     command.add_argument("release", nargs="?", metavar="VERSION", help="default: every version")
@@ -67,7 +65,7 @@ def add_action(actions: Groups) -> None:
     command.add_argument("--advice", required=True, help="what to use instead")
     command.add_argument("--key", type=Path, required=True, help="a builder's key of the policy")
     add_common(command, index_revoke, RevokeOptions, json=False)
-    command = add_command(actions, "renew", "sign the list again, so that it is not too old for a policy")
+    command = add_action(actions, "renew", "sign the list again, so that it is not too old for a policy")
     command.add_argument("index", type=index_place, help="a folder")
     command.add_argument("--key", type=Path, required=True, help="a builder's key of the policy")
     add_common(command, index_renew, RenewOptions, json=False)

@@ -22,7 +22,7 @@ class ServeOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the command."""
-    command = add_command(groups, "serve", "serve an index, for trying it out")
+    command = add_command(groups, "serve")
     command.add_argument("index", type=Path)
     command.add_argument("--host", default="127.0.0.1", help="default: 127.0.0.1")
     command.add_argument("--port", type=int, default=8000, help="default: 8000; 0 takes a free one")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
-from retread.cli.options import POLICY, Options
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Final
+
     from retread.arch import Arch
+    from retread.cli.options import Options
     from retread.doors.console import Console
     from retread.doors.machine import Machine
     from retread.evidence.gate import Policy
@@ -84,6 +85,8 @@ def _shared(options: Options, console: Console) -> Shared | None:
 
 def _file_of(variable: str) -> Path | None:
     """Return the file that a variable names, or None without one; UsageError when it is not there."""
+    from pathlib import Path
+
     from retread.errors import UsageError
 
     path = Path(os.environ.get(variable, ""))
@@ -113,6 +116,7 @@ def _make_way() -> None:
 def scratch(options: Options) -> Iterator[Path]:
     """Yield an empty folder that is gone afterwards: the store's, or a temporary one where nothing can be written."""
     import tempfile
+    from pathlib import Path
 
     from retread.errors import StoreError
 
@@ -138,6 +142,8 @@ def workspace_or_none(options: Options) -> Path | None:
 
 def root(options: Options) -> Path:
     """Return the folder with recipes/ and patches/ that the options name, or that is found upwards."""
+    from pathlib import Path
+
     from retread.recipe import workspace
 
     return options.root.absolute() if options.root else workspace.find_root(Path.cwd())
@@ -158,6 +164,7 @@ def finished(options: Options) -> list[str]:
 
 def policy(options: Options, path: Path | None) -> Policy | None:
     """Return the policy that is named, or the workspace's, if it has one."""
+    from retread.cli.options import POLICY
     from retread.doors import fs
     from retread.errors import UsageError
     from retread.evidence import gate

@@ -31,11 +31,7 @@ class SlimOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the command."""
-    command = add_command(
-        groups,
-        "slim",
-        "take machine code for GPUs that nobody has out of any wheel; what the others run is proven unchanged",
-    )
+    command = add_command(groups, "slim")
     command.add_argument("wheel", type=Path, help="a wheel with shared objects of Linux")
     command.add_argument(
         "--keep",

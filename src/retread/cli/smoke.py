@@ -59,11 +59,7 @@ class EvidenceOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the commands."""
-    command = add_command(
-        groups,
-        "smoke",
-        "try a finished wheel: without a GPU, for GPUs that are not there, and on the one that is",
-    )
+    command = add_command(groups, "smoke")
     command.add_argument("wheel", type=Path, nargs="?")
     command.add_argument("--attach", type=Path, metavar="REPORT", help="put a kit's report beside its wheel")
     command.add_argument(
@@ -79,15 +75,13 @@ def add(groups: Groups) -> None:
     _add_recipe(command)
     add_common(command, smoke, SmokeOptions, json=False)
 
-    command = add_command(
-        groups, "kit", "pack a wheel with its tests into one file for a machine without network or retread"
-    )
+    command = add_command(groups, "kit")
     command.add_argument("wheel", type=Path)
     command.add_argument("-o", "--out", type=Path, help="default: WHEEL.kit.pyz")
     _add_recipe(command)
     add_common(command, kit, KitOptions)
 
-    command = add_command(groups, "evidence", "show all that is known of a wheel: audit, smoke reports")
+    command = add_command(groups, "evidence")
     command.add_argument("wheel", type=Path)
     add_common(command, evidence, EvidenceOptions)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_command, add_common, amount
+from retread.cli.options import Options, add_action, add_command, add_common, amount
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,13 +33,13 @@ class PruneOptions(ListOptions):
 
 def add(groups: Groups) -> None:
     """Add the command and its actions."""
-    store = add_command(groups, "store", "show or prune the store")
+    store = add_command(groups, "store")
     actions = store.add_subparsers(dest="action", metavar="ACTION")
     add_common(store, store_own, Options)
-    listed = add_command(actions, "list", "show what is in it (the default)")
+    listed = add_action(actions, "list", "show what is in it (the default)")
     listed.add_argument("--shared", action="store_true", help=_SHARED)
     add_common(listed, store_list, ListOptions)
-    prune = add_command(actions, "prune", "remove rubbish and what was not used lately")
+    prune = add_action(actions, "prune", "remove rubbish and what was not used lately")
     prune.add_argument(
         "--days", type=amount, default=30.0, help="keep what was used in the last DAYS days; default 30"
     )
@@ -48,7 +48,7 @@ def add(groups: Groups) -> None:
     )
     prune.add_argument("--shared", action="store_true", help=_SHARED)
     add_common(prune, store_prune, PruneOptions)
-    check = add_command(actions, "check", "fetch all of the shared store, and hold it to its signatures")
+    check = add_action(actions, "check", "fetch all of the shared store, and hold it to its signatures")
     add_common(check, store_check, Options)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_command, add_common
+from retread.cli.options import Options, add_action, add_command, add_common
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
@@ -22,14 +22,14 @@ class ToolchainOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the command and its actions."""
-    toolchain = add_command(groups, "toolchain", "CUDA toolkits of exactly one release: list, get, check")
+    toolchain = add_command(groups, "toolchain")
     actions = toolchain.add_subparsers(dest="action", metavar="ACTION", required=True)
     for name, run, text in (
         ("list", toolchain_list, "show toolchains, their parts, and which lie in the store"),
         ("get", toolchain_get, "put toolkits into the store; stdout is what CUDA_HOME is to be"),
         ("check", toolchain_check, "say where each part comes from, and try those that can be had"),
     ):
-        command = add_command(actions, name, text)
+        command = add_action(actions, name, text)
         command.add_argument("name", nargs="*", help="default: all but those that are ptxas alone")
         add_common(command, run, ToolchainOptions)
 

@@ -22,11 +22,7 @@ class WatchOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the command."""
-    command = add_command(
-        groups,
-        "watch",
-        "ask the package index what is new: upstream releases, what becomes of the series, torch, Triton",
-    )
+    command = add_command(groups, "watch")
     command.add_argument("recipe", nargs="*", help="default: all")
     command.add_argument(
         "--no-jit", action="store_true", help="compile no kernel under the newest torch and Triton"

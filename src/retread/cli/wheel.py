@@ -52,7 +52,7 @@ class GraftOptions(Options):
 
 def add(groups: Groups) -> None:
     """Add the commands."""
-    command = add_command(groups, "inspect", "show what a wheel holds and which GPUs it serves natively")
+    command = add_command(groups, "inspect")
     command.add_argument("wheel", type=Path, nargs="+", help="a wheel, or any file that may hold GPU code")
     command.add_argument(
         "--table", action="store_true", help="patched wheels as a Markdown table, a row for each library"
@@ -77,17 +77,13 @@ def add(groups: Groups) -> None:
     )
     add_common(command, inspect, InspectOptions)
 
-    command = add_command(
-        groups, "audit", "hold a wheel to its target's promise; any wheel to the general rules"
-    )
+    command = add_command(groups, "audit")
     command.add_argument("wheel", type=Path)
     command.add_argument("--recipe", help="hold it to this recipe instead of to what it says of itself")
     command.add_argument("--target", help="default: the recipe's first")
     add_common(command, audit, AuditOptions)
 
-    command = add_command(
-        groups, "compare", "say how far two wheels agree: bytes, files, code; what differs otherwise"
-    )
+    command = add_command(groups, "compare")
     command.add_argument("first", type=Path)
     command.add_argument("second", type=Path)
     command.add_argument(
@@ -101,11 +97,7 @@ def add(groups: Groups) -> None:
 
 
 def _add_graft(groups: Groups) -> None:
-    command = add_command(
-        groups,
-        "graft",
-        "add native code to any wheel or library with fat binaries, assembled from the PTX in it",
-    )
+    command = add_command(groups, "graft")
     command.add_argument("library", type=Path, help="a library, or a wheel, of which all is grafted")
     command.add_argument("--arch", action="append", required=True, help="like 10.0; may be given again")
     command.add_argument(

@@ -6,9 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
-import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,6 +142,8 @@ def _demand_plain(path: Path) -> None:
 
 def _reserved(path: Path) -> tuple[int, Path]:
     """Make a file beside ``path``, locked as long as this process lives, and remove those that nobody holds."""
+    import tempfile
+
     prefix = f".{path.name[:80]}."
     folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -201,6 +201,8 @@ def place(source: Path, destination: Path) -> bool:
     there = destination.is_file()
     if there and destination.samefile(source):
         return False
+    import shutil
+
     equal = there and is_equal(source, destination)
     if not _link(source, destination) and not equal:
         with sibling(destination) as temporary:
@@ -292,6 +294,8 @@ def sha256(path: Path) -> Sha256:
 def remove(path: Path) -> None:
     """Remove a file or a whole directory, if it is there."""
     if path.is_dir() and not path.is_symlink():
+        import shutil
+
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

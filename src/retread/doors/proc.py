@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -38,6 +36,8 @@ def find(program: str, *, why: str) -> Path:
 
     Programs that came with retread's own environment (uv, sccache) come before those of the PATH.
     """
+    import shutil
+
     found = shutil.which(program, path=os.path.dirname(sys.executable)) or shutil.which(program)  # noqa: PTH120 - a link counts
     if not found:
         raise ToolError(
@@ -78,6 +78,8 @@ def run_heard(
 
     An interrupt asks it to end, so that it can remove what it made, and then kills the whole group, as in ``run``.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     process = _start(command, env, None, subprocess.PIPE, subprocess.PIPE)
     with process, ThreadPoolExecutor(1) as pool, _watched(process), _asked(process):
         assert process.stderr is not None

@@ -9,8 +9,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import StrEnum
@@ -30,6 +28,8 @@ _FORMAT = 1
 _GIVEN_UP_DAYS = 30
 """Unfinished downloads and rooms of a failed build are kept this long, to be resumed or looked into after a holiday."""
 _WORK = "work"
+READ = "read"
+"""The folder of what was read of files before (``doors.readings``)."""
 
 
 class Kind(StrEnum):
@@ -230,6 +230,9 @@ class Store:
 
         It is locked as long as this process lives, so that ``sweep`` knows whose it may remove.
         """
+        import shutil
+        import tempfile
+
         with self._errors():
             folder = self._room("scratch")
             with self.lock("scratch"):
@@ -280,9 +283,9 @@ class Store:
         return freed
 
     def _give_up(self, limit: float) -> int:
-        """Remove rooms and downloads unused since ``limit`` (seconds since 1970); return how many bytes that freed."""
+        """Remove rooms, downloads and readings as old as ``limit`` (seconds since 1970); return how many bytes went."""
         freed = self._drop_rooms(limit)
-        for path in (self.root / "partial").glob("*"):
+        for path in (one for name in ("partial", READ) for one in (self.root / name).glob("*")):
             with suppress(FileNotFoundError):  # another process may just have completed it
                 if path.stat().st_mtime < limit:
                     freed += path.stat().st_size

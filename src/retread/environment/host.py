@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import platform
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,6 +58,8 @@ def compiler(environment: Mapping[str, str], machine: str = "") -> Compiler:
 
     For another ``machine`` (``aarch64``) it is a cross compiler: by default the one that Debian names after it.
     """
+    import shutil
+
     crosses = machine not in {"", here()}
     before, of = (f"{machine}-linux-gnu-", f" for {machine}") if crosses else ("", "")
     package = f"g++-{machine.replace('_', '-')}-linux-gnu" if crosses else "g++"
@@ -95,6 +95,8 @@ def _demand_target(found: Mapping[str, str], machine: str, path: str) -> None:
 
 @functools.lru_cache
 def _compiler(c: str, cxx: str, path: str, linked: tuple[str, ...] = ()) -> Compiler:
+    import shutil
+
     env = {"PATH": path, "LC_ALL": "C"}
     version = proc.run([cxx, "--version"], env=env).stdout.partition("\n")[0]
     parts = [version, fs.sha256(Path(c)), fs.sha256(Path(cxx))]
@@ -171,6 +173,8 @@ def _number(version: tuple[int | str, ...]) -> str:
 
 @functools.lru_cache
 def _python(program: str) -> Python:
+    from json import dumps
+
     env = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     said = strict.json(proc.run([program, "-I", "-c", PYTHON_FACTS], env=env).stdout)
     base = Path(said["prefix"]) / "bin" / f"python{said['number']}"
@@ -180,7 +184,7 @@ def _python(program: str) -> Python:
             f"{executable} has no headers: there is no {said['include']}/Python.h",
             hint="install them (on Debian: apt-get install python3-dev)",
         )
-    settings = json.dumps([said["version"], said["settings"]], sort_keys=True)
+    settings = dumps([said["version"], said["settings"]], sort_keys=True)
     return Python(
         executable=executable,
         prefix=said["prefix"],

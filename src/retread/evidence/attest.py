@@ -13,7 +13,7 @@ from retread import limits
 from retread.doors import fs
 from retread.errors import EvidenceError
 from retread.evidence import beside, inheritance, keyfiles, signing, statements
-from retread.evidence.beside import ENVELOPE
+from retread.evidence.names import COMPILE, ENVELOPE
 from retread.evidence.signing import Key
 from retread.smoke import reading
 from retread.smoke.level import Level
@@ -61,7 +61,7 @@ def built(wheel: Path, builder: str, *, finished: int, scratch: Path) -> dict[Pa
     if facts.statement is None:
         raise EvidenceError(f"{wheel.name} holds no {contents.STATEMENT}: nothing says how it was built")
     told = verified.digest_of(f"{verified.dist_info}/{contents.STATEMENT}")
-    left = wheel.with_name(f"{wheel.name}{beside.COMPILE}")
+    left = wheel.with_name(f"{wheel.name}{COMPILE}")
     record = fs.sha256(left) if facts.statement.compiled and left.is_file() else ""
     payload = statements.provenance(
         facts.file, facts.sha256, facts.statement, told, builder=builder, finished=finished, record=record

@@ -1,4 +1,4 @@
-"""What lies beside a wheel as its evidence: its names, reading it, putting it there."""
+"""What lies beside a wheel as its evidence: reading it, putting it there."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from retread import limits, strict
 from retread.audit.report import AuditReport
 from retread.doors import fs
 from retread.errors import EvidenceError, UsageError
+from retread.evidence.names import AUDIT, ENVELOPE
 from retread.records import Record, Sha256
 from retread.smoke import reading as reports
 from retread.smoke.report import SmokeReport
 
-AUDIT = ".audit.json"
-COMPILE = ".compile.json"
-RESOURCES = ".resources.json"
-ENVELOPE = ".dsse.json"
 _ASIDE = "take it away: what lies beside a wheel is listed with it"
 
 

@@ -19,6 +19,7 @@ from retread.evidence import agreement, beside, inheritance
 from retread.evidence.agreement import Told
 from retread.evidence.beside import Sidecars
 from retread.evidence.gate import Admission
+from retread.evidence.names import AUDIT
 from retread.index.listing import Hosted
 from retread.prooflevel import ProofLevel
 from retread.records import digest
@@ -27,8 +28,9 @@ from retread.smoke.tally import tried, tritons
 from retread.version import NVCC
 from retread.wheel import contents
 from retread.wheel.facts import WheelFacts
+from retread.wheel.members import Verified
 from retread.wheel.statement import Statement, compiler_of
-from retread.wheel.wheelfile import Verified, Wheel
+from retread.wheel.wheelfile import Wheel
 
 
 class Candidate(NamedTuple):
@@ -164,7 +166,7 @@ def _told(facts: WheelFacts, verified: Verified, found: Sidecars) -> Iterator[To
         digest = verified.digest_of(f"{verified.dist_info}/{contents.STATEMENT}")
         yield from agreement.of_statement(facts.statement, digest)
     if found.audit:
-        yield agreement.of_waivers(f"{facts.file}{beside.AUDIT}", found.audit.waived)
+        yield agreement.of_waivers(f"{facts.file}{AUDIT}", found.audit.waived)
     for name, report in found.reports.items():
         yield from agreement.of_report(name, report)
 

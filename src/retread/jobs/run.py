@@ -28,6 +28,7 @@ from retread.doors.machine import Machine
 from retread.environment import host
 from retread.errors import EvidenceError, HostError, OutOfMemoryError, PlanError
 from retread.evidence import beside
+from retread.evidence.names import COMPILE
 from retread.jobs import forecast, launch, listing
 from retread.jobs.job import SCHEMA, Job, Kind, Result, Wheel
 from retread.jobs.launch import Ended, Launcher
@@ -293,7 +294,7 @@ def _wrong_gpu(job: Job, scratch: Path) -> str:
 def _peak(scratch: Path) -> int:
     """Return the bytes that the compile of a wheel held at its peak, all its processes together; 0 where none was."""
     peaks = [0]
-    for path in fs.listed(scratch, beside.COMPILE):
+    for path in fs.listed(scratch, COMPILE):
         with suppress(OSError, ValueError, KeyError, TypeError):
             peaks.append(int(strict.json(path.read_bytes())["peak"]))
     return max(peaks)

@@ -20,8 +20,8 @@ from retread.records import Record
 from retread.source.trees import Trees
 from retread.version import NVCC
 from retread.wheel.facts import WheelFacts
+from retread.wheel.members import Verified
 from retread.wheel.statement import CompileStatement, FileStatement
-from retread.wheel.wheelfile import Verified
 
 
 class Wish(NamedTuple):

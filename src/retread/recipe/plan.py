@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from packaging.tags import compatible_tags, cpython_tags
-
 from retread import arch, pypa, version
 from retread.arch import Arch
 from retread.errors import PlanError
@@ -262,6 +260,8 @@ def fits(target: Target, *, torch: str = "", gpu: Arch | None = None, python: st
 
 def serves(wheel: str, python: str) -> bool:
     """Say whether a wheel of this file name can be installed by a Python, which is written ``3.12``."""
+    from packaging.tags import compatible_tags, cpython_tags
+
     major, minor = (int(part) for part in python.split(".")[:2])
     fits = {
         *cpython_tags((major, minor), platforms=["any"]),

@@ -11,16 +11,10 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from email.errors import MessageError
-from email.header import decode_header, make_header
-from email.parser import HeaderParser
 from enum import StrEnum
 from itertools import pairwise
 from pathlib import PurePosixPath
-from typing import Final
-
-from unidiff.errors import UnidiffParseError
-from unidiff.patch import PatchedFile, PatchSet
+from typing import TYPE_CHECKING, Final
 
 from retread import limits
 from retread.errors import SeriesError
@@ -29,6 +23,9 @@ from retread.recipe.symptom import Symptom
 from retread.records import Record, Sha256
 from retread.strict import near_miss
 from retread.version import COMPILERS
+
+if TYPE_CHECKING:
+    from unidiff.patch import PatchedFile, PatchSet
 
 
 class ChangeKind(StrEnum):
@@ -214,6 +211,8 @@ def only_with(head: str) -> str:
 
 def _fields(head: str) -> list[tuple[str, str]]:
     """Return the header's fields, and after them those of the message below, where git format-patch leaves them."""
+    from email.parser import HeaderParser
+
     header = HeaderParser().parsestr(head)
     items = [(name, str(value)) for name, value in header.items()]
     there = {name for name, _ in items}
@@ -223,6 +222,9 @@ def _fields(head: str) -> list[tuple[str, str]]:
 def subject(value: str) -> str:
     """Return the subject without what git format-patch adds: ``[PATCH 1/2]``, and encoded words."""
     if "=?" in value and len(value) <= limits.SUBJECT:
+        from email.errors import MessageError
+        from email.header import decode_header, make_header
+
         with suppress(MessageError, LookupError, ValueError):  # it only looks encoded
             value = str(make_header(decode_header(value)))
     return re.sub(r"^\[PATCH[^]]*\]\s*", "", value)
@@ -251,6 +253,9 @@ def _header_faults(items: Sequence[tuple[str, str]], separated: bool) -> Iterato
 
 
 def _diff(body: str, faults: list[str]) -> PatchSet:
+    from unidiff.errors import UnidiffParseError
+    from unidiff.patch import PatchSet
+
     try:
         return PatchSet(_lines(body))
     except (UnidiffParseError, ValueError) as error:

@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from packaging.specifiers import InvalidSpecifier
-
 from retread import limits, pypa
 from retread.records import Record
 from retread.strict import near_miss
@@ -58,7 +56,7 @@ def _conditions(text: str) -> Iterator[tuple[str, str]]:
         if key in RANGES:
             try:
                 pypa.specifiers(value)
-            except InvalidSpecifier:
+            except ValueError:
                 raise ValueError(f"{part!r}: {value!r} is no version range like '>=3.3,<3.5'") from None
         yield key, value
 

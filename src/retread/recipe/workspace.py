@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from retread import strict
 from retread.doors import fs
 from retread.errors import RecipeError, RetreadError, SourceError, UsageError
-from retread.recipe import files, miscompiles, native, proof, reading, series, shared, toolchain
+from retread.recipe import files, miscompiles, native, proof, series, shared, toolchain
 from retread.recipe.miscompiles import Miscompile
 from retread.recipe.model import Recipe
 from retread.recipe.proof import Proof
 from retread.recipe.series import ChangeKind, Patch
 from retread.recipe.toolchain import Toolchain
+from retread.records import T
 from retread.strict import near_miss
+
+if TYPE_CHECKING:
+    from retread.doors.readings import Readings
 
 _OWN: Final = Path(__file__).parent / "toolchains"
 _MISCOMPILES: Final = Path(__file__).with_name("miscompiles.toml")
@@ -87,20 +91,27 @@ def unfinished(root: Path) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def load(root: Path, name: str) -> Loaded:
-    """Read the recipe ``name`` (or a path to it), its series, proofs and toolchains."""
-    found = read_recipe(root, name)
+def load(root: Path, name: str, before: Readings | None = None) -> Loaded:
+    """Read the recipe ``name`` (or a path to it), its series, proofs and toolchains.
+
+    ``before`` is what was read so far.
+    """
+    found = read_recipe(root, name, before)
     shared.links(root / files.series(found))
     beside = series_files(root / files.series(found))
     proofs = _proofs(root, found)
-    patches = _placed(found, series.parse_series(beside, where=files.series(found)), proofs)
+
+    def read() -> tuple[Patch, ...]:
+        return series.parse_series(beside, where=files.series(found))
+
+    patches = _placed(found, before.of(tuple[Patch, ...], beside, read) if before else read(), proofs)
     return Loaded(
         root=root,
         recipe=found,
         patches=patches,
         files=beside,
         proofs=proofs,
-        toolchains=_toolchains(root, found),
+        toolchains=_toolchains(root, found, before),
         locks=_locks(root, found),
     )
 
@@ -140,8 +151,13 @@ def series_files(folder: Path) -> dict[str, bytes]:
     return {item.name: fs.read(item) for item in fs.listed(folder) if item.is_file()}
 
 
-def read_recipe(root: Path, name: str) -> Recipe:
-    """Read the recipe ``name`` (or a path to it) alone."""
+def _known(before: Readings | None, kind: type[T], name: str, data: bytes, read: Callable[[], T]) -> T:
+    """Return what ``read`` makes of a TOML file, whose name it holds it to."""
+    return before.of(kind, (name, data), read, plain=lambda: strict.table(data)) if before else read()
+
+
+def read_recipe(root: Path, name: str, before: Readings | None = None) -> Recipe:
+    """Read the recipe ``name`` (or a path to it) alone; ``before`` is what was read so far."""
     path = Path(name) if name.endswith(".toml") else root / files.recipe_file(name)
     if not path.is_file():
         if path.exists():
@@ -151,7 +167,14 @@ def read_recipe(root: Path, name: str) -> Recipe:
             f"there is no recipe {name!r}{near_miss(name, known)}",
             hint=f"recipes here: {', '.join(known) or 'none'}",
         )
-    return reading.parse_recipe(fs.read(path), name=path.stem)
+    data = fs.read(path)
+
+    def read() -> Recipe:
+        from retread.recipe import reading
+
+        return reading.parse_recipe(data, name=path.stem)
+
+    return _known(before, Recipe, path.stem, data, read)
 
 
 def lock_path(root: Path, recipe: str, target: str) -> Path:
@@ -182,12 +205,13 @@ def known_miscompiles() -> tuple[Miscompile, ...]:
     return miscompiles.parse(fs.read(_MISCOMPILES))
 
 
-def load_toolchain(root: Path | None, name: str) -> Toolchain:
+def load_toolchain(root: Path | None, name: str, before: Readings | None = None) -> Toolchain:
     """Read the workspace's toolchain of that name, ``recipes/toolchains/<name>.toml``, or else retread's own."""
     path = toolchains(root).get(name)
     if path is None:
         raise RecipeError(f"there is no toolchain {name!r}{near_miss(name, toolchains(root))}")
-    return toolchain.parse_toolchain(fs.read(path), name=name)
+    data = fs.read(path)
+    return _known(before, Toolchain, name, data, lambda: toolchain.parse_toolchain(data, name=name))
 
 
 def toolchains(root: Path | None) -> dict[str, Path]:
@@ -202,11 +226,11 @@ def every_toolchain(root: Path | None) -> list[Toolchain]:
     return [load_toolchain(root, name) for name in toolchains(root)]
 
 
-def _toolchains(root: Path, found: Recipe) -> dict[str, Toolchain]:
+def _toolchains(root: Path, found: Recipe, before: Readings | None) -> dict[str, Toolchain]:
     loaded: dict[str, Toolchain] = {}
     for key, target in found.targets.items():
         for name in target.every_toolchain:
-            read = loaded[name] = loaded.get(name) or load_toolchain(root, name)
+            read = loaded[name] = loaded.get(name) or load_toolchain(root, name, before)
             if read.cuda != target.cuda and name in target.toolchains:
                 raise RecipeError(
                     f"{found.name}: targets.{key} is for CUDA {target.cuda}, toolchain {name} is {read.cuda}",

@@ -19,7 +19,8 @@ from retread.errors import UNREADABLE, AuditError, first
 from retread.records import Record, Sha256
 from retread.wheel import contents
 from retread.wheel.contents import STATEMENT
-from retread.wheel.wheelfile import Verified, Wheel
+from retread.wheel.members import Verified
+from retread.wheel.wheelfile import Wheel
 
 _ABSENT: Final = object()
 

@@ -20,10 +20,11 @@ from retread.errors import UNREADABLE, RetreadError, WheelError
 from retread.records import Sha256
 from retread.wheel import faults, metadata
 from retread.wheel.facts import Fault, WheelFacts, is_called_library
+from retread.wheel.hashing import Scan
+from retread.wheel.members import Member, Verified
 from retread.wheel.statement import Proof, Statement
-from retread.wheel.wheelfile import Verified, Wheel
+from retread.wheel.wheelfile import Wheel
 from retread.wheel.ziparchive import Entry
-from retread.wheel.zipwriter import Member
 
 STATEMENT = "retread.json"
 
@@ -33,6 +34,8 @@ class Known(NamedTuple):
 
     members: tuple[Member, ...] = ()
     libraries: Mapping[Sha256, LibraryFacts] = {}
+    scan: Scan | None = None
+    """The digests of the wheel itself, read while it was written."""
 
 
 def is_library(name: str) -> bool:
@@ -74,7 +77,7 @@ def look(
     """Check and read an open wheel as ``examine`` does; ``names`` are as for ``facts``."""
     known = known or Known()
     reading = _Reading(wheel, scratch, names=names)
-    verified = wheel.verify(known.members, reading.through)
+    verified = wheel.verify(known.members, reading.through, known.scan)
     raw = {member.name: member.raw_sha256 for member in verified.members}
     read_before = {name: known.libraries[one] for name, one in raw.items() if one in known.libraries}
     left = [one for one in wheel.files if one.name not in reading.found and one.name not in read_before]

@@ -20,7 +20,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
-from packaging.requirements import InvalidRequirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name
 
 from retread import limits, pypa
@@ -390,7 +389,7 @@ def _urlsafe(digest: str) -> str:
 def _requirement_key(text: str) -> tuple[str, frozenset[str], str]:
     try:
         one = pypa.requirement(text)
-    except InvalidRequirement as error:
+    except ValueError as error:  # InvalidRequirement
         hint = "write one like 'torch==2.9.0'"
         raise WheelError(f"METADATA: {text!r} is not a requirement (PEP 508)", hint=hint) from error
     return canonicalize_name(one.name), frozenset(map(canonicalize_name, one.extras)), str(one.marker or "")

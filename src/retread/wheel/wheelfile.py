@@ -15,32 +15,17 @@ from retread import limits
 from retread.doors import cores
 from retread.doors.cores import Beside
 from retread.errors import WheelError, first
-from retread.records import Record, Sha256, T
+from retread.records import Sha256, T
 from retread.wheel import metadata
 from retread.wheel.facts import Fault
-from retread.wheel.hashing import BackgroundHash
+from retread.wheel.hashing import BackgroundHash, Scan
+from retread.wheel.members import Member, Verified
 from retread.wheel.metadata import SIGNATURES, WheelName
 from retread.wheel.ziparchive import Archive, Entry, Limits
-from retread.wheel.zipwriter import Copied, Member, NewBytes, NewDeflated, Source
+from retread.wheel.zipwriter import Copied, Later, NewBytes, NewDeflated, Source
 
 Through = Callable[[Entry, Iterator[bytes]], None]
 """What sees a member's content as it is inflated; what it leaves of the chunks is inflated all the same."""
-
-
-class Verified(Record, frozen=True, kw_only=True):
-    """A wheel whose every byte was checked: what it is, and what it holds. Fit for a cache."""
-
-    file_name: str
-    sha256: Sha256
-    size: int
-    dist_info: str
-    """``demo-1.2.dist-info``."""
-    members: tuple[Member, ...]
-    """In the order of the archive, RECORD included, folders left out."""
-
-    def digest_of(self, name: str) -> Sha256:
-        """Return the SHA-256 of what a member holds, which must be there."""
-        return next(one.sha256 for one in self.members if one.name == name)
 
 
 class Wheel:
@@ -98,19 +83,22 @@ class Wheel:
         except UnicodeDecodeError as error:
             raise self.archive.refuse("is not UTF-8 text", full) from error
 
-    def verify(self, known: Iterable[Member] = (), through: Through | None = None) -> Verified:
+    def verify(
+        self, known: Iterable[Member] = (), through: Through | None = None, scan: Scan | None = None
+    ) -> Verified:
         """Check every byte against its header and RECORD, and return what the wheel holds.
 
         ``known`` are members of wheels verified before, which the caller trusts; one with the same compressed
         bytes is not inflated again. Of any other the content goes ``through`` what is given, perhaps in another
-        thread, so that who wants to see it need not inflate it again. Raises WheelError with all faults of RECORD.
+        thread, so that who wants to see it need not inflate it again. ``scan`` is what was read of this very file
+        while it was written. Raises WheelError with all faults of RECORD.
         """
         seen = {(one.method, one.raw_sha256): one for one in known}
-        with Beside(self.archive.scan) as scanned:
-            raw = scanned.result()[1] if seen else {}
+        with Beside(lambda: self.archive.scan(scan)) as scanned:
+            raw = scanned.result().raw if seen else {}
             members = {one.name: _recognised(one, raw[one.name], seen) for one in self.files} if seen else {}
             found = self._contents([one for one in self.files if not members.get(one.name)], through)
-            sha256, raw = scanned.result()
+            sha256, raw, _ = scanned.result()
         every = [members.get(one.name) or _member(one, found[one.name], raw[one.name]) for one in self.files]
         facts = {one.name: (one.sha256, one.size) for one in every}
         self._check_record(facts)
@@ -258,8 +246,12 @@ def sealed(sources: Iterable[Source], dist_info: str) -> list[Source]:
     by_name = {one.name: one for one in sources}
     record = f"{dist_info}/RECORD"
     names = metadata.canonical_order(by_name, dist_info)
-    text = metadata.record_text(((name, *_content(by_name[name])) for name in names), record)
-    return [*(by_name[name] for name in names), NewBytes(name=record, content=text.encode("utf-8"))]
+
+    def text() -> bytes:
+        files = ((name, *_content(by_name[name])) for name in names)
+        return metadata.record_text(files, record).encode("utf-8")
+
+    return [*(by_name[name] for name in names), Later(record, text)]
 
 
 def _content(source: Source) -> tuple[Sha256, int]:
@@ -268,7 +260,7 @@ def _content(source: Source) -> tuple[Sha256, int]:
         return source.member.sha256, source.member.size
     if isinstance(source, NewDeflated):
         return source.deflated.sha256, source.deflated.size
-    if isinstance(source, NewBytes):
+    if isinstance(source, NewBytes | Later):
         return Sha256(hashlib.sha256(source.content).hexdigest()), len(source.content)
     with source.path.open("rb") as file:
         return Sha256(hashlib.file_digest(file, "sha256").hexdigest()), source.path.stat().st_size

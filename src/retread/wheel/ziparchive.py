@@ -24,7 +24,8 @@ from typing import Final, NamedTuple
 from retread import limits
 from retread.errors import WheelError
 from retread.records import Record, Sha256
-from retread.wheel.hashing import BackgroundHash
+from retread.wheel import hashing
+from retread.wheel.hashing import Scan
 from retread.wheel.metadata import name_clash, name_fault
 
 STORED: Final = 0
@@ -204,23 +205,15 @@ class Archive:
             whole.update(data)
         return Sha256(whole.hexdigest())
 
-    def scan(self) -> tuple[Sha256, dict[str, Sha256]]:
-        """Return the SHA-256 of the file, and of each member's compressed bytes by name, in one pass."""
-        raw: dict[str, Sha256] = {}
-        at = 0
-        with BackgroundHash() as whole:
-            for entry in sorted(self.entries, key=lambda one: one.data_offset):
-                for data in self.pieces(at, entry.data_offset - at):
-                    whole.update(data)
-                member = hashlib.sha256()
-                for data in self.raw_chunks(entry):
-                    whole.update(data)
-                    member.update(data)
-                raw[entry.name] = Sha256(member.hexdigest())
-                at = entry.data_offset + entry.compressed_size
-            for data in self.pieces(at, self.size - at):
-                whole.update(data)
-            return whole.digest(), raw
+    def scan(self, before: Scan | None = None) -> Scan:
+        """Return the SHA-256 of the file, and of each member's compressed bytes by name, in one pass.
+
+        ``before`` is returned instead if it is of this very file, which was not changed since.
+        """
+        if before is not None and before.of == hashing.identity(self._fd):
+            return before
+        members = ((one.name, *self.raw(one)) for one in self.entries)
+        return hashing.scan(self._fd, hashing.ended(members, self.size), self.pieces)
 
     def _inflate(self, entry: Entry) -> Iterator[bytes]:
         """Yield what the member inflates to, never more than one byte beyond the size that it declares."""

@@ -3,19 +3,20 @@
 Every header is built anew from what the caller states; nothing of the machine's clock, user, umask or file
 modes gets in. Members taken from another archive keep their compressed bytes. Deflating anew is the one thing
 that can differ between machines, for zlib does not promise equal output across its versions and forks:
-``DEFLATE`` names what compresses here, for keys of caches and records of builds.
+``members.DEFLATE`` names what compresses here, for keys of caches and records of builds.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 import stat
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,13 +27,14 @@ from msgspec import structs
 from retread.doors import cores, fs
 from retread.records import Record, Sha256
 from retread.wheel import ziparchive
-from retread.wheel.hashing import BackgroundHash
+from retread.wheel.hashing import BackgroundHash, Following, Scan
+from retread.wheel.members import LEVEL, Deflated, Member
 from retread.wheel.metadata import name_clash, name_fault
 from retread.wheel.ziparchive import CHUNK, DEFLATED, STORED, Archive
 
-LEVEL: Final = 6
-DEFLATE: Final = f"zlib {zlib.ZLIB_RUNTIME_VERSION} level {LEVEL}"
 _BLOCK: Final = 8 << 20
+_STEP: Final = 8 << 20
+"""Bytes that the kernel copies at a time, so that who reads what is written can keep close behind."""
 _NO_KERNEL_COPY: Final = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
 """What ``copy_file_range`` says where it does not reach: across some disks, under some kernels."""
 _SMALL: Final = 64
@@ -49,34 +51,6 @@ _SHARED: Final = ("method", "crc", "size", "compressed_size")
 _HINT: Final = "build it again; if the disk is sound, this is a bug of retread"
 
 
-class Member(Record, frozen=True, kw_only=True):
-    """What one member holds, wherever it lies: proof by content, fit for a cache. Sizes in bytes."""
-
-    name: str
-    method: int
-    """0 stored, 8 deflated."""
-    crc: int
-    size: int
-    compressed_size: int
-    sha256: Sha256
-    """Of the content."""
-    raw_sha256: Sha256
-    """Of the compressed bytes; with ``method`` it determines the content."""
-    executable: bool
-
-
-class Deflated(Record, frozen=True, kw_only=True):
-    """A file of raw deflate data, and what it inflates to. Sizes in bytes."""
-
-    crc: int
-    size: int
-    compressed_size: int
-    sha256: Sha256
-    """Of the content."""
-    raw_sha256: Sha256
-    """Of the deflate data."""
-
-
 class Copied(Record, frozen=True, kw_only=True):
     """A member whose compressed bytes are taken from ``archive``, where ``member`` describes it."""
 
@@ -91,6 +65,21 @@ class NewBytes(Record, frozen=True, kw_only=True):
     name: str
     content: bytes
     executable: bool = False
+
+
+class Later:
+    """A member whose content is made when its turn comes, or by somebody else meanwhile."""
+
+    executable: Final = False
+
+    def __init__(self, name: str, make: Callable[[], bytes]) -> None:
+        self.name = name
+        self._make = make
+
+    @functools.cached_property
+    def content(self) -> bytes:
+        """What it holds; asked for once."""
+        return self._make()
 
 
 class NewFile(Record, frozen=True, kw_only=True):
@@ -110,14 +99,16 @@ class NewDeflated(Record, frozen=True, kw_only=True):
     executable: bool = False
 
 
-Source = Copied | NewBytes | NewFile | NewDeflated
+Source = Copied | NewBytes | Later | NewFile | NewDeflated
 
 
 class Written(Record, frozen=True, kw_only=True):
-    """A written archive: its size in bytes, and its members in order."""
+    """A written archive: its size in bytes, its members in order, and the digests of what was written."""
 
     size: int
     members: tuple[Member, ...]
+    scan: Scan
+    """Read from the file while it was written, so that nobody need read it again."""
 
 
 def deflate_file(src: Path, dst: Path) -> Deflated:
@@ -197,6 +188,7 @@ class _Writer:
         self._time = _dos_time(epoch)
         self._out = temporary.open("r+b", buffering=0)
         self._size = 0
+        self._following = Following(self._out.fileno())
         self._members: list[Member] = []
         self._central: list[bytes] = []
 
@@ -204,6 +196,7 @@ class _Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._following.__exit__()
         self._out.close()
         self._scratch.unlink(missing_ok=True)
 
@@ -213,7 +206,7 @@ class _Writer:
             entry = self._entry(source)
             member = structs.replace(source.member, name=source.name)
             self._append(member, [(source.archive.fileno(), *source.archive.raw(entry))])
-        elif isinstance(source, NewBytes):
+        elif isinstance(source, NewBytes | Later):
             self._append(*_packed(source))
         elif isinstance(source, NewDeflated):
             self._append_file(_described(source, source.deflated, DEFLATED), source.path)
@@ -229,7 +222,8 @@ class _Writer:
         for header in self._central:
             self._put(header)
         self._put(end_records(len(self._central), self._size - at, at))
-        return Written(size=self._size, members=tuple(self._members))
+        scan = self._following.finish(self._size)
+        return Written(size=self._size, members=tuple(self._members), scan=scan)
 
     def _append_file(self, member: Member, path: Path) -> None:
         with path.open("rb") as file:
@@ -240,6 +234,7 @@ class _Writer:
         header = self._size
         self._put(local_header(member, self._time))
         start = self._size
+        self._following.member(member.name, start, member.compressed_size)
         for piece in pieces:
             if isinstance(piece, bytes):
                 self._put(piece)
@@ -262,7 +257,7 @@ class _Writer:
         """Copy a range of another file; a file that is shorter leaves the member short, which ``_append`` refuses."""
         while length:
             try:
-                count = os.copy_file_range(descriptor, self._out.fileno(), length, offset)
+                count = os.copy_file_range(descriptor, self._out.fileno(), min(length, _STEP), offset)
             except OSError as error:
                 if error.errno not in _NO_KERNEL_COPY:
                     raise
@@ -271,16 +266,18 @@ class _Writer:
                 count = len(data)
             else:
                 self._size += count
+                self._following.grown(self._size)
             if not count:
                 return
             offset += count
             length -= count
 
     def _put(self, data: bytes) -> None:
-        self._size += len(data)
         view = memoryview(data)
         while view:
             view = view[self._out.write(view) :]
+        self._size += len(data)
+        self._following.grown(self._size)
 
 
 def local_header(member: Member, when: tuple[int, int]) -> bytes:
@@ -362,7 +359,7 @@ def _dos_time(epoch: int) -> tuple[int, int]:
     return time, (when.year - 1980) << 9 | when.month << 5 | when.day
 
 
-def _packed(source: NewBytes) -> tuple[Member, list[bytes]]:
+def _packed(source: NewBytes | Later) -> tuple[Member, list[bytes]]:
     content = source.content
     packer = zlib.compressobj(LEVEL, DEFLATED, -zlib.MAX_WBITS)
     packed = packer.compress(content) + packer.flush()
@@ -377,7 +374,7 @@ def _packed(source: NewBytes) -> tuple[Member, list[bytes]]:
     return _described(source, facts, method), [content if method == STORED else packed]
 
 
-def _described(source: NewBytes | NewFile | NewDeflated, facts: Deflated, method: int) -> Member:
+def _described(source: NewBytes | Later | NewFile | NewDeflated, facts: Deflated, method: int) -> Member:
     stored = method == STORED
     return Member(
         name=source.name,

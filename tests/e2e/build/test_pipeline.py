@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ from retread.build import pipeline
 from retread.doors.store import Kind, Store
 from retread.lanes import source
 from retread.source import trees
+from retread.wheel import hashing
+from retread.wheel.ziparchive import Archive, Entry
 from tinycuda import (
     BUILT,
     FILES,
@@ -70,6 +72,28 @@ def test_a_changed_patch_repeats_patch_seal_and_audit_only(project: Project) -> 
     project.build()
     project.series(OTHER)
     assert _steps(project.build()) == ["apply the", "seal the", "audit the"]
+
+
+def test_a_changed_patch_inflates_what_is_new_alone_and_hashes_the_wheel_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.build()
+    project.series(OTHER)
+    inflated, scans, syncs = list[str](), list[object](), list[object]()
+    chunks, scan = Archive.chunks, hashing.scan
+
+    def watched(self: Archive, entry: Entry) -> Iterator[bytes]:
+        inflated.append(entry.name)
+        return chunks(self, entry)
+
+    monkeypatch.setattr(Archive, "chunks", watched)
+    monkeypatch.setattr(hashing, "scan", lambda *given: scans.append(given) or scan(*given))
+    for name in ("fsync", "fdatasync", "sync"):
+        monkeypatch.setattr(os, name, syncs.append)
+    assert project.build().code == 0
+    assert (len(scans), syncs) == (1, [])
+    new = {OPS, "tinycuda/version.py", *(name for name in inflated if ".dist-info/" in name)}
+    assert set(inflated) == new
 
 
 def test_a_change_of_the_target_repeats_seal_and_audit_only(project: Project) -> None:

@@ -79,6 +79,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     ("line", "words"),
     [
         ("retread bu", ["build"]),
+        ("retread audit", ["audit", "audit-lock"]),
         ("retread build ", ["broken-1", "demo-1.2", "xformers-0.0.35"]),
         ("retread build d", ["demo-1.2"]),
         ("retread build demo-1.2 --target ", ["cu128", "cu130"]),

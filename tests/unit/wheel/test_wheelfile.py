@@ -125,6 +125,37 @@ def test_known_bytes_under_a_header_that_lies_are_inflated_and_refused(tmp_path:
         wheel.verify(known)
 
 
+def test_what_was_hashed_while_it_was_written_is_not_read_again_unless_it_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Wheel(build(tmp_path)) as base:
+        known = base.verify().members
+        path = tmp_path / "out" / base.path.name
+        path.parent.mkdir()
+        sources = wheelfile.sealed(wheelfile.copies(base, base.verify()), INFO)
+        written = zipwriter.write(path, sources, date_time=0)
+    read: list[int] = []
+    pieces = Archive.pieces
+
+    def watched(self: Archive, offset: int, length: int) -> object:
+        read.append(length)
+        return pieces(self, offset, length)
+
+    with Wheel(path) as wheel:
+        at = wheel.archive.by_name["demo_pkg/_C.so"].data_offset + 9
+        whole = wheel.verify(known)
+        monkeypatch.setattr(Archive, "pieces", watched)
+        assert wheel.verify(known, scan=written.scan) == whole
+        assert sum(read) < wheel.archive.size / 10
+        monkeypatch.undo()
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    os.utime(path, (0, 0))
+    with Wheel(path) as wheel, pytest.raises(WheelError, match=r"member 'demo_pkg/_C\.so'"):
+        wheel.verify(known, scan=written.scan)
+
+
 def _without(name: str) -> Change:
     return lambda files: files.pop(name)
 

@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retread.errors import WheelError
+from retread.records import Sha256
+from retread.wheel.hashing import Scan
 from retread.wheel.ziparchive import CHUNK, Archive, Limits
 from zipparts import CONTENT, Part, build
 
@@ -267,7 +269,9 @@ def test_scan_hashes_file_and_members_whatever_their_order(tmp_path: Path) -> No
     parts = [Part(b"big", big, deflated=False), Part(), Part(b"none", b"", deflated=False)]
     path = save(tmp_path, build(*parts))
     with Archive(path) as archive:
-        whole, raw = archive.scan()
+        whole, raw, of = archive.scan()
+        assert archive.scan(Scan(Sha256("said"), {}, of)).sha256 == "said"
+        assert archive.scan(Scan(Sha256("said"), {}, (*of[:-1], 0))).sha256 == whole
     assert whole == hashlib.sha256(path.read_bytes()).hexdigest()
     names = ("big", "pkg/a.py", "none")
     assert raw == {name: hashlib.sha256(one.data).hexdigest() for name, one in zip(names, parts, strict=True)}

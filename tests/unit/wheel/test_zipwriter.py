@@ -18,8 +18,9 @@ from msgspec import structs
 from retread.errors import StoreError, WheelError
 from retread.records import Sha256
 from retread.wheel import zipwriter
+from retread.wheel.members import Member
 from retread.wheel.ziparchive import Archive
-from retread.wheel.zipwriter import Copied, Member, NewBytes, NewDeflated, NewFile, Source, Written
+from retread.wheel.zipwriter import Copied, Later, NewBytes, NewDeflated, NewFile, Source, Written
 
 TEXT = b"print('a tyre')\n" * 50
 NOISE = hashlib.shake_128(b"retread").digest(5000)
@@ -58,7 +59,8 @@ def test_what_is_written_is_what_is_reported(tmp_path: Path) -> None:
     path, written = write(tmp_path)
     assert written.size == path.stat().st_size
     with Archive(path) as archive, zipfile.ZipFile(path) as other:
-        _, raw = archive.scan()
+        raw = archive.scan().raw
+        assert written.scan == archive.scan()
         assert {one.name: archive.read(one.name) for one in archive.entries} == contents()
         assert {name: other.read(name) for name in other.namelist()} == contents()
         assert list(raw.items()) == [(one.name, one.raw_sha256) for one in written.members]
@@ -106,7 +108,7 @@ def test_same_members_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     finally:
         os.umask(before)
         time.tzset()
-    assert first == second
+    assert (first.members, first.scan.sha256) == (second.members, second.scan.sha256)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     # Bytes that changed here change every published digest: the format, or zlib, is no longer the same.
     if zlib.ZLIB_RUNTIME_VERSION == "1.2.13":
@@ -145,7 +147,7 @@ def _member(archive: Archive, name: str) -> Member:
         size=entry.size,
         compressed_size=entry.compressed_size,
         sha256=Sha256(hashlib.sha256(archive.read(name)).hexdigest()),
-        raw_sha256=archive.scan()[1][name],
+        raw_sha256=archive.scan().raw[name],
         executable=entry.executable,
     )
 
@@ -240,6 +242,17 @@ def test_disks_that_the_kernel_cannot_copy_between(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(os, "copy_file_range", across)
     path, _ = write(tmp_path)
     assert path.read_bytes() == expected
+
+
+def test_a_later_member_is_made_once_and_beside_what_is_copied_before_it(tmp_path: Path) -> None:
+    asked = []
+    last = Later("pkg/z.json", lambda: asked.append(1) or b"{}" * 99)  # type: ignore[func-returns-value]
+    path = tmp_path / "out.whl"
+    written = zipwriter.write(path, [*members(tmp_path / "in"), last], date_time=0)
+    with Archive(path) as archive:
+        assert archive.read("pkg/z.json") == last.content == b"{}" * 99
+    assert written.scan.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert asked == [1]
 
 
 def test_blocks_deflated_side_by_side_do_not_depend_on_the_cores(
