@@ -213,7 +213,6 @@ bench-smoke: tools
 	$(BIN)/python scripts/bench/smoke.py
 
 bench-index: tools
-	$(BIN)/python scripts/bench/pages.py
 	$(BIN)/python scripts/bench/index.py
 
 bench-shared: tools

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Measure an index of 10,000 wheels: making every page, and publishing one wheel among few and among many projects.
 
-The wheels are records; only the one that is published is a real wheel, of which copying and hashing are measured apart.
-Nothing is asserted: the tables say what was found on this machine.
+The wheels are records; only the one that is published is a real wheel. What a publish cannot do without is measured
+apart: copying and hashing the wheel, and waiting for the disk as often as the publish does, for as many bytes.
+``--write`` puts the table into docs/; nothing is asserted.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ import hashlib
 import json
 import os
 import resource
+import stat
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import pages
+from measure import Row, command_line, render, say
+from retread.doors import durable
 from retread.index import actions
 from retread.index.admission import Terms
 from retread.index.change import Change
@@ -36,43 +42,73 @@ CHANNEL = "cu128"
 NOW = 1_763_805_600
 BASE = "https://wheels.example"
 WHEELS = 10_000
+SIZES = (10, 100, 1000)
+"""Projects of the indexes that are published into, each with ten wheels."""
 RUNS = 7
 
 
+class Publish(NamedTuple):
+    """One publish: seconds of the whole, of what it cannot do without, of a processor; how often it waited."""
+
+    took: float
+    alone: float
+    processor: float
+    waits: float
+
+
 def main() -> None:
-    """Print the tables."""
+    """Measure a part, where a child process is asked for it, or all."""
+    if "--part" not in sys.argv:
+        command_line(__doc__, "benchmarks-index.md", table)
+        return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=("pages", "fill"), help="what a child process measures")
-    parser.add_argument("--projects", type=int, default=1000)
+    parser.add_argument("--projects", type=int)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
-    if options.part == "pages":
-        print(json.dumps(_pages(options.projects)))
-    elif options.part == "fill":
-        print(json.dumps(_fill(options.folder, options.projects)))
-    else:
-        with tempfile.TemporaryDirectory(prefix="retread-bench-") as folder:
-            _tables(Path(folder))
-
-
-def _tables(folder: Path) -> None:
-    print(
-        f"| every page of {WHEELS:,} wheels | installers | people: projects | people: channel | peak memory |"
+    measured = (
+        _pages(options.projects) if options.part == "pages" else _fill(options.folder, options.projects)
     )
-    print("| --- | --- | --- | --- | --- |")
-    for projects in (200, 1000, 2000):
-        simple, people, channel, memory = _child("pages", projects, folder)
-        print(
-            f"| {projects} projects | {simple:.2f} s | {people:.2f} s | {channel:.2f} s | {memory:.0f} MB |"
-        )
-    print()
-    print("| one publish among | index made in | new revision | of it copy and hash | CPU | a new project |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    made = {projects: _child("fill", projects, folder / f"{projects}") for projects in (10, 100, 1000)}
-    for projects, took in _publishes(folder, tuple(made)).items():
-        known, alone, cpu, new = (f"{one * 1000:.0f} ms" for one in took)
-        filled = "{:.1f} s, {:.0f} MB".format(*made[projects])
-        print(f"| {projects} projects | {filled} | {known} | {alone} | {cpu} | {new} |")
+    print(json.dumps(measured))
+
+
+def table(work: Path) -> str:
+    """Return the table as Markdown."""
+    remarks = (
+        "A publish waits for the disk as `doors.durable` and `index.folder` say; what it is held against copies and "
+        "hashes the wheel of 10 MB, makes as many files of the same sizes and waits as often, and does nothing else. "
+        "The channel's page for people grows with the channel; above 500 wheels a publish leaves it as it is."
+    )
+    rows = [*_publish_rows(work), *_page_rows(work)]
+    return render("Measures of the index", "make bench-index", remarks, rows)
+
+
+def _publish_rows(work: Path) -> Iterator[Row]:
+    for size in SIZES:
+        say(f"filling an index of {size} projects")
+        seconds, memory = _child("fill", size, work / f"{size}")
+    yield Row(f"{WHEELS:,} wheels of {SIZES[-1]:,} projects put into an index by one action", seconds, "no bound",
+              float("inf"), memory)  # fmt: skip
+    for (size, new), runs in _publishes(work).items():
+        took, alone, processor, waits = map(statistics.median, zip(*runs, strict=True))
+        what = "the first wheel of a project" if new else "one wheel of a known project"
+        said = f"{what} among {size:,} ({waits:.0f} syncs, {processor * 1000:.0f} ms of a processor)"
+        against = f"copy, hash and these syncs alone: {alone * 1000:.0f} ms, so {took / alone:.1f} x; x 3"
+        yield Row(said, took, against, alone * 3, 0)
+
+
+def _page_rows(work: Path) -> Iterator[Row]:
+    took = pages.measure(work, 200, WHEELS // 200, 3)
+    ours, other = (
+        statistics.median(one.seconds for one in took[name]) for name in (pages.INSTALLERS, pages.OTHER)
+    )
+    peak = max(one.memory for one in took[pages.INSTALLERS])
+    of = f"of {WHEELS:,} wheels, 200 projects"
+    against = f"0.5 s (dumb-pypi, which waits for no disk: {other:.1f} s, so 1 / {other / ours:.0f})"
+    yield Row(f"pages for installers {of}: read, made, on the disk", ours, against, 0.5, peak)
+    say("making pages for people in one process")
+    _, people, channel, memory = _child("pages", 200, work)
+    yield Row(f"pages for people {of}: made", people + channel, "0.5 s", 0.5, memory)
 
 
 def _child(part: str, projects: int, folder: Path) -> list[float]:
@@ -114,37 +150,71 @@ def _fill(root: Path, projects: int) -> tuple[float, float]:
     return time.perf_counter() - clock, _memory()
 
 
-def _publishes(folder: Path, sizes: tuple[int, ...]) -> dict[int, list[float]]:
-    """Return the median seconds of a publish to a known project, of reading and copying alone, of the publish's CPU,
-    and of a publish to a new project; the indexes take turns, so that what else the machine does hits all of them.
+def _publishes(folder: Path) -> dict[tuple[int, bool], list[Publish]]:
+    """Return size of the index, and whether the project was new -> what each publish took.
+
+    The indexes take turns, so that what else the machine does hits all of them.
     """
-    took: dict[int, list[tuple[float, ...]]] = {size: [] for size in sizes}
+    took: dict[tuple[int, bool], list[Publish]] = {(size, new): [] for new in (False, True) for size in SIZES}
     for number in range(RUNS):
-        for size in sizes:
-            root = folder / f"{size}"
-            wheel = _wheel(folder / "dist", "project-0000", f"9.{number}+{CHANNEL}.1")
-            other = _wheel(folder / "dist", f"new-{number}", f"1.0+{CHANNEL}.1")
+        say(f"publishing, round {number + 1}")
+        for (size, new), runs in took.items():
+            project = f"new-{number}" if new else "project-0000"
+            wheel = _wheel(folder / "dist", project, f"9.{number}+{CHANNEL}.1")
             os.sync()  # what is still being written would slow down the first ones
-            alone, cpu = _copied(wheel, root), time.process_time()
-            known = _published(root, wheel)
-            cpu = time.process_time() - cpu
-            took[size].append((known, alone, cpu, _published(root, other)))
-    return {size: [statistics.median(one) for one in zip(*took[size], strict=True)] for size in sizes}
+            runs.append(_published(folder / f"{size}", wheel))
+    return took
 
 
-def _published(root: Path, wheel: Path) -> float:
-    with tempfile.TemporaryDirectory() as scratch:
-        clock = time.perf_counter()
+class Waits:
+    """Notes how often something waits for the disk, together and one after the other, and for how many bytes."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int | None]] = [[]]
+        """Sizes of files, None for folders."""
+        self._change = durable.change
+
+    def __call__(self, act: Callable[..., Any], *arguments: Any) -> Any:
+        """Pass a change on."""
+        if act is os.fsync:
+            found = os.fstat(arguments[0])
+            self.groups[-1].append(None if stat.S_ISDIR(found.st_mode) else found.st_size)
+        elif self.groups[-1]:
+            self.groups.append([])
+        return self._change(act, *arguments)
+
+
+def _published(root: Path, wheel: Path) -> Publish:
+    """Publish a wheel, then do what that cannot do without."""
+    waits = Waits()
+    with tempfile.TemporaryDirectory(dir=root.parent) as scratch:
+        durable.change = waits
+        processor, clock = time.process_time(), time.perf_counter()
         session = actions.Session(root, NOW, lambda _: None, BASE)
         actions.publish(session, [wheel], Terms(None, "a benchmark"), Path(scratch))
-        return time.perf_counter() - clock
+        took, processor = time.perf_counter() - clock, time.process_time() - processor
+        durable.change = waits._change
+        os.sync()
+        alone = _alone(wheel, Path(scratch), waits.groups)
+    return Publish(took, alone, processor, sum(map(len, waits.groups)))
 
 
-def _copied(wheel: Path, root: Path) -> float:
+def _alone(wheel: Path, room: Path, groups: list[list[int | None]]) -> float:
+    """Return the seconds of copying and hashing a wheel, and of waiting for the disk as often and for as much."""
+    size = wheel.stat().st_size
     clock = time.perf_counter()
     data = wheel.read_bytes()
     hashlib.sha256(data).hexdigest()
-    (root.parent / "copy").write_bytes(data)
+    for number, group in enumerate(groups):
+        paths = [room / f"{number}-{index}" for index in range(len(group))]
+        for path, length in zip(paths, group, strict=True):
+            if length is None:
+                path.mkdir()
+                (path / "entry").touch()
+            else:
+                path.write_bytes(data if length == size else data[:length])
+        if paths:
+            durable.sync(*paths)
     return time.perf_counter() - clock
 
 

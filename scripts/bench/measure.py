@@ -35,12 +35,17 @@ class Row(NamedTuple):
         )
         return [
             self.what,
-            f"{self.took:.2f} s",
+            seconds(self.took),
             self.against,
-            f"{self.bound:.2f} s" if self.bound < float("inf") else "none",
+            seconds(self.bound) if self.bound < float("inf") else "none",
             f"{self.memory:.0f} MB" if self.memory else "",
             verdict,
         ]
+
+
+def seconds(time: float) -> str:
+    """Return a time as the tables show it."""
+    return f"{time:.2f} s" if time >= 0.2 else f"{time * 1000:.0f} ms"
 
 
 class Took(NamedTuple):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measure how long the pages of a large index take, beside dumb-pypi on the same wheels in one run.
 
-Both are whole commands that read their list from disk. Ours writes HTML and JSON and syncs every file to disk;
-dumb-pypi writes what it writes and syncs nothing. Prints a Markdown table; nothing is asserted.
+Both are whole commands that read their list from disk. Ours writes HTML and JSON and waits until the disk has them;
+dumb-pypi writes what it writes and waits for nothing. Prints a Markdown table; nothing is asserted.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ import msgspec
 
 from measure import Took, run, say
 from retread.arch import Arch
+from retread.doors import durable
 from retread.index.listing import Hosted, Project
-from retread.index.pages import simple
+from retread.index.pages import every, simple
 from retread.records import Sha256
 from retread.smoke.tally import Tried
 from retread.wheel.statement import PatchStatement
 
 CHANNEL = "cu128"
+INSTALLERS, OTHER = "retread: HTML and JSON, synced", "dumb-pypi"
 BARE = "--no-per-release-json"
 
 
@@ -50,9 +52,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="retread-bench-") as folder:
         work = Path(folder)
-        other = options.dumb_pypi or install(work / "venv")
-        projects = [sample(f"project-{index}", options.wheels) for index in range(options.projects)]
-        print(measure(work, projects, other, options.times))
+        took = measure(work, options.projects, options.wheels, options.times, options.dumb_pypi)
+        print(table(took, options.projects * options.wheels, options.projects))
 
 
 def install(folder: Path) -> Path:
@@ -88,25 +89,25 @@ def wheel(name: str, index: int) -> Hosted:
     )  # fmt: skip
 
 
-def render(state: Path, out: Path) -> None:
-    """Read the model of every project and write all pages, each synced to disk."""
+def models(state: Path) -> list[Project]:
+    """Read the model of every project."""
     decoder = msgspec.json.Decoder(Project)
-    names = []
-    for path in sorted(state.iterdir()):
-        project = decoder.decode(path.read_bytes())
-        names.append(project.name)
-        save(out / project.name, simple.simple_html(project), simple.simple_json(project))
-    save(out, simple.root_html(CHANNEL, names), simple.root_json(CHANNEL, names))
+    return [decoder.decode(path.read_bytes()) for path in sorted(state.iterdir())]
 
 
-def save(folder: Path, html: bytes, data: bytes) -> None:
-    """Write both faces of a page and sync them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, page in (("index.html", html), ("index.json", data)):
-        with (folder / name).open("wb") as stream:
-            stream.write(page)
-            stream.flush()
-            os.fsync(stream.fileno())
+def render(state: Path, out: Path) -> None:
+    """Write all pages that installers read."""
+    found = models(state)
+    pages = {f"{one.name}/index.html": simple.simple_html(one) for one in found}
+    pages |= {f"{one.name}/index.json": simple.simple_json(one) for one in found}
+    save(out, pages | every.root(CHANNEL, [one.name for one in found]))
+
+
+def save(out: Path, pages: dict[str, bytes]) -> None:
+    """Write pages, and wait until the disk has all of them, as an action of an index does."""
+    for name, data in pages.items():
+        durable.put(out / name, data)
+    durable.sync(*(out / name for name in pages), *{(out / name).parent for name in pages})
 
 
 def line(one: Hosted) -> str:
@@ -123,18 +124,22 @@ def line(one: Hosted) -> str:
     )
 
 
-def measure(work: Path, projects: list[Project], other: Path, times: int) -> str:
-    """Run all commands in turns and return the table."""
+def measure(
+    work: Path, projects: int, wheels: int, times: int, other: Path | None = None
+) -> dict[str, list[Took]]:
+    """Run all commands in turns and return what each took."""
+    other = other or install(work / "venv")
     state, listed = work / "state", work / "list.json"
     state.mkdir()
-    for project in projects:
+    made = [sample(f"project-{index}", wheels) for index in range(projects)]
+    for project in made:
         (state / f"{project.name}.json").write_bytes(msgspec.json.encode(project))
-    listed.write_text("".join(f"{line(one)}\n" for project in projects for one in project.files))
+    listed.write_text("".join(f"{line(one)}\n" for project in made for one in project.files))
     theirs = [other, "--package-list-json", listed, "--packages-url", "../../files"]
     commands = {
-        "retread: HTML and JSON, synced": [sys.executable, __file__, "--render", state],
-        "dumb-pypi": [*theirs, "--output-dir"],
-        f"dumb-pypi {BARE}": [*theirs, BARE, "--output-dir"],
+        INSTALLERS: [sys.executable, __file__, "--render", state],
+        OTHER: [*theirs, "--output-dir"],
+        f"{OTHER} {BARE}": [*theirs, BARE, "--output-dir"],
     }
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     took: dict[str, list[Took]] = {name: [] for name in commands}
@@ -142,7 +147,7 @@ def measure(work: Path, projects: list[Project], other: Path, times: int) -> str
         for index, (name, command) in enumerate(commands.items()):
             say(f"{name}, run {turn + 1}")
             took[name].append(run([*command, work / f"out-{turn}-{index}"], env, work))
-    return table(took, sum(len(project.files) for project in projects), len(projects))
+    return took
 
 
 def table(took: dict[str, list[Took]], wheels: int, projects: int) -> str:

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from msgspec import structs
 from packaging.utils import canonicalize_name
 
-from retread.doors import durable
+from retread.doors import cores, durable
+from retread.doors.cores import Beside
 from retread.errors import PublishError
 from retread.index import admission, layout, revisions
 from retread.index.admission import Fault, Terms
@@ -196,23 +197,34 @@ class _Judged:
 
 
 def _list(change: Change, judged: _Judged, unproven: str) -> Action:
-    """Write what was accepted, and make it the index."""
-    for one, hosted in zip(judged.accepted, judged.listed, strict=True):
-        _bring(change, one, hosted)
-    for (channel, name), ledger in judged.ledgers.items():
-        change.record(layout.ledger(channel, name), ledger)
-        old = change.index.project(channel, name)
-        files = (*(old.files if old else ()), *judged.new(channel, name))
-        change.project(Project(channel=channel, name=name, files=files))
+    """Write what was accepted, and make it the index; the wheels are hashed once more while the pages are made."""
+    wheels = [
+        (one, hosted, change.index.staged(place(hosted.file, hosted.sha256)))
+        for one, hosted in zip(judged.accepted, judged.listed, strict=True)
+    ]
+    with Beside(lambda: cores.spread(_take, wheels)) as taken:
+        for one, hosted, _ in wheels:
+            _bring(change, one, hosted)
+        for (channel, name), ledger in judged.ledgers.items():
+            change.record(layout.ledger(channel, name), ledger)
+            old = change.index.project(channel, name)
+            files = (*(old.files if old else ()), *judged.new(channel, name))
+            change.project(Project(channel=channel, name=name, files=files))
+        taken.result()
     reason = unproven if any(one.unproven for one in judged.listed) else ""
     return change.commit("publish", reason, judged.listed)
 
 
-def _bring(change: Change, one: Candidate, hosted: Hosted) -> None:
-    """Put a wheel, its metadata, its evidence and the binding of its name below ``next``."""
-    home = place(hosted.file, hosted.sha256)
-    if durable.take(one.taken, change.index.next / home) != hosted.sha256:
+def _take(wheel: tuple[Candidate, Hosted, Path]) -> None:
+    """Put a wheel where it is staged; PublishError when it is no longer what was judged."""
+    one, hosted, path = wheel
+    if durable.take(one.taken, path) != hosted.sha256:
         raise PublishError(f"{one.wheel} was written while it was read", hint="publish it again")
+
+
+def _bring(change: Change, one: Candidate, hosted: Hosted) -> None:
+    """Stage a wheel's metadata, its evidence and the binding of its name."""
+    home = place(hosted.file, hosted.sha256)
     change.file(f"{home}{METADATA}", one.metadata)
     for name, data in one.beside.files.items():
         change.file(place(name, hosted.sha256), data)

@@ -9,7 +9,7 @@ import msgspec
 
 from retread.doors import durable
 from retread.errors import PublishError
-from retread.index import folder, layout
+from retread.index import layout
 from retread.index.folder import Action, Index, Touched
 from retread.index.layout import HIDDEN, SIMPLE, place
 from retread.index.listing import Hosted, Project
@@ -20,7 +20,7 @@ _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class Change:
-    """What is written below ``Index.next`` until ``commit``; the caller holds ``Index.writing()``."""
+    """What is staged until ``commit``; the caller holds ``Index.writing()``."""
 
     def __init__(self, index: Index, *, base: str, now: int) -> None:
         last = index.last()
@@ -28,8 +28,10 @@ class Change:
         self.number = last.number + 1 if last else 1
         self.base = base or (last.base if last else "")
         self.time = later(now, last.time if last else "")
-        self._written: dict[tuple[str, str], bool] = {}
-        """Channel and name of each project -> whether it is new there."""
+        self._written: dict[tuple[str, str], Project] = {}
+        """Channel and name -> the project as it will be."""
+        self._new: set[tuple[str, str]] = set()
+        """Those that their channel did not own."""
 
     def record(self, relative: str, record: Record) -> None:
         """Write a record to its place in the index."""
@@ -37,20 +39,21 @@ class Change:
 
     def file(self, relative: str, data: bytes) -> None:
         """Write a file to its place in the index."""
-        durable.write(self.index.next / relative, data)
+        durable.put(self.index.staged(relative), data)
 
     def project(self, project: Project) -> None:
         """Write the pages of a project and point to them."""
         channel, name = project.channel, project.name
-        new = not self.index.owns(channel, name)
-        self._written[channel, name] = new
+        self._written[channel, name] = project
+        if not self.index.owns(channel, name):
+            self._new.add((channel, name))
         shot = layout.snapshot(self.number, channel, name)
         self.record(f"{shot}.json", project)
         for file, data in every.project(project, base=self.base).items():
             self.file(f"{shot}/{file}", data)
-        durable.point(self.index.next / layout.pages(channel, name), f"../../{shot}")
+        durable.point(self.index.staged(layout.pages(channel, name)), f"../../{shot}")
         short = shot.removeprefix(f"{HIDDEN}/")
-        durable.point(self.index.next / layout.state(channel, name), f"../../{short}.json")
+        durable.point(self.index.staged(layout.state(channel, name)), f"../../{short}.json")
 
     def commit(
         self, action: str, reason: str, files: Sequence[Hosted], *, drop: bool = False, serial: int = 0
@@ -86,7 +89,7 @@ class Change:
         """
         old = self.index.channels()
         new = {channel for channel, _ in self._written} - set(old)
-        fresh = {name for (_, name), is_new in self._written.items() if is_new}
+        fresh = {name for _, name in self._new}
         known = set(self.index.names(old[0])) if old and new else set()
         for channel in (*old, *sorted(new)):
             for name in sorted(fresh | known if channel in new else fresh):
@@ -96,7 +99,7 @@ class Change:
     def _lists(self, *, always: bool) -> Iterator[str]:
         """Write the pages of the channels that are touched; yield those whose page for people is among them."""
         for channel in sorted({channel for channel, _ in self._written}):
-            added = [name for (one, name), is_new in self._written.items() if one == channel and is_new]
+            added = [name for one, name in self._new if one == channel]
             if added:
                 names = sorted({*self.index.names(channel), *added})
                 self._pages(f"{channel}/{SIMPLE}/", every.root(channel, names))
@@ -112,11 +115,12 @@ class Change:
 
     def _listed(self, channel: str, *, always: bool) -> list[Project] | None:
         """Return the projects of a channel as they will be; None for a channel too large to be shown each time."""
-        written = {name for one, name in self._written if one == channel}
+        names = sorted({*self.index.names(channel), *(name for one, name in self._written if one == channel)})
+        if len(names) > every.CHANNEL_LIMIT and not always:
+            return None
         found, files = [], 0
-        names = sorted({*self.index.names(channel), *written})
         for name in names:
-            project = self._staged(channel, name) if name in written else self.index.project(channel, name)
+            project = self._written.get((channel, name)) or self.index.project(channel, name)
             assert project, name
             found.append(project)
             files += max(1, len(project.files))
@@ -124,13 +128,12 @@ class Change:
                 return None
         return found
 
-    def _staged(self, channel: str, name: str) -> Project | None:
-        shot = layout.snapshot(self.number, channel, name)
-        return folder.read(self.index.next / f"{shot}.json", Project)
-
     def _pages(self, where: str, made: Mapping[str, bytes]) -> None:
+        """Write pages, but for those that are there already."""
         for file, data in made.items():
-            self.file(f"{where}{file}", data)
+            path = self.index.root / where / file
+            if path.is_symlink() or not path.is_file() or path.read_bytes() != data:
+                self.file(f"{where}{file}", data)
 
 
 def later(now: int, last: str) -> str:

@@ -1,15 +1,26 @@
 """The folder of an index: what lies where, one writer at a time, and a change that happens whole or not at all.
 
-A change is built as a tree ``.retread/next`` that mirrors the index, links included. The journal is its commit point:
-before it stands, ``next`` is rubbish; from then on every file of it is only moved to its place, wheels before links
-before lists, which the next writer goes on with if this one is killed. So readers see an old page or a new one.
+What a change makes, links included, is laid down in ``.retread/next``. The journal says where each of it goes, and is
+the commit point: before it stands, ``next`` is rubbish; from then on every file of it is only moved to its place,
+wheels before links before lists, which the next writer goes on with if this one is killed. So readers see an old page
+or a new one.
+
+A power cut may take whatever was not waited for. So the disk is waited for
+- once for all new files, with ``next``, where their names are, and the folder that ``next`` is in: the journal relies
+  on them;
+- for the journal, its bytes and then its name: the decision;
+- once for the folders in which others were made: what moves into one that a power cut takes is gone with it;
+- once for the folders that files of a stage moved into, and for no others: a link may not be there before what it leads
+  to, nor a list before the links that it names. The files' bytes are there already, and moving changes none;
+- for the line in the history, which says that all of it was done, so that a journal which comes back is known for an
+  old one. That ``next`` and the journal are gone is not waited for.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -62,6 +73,10 @@ class _Journal(Record, frozen=True, kw_only=True):
     action: Action
     gone: tuple[str, ...]
     """Folders that are removed once no page names them."""
+    moves: dict[str, str] = msgspec.field(default_factory=dict)
+    """Place in the index -> name in ``next``."""
+    made: tuple[str, ...] = ()
+    """Folders that were not there when it was decided."""
 
 
 class Index:
@@ -73,6 +88,7 @@ class Index:
         self.next = self.hidden / "next"
         self.journal = self.hidden / "journal.json"
         self._history = self.hidden / "history.jsonl"
+        self._moves: dict[str, str] = {}
         self.say = say
 
     @property
@@ -153,9 +169,10 @@ class Index:
         """
         with durable.disk_errors(self.root):
             self._demand_folder(self.hidden)
-            durable.folder(self.hidden)
+            durable.sync(*durable.folder(self.hidden))
             with self._locked():
                 self._recover()
+                self._moves = {}
                 try:
                     yield
                 finally:
@@ -192,22 +209,34 @@ class Index:
             yield
 
     def _recover(self) -> None:
-        if found := read(self.journal, _Journal):
+        found = read(self.journal, _Journal)
+        if found and not ((last := self.last()) and last.number >= found.action.number):
             self.say(f"finishing action {found.action.number}, which was interrupted")
-            self._apply(found)
-        for path in (self.next, self.journal.with_name(f"{self.journal.name}.new")):
+            self._apply(found if found.moves else msgspec.structs.replace(found, moves=self._mirrored()))
+        for path in (self.next, self.journal, self.journal.with_name(f"{self.journal.name}.new")):
             durable.remove(path)
+
+    def _mirrored(self) -> dict[str, str]:
+        """Return what lies in ``next`` of a retread whose journal did not say it: a tree that mirrors the index."""
+        found = []
+        for folder, folders, files in os.walk(self.next):
+            links = [name for name in folders if (Path(folder) / name).is_symlink()]
+            found += [str((Path(folder) / name).relative_to(self.next)) for name in (*files, *links)]
+        return {one: one for one in found}
 
     # How it is written.
 
+    def staged(self, relative: str) -> Path:
+        """Return where to write a file or a link that the change puts to its place in the index."""
+        return self.next / self._moves.setdefault(relative, str(len(self._moves)))
+
     def commit(self, action: Action, gone: Iterable[str] = ()) -> None:
-        """Make what lies in ``next`` the index; ``gone`` are folders that no page names any more."""
+        """Make what was staged the index; ``gone`` are folders that no page names any more."""
         durable.folder(self.next)
-        staged = self._staged()
-        self._demand_way(staged)
-        for path in {self.next, *(parent for one in staged for parent in self._above(one))}:
-            durable.sync(path)
-        journal = _Journal(action=action, gone=tuple(gone))
+        made = self._demand_way()
+        files = [path for name in self._moves.values() if not (path := self.next / name).is_symlink()]
+        durable.sync(*files, self.next, self.hidden)
+        journal = _Journal(action=action, gone=tuple(gone), moves=self._moves, made=made)
         durable.replace(self.journal, msgspec.json.encode(journal))
         try:
             self._apply(journal)
@@ -219,53 +248,55 @@ class Index:
 
     def _apply(self, journal: _Journal) -> None:
         """Move everything to its place; done again, it goes on where it was."""
-        stages = {one: _stage(one, self.next / one) for one in self._staged()}
-        for stage in range(3):
-            batch = [one for one in stages if stages[one] == stage]
-            for one in batch:
-                durable.move(self.next / one, self.root / one)
-            for folder in {parent for one in batch for parent in self._homes(one)}:
-                durable.sync(folder)
+        for folder in journal.made:
+            durable.folder(self.root / folder)
+        durable.sync(*{(self.root / folder).parent for folder in journal.made})
+        for stage in self._stages(journal.moves):
+            for place in stage:
+                if os.path.lexists(staged := self.next / journal.moves[place]):
+                    durable.move(staged, self.root / place)
+            durable.sync(*{(self.root / place).parent for place in stage})
         for path in journal.gone:
             durable.remove(self.root / path)
+        durable.sync(*{(self.root / path).parent for path in journal.gone})
         self._note(journal.action)
         durable.remove(self.next)
         durable.remove(self.journal)
-        durable.sync(self.hidden)
+
+    def _stages(self, moves: Mapping[str, str]) -> list[list[str]]:
+        """Return the places in the order in which they are filled: what pages name, links to pages, lists."""
+        stages: list[list[str]] = [[], [], []]
+        for place in sorted(moves):
+            staged = self.next / moves[place]
+            is_link = (staged if os.path.lexists(staged) else self.root / place).is_symlink()
+            stages[1 if is_link else 0 if place.startswith((f"{FILES}/", f"{HIDDEN}/")) else 2].append(place)
+        return stages
 
     def _note(self, action: Action) -> None:
         line, end = self._tail() if self._history.exists() else (b"", 0)
         if not line or _decode(line, Action, self._history).number < action.number:
             durable.append(self._history, msgspec.json.encode(action) + b"\n", after=end)
 
-    def _staged(self) -> list[str]:
-        found = []
-        for folder, folders, files in os.walk(self.next):
-            links = [name for name in folders if (Path(folder) / name).is_symlink()]
-            found += [str((Path(folder) / name).relative_to(self.next)) for name in (*files, *links)]
-        return sorted(found)
+    def _demand_way(self) -> tuple[str, ...]:
+        """Return the folders that are to be made; PublishError unless everything can be moved to its place.
 
-    def _above(self, relative: str) -> Iterator[Path]:
-        """Yield the folders of ``next`` that a staged file lies in."""
-        return (self.next / parent for parent in Path(relative).parents)
-
-    def _homes(self, relative: str) -> Iterator[Path]:
-        """Yield the folders of the index whose entries a moved file may have changed."""
-        return (self.root / parent for parent in Path(relative).parents)
-
-    def _demand_way(self, staged: Iterable[str]) -> None:
-        """Raise PublishError unless everything can be moved to its place: what is decided must not fail."""
-        disk = self.hidden.stat().st_dev
-        folders = {folder for one in staged for folder in self._homes(one)}
+        What is decided must not fail.
+        """
+        disk, made = self.hidden.stat().st_dev, []
+        folders = {str(folder) for place in self._moves for folder in Path(place).parents}
         for folder in sorted(folders):
-            self._demand_folder(folder)
-            if folder.exists():
-                _demand_writable(folder, disk)
-        for one in staged:
-            place, link = self.root / one, (self.next / one).is_symlink()
+            path = self.root / folder
+            self._demand_folder(path)
+            if path.exists():
+                _demand_writable(path, disk)
+            else:
+                made.append(folder)
+        for relative, name in sorted(self._moves.items()):
+            place, link = self.root / relative, (self.next / name).is_symlink()
             foreign = not self.exists or place.is_symlink() != link or (not link and place.is_dir())
             if os.path.lexists(place) and foreign:
                 raise _in_the_way(place)
+        return tuple(made)
 
     def _demand_folder(self, path: Path) -> None:
         if path != self.root and path.is_symlink():
@@ -303,13 +334,6 @@ def _names(path: Path) -> list[str]:
         return sorted(os.listdir(path))  # noqa: PTH208 - a Path for each of thousands takes three times as long
     except FileNotFoundError:
         return []
-
-
-def _stage(relative: str, path: Path) -> int:
-    """Return when a file is moved: what pages name, then the links to pages, then what names projects."""
-    if relative.startswith((f"{FILES}/", f"{HIDDEN}/")) and not path.is_symlink():
-        return 0
-    return 1 if path.is_symlink() else 2
 
 
 def _demand_writable(folder: Path, disk: int) -> None:

@@ -33,7 +33,7 @@ def commit(
 ) -> None:
     with index.writing():
         for name, data in made.items():
-            durable.write(index.next / name, data)
+            durable.put(index.staged(name), data)
         index.commit(action(number, **changes), gone)
 
 
@@ -79,7 +79,7 @@ def test_a_change_that_fails_leaves_nothing(index: Index) -> None:
 
     def interrupted() -> None:
         with index.writing():
-            durable.write(index.next / "index.html", b"two")
+            durable.put(index.staged("index.html"), b"two")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -105,8 +105,8 @@ def test_wheels_move_before_links_and_links_before_lists(
             ".retread/names/ab/x.whl",
             "index.html",
         ):
-            durable.write(index.next / name, b"x")
-        durable.point(index.next / "cu128/simple/demo", "../../.retread/snapshots/1/cu128/demo")
+            durable.put(index.staged(name), b"x")
+        durable.point(index.staged("cu128/simple/demo"), "../../.retread/snapshots/1/cu128/demo")
         monkeypatch.setattr(durable, "move", watch)
         index.commit(action(1))
     moved.remove(".retread/journal.json")
@@ -160,6 +160,35 @@ def test_an_action_that_another_retread_decided_is_finished_and_noted_once(index
         with index.writing():
             assert not index.journal.exists()
         assert [one.number for one in index.history()] == [1, 2]
+
+
+def test_what_another_retread_laid_down_as_a_tree_is_moved_to_its_place(index: Index) -> None:
+    commit(index, 1, {"index.html": b"one"})
+    (index.next / "cu128/simple").mkdir(parents=True)
+    (index.next / "cu128/simple/demo").symlink_to("../../.retread/snapshots/2/cu128/demo")
+    (index.next / "index.html").write_bytes(b"two")
+    index.journal.write_bytes(msgspec.json.encode({"gone": [], "action": action(2)}))
+    with index.writing():
+        pass
+    assert (index.root / "index.html").read_bytes() == b"two"
+    assert (index.root / "cu128/simple/demo").is_symlink()
+    assert names(index.hidden) == ["history.jsonl", "lock"]
+
+
+def test_a_journal_that_comes_back_is_known_for_an_old_one(index: Index) -> None:
+    """A power cut may bring it back, since nobody waits until the disk knows that it is gone."""
+    commit(index, 1, {"index.html": b"one"})
+    stale = {"gone": ["cu128"], "action": action(1), "moves": {"index.html": "0"}}
+    index.journal.write_bytes(msgspec.json.encode(stale))
+    index.next.mkdir()
+    (index.next / "0").write_bytes(b"half of the next action")
+    (index.root / "cu128").mkdir()
+    said: list[str] = []
+    with Index(index.root, said.append).writing():
+        pass
+    assert ((index.root / "index.html").read_bytes(), said) == (b"one", [])
+    assert names(index.hidden) == ["history.jsonl", "lock"]
+    assert names(index.root) == [".retread", "cu128", "index.html"]
 
 
 def test_what_a_killed_change_left_is_removed(index: Index) -> None:
@@ -218,9 +247,9 @@ def test_records_and_bindings_are_read_back(index: Index) -> None:
     assert index.bound("x.whl") == ""
     assert index.project("cu128", "demo") is None
     with index.writing():
-        durable.write(index.next / layout.binding("x.whl"), b"abc")
-        durable.write(
-            index.next / layout.ledger("cu128", "demo"), b'{"latest":"2025","versions":{"1+cu128.1":null}}'
+        durable.put(index.staged(layout.binding("x.whl")), b"abc")
+        durable.put(
+            index.staged(layout.ledger("cu128", "demo")), b'{"latest":"2025","versions":{"1+cu128.1":null}}'
         )
         index.commit(action(1))
     assert index.ledger("cu128", "demo") == ledger
