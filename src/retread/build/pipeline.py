@@ -416,6 +416,8 @@ def _does(request: Request) -> str:
 
 def _prepare() -> None:
     """Import what the last stages take, while the first wait for git."""
+    from packaging import metadata  # noqa: F401
+
     from retread.audit import audit  # noqa: F401
     from retread.build import graft, seal  # noqa: F401
 

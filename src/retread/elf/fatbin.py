@@ -47,7 +47,7 @@ _SUFFIX_FLAGS: Final = {"": 0, "a": _FLAG_A, "f": _FLAG_F}
 _SEVERAL: Final = 32
 """Fat binaries after which the pages with their headers, some MB, are a matter of the past."""
 LARGE: Final = 1 << 24
-"""Bytes of an image from which on memory is a matter of care: for several at a time, and for what is kept."""
+"""Bytes of an image from which on memory is a matter of care."""
 _PLAIN_FLAGS: Final = 0x11
 """64 bits, made on Linux: what every entry of every library seen carries."""
 
@@ -112,15 +112,10 @@ class Room:
         self._memory = bytearray()
 
     def of(self, size: int) -> memoryview:
-        """Return ``size`` bytes of it, all that stands in its first ones; what was there before is written over.
-
-        What is ``LARGE`` is not kept.
-        """
-        if size > LARGE:
-            return memoryview(bytearray(size))
+        """Return ``size`` bytes of it, all that stands in its first ones; what was there before is written over."""
         if size > len(self._memory):
             self._memory = bytearray()  # lets go of what it has, before it takes more
-            self._memory = bytearray(min(2 * size, LARGE))
+            self._memory = bytearray(max(size, min(2 * size, LARGE)))
         return memoryview(self._memory)[:size]
 
 

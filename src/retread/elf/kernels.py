@@ -66,16 +66,16 @@ def of_cubin(data: bytes | memoryview, *, where: str) -> Looked:
     Large modules have tens of thousands of sections, so that only what is needed of them is read.
     """
     view, sections, names = _sections(data, where)
-    notes = (_cut(view, one, where) for one in sections if one[1] == ei.SHT_NOTE)
+    notes = (_cut(view, one, where) for one in sections.of_type(ei.SHT_NOTE))
     return Looked(_named(view, sections, names, where), is_relocatable(data), release.of_cubin(view, notes))
 
 
-def _named(view: memoryview, sections: list[tuple[int, ...]], names: int, where: str) -> frozenset[str]:
+def _named(view: memoryview, sections: _Headers, names: int, where: str) -> frozenset[str]:
     """Return the kernels of machine code.
 
     Without a symbol table (``strip`` takes it) they are the code sections that have a ``.nv.info`` of their own.
     """
-    symbols = next((one for one in sections if one[1] == ei.SHT_SYMTAB), None)
+    symbols = next(sections.of_type(ei.SHT_SYMTAB), None)
     if symbols is None:
         return frozenset() if not sections else _by_section(view, sections, sections[names], where)
     if symbols[6] >= len(sections):
@@ -117,7 +117,32 @@ def _is_code(text: bytes | bytearray, at: int) -> bool:
     return b"//" not in before and (not before or before[-1] in _PTX_BEFORE)
 
 
-def _sections(data: bytes | memoryview, where: str) -> tuple[memoryview, list[tuple[int, ...]], int]:
+class _Headers:
+    """Section headers, unpacked when they are asked for."""
+
+    def __init__(self, table: bytes = b"") -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table) // ei.SHDR.size
+
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        return ei.SHDR.iter_unpack(self._table)
+
+    def __getitem__(self, index: int) -> tuple[int, ...]:
+        return ei.SHDR.unpack_from(self._table, index * ei.SHDR.size)
+
+    def of_type(self, kind: int) -> Iterator[tuple[int, ...]]:
+        """Yield those of a type below 256, by the first byte of each one's type."""
+        kinds = self._table[4 :: ei.SHDR.size]
+        at = kinds.find(kind)
+        while at >= 0:
+            if self[at][1] == kind:
+                yield self[at]
+            at = kinds.find(kind, at + 1)
+
+
+def _sections(data: bytes | memoryview, where: str) -> tuple[memoryview, _Headers, int]:
     """Return a cubin's bytes, its section headers, and which of them holds their names.
 
     From 65,280 sections on their number stands in the first of them. Source: System V ABI, chapter 4.
@@ -125,12 +150,12 @@ def _sections(data: bytes | memoryview, where: str) -> tuple[memoryview, list[tu
     view, header = ei.header(data, where)
     shoff, size, count, names = header[6], header[11], header[12], header[13]
     if not shoff:
-        return view, [], 0
+        return view, _Headers(), 0
     first = ei.SHDR.unpack(ei.cut(view, shoff, ei.SHDR.size, where, "section headers"))
     count, names = count or first[5], first[6] if names == _SHN_XINDEX else names
     if size != ei.SHDR.size or names >= count:
         raise ElfError(f"{where}: section headers of another format")
-    return view, list(ei.SHDR.iter_unpack(ei.cut(view, shoff, count * size, where, "section headers"))), names
+    return view, _Headers(bytes(ei.cut(view, shoff, count * size, where, "section headers"))), names
 
 
 def _marked(view: memoryview, table: tuple[int, ...], where: str) -> Iterator[int]:
@@ -146,9 +171,7 @@ def _marked(view: memoryview, table: tuple[int, ...], where: str) -> Iterator[in
             yield name
 
 
-def _by_section(
-    view: memoryview, sections: list[tuple[int, ...]], table: tuple[int, ...], where: str
-) -> frozenset[str]:
+def _by_section(view: memoryview, sections: _Headers, table: tuple[int, ...], where: str) -> frozenset[str]:
     strings = ei.Strings(_content(view, table, where), where)
     names = {strings.at(one[0]) for one in sections}
     code = {name.removeprefix(_TEXT) for name in names if name.startswith(_TEXT)}

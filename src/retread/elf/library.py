@@ -10,7 +10,6 @@ import mmap
 import shutil
 import struct
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from threading import Lock, local
 from typing import BinaryIO, Final
@@ -94,11 +93,13 @@ def means(data: memoryview) -> Means:
             whole.madvise(mmap.MADV_DONTNEED)
 
     def each(do: Callable[[FatBinary, Room], B], found: Sequence[FatBinary]) -> Sequence[B]:
-        mine = _Mine()
+        mine, shared = _Mine(), Room()
 
         def one(binary: FatBinary) -> B:
-            large = max((entry.size for entry in binary.entries), default=0) > fatbin.LARGE
-            with _UNPACKING if large else nullcontext():
+            if max((entry.size for entry in binary.entries), default=0) > fatbin.LARGE:
+                with _UNPACKING:
+                    done = do(binary, shared)
+            else:
                 done = do(binary, mine.room)
             behind()
             return done

@@ -42,7 +42,7 @@ def test_a_graft_that_was_interrupted_goes_on_where_it_was(
     assert project.leftovers() == []
     monkeypatch.setattr(ptxas.Assembler, "assemble", lambda *_: pytest.fail("assembled again"))
     assert project.build().code == 0
-    assert project.entries(Kind.CUBINS) == made
+    assert sorted(project.entries(Kind.CUBINS)) == sorted(made)  # by use they come in another order
 
 
 def test_ptxas_that_fails_is_shown_with_its_last_words(project: Project) -> None:
