@@ -218,12 +218,15 @@ class Job:
 
     def _demand_waivers_used(self, base: ProvenBase) -> None:
         """Raise RecipeError for a waiver of a rule that the base wheel does not break."""
+        target = self.goal.target
+        waived = [rule for rule in target.waive if rule in waiver.RULES]
+        if not waived:
+            return
         from retread.audit import audit
         from retread.audit.promise import promise
 
-        target = self.goal.target
         broken = audit.broken(base.facts, promise(self.goal.recipe, target, self.goal.version))
-        stale = [rule for rule in target.waive if rule in waiver.RULES and rule not in dict(broken)]
+        stale = [rule for rule in waived if rule not in dict(broken)]
         if stale:
             raise RecipeError(
                 f"{self.goal.title}: {base.verified.file_name} does not break what is waived",
@@ -239,13 +242,14 @@ class Job:
         said: Statement,
         into: Path,
     ) -> None:
-        from retread.audit import audit
         from retread.build import graft, seal
+        from retread.doors.cores import Beside
         from retread.wheel.wheelfile import Wheel
 
         with (
             self.goal.machine.console.step("seal the wheel") as step,
             Wheel(self.origin.wheel(), waived=waiver.READ) as wheel,
+            Beside(_prepare_audit),
         ):
             made = seal.seal(
                 wheel,
@@ -269,6 +273,8 @@ class Job:
             self.goal.machine.console.say(
                 f"  note: the wheel holds nothing of {', '.join(outside)}, which the series changes"
             )
+        from retread.audit import audit
+
         with (
             self.goal.machine.console.step("audit the wheel") as step,
             self.goal.machine.store.scratch() as scratch,
@@ -414,11 +420,15 @@ def _does(request: Request) -> str:
     return f"becomes slim for {' '.join(request.slim.keep)}" if request.slim else "gets a run path"
 
 
+def _prepare_audit() -> None:
+    """Import what the audit takes, while a wheel is copied and hashed."""
+    from retread.audit import audit  # noqa: F401
+
+
 def _prepare() -> None:
-    """Import what the last stages take, while the first wait for git."""
+    """Import what sealing takes, while the first stages wait for git."""
     from packaging import metadata  # noqa: F401
 
-    from retread.audit import audit  # noqa: F401
     from retread.build import graft, seal  # noqa: F401
 
 
