@@ -7,7 +7,7 @@
 #   make kit      packs it with its tests for a GPU machine
 #   make index    lists what lies in dist/ in an index under dist/index, and serves it for trying it out
 #   make wheels   make test   make lint   make bench   make bench-source   make bench-index   make bench-smoke
-#   make bench-many   make schemas   make clean   make bench-growth   make bench-starts
+#   make bench-many   make bench-night   make schemas   make clean   make bench-growth   make bench-starts
 #   make fuzz [SECONDS=60] [PARSER=elf]   changes inputs of every parser; what goes wrong lies in build/fuzz
 #   make bump RECIPE=NAME TO=VERSION [REPOSITORY=CLONE-OR-ADDRESS]   carries a recipe to another release, with verdicts
 #   make docs     builds these pages as a site under build/docs      make docs-reference   writes docs/reference/ anew
@@ -40,7 +40,7 @@ help:
 
 .PHONY: help machine setup whole tools wheel wheels matrix audit smoke kit publish index release release-plan collect statements sign \
 	run-check locks install-check watch issue request plan bump test unit e2e lint format docs docs-reference fuzz bench \
-	bench-source bench-smoke bench-index bench-many bench-shared bench-growth bench-starts catalogue \
+	bench-source bench-smoke bench-index bench-many bench-night bench-shared bench-growth bench-starts catalogue \
 	schemas clean
 
 # For a fresh machine of a workflow, as root.
@@ -205,7 +205,10 @@ bench-source: tools
 bench-many: tools
 	$(BIN)/python scripts/bench/many.py
 
-# Needs torch and every Triton of the default recipe from the index; on two cores it takes some 10 minutes.
+bench-night: tools
+	$(BIN)/python scripts/bench/night.py
+
+# Needs torch and every Triton of the default recipe from the index; on two cores it takes some 4 minutes.
 bench-smoke: tools
 	$(BIN)/python scripts/bench/smoke.py
 

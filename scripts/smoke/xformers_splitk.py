@@ -57,14 +57,23 @@ def attending(wanted: Attention) -> Callable[[Any, str], Any]:
     return wrapped
 
 
+ASKED = """
+import sys, types, xformers
+for name in ("xformers.ops", "xformers.ops.fmha"):
+    sys.modules[name] = bare = types.ModuleType(name)
+    bare.__path__ = [xformers.__path__[0] + name[len("xformers"):].replace(".", "/")]
+from xformers.ops.fmha import triton_splitk as op
+raise SystemExit(op._triton_has_block_pointers())
+"""
+"""Asks split-K attention what it tells dispatch; the other operators have no part in it, and are not imported."""
+
+
 def declined() -> bool:
     """Say whether split-K attention tells dispatch that this Triton has no block pointers.
 
     A process of its own is asked: in this one the packages above the kernels are bare.
     """
-    return not harness.ask(
-        "from xformers.ops.fmha import triton_splitk as op; raise SystemExit(op._triton_has_block_pointers())"
-    )
+    return not harness.ask(ASKED)
 
 
 # The launches' arguments

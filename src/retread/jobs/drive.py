@@ -6,13 +6,16 @@ every engine.
 
 from __future__ import annotations
 
+import heapq
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 from retread import limits
+from retread.arch import Arch
 from retread.compile.schedule import GIB, Cost
 from retread.doors.console import Step
 from retread.doors.machine import Machine
@@ -24,8 +27,8 @@ from retread.jobs.placing import Load, Node
 _WAIT: Final = 0.5
 """Seconds between two looks at the machines while nothing ends."""
 _AHEAD: Final = 2
-"""Jobs that an engine is given for each core, running and waiting: enough for it to be never idle, and few enough that
-a machine that comes later gets some."""
+"""How many times the cores that there are the jobs that an engine is given may ask for, running and waiting: enough for
+them to be never idle, and few enough that a machine that comes later gets some."""
 
 
 class Files(NamedTuple):
@@ -81,7 +84,13 @@ class _Run:
 
     job: Job
     needs: Needs
+    rank: int
+    """Whose turn it is: the least first."""
+    missing: set[str]
+    """Keys of the jobs before it that are not done."""
     losses: list[str] = field(default_factory=list)
+    cores: int = 0
+    """What it was given."""
     more: bool = False
     """Whether it got more memory already."""
     step: Step | None = None
@@ -94,7 +103,16 @@ class Driver:
         self._engine = engine
         self._machine = machine
         self._out = out
-        self._waiting: list[_Run] = []
+        self._waiting: dict[str, _Run] = {}
+        """Jobs that are not begun, by their keys."""
+        self._ready: dict[Arch | None, list[tuple[int, str]]] = {}
+        """Of those the ones that can begin, as heaps of rank and key, for each capability that they need."""
+        self._behind: dict[str, list[_Run]] = {}
+        """Key of a job -> those that come after it."""
+        self._trials = Counter[Arch]()
+        """Capability -> jobs that need it and have not ended."""
+        self._beside = 0
+        """Cores that such a job asks for at most."""
         self._running: dict[int, _Run] = {}
         self._done: dict[str, Result] = {}
         self._failed: dict[str, tuple[str, int]] = {}
@@ -103,8 +121,6 @@ class Driver:
         """Keys of machines that were given up."""
         self._nodes: Sequence[Node] = ()
         self._titles: dict[str, str] = {}
-        self._asked: set[str] = set()
-        """Keys of all jobs that are to be done."""
         self._looked = -_WAIT
 
     def drive(self, jobs: Sequence[Job]) -> dict[str, Result]:
@@ -113,7 +129,6 @@ class Driver:
         What is done below ``out`` already is taken. HostError when a job can run nowhere, or the engine is gone; the
         error of the first job that failed, with all that failed, when the others are done.
         """
-        self._asked = {one.key for one in jobs}
         for one in jobs:
             if found := run.finished(one, self._out, self._machine):
                 self._done[one.key] = found
@@ -121,10 +136,27 @@ class Driver:
         if todo:
             self._nodes = self._engine.nodes()
             placing.demand_places(todo, self._nodes, where=self._engine.title)
-            self._waiting = [_Run(one, one.needs) for one in placing.order(todo)]
+            self._queue(placing.order(todo, self._nodes))
             self._work(len(todo))
         self._demand_all(jobs)
         return self._done
+
+    def _queue(self, jobs: Sequence[Job]) -> None:
+        """Wait with jobs, in this order, for those before them; what is not asked for lies there already."""
+        asked = {one.key for one in jobs}
+        trials = [one.needs for one in jobs if one.needs.gpu]
+        self._trials = Counter(one.gpu for one in trials if one.gpu)
+        self._beside = max((one.cores for one in trials), default=0)
+        for rank, job in enumerate(jobs):
+            one = _Run(job, job.needs, rank, {key for key in job.after if key in asked})
+            for key in one.missing:
+                self._behind.setdefault(key, []).append(one)
+            self._wait(one)
+
+    def _wait(self, one: _Run) -> None:
+        self._waiting[one.job.key] = one
+        if not one.missing:
+            heapq.heappush(self._ready.setdefault(one.needs.gpu, []), (one.rank, one.job.key))
 
     def _work(self, total: int) -> None:
         title = f"{_counted(total, 'job')} on {_counted(len(self._nodes), 'node')}"
@@ -137,31 +169,45 @@ class Driver:
             step.mark = "failed" if self._failed else "ok"
 
     def _start_ready(self) -> None:
-        """Give the engine those jobs that can begin, the longest first."""
-        room = _AHEAD * max(1, sum(one.cores for one in self._nodes)) - len(self._running)
-        for one in tuple(self._waiting):
-            if room <= 0:
-                break
-            if dead := [self._failed[key][0] for key in one.job.after if key in self._failed]:
-                self._waiting.remove(one)
-                self._fail(one, f"not begun: the job before it failed ({dead[0]})", 1)
-            elif (
-                not (self._asked & set(one.job.after)) - self._done.keys()
-            ):  # others' results lie there already
-                self._waiting.remove(one)
-                room -= self._start(one)
+        """Give the engine those jobs that can begin, as far as it has room for them; each kind of GPU has its own."""
+        room = self._room()
+        for gpu, ready in sorted(self._ready.items(), key=lambda item: item[0] is None):
+            while ready and room[gpu] > 0:
+                one = self._waiting.pop(heapq.heappop(ready)[1])
+                room[gpu] -= self._start(one)
 
-    def _start(self, one: _Run) -> bool:
+    def _room(self) -> dict[Arch | None, int]:
+        """Return for how many cores the engine can be given jobs, for each capability that they need.
+
+        While there are jobs for a GPU, their cores are kept free, half of all at most: engines fill machines without
+        one first, so these are beside the GPUs.
+        """
+        nodes = self._fit()
+        cores = max(1, sum(one.cores for one in nodes))
+        beside = {
+            gpu: max(1, sum(min(one.cores, one.gpus.get(gpu, 0) * self._beside) for one in nodes))
+            for gpu in +self._trials
+        }
+        kept = min(sum(beside.values()), cores // 2)
+        room: dict[Arch | None, int] = {gpu: _AHEAD * count for gpu, count in beside.items()}
+        room[None] = cores - kept if kept else _AHEAD * cores
+        for one in self._running.values():
+            room[one.needs.gpu] -= one.cores
+        return room
+
+    def _start(self, one: _Run) -> int:
+        """Give a job to the engine; return for how many cores."""
         nodes = self._fit()
         if lack := placing.obstacle(one.needs, nodes):
             told = "; ".join((f"no node is left that has {lack}", *one.losses))
             self._fail(one, told, HostError.exit_code)
-            return False
+            return 0
         needs = placing.fitted(one.needs, nodes)
         before: dict[str, Files] = {key: Files(run.files_of(key, self._out)) for key in one.job.after}
         number = self._engine.start(one.job, needs, placing.able(needs, nodes), before)
         self._running[number] = one
-        return True
+        one.cores = needs.cores
+        return one.cores
 
     def _fit(self) -> list[Node]:
         return [one for one in self._nodes if one.key not in self._unfit]
@@ -175,6 +221,7 @@ class Driver:
         result = run.take(one.job, outcome.files, self._out, self._machine)
         if not result.code:
             self._done[one.job.key] = result
+            self._ended(one)
             cost = Cost(seconds=result.seconds, memory=result.memory_bytes)
             forecast.learn(self._machine, one.job.name, cost, cached=result.cached)
             self._tell(one, "ok")
@@ -204,11 +251,25 @@ class Driver:
     def _again(self, one: _Run, why: str) -> None:
         self._machine.console.say(f"  {one.job.name} begins again: {why}")
         one.step = None
-        self._waiting.insert(0, one)
+        one.rank = -1
+        self._wait(one)
 
     def _fail(self, one: _Run, why: str, code: int) -> None:
-        self._failed[one.job.key] = (f"{one.job.name}: {why}", code)
+        self._failed[one.job.key] = said = (f"{one.job.name}: {why}", code)
         self._tell(one, "failed")
+        for other in self._ended(one):
+            if self._waiting.pop(other.job.key, None):
+                self._fail(other, f"not begun: the job before it failed ({said[0]})", 1)
+
+    def _ended(self, one: _Run) -> list[_Run]:
+        """Let begin what waited for this job alone; return all that come after it."""
+        if one.needs.gpu:
+            self._trials[one.needs.gpu] -= 1
+        behind = self._behind.pop(one.job.key, [])
+        for other in behind if one.job.key in self._done else ():
+            other.missing.remove(one.job.key)
+            self._wait(other)
+        return behind
 
     def _tell(self, one: _Run, mark: str) -> None:
         console = self._machine.console
@@ -250,7 +311,7 @@ class Driver:
             Load(max(0.0, one.needs.seconds - spent.get(number, 0.0)), one.needs.cores)
             for number, one in self._running.items()
         ]
-        waiting = [Load(one.needs.seconds, one.needs.cores) for one in self._waiting]
+        waiting = [Load(one.needs.seconds, one.needs.cores) for one in self._waiting.values()]
         return placing.left([*running, *waiting], sum(one.cores for one in self._fit()))
 
     def _demand_all(self, jobs: Sequence[Job]) -> None:

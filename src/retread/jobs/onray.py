@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -27,16 +26,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from retread import limits
-from retread.arch import Arch
 from retread.compile import jobserver
 from retread.doors import cores, proc
 from retread.doors.console import Console
 from retread.doors.machine import Machine, code_digest
 from retread.doors.store import Kind, Store, default_root, digest
-from retread.environment import host
 from retread.errors import HostError, ToolError, UsageError, first
-from retread.fit import hardware
-from retread.jobs import confine, run
+from retread.jobs import confine, member, run
 from retread.jobs.drive import Files, Lost, News
 from retread.jobs.job import Job, Needs
 from retread.jobs.placing import Node
@@ -46,8 +42,6 @@ from retread.shared import parcel
 from retread.version import __version__
 
 SCHEME: Final = "ray"
-_CAPABILITY: Final = "cc"
-"""What the name of the resource begins with by which a node says which capability its GPUs have: ``cc9.0``."""
 _NODE: Final = "ray.io/node-id"
 """The label that Ray itself gives every node."""
 _NEWS: Final = 1.0
@@ -217,19 +211,19 @@ class OnRay:
     def _meet(self, strangers: Sequence[Mapping[str, Any]]) -> None:
         """Ask nodes which retread they have; one with another is left out, and named."""
         able = [one for one in strangers if one["Resources"].get("CPU")]
-        probe = self._ray.remote(num_cpus=0, max_retries=0)(_probe())
+        probe = self._ray.remote(num_cpus=0, max_retries=0)(member.probe())
         asked = [(one, probe.options(**_on(one["NodeID"])).remote()) for one in able]
         end = time.monotonic() + limits.PROBE
         for one, answer in asked:
-            key, title = one["NodeID"], _title(one)
+            key, title = one["NodeID"], member.title(one)
             try:
-                said = self._ray.get(answer, timeout=max(0.1, end - time.monotonic()))
+                said = member.Said(*self._ray.get(answer, timeout=max(0.1, end - time.monotonic())))
             except self._ray.exceptions.RayError as error:
-                said = (f"it does not say which retread it has ({_first_line(error)})", "", "")
-            if said[:2] == (__version__, code_digest()):
-                self._nodes[key] = _node(one, title, said[2])
+                said = member.Said(f"it does not say which retread it has ({_first_line(error)})")
+            if (said.version, said.code) == (__version__, code_digest()):
+                self._nodes[key] = member.node(one, said)
             else:
-                self._unfit[key] = f"{title}: {_difference(said[0])}"
+                self._unfit[key] = f"{title}: {member.difference(said)}"
                 self._machine.console.say(f"note: left out: {self._unfit[key]}")
 
     def start(self, job: Job, needs: Needs, nodes: Sequence[Node], before: Mapping[str, Files]) -> int:
@@ -242,7 +236,7 @@ class OnRay:
             num_cpus=needs.cores,
             memory=needs.memory_bytes,
             label_selector={_NODE: f"in({','.join(one.key for one in nodes)})"},
-            **({"num_gpus": 1, "resources": {f"{_CAPABILITY}{needs.gpu}": 1}} if needs.gpu else {}),
+            num_gpus=int(needs.gpu is not None),
         )
         self._numbers[task.remote(job, order, self._workspace, self._board)] = self._count
         return self._count
@@ -298,45 +292,9 @@ class OnRay:
         self._asking.shutdown(wait=False, cancel_futures=True)
 
 
-def _probe() -> Callable[[], tuple[str, str, str]]:
-    """Return what a node runs to say which retread it has; it goes there as code, since there may be none."""
-
-    def probe() -> tuple[str, str, str]:
-        import platform
-
-        try:
-            from retread.doors.machine import code_digest
-            from retread.version import __version__
-        except ImportError as error:
-            return f"it has no retread ({error})", "", platform.machine()
-        return __version__, code_digest(), platform.machine()
-
-    return probe
-
-
-def _difference(said: str) -> str:
-    if said == __version__:
-        return f"its retread is {said} like this one, and has other code"
-    return said if " " in said else f"it has retread {said}, and this is {__version__}"
-
-
 def _first_line(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return lines[-1 if type(error).__name__.startswith("RayTaskError") else 0].strip()[:200]
-
-
-def _title(one: Mapping[str, Any]) -> str:
-    return f"{one['NodeManagerHostname']} ({one['NodeID'][:8]})"
-
-
-def _node(one: Mapping[str, Any], title: str, processor: str) -> Node:
-    resources = one["Resources"]
-    gpus = {
-        Arch(name.removeprefix(_CAPABILITY)): int(count)
-        for name, count in resources.items()
-        if name.startswith(_CAPABILITY) and resources.get("GPU")
-    }
-    return Node(one["NodeID"], title, int(resources["CPU"]), int(resources.get("memory", 0)), processor, gpus)
 
 
 def _on(node: str) -> dict[str, Any]:
@@ -451,14 +409,11 @@ def _of_this_machine(folder: str) -> dict[str, Any]:
     os.environ.setdefault(
         "RAY_worker_niceness", "0"
     )  # Ray's 15 would make builds slower than they are without it
-    found = hardware.hardware(Path(sys.executable), os.environ) if host.has_gpu() else None
-    count = len(list(Path("/dev").glob("nvidia[0-9]*")))
     return {
         "num_cpus": cores.count(),
         "_memory": jobserver.memory()[1],
         "_temp_dir": folder,
         "include_dashboard": False,
-        "resources": {f"{_CAPABILITY}{one}": count for one in found.gpus} if found else {},
     }
 
 

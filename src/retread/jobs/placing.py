@@ -98,14 +98,31 @@ def demand_places(jobs: Iterable[Job], nodes: Sequence[Node], *, where: str) -> 
         )
 
 
-def order(jobs: Sequence[Job]) -> list[Job]:
-    """Return jobs as they are to begin: those that hold others up longest first, so that none is alone at the end."""
+def order(jobs: Sequence[Job], nodes: Sequence[Node]) -> list[Job]:
+    """Return jobs as they are to begin, so that neither cores nor GPUs are idle at the beginning or alone at the end.
+
+    Johnson's rule (S. M. Johnson, Optimal two- and three-stage production schedules, 1954), whose two machines are here
+    all cores and all GPUs: what the cores are through with sooner than the GPUs with what follows goes first, the
+    quickest before the others. After that, what holds others up longest.
+    """
     behind: dict[str, int] = {}
+    trials: dict[str, float] = {}
+    cores = max(1, sum(one.cores for one in nodes))
     for one in reversed(jobs):  # a job stands behind those that it comes after
         whole = one.needs.seconds + behind.get(one.key, 0)
         for before in one.after:
             behind[before] = max(behind.get(before, 0), whole)
-    return sorted(jobs, key=lambda one: one.needs.seconds + behind.get(one.key, 0), reverse=True)
+            if one.needs.gpu is not None:
+                count = max(1, sum(node.gpus.get(one.needs.gpu, 0) for node in nodes))
+                trials[before] = trials.get(before, 0.0) + one.needs.seconds / count
+
+    def rank(one: Job) -> tuple[bool, float]:
+        takes = one.needs.seconds * one.needs.cores / cores
+        if takes < trials.get(one.key, 0.0):
+            return False, takes
+        return True, -(one.needs.seconds + behind.get(one.key, 0))
+
+    return sorted(jobs, key=rank)
 
 
 def left(remaining: Iterable[Load], cores: int) -> float:

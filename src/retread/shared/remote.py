@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from retread import limits
 from retread.address import shown
 from retread.doors import clock, fs
-from retread.doors.bucket import Bucket, MissingError, Object
+from retread.doors.bucket import Bucket, MissingError, Object, is_bucket
 from retread.doors.console import NOTE
 from retread.doors.store import Kind
 from retread.errors import GateError, PublishError, RetreadError, StoreError, UsageError
@@ -77,6 +78,10 @@ class _BadError(StoreError):
     """A parcel that is not what is claimed."""
 
 
+def _is_folder(address: str) -> bool:
+    return address.startswith("file://") and Path(unquote(urlsplit(address).path)).is_dir()
+
+
 class Shared:
     """The shared store at an address, as the local store's ``elsewhere``."""
 
@@ -94,6 +99,8 @@ class Shared:
     @functools.cached_property
     def _bucket(self) -> Bucket:
         try:
+            if not is_bucket(self.address) and not _is_folder(self.address):
+                raise PublishError(self.address)
             return Bucket(self.address)
         except PublishError:
             hint = "name one like s3://bucket/prefix, or file:///folder that is there"

@@ -24,8 +24,6 @@ from retread.recipe.proof import Entry, Proof, blob_id, dated
 from retread.records import Sha256
 from retread.source.records import Manifest, SourceTree, UnprovenFile
 from retread.strict import near_miss
-from retread.wheel import contents
-from retread.wheel.wheelfile import Wheel
 
 MANIFEST = "manifest.json"
 TREE = "tree"
@@ -247,6 +245,9 @@ def from_unproven_wheel(path: Path, into: Path) -> None:
 
 
 def _unpacked(path: Path, into: Path) -> dict[str, str]:
+    from retread.wheel import contents
+    from retread.wheel.wheelfile import Wheel
+
     found: dict[str, str] = {}
     (into / TREE).mkdir(parents=True, exist_ok=True)
     with Wheel(path, lenient=True) as wheel:  # what is wrong with it is told of the base wheel

@@ -23,11 +23,9 @@ from retread.wheel import faults, metadata
 from retread.wheel.facts import Fault, WheelFacts, is_called_library
 from retread.wheel.hashing import Scan
 from retread.wheel.members import Member, Verified
-from retread.wheel.statement import Proof, Statement
+from retread.wheel.statement import STATEMENT, Proof, Statement
 from retread.wheel.wheelfile import Wheel
 from retread.wheel.ziparchive import Entry
-
-STATEMENT = "retread.json"
 
 
 class Known(NamedTuple):

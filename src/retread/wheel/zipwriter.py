@@ -35,6 +35,11 @@ from retread.wheel.ziparchive import CHUNK, DEFLATED, STORED, Archive
 _BLOCK: Final = 8 << 20
 _STEP: Final = 8 << 20
 """Bytes that the kernel copies at a time, so that who reads what is written can keep close behind."""
+_LITTLE: Final = 1 << 16
+"""What is shorter goes through this process's memory, many at a time: after every call of the system a thread waits for
+the interpreter, and the others make it wait longer than such a call takes."""
+_NOTHING: Final = (-1, 0, b"")
+"""A window on no file."""
 _NO_KERNEL_COPY: Final = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF}
 """What ``copy_file_range`` says where it does not reach: across some disks, under some kernels."""
 _SMALL: Final = 64
@@ -189,6 +194,10 @@ class _Writer:
         self._out = temporary.open("r+b", buffering=0)
         self._size = 0
         self._following = Following(self._out.fileno())
+        self._held = bytearray()
+        """What is not written yet; it counts in the size."""
+        self._window = _NOTHING
+        """The file that was read last of, from where on, and what."""
         self._members: list[Member] = []
         self._central: list[bytes] = []
 
@@ -222,12 +231,14 @@ class _Writer:
         for header in self._central:
             self._put(header)
         self._put(end_records(len(self._central), self._size - at, at))
+        self._flush()
         scan = self._following.finish(self._size)
         return Written(size=self._size, members=tuple(self._members), scan=scan)
 
     def _append_file(self, member: Member, path: Path) -> None:
         with path.open("rb") as file:
             self._append(member, [(file.fileno(), 0, os.fstat(file.fileno()).st_size)])
+        self._window = _NOTHING  # the next file that is opened may have this one's number
 
     def _append(self, member: Member, pieces: Iterable[bytes | tuple[int, int, int]]) -> None:
         """Write a member whose data is in ``pieces``: bytes, or (file descriptor, offset, length)."""
@@ -255,6 +266,10 @@ class _Writer:
 
     def _copy(self, descriptor: int, offset: int, length: int) -> None:
         """Copy a range of another file; a file that is shorter leaves the member short, which ``_append`` refuses."""
+        if length < _LITTLE:
+            self._put(self._seen(descriptor, offset, length))
+            return
+        self._flush()
         while length:
             try:
                 count = os.copy_file_range(descriptor, self._out.fileno(), min(length, _STEP), offset)
@@ -263,6 +278,7 @@ class _Writer:
                     raise
                 data = os.pread(descriptor, min(length, CHUNK), offset)
                 self._put(data)
+                self._flush()
                 count = len(data)
             else:
                 self._size += count
@@ -273,11 +289,26 @@ class _Writer:
             length -= count
 
     def _put(self, data: bytes) -> None:
-        view = memoryview(data)
+        self._held += data
+        self._size += len(data)
+        if len(self._held) >= CHUNK:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what is held."""
+        view = memoryview(self._held)
         while view:
             view = view[self._out.write(view) :]
-        self._size += len(data)
+        self._held = bytearray()
         self._following.grown(self._size)
+
+    def _seen(self, descriptor: int, offset: int, length: int) -> bytes:
+        """Return a little of another file, of which more is read at a time: its neighbours are wanted next."""
+        file, start, data = self._window
+        if file != descriptor or not start <= offset <= offset + length <= start + len(data):
+            start, data = offset, os.pread(descriptor, CHUNK, offset)
+            self._window = (descriptor, start, data)
+        return data[offset - start : offset - start + length]
 
 
 def local_header(member: Member, when: tuple[int, int]) -> bytes:

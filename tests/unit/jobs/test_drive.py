@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from retread import limits
+from retread.arch import Arch
 from retread.doors.console import Console
 from retread.doors.machine import Machine
 from retread.doors.store import Store
@@ -205,3 +206,65 @@ def test_the_time_left_is_that_of_all_cores_but_no_less_than_the_longest() -> No
     assert placing.left(loads, 2) == 20
     assert placing.left([*loads, placing.Load(60, 1)], 4) == 60
     assert placing.left([], 0) == 0
+
+
+def _pair(name: str, seconds: int, trial: int) -> tuple[Job, Job]:
+    """Return a build, and the trial on a GPU that comes after it."""
+    build = _job(f"build-{name}", seconds)
+    return build, _job(f"trial-{name}", trial, gpu="9.0", after=(build.key,))
+
+
+def test_what_keeps_the_gpus_at_work_goes_first_the_quickest_before_the_others() -> None:
+    pairs = [
+        _pair("slow", 300, 10),
+        _pair("quick", 30, 50),
+        _pair("quicker", 10, 50),
+        _pair("slower", 900, 10),
+    ]
+    names = [one.name for one in placing.order([job for pair in pairs for job in pair], NODES)]
+    assert [name for name in names if name.startswith("build")] == [
+        "build-quicker",
+        "build-quick",
+        "build-slower",
+        "build-slow",
+    ]
+    alone = Node("a", "ada", 1, 8 * GIB, "x86_64", {Arch("9.0"): 99})  # with GPUs enough, what takes longest
+    names = [one.name for one in placing.order([job for pair in pairs for job in pair], [alone])]
+    assert names[0] == "build-slower"
+
+
+def test_a_trial_on_a_gpu_does_not_wait_until_all_builds_are_done(machine: Machine, tmp_path: Path) -> None:
+    class Slow(Told):
+        """Does one job after the other, in the order in which they came."""
+
+        most = 0
+
+        def ended(self, seconds: float) -> Iterator[tuple[int, Files | Lost]]:
+            self.most = max(self.most, sum(not one.needs.gpu for one, _ in self._running.values()))
+            yield next(super().ended(seconds))
+
+        def news(self) -> Mapping[int, News]:
+            return {}
+
+    engine = Slow()
+    builds = [_job(f"build-{number}", 100) for number in range(9)]
+    drive.Driver(engine, machine, tmp_path).drive([*builds, *_pair("quick", 1, 50)])
+    names = [name for name, _, _ in engine.begun]
+    assert names[0] == "build-quick"
+    assert names.index("trial-quick") == 2
+    assert engine.most == 6  # twice the cores, once there is no trial any more
+    engine = Slow()
+    drive.Driver(engine, machine, tmp_path / "two").drive([*builds, _job("trial", 1, gpu="9.0")])
+    assert engine.begun[0][0] == "trial"
+
+
+def test_a_trial_whose_gpu_is_gone_is_named(machine: Machine, tmp_path: Path) -> None:
+    class Losing(Told):
+        def ended(self, seconds: float) -> Iterator[tuple[int, Files | Lost]]:
+            self.alive = NODES[:1]
+            return super().ended(seconds)
+
+    build, trial = _pair("one", 1, 5)
+    with pytest.raises(HostError) as refused:
+        drive.Driver(Losing(), machine, tmp_path).drive([build, trial])
+    assert refused.value.faults == ("trial-one: no node is left that has a GPU with compute capability 9.0",)

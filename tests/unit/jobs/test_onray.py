@@ -10,11 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from retread.arch import Arch
 from retread.doors.console import Console
 from retread.doors.machine import Machine
 from retread.doors.store import Store
 from retread.errors import ToolError, UsageError
-from retread.jobs import onray
+from retread.jobs import member, onray
 from retread.recipe import workspace
 from tinycuda import Project
 
@@ -46,10 +47,30 @@ def test_nodes_get_the_workspace_as_it_is_and_no_other(project: Project, tmp_pat
 
 
 def test_who_is_left_out_is_told_why() -> None:
-    assert onray._difference("0.0.1").startswith("it has retread 0.0.1, and this is ")
-    assert "has other code" in onray._difference(onray.__version__)
-    version, digest, _ = onray._probe()()
-    assert (version, digest) == (onray.__version__, onray.code_digest())
+    assert member.difference(member.Said("0.0.1")).startswith("it has retread 0.0.1, and this is ")
+    assert "has other code" in member.difference(member.Said(onray.__version__))
+    said = member.Said(*member.probe()())
+    assert (said.version, said.code) == (onray.__version__, onray.code_digest())
+
+
+@pytest.mark.parametrize(
+    ("found", "resources", "gpus"),
+    [
+        (("9.0",), {"GPU": 8}, {"9.0": 8}),
+        (("9.0",), {"GPU": 8, "cc8.0": 8}, {"9.0": 8}),  # what it has counts more than what was typed
+        (("9.0",), {}, {}),  # Ray was told that it has none
+        (("9.0",), {"CPU": 0}, {}),
+        ((), {"GPU": 2, "cc8.0": 2, "ccache": 1}, {"8.0": 2}),
+        (("8.0", "9.0"), {"GPU": 2}, {}),  # Ray would give a job any of them
+        (("8.0", "9.0"), {"GPU": 1, "cc9.0": 1}, {"9.0": 1}),
+    ],
+)
+def test_a_node_has_the_gpus_that_it_has(
+    found: tuple[str, ...], resources: dict[str, float], gpus: dict[str, int]
+) -> None:
+    one = {"NodeID": "n", "NodeManagerHostname": "ada", "Resources": {"CPU": 4.0, **resources}}
+    said = member.Said("1", gpus=found)
+    assert member.node(one, said).gpus == {Arch(name): count for name, count in gpus.items()}
 
 
 def test_a_head_that_is_not_there_is_told_at_once() -> None:

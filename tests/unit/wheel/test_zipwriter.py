@@ -244,6 +244,16 @@ def test_disks_that_the_kernel_cannot_copy_between(tmp_path: Path, monkeypatch: 
     assert path.read_bytes() == expected
 
 
+def test_small_files_one_after_the_other_are_each_their_own(tmp_path: Path) -> None:
+    contents = {f"{number}.bin": os.urandom(200 + number) for number in range(4)}
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    files = [NewFile(name=name, path=tmp_path / name) for name in contents]
+    zipwriter.write(tmp_path / "out.whl", files, date_time=0)
+    with Archive(tmp_path / "out.whl") as archive:
+        assert {one.name: archive.read(one.name) for one in archive.entries} == contents
+
+
 def test_a_later_member_is_made_once_and_beside_what_is_copied_before_it(tmp_path: Path) -> None:
     asked = []
     last = Later("pkg/z.json", lambda: asked.append(1) or b"{}" * 99)  # type: ignore[func-returns-value]
