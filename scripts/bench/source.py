@@ -2,19 +2,27 @@
 """Measure the source lane on real xFormers, beside the same compile by plain ``python -m build``.
 
 Everything is compiled with the same toolkit, environment, compiler, architectures and number of jobs. ``--write`` puts
-the table into docs/. Takes less than an hour on 2 cores.
+the table into docs/. All takes a quarter of an hour on 2 cores; ``--only`` measures a part of it, and ``--work`` keeps
+inputs, objects and the plain build's tree in a folder for the next time.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
+import statistics
 import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
-from measure import RETREAD, ROOT, Row, Took, command_line, median, render, run, say, timed
+from measure import RETREAD, ROOT, Row, Took, median, render, run, say, timed
 from retread.build import choice
+from retread.doors import fs
 from retread.doors.console import Console
 from retread.doors.machine import Machine
 from retread.doors.store import Store
@@ -40,6 +48,11 @@ class Bench:
         }
         self.env["RETREAD_STORE"] = str(self.store)
         self.root = work / "workspace"
+        self.tree = work / "tree"
+        """Where the plain build compiles."""
+        self.cold = 0.0
+        """Seconds of the last cold build; 0 before one."""
+        fs.remove(self.root)
         for name in ("recipes", "patches"):
             shutil.copytree(ROOT / name, self.root / name)
         recipe = self.root / "recipes" / f"{RECIPE}.toml"
@@ -83,17 +96,27 @@ class Bench:
             "CXX": self.origin.place.compiler.cxx,
         }
 
-    def plain(self, tree: Path) -> Took:
-        """Build with ``python -m build`` in ``tree``."""
+    def plain(self) -> Took:
+        """Build with ``python -m build``."""
         python = self.environment / "bin" / "python"
-        command = [python, "-m", "build", "--wheel", "--no-isolation", "--outdir", self.work / "plain", tree]
+        command = [
+            python,
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "--outdir",
+            self.work / "plain",
+            self.tree,
+        ]
         return run(command, self.plain_environment(), self.work)
 
-    def plain_unit(self, tree: Path) -> float:
+    def plain_unit(self) -> float:
         """Return the seconds of compiling the changed unit, and linking, with what the plain build wrote."""
-        build = next((tree / "build").glob("temp*"))
+        build = next((self.tree / "build").glob("temp*"))
         env = self.plain_environment()
-        (tree / UNIT).write_text((tree / UNIT).read_text() + "static const int retread_bench = 0;\n")
+        text = (self.source.root / UNIT).read_text()
+        (self.tree / UNIT).write_text(f"{text}static const int retread_bench = {time.time_ns() % 10**9};\n")
         ninja = timed(
             lambda: subprocess.run(["ninja", "-C", build], env=env, check=True, stdout=subprocess.DEVNULL)
         )
@@ -125,22 +148,30 @@ def edit_unit(bench: Bench, number: int) -> None:
     patch = f"{header}diff --git a/{UNIT} b/{UNIT}\n--- a/{UNIT}\n+++ b/{UNIT}\n{hunk}"
     (folder / "0099-measure.patch").write_text(patch)
     series = (folder / "series").read_text().replace("0099-measure.patch\n", "")
-    (folder / "series").write_text(f"{series}0099-measure.patch\n")
+    (folder / "series").write_text(
+        f"0099-measure.patch\n{series}"
+    )  # patches for one compiler alone come last
 
 
-def measure(work: Path) -> list[Row]:
-    """Return the rows of the table."""
-    say("fetching the toolkit, the build environment and the source")
-    bench = Bench(work)
-    tree = work / "tree"
-    shutil.copytree(bench.source.root, tree)
+def cold_rows(bench: Bench) -> Iterator[Row]:
+    """Compile everything: plainly, without a cache, and with an empty one."""
     say("plain python -m build")
-    plain = bench.plain(tree)
-    say("retread, cache off")
-    without = bench.build("--no-cache")
-    bench.forget(cache=True)
-    say("retread, cache on and empty")
-    cold = bench.build()
+    fs.remove(bench.tree)
+    shutil.copytree(bench.source.root, bench.tree)
+    plain = bench.plain()
+    rows = {"off": ("--no-cache",), "on and empty": ()}
+    for cache, options in rows.items():
+        say(f"retread, cache {cache}")
+        bench.forget(cache=True)
+        took = bench.build(*options)
+        bench.cold = took.seconds
+        yield Row(f"cold, cache {cache}", took.seconds, f"plain `python -m build`: {plain.seconds:.1f} s, so "
+                  f"{took.seconds / plain.seconds:.2f} x; x 1", plain.seconds, took.memory)  # fmt: skip
+
+
+def python_rows(bench: Bench) -> Iterator[Row]:
+    """Edit a patch of which nothing is compiled."""
+    say("a Python-only patch changed")
     patch = next((bench.root / "patches" / "xformers" / RECIPE.partition("-")[2]).glob("0001-*.patch"))
     text, edits = patch.read_text(), iter(range(100))
 
@@ -148,36 +179,65 @@ def measure(work: Path) -> list[Row]:
         patch.write_text(text.replace("Breaks: ", f"Breaks: (edit {next(edits)}) ", 1))
         return bench.build()
 
-    say("a Python-only patch changed")
+    bench.build()
     overlay = median(5, edited)
-    say("one unit changed")
-    alone = bench.plain_unit(tree)
-    edit_unit(bench, 1)
-    unit = bench.build()
-    bench.forget(cache=False)
+    patch.write_text(text)
+    yield Row("a Python-only patch changed", overlay.seconds, "1.5 s", 1.5, overlay.memory)
+
+
+def unit_rows(bench: Bench) -> Iterator[Row]:
+    """Edit one unit, beside compiling and linking it alone; three times in turns, the medians count."""
+    bench.build()
+    alone, took = [], []
+    for number in range(3):
+        say(f"one unit changed, run {number + 1}")
+        alone.append(bench.plain_unit())
+        edit_unit(bench, time.time_ns() % 10**9)
+        took.append(bench.build())
+    limit, own = statistics.median(alone), statistics.median(one.seconds for one in took)
+    yield Row("one `.cu` file changed", own, f"compiling that file and linking: {limit:.1f} s, so "
+              f"{own / limit:.2f} x; x 1.1", limit * 1.1, max(one.memory for one in took))  # fmt: skip
+
+
+def hot_rows(bench: Bench) -> Iterator[Row]:
+    """Compile everything again with what the cache has."""
     say("hot cache, no store")
+    bench.forget(cache=False)
     hot = bench.build()
-    ratio = cold.seconds / plain.seconds
-    return [
-        Row("cold, cache off", without.seconds, f"plain `python -m build`: {plain.seconds:.0f} s; x 1.05",
-            plain.seconds * 1.05, without.memory),
-        Row(f"cold, cache on and empty (x {ratio:.2f} of plain)", cold.seconds, "no bound; what the cache costs",
-            float("inf"), cold.memory),
-        Row("a Python-only patch changed", overlay.seconds, "1.5 s", 1.5, overlay.memory),
-        Row("one `.cu` file changed", unit.seconds, f"compiling that file and linking: {alone:.1f} s; x 1.2",
-            alone * 1.2, unit.memory),
-        Row("all again, hot cache, no store", hot.seconds, f"cold: {cold.seconds:.0f} s; x 0.1",
-            cold.seconds * 0.1, hot.memory),
-    ]  # fmt: skip
+    against = f"cold: {bench.cold:.0f} s; x 0.1" if bench.cold else "no bound without a cold build"
+    bound = bench.cold * 0.1 if bench.cold else float("inf")
+    yield Row("all again, hot cache, no store", hot.seconds, against, bound, hot.memory)
 
 
-def table(work: Path) -> str:
-    """Return the table as Markdown."""
+PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "cold": cold_rows,
+    "python": python_rows,
+    "unit": unit_rows,
+    "hot": hot_rows,
+}
+
+
+def main() -> None:
+    """Measure what was asked for, print the table, and write it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", action="store_true", help="write docs/development/benchmarks-source.md")
+    parser.add_argument("--only", action="append", choices=PARTS, help="a part of it; may be repeated")
+    parser.add_argument("--work", type=Path, help="a folder that is kept")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        kept = options.work and options.work.resolve()
+        work = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="retread-bench-")))
+        say("fetching the toolkit, the build environment and the source")
+        bench = Bench(work)
+        rows = [row for part in options.only or PARTS for row in PARTS[part](bench)]
     what = (
         f"{RECIPE} for CUDA 13.0 and {', '.join(ARCHITECTURES)}, toolkit and build environment in the store."
     )
     remarks = f"{what} Memory is that of the largest single process that retread itself waits for."
-    return render("Measures of the source lane", "make bench-source", remarks, measure(work))
+    told = render("Measures of the source lane", "make bench-source", remarks, rows)
+    print(told)
+    if options.write:
+        (ROOT / "docs" / "development" / "benchmarks-source.md").write_text(told + "\n")
 
 
-command_line(__doc__, "benchmarks-source.md", table)
+main()

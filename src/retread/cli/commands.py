@@ -67,7 +67,7 @@ NOUNS = {
         "toolchain": "CUDA toolkits of exactly one release: list, get, check",
     },
     "recipe": {
-        "recipe": "recipes: new, list, check, lock, proof, bump, schema",
+        "recipe": "recipes: new, list, check, lock, times, proof, bump, schema",
     },
     "init": {
         "init": "write a repository of one's own: recipes, patches, an index, a Makefile, a workflow",

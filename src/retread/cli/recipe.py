@@ -39,6 +39,14 @@ class LockOptions(Options):
     target: str | None
 
 
+class TimesOptions(Options):
+    """What is typed after ``recipe times``."""
+
+    recipe: str
+    built: Path
+    target: str | None
+
+
 class ProofOptions(Options):
     """What is typed after ``recipe proof``."""
 
@@ -117,12 +125,36 @@ def add(groups: Groups) -> None:
     check.add_argument("recipe", nargs="*", help="default: all")
     add_common(check, recipe_check, CheckOptions)
 
+    _add_kept(actions)
+    _add_bump(actions)
+    command = add_action(actions, "schema", "print the JSON Schema of a recipe, or of what --json prints")
+    command.add_argument("of", nargs="?", choices=list(SCHEMAS), help="default: recipe")
+    command.add_argument(
+        "--all", type=Path, metavar="DIR", help="write every schema there; stdout is the files"
+    )
+    add_common(command, recipe_schema, SchemaOptions)
+
+
+def _add_kept(actions: Groups) -> None:
+    """Add what writes files that are kept beside recipes."""
     lock = add_action(
         actions, "lock", "pin what the source lane's builds need, by hash, as the index has it today"
     )
     lock.add_argument("recipe", nargs="*", help="default: all")
     lock.add_argument("--target", help="default: all that the source lane makes")
     add_common(lock, recipe_lock, LockOptions)
+
+    times = add_action(
+        actions,
+        "times",
+        "keep how long each unit took to compile, so that other machines begin with the longest",
+    )
+    times.add_argument("recipe")
+    times.add_argument(
+        "built", metavar="RECORD", type=Path, help="what a build left beside its wheel: <wheel>.compile.json"
+    )
+    times.add_argument("--target", help="default: the recipe's only one")
+    add_common(times, recipe_times, TimesOptions)
 
     proof = add_action(
         actions, "proof", "keep of a commit's listing what a source archive needs; stdout is the proof's path"
@@ -134,14 +166,6 @@ def add(groups: Groups) -> None:
     )
     proof.add_argument("-o", "--out", type=Path, help="default: its place in recipes/commits/")
     add_common(proof, recipe_proof, ProofOptions)
-
-    _add_bump(actions)
-    command = add_action(actions, "schema", "print the JSON Schema of a recipe, or of what --json prints")
-    command.add_argument("of", nargs="?", choices=list(SCHEMAS), help="default: recipe")
-    command.add_argument(
-        "--all", type=Path, metavar="DIR", help="write every schema there; stdout is the files"
-    )
-    add_common(command, recipe_schema, SchemaOptions)
 
 
 def _add_bump(actions: Groups) -> None:
@@ -314,6 +338,24 @@ def recipe_lock(options: LockOptions) -> int:
         session.print_json(written)
     else:
         session.put("\n".join(written))
+    return 0
+
+
+def recipe_times(options: TimesOptions) -> int:
+    """Keep beside a recipe how long each unit took in a build; stdout is the file that was written."""
+    from retread.compile import measures
+    from retread.doors import fs
+    from retread.recipe import files, workspace
+    from retread.recipe.plan import choose_target
+
+    root, record = session.root(options), session.existing(options.built)
+    recipe = workspace.load(root, options.recipe).recipe
+    path = root / files.times(recipe.name, choose_target(recipe, options.target))
+    fs.write(path, measures.to_ship(fs.read(record), record.name))
+    if options.json:
+        session.print_json([str(path)])
+    else:
+        session.put(str(path))
     return 0
 
 

@@ -29,6 +29,9 @@ _LOW = 0.04
 It has to be more than what the running compilers take between two samples, else the kernel kills one first, and little
 enough never to be reached while the budget is kept. Not measured.
 """
+SETTLE = 0.15
+"""Seconds without a new unit after which the first may start: the longest goes first only if it is there. ninja starts
+them 20 ms after each other on two cores, as long as a stand-in's Python takes to start (measured)."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CREDENTIALS = struct.Struct("3i")
 """What SO_PEERCRED tells: process, user, group."""
@@ -74,7 +77,10 @@ class _Running:
 
 
 class Jobserver:
-    """Gives leave to compile while it is open; ``tree`` is the folder that units are named from."""
+    """Gives leave to compile while it is open.
+
+    ``tree`` is the folder that units are named from, ``outside`` says where what a build names lies for this process.
+    """
 
     def __init__(
         self,
@@ -85,6 +91,8 @@ class Jobserver:
         measures: Mapping[str, Cost],
         changed: Callable[[State], None] = lambda _: None,
         compiled: Callable[[Compiled], None] = lambda _: None,
+        outside: Callable[[str], str] = str,
+        settle: float = 0,
     ) -> None:
         self.compiled: list[Compiled] = []
         self.failed: list[Failed] = []
@@ -96,6 +104,9 @@ class Jobserver:
         self._measures = measures
         self._changed = changed
         self._noted = compiled
+        self._outside = outside
+        self._settle = settle
+        self._asked = 0.0
         self._lock = threading.Condition()
         self._waiting: dict[int, Unit] = {}
         self._running: dict[int, _Running] = {}
@@ -146,7 +157,8 @@ class Jobserver:
             self.watch(_first_beside(_peer(connection)))  # in a container, it is below nothing of ours
             source = Path(asked["source"])
             name = str(source.relative_to(self._tree)) if source.is_relative_to(self._tree) else str(source)
-            size = source.stat().st_size if source.is_file() else 0
+            file = Path(self._outside(str(source)))
+            size = file.stat().st_size if file.is_file() else 0
             unit = Unit(name=name, tool=asked["tool"], size=size)
             number = self._enter(unit)
             if number is None:
@@ -165,16 +177,23 @@ class Jobserver:
             self._count += 1
             number = self._count
             self._waiting[number] = unit
+            self._asked = time.monotonic()
             self._admit()
             while number in self._waiting and not (self._closing or self.failed):
-                self._lock.wait()
+                if not self._lock.wait(None if self._is_settled() else self._settle):
+                    self._admit()
             if self._waiting.pop(number, None) is not None:
                 return None
             return number
 
+    def _is_settled(self) -> bool:
+        """Say whether the first units are all there, or one has started."""
+        begun = self._running or self.compiled
+        return bool(begun) or time.monotonic() - self._asked >= self._settle
+
     def _admit(self) -> None:
         """Let in what fits; the lock is held."""
-        if self.failed:
+        if self.failed or not self._is_settled():
             return
         reserved = [max(one.reserved, one.peak) for one in self._running.values()]
         chosen = schedule.admit(self._waiting.values(), reserved, self._budget, self._measures)

@@ -98,11 +98,11 @@ def is_known(room: Path, setting: str) -> bool:
     return sign.is_file() and sign.read_text("utf-8") == setting and (room / _UNITS).is_file()
 
 
-def enter(room: Path, setting: str, files: Mapping[str, str], get: Callable[[str], Path]) -> None:
+def enter(room: Path, setting: str, files: Mapping[str, str], get: Callable[[str], Path]) -> list[str]:
     """Make the room's tree hold ``files`` (path -> blob id), whose bytes and modes ``get`` knows, and nothing else.
 
-    Only what differs is touched, so that what is compiled of the rest stays good. Objects of another ``setting`` go,
-    and those of sources that are gone.
+    Only what differs is touched, and returned, so that what is compiled of the rest stays good. Objects of another
+    ``setting`` go, and those of sources that are gone.
     """
     source, sign = room / SOURCE, room / "setting"
     for item in room.iterdir():
@@ -118,10 +118,12 @@ def enter(room: Path, setting: str, files: Mapping[str, str], get: Callable[[str
         (room / name).mkdir(exist_ok=True)
     (room / EXECUTED).touch()
     _clear(source, files)
+    changed = []
     for path, blob in files.items():
         file = source / path
         if file.is_file() and not file.is_symlink() and blob_id(file.read_bytes()) == blob:
             continue
+        changed.append(path)
         fs.remove(file)
         file.parent.mkdir(parents=True, exist_ok=True)
         from_store = get(path)
@@ -129,6 +131,7 @@ def enter(room: Path, setting: str, files: Mapping[str, str], get: Callable[[str
         shutil.copymode(from_store, file)
     _drop_stale(room)
     sign.write_text(setting, "utf-8")
+    return changed
 
 
 def _clear(source: Path, files: Mapping[str, str]) -> None:
@@ -246,14 +249,18 @@ def fixed(room: Path, toolkit: Path, environment: Path, tmp: str, target: Path |
     )
 
 
-def put_tools(room: Path, toolkit: Path, compiler: Compiler, layout: Layout) -> dict[str, str]:
-    """Put stand-ins of the compilers, and a view of the toolkit with a stand-in of nvcc, into the room.
+def put_tools(
+    room: Path, toolkit: Path, environment: Path, compiler: Compiler, layout: Layout
+) -> dict[str, str]:
+    """Put stand-ins of the compilers and of ninja, and a view of the toolkit with a stand-in of nvcc, into the room.
 
-    Returns the name of each stand-in and what it runs: nvcc itself, for the host's compilers a script before them.
+    Returns the name of each compiler and what it runs: nvcc itself, for the host's compilers a script before them.
     """
-    script = resources.files("retread.compile.inside").joinpath("compiler.py").read_text("utf-8")
-    text = f"#!{layout.environment}/bin/python -IS\n{script}"
     (room / "bin").mkdir()
+    ahead = _program("ahead.py", layout)
+    for name in ("ahead", *(["ninja"] if (environment / "bin" / "ninja").exists() else [])):
+        _put(room / "bin" / name, ahead)
+    text = _program("compiler.py", layout)
     (room / "cuda" / "bin").mkdir(parents=True)
     for name in os.listdir(toolkit):  # noqa: PTH208 - names are wanted
         if name != "bin":
@@ -265,15 +272,22 @@ def put_tools(room: Path, toolkit: Path, compiler: Compiler, layout: Layout) -> 
     (room / "host").mkdir()
     before = resources.files("retread.compile.inside").joinpath("host.sh").read_text("utf-8")
     for names, path in ((("gcc", "cc"), compiler.c), (("g++", "c++"), compiler.cxx)):
-        file = room / "host" / names[0]
-        file.write_text(before.replace("@REAL@", path).replace("@DIGEST@", compiler.digest), "utf-8")
-        file.chmod(0o755)
+        _put(room / "host" / names[0], before.replace("@REAL@", path).replace("@DIGEST@", compiler.digest))
         tools |= dict.fromkeys(names, f"{layout.room}/host/{names[0]}")
     for name in tools:
-        file = room / ("cuda/bin" if name == "nvcc" else "bin") / name
-        file.write_text(text, "utf-8")
-        file.chmod(0o755)
+        _put(room / ("cuda/bin" if name == "nvcc" else "bin") / name, text)
     (room / "trace").mkdir()
     trace = resources.files("retread.compile.inside").joinpath("trace.py").read_bytes()
     (room / "trace" / "sitecustomize.py").write_bytes(trace)
     return tools
+
+
+def _program(name: str, layout: Layout) -> str:
+    """Return a program of ``inside`` that the build's own Python runs."""
+    script = resources.files("retread.compile.inside").joinpath(name).read_text("utf-8")
+    return f"#!{layout.environment}/bin/python -IS\n{script}"
+
+
+def _put(path: Path, text: str) -> None:
+    path.write_text(text, "utf-8")
+    path.chmod(0o755)

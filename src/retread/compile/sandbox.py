@@ -71,6 +71,8 @@ class Work(NamedTuple):
     cache: Cache
     caller: Mapping[str, str]
     """The caller's environment, of which the build sees nothing."""
+    ahead: bool = False
+    """Whether ninja may begin as it was called last: only files changed that were compiled in."""
 
 
 class Sandbox(Protocol):
@@ -143,6 +145,9 @@ class Walled:
             f"{layout.room}/{room.OUT}",
             layout.source,
         ]
+        if work.ahead:
+            note = work.variables["RETREAD_NINJA"]
+            build = [f"{layout.environment}/bin/python", "-IS", f"{layout.room}/bin/ahead", note, *build]
         enter = str(resources.files("retread.compile.inside").joinpath("enter.sh"))
         inner = ["env", "-i", *(f"{name}={value}" for name, value in sorted(seen.items())), *build]
         cache, outer = str(work.cache.program or "-"), _of_cache(work)

@@ -22,7 +22,7 @@ from retread import arch, strict
 from retread.compile import room
 from retread.compile.cross import Cross
 from retread.compile.depot import Depot
-from retread.compile.jobserver import Failed, Jobserver, State
+from retread.compile.jobserver import SETTLE, Failed, Jobserver, State
 from retread.compile.room import LOG, Layout
 from retread.compile.sandbox import Cache, Sandbox, Work
 from retread.compile.schedule import Budget, Cost
@@ -157,12 +157,13 @@ def make(order: Order, means: Means, into: Path) -> None:
     sandbox.clear()
     if not room.is_known(place, order.setting):
         _try_tools(order, means)
-    room.enter(place, order.setting, order.files, means.file)
+    last = {path for one in room.units(place) for path in one.read}
+    changed = room.enter(place, order.setting, order.files, means.file)
     control = Path(tempfile.mkdtemp(prefix="retread-"))
     try:
         target = order.cross.root if order.cross else None
         layout = sandbox.layout(place, order.toolkit, order.environment, control, target)
-        tools = room.put_tools(place, order.toolkit, order.compiler, layout)
+        tools = room.put_tools(place, order.toolkit, order.environment, order.compiler, layout)
         if order.cross:
             order.cross.put_settings(place)
         (control / "control.json").write_bytes(
@@ -175,8 +176,11 @@ def make(order: Order, means: Means, into: Path) -> None:
             measures=means.measures,
             changed=means.changed,
             compiled=lambda one: room.note(place, one, layout),
+            outside=layout.outside,
+            settle=SETTLE,
         ) as server:
-            command, env = sandbox.command(_work(order, means, layout, control))
+            ahead = bool(last) and {f"{layout.source}/{path}" for path in changed} <= last
+            command, env = sandbox.command(_work(order, means, layout, control, ahead=ahead))
 
             def started(pid: int) -> None:
                 sandbox.started(control, pid)
@@ -197,6 +201,7 @@ def _try_tools(order: Order, means: Means) -> None:
     source.write_text("__global__ void retread_try() {}\n", "utf-8")
     codes = [(one, "sm") for one in target.architectures] + [(one, "compute") for one in target.ptx]
     command: list[str | Path] = [order.toolkit / "bin" / "nvcc", "-ccbin", order.compiler.cxx, "-c", source]
+    command += ["--threads", "0"]  # as many architectures at a time as there are cores
     for one, kind in codes:
         name = arch.sm(one).removeprefix("sm_")
         command += ["-gencode", f"arch=compute_{name},code={kind}_{name}"]
@@ -248,7 +253,7 @@ def _control(
     }
 
 
-def _work(order: Order, means: Means, layout: Layout, control: Path) -> Work:
+def _work(order: Order, means: Means, layout: Layout, control: Path, *, ahead: bool = False) -> Work:
     given = native.environment(
         order.recipe,
         order.target,
@@ -272,6 +277,8 @@ def _work(order: Order, means: Means, layout: Layout, control: Path) -> Work:
         "GIT_DIR": os.devnull,
         "RETREAD_CONTROL": str(control / "control.json"),
         "RETREAD_EXECUTED": f"{layout.room}/{room.EXECUTED}",
+        "RETREAD_NINJA": f"{layout.room}/home/ninja.json",
+        "RETREAD_REAL_NINJA": f"{layout.environment}/bin/ninja",
         "SCCACHE_SERVER_UDS": str(control / "cache"),
         # Its server asks each client; what the server itself was started with counts for nothing.
         **({"SCCACHE_RECACHE": "1"} if means.cache.anew else {}),
@@ -284,6 +291,7 @@ def _work(order: Order, means: Means, layout: Layout, control: Path) -> Work:
         variables=variables,
         cache=means.cache,
         caller=means.caller,
+        ahead=ahead,
     )
 
 

@@ -119,7 +119,7 @@ class HostPlace:
     """The machine that retread runs on: its own Python and compiler, behind walls where it has any."""
 
     lane = Lane.SOURCE
-    programs: tuple[str, ...] = ("compile/inside/enter.sh",)
+    programs: tuple[str, ...] = ("compile/inside/ahead.py", "compile/inside/enter.sh")
     room = ""
     whole = False
     image = ""

@@ -412,7 +412,7 @@ class Compiled:
 
     def effort(self) -> Effort:
         """Return what the last compile here took, by its units; None of what was never measured."""
-        known = list(self.measures.known.values())
+        known = list(self.measures.own.values())
         jobs = self.wish.jobs or cores.count()
         spent = [one.seconds for one in known]
         largest = sorted((one.memory for one in known), reverse=True)[:jobs]
@@ -429,8 +429,9 @@ class Compiled:
 
     @property
     def measures(self) -> Measures:
-        """What each unit took here when it was compiled last."""
-        return Measures(self.goal.machine.store.root / "measures" / f"{self.lock_name}.json")
+        """What each unit took when it was compiled last, here or where the recipe's times come from."""
+        elsewhere = self.goal.trees.loaded.times.get(self.goal.name, {})
+        return Measures(self.goal.machine.store.root / "measures" / f"{self.lock_name}.json", elsewhere)
 
     def steps(self) -> Steps:
         """Return what makes the place, then toolkit and compile; what is not there hides what would come of it."""

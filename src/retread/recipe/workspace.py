@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -42,6 +43,8 @@ class Loaded(NamedTuple):
     toolchains: Mapping[str, Toolchain]
     locks: Mapping[str, bytes]
     """Target -> lock of its build environment, for those that have one."""
+    times: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+    """Target -> seconds that each of its units took where somebody compiled it, for those that say it."""
 
     def compiled_by(self, compiler: str) -> Loaded:
         """Return what is built where this compiler compiles: the series without the patches for another one.
@@ -113,6 +116,7 @@ def load(root: Path, name: str, before: Readings | None = None) -> Loaded:
         proofs=proofs,
         toolchains=_toolchains(root, found, before),
         locks=_locks(root, found),
+        times=_times(root, found),
     )
 
 
@@ -184,6 +188,20 @@ def lock_path(root: Path, recipe: str, target: str) -> Path:
 
 def _locks(root: Path, found: Recipe) -> dict[str, bytes]:
     return _existing(root, ((target, files.lock(found.name, target)) for target in found.targets))
+
+
+def _times(root: Path, found: Recipe) -> dict[str, dict[str, float]]:
+    paths = {target: files.times(found.name, target) for target in found.targets}
+    read = _existing(root, paths.items())
+    return {target: _seconds(data, paths[target]) for target, data in read.items()}
+
+
+def _seconds(data: bytes, where: str) -> dict[str, float]:
+    try:
+        return strict.decoded(data, dict[str, float])
+    except ValueError as error:
+        hint = "make it anew: 'retread recipe times', or remove it"
+        raise RecipeError(f"{where}: {error}", hint=hint) from None
 
 
 def _proofs(root: Path, found: Recipe) -> dict[str, bytes]:

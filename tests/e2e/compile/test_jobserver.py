@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,7 @@ class Room:
         memory: int = 64 * GIB,
         measures: dict[str, Cost] | None = None,
         note: Callable[[Compiled], None] | None = None,
+        **more: Any,
     ) -> Jobserver:
         self.server = Jobserver(
             self.path,
@@ -49,6 +51,7 @@ class Room:
             measures=measures or {},
             changed=self.states.append,
             compiled=note or self.noted.append,
+            **more,
         )
         return self.server.__enter__()
 
@@ -107,6 +110,18 @@ def test_the_longest_of_those_that_wait_goes_first(room: Room) -> None:
     assert short.hear() == "go"
 
 
+def test_the_first_is_the_longest_of_those_that_come_together(room: Room) -> None:
+    measures = {name: Cost(seconds=seconds, memory=MIB) for name, seconds in (("a", 5), ("b", 1), ("c", 9))}
+    room.open(jobs=1, measures=measures, settle=0.2)
+    short, middle, long = room.ask("b"), room.ask("a"), room.ask("c")
+    assert long.hear() == "go"
+    room.see(["c"], 2)
+    long.end()
+    assert middle.hear() == "go"
+    middle.end()
+    assert short.hear() == "go"
+
+
 def test_memory_limits_what_runs_together(room: Room) -> None:
     measures = {name: Cost(seconds=1, memory=10 * GIB) for name in ("a", "b", "c")}
     room.open(jobs=8, memory=25 * GIB, measures=measures)
@@ -122,6 +137,21 @@ def test_a_new_unit_of_unknown_size_is_taken_by_the_size_of_its_file(room: Room)
     (room.tree / "long.cu").write_text("x" * 100)
     (room.tree / "short.cu").write_text("x")
     room.open(jobs=1)
+    first = room.ask("a.cu")
+    assert first.hear() == "go"
+    short, long = room.ask("short.cu"), room.ask("long.cu")
+    room.see(["a.cu"], 2)
+    first.end()
+    assert long.hear() == "go"
+    long.end()
+    assert short.hear() == "go"
+
+
+def test_the_size_of_a_file_is_known_where_the_build_sees_it_elsewhere(room: Room, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    for name, size in (("a.cu", 1), ("short.cu", 2), ("long.cu", 300)):
+        (tmp_path / "real" / name).write_text("x" * size)
+    room.open(jobs=1, outside=lambda path: path.replace(str(room.tree), str(tmp_path / "real")))
     first = room.ask("a.cu")
     assert first.hear() == "go"
     short, long = room.ask("short.cu"), room.ask("long.cu")

@@ -33,14 +33,14 @@ class Place:
         self.room.mkdir()
         self.source = self.room / "source"
 
-    def enter(self, files: Mapping[str, bytes], setting: str = "one") -> None:
-        """Enter the room, and make every file in it look old."""
+    def enter(self, files: Mapping[str, bytes], setting: str = "one") -> list[str]:
+        """Enter the room, and return the files that were written."""
         for path, data in files.items():
             file = self._pinned(path)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
         blobs = {path: blob_id(data) for path, data in files.items()}
-        module.enter(self.room, setting, blobs, self._pinned)
+        return module.enter(self.room, setting, blobs, self._pinned)
 
     def _pinned(self, path: str) -> Path:
         return self.pinned / path.replace("/", "~")
@@ -104,7 +104,8 @@ def test_only_what_differs_is_touched(place: Place) -> None:
     place.age()
     place.enter(FILES)
     assert place.touched() == []
-    place.enter(FILES | {"csrc/a.cu": b"changed", "csrc/new.h": b"new"})
+    changed = place.enter(FILES | {"csrc/a.cu": b"changed", "csrc/new.h": b"new"})
+    assert changed == ["csrc/a.cu", "csrc/new.h"]
     assert place.touched() == ["csrc/a.cu", "csrc/new.h"]
     assert place.files() == FILES | {"csrc/a.cu": b"changed", "csrc/new.h": b"new"}
 
@@ -442,7 +443,10 @@ def test_every_compiler_is_a_stand_in_and_the_rest_of_the_toolkit_is_as_it_is(
     place.enter(FILES)
     compiler = Compiler(c="/real/gcc-13", cxx="/real/g++-13", version="", digest=Sha256("d1gest"))
     layout = Layout(False, "", str(place.room), str(kit), sys.prefix, ())
-    tools = module.put_tools(place.room, kit, compiler, layout)
+    environment = tmp_path / "environment"
+    (environment / "bin").mkdir(parents=True)
+    (environment / "bin" / "ninja").touch()
+    tools = module.put_tools(place.room, kit, environment, compiler, layout)
     host = place.room / "host"
     assert tools == {
         "nvcc": f"{kit}/bin/nvcc",
@@ -460,13 +464,15 @@ def test_every_compiler_is_a_stand_in_and_the_rest_of_the_toolkit_is_as_it_is(
     assert (cuda / "bin/ptxas").read_text() == "bin/ptxas"
     assert (cuda / "include/cuda.h").read_text() == "include/cuda.h"
     assert (cuda / "lib64/libcudart.so").read_text() == "lib64/libcudart.so"
-    assert sorted(path.name for path in (place.room / "bin").iterdir()) == ["c++", "cc", "g++", "gcc"]
+    names = sorted(path.name for path in (place.room / "bin").iterdir())
+    assert names == ["ahead", "c++", "cc", "g++", "gcc", "ninja"]
     for stand_in in (cuda / "bin/nvcc", *(place.room / "bin").iterdir()):
         assert not stand_in.is_symlink()
         assert os.access(stand_in, os.X_OK)
         first, *rest = stand_in.read_text().splitlines()
         assert first == f"#!{sys.prefix}/bin/python -IS"
-        assert "RETREAD_CONTROL" in "\n".join(rest)
+        variable = "RETREAD_NINJA" if stand_in.name in {"ahead", "ninja"} else "RETREAD_CONTROL"
+        assert variable in "\n".join(rest)
     assert (kit / "bin/nvcc").read_text() == "bin/nvcc"
     assert "RETREAD_EXECUTED" in (place.room / "trace/sitecustomize.py").read_text()
 

@@ -243,3 +243,27 @@ def test_two_wheels_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert out.splitlines()[0] == "different: what is installed can behave differently"
     assert "matters" in out
     assert "tinycuda/ops.py" in out
+
+
+def test_the_times_of_a_record_are_kept_beside_the_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in ("recipes/xformers-0.0.35.toml", "patches/xformers/0.0.35", "patches/xformers/shared"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).symlink_to(ROOT / path)
+    record = {
+        "schema": 1, "wheel": "demo.whl", "sha256": 64 * "a", "native_digest": "n", "compiled": 1, "seconds": 1,
+        "peak": 1, "jobs": 2, "network": False, "fixed": True, "cache": None, "read": [], "outside": {},
+        "units": [{"name": "csrc/a.cu", "tool": "nvcc", "seconds": 93.21, "memory": 5}],
+    }  # fmt: skip
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    command = ["recipe", "times", "xformers-0.0.35", str(tmp_path / "record.json"), "--root", str(tmp_path)]
+    assert main.run([*command, "--target", "cu130"]) == 0
+    kept = tmp_path / "recipes/times/xformers-0.0.35-cu130.json"
+    assert (capsys.readouterr().out, json.loads(kept.read_text())) == (f"{kept}\n", {"csrc/a.cu": 93.2})
+    assert main.run([*command, "--target", "cu999"]) != 0
+    assert "cu999" in capsys.readouterr().err
+    kept.write_text("[1]")
+    assert main.run(["recipe", "check", "xformers-0.0.35", "--root", str(tmp_path)]) == 3
+    said = capsys.readouterr().err
+    assert "recipes/times/xformers-0.0.35-cu130.json: " in said

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from retread.compile import measures as module
+from retread.compile import stage
 from retread.compile.measures import Measures
 from retread.compile.schedule import Cost
+from retread.errors import UsageError
+from retread.records import Sha256
 
 
 @pytest.fixture
@@ -65,3 +70,33 @@ def test_a_file_that_cannot_be_read_counts_as_none_and_is_written_anew(path: Pat
     assert known(path) == {}
     Measures(path).learn({"a.cu": cost(1, 2)}, cached=False)
     assert known(path) == {"a.cu": (1, 2)}
+
+
+def test_what_took_long_elsewhere_orders_what_was_never_compiled_here(path: Path) -> None:
+    Measures(path).learn({"a.cu": cost(10, 5000)}, cached=False)
+    measures = Measures(path, {"a.cu": 99, "b.cu": 50})
+    assert measures.known == {"a.cu": cost(10, 5000), "b.cu": cost(50, 0)}
+    measures.learn({"c.cu": cost(1, 1)}, cached=False)
+    assert set(known(path)) == {"a.cu", "c.cu"}
+
+
+def record(hits: int) -> bytes:
+    units = [("csrc/b.cu", 93.21), ("csrc/a.cu", 0.44)]
+    facts = stage.CompileFacts(
+        schema=1, wheel="demo.whl", sha256=Sha256(64 * "a"), native_digest="n", compiled=2, seconds=1, peak=1, jobs=2,
+        units=tuple(stage.UnitReport(name=name, tool="nvcc", seconds=one, memory=9) for name, one in units),
+        network=False, fixed=True, cache=stage.CacheFacts(hits=hits, misses=40), read=(), outside={},
+    )  # fmt: skip
+    return msgspec.json.encode(facts)
+
+
+def test_what_a_build_took_is_shipped_with_its_recipe() -> None:
+    told = module.to_ship(record(hits=2), "demo.whl.compile.json")
+    assert told == b'{\n  "csrc/a.cu": 0.4,\n  "csrc/b.cu": 93.2\n}\n'
+
+
+def test_what_tells_no_times_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"x\.json: 5 of its steps came from the compile cache"):
+        module.to_ship(record(hits=5), "x.json")
+    with pytest.raises(UsageError, match=r"x\.json is no record of a compile: "):
+        module.to_ship(b"{}", "x.json")

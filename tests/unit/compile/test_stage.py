@@ -344,6 +344,17 @@ def test_without_walls_a_build_runs_where_it_is(tmp_path: Path) -> None:
     assert without[2:8] == ["-", "0", "-", "", "--", "env"]
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+def test_ninja_goes_ahead_of_a_build_that_may_compile_as_last_time(tmp_path: Path, ahead: bool) -> None:
+    layout = Layout(False, "/r/source", "/r", "/k", "/e", ())
+    work = stage._work(order(tmp_path), means(tmp_path), layout, Path("/c"), ahead=ahead)
+    found, _ = HERE.command(work)
+    build = ["/e/bin/python", "-m", "build"]
+    first = ["/e/bin/python", "-IS", "/r/bin/ahead", "/r/home/ninja.json"] if ahead else []
+    start = found.index("/e/bin/python")
+    assert found[start : start + len(first) + 3] == [*first, *build]
+
+
 def test_the_cache_s_own_variables_are_defaults_that_a_caller_overrides(tmp_path: Path) -> None:
     _, outer = command(tmp_path, cache=Cache(Path("/bin/sccache"), tmp_path / "cache", anew=False))
     assert outer["SCCACHE_DIR"] == f"{tmp_path}/cache"
