@@ -84,9 +84,7 @@ def _builds(options: Options, wanted: Wanted, loaded: Sequence[Loaded]) -> list[
         plan.demand_known(wanted.platform, recipes)
     found = [
         one
-        for platform in (
-            every if wanted.every and not wanted.platform else [wanted.platform or host.here()]
-        )
+        for platform in (every if wanted.every and not wanted.platform else [wanted.platform or host.here()])
         for one in listing.jobs_of(machine, loaded, usual._replace(platform=platform), skip=skip)
         if one.kind is Kind.BUILD
         and targets[one.recipe] in {None, one.target}

@@ -209,7 +209,9 @@ class Shared:
                 fs.remove(path)
             why = error.message.replace(one.name, "")
             if why not in self._told:  # a stranger's store has hundreds of entries
-                told = f"the shared store's {at.kind}/{at.key[:16]} is refused: {error.message}; it is made here"
+                told = (
+                    f"the shared store's {at.kind}/{at.key[:16]} is refused: {error.message}; it is made here"
+                )
                 self._means.say(f"    {NOTE} {told}")
             if isinstance(error, GateError):
                 self._told.add(why)
