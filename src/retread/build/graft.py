@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -243,7 +243,7 @@ def plan_jobs(
 def run_jobs(
     jobs: Sequence[Job], assembly: Assembly, progress: Progress, meanwhile: Callable[[], T]
 ) -> tuple[dict[int, dict[Arch, bytes]], T]:
-    """Return module -> architecture -> cubin, assembled on all cores, and what is done ``meanwhile``, on this thread.
+    """Return module -> architecture -> cubin, assembled on all cores, and what is done ``meanwhile`` on one of them.
 
     The first failure stops the rest.
     """
@@ -252,20 +252,24 @@ def run_jobs(
     with ThreadPoolExecutor(cores.count()) as pool:
         running: dict[Future[bytes], Job] = {}
         try:
+            beside = pool.submit(meanwhile)
             for job in jobs:
                 running[pool.submit(_assembled, job, assembly)] = job
-            beside = meanwhile()
-            while running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    job = running.pop(future)
-                    cubins.setdefault(job.module, {})[job.target] = future.result()
-                    done += job.size
-                    progress(done, total)
+            left: set[Future[Any]] = {beside, *running}
+            while left:
+                ended, left = wait(left, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    found = future.result()
+                    if future in running:
+                        job = running[future]
+                        cubins.setdefault(job.module, {})[job.target] = found
+                        done += job.size
+                        progress(done, total)
+            return cubins, beside.result()
         except BaseException:
             with proc.stopping():
                 pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return cubins, beside
 
 
 def _assembled(job: Job, assembly: Assembly) -> bytes:
