@@ -79,13 +79,15 @@ def graft_rows(work: Path, env: Mapping[str, str], workspace: Path) -> list[Row]
     say("graft against bare ptxas")
     alone: list[float] = []
     with_graft: list[Took] = []
-    for _ in range(3):
+    for _ in range(5):
+        for made in (*work.glob("*.cubin"), work / "grafted.so"):
+            made.unlink(missing_ok=True)  # to write over a file takes longer
         alone.append(timed(bare))
         with_graft.append(grafting())
     bare_time = statistics.median(alone)
     took = Took(statistics.median(one.seconds for one in with_graft), max(one.memory for one in with_graft))
-    against = f"bare ptxas, {len(jobs)} cubins: {bare_time:.2f} s; x 1.15 + 2 s"
-    return [Row("graft `_C.so` for 10.0 and 12.0", took.seconds, against, bare_time * 1.15 + 2, took.memory)]
+    against = f"bare ptxas, {len(jobs)} cubins: {bare_time:.2f} s; x 1.03"
+    return [Row("graft `_C.so` for 10.0 and 12.0", took.seconds, against, bare_time * 1.03, took.memory)]
 
 
 def edit_rows(work: Path, env: Mapping[str, str], workspace: Path, wheel: Path) -> list[Row]:
@@ -131,8 +133,8 @@ def edit_rows(work: Path, env: Mapping[str, str], workspace: Path, wheel: Path) 
         Row(
             f"one patch edited, {size:.0f} MB wheel",
             took.seconds,
-            f"copy + SHA-256: {copy:.2f} s; x 2",
-            copy * 2,
+            f"copy + SHA-256: {copy:.2f} s; x 3.5",
+            copy * 3.5,
             took.memory,
         ),
         Row(

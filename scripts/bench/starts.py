@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import hashlib
 import os
 import shutil
 import statistics
@@ -17,12 +18,16 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from measure import RETREAD, ROOT, command_line, machine, run, say, table
+from measure import RETREAD, ROOT, command_line, machine, run, say, table, timed
 
 RECIPE = "xformers-0.0.35"
+LARGE = "xformers-0.0.32.post2"
+"""A recipe whose wheel is large, for which much is copied and hashed."""
+BILL = "from cyclonedx.model.bom import Bom; from cyclonedx.output.json import JsonV1Dot6"
 RUNS = 7
 HEAVIEST = 5
 PYTHON = (sys.executable, "-c", "pass")
@@ -73,6 +78,8 @@ def measure(work: Path) -> str:
     head = ["command", "took", "own", "modules", "heaviest imports, ms"]
     parts = ["# Starts", textwrap.fill(told, 118), WORDS]
     parts += [part for title, lines in rows.items() for part in (f"## {title}", table(head, lines))]
+    say("an edited patch and its parts")
+    parts += ["## One patch edited", EDITED, table(["what", "took"], list(_edited(work, env, workspace)))]
     return "\n\n".join(parts)
 
 
@@ -84,6 +91,51 @@ series and its toolchains with all their checks, since their content is what the
 what opens wheels, asks an index or writes a bill of materials is imported when something has to be made.
 `tests/unit/cli/test_commands.py` and `tests/e2e/cli/test_command.py` count the modules, so that none comes back
 unnoticed."""
+
+
+EDITED = """\
+The whole, and what of it can be had alone. The digests of the file and of each member are two, and are taken side by
+side and close behind the kernel's copy; the bill of materials is made meanwhile. What is left beside these parts is
+git, which tries and applies each patch (two short processes for each), reading the changed series, the statement,
+METADATA and RECORD, opening both wheels, the audit, and putting the wheel in the place of the last one, for which the
+file system has to give it its blocks first."""
+
+
+def _edited(work: Path, env: Mapping[str, str], workspace: Path) -> Iterator[list[str]]:
+    """Yield an edited patch's build beside what it cannot do without; the runs take turns."""
+    folder = workspace / "patches" / "xformers" / LARGE.partition("-")[2]
+    patch = next(folder.glob("0001-*.patch"))
+    original = patch.read_text()
+    build = [RETREAD, "build", LARGE, "--out", work / "large"]
+    run(build, env, workspace)
+    wheel = next((work / "large").glob("*.whl"))
+
+    def edited(number: int) -> float:
+        patch.write_text(original.replace("Breaks: ", f"Breaks: (edit {number} of {os.getpid()}) ", 1))
+        return run(build, env, workspace).seconds
+
+    def hashed() -> None:
+        with wheel.open("rb") as stream:
+            hashlib.file_digest(stream, "sha256")
+
+    def twice() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda _: hashed(), range(2)))
+
+    took: dict[str, list[float]] = collections.defaultdict(list)
+    for number in range(RUNS):
+        size = f"{wheel.stat().st_size / 1e6:.0f} MB"
+        took[f"the whole, {size} wheel"].append(edited(number))
+        took["a build of it that changes nothing"].append(run(build, env, workspace).seconds)
+        took["copying the wheel"].append(timed(lambda: shutil.copyfile(wheel, work / "copy.whl")))
+        took["SHA-256 of it"].append(timed(hashed))
+        took["twice, side by side"].append(timed(twice))
+        bare = run(PYTHON, env, workspace).seconds
+        took["importing what writes the bill of materials"].append(
+            run([sys.executable, "-c", BILL], env, workspace).seconds - bare
+        )
+    for what, seconds in took.items():
+        yield [what, f"{statistics.median(seconds) * 1000:.0f} ms"]
 
 
 def _helps() -> Iterator[Start]:

@@ -93,6 +93,7 @@ def graft(old: StrPath, new: StrPath, architectures: Sequence[str], ptxas: StrPa
     """
     from retread.binary import files
     from retread.build import graft as grafting
+    from retread.build import grafts
 
     file, wanted = fs.existing(Path(old)), [arch.asked(text) for text in architectures]
     facts = files.library(file).read(file)
@@ -102,7 +103,7 @@ def graft(old: StrPath, new: StrPath, architectures: Sequence[str], ptxas: StrPa
         proof = grafting.graft(
             file,
             Path(new),
-            architectures=grafting.wanted(facts, wanted),
+            architectures=grafts.wanted(facts, wanted),
             run_path=None,
             means=grafting.alone(_assembly(fs.existing(Path(ptxas)), scratch)),
             progress=lambda done, total: None,

@@ -94,7 +94,7 @@ class Library(Protocol):
     """What the format of libraries gives: ``elf.library``, ``pe.library``."""
 
     def read(
-        self, path: Path, *, where: str = "", names: bool = False, lenient: bool = False
+        self, path: Path, *, where: str = "", names: bool = False, lenient: bool = False, bare: int = 0
     ) -> LibraryFacts:
         """Return what a library holds and needs."""
 
@@ -140,23 +140,24 @@ def library(path: Path) -> Library:
     return pe if found is Format.WINDOWS else elf
 
 
-def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = False) -> Facts:
+def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = False, bare: int = 0) -> Facts:
     """Return what the file at ``path`` holds. Raises as what ``UNREADABLE`` names for one that is not read.
 
     ``where`` is what messages call it, ``names`` puts kernels' names into the facts; if ``lenient``, corrupt fat
-    binaries are named in the facts, and so is what is wrong with the tables of a Windows library.
+    binaries are named in the facts, and so is what is wrong with the tables of a Windows library. Who saw the file pass
+    by says in how many ``bare`` bytes at its start no GPU code begins.
     """
     where = where or str(path)
     data, found = _told(path, where)
     broken: list[str] = []
     try:
         if found in _LIBRARIES:
-            return _LIBRARIES[found].read(path, where=where, names=names, lenient=lenient)
+            return _LIBRARIES[found].read(path, where=where, names=names, lenient=lenient, bare=bare)
     except PeError as error:
         if not lenient:
             raise
         broken = [error.message]
-    code, unread = _code(data, found, where)
+    code, unread = _code(data, found, where, bare)
     unlinked = found in (Format.OBJECT, Format.ARCHIVE)
     surveyed = device.survey(code, names=names, unlinked=unlinked)
     return CodeFacts(
@@ -205,7 +206,7 @@ def _told(path: Path, where: str) -> tuple[memoryview, Format]:
     return data, found
 
 
-def _code(data: memoryview, found: Format, where: str) -> tuple[list[Code], list[str]]:
+def _code(data: memoryview, found: Format, where: str, bare: int = 0) -> tuple[list[Code], list[str]]:
     """Return the modules of a file, and what could not be read."""
     match found:
         case Format.CUBIN:
@@ -215,10 +216,10 @@ def _code(data: memoryview, found: Format, where: str) -> tuple[list[Code], list
         case Format.FAT_BINARY:
             return device.of_section(data, where=where, means=elf.means(data))
         case Format.ARCHIVE:
-            code, unread = device.elsewhere(data, (), where=where, means=elf.means(data))
+            code, unread = device.elsewhere(data, (), where=where, means=elf.means(data, bare))
             return code, [*unread, *_torn(data, where)]
         case _:
-            return device.elsewhere(data, (), where=where, means=elf.means(data))
+            return device.elsewhere(data, (), where=where, means=elf.means(data, bare))
 
 
 def _torn(data: memoryview, where: str) -> Iterator[str]:

@@ -19,10 +19,10 @@ from packaging.version import InvalidVersion
 from retread import pypa, units, version
 from retread.arch import Arch
 from retread.audit import audit
-from retread.build import graft, seal, statement
-from retread.build.graft import Grafted, Means, Request, Tool
+from retread.build import graft, grafts, seal, statement
+from retread.build.graft import Means, Tool
+from retread.build.grafts import Grafted, Request, Slim
 from retread.build.seal import Sealed
-from retread.build.slim import Slim
 from retread.doors import fs
 from retread.elf import release
 from retread.errors import UNREADABLE, FatbinError, PlanError, UsageError
@@ -217,7 +217,7 @@ def renamed(old: WheelName, channel: str, local: str | None) -> WheelName:
 
 def _lacking(facts: WheelFacts, asked: Sequence[Arch]) -> list[Request]:
     """Return for each library the architectures that it lacks; PlanError when none does."""
-    wanted = {name: graft.wanted(one, asked) for name, one in facts.libraries.items() if one.modules}
+    wanted = {name: grafts.wanted(one, asked) for name, one in facts.libraries.items() if one.modules}
     lacking = [Request(member=name, architectures=some) for name, some in wanted.items() if some]
     if not lacking:
         held = f"has {' '.join(asked)} in all of its code already" if wanted else "holds no GPU code"
@@ -253,7 +253,7 @@ def _member(work: _Work, request: Request, into: Path, title: str) -> tuple[Path
             means=work.means,
             progress=lambda done, total: step.progress(done, total, "B"),
         )
-        grafted, content = graft.load(into)
+        grafted, content = grafts.load(into)
         if request.slim:
             before, after = work.wheel.archive.by_name[request.member].size, grafted.deflated.size
             step.detail = f"{units.size(before)} become {units.size(after)}"
@@ -339,7 +339,7 @@ def _audited(
     """Return the new wheel's audit, and what it says of rules that the old wheel breaks as well."""
     before = base.facts.libraries
     grafted = {name: one for name, (_, one) in libraries.items()}
-    known = graft.known(base.verified, before, grafted, made.written)
+    known = grafts.known(base.verified, before, grafted, made.written)
     report = audit.audit(made.path, scratch, promise=said.promise, base=before, known=known)
     old = audit.broken(base.facts, None)
     broken = [one for one in report.checks if not one.ok and (one.check, one.subject) in old]

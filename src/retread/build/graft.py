@@ -7,74 +7,32 @@ modules go first, so that all cores are busy to the end.
 from __future__ import annotations
 
 import hashlib
-import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
-from retread import arch, strict
 from retread.arch import Arch
 from retread.binary import files
 from retread.binary.files import Library
 from retread.build import slim
-from retread.build.slim import Slim
+from retread.build.grafts import CONTENT, FACTS, Grafted, Proof, Request, wanted
 from retread.doors import cores, proc
 from retread.elf import fatbin, kernels
-from retread.elf.facts import LibraryFacts, counted
+from retread.elf.facts import LibraryFacts
 from retread.elf.fatbin import Entry, FatBinary, Kind
 from retread.elf.release import Told
 from retread.errors import KEEP_LIBRARY, UNREADABLE, FatbinError, ToolError
-from retread.records import Record, T
+from retread.records import T
 from retread.wheel import contents
-from retread.wheel.contents import Known
-from retread.wheel.members import Deflated, Member, Verified
 from retread.wheel.wheelfile import Wheel
-from retread.wheel.zipwriter import Written, deflate_file
-
-_FACTS = "library.json"
-_CONTENT = "library.deflate"
+from retread.wheel.zipwriter import deflate_file
 
 Progress = Callable[[int, int], None]
 """Called with seconds-independent work done and in all, in bytes of PTX."""
-
-
-class Request(Record, frozen=True, kw_only=True):
-    """What one library of the base wheel is to get; () and None leave things as they are."""
-
-    member: str
-    architectures: tuple[Arch, ...] = ()
-    run_path: tuple[str, ...] | None = None
-    slim: Slim | None = None
-    """What of it is to stay, at last."""
-
-
-class Proof(Record, frozen=True, kw_only=True):
-    """Whether a library's machine code comes out of its own PTX again, byte for byte, and by which ptxas."""
-
-    reproduced: bool | None
-    """None when no module has both for one architecture."""
-    cuda: str = ""
-    """The release that made that machine code, as it tells; nothing when it does not."""
-    by: str = ""
-    """What tells it."""
-    ptxas: str = ""
-    """What the ptxas says of itself that made it again, or was the last to be tried."""
-
-
-class Grafted(Record, frozen=True, kw_only=True):
-    """A library that is ready for the wheel: its facts, and its content as deflated bytes."""
-
-    facts: LibraryFacts
-    deflated: Deflated
-    proof: Proof
-    driver: str = ""
-    """The CUDA release of the oldest driver that unpacks the images of a slim one; nothing where each does."""
-    whole: int = 0
-    """How many modules of a slim one nothing could be taken from, though they run something."""
 
 
 class Assembly(NamedTuple):
@@ -126,13 +84,6 @@ class Job(NamedTuple):
         return self.entry.size or len(self.entry.payload)
 
 
-def wanted(facts: LibraryFacts, architectures: Sequence[Arch]) -> tuple[Arch, ...]:
-    """Return the architectures that at least one module lacks, but for modules that run nothing."""
-    modules = counted(facts.modules)
-    lacking = {one for module in modules for one in architectures if one not in module.sass}
-    return tuple(sorted(lacking, key=arch.sort_key))
-
-
 def graft(
     old: Path,
     new: Path,
@@ -179,14 +130,14 @@ def graft_member(
     facts = files.library(new).read(new)
     result = Grafted(
         facts=facts,
-        deflated=deflate_file(new, into / _CONTENT),
+        deflated=deflate_file(new, into / CONTENT),
         proof=proof,
         driver=slim.driver(new) if request.slim else "",
         whole=whole,
     )
     old.unlink()
     new.unlink()
-    (into / _FACTS).write_bytes(msgspec.json.encode(result))
+    (into / FACTS).write_bytes(msgspec.json.encode(result))
 
 
 def _edit(
@@ -238,42 +189,6 @@ def told(proof: Proof, grafting: str) -> str:
         f"CUDA {proof.cuda} built it ({proof.by}): {proof.ptxas} makes its own machine code again from its PTX, "
         "byte for byte"
     )
-
-
-def load(entry: Path) -> tuple[Grafted, Path]:
-    """Return what lies in a finished store entry, and the file of deflated bytes."""
-    return strict.decoded((entry / _FACTS).read_bytes(), Grafted), entry / _CONTENT
-
-
-def known(
-    verified: Verified,
-    libraries: Mapping[str, LibraryFacts],
-    grafted: Mapping[str, Grafted],
-    written: Written,
-) -> Known:
-    """Return what an audit of what was ``written`` need not do again.
-
-    That is to inflate a wheel's members and the libraries that were made from it, and to read what was just written.
-    """
-    raw = {member.name: member.raw_sha256 for member in verified.members}
-    read = {raw[name]: facts for name, facts in libraries.items()}
-    made = []
-    for name, one in grafted.items():
-        deflated = one.deflated
-        read[deflated.raw_sha256] = one.facts
-        made.append(
-            Member(
-                name=name,
-                method=zlib.DEFLATED,
-                crc=deflated.crc,
-                size=deflated.size,
-                compressed_size=deflated.compressed_size,
-                sha256=deflated.sha256,
-                raw_sha256=deflated.raw_sha256,
-                executable=True,
-            )
-        )
-    return Known(members=(*verified.members, *made), libraries=read, scan=written.scan)
 
 
 def _demand_reach(
@@ -328,7 +243,7 @@ def plan_jobs(
 def run_jobs(
     jobs: Sequence[Job], assembly: Assembly, progress: Progress, meanwhile: Callable[[], T]
 ) -> tuple[dict[int, dict[Arch, bytes]], T]:
-    """Return module -> architecture -> cubin, assembled on all cores, and what is done ``meanwhile``, on this thread.
+    """Return module -> architecture -> cubin, assembled on all cores, and what is done ``meanwhile`` on one of them.
 
     The first failure stops the rest.
     """
@@ -337,20 +252,24 @@ def run_jobs(
     with ThreadPoolExecutor(cores.count()) as pool:
         running: dict[Future[bytes], Job] = {}
         try:
+            beside = pool.submit(meanwhile)
             for job in jobs:
                 running[pool.submit(_assembled, job, assembly)] = job
-            beside = meanwhile()
-            while running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    job = running.pop(future)
-                    cubins.setdefault(job.module, {})[job.target] = future.result()
-                    done += job.size
-                    progress(done, total)
+            left: set[Future[Any]] = {beside, *running}
+            while left:
+                ended, left = wait(left, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    found = future.result()
+                    if future in running:
+                        job = running[future]
+                        cubins.setdefault(job.module, {})[job.target] = found
+                        done += job.size
+                        progress(done, total)
+            return cubins, beside.result()
         except BaseException:
             with proc.stopping():
                 pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return cubins, beside
 
 
 def _assembled(job: Job, assembly: Assembly) -> bytes:

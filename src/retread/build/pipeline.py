@@ -16,7 +16,7 @@ import msgspec
 from retread import strict
 from retread.audit.promise import proof
 from retread.audit.report import AuditReport
-from retread.build import statement
+from retread.build import grafts, statement
 from retread.doors import fs
 from retread.doors.machine import code_digest, installed
 from retread.doors.store import Kind, digest
@@ -33,7 +33,9 @@ from retread.wheel.statement import SlimStatement, Statement
 
 if TYPE_CHECKING:
     from retread.arch import Arch
-    from retread.build.graft import Grafted, Means, Request
+    from retread.build.graft import Means
+    from retread.build.grafts import Grafted, Request, Slim
+    from retread.elf.facts import LibraryFacts
     from retread.lanes.lane import ProvenBase
     from retread.toolkit.ptxas import Assembler
 
@@ -158,26 +160,25 @@ class Job:
 
     def library_requests(self, base: ProvenBase) -> list[Request]:
         """Return what every library of the base wheel has to get: missing architectures, a run path, fewer images."""
-        from retread.build import graft, slim
-
-        found, wish = [], slim.of_target(self.goal.target)
+        found, wish = [], grafts.of_target(self.goal.target)
         for member, facts in base.libraries.items():
-            missing = () if self.exempt(member) else graft.wanted(facts, self.goal.target.architectures)
+            missing = () if self.exempt(member) else grafts.wanted(facts, self.goal.target.architectures)
             run_path = self.run_path(member)
-            thin = None if self.exempt(member) or wish is None or not slim.changes(facts, wish) else wish
+            thin = None if self.exempt(member) or wish is None or not _thinner(facts, wish) else wish
             if missing or thin or (run_path is not None and run_path != facts.run_path):
                 found.append(
-                    graft.Request(member=member, architectures=missing, run_path=run_path, slim=thin)
+                    grafts.Request(member=member, architectures=missing, run_path=run_path, slim=thin)
                 )
         _demand_open({one.member: base.libraries[one.member].closed for one in found})
         return found
 
     def library(self, request: Request) -> tuple[Grafted, Path]:
         """Return one finished library and the file of its deflated bytes."""
-        from retread.build import graft
-        from retread.wheel.wheelfile import Wheel
 
         def build(into: Path) -> None:
+            from retread.build import graft
+            from retread.wheel.wheelfile import Wheel
+
             added = " ".join(request.architectures)
             title = f"graft {added} into" if added else "slim" if request.slim else "set the run path of"
             path = self.origin.wheel()
@@ -193,11 +194,11 @@ class Job:
                     means=means,
                     progress=lambda done, total: step.progress(done, total, "B"),
                 )
-                grafted, content = graft.load(into)
+                grafted, content = grafts.load(into)
                 graft.demand_own(request.member, grafted.proof, self._hint)
                 step.detail = f"{len(grafted.facts.modules)} modules, {size(content.stat().st_size)}"
 
-        return graft.load(self.goal.machine.store.make(Kind.LIBRARIES, self.library_key(request), build))
+        return grafts.load(self.goal.machine.store.make(Kind.LIBRARIES, self.library_key(request), build))
 
     # The wheel.
 
@@ -218,12 +219,15 @@ class Job:
 
     def _demand_waivers_used(self, base: ProvenBase) -> None:
         """Raise RecipeError for a waiver of a rule that the base wheel does not break."""
+        target = self.goal.target
+        waived = [rule for rule in target.waive if rule in waiver.RULES]
+        if not waived:
+            return
         from retread.audit import audit
         from retread.audit.promise import promise
 
-        target = self.goal.target
         broken = audit.broken(base.facts, promise(self.goal.recipe, target, self.goal.version))
-        stale = [rule for rule in target.waive if rule in waiver.RULES and rule not in dict(broken)]
+        stale = [rule for rule in waived if rule not in dict(broken)]
         if stale:
             raise RecipeError(
                 f"{self.goal.title}: {base.verified.file_name} does not break what is waived",
@@ -239,13 +243,14 @@ class Job:
         said: Statement,
         into: Path,
     ) -> None:
-        from retread.audit import audit
-        from retread.build import graft, seal
+        from retread.build import seal
+        from retread.doors.cores import Beside
         from retread.wheel.wheelfile import Wheel
 
         with (
             self.goal.machine.console.step("seal the wheel") as step,
             Wheel(self.origin.wheel(), waived=waiver.READ) as wheel,
+            Beside(_prepare_audit),
         ):
             made = seal.seal(
                 wheel,
@@ -269,6 +274,8 @@ class Job:
             self.goal.machine.console.say(
                 f"  note: the wheel holds nothing of {', '.join(outside)}, which the series changes"
             )
+        from retread.audit import audit
+
         with (
             self.goal.machine.console.step("audit the wheel") as step,
             self.goal.machine.store.scratch() as scratch,
@@ -280,7 +287,7 @@ class Job:
                 target=self.goal.title,
                 base=base.libraries,
                 broken=audit.broken(base.facts, said.promise),
-                known=graft.known(
+                known=grafts.known(
                     base.verified,
                     base.libraries,
                     {member: grafted for member, (grafted, _) in libraries.items()},
@@ -336,9 +343,7 @@ class Job:
         )
 
     def _slimmed(self, drivers: list[str]) -> SlimStatement | None:
-        from retread.build import slim
-
-        wish = slim.of_target(self.goal.target)
+        wish = grafts.of_target(self.goal.target)
         return statement.slim(wish, drivers) if wish else None
 
     # The plan.
@@ -397,6 +402,12 @@ class Job:
         yield step("audit", wheel, finished, "is part of the finished wheel")
 
 
+def _thinner(facts: LibraryFacts, wish: Slim) -> bool:
+    from retread.build import slim
+
+    return slim.changes(facts, wish)
+
+
 def _demand_open(libraries: Mapping[str, str]) -> None:
     """Raise PeError for libraries in which nothing can be changed, and that are to be: member -> why, if so."""
     closed = [f"{member}: {why}" for member, why in libraries.items() if why]
@@ -414,12 +425,16 @@ def _does(request: Request) -> str:
     return f"becomes slim for {' '.join(request.slim.keep)}" if request.slim else "gets a run path"
 
 
+def _prepare_audit() -> None:
+    """Import what the audit takes, while a wheel is copied and hashed."""
+    from retread.audit import audit  # noqa: F401
+
+
 def _prepare() -> None:
-    """Import what the last stages take, while the first wait for git."""
+    """Import what sealing takes, while the first stages wait for git."""
     from packaging import metadata  # noqa: F401
 
-    from retread.audit import audit  # noqa: F401
-    from retread.build import graft, seal  # noqa: F401
+    from retread.build import seal  # noqa: F401
 
 
 def build(job: Job, out: Path) -> Built:

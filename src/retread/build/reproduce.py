@@ -38,7 +38,7 @@ def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish:
     facts = contents.facts(wheel, scratch)
     said = facts.statement
     if said is None:
-        raise UsageError(f"{wheel.name} holds no {contents.STATEMENT}; retread did not make it")
+        raise UsageError(f"{wheel.name} holds no {statement.STATEMENT}; retread did not make it")
     by, base = "slim" if said.slim else "graft", said.base.file if said.base else "that wheel"
     named = statement.recipe(said, f"'retread {by}' makes it again, of {base} and by the same options")
     if said.lane not in set(Lane):

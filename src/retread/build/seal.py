@@ -22,10 +22,9 @@ from retread.recipe.series import Change, ChangeKind
 from retread.source import ends
 from retread.source.records import PatchedTree
 from retread.version import channel
-from retread.wheel.contents import STATEMENT
 from retread.wheel.members import Deflated, Verified
 from retread.wheel.metadata import WheelName, requirements, rivals, set_name, set_requirement, set_version
-from retread.wheel.statement import Statement
+from retread.wheel.statement import STATEMENT, Statement
 from retread.wheel.wheelfile import Wheel, copies, sealed
 from retread.wheel.zipwriter import Copied, Later, NewBytes, NewDeflated, Source, Written, write
 

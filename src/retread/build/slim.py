@@ -13,30 +13,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from retread.arch import Arch, parts
+from retread.build.grafts import Slim
 from retread.doors import cores
 from retread.elf import device, fatbin, library, packing, selection
 from retread.elf import facts as elffacts
-from retread.elf.facts import DEVICES, Facts, Format, LibraryFacts, Module, served
+from retread.elf.facts import DEVICES, Facts, Format, LibraryFacts, Mode, Module, served
 from retread.elf.fatbin import Entry, FatBinary, Kind
-from retread.elf.packing import Mode
 from retread.errors import FatbinError, PlanError, UsageError
-from retread.recipe.model import Target
-from retread.records import Record
 from retread.wheel.facts import WheelFacts
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and in all."""
-
-
-class Slim(Record, frozen=True, kw_only=True):
-    """What a library is to keep."""
-
-    keep: tuple[Arch, ...]
-    """The GPUs that it is to serve as before, by capability."""
-    drop_ptx: bool
-    """Whether PTX that none of them needs goes, too."""
-    compress: Mode | None
-    """How all images are packed anew; None leaves them as they are."""
 
 
 class Fate(NamedTuple):
@@ -55,14 +42,6 @@ def asked(keep: Sequence[Arch], *, drop_ptx: bool, compress: Mode | None) -> Sli
             bare = one.rstrip("af")
             raise UsageError(f"--keep names GPUs, and none has the capability {one}", hint=f"say {bare}")
     return Slim(keep=tuple(dict.fromkeys(keep)), drop_ptx=drop_ptx, compress=compress)
-
-
-def of_target(target: Target) -> Slim | None:
-    """Return what a recipe's target asks for; None where that is nothing. PTX goes where it promises none."""
-    if not target.slim:
-        return None
-    mode = Mode(target.compress) if target.compress else None
-    return Slim(keep=target.slim, drop_ptx=not target.ptx, compress=mode)
 
 
 def changes(facts: LibraryFacts, wish: Slim) -> bool:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from retread.arch import Arch
 from retread.build import alone, slim
-from retread.build.graft import Grafted, Request
-from retread.build.slim import Slim
+from retread.build.grafts import Grafted, Request, Slim
 from retread.elf.facts import LibraryFacts
 from retread.records import Record, Sha256
 from retread.wheel.facts import WheelFacts

@@ -28,8 +28,7 @@ from retread.wheel.statement import (
 )
 
 if TYPE_CHECKING:
-    from retread.build.graft import Proof
-    from retread.build.slim import Slim
+    from retread.build.grafts import Proof, Slim
 
 
 def statement(

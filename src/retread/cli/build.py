@@ -173,15 +173,13 @@ def _build_on(options: BuildOptions, engine: str) -> list[Built]:
 def _build_here(options: BuildOptions) -> list[Built]:
     """Make the wheels on this machine, one after the other."""
     from retread.build import choice
-    from retread.doors import readings
     from retread.errors import PlanError
     from retread.recipe import plan as recipe_plan
     from retread.recipe import workspace
 
-    machine, root = session.machine(options), session.root(options)
+    machine, root, before = session.machine(options), session.root(options), session.readings(options)
     wish = _wish(options, options.toolchain)
-    names = session.finished(options) if options.all else options.recipe or (DEFAULT_RECIPE,)
-    before = readings.of_machine(machine)
+    names = session.finished(options, before) if options.all else options.recipe or (DEFAULT_RECIPE,)
     every = [workspace.load(root, name, before) for name in names]
     if options.all:
         recipe_plan.demand_known(options.platform, [loaded.recipe for loaded in every])
@@ -291,11 +289,10 @@ def plan(options: PlanOptions) -> int:
     """Show what a build would do."""
     from retread.build import choice
     from retread.cli import show
-    from retread.doors import readings
     from retread.recipe import workspace
 
     machine = session.machine(options)
-    before = readings.of_machine(machine)
+    before = session.readings(options)
     loaded = workspace.load(session.root(options), options.recipe or DEFAULT_RECIPE, before)
     jobs = choice.jobs(
         loaded,

@@ -69,6 +69,7 @@ def build(options: Options, on: str, wanted: Wanted, out: Path) -> list[Built]:
 
 
 def _builds(options: Options, wanted: Wanted, loaded: Sequence[Loaded]) -> list[Job]:
+    from retread.environment import host
     from retread.errors import UsageError
     from retread.jobs import listing
     from retread.jobs.job import Kind
@@ -83,9 +84,7 @@ def _builds(options: Options, wanted: Wanted, loaded: Sequence[Loaded]) -> list[
         plan.demand_known(wanted.platform, recipes)
     found = [
         one
-        for platform in (
-            every if wanted.every and not wanted.platform else [wanted.platform or usual.platform]
-        )
+        for platform in (every if wanted.every and not wanted.platform else [wanted.platform or host.here()])
         for one in listing.jobs_of(machine, loaded, usual._replace(platform=platform), skip=skip)
         if one.kind is Kind.BUILD
         and targets[one.recipe] in {None, one.target}

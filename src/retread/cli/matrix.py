@@ -104,8 +104,9 @@ def asked(options: Asked) -> tuple[list[Loaded], list[str] | None]:
     from retread.doors import git
     from retread.recipe import shared, workspace
 
-    root = session.root(options)
-    loaded = [workspace.load(root, name) for name in options.recipe or session.finished(options)]
+    root, before = session.root(options), session.readings(options)
+    names = options.recipe or session.finished(options, before)
+    loaded = [workspace.load(root, name, before) for name in names]
     if not options.base:
         return loaded, None
     changed = git.changed(root, options.base, session.machine(options).environment)

@@ -239,12 +239,11 @@ def recipe_list(options: ListOptions) -> int:
     from retread.recipe import workspace
 
     wanted = _wanted(options)
-    root = session.root(options)
-    opened = (
-        {} if options.json or options.torch or options.gpu or options.python else workspace.unfinished(root)
-    )
-    names = workspace.recipes(root) if opened else session.finished(options)
-    every = [workspace.load(root, name) for name in names if name not in opened]
+    root, before = session.root(options), session.readings(options)
+    narrowed = options.json or options.torch or options.gpu or options.python
+    opened = {} if narrowed else workspace.unfinished(root, before)
+    names = workspace.recipes(root) if opened else session.finished(options, before)
+    every = [workspace.load(root, name, before) for name in names if name not in opened]
     loaded = [one for one in (_narrowed(one, wanted) for one in every) if one.recipe.targets]
     if every and not loaded:
         session.machine(options).console.say("note: no target fits; 'retread recipe list' shows them all")

@@ -69,6 +69,7 @@ def _release(options: PlanOptions) -> Release:
     loaded, changed = matrix.asked(options)
     for platform in options.platform:
         plan.demand_known(platform, [one.recipe for one in loaded])
+    plan.demand_target(options.target, [one.recipe for one in loaded])
     every = jobs.matrix([(one.recipe, one.patches) for one in loaded], changed, (), options.lane)
     wanted = [
         one

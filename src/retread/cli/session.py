@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from retread.cli.options import Options
     from retread.doors.console import Console
     from retread.doors.machine import Machine
+    from retread.doors.readings import Readings
     from retread.evidence.gate import Policy
     from retread.shared.remote import Shared
 
@@ -149,12 +150,19 @@ def root(options: Options) -> Path:
     return options.root.absolute() if options.root else workspace.find_root(Path.cwd())
 
 
-def finished(options: Options) -> list[str]:
+def readings(options: Options) -> Readings:
+    """Return what was read before of recipes, series and toolchains."""
+    from retread.doors import readings
+
+    return readings.of_machine(machine(options))
+
+
+def finished(options: Options, before: Readings | None = None) -> list[str]:
     """Return the names of all recipes but those that are not filled in yet, which a note names."""
     from retread.recipe import workspace
 
     here = root(options)
-    left = workspace.unfinished(here)
+    left = workspace.unfinished(here, before)
     for name, faults in left.items():
         machine(options).console.say(
             f"note: {name} is left out, {len(faults)} of its lines are open: 'retread recipe check {name}' lists them"

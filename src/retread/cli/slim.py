@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from retread.cli.options import Groups
 
 MODES = ("speed", "balance", "size")
-"""A ``packing.Mode``, which is not needed for ``--help``."""
+"""A ``facts.Mode``, which is not needed for ``--help``."""
 
 
 class SlimOptions(Options):
@@ -67,7 +67,7 @@ def add(groups: Groups) -> None:
 def slim(options: SlimOptions) -> int:
     """Write the wheel, and say what became of each library."""
     from retread.build import slim, slimming
-    from retread.elf.packing import Mode
+    from retread.elf.facts import Mode
 
     wheel, limit = session.existing(options.wheel), _limit(options.max_size)
     wish = slim.asked(

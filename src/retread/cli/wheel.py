@@ -274,7 +274,7 @@ def graft(options: GraftOptions) -> int:
 
 def _graft_library(options: GraftOptions) -> int:
     from retread.binary import files
-    from retread.build import graft
+    from retread.build import graft, grafts
     from retread.errors import FatbinError
 
     machine = session.machine(options)
@@ -283,7 +283,7 @@ def _graft_library(options: GraftOptions) -> int:
     if not facts.modules:
         raise FatbinError(f"{old} holds no GPU code; there is nothing to graft on")
     wanted = [session.architecture(text) for text in options.arch]
-    missing = graft.wanted(facts, wanted)
+    missing = grafts.wanted(facts, wanted)
     if not missing:
         machine.console.say(f"note: {old.name} has {' '.join(wanted)} already; it is copied as it is")
     means = _tool(options, machine).ready() if missing else None

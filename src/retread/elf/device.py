@@ -22,10 +22,13 @@ from retread.elf.kernels import Looked
 from retread.elf.release import Told
 from retread.errors import ElfError, FatbinError
 
-_SIGNS: Final = (fatbin.START, b"\x7fELF\x02\x01\x01")
+SIGNS: Final = (fatbin.START, b"\x7fELF\x02\x01\x01")
 """How fat binaries start, and cubins as all ELF files of their kind."""
-_CUBIN: Final = re.compile(rb".{7}[\x33\x41].{10}\xbe\x00", re.DOTALL)
-_START_LENGTH: Final = 20
+_ANY: Final = re.compile(b"|".join(map(re.escape, SIGNS)))
+_START: Final = re.compile(
+    re.escape(fatbin.START) + rb"|\x7fELF\x02\x01\x01[\x33\x41].{10}\xbe\x00", re.DOTALL
+)
+START_LENGTH: Final = 20
 """Bytes that tell such a start."""
 WINDOW: Final = 1 << 18
 """Bytes that are looked through at a time for starts: few enough for the processor's cache."""
@@ -52,8 +55,8 @@ def _each(do: Callable[[FatBinary, Room], B], found: Sequence[FatBinary]) -> Seq
     return [do(one, room) for one in found]
 
 
-def _find(window: memoryview, signs: Sequence[bytes]) -> Sequence[int]:
-    return [match.start() for match in re.finditer(b"|".join(map(re.escape, signs)), window)]
+def _find(window: memoryview) -> Sequence[int]:
+    return [match.start() for match in _ANY.finditer(window)]
 
 
 class Means(NamedTuple):
@@ -62,8 +65,10 @@ class Means(NamedTuple):
     each: Each = _each
     behind: Callable[[], object] = bool
     """Called when some of the bytes have been read, and will hardly be again."""
-    find: Callable[[memoryview, Sequence[bytes]], Sequence[int]] = _find
-    """Returns where in at most ``WINDOW`` bytes any of the signs begins, in order."""
+    find: Callable[[memoryview], Sequence[int]] = _find
+    """Returns where in at most ``WINDOW`` bytes any of ``SIGNS`` begins, in order."""
+    bare: int = 0
+    """So many bytes at the start of the file in which no code begins."""
 
 
 PLAIN: Final = Means()
@@ -206,7 +211,7 @@ def elsewhere(
     """
     found: list[Code] = []
     unread: list[str] = []
-    start = broken = packed = 0
+    start, broken, packed = means.bare, 0, 0
     for low, high in (*sorted(taken), (len(data), len(data))):
         for at in _starts(data, start, max(start, low), means):
             if at < start:
@@ -232,13 +237,18 @@ def elsewhere(
 
 def _starts(data: memoryview, start: int, end: int, means: Means) -> Iterator[int]:
     """Yield where in a range something begins as a fat binary or a cubin does."""
-    step = WINDOW - _START_LENGTH + 1
+    step = WINDOW - START_LENGTH + 1
     for number, low in enumerate(range(start, end, step), 1):
-        for at in means.find(data[low : min(low + WINDOW, end)], _SIGNS):
-            if at < step and (data[low + at] != _ELF or _CUBIN.match(data, low + at, end)):
+        for at in means.find(data[low : min(low + WINDOW, end)]):
+            if at < step and begins(data, low + at, end):
                 yield low + at
         if not number % _SEVERAL or low + step >= end:
             means.behind()
+
+
+def begins(data: bytes | memoryview, at: int, end: int | None = None) -> bool:
+    """Say whether what stands at a place begins as a fat binary or a cubin does, before an ``end``."""
+    return _START.match(data, at, len(data) if end is None else end) is not None
 
 
 def _at(data: memoryview, at: int, unread: list[str], where: str) -> tuple[Code | None, int]:

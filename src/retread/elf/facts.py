@@ -10,6 +10,14 @@ from retread.arch import Arch
 from retread.records import Record
 
 
+class Mode(StrEnum):
+    """What nvcc calls them: ``speed`` is LZ4, the default up to CUDA 12.9; ``balance``, that of 13.0, and ``size``."""
+
+    SPEED = "speed"
+    BALANCE = "balance"
+    SIZE = "size"
+
+
 class Module(Record, frozen=True, kw_only=True):
     """One fat binary: the architectures for which it holds machine code, and those of its PTX."""
 

@@ -42,10 +42,13 @@ class _Mine(local):
         self.room = Room()
 
 
-def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = False) -> LibraryFacts:
+def read(
+    path: Path, *, where: str = "", names: bool = False, lenient: bool = False, bare: int = 0
+) -> LibraryFacts:
     """Return what the shared object or program at ``path`` holds and needs; of its code only the names of kernels.
 
-    ``where`` is what messages call it, ``names`` puts the kernels' names into the facts. Raises ElfError when it is no
+    ``where`` is what messages call it, ``names`` puts the kernels' names into the facts; GPU code is not looked for in
+    the first ``bare`` bytes, beside the sections for it. Raises ElfError when it is no
     x86-64 or aarch64 shared object, FatbinError when its fat binaries are corrupt: if ``lenient``, these are named.
     """
     where = where or str(path)
@@ -54,7 +57,7 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
     strings = _dynamic_strings(image, pairs)
     names_of = ei.Strings(strings, where)
     needed = [names_of.at(value) for tag, value in pairs if tag == ei.DT_NEEDED]
-    found, unread = code(image, lenient=lenient)
+    found, unread = code(image, lenient=lenient, bare=bare)
     surveyed = device.survey(found, names=names)
     return LibraryFacts(
         machine=ei.MACHINES[image.machine],
@@ -71,7 +74,7 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
     )
 
 
-def code(image: Image, *, lenient: bool) -> tuple[list[Code], list[str]]:
+def code(image: Image, *, lenient: bool, bare: int = 0) -> tuple[list[Code], list[str]]:
     """Return the modules of a library, those of section .nv_fatbin first, and what could not be read.
 
     Raises FatbinError for a section .nv_fatbin that is corrupt, unless ``lenient``.
@@ -81,11 +84,15 @@ def code(image: Image, *, lenient: bool) -> tuple[list[Code], list[str]]:
         for one in image.sections
         if one.name == elfedit.FATBIN and one.in_file
     ]
-    return device.of_library(image.data, regions, where=image.where, lenient=lenient, means=means(image.data))
+    by = means(image.data, bare)
+    return device.of_library(image.data, regions, where=image.where, lenient=lenient, means=by)
 
 
-def means(data: memoryview) -> Means:
-    """Return how a mapped file is gone through: on all cores, and what was read of it is not kept in memory."""
+def means(data: memoryview, bare: int = 0) -> Means:
+    """Return how a mapped file is gone through: on all cores, and what was read of it is not kept in memory.
+
+    In the first ``bare`` bytes no code begins.
+    """
     whole = data.obj
 
     def behind() -> None:
@@ -106,7 +113,7 @@ def means(data: memoryview) -> Means:
 
         return cores.spread(one, found)
 
-    return Means(each, behind, Finder())
+    return Means(each, behind, Finder(), bare)
 
 
 def mapped(path: Path, *, where: str) -> memoryview:

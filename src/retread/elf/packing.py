@@ -7,7 +7,6 @@ program than ours, which packs closer; both are LZ4 blocks.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Final
 
 import lz4.block
@@ -15,16 +14,8 @@ import zstandard
 
 from retread import limits
 from retread.elf import fatbin
+from retread.elf.facts import Mode
 from retread.elf.fatbin import Entry, FatBinary, Kind, Packed
-
-
-class Mode(StrEnum):
-    """What nvcc calls them: ``speed`` is LZ4, the default up to CUDA 12.9; ``balance``, that of 13.0, and ``size``."""
-
-    SPEED = "speed"
-    BALANCE = "balance"
-    SIZE = "size"
-
 
 _LEVELS: Final = {Mode.BALANCE: 5, Mode.SIZE: 19}
 _LZ4: Final = 12

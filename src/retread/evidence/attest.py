@@ -12,7 +12,7 @@ from typing import Final
 from retread import limits
 from retread.doors import fs
 from retread.errors import EvidenceError
-from retread.evidence import beside, inheritance, keyfiles, signing, statements
+from retread.evidence import agreement, beside, inheritance, keyfiles, signing, statements
 from retread.evidence.names import COMPILE, ENVELOPE
 from retread.evidence.signing import Key
 from retread.smoke import reading
@@ -59,8 +59,8 @@ def built(wheel: Path, builder: str, *, finished: int, scratch: Path) -> dict[Pa
     """Return the statement that a builder made a wheel as its retread.json says, and its place beside the wheel."""
     facts, verified = contents.examine(wheel, scratch)
     if facts.statement is None:
-        raise EvidenceError(f"{wheel.name} holds no {contents.STATEMENT}: nothing says how it was built")
-    told = verified.digest_of(f"{verified.dist_info}/{contents.STATEMENT}")
+        raise EvidenceError(f"{wheel.name} holds no {agreement.STATEMENT}: nothing says how it was built")
+    told = verified.digest_of(f"{verified.dist_info}/{agreement.STATEMENT}")
     left = wheel.with_name(f"{wheel.name}{COMPILE}")
     record = fs.sha256(left) if facts.statement.compiled and left.is_file() else ""
     payload = statements.provenance(

@@ -22,7 +22,8 @@ from retread.fit import linking
 from retread.fit.catalogue import name_of
 from retread.fit.environment import Interpreter, Package
 from retread.fit.linking import Linker
-from retread.wheel.contents import STATEMENT, is_library
+from retread.wheel.contents import is_library
+from retread.wheel.statement import STATEMENT
 
 _PROGRAM: Final = """
 import json, os, platform, sys, sysconfig

@@ -29,7 +29,7 @@ from retread.version import NVCC
 from retread.wheel import contents
 from retread.wheel.facts import WheelFacts
 from retread.wheel.members import Verified
-from retread.wheel.statement import Statement, compiler_of
+from retread.wheel.statement import STATEMENT, Statement, compiler_of
 from retread.wheel.wheelfile import Wheel
 
 
@@ -163,7 +163,7 @@ def _doubts(facts: WheelFacts) -> Iterator[str]:
 
 def _told(facts: WheelFacts, verified: Verified, found: Sidecars) -> Iterator[Told]:
     if facts.statement:
-        digest = verified.digest_of(f"{verified.dist_info}/{contents.STATEMENT}")
+        digest = verified.digest_of(f"{verified.dist_info}/{STATEMENT}")
         yield from agreement.of_statement(facts.statement, digest)
     if found.audit:
         yield agreement.of_waivers(f"{facts.file}{AUDIT}", found.audit.waived)

@@ -74,7 +74,9 @@ def _keep(order: dict[str, object]) -> None:
         if code is None and select.select([0], [], [], _BEAT)[0]:
             _leave()
     end_all()
-    if not why and code and (_killed_in(group) or _killed_here() > before):
+    if not why and code and _killed_in(group):
+        why, peak = "memory", max(peak, limit)  # the kernel looks more often
+    elif not why and code and _killed_here() > before:
         why = "memory"
     _remove(group)
     for one in held:

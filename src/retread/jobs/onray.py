@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -42,6 +43,8 @@ from retread.shared import parcel
 from retread.version import __version__
 
 SCHEME: Final = "ray"
+_TOKEN: Final = "RAY_AUTH_TOKEN"
+"""The variable with the token that clusters ask for (docs.ray.io/en/latest/ray-security/token-auth.html)."""
 _NODE: Final = "ray.io/node-id"
 """The label that Ray itself gives every node."""
 _NEWS: Final = 1.0
@@ -314,6 +317,7 @@ def engine(where: Address, root: Path, recipes: Iterable[Recipe], machine: Machi
 
     ToolError without Ray, HostError when there is no cluster, or none of its nodes has the same retread.
     """
+    _have_token(where)
     ray, made = _ray(), None
     with _hushed():
         with machine.console.step(f"reach {where.title}" if where.text else "start Ray"):
@@ -345,6 +349,18 @@ def _hushed() -> Iterator[None]:
         yield
 
 
+def _have_token(where: Address) -> None:
+    """Have Ray show its token to a cluster, as ``ray start`` asks for it; a cluster of this machine has a new one.
+
+    Ray reads the variables when it is imported; without one it would write a token for its own cluster into the home.
+    """
+    token = (Path("~/.ray/auth_token").expanduser(), os.environ.get(_TOKEN), os.environ.get(f"{_TOKEN}_PATH"))
+    if not where.text and not any(token[1:]):
+        os.environ[_TOKEN] = secrets.token_hex(32)
+    if not where.text or any(token[1:]) or token[0].is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 def _ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -369,6 +385,11 @@ def _init(ray: Any, where: Address, folder: str) -> None:
         told = _first_line(error)
         if not where.text:
             raise HostError(f"Ray cannot be started here: {told}") from None
+        if "AuthToken" in str(error.__cause__):
+            raise HostError(
+                f"{where.title}: the cluster asks for a token, and this machine has none or another",
+                hint=f"name a file with it, {_TOKEN}_PATH=FILE; on the head that is ~/.ray/auth_token",
+            ) from None
         raise HostError(
             f"{where.title}: there is no cluster that this machine is a node of ({told})",
             hint=f"make it one: ray start --address={where.text} --num-cpus=0",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,8 +22,9 @@ from retread.recipe.model import Recipe
 from retread.recipe.native import matches
 from retread.source import ends
 from retread.source.records import SourceTree
-from retread.wheel import contents
-from retread.wheel.wheelfile import Wheel
+
+if TYPE_CHECKING:
+    from retread.wheel.wheelfile import Wheel
 
 _FACTS = "base.json"
 
@@ -41,6 +43,9 @@ def prove(
     ``recipe`` says its version, and where in the source its files lie, ``generated`` the globs of files that its build
     made, ``waived`` rules that it may break. A lane's key of the proof holds all of it.
     """
+    from retread.wheel import contents
+    from retread.wheel.wheelfile import Wheel
+
     facts, verified = contents.examine(wheel, into, waived=waived)
     with Wheel(wheel, waived=waived) as opened:
         faults, made, proven, crlf = _compare(opened, generated, source, recipe, windows=facts.windows)

@@ -31,13 +31,15 @@ def load(path: Path, *, where: str = "") -> Image:
     return pe.parse(mapped(path, where=where), where=where)
 
 
-def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = False) -> LibraryFacts:
+def read(
+    path: Path, *, where: str = "", names: bool = False, lenient: bool = False, bare: int = 0
+) -> LibraryFacts:
     """Return what the Windows library or program at ``path`` holds and needs, as ``elf.library`` does of its own.
 
     Raises PeError when its tables are corrupt, FatbinError when its fat binaries are: if ``lenient``, these are named.
     """
     image = load(path, where=where)
-    found, unread = code(image, lenient=lenient)
+    found, unread = code(image, lenient=lenient, bare=bare)
     surveyed = device.survey(found, names=names)
     return LibraryFacts(
         machine=pe.MACHINES[image.machine],
@@ -55,11 +57,10 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
     )
 
 
-def code(image: Image, *, lenient: bool) -> tuple[list[Code], list[str]]:
+def code(image: Image, *, lenient: bool, bare: int = 0) -> tuple[list[Code], list[str]]:
     """Return the modules of a library, those of section .nv_fatb first, and what could not be read."""
-    return device.of_library(
-        image.data, peedit.regions(image), where=image.where, lenient=lenient, means=means(image.data)
-    )
+    by = means(image.data, bare)
+    return device.of_library(image.data, peedit.regions(image), where=image.where, lenient=lenient, means=by)
 
 
 def fat_binaries(path: Path) -> tuple[FatBinary, ...]:

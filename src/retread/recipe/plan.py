@@ -184,6 +184,15 @@ def demand_known(platform: str | None, recipes: Iterable[Recipe]) -> None:
         )
 
 
+def demand_target(name: str | None, recipes: Iterable[Recipe]) -> None:
+    """Raise PlanError for a target that none of the recipes has."""
+    known = sorted({target for recipe in recipes for target in recipe.targets})
+    if name is not None and name not in known:
+        raise PlanError(
+            f"no recipe has a target {name!r}{near_miss(name, known)}", hint=f"there are {', '.join(known)}"
+        )
+
+
 def demand_possible(recipe: Recipe, target: str, lane: Lane, platform: str) -> None:
     """Raise PlanError for a lane that compiles, where it cannot for that platform."""
     if LANES[lane].compiles and platform not in platforms.COMPILED:

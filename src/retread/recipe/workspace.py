@@ -82,12 +82,12 @@ def recipes(root: Path) -> list[str]:
     return [path.stem for path in fs.listed(root / files.RECIPES, ".toml")]
 
 
-def unfinished(root: Path) -> dict[str, tuple[str, ...]]:
+def unfinished(root: Path, before: Readings | None = None) -> dict[str, tuple[str, ...]]:
     """Return the recipes that nobody has filled in yet, with all their faults: there is nothing to build of them."""
     found = {}
     for name in recipes(root):
         try:
-            read_recipe(root, name)
+            read_recipe(root, name, before)
         except RecipeError as error:
             if any(map(strict.is_open, error.faults)):
                 found[name] = error.faults

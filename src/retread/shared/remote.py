@@ -91,6 +91,8 @@ class Shared:
         self._get_means = means
         self._silent = False
         self._refuses = False
+        self._told: set[str] = set()
+        """Why claims were refused, each once."""
 
     @functools.cached_property
     def _means(self) -> Means:
@@ -162,13 +164,14 @@ class Shared:
         every = list(self.entries())
         limit = self._means.now() - unused_days * _DAY
         total = sum({one.parcel: one.size for one in every}.values())
-        gone = []
+        gone, kept = [], set()
         for one in every:
             if int(one.used) <= limit or (keep_bytes is not None and total > keep_bytes):
                 self._bucket.remove(claims.name(one.kind, one.key, one.parcel))
                 total -= one.size
                 gone.append(one)
-        kept = {claims.parcel_name(one.parcel) for one in every if one not in gone}
+            else:
+                kept.add(claims.parcel_name(one.parcel))
         dropped = {claims.parcel_name(one.parcel) for one in gone}
         for parcel_ in self._bucket.list(claims.PARCELS):
             old = parcel_.modified < self._means.now() - ORPHAN_DAYS * _DAY
@@ -204,9 +207,14 @@ class Shared:
         except (GateError, _BadError) as error:
             for path in into.iterdir():
                 fs.remove(path)
-            self._means.say(
-                f"    {NOTE} the shared store's {at.kind}/{at.key[:16]} is refused: {error.message}; it is made here"
-            )
+            why = error.message.replace(one.name, "")
+            if why not in self._told:  # a stranger's store has hundreds of entries
+                told = (
+                    f"the shared store's {at.kind}/{at.key[:16]} is refused: {error.message}; it is made here"
+                )
+                self._means.say(f"    {NOTE} {told}")
+            if isinstance(error, GateError):
+                self._told.add(why)
             return False
         if at.kind is not Kind.CUBINS:  # of which a library has hundreds
             self._means.say(f"    {at.kind} {at.key[:16]} comes from the shared store{_by(believed.signer)}")

@@ -18,8 +18,8 @@ from retread.elf.difference import first_difference, listed, sizes, union
 from retread.errors import UNREADABLE, AuditError, first
 from retread.records import Record, Sha256
 from retread.wheel import contents
-from retread.wheel.contents import STATEMENT
 from retread.wheel.members import Verified
+from retread.wheel.statement import STATEMENT
 from retread.wheel.wheelfile import Wheel
 
 _ABSENT: Final = object()

@@ -15,6 +15,7 @@ from retread.arch import Arch
 from retread.binary import files
 from retread.doors import cores, fs
 from retread.elf.facts import CodeFacts, Facts, LibraryFacts
+from retread.elf.finding import Passing
 from retread.elf.resources import Kernel
 from retread.errors import UNREADABLE, RetreadError, WheelError
 from retread.records import Sha256
@@ -22,11 +23,9 @@ from retread.wheel import faults, metadata
 from retread.wheel.facts import Fault, WheelFacts, is_called_library
 from retread.wheel.hashing import Scan
 from retread.wheel.members import Member, Verified
-from retread.wheel.statement import Proof, Statement
+from retread.wheel.statement import STATEMENT, Proof, Statement
 from retread.wheel.wheelfile import Wheel
 from retread.wheel.ziparchive import Entry
-
-STATEMENT = "retread.json"
 
 
 class Known(NamedTuple):
@@ -172,8 +171,11 @@ class _Reading:
             head += chunk
         if self._is_passed_over(entry, head[: files.HEAD]):
             return
-        path = _write(chain((head,), chunks), self._scratch / f"member-{entry.header_offset}")
-        self.found[entry.name] = self._read(entry, path)
+        passing = Passing()
+        path = _write(
+            passing.through(chain((head,), chunks)), self._scratch / f"member-{entry.header_offset}"
+        )
+        self.found[entry.name] = self._read(entry, path, passing.bare)
 
     def look(self, entry: Entry) -> None:
         """Look into a member that was checked before; of one that is no code only the head is inflated."""
@@ -188,10 +190,10 @@ class _Reading:
             return True
         return False
 
-    def _read(self, entry: Entry, path: Path) -> Facts | str | RetreadError:
+    def _read(self, entry: Entry, path: Path, bare: int) -> Facts | str | RetreadError:
         where, lenient = f"{self._wheel.path.name}: {entry.name}", self._wheel.lenient
         try:
-            return files.read(path, where=where, names=self._names, lenient=lenient)
+            return files.read(path, where=where, names=self._names, lenient=lenient, bare=bare)
         except UNREADABLE as error:
             if lenient or not is_called_library(entry.name):
                 return error.message.removeprefix(f"{where}: ")

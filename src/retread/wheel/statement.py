@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import field
 
 from retread.arch import Arch
@@ -9,6 +11,9 @@ from retread.errors import UsageError
 from retread.prooflevel import ProofLevel
 from retread.records import Record, Sha256
 from retread.version import CLANG, NVCC
+
+STATEMENT: Final = "retread.json"
+"""What a wheel's own statement is called, in its .dist-info."""
 
 
 class Exempt(Record, frozen=True, kw_only=True):

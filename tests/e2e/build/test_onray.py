@@ -74,13 +74,15 @@ class Gated(Project):
         """Let them go on."""
         self.gate.unlink()
 
-    def on(self, cluster: Cluster, *words: str, silent: float = limits.SILENT) -> subprocess.Popen[str]:
+    def on(
+        self, cluster: Cluster, *words: str, silent: float = limits.SILENT, token: str = Cluster.token
+    ) -> subprocess.Popen[str]:
         """Begin to build on the cluster."""
         code = _DRIVER.format(silent=silent)
         return subprocess.Popen(
             [sys.executable, "-c", code, *(words or ("build", "--all")), "--on", cluster.address],
             cwd=self.root, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            start_new_session=True,
+            env={**os.environ, "RAY_AUTH_TOKEN": token}, start_new_session=True,
         )  # fmt: skip
 
     def wait(self, process: subprocess.Popen[str]) -> Result:
@@ -237,6 +239,13 @@ def test_what_no_node_has_is_refused_at_once(gated: Gated, cluster: Cluster) -> 
     assert "smoke-tiny-1.0-cu128-py3.9-cc12.0 needs a GPU with compute capability 12.0" in result.err
 
 
+def test_a_cluster_that_wants_another_token_says_so(gated: Gated, cluster: Cluster) -> None:
+    result = gated.wait(gated.on(cluster, token="of another cluster"))
+    assert result.code == 18
+    assert "the cluster asks for a token, and this machine has none or another" in result.err
+    assert "RAY_AUTH_TOKEN_PATH=FILE" in result.err
+
+
 def test_a_cluster_that_is_not_there_and_ray_that_is_not_installed_are_named(gated: Gated) -> None:
     result = gated.finish(gated.start("build", "--all", "--on", "ray://127.0.0.1:9"))
     assert result.code == 18
@@ -267,9 +276,7 @@ def test_when_the_head_is_killed_nothing_goes_on_and_the_next_run_does(
     assert _gone([worker, *family])
     gated.open()
     before = _running()
-    home = gated.root.parent / "home"  # Ray wants one
-    home.mkdir()
-    result = gated.wait(gated.start("build", "--all", "--on", "ray", HOME=str(home)))
+    result = gated.wait(gated.start("build", "--all", "--on", "ray"))  # nobody has a home: it wants none
     _sound(gated, result)
     assert _running() <= before  # the cluster that it started is gone, too
 

@@ -15,8 +15,7 @@ from retread.arch import Arch
 from retread.build import alone, slim, slimming
 from retread.cli import main
 from retread.elf import fatbin, library, selection
-from retread.elf.facts import CodeFacts, Kernels
-from retread.elf.packing import Mode
+from retread.elf.facts import CodeFacts, Kernels, Mode
 from retread.errors import FatbinError
 from retread.wheel import contents
 from retread.wheel.metadata import parse_name

@@ -12,7 +12,7 @@ from elftools.elf.elffile import ELFFile
 from retread.arch import Arch
 from retread.build import slim
 from retread.elf import fatbin, library
-from retread.elf.packing import Mode
+from retread.elf.facts import Mode
 
 DATA = Path(__file__).parents[2] / "data" / "fatbin"
 LIBRARIES = ("libadd.so", "libadd-relr.so", "libadd-rpath.so", "libadd-aarch64.so")

@@ -7,6 +7,7 @@ import re
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import gpucode
 from retread.arch import Arch
 from retread.build import graft
+from retread.doors import proc
 from retread.elf import fatbin, library
 from retread.errors import ElfError, FatbinError, ToolError
 from retread.toolkit import ptxas
@@ -186,11 +188,19 @@ def test_jobs_run_and_report(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_first_failure_stops_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     calls: list[str] = []
+    noticed = threading.Event()
+    stopping = proc.stopping
 
     def fail(ptx: bytes, target: Arch, options: str, where: str) -> bytes:
+        assert not calls or noticed.wait(10)
         calls.append(where)
         raise FatbinError("no")
 
+    def stop() -> AbstractContextManager[None]:
+        noticed.set()
+        return stopping()
+
+    monkeypatch.setattr(proc, "stopping", stop)
     jobs = graft.plan_jobs(library.fat_binaries(LIB), [A10], ISA) * 20
     with pytest.raises(FatbinError):
         graft.run_jobs(jobs, graft.Assembly(ISA, fail), _progress, bool)
@@ -214,16 +224,18 @@ def test_an_interrupt_while_jobs_are_handed_out_runs_none_of_the_rest(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     calls: list[str] = []
-    handed = threading.Event()
+    begun, handed = threading.Event(), threading.Event()
     submit = ThreadPoolExecutor.submit
 
     def slow(ptx: bytes, target: Arch, options: str, where: str) -> bytes:
+        begun.set()
         assert handed.wait(10)
         calls.append(where)
         return b""
 
     def interrupt(self: ThreadPoolExecutor, *arguments: object) -> object:
         if self._work_queue.qsize() > 50:
+            assert begun.wait(10)
             handed.set()
             raise KeyboardInterrupt
         return submit(self, *arguments)  # type: ignore[arg-type]

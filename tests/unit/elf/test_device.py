@@ -15,7 +15,7 @@ from retread.arch import Arch
 from retread.elf import device, facts, fatbin, kernels
 from retread.elf.facts import CodeFacts, Served
 from retread.elf.fatbin import Packed
-from retread.elf.finding import Finder
+from retread.elf.finding import Finder, Passing
 
 A80, A90, A100 = Arch("8.0"), Arch("9.0"), Arch("10.0")
 
@@ -146,14 +146,14 @@ def test_ptx_is_told_by_its_first_words(head: bytes, expected: bool) -> None:
 @pytest.mark.parametrize("window", [20, 21, 64, device.WINDOW])
 @pytest.mark.parametrize("find", [device.PLAIN.find, Finder()])
 def test_code_is_found_wherever_the_windows_of_the_search_end(
-    window: int, find: Callable[[memoryview, Sequence[bytes]], Sequence[int]], monkeypatch: pytest.MonkeyPatch
+    window: int, find: Callable[[memoryview], Sequence[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "WINDOW", window)
     looked, behind = list[int](), list[None]()
 
-    def counted(data: memoryview, signs: Sequence[bytes]) -> Sequence[int]:
+    def counted(data: memoryview) -> Sequence[int]:
         looked.append(len(data))
-        return find(data, signs)
+        return find(data)
 
     data = memoryview(bytes(50) + ADD80[:2000] + gpucode.PLAIN + bytes(13) + gpucode.PLAIN)
     means = device.PLAIN._replace(behind=lambda: behind.append(None), find=counted)
@@ -161,6 +161,30 @@ def test_code_is_found_wherever_the_windows_of_the_search_end(
     assert len(codes) == 2
     assert max(looked) <= window
     assert len(behind) >= len(looked) // 32
+
+
+@pytest.mark.parametrize("size", [1, 7, 19, 20, 21, 64, 5000])
+@pytest.mark.parametrize("code", [gpucode.PLAIN, ADD80], ids=["fat binary", "cubin"])
+def test_what_begins_nothing_is_not_read_again_and_nothing_else_is_passed_over(
+    size: int, code: bytes
+) -> None:
+    host = b"\x7fELF\x02\x01\x01" + bytes(500) + fatbin.START[:-1]
+    data = memoryview(host + code)
+    passing, looked = Passing(), list[int]()
+    assert (
+        b"".join(passing.through(data[at : at + size].tobytes() for at in range(0, len(data), size))) == data
+    )
+    assert len(host) - size - 20 <= passing.bare <= len(host)
+
+    def counted(window: memoryview) -> Sequence[int]:
+        looked.append(len(window))
+        return device.PLAIN.find(window)
+
+    means = device.PLAIN._replace(find=counted, bare=passing.bare)
+    found, plain = (device.elsewhere(data, (), where="x", means=one)[0] for one in (means, device.PLAIN))
+    assert [one.images[0].kernels for one in found] == [one.images[0].kernels for one in plain]
+    assert len(found) == 1
+    assert looked == [len(data) - passing.bare]
 
 
 def test_images_of_one_room_do_not_see_what_was_there_before() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from retread.elf import fatbin, packing
+from retread.elf.facts import Mode
 from retread.elf.fatbin import FatBinary
-from retread.elf.packing import Mode
 
 DATA = Path(__file__).parents[2] / "data" / "fatbin"
 

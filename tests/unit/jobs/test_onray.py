@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,9 +82,34 @@ def test_a_head_that_is_not_there_is_told_at_once() -> None:
 def test_a_sigterm_while_ray_starts_is_told_as_an_interruption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of nobody")
     monkeypatch.setattr(onray, "_ray", lambda: SimpleNamespace(init=lambda **_: sys.exit(15)))
     monkeypatch.setattr(onray.tempfile, "tempdir", str(tmp_path))
     machine = Machine(Store(tmp_path / "store"), Console(stream=io.StringIO()), {})
     with pytest.raises(KeyboardInterrupt), onray.engine(onray.address("ray"), tmp_path, [], machine):
         pass
     assert list(tmp_path.glob("retread-ray-*")) == []
+
+
+@pytest.mark.parametrize("where", ["ray", "ray://head.example:6379"])
+def test_a_token_is_shown_and_none_is_left_behind(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    onray._have_token(onray.address(where))
+    of_its_own = where == "ray"
+    assert (os.environ.get("RAY_AUTH_MODE"), "RAY_AUTH_TOKEN" in os.environ) == (
+        "token" if of_its_own else None,
+        of_its_own,
+    )
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("the head's")
+    onray._have_token(onray.address(where))
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    assert [one.name for one in tmp_path.rglob("*")] == [".ray", "auth_token"]

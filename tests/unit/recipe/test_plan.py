@@ -73,6 +73,16 @@ def test_an_unknown_target_gets_its_near_miss() -> None:
     )
 
 
+def test_a_target_that_no_recipe_has_is_named_with_those_that_there_are() -> None:
+    plan.demand_target(None, [])
+    plan.demand_target("cu128", [RECIPE])
+    with pytest.raises(PlanError) as caught:
+        plan.demand_target("cu129", [RECIPE, RECIPE])
+    assert str(caught.value) == (
+        "no recipe has a target 'cu129' (did you mean 'cu128'?)\n  next: there are cu128, cu130, cu140, cu141"
+    )
+
+
 @pytest.mark.parametrize("forced", [None, Lane.OVERLAY])
 def test_python_patches_take_the_overlay(forced: Lane | None) -> None:
     patches = [patch("0001-a.patch", "demo/x.py"), patch("0002-b.patch", "demo/csrc.py", "setup.cfg")]

@@ -100,6 +100,18 @@ def test_nobody_who_is_not_trusted_is_believed(
     assert (third.make(), third.built) == (b"cubin", [])
 
 
+def test_a_stranger_is_told_once_and_not_for_every_entry(
+    machines: Callable[..., Machine], key: Key, tmp_path: Path
+) -> None:
+    theirs, other = machines(keyfiles.new(tmp_path, "theirs")), machines(key)
+    keys = [KEY, "a" * 64, "b" * 64]
+    for one in keys:
+        theirs.make(key=one, content=b"poison")
+    for one in keys:
+        assert other.make(key=one) == b"cubin"
+    assert [KEY[:16] in said for said in other.said] == [True]
+
+
 def test_who_has_no_key_gives_nothing(machines: Callable[..., Machine], place: Path) -> None:
     machines().make()
     assert list(place.iterdir()) == []
