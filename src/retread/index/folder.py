@@ -258,7 +258,8 @@ class Index:
             durable.sync(*{(self.root / place).parent for place in stage})
         for path in journal.gone:
             durable.remove(self.root / path)
-        durable.sync(*{(self.root / path).parent for path in journal.gone})
+        emptied = {(self.root / path).parent for path in journal.gone}
+        durable.sync(*(path for path in emptied if path.is_dir()))  # a part of an index has not all
         self._note(journal.action)
         durable.remove(self.next)
         durable.remove(self.journal)

@@ -175,6 +175,11 @@ def test_what_another_retread_laid_down_as_a_tree_is_moved_to_its_place(index: I
     assert names(index.hidden) == ["history.jsonl", "lock"]
 
 
+def test_what_is_removed_need_not_be_in_a_part_of_an_index(index: Index) -> None:
+    commit(index, 1, {"index.html": b"one"}, ("files/ab/abc",))
+    assert names(index.root) == [".retread", "index.html"]
+
+
 def test_a_journal_that_comes_back_is_known_for_an_old_one(index: Index) -> None:
     """A power cut may bring it back, since nobody waits until the disk knows that it is gone."""
     commit(index, 1, {"index.html": b"one"})
