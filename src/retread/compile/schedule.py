@@ -14,7 +14,7 @@ from retread.records import Record
 GIB: Final = 1 << 30
 _UNSEEN: Final = {"nvcc": 4 * GIB}
 """What a unit that was never seen is taken to need: half as much again as the largest process of a cold build of the
-default recipe, 2.5 GB (docs/development/benchmarks-source.md). Not measured for other projects."""
+default recipe, 2.5 GB (measured with nvcc 13.0). Not measured for other projects."""
 _UNSEEN_HOST: Final = GIB * 3 // 2
 """The same for a host compiler. Not measured."""
 _SLACK: Final = 1.15
