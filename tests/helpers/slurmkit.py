@@ -1,4 +1,4 @@
-"""A whole Slurm on the loopback: munged, slurmctld and slurmd of one machine, without control groups or a database."""
+"""A whole Slurm on the loopback: munged, slurmctld and two nodes of one machine; no control groups, no database."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ CONFIGURATION = """\
 ClusterName=retread
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller}
-SlurmdPort={node}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket,cred_expire=5
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -42,9 +41,12 @@ KillWait=2
 BatchStartTimeout=1
 SlurmdTimeout=15
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=64000 Gres=gpu:h100:1 State=UNKNOWN
+NodeName=plain NodeHostname={host} NodeAddr=127.0.0.1 Port={plain} CPUs=16 RealMemory=64000 State=UNKNOWN
+NodeName=gpu NodeHostname={host} NodeAddr=127.0.0.1 Port={gpu} CPUs=16 RealMemory=64000 Gres=gpu:h100:1 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
+NODES = ("plain", "gpu")
+"""Without a GPU, and with one."""
 PATIENCE = 120.0
 """Seconds for what a test waits for; it takes a few."""
 
@@ -54,14 +56,14 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.node = socket.gethostname().partition(".")[0]
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *arguments: str) -> None:
-        """Start a daemon that stays in the foreground; its log lies in the folder."""
+        """Start a daemon that stays in the foreground; its log lies in the folder. A node's has its name at the end."""
+        program, _, node = name.partition(" ")
         with (self.folder / f"{name}.log").open("ab") as log:
             self._daemons[name] = subprocess.Popen(
-                [_found(name), *arguments],
+                [_found(program), *arguments, *(["-D", "-c", "-N", node] if node else [])],
                 env=self.environment,
                 stdout=log,
                 stderr=log,
@@ -85,7 +87,7 @@ class Cluster:
 
     def close(self) -> None:
         """End the jobs, and every daemon that was started."""
-        if {"slurmctld", "slurmd"} <= self._daemons.keys():
+        if "slurmctld" in self._daemons and len(self._daemons) == 2 + len(NODES):
             self.run("scancel", "--user", getpass.getuser(), check=False)
             self.wait(
                 lambda: not self.run("squeue", "--noheader", check=False).strip(), "the end of all jobs"
@@ -111,6 +113,14 @@ class Cluster:
                 found[name] = words["JobState"]
         return found
 
+    def places(self) -> dict[str, str]:
+        """Return the name of each job or array -> the nodes on which it ran, of all that Slurm has not forgotten."""
+        found: dict[str, set[str]] = {}
+        for line in self.run("scontrol", "--oneliner", "show", "job", check=False).splitlines():
+            words = dict(word.partition("=")[::2] for word in line.split())
+            found.setdefault(words["JobName"], set()).add(words.get("NodeList", ""))
+        return {name: ",".join(sorted(nodes - {"", "(null)"})) for name, nodes in found.items()}
+
     def wait(self, until: Callable[[], object], what: str) -> None:
         """Wait for something; the test fails with Slurm's own words where it does not come."""
         end = time.monotonic() + PATIENCE
@@ -127,15 +137,17 @@ def cluster() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # a socket's path has 107 bytes at most
     folder.chmod(0o755)
     try:
-        for name in ("state", "spool"):
+        for name in ("state", *(f"spool-{one}" for one in NODES)):
             (folder / name).mkdir()
         key = folder / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o600)
-        controller, node = _ports(2)
+        controller, plain, gpu = _ports(3)
         values = {"host": socket.gethostname().partition(".")[0], "user": getpass.getuser(), "folder": folder}
-        (folder / "slurm.conf").write_text(CONFIGURATION.format(controller=controller, node=node, **values))
-        (folder / "gres.conf").write_text("Name=gpu Type=h100 File=/dev/null\n")
+        (folder / "slurm.conf").write_text(
+            CONFIGURATION.format(controller=controller, plain=plain, gpu=gpu, **values)
+        )
+        (folder / "gres.conf").write_text("NodeName=gpu Name=gpu Type=h100 File=/dev/null\n")
         found = Cluster(folder)
         try:
             files = {name: folder / f"munge.{name}" for name in ("socket", "pid", "seed", "log")}
@@ -143,8 +155,11 @@ def cluster() -> Iterator[Cluster]:
             found.start("munged", "--foreground", "--force", f"--key-file={key}", *places)
             found.wait((folder / "munge.socket").exists, "munged")
             found.start("slurmctld", "-D", "-c")
-            found.start("slurmd", "-D", "-c")
-            found.wait(lambda: "idle" in found.run("sinfo", "--noheader", check=False), "a node that is idle")
+            for one in NODES:
+                found.start(f"slurmd {one}")
+            found.wait(
+                lambda: "2   idle" in found.run("sinfo", "--noheader", check=False), "nodes that are idle"
+            )
             yield found
         finally:
             found.close()

@@ -86,6 +86,8 @@ def test_builds_and_trials_run_in_order_and_what_failed_is_named(submitted: Subm
     build, trial, gpu = submitted.write("--gres", "9.0=gpu:h100")
     ids = submitted.submit()
     assert submitted.end(ids[-1]) == "FAILED"
+    on = {name: node for name, node in submitted.cluster.places().items() if "cc9.0" in name}
+    assert set(on.values()) - {""} == {"gpu"}  # its second try did not begin
     assert sorted(names(submitted.out)) == sorted([build.key, trial.key, f"{gpu.key}.failed"])
     assert BUILT in names(submitted.out / build.key)
     assert f"{BUILT}.smoke-static.json" in names(submitted.out / trial.key)
@@ -100,24 +102,26 @@ def test_builds_and_trials_run_in_order_and_what_failed_is_named(submitted: Subm
     ]
 
 
-def kill_node(cluster: Cluster, _: str) -> None:
-    """Kill the node's daemon and what holds its jobs, as a machine dies; it is told to be down, and comes back."""
-    name = f"NodeName={cluster.node}"
-    cluster.stop("slurmd", signal.SIGKILL)
+def kill_nodes(cluster: Cluster, _: str) -> None:
+    """Kill the nodes' daemons and what holds their jobs, as machines die; they are told to be down, and come back."""
+    every = f"NodeName={','.join(slurmkit.NODES)}"
+    for node in slurmkit.NODES:
+        cluster.stop(f"slurmd {node}", signal.SIGKILL)
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             mine = str(cluster.folder).encode() in (process / "environ").read_bytes()
             if mine and b"slurmstepd" in (process / "comm").read_bytes():
                 os.kill(int(process.name), signal.SIGKILL)
-    cluster.run("scontrol", "update", name, "State=DOWN", "Reason=dead")
-    cluster.start("slurmd", "-D", "-c")
-    cluster.run("scontrol", "update", name, "State=RESUME")
+    cluster.run("scontrol", "update", every, "State=DOWN", "Reason=dead")
+    for node in slurmkit.NODES:
+        cluster.start(f"slurmd {node}")
+    cluster.run("scontrol", "update", every, "State=RESUME")
 
 
 WAYS: dict[str, Callable[[Cluster, str], object]] = {
     "cancelled": lambda cluster, array: cluster.run("scancel", f"{array}_0"),
     "requeued": lambda cluster, array: cluster.run("scontrol", "requeue", f"{array}_0"),
-    "the node is killed": kill_node,
+    "the nodes are killed": kill_nodes,
 }
 
 
