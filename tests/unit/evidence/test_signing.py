@@ -58,20 +58,6 @@ def test_the_encoding_is_that_of_the_specification() -> None:
     )
 
 
-def test_another_implementation_reads_our_envelopes_and_we_read_its_own() -> None:
-    dsse = pytest.importorskip("securesystemslib.dsse", exc_type=ImportError)
-    signer = pytest.importorskip("securesystemslib.signer", exc_type=ImportError)
-    public = signer.SSlibKey.from_crypto(form.load_der_public_key(ANNA.public), keyid=ANNA.id)
-    theirs = dsse.Envelope.from_dict(json.loads(ENVELOPE))
-    assert theirs.payload == PAYLOAD
-    assert list(theirs.verify([public], 1)) == [ANNA.id]
-
-    envelope = dsse.Envelope(PAYLOAD, TYPE, {})
-    envelope.sign(signer.CryptoSigner(form.load_der_private_key(ANNA.secret, None), public))
-    written = json.dumps(envelope.to_dict()).encode()
-    assert signing.verify(written, [ANNA], name="e") == (PAYLOAD, TYPE, (ANNA.id,))
-
-
 def flipped(data: bytes, bit: int) -> bytes:
     return data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :]
 
