@@ -106,7 +106,7 @@ def wheel_rows(work: Path) -> list[Row]:
     ]
 
 
-def noop(job: Any, order: Any, workspace: bytes, board: Any) -> Mapping[str, bytes]:
+def noop(job: Any, order: Any, workspace: bytes, board: Any) -> tuple[Mapping[str, bytes], str]:
     """Do nothing, and say that it is done."""
     import msgspec
 
@@ -116,7 +116,7 @@ def noop(job: Any, order: Any, workspace: bytes, board: Any) -> Mapping[str, byt
         schema=1, key=job.key, kind=job.kind, name=job.name, code=0, wheels=(), cached=False, seconds=0.0,
         memory_bytes=0, memory_limit_bytes=None, said="",
     )  # fmt: skip
-    return {"result.json": msgspec.json.encode(result)}
+    return {"result.json": msgspec.json.encode(result)}, ""
 
 
 def idle_rows(work: Path) -> list[Row]:
@@ -127,6 +127,7 @@ def idle_rows(work: Path) -> list[Row]:
     from retread.doors.machine import Machine
     from retread.doors.store import Store
     from retread.jobs import drive, onray
+    from retread.jobs.cluster import address
     from retread.jobs.job import Job, Kind, Needs, sealed
 
     say(f"{JOBS} jobs that do nothing")
@@ -148,7 +149,7 @@ def idle_rows(work: Path) -> list[Row]:
         task = ray.remote(num_cpus=1, max_retries=0)(lambda number: number)
         ray.get([task.remote(number) for number in range(20)])
         bare = timed(lambda: ray.get([task.remote(number) for number in range(JOBS)]))
-        engine = onray.OnRay(onray.address(f"ray://{made.address}"), b"", machine, noop)
+        engine = onray.OnRay(address(f"ray://{made.address}"), b"", machine, noop)
         driver = drive.Driver(engine, machine, work / "out")
         took = timed(lambda: driver.drive(jobs))
         again = timed(lambda: drive.Driver(engine, machine, work / "out").drive(jobs))

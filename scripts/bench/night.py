@@ -33,8 +33,8 @@ from retread.compile.schedule import GIB
 from retread.doors.console import Console
 from retread.doors.machine import Machine
 from retread.doors.store import Store
+from retread.jobs import cluster, listing, onray
 from retread.jobs import job as jobs_
-from retread.jobs import listing, onray
 from retread.jobs.drive import Driver, Files, Lost, News
 from retread.jobs.job import Job, Kind, Needs, Result
 from retread.jobs.placing import Node
@@ -268,15 +268,15 @@ def simulate(jobs: Sequence[Job], engine: Simulated) -> tuple[list[Taken], float
     return engine.taken, time.process_time() - began
 
 
-def nothing(job: Job, order: Any, workspace: bytes, board: Any) -> dict[str, bytes]:
+def nothing(job: Job, order: Any, workspace: bytes, board: Any) -> tuple[dict[str, bytes], str]:
     """Be a job on a node of Ray's that does nothing."""
-    return dict(result(job).files)
+    return dict(result(job).files), ""
 
 
-def waiting(job: Job, order: Any, workspace: bytes, board: Any) -> dict[str, bytes]:
+def waiting(job: Job, order: Any, workspace: bytes, board: Any) -> tuple[dict[str, bytes], str]:
     """Be one that only takes its time."""
     time.sleep(length(job) / FAST)
-    return dict(result(job).files)
+    return dict(result(job).files), ""
 
 
 def on_ray(jobs: Sequence[Job], *, instant: bool = False) -> float:
@@ -288,17 +288,17 @@ def on_ray(jobs: Sequence[Job], *, instant: bool = False) -> float:
     folder = Path(tempfile.mkdtemp(prefix="ray-"))  # the path of a socket is short
     (folder / "ray").mkdir()  # where Ray notes the cluster's address, and makes no folder for it
     os.environ |= {"RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
-    cluster = Cluster()
+    made = Cluster()
     try:
-        cluster.add_node(num_cpus=0)
+        made.add_node(num_cpus=0)
         for one in range(count):
             more = {"num_gpus": 1, "resources": {f"cc{CAPABILITY}": 1}} if one >= count - gpus else {}
-            cluster.add_node(num_cpus=cores, memory=MEMORY, **more)
-        ray.init(address=cluster.address, logging_level="ERROR", log_to_driver=False, namespace="retread")
+            made.add_node(num_cpus=cores, memory=MEMORY, **more)
+        ray.init(address=made.address, logging_level="ERROR", log_to_driver=False, namespace="retread")
         with tempfile.TemporaryDirectory() as folder:
             machine = Machine(Store(Path(folder, "store")), Console(stream=io.StringIO()), dict(os.environ))
             work = nothing if instant else waiting
-            engine = onray.OnRay(onray.Address(cluster.address), b"", machine, work)
+            engine = onray.OnRay(cluster.Address(made.address), b"", machine, work)
             engine.nodes()
             began = time.perf_counter()
             Driver(engine, machine, Path(folder, "out")).drive(jobs)
@@ -307,7 +307,7 @@ def on_ray(jobs: Sequence[Job], *, instant: bool = False) -> float:
             return took
     finally:
         ray.shutdown()
-        cluster.shutdown()
+        made.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -162,7 +162,11 @@ def _build_on(options: BuildOptions, engine: str) -> list[Built]:
     }
     engines.demand_none(given, "each node has its own, and each job the memory that it needs")
     _wish(options)
-    names = session.finished(options) if options.all else options.recipe or (DEFAULT_RECIPE,)
+    names = (
+        session.finished(options)
+        if options.all
+        else tuple(dict.fromkeys(options.recipe or (DEFAULT_RECIPE,)))
+    )
     wanted = engines.Wanted(
         names, options.all, options.target, options.lane, options.platform, options.python, options.jobs,
         options.toolchain,
@@ -179,7 +183,11 @@ def _build_here(options: BuildOptions) -> list[Built]:
 
     machine, root, before = session.machine(options), session.root(options), session.readings(options)
     wish = _wish(options, options.toolchain)
-    names = session.finished(options, before) if options.all else options.recipe or (DEFAULT_RECIPE,)
+    names = (
+        session.finished(options, before)
+        if options.all
+        else tuple(dict.fromkeys(options.recipe or (DEFAULT_RECIPE,)))
+    )
     every = [workspace.load(root, name, before) for name in names]
     if options.all:
         recipe_plan.demand_known(options.platform, [loaded.recipe for loaded in every])

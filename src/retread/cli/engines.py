@@ -111,15 +111,18 @@ def _driven(
     folder: Path,
 ) -> dict[str, Result]:
     """Return the results of jobs, which lie in ``folder`` then, by their keys."""
-    from retread.jobs import drive, onray, run
+    from retread.doors import fs
+    from retread.jobs import cluster, drive, onray, run
 
-    machine, where = session.machine(options), onray.address(on)
+    machine, where = session.machine(options), cluster.address(on)
     done: dict[str, Result] = {
         one.key: result for one in jobs if (result := run.finished(one, folder, machine))
     }
     if len(done) == len(jobs):  # no cluster is needed to say so
         return done
     with onray.engine(where, session.root(options), [one.recipe for one in loaded], machine) as engine:
+        with fs.disk_errors(folder):  # hours of work are not begun for what cannot be kept
+            folder.mkdir(parents=True, exist_ok=True)
         return drive.Driver(engine, machine, folder).drive(jobs)
 
 

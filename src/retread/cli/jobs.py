@@ -141,6 +141,8 @@ def _demand_whole(options: JobsOptions) -> None:
 
     if (options.gres or options.sbatch) and not options.slurm:
         raise UsageError("--gres and --sbatch are for the scripts of --slurm")
+    if options.collect and options.slurm:
+        raise UsageError("--collect: nothing is done yet when the scripts are written; leave --slurm out")
     if options.collect and not options.results:
         raise UsageError("--collect: say with --results where the jobs left their wheels")
     if options.slurm and not options.results:
@@ -168,7 +170,9 @@ def _listed(options: JobsOptions) -> Sequence[Job]:
     from retread.recipe import plan, workspace
 
     root, machine = session.root(options), session.machine(options)
-    loaded = [workspace.load(root, name) for name in options.recipe or session.finished(options)]
+    loaded = [
+        workspace.load(root, name) for name in dict.fromkeys(options.recipe or session.finished(options))
+    ]
     plan.demand_known(options.platform, [one.recipe for one in loaded])
     asked = listing.Asked(lane=options.lane, platform=options.platform or "", cores=options.cores)
     return listing.jobs_of(
@@ -238,7 +242,7 @@ def _tell_results(options: JobsOptions, out: Path, found: Sequence[Job]) -> int:
 def _state(result: Result | None) -> str:
     if result is None:
         return "not run, or ended without a word"
-    why = result.said.splitlines()[-1] if result.said else ""
+    why = result.said.splitlines()[0] if result.said else ""
     return f"failed with exit code {result.code}: {why}" if result.code else "done"
 
 

@@ -106,7 +106,7 @@ def asked(options: Asked) -> tuple[list[Loaded], list[str] | None]:
 
     root, before = session.root(options), session.readings(options)
     names = options.recipe or session.finished(options, before)
-    loaded = [workspace.load(root, name, before) for name in names]
+    loaded = [workspace.load(root, name, before) for name in dict.fromkeys(names)]
     if not options.base:
         return loaded, None
     changed = git.changed(root, options.base, session.machine(options).environment)

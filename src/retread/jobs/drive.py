@@ -32,9 +32,10 @@ them to be never idle, and few enough that a machine that comes later gets some.
 
 
 class Files(NamedTuple):
-    """What a job left on another machine: names -> bytes."""
+    """What a job left on another machine: names -> bytes; and the key of that, where it is known."""
 
     files: Mapping[str, bytes]
+    node: str = ""
 
 
 class Lost(NamedTuple):
@@ -218,6 +219,9 @@ class Driver:
         if isinstance(outcome, Lost):
             self._lost(one, outcome)
             return
+        if one.step is None:  # it was quicker than its news
+            one.step = Step(self._machine.console, one.job.name)
+            one.step.detail = next((node.title for node in self._nodes if node.key == outcome.node), "")
         result = run.take(one.job, outcome.files, self._out, self._machine)
         if not result.code:
             self._done[one.job.key] = result

@@ -214,5 +214,6 @@ def find(jobs: Sequence[Job], word: str) -> Job:
     known = [text for one in jobs for text in (one.key, one.name)]
     raise UsageError(
         f"the job file has no job {word!r}{near_miss(word, known)}",
-        hint="'retread jobs' lists them; one of another state of the recipes has another key",
+        hint=f"'retread jobs' lists them; a key is typed by {_SHORT} digits or more, and is another"
+        " after the recipes were edited",
     )

@@ -10,30 +10,25 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import secrets
 import shutil
-import signal
-import socket
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Late
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from retread import limits
-from retread.compile import jobserver
-from retread.doors import cores, proc
+from retread.doors import proc
 from retread.doors.console import Console
 from retread.doors.machine import Machine, code_digest
 from retread.doors.store import Kind, Store, default_root, digest
-from retread.errors import HostError, ToolError, UsageError, first
-from retread.jobs import confine, member, run
+from retread.errors import HostError, ToolError, first
+from retread.jobs import cluster, confine, member, run
+from retread.jobs.cluster import Address
 from retread.jobs.drive import Files, Lost, News
 from retread.jobs.job import Job, Needs
 from retread.jobs.placing import Node
@@ -42,41 +37,14 @@ from retread.recipe.model import Recipe
 from retread.shared import parcel
 from retread.version import __version__
 
-SCHEME: Final = "ray"
-_TOKEN: Final = "RAY_AUTH_TOKEN"
-"""The variable with the token that clusters ask for (docs.ray.io/en/latest/ray-security/token-auth.html)."""
 _NODE: Final = "ray.io/node-id"
 """The label that Ray itself gives every node."""
 _NEWS: Final = 1.0
 """Seconds between two questions what the jobs said."""
 _LOOK: Final = 2.0
 """Seconds between two questions which nodes there are."""
-_DOWN: Final = 10.0
-"""Seconds for Ray to let go of a cluster, which it may not when that is gone."""
 _HANDED: Final = ("RETREAD_SHARED", "RETREAD_SHARED_POLICY", "RETREAD_SANDBOX")
 """Variables that nodes have from whoever started the jobs, unless they have their own."""
-
-
-class Address(NamedTuple):
-    """Where a cluster is: nothing for one that is started for these jobs alone."""
-
-    text: str
-
-    @property
-    def title(self) -> str:
-        """What it is called in messages."""
-        return f"ray://{self.text}" if self.text else "ray"
-
-
-def address(text: str) -> Address:
-    """Return what ``--on`` names; UsageError for what is neither ``ray`` nor ``ray://ADDRESS``."""
-    scheme, _, rest = text.partition("://")
-    if scheme != SCHEME or (text != SCHEME and not rest):
-        raise UsageError(
-            f"--on {text}: only Ray is known",
-            hint="--on ray starts a cluster of this machine; --on ray://HOST:6379 takes one that runs",
-        )
-    return Address(rest.rstrip("/"))
 
 
 class Order(NamedTuple):
@@ -90,8 +58,8 @@ class Order(NamedTuple):
     """SHA-256 of the parcel."""
 
 
-def work(job: Job, order: Order, workspace: bytes, board: Any) -> dict[str, bytes]:
-    """Run a job on a node and return all that it left; it ends when nobody hears of it any more."""
+def work(job: Job, order: Order, workspace: bytes, board: Any) -> tuple[dict[str, bytes], str]:
+    """Run a job on a node and return all that it left, and the node; it ends when nobody hears of it any more."""
     import ray
 
     node, number = ray.get_runtime_context().get_node_id(), order.number
@@ -109,7 +77,7 @@ def work(job: Job, order: Order, workspace: bytes, board: Any) -> dict[str, byte
         for key, left in order.before.items():
             run.put(left, out / key)
         run.run_job(job, out, run.Place(root, machine, confine.launcher(beat, out)))
-        return run.files_of(job.key, out)
+        return run.files_of(job.key, out), node
 
 
 def _unpacked(store: Store, data: bytes, sha256: str) -> Path:
@@ -198,11 +166,11 @@ class OnRay:
             try:
                 return answer.result(_NEWS)
             except Late:
-                why = _absence(self._head)
+                why = cluster.absence(self._head)
                 if not why and time.monotonic() > end:
                     why = f"its head said nothing for {limits.HEAD:.0f} s"
             except self._ray.exceptions.RayError as error:
-                why = _first_line(error)
+                why = cluster.first_line(error)
             if why:
                 if not answer.done():
                     proc.give_up()  # who asked waits for a minute, and Ray ends the process then
@@ -222,7 +190,7 @@ class OnRay:
             try:
                 said = member.Said(*self._ray.get(answer, timeout=max(0.1, end - time.monotonic())))
             except self._ray.exceptions.RayError as error:
-                said = member.Said(f"it does not say which retread it has ({_first_line(error)})")
+                said = member.Said(f"it does not say which retread it has ({cluster.first_line(error)})")
             if (said.version, said.code) == (__version__, code_digest()):
                 self._nodes[key] = member.node(one, said)
             else:
@@ -259,17 +227,17 @@ class OnRay:
     def _outcome(self, one: Any) -> Files | Lost:
         errors = self._ray.exceptions
         try:
-            return Files(self._ray.get(one, timeout=limits.SILENT))
+            return Files(*self._ray.get(one, timeout=limits.SILENT))
         except errors.OutOfMemoryError as error:
             return Lost(
-                f"killed for memory, since its node had none left ({_first_line(error)})", memory=True
+                f"killed for memory, since its node had none left ({cluster.first_line(error)})", memory=True
             )
         except (errors.NodeDiedError, errors.LocalRayletDiedError):
             return Lost("its node is gone")
         except errors.WorkerCrashedError:
             return Lost("its worker was killed")
         except errors.RayError as error:
-            return Lost(_first_line(error))
+            return Lost(cluster.first_line(error))
 
     def news(self) -> Mapping[int, News]:
         """Return what the runs said last, as of a second ago."""
@@ -295,11 +263,6 @@ class OnRay:
         self._asking.shutdown(wait=False, cancel_futures=True)
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return lines[-1 if type(error).__name__.startswith("RayTaskError") else 0].strip()[:200]
-
-
 def _on(node: str) -> dict[str, Any]:
     """Return the options of a task that this node has to run."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -317,137 +280,12 @@ def engine(where: Address, root: Path, recipes: Iterable[Recipe], machine: Machi
 
     ToolError without Ray, HostError when there is no cluster, or none of its nodes has the same retread.
     """
-    _have_token(where)
-    ray, made = _ray(), None
-    with _hushed():
-        with machine.console.step(f"reach {where.title}" if where.text else "start Ray"):
-            folder = tempfile.mkdtemp(prefix="retread-ray-") if not where.text else ""
-            try:
-                _init(ray, where, folder)
-            except BaseException:
-                shutil.rmtree(folder or "/nonexistent", ignore_errors=True)
-                raise
+    with cluster.joined(where, machine):
+        made = OnRay(where, packed(root, recipes, machine), machine)
         try:
-            made = OnRay(where, packed(root, recipes, machine), machine)
             yield made
         finally:
-            if made:
-                made.close()
-            _shut_down(ray)
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Let nobody but retread's own terminal say anything: Ray tells on standard output, which is data, what it sees."""
-    with (
-        Path(os.devnull).open("w", encoding="utf-8") as nowhere,
-        redirect_stdout(nowhere),
-        redirect_stderr(nowhere),
-    ):
-        yield
-
-
-def _have_token(where: Address) -> None:
-    """Have Ray show its token to a cluster, as ``ray start`` asks for it; a cluster of this machine has a new one.
-
-    Ray reads the variables when it is imported; without one it would write a token for its own cluster into the home.
-    """
-    token = (Path("~/.ray/auth_token").expanduser(), os.environ.get(_TOKEN), os.environ.get(f"{_TOKEN}_PATH"))
-    if not where.text and not any(token[1:]):
-        os.environ[_TOKEN] = secrets.token_hex(32)
-    if not where.text or any(token[1:]) or token[0].is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-
-
-def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ModuleNotFoundError:
-        raise ToolError("--on ray needs the package ray", hint="pip install 'retread[ray]'") from None
-    return ray
-
-
-def _init(ray: Any, where: Address, folder: str) -> None:
-    """Join a cluster, or start one that has what this machine has."""
-    own = {"address": where.text} if where.text else {"address": "local", **_of_this_machine(folder)}
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        if why := _absence(where.text) if where.text else "":
-            raise ConnectionError(why)  # Ray would ask again for minutes
-        with _within(limits.PROBE):
-            ray.init(**own, logging_level="ERROR", log_to_driver=False, namespace="retread")
-    except SystemExit:  # Ray's answer to a SIGTERM while it starts
-        raise KeyboardInterrupt from None
-    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
-        told = _first_line(error)
-        if not where.text:
-            raise HostError(f"Ray cannot be started here: {told}") from None
-        if "AuthToken" in str(error.__cause__):
-            raise HostError(
-                f"{where.title}: the cluster asks for a token, and this machine has none or another",
-                hint=f"name a file with it, {_TOKEN}_PATH=FILE; on the head that is ~/.ray/auth_token",
-            ) from None
-        raise HostError(
-            f"{where.title}: there is no cluster that this machine is a node of ({told})",
-            hint=f"make it one: ray start --address={where.text} --num-cpus=0",
-        ) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)  # Ray takes it for itself, and would end without a word
-
-
-def _absence(address: str) -> str:
-    """Return why nobody is at the address of a head; nothing where somebody is, or no port is named."""
-    name, _, port = address.rpartition(":")
-    if not port.isdigit():
-        return ""
-    try:
-        socket.create_connection((name, int(port)), timeout=limits.CONNECT).close()
-    except OSError as error:
-        return f"nobody is at {address}: {error.strerror or error}"
-    return ""
-
-
-@contextmanager
-def _within(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the block when it takes longer: Ray looks for ever for the node that it is on."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError(f"Ray found none in {seconds:.0f} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _of_this_machine(folder: str) -> dict[str, Any]:
-    os.environ.setdefault(
-        "RAY_worker_niceness", "0"
-    )  # Ray's 15 would make builds slower than they are without it
-    return {
-        "num_cpus": cores.count(),
-        "_memory": jobserver.memory()[1],
-        "_temp_dir": folder,
-        "include_dashboard": False,
-    }
-
-
-def _shut_down(ray: Any) -> None:
-    """Let go of the cluster, whose own processes end if they were started here.
-
-    That hangs when the head is gone: Ray would wait for a minute, and end this process with an exit code of its own.
-    """
-    ending = threading.Thread(target=ray.shutdown, daemon=True)
-    ending.start()
-    ending.join(_DOWN)
-    if ending.is_alive():
-        proc.give_up()
+            made.close()
 
 
 def packed(root: Path, recipes: Iterable[Recipe], machine: Machine) -> bytes:

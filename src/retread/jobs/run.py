@@ -51,6 +51,8 @@ _NO_MEMORY: Final = re.compile(
 """What retread, Python, compilers and the C library say when there is no more of it; not a GPU's memory."""
 _TAIL: Final = 12
 """Last lines of a run that tell why it failed."""
+_ERROR: Final = "retread: "
+"""What the line begins with that tells the error of a command."""
 
 
 class Place(NamedTuple):
@@ -276,7 +278,16 @@ def _judged(job: Job, ended: Ended, said: Sequence[str]) -> tuple[int, str]:
         given = (ended.limit or job.needs.memory_bytes) / GIB
         held = "killed for memory at" if ended.limit else "killed for memory, and was to take no more than"
         return OutOfMemoryError.exit_code, f"{held} {given:.3g} GiB"
-    return ended.code if ended.code > 0 else 128 - ended.code, tail
+    return ended.code if ended.code > 0 else 128 - ended.code, _error(said)
+
+
+def _error(said: Sequence[str]) -> str:
+    """Return the error that a command ended with, without its advice to who typed it; without one its last lines."""
+    began = max((at for at, line in enumerate(said) if line.startswith(_ERROR)), default=None)
+    if began is None:
+        return "\n".join(said[-_TAIL:])
+    first, *more = said[began:]
+    return "\n".join([first.removeprefix(_ERROR), *(one for one in more if not one.startswith("  next: "))])
 
 
 def _wrong_gpu(job: Job, scratch: Path) -> str:

@@ -185,11 +185,12 @@ def demand_known(platform: str | None, recipes: Iterable[Recipe]) -> None:
 
 
 def demand_target(name: str | None, recipes: Iterable[Recipe]) -> None:
-    """Raise PlanError for a target that none of the recipes has."""
+    """Raise PlanError for a target that none of the recipes that are asked for has."""
     known = sorted({target for recipe in recipes for target in recipe.targets})
     if name is not None and name not in known:
         raise PlanError(
-            f"no recipe has a target {name!r}{near_miss(name, known)}", hint=f"there are {', '.join(known)}"
+            f"none of the recipes that are asked for has a target {name!r}{near_miss(name, known)}",
+            hint=f"there are {', '.join(known)}",
         )
 
 

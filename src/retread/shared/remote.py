@@ -79,7 +79,8 @@ class _BadError(StoreError):
 
 
 def _is_folder(address: str) -> bool:
-    return address.startswith("file://") and Path(unquote(urlsplit(address).path)).is_dir()
+    path = Path(unquote(urlsplit(address).path))
+    return address.startswith("file:///") and path.is_dir() and path != path.parent
 
 
 class Shared:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -246,10 +247,24 @@ def test_a_cluster_that_wants_another_token_says_so(gated: Gated, cluster: Clust
     assert "RAY_AUTH_TOKEN_PATH=FILE" in result.err
 
 
-def test_a_cluster_that_is_not_there_and_ray_that_is_not_installed_are_named(gated: Gated) -> None:
-    result = gated.finish(gated.start("build", "--all", "--on", "ray://127.0.0.1:9"))
+@pytest.mark.parametrize(
+    ("port", "said"), [(9, "nobody is at 127.0.0.1:9: "), (0, "does not answer as Ray does")]
+)
+def test_who_is_no_cluster_is_named(gated: Gated, _server: Any, port: int, said: str) -> None:
+    """Port 0 is that of a server of pages: Ray itself would wait for it for ever."""
+    address = f"127.0.0.1:{port or urlsplit(_server.url).port}"
+    result = gated.finish(gated.start("build", "--all", "--on", f"ray://{address}"))
     assert result.code == 18
-    assert "ray://127.0.0.1:9: there is no cluster that this machine is a node of" in result.err
+    assert said in result.err
+    assert "next: check the address; a head is started with: ray start --head" in result.err
+    assert not (gated.root / "dist").exists()
+
+
+def test_ray_that_is_not_installed_and_a_token_that_is_not_there_are_named(gated: Gated) -> None:
+    where = ("build", "--all", "--on", "ray://127.0.0.1:9")
+    result = gated.finish(gated.start(*where, RAY_AUTH_TOKEN_PATH="/nowhere"))
+    assert result.code == 2
+    assert "RAY_AUTH_TOKEN_PATH: /nowhere is no file that can be read" in result.err
     code = "import sys; sys.modules['ray'] = None; from retread.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "build", "--all", "--on", "ray"],

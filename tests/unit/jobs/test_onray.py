@@ -16,17 +16,27 @@ from retread.doors.console import Console
 from retread.doors.machine import Machine
 from retread.doors.store import Store
 from retread.errors import ToolError, UsageError
-from retread.jobs import member, onray
+from retread.jobs import cluster, member, onray
 from retread.recipe import workspace
 from tinycuda import Project
 
 
 def test_what_on_may_name() -> None:
-    assert onray.address("ray").text == ""
-    assert onray.address("ray://head.example:6379").text == "head.example:6379"
+    assert cluster.address("ray").text == ""
+    assert cluster.address("ray://head.example:6379").text == "head.example:6379"
+    assert cluster.address("ray://head.example").text == "head.example:6379"
+    for text in (
+        "ray://head.example:0",
+        "ray://head:99999",
+        "ray://head:abc",
+        "ray://:6379",
+        "ray://h:6379/x",
+    ):
+        with pytest.raises(UsageError, match="that is no address"):
+            cluster.address(text)
     for text in ("slurm", "ray://", "rays", "head.example:6379"):
         with pytest.raises(UsageError, match="only Ray is known"):
-            onray.address(text)
+            cluster.address(text)
 
 
 def test_nodes_get_the_workspace_as_it_is_and_no_other(project: Project, tmp_path: Path) -> None:
@@ -75,8 +85,8 @@ def test_a_node_has_the_gpus_that_it_has(
 
 
 def test_a_head_that_is_not_there_is_told_at_once() -> None:
-    assert onray._absence("127.0.0.1:9").startswith("nobody is at 127.0.0.1:9: ")
-    assert onray._absence("auto") == ""
+    assert cluster.absence("127.0.0.1:9").startswith("nobody is at 127.0.0.1:9: ")
+    assert cluster.absence("auto") == ""
 
 
 def test_a_sigterm_while_ray_starts_is_told_as_an_interruption(
@@ -84,10 +94,10 @@ def test_a_sigterm_while_ray_starts_is_told_as_an_interruption(
 ) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "of nobody")
-    monkeypatch.setattr(onray, "_ray", lambda: SimpleNamespace(init=lambda **_: sys.exit(15)))
-    monkeypatch.setattr(onray.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(cluster, "_ray", lambda: SimpleNamespace(init=lambda **_: sys.exit(15)))
+    monkeypatch.setattr(cluster.tempfile, "tempdir", str(tmp_path))
     machine = Machine(Store(tmp_path / "store"), Console(stream=io.StringIO()), {})
-    with pytest.raises(KeyboardInterrupt), onray.engine(onray.address("ray"), tmp_path, [], machine):
+    with pytest.raises(KeyboardInterrupt), onray.engine(cluster.address("ray"), tmp_path, [], machine):
         pass
     assert list(tmp_path.glob("retread-ray-*")) == []
 
@@ -100,7 +110,7 @@ def test_a_token_is_shown_and_none_is_left_behind(
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    onray._have_token(onray.address(where))
+    cluster._have_token(cluster.address(where))
     of_its_own = where == "ray"
     assert (os.environ.get("RAY_AUTH_MODE"), "RAY_AUTH_TOKEN" in os.environ) == (
         "token" if of_its_own else None,
@@ -110,6 +120,6 @@ def test_a_token_is_shown_and_none_is_left_behind(
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray" / "auth_token").write_text("the head's")
-    onray._have_token(onray.address(where))
+    cluster._have_token(cluster.address(where))
     assert os.environ["RAY_AUTH_MODE"] == "token"
     assert [one.name for one in tmp_path.rglob("*")] == [".ray", "auth_token"]

@@ -79,7 +79,8 @@ def test_a_target_that_no_recipe_has_is_named_with_those_that_there_are() -> Non
     with pytest.raises(PlanError) as caught:
         plan.demand_target("cu129", [RECIPE, RECIPE])
     assert str(caught.value) == (
-        "no recipe has a target 'cu129' (did you mean 'cu128'?)\n  next: there are cu128, cu130, cu140, cu141"
+        "none of the recipes that are asked for has a target 'cu129' (did you mean 'cu128'?)\n"
+        "  next: there are cu128, cu130, cu140, cu141"
     )
 
 

@@ -281,7 +281,16 @@ def test_two_who_make_one_entry_at_once_leave_two_that_are_whole(
 
 
 @pytest.mark.parametrize(
-    "address", ["file:///nowhere/at/all", "file:///dev/null", "http://there", "ftp://there", "s3://"]
+    "address",
+    [
+        "file:///nowhere/at/all",
+        "file:///dev/null",
+        "file:///",
+        "file://",
+        "http://there",
+        "ftp://there",
+        "s3://",
+    ],
 )
 def test_an_address_of_nothing_is_an_error(machines: Callable[..., Machine], key: Key, address: str) -> None:
     with pytest.raises(UsageError, match=f"RETREAD_SHARED: {address} cannot be opened"):
