@@ -250,9 +250,9 @@ def test_a_cluster_that_wants_another_token_says_so(gated: Gated, cluster: Clust
 @pytest.mark.parametrize(
     ("port", "said"), [(9, "nobody is at 127.0.0.1:9: "), (0, "does not answer as Ray does")]
 )
-def test_who_is_no_cluster_is_named(gated: Gated, _server: Any, port: int, said: str) -> None:
+def test_who_is_no_cluster_is_named(gated: Gated, port: int, said: str) -> None:
     """Port 0 is that of a server of pages: Ray itself would wait for it for ever."""
-    address = f"127.0.0.1:{port or urlsplit(_server.url).port}"
+    address = f"127.0.0.1:{port or urlsplit(gated.index.url).port}"
     result = gated.finish(gated.start("build", "--all", "--on", f"ray://{address}"))
     assert result.code == 18
     assert said in result.err
