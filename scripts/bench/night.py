@@ -97,7 +97,7 @@ SIZES: Final = {
     "wheel": (4.4e6, "a finished wheel with its evidence"),
 }
 """Bytes that a machine takes from the shared store when it has them not yet."""
-CHANGE: Final = table("development/benchmarks-index.md", "1000 projects, 10,000 wheels").seconds
+CHANGE: Final = table("development/benchmarks-index.md", "one wheel of a known project among 1,000").seconds
 """Seconds of a change of an index."""
 STORE: Final = 10e9 / 8
 """Bytes a second that a store gives which hangs on one line of 10 Gbit/s; an assumption."""
