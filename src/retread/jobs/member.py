@@ -71,6 +71,15 @@ def title(one: Mapping[str, Any]) -> str:
     return f"{one['NodeManagerHostname']} ({one['NodeID'][:8]})"
 
 
+def unknown(one: Mapping[str, Any], found: Node) -> str:
+    """Return what a user has to know of a node with GPUs of which nobody knows the capability; nothing of others."""
+    count = int(one["Resources"].get("GPU", 0))
+    if not count or found.gpus:
+        return ""
+    how = f"""ray start --resources='{{"cc9.0": {count}}}'"""
+    return f"{found.title} has a GPU and does not say of which capability, so it gets no trial for one; {how} says it"
+
+
 def node(one: Mapping[str, Any], said: Said) -> Node:
     """Return a machine; its GPUs are what they are, and what its resources say where they cannot be asked or differ."""
     resources = one["Resources"]

@@ -193,6 +193,8 @@ class OnRay:
                 said = member.Said(f"it does not say which retread it has ({cluster.first_line(error)})")
             if (said.version, said.code) == (__version__, code_digest()):
                 self._nodes[key] = member.node(one, said)
+                if note := member.unknown(one, self._nodes[key]):
+                    self._machine.console.say(f"note: {note}")
             else:
                 self._unfit[key] = f"{title}: {member.difference(said)}"
                 self._machine.console.say(f"note: left out: {self._unfit[key]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,12 +82,22 @@ def test_a_node_has_the_gpus_that_it_has(
 ) -> None:
     one = {"NodeID": "n", "NodeManagerHostname": "ada", "Resources": {"CPU": 4.0, **resources}}
     said = member.Said("1", gpus=found)
-    assert member.node(one, said).gpus == {Arch(name): count for name, count in gpus.items()}
+    node = member.node(one, said)
+    assert node.gpus == {Arch(name): count for name, count in gpus.items()}
+    assert ("does not say of which capability" in member.unknown(one, node)) == (
+        not gpus and "GPU" in resources
+    )
 
 
 def test_a_head_that_is_not_there_is_told_at_once() -> None:
     assert cluster.absence("127.0.0.1:9").startswith("nobody is at 127.0.0.1:9: ")
     assert cluster.absence("auto") == ""
+
+
+def test_a_cluster_behind_tls_is_asked_by_ray_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert cluster.absence(f"127.0.0.1:{server.getsockname()[1]}") == ""
 
 
 def test_a_sigterm_while_ray_starts_is_told_as_an_interruption(
