@@ -135,7 +135,7 @@ class Driver:
                 self._done[one.key] = found
         todo = [one for one in jobs if one.key not in self._done]
         if todo:
-            self._nodes = self._engine.nodes()
+            self._meet()
             placing.demand_places(todo, self._nodes, where=self._engine.title)
             self._queue(placing.order(todo, self._nodes))
             self._work(len(todo))
@@ -213,15 +213,24 @@ class Driver:
     def _fit(self) -> list[Node]:
         return [one for one in self._nodes if one.key not in self._unfit]
 
+    def _meet(self) -> None:
+        """See which machines there are; the names of those that go are kept."""
+        self._nodes = self._engine.nodes()
+        self._titles |= {one.key: one.title for one in self._nodes}
+
+    def _show(self, one: _Run, node: str) -> None:
+        """Have what is told of a job name its machine, which has this key."""
+        if one.step is None:
+            one.step = Step(self._machine.console, one.job.name)
+            one.step.detail = self._titles.get(node, "")
+
     def _take(self, number: int, outcome: Files | Lost) -> None:
         """Keep what a run left; one that was lost, or wanted more memory, begins again."""
         one = self._running.pop(number)
         if isinstance(outcome, Lost):
             self._lost(one, outcome)
             return
-        if one.step is None:  # it was quicker than its news
-            one.step = Step(self._machine.console, one.job.name)
-            one.step.detail = next((node.title for node in self._nodes if node.key == outcome.node), "")
+        self._show(one, outcome.node)  # it may have been quicker than its news
         result = run.take(one.job, outcome.files, self._out, self._machine)
         if not result.code:
             self._done[one.job.key] = result
@@ -285,21 +294,17 @@ class Driver:
         if now - self._looked < _WAIT:
             return
         self._looked = now
-        self._nodes = self._engine.nodes()
-        self._titles |= {one.key: one.title for one in self._nodes}
-        titles = self._titles
+        self._meet()
         news = self._engine.news()
         told = ""
         for number, said in news.items():
             if number not in self._running:
                 continue
             one = self._running[number]
-            if one.step is None:
-                one.step = Step(self._machine.console, one.job.name)
-                one.step.detail = titles.get(said.node, "")
+            self._show(one, said.node)
             told = told or f"{one.job.name}: {said.line.strip()}".rstrip(": ")
             if said.silent > limits.SILENT:
-                self._give_up(number, said, titles.get(said.node, said.node[:12]))
+                self._give_up(number, said, self._titles.get(said.node, said.node[:12]))
         done = total - len(self._waiting) - len(self._running)
         step.units(f"{len(news)} running", done, total, self._left(news), told, of="jobs")
 
