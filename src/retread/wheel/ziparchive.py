@@ -15,11 +15,12 @@ import hashlib
 import os
 import stat
 import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
+
+from zlib_ng import zlib_ng
 
 from retread import limits
 from retread.errors import WheelError
@@ -54,6 +55,7 @@ UTF8: Final = 0x0800
 FLAGS: Final = 0x0006 | DESCRIPTOR | UTF8
 """Flags that change nothing, say where the sizes stand, or how the name is written."""
 _DESCRIPTORS: Final = {12: "<LLL", 16: "<4xLLL", 20: "<LQQ", 24: "<4xLQQ"}
+_BROKEN: Final[type[Exception]] = zlib_ng.error  # type: ignore[assignment]  # as its stubs have it, an instance
 _NEWEST: Final = 63
 """Version of the format, in tenths, beyond which readers give up."""
 _HINT: Final = "fetch the wheel again and compare its sha256 with the one its publisher states"
@@ -171,7 +173,7 @@ class Archive:
         """Yield the member's content; raise WheelError at its end if size or CRC are not as declared."""
         crc = size = 0
         for data in self._inflate(entry) if entry.method == DEFLATED else self.raw_chunks(entry):
-            crc = zlib.crc32(data, crc)
+            crc = zlib_ng.crc32(data, crc)
             size += len(data)
             yield data
         if size != entry.size:
@@ -185,8 +187,8 @@ class Archive:
         if entry.method == STORED:
             return packed[:length]
         try:
-            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, length)
-        except zlib.error:
+            return zlib_ng.decompressobj(-zlib_ng.MAX_WBITS).decompress(packed, length)
+        except _BROKEN:
             return b""
 
     def read(self, name: str, *, limit: int = 64 << 20) -> bytes:
@@ -217,7 +219,7 @@ class Archive:
 
     def _inflate(self, entry: Entry) -> Iterator[bytes]:
         """Yield what the member inflates to, never more than one byte beyond the size that it declares."""
-        machine = zlib.decompressobj(-zlib.MAX_WBITS)
+        machine = zlib_ng.decompressobj(-zlib_ng.MAX_WBITS)
         room = entry.size + 1
         for data in self.raw_chunks(entry):
             if machine.eof:
@@ -234,13 +236,13 @@ class Archive:
             raise self.refuse("bytes follow the end of its deflate data", entry.name)
         raise self.refuse("its deflate data ends too early", entry.name)
 
-    def _outputs(self, machine: zlib._Decompress, data: bytes, room: int, name: str) -> Iterator[bytes]:
+    def _outputs(self, machine: zlib_ng._Decompress, data: bytes, room: int, name: str) -> Iterator[bytes]:
         """Yield what ``data`` adds to the output, in chunks, until all is used or ``room`` bytes came."""
         while room and not machine.eof:
             take = min(room, CHUNK)
             try:
                 out = machine.decompress(data, take)
-            except zlib.error as error:
+            except _BROKEN as error:
                 raise self.refuse(f"is not valid deflate data ({error})", name) from error
             data = machine.unconsumed_tail
             room -= len(out)
