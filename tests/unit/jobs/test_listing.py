@@ -50,6 +50,17 @@ def test_each_wheel_is_a_job_and_its_trials_come_after_it(tried: Project) -> Non
     assert "patches/tinycuda/1.0/0001-change.patch" in build.inputs
 
 
+def test_a_folder_of_results_that_is_not_there_is_refused(project: Project) -> None:
+    (project.root / "file").touch()
+    for name, said in {"typo": "is not there", "file": "is no folder"}.items():
+        for more in ((), ("--collect", "dist"), ("--json",)):
+            result = project.run("jobs", "--results", name, *more)
+            assert (result.code, result.out) == (2, "")
+            assert result.err.startswith(f"retread: usage: --results: {name} {said}\n")
+    (project.root / "results").mkdir()
+    assert "is not there" not in project.run("jobs", "--results", "results").err
+
+
 def test_an_edited_patch_changes_the_keys_of_its_recipe_alone(tried: Project) -> None:
     other = tried.root / "recipes" / "other-1.0.toml"
     text = tried.recipe_text.replace('"tiny-1.0"', '"other-1.0"').replace(
