@@ -42,7 +42,7 @@ ALONE: Final = {
         "each node tries the wheel as its recipe says, and its report lies beside the wheel",
     ),
 }  # fmt: skip
-"""Command -> its options that are refused beside --on; all others go with it. docs/guides/many-machines.md lists them."""
+"""Command -> its options that are refused beside --on; all others go with it. The guide on many machines lists them."""
 _FIELDS: Final = {"smoke": {"--json": "report"}}
 """Of the fields that are not called as their options."""
 _JOBS = "jobs"
@@ -155,6 +155,7 @@ def _driven(
     }
     if len(done) == len(jobs):  # no cluster is needed to say so
         return done
+    session.demand_handed(options)
     with onray.engine(where, session.root(options), [one.recipe for one in loaded], machine) as engine:
         with fs.disk_errors(folder):  # hours of work are not begun for what cannot be kept
             folder.mkdir(parents=True, exist_ok=True)

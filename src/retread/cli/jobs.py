@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from retread.jobs.job import Job, Result
     from retread.recipe.workspace import Loaded
 
-_WHERE_RESULTS = "name the folder that 'run-job --out', --slurm or, as OUT/jobs, 'build --on' left its results in"
+_WHERE_RESULTS = (
+    "name the folder that 'run-job --out', --slurm or, as OUT/jobs, 'build --on' left its results in"
+)
 
 
 class JobsOptions(Options):

@@ -239,7 +239,9 @@ def _open(address: str, limit: timedelta) -> ObjectStore:
         from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ModuleNotFoundError:
-        raise extras.missing("bucket", "what lies in a bucket, or is shared, needs the package obstore") from None
+        raise extras.missing(
+            "bucket", "what lies in a bucket, or is shared, needs the package obstore"
+        ) from None
     if has_secret(address):
         hint = "name it without; the provider's environment says who may (docs/guides/buckets.md)"
         raise PublishError(f"{address} was given with a key or a password", hint=hint)

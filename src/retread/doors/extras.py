@@ -42,7 +42,9 @@ def _packages(extra: str) -> Iterator[str]:
         declared = metadata.requires(_OWN) or []
     except metadata.PackageNotFoundError:
         declared = []
-    ours = [one for one in map(pypa.requirement, declared) if one.marker and one.marker.evaluate({"extra": extra})]
+    ours = [
+        one for one in map(pypa.requirement, declared) if one.marker and one.marker.evaluate({"extra": extra})
+    ]
     for one in ours:
         if one.name == _OWN:
             for inner in sorted(one.extras):

@@ -66,6 +66,9 @@ class Engine(Protocol):
     def nodes(self) -> Sequence[Node]:
         """Return the machines that are there now and can run jobs; HostError when the engine itself is gone."""
 
+    def expect(self) -> bool:
+        """Wait a moment for a machine that did not say yet what it has; False where there is none."""
+
     def start(self, job: Job, needs: Needs, nodes: Sequence[Node], before: Mapping[str, Files]) -> int:
         """Give a job to one of the machines, with what the jobs before it left; return the number of this run."""
 
@@ -135,12 +138,29 @@ class Driver:
                 self._done[one.key] = found
         todo = [one for one in jobs if one.key not in self._done]
         if todo:
-            self._meet()
-            placing.demand_places(todo, self._nodes, where=self._engine.title)
+            self._gather(todo)
             self._queue(placing.order(todo, self._nodes))
             self._work(len(todo))
         self._demand_all(jobs)
         return self._done
+
+    def _gather(self, jobs: Sequence[Job]) -> None:
+        """See which machines there are, and wait a little for those that do not say it at once.
+
+        HostError when all have said it and a job has none: it would wait for ever.
+        """
+        end = time.monotonic() + limits.START
+        while True:
+            self._meet()
+            more = self._engine.expect()
+            try:
+                placing.demand_places(jobs, self._nodes, where=self._engine.title)
+            except HostError:
+                if not more:
+                    raise
+            else:
+                if not more or time.monotonic() > end:
+                    return
 
     def _queue(self, jobs: Sequence[Job]) -> None:
         """Wait with jobs, in this order, for those before them; what is not asked for lies there already."""

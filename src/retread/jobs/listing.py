@@ -79,10 +79,12 @@ def jobs_of(
     return jobs
 
 
-def nothing_left(machine: Machine, recipes: Sequence[Loaded], typed: Mapping[str, str | None]) -> tuple[str, list[str]]:
+def nothing_left(
+    machine: Machine, recipes: Sequence[Loaded], typed: Mapping[str, str | None]
+) -> tuple[str, list[str]]:
     """Return what is told when options leave no job of recipes: in a line, and of each what there is in its place.
 
-    ``typed`` has options that are called after a field of jobs, like ``--python``, with their values; None was not typed.
+    ``typed`` has options that are called after a field of jobs, like ``--python``, with what was typed, or None.
     """
     given = {option: value for option, value in typed.items() if value}
     names = ", ".join(one.recipe.name for one in recipes[:_NAMED])
@@ -90,7 +92,11 @@ def nothing_left(machine: Machine, recipes: Sequence[Loaded], typed: Mapping[str
         names = f"{len(recipes)} recipes"
     if not given:
         return f"{names} has no jobs" if names else "there are no recipes", []
-    every = [_fields(one, given) for one in jobs_of(machine, recipes, skip=lambda _: None) if one.kind is Kind.BUILD]
+    every = [
+        _fields(one, given)
+        for one in jobs_of(machine, recipes, skip=lambda _: None)
+        if one.kind is Kind.BUILD
+    ]
     faults = []
     for option, value in given.items():
         others = given.items() - {(option, value)}
@@ -159,7 +165,9 @@ def _of_entry(machine: Machine, loaded: Loaded, entry: Entry, asked: Asked) -> I
             python=entry.python,
             platform=entry.platform,
             toolchain=taken.name if taken else "",
-            needs=forecast.of_build(machine, name, entry, asked.cores or cores.count()),
+            needs=forecast.of_build(
+                machine, name, entry, asked.cores or cores.count(), loaded.times.get(entry.target, {})
+            ),
             inputs=_inputs(loaded, entry, made),
         )
     )

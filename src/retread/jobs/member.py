@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -69,6 +71,19 @@ def difference(said: Said) -> str:
 def title(one: Mapping[str, Any]) -> str:
     """Return how a message names a node, by what Ray knows of it."""
     return f"{one['NodeManagerHostname']} ({one['NodeID'][:8]})"
+
+
+def silence(one: Mapping[str, Any]) -> str:
+    """Return why a node may say nothing: Ray starts its workers again and again, and tells only that node's own log."""
+    log = Path(one["RayletSocketName"]).parents[1] / "logs" / "raylet.err"
+    told = f"no worker of Ray's comes up there, and the end of {log} on it says why"
+    with suppress(OSError):
+        if one["NodeManagerHostname"] == socket.gethostname() and (
+            said := log.read_text("utf-8", "replace").split("\n")
+        ):
+            last = next((line for line in reversed(said) if line.strip()), "")
+            return f"{told}: {last.strip()[:200]}" if last else told
+    return told
 
 
 def unknown(one: Mapping[str, Any], found: Node) -> str:

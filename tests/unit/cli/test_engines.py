@@ -18,7 +18,17 @@ from retread.recipe import workspace
 from tinycuda import Project
 
 GO: Final = {
-    "build": {"--target", "--lane", "--platform", "--toolchain", "--python", "--jobs", "--all", "--out", "--json"},
+    "build": {
+        "--target",
+        "--lane",
+        "--platform",
+        "--toolchain",
+        "--python",
+        "--jobs",
+        "--all",
+        "--out",
+        "--json",
+    },
     "smoke": {"--level", "--recipe", "--target"},
 }
 """What goes with --on: whoever adds an option to a command says here that it does, or refuses it in ``ALONE``."""
@@ -48,7 +58,9 @@ def test_one_recipe_is_made_for_this_machine_and_all_for_every_one(
 
 
 @pytest.mark.parametrize("command", list(engines.ALONE))
-def test_every_option_goes_with_on_or_is_refused_by_name_and_the_guide_lists_it(command: str, tmp_path: Path) -> None:
+def test_every_option_goes_with_on_or_is_refused_by_name_and_the_guide_lists_it(
+    command: str, tmp_path: Path
+) -> None:
     actions = main.parser(command)._subparsers._group_actions[0].choices[command]._actions  # type: ignore[union-attr]
     known = {one.option_strings[-1]: one for one in actions if one.option_strings}
     alone = engines.ALONE[command].usual
@@ -85,4 +97,30 @@ def test_options_that_leave_no_build_are_named_with_what_there_is(project: Proje
     ]
     listed = project.run("jobs", "tiny-1.0", "--lane", "source")
     assert (listed.code, listed.out) == (0, "")
-    assert listed.err.splitlines() == ["tiny-1.0: no build with --lane source", "  - --lane source: there is overlay"]
+    assert listed.err.splitlines() == [
+        "tiny-1.0: no build with --lane source",
+        "  - --lane source: there is overlay",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "RETREAD_SHARED",
+            "file:///no/such/folder",
+            "RETREAD_SHARED: file:///no/such/folder cannot be opened",
+        ),
+        ("RETREAD_SHARED", "https://example.org", "RETREAD_SHARED: https://example.org cannot be opened"),
+        ("RETREAD_SHARED_POLICY", "gone.toml", "RETREAD_SHARED_POLICY: there is no file gone.toml"),
+        ("RETREAD_SANDBOX", "on", "RETREAD_SANDBOX=on: it is 'demand' or 'off', or not set"),
+    ],
+)
+def test_what_every_node_would_refuse_is_refused_before_anything_is_sent(
+    name: str, value: str, said: str, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RETREAD_SHARED", project.root.as_uri())
+    monkeypatch.setenv(name, value)
+    result = project.run("build", "--all", "--on", "ray://127.0.0.1:9")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"retread: usage: {said}")

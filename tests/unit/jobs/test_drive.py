@@ -62,9 +62,16 @@ class Told:
         self.dropped: list[int] = []
         self._running: dict[int, tuple[Job, Files | Lost | None]] = {}
         self.alive: Sequence[Node] = NODES
+        self.late: list[Node] = []
 
     def nodes(self) -> Sequence[Node]:
         return self.alive
+
+    def expect(self) -> bool:
+        if self.late:
+            self.alive = (*self.alive, self.late.pop())
+            return True
+        return False
 
     def start(self, one: Job, needs: Needs, nodes: Sequence[Node], before: Mapping[str, Files]) -> int:
         self.begun.append((one.name, needs.memory_bytes, tuple(node.key for node in nodes)))
@@ -268,3 +275,13 @@ def test_a_trial_whose_gpu_is_gone_is_named(machine: Machine, tmp_path: Path) ->
     with pytest.raises(HostError) as refused:
         drive.Driver(Losing(), machine, tmp_path).drive([build, trial])
     assert refused.value.faults == ("trial-one: no node is left that has a GPU with compute capability 9.0",)
+
+
+def test_a_job_that_only_a_late_machine_can_run_waits_for_it(machine: Machine, tmp_path: Path) -> None:
+    engine = Told()
+    engine.alive, engine.late = NODES[:1], [NODES[1]]
+    trial = _job("trial", gpu="9.0")
+    assert drive.Driver(engine, machine, tmp_path).drive([trial])[trial.key].code == 0
+    assert engine.begun == [("trial", GIB, ("b",))]
+    with pytest.raises(HostError, match="no node can run 1 of the jobs"):
+        drive.Driver(engine, machine, tmp_path / "two").drive([_job("new", gpu="12.0")])

@@ -123,8 +123,9 @@ def test_what_is_no_option_is_refused(word: str) -> None:
 
 SAYS = {
     "the scripts themselves say": (
-        "--array=1-3", "--arr=1-3", "-a1", "-Ha1", "--dependency=singleton", "-d x", "-olog", "--output=x", "--parsable",
-        "--wrap=x", "-Jname", "--requeue", "--open-mode=truncate", "--test-only", "--wait", "-D/tmp", "--chdir=/tmp",
+        "--array=1-3", "--arr=1-3", "-a1", "-Ha1", "--dependency=singleton", "-d x", "-olog", "--output=x",
+        "--parsable", "--wrap=x", "-Jname", "--requeue", "--open-mode=truncate", "--test-only", "--wait", "-D/tmp",
+        "--chdir=/tmp",
     ),
     "each array says by what its jobs need": (
         "--mem=4G", "--mem-per-cpu=1G", "--time=10", "-t10", "--cpus-per-task=2", "-c2", "--cpus=2",
@@ -141,7 +142,16 @@ def test_an_option_that_the_scripts_say_is_refused_by_name(said: str, word: str)
 
 
 def test_options_of_the_site_are_taken_and_of_the_scripts_only_what_they_say() -> None:
-    words = ("--partition=a b", "-Aw", "--exclusive", "--array-x", "--time-min=5", "--no-requeue", "-pgpu", "--gpus=1")
+    words = (
+        "--partition=a b",
+        "-Aw",
+        "--exclusive",
+        "--array-x",
+        "--time-min=5",
+        "--no-requeue",
+        "-pgpu",
+        "--gpus=1",
+    )
     assert slurm.parse_options(words, scripts(SMALL)) == words
     special = {"--constraint=avx512": trial(SMALL, processor="aarch64"), "--gres=disk:5": trial(SMALL, "9.0")}
     for word, says_it in special.items():
