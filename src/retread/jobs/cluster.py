@@ -135,6 +135,19 @@ def _hushed() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _hushed_below() -> Iterator[None]:
+    """Let nothing go to standard error at all: what of Ray is no Python warns there of what is told here."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _have_token(where: Address) -> None:
     """Have Ray show a token to a cluster, where there is one; a cluster of this machine has a new one.
 
@@ -220,11 +233,19 @@ def _refusal(where: Address, error: BaseException) -> HostError:
 
 def _demand_welcome(where: Address) -> None:
     """Raise, at once, what Ray says of another token, and of a machine that is no node: it asks for 20 and for 60 s."""
-    from ray._private.services import find_node_ids
-    from ray._raylet import GcsClient
+    from ray.exceptions import RayError
 
+    try:
+        from ray._private.services import find_node_ids
+        from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
+    except ImportError:  # no part of what Ray promises: without them it says the same, later
+        return
     if where.text != "auto":
-        GcsClient(address=where.text)
+        try:
+            with _hushed_below():
+                GcsClient(address=where.text)
+        except RayError as error:
+            raise ConnectionError(str(error)) from None
     if not find_node_ids():
         raise ConnectionError("no raylet of Ray's runs here")
 
