@@ -61,7 +61,9 @@ def check(root: Path, scratch: Path, policy: Policy | None = None, now: int | No
     index = Index(root)
     with index.reading():
         done = tuple(index.history())
-        wrote = {one: action for action in sorted(done, key=lambda one: one.number) for one in action.projects}
+        wrote = {
+            one: action for action in sorted(done, key=lambda one: one.number) for one in action.projects
+        }
         here = _Here(index, done, wrote, policy, scratch)
         faults = [*_leftovers(index), *_history(here.done)]
         projects, files, size = 0, 0, 0
