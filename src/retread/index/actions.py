@@ -112,7 +112,7 @@ def rollback(session: Session, number: int) -> Action:
                 f"there is no going back to action {number}",
                 hint=f"name one from 0 to {len(done) - 1}; see 'retread index history'",
             )
-        change, files = session.change(index), []
+        change, files = session.change(index), list[Hosted]()
         for then, current in _undone(index, done, number):
             change.project(then)
             files += _differing(then, current)
