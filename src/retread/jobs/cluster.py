@@ -36,7 +36,7 @@ _DOWN: Final = 10.0
 """Seconds for Ray to let go of a cluster, which it may not when that is gone."""
 _LOOK: Final = 0.05
 """Seconds between two looks whether what was killed is gone."""
-_ROOM: Final = "retread-ray-"
+_ROOM: Final = "retread-cluster-"
 
 
 class Address(NamedTuple):
