@@ -303,7 +303,9 @@ class Driver:
             one = self._running[number]
             self._show(one, said.node)
             told = told or f"{one.job.name}: {said.line.strip()}".rstrip(": ")
-            if said.node not in here:  # a machine that hangs may let its jobs go on, and nobody tells of their end
+            if (
+                said.node not in here
+            ):  # a machine that hangs may let its jobs go on, and nobody tells of their end
                 self._give_up(number, said, "its node is gone")
             elif said.silent > limits.SILENT:
                 title = self._titles.get(said.node, said.node[:12])

@@ -65,7 +65,9 @@ def work(job: Job, order: Order, workspace: bytes, board: Any) -> tuple[dict[str
     node, number, raylet = ray.get_runtime_context().get_node_id(), order.number, os.getppid()
 
     def beat(line: str) -> None:
-        answer = board.beat.remote(number, node, line).future()  # ray.get() would give the job's cores to others
+        answer = board.beat.remote(
+            number, node, line
+        ).future()  # ray.get() would give the job's cores to others
         if not answer.result(timeout=limits.SILENT) or os.getppid() != raylet:
             raise SystemExit("nobody waits for this job any more")
 
