@@ -309,13 +309,13 @@ class Driver:
         console.say((one.step or Step(console, one.job.name)).line(mark))
 
     def _look(self, step: Step, total: int) -> None:
-        """Show how far all is, give up what is silent, and see which machines there are: twice a second."""
+        """See which machines there are, give up what is silent or on none of them, and show how far all is."""
         now = time.monotonic()
         if now - self._looked < _WAIT:
             return
         self._looked = now
         self._meet()
-        news = self._engine.news()
+        news, here = self._engine.news(), {one.key for one in self._nodes}
         told = ""
         for number, said in news.items():
             if number not in self._running:
@@ -323,15 +323,20 @@ class Driver:
             one = self._running[number]
             self._show(one, said.node)
             told = told or f"{one.job.name}: {said.line.strip()}".rstrip(": ")
-            if said.silent > limits.SILENT:
-                self._give_up(number, said, self._titles.get(said.node, said.node[:12]))
+            if (
+                said.node not in here
+            ):  # a machine that hangs may let its jobs go on, and nobody tells of their end
+                self._give_up(number, said, "its node is gone")
+            elif said.silent > limits.SILENT:
+                title = self._titles.get(said.node, said.node[:12])
+                self._give_up(number, said, f"{title} said nothing for {said.silent:.0f} s")
         done = total - len(self._waiting) - len(self._running)
         step.units(f"{len(news)} running", done, total, self._left(news), told, of="jobs")
 
-    def _give_up(self, number: int, said: News, title: str) -> None:
+    def _give_up(self, number: int, said: News, why: str) -> None:
         self._engine.drop(number)
         self._unfit.add(said.node)
-        self._lost(self._running.pop(number), Lost(f"{title} said nothing for {said.silent:.0f} s"))
+        self._lost(self._running.pop(number), Lost(why))
 
     def _left(self, news: Mapping[int, News]) -> float:
         """Return the seconds that remain, by what each job was said to take."""

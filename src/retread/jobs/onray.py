@@ -63,10 +63,14 @@ def work(job: Job, order: Order, workspace: bytes, board: Any) -> tuple[dict[str
     """Run a job on a node and return all that it left, and the node; it ends when nobody hears of it any more."""
     import ray
 
-    node, number = ray.get_runtime_context().get_node_id(), order.number
+    node, number, raylet = ray.get_runtime_context().get_node_id(), order.number, os.getppid()
 
     def beat(line: str) -> None:
-        ray.get(board.beat.remote(number, node, line), timeout=limits.SILENT)
+        answer = board.beat.remote(
+            number, node, line
+        ).future()  # ray.get() would give the job's cores to others
+        if not answer.result(timeout=limits.SILENT) or os.getppid() != raylet:
+            raise SystemExit("nobody waits for this job any more")
 
     beat("")
     environment = {**order.variables, **os.environ}
@@ -101,12 +105,16 @@ class Board:
 
     def __init__(self) -> None:
         self._said: dict[int, tuple[str, str, float, float]] = {}
+        self._over: set[int] = set()
 
-    def beat(self, number: int, node: str, line: str) -> None:
-        """Note what a run says."""
+    def beat(self, number: int, node: str, line: str) -> bool:
+        """Note what a run says, and return whether it is to go on."""
+        if number in self._over:
+            return False
         now = time.monotonic()
         began = self._said[number][3] if number in self._said else now
         self._said[number] = (node, line, now, began)
+        return True
 
     def news(self) -> dict[int, News]:
         """Return what each run said last."""
@@ -117,7 +125,8 @@ class Board:
         }
 
     def end(self, number: int) -> None:
-        """Forget a run."""
+        """Forget a run, which ends when it says something again."""
+        self._over.add(number)
         self._said.pop(number, None)
 
 
