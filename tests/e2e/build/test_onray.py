@@ -30,9 +30,20 @@ pytestmark = pytest.mark.slow
 _DRIVER = """
 from retread import limits
 limits.SILENT = {silent}
+{more}
 from retread.cli.main import main
 main()
 """
+_SLOW = """
+import time
+from retread.jobs import onray
+class Board(onray.Board):
+    def beat(self, number, node, line):
+        time.sleep(0.5)
+        return super().beat(number, node, line)
+onray.Board = Board
+"""
+"""A driver to which it takes long to say something."""
 _TRIAL = '\n[targets.cu128.smoke]\ntorch = "2.9.0"\ngpu = ["12.0"]\n'
 
 
@@ -56,11 +67,11 @@ class Gated(Project):
         self.seen.mkdir()
         self.compile(f"touch {self.seen}/$$; while [ -e {self.gate} ]; do sleep 0.05; done")
 
-    def compile(self, line: str) -> None:
+    def compile(self, line: str, named: str = "fake-12.8") -> None:
         """Let ptxas do this before its work."""
         script = PTXAS.replace("for out;", f"{line}\nfor out;")
         promised = "10.0" in self.recipe_text
-        self.add_toolchain(*(() if promised else ("8.0", "9.0a", "10.0")), script=script)
+        self.add_toolchain(*(() if promised else ("8.0", "9.0a", "10.0")), script=script, named=named)
 
     def compilers(self, process: subprocess.Popen[str], count: int = 1) -> list[int]:
         """Wait until so many wait at the gate, and return who they are."""
@@ -76,10 +87,15 @@ class Gated(Project):
         self.gate.unlink()
 
     def on(
-        self, cluster: Cluster, *words: str, silent: float = limits.SILENT, token: str = Cluster.token
+        self,
+        cluster: Cluster,
+        *words: str,
+        silent: float = limits.SILENT,
+        token: str = Cluster.token,
+        more: str = "",
     ) -> subprocess.Popen[str]:
         """Begin to build on the cluster."""
-        code = _DRIVER.format(silent=silent)
+        code = _DRIVER.format(silent=silent, more=more)
         return subprocess.Popen(
             [sys.executable, "-c", code, *(words or ("build", "--all")), "--on", cluster.address],
             cwd=self.root, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -147,6 +163,21 @@ def test_wheels_of_two_nodes_are_those_of_one_machine(gated: Gated, cluster: Clu
     again = gated.wait(gated.on(cluster))
     assert (again.code, again.out) == (0, result.out)
     assert "nodes" not in again.err  # what is done is done
+
+
+def test_a_node_has_no_more_jobs_at_once_than_cores(gated: Gated, cluster: Cluster) -> None:
+    cluster.need(1)
+    one, two = gated.root.parent / "one", gated.root.parent / "two"
+    line = f"mkdir {one} || touch {two}; sleep 2; rmdir {one}"
+    gated.compile(line)
+    gated.compile(f"true; {line}", named="other-12.8")  # which compiles the same anew
+    other = gated.recipe_text.replace('"tiny-1.0"', '"other-1.0"').replace("revision = 1", "revision = 2")
+    other = other.replace('"fake-12.8"', '"other-12.8"')
+    (gated.root / "recipes" / "other-1.0.toml").write_text(other)
+    result = gated.wait(gated.on(cluster, more=_SLOW))
+    assert result.code == 0, result
+    assert "2 jobs on 1 node" in result.err
+    assert not two.exists()
 
 
 @pytest.mark.parametrize("who", ["worker", "node"])
