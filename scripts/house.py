@@ -42,7 +42,7 @@ PURE: Final = (
     "recipe.amending", "recipe.files", "recipe.lane", "recipe.lfs", "recipe.matrix", "recipe.miscompiles",
     "recipe.model", "recipe.native", "recipe.plan", "recipe.platforms", "recipe.proof", "recipe.reading",
     "recipe.series", "recipe.symptom", "recipe.toolchain", "recipe.trial", "recipe.waiver", "recipe.writing",
-    "wheel.facts", "wheel.faults", "wheel.members", "wheel.metadata", "wheel.statement", "wheel.table",
+    "wheel.facts", "wheel.faults", "wheel.inflating", "wheel.members", "wheel.metadata", "wheel.statement", "wheel.table",
     "source.ends", "source.records", "queue.fate", "queue.header", "queue.hunks", "queue.incoming", "queue.order",
     "queue.resolution",
     "audit.manylinux", "audit.promise", "audit.providers", "audit.report", "audit.resources",

@@ -11,6 +11,7 @@ Source of the format: PKWARE APPNOTE.TXT 6.3.10.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
@@ -19,8 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, NamedTuple
-
-from zlib_ng import zlib_ng
 
 from retread import limits
 from retread.errors import WheelError
@@ -55,7 +54,6 @@ UTF8: Final = 0x0800
 FLAGS: Final = 0x0006 | DESCRIPTOR | UTF8
 """Flags that change nothing, say where the sizes stand, or how the name is written."""
 _DESCRIPTORS: Final = {12: "<LLL", 16: "<4xLLL", 20: "<LQQ", 24: "<4xLQQ"}
-_BROKEN: Final[type[Exception]] = zlib_ng.error  # type: ignore[assignment]  # as its stubs have it, an instance
 _NEWEST: Final = 63
 """Version of the format, in tenths, beyond which readers give up."""
 _HINT: Final = "fetch the wheel again and compare its sha256 with the one its publisher states"
@@ -171,25 +169,24 @@ class Archive:
 
     def chunks(self, entry: Entry) -> Iterator[bytes]:
         """Yield the member's content; raise WheelError at its end if size or CRC are not as declared."""
-        crc = size = 0
-        for data in self._inflate(entry) if entry.method == DEFLATED else self.raw_chunks(entry):
-            crc = zlib_ng.crc32(data, crc)
-            size += len(data)
-            yield data
-        if size != entry.size:
-            raise self.refuse(f"holds {size} bytes but declares {entry.size}", entry.name)
-        if crc != entry.crc:
-            raise self.refuse(f"content has CRC {crc:08x} but declares {entry.crc:08x}", entry.name)
+        from retread.wheel import inflating
+
+        return inflating.content(
+            self.raw_chunks(entry),
+            size=entry.size,
+            crc=entry.crc,
+            deflated=entry.method == DEFLATED,
+            refuse=functools.partial(self.refuse, member=entry.name),
+        )
 
     def head(self, entry: Entry, length: int) -> bytes:
         """Return at most ``length`` bytes from the start of a member, unchecked."""
         packed = os.pread(self._fd, min(entry.compressed_size, length + CHUNK // 64), entry.data_offset)
         if entry.method == STORED:
             return packed[:length]
-        try:
-            return zlib_ng.decompressobj(-zlib_ng.MAX_WBITS).decompress(packed, length)
-        except _BROKEN:
-            return b""
+        from retread.wheel import inflating
+
+        return inflating.head(packed, length)
 
     def read(self, name: str, *, limit: int = 64 << 20) -> bytes:
         """Return the whole content of a member of at most ``limit`` bytes."""
@@ -216,39 +213,6 @@ class Archive:
             return before
         members = ((one.name, *self.raw(one)) for one in self.entries)
         return hashing.scan(self._fd, hashing.ended(members, self.size), self.pieces)
-
-    def _inflate(self, entry: Entry) -> Iterator[bytes]:
-        """Yield what the member inflates to, never more than one byte beyond the size that it declares."""
-        machine = zlib_ng.decompressobj(-zlib_ng.MAX_WBITS)
-        room = entry.size + 1
-        for data in self.raw_chunks(entry):
-            if machine.eof:
-                break
-            for out in self._outputs(machine, data, room, entry.name):
-                room -= len(out)
-                yield out
-            if not room:
-                raise self.refuse(f"inflates to more than the {entry.size} bytes it declares", entry.name)
-        else:
-            if machine.eof and not machine.unused_data:
-                return
-        if machine.eof:
-            raise self.refuse("bytes follow the end of its deflate data", entry.name)
-        raise self.refuse("its deflate data ends too early", entry.name)
-
-    def _outputs(self, machine: zlib_ng._Decompress, data: bytes, room: int, name: str) -> Iterator[bytes]:
-        """Yield what ``data`` adds to the output, in chunks, until all is used or ``room`` bytes came."""
-        while room and not machine.eof:
-            take = min(room, CHUNK)
-            try:
-                out = machine.decompress(data, take)
-            except _BROKEN as error:
-                raise self.refuse(f"is not valid deflate data ({error})", name) from error
-            data = machine.unconsumed_tail
-            room -= len(out)
-            yield out
-            if len(out) < take:
-                return
 
     def _at(self, offset: int, length: int) -> bytes:
         return b"".join(self.pieces(offset, length))
