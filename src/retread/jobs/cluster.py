@@ -82,7 +82,8 @@ def joined(where: Address, machine: Machine) -> Iterator[None]:
     _have_token(where)
     ray = _ray()
     with _hushed(), nullcontext("") if where.text else _room() as folder:
-        with machine.console.step(f"reach {where.title}" if where.text else "start Ray"):
+        title = f"reach {where.title}" if where.text else "start Ray"
+        with machine.console.step(title), machine.console.apart():
             _init(ray, where, folder)
         try:
             yield
@@ -133,19 +134,6 @@ def _hushed() -> Iterator[None]:
         redirect_stderr(nowhere),
     ):
         yield
-
-
-@contextmanager
-def _hushed_below() -> Iterator[None]:
-    """Let nothing go to standard error at all: what of Ray is no Python warns there of what is told here."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _have_token(where: Address) -> None:
@@ -216,10 +204,11 @@ def _refusal(where: Address, error: BaseException) -> HostError:
     if not where.text:
         return HostError(f"Ray cannot be started here: {told}")
     if "AuthToken" in f"{error}{error.__cause__}":
-        return HostError(
-            f"{where.title}: the cluster asks for a token, and this machine has none or another",
-            hint=f"name a file with it, {_TOKEN}_PATH=FILE; on the head that is ~/.ray/auth_token",
-        )
+        said, mode = "this machine has none or another", os.environ.get(_MODE, "token")
+        hint = f"name a file with it, {_TOKEN}_PATH=FILE; on the head that is ~/.ray/auth_token"
+        if mode != "token":
+            said, hint = f"this machine shows none, since {_MODE} is {mode!r}", f"unset {_MODE}"
+        return HostError(f"{where.title}: the cluster asks for a token, and {said}", hint=hint)
     if "Version mismatch" in str(error):
         return HostError(
             f"{where.title}: {' '.join(str(error).split())[:300]}",
@@ -242,8 +231,7 @@ def _demand_welcome(where: Address) -> None:
         return
     if where.text != "auto":
         try:
-            with _hushed_below():
-                GcsClient(address=where.text)
+            GcsClient(address=where.text)
         except RayError as error:
             raise ConnectionError(str(error)) from None
     if not find_node_ids():
