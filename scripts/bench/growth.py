@@ -51,13 +51,16 @@ from tinycuda import HEADER, zip_bytes  # noqa: E402
 
 PAGE = ROOT / "docs" / "development" / "growth.md"
 PLOT = ROOT / "docs" / "development" / "growth.svg"
+_MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
+"""A file system in memory, if there is one: a disk takes some hundred microseconds of a processor for each new file."""
 _QUICK = 0.2
 """Seconds below which once is not enough."""
 MEASURED = ROOT / "docs" / "development" / "growth.json"
 SAID = """Processor seconds of all threads, other work beside it: read exponents and not
 seconds. The exponent is the slope of a line through the logarithms of the larger half of the sizes; 1 grows as the work
 does. `--only NAME` measures one kind again, `--top N` leaves out what is larger; sizes that are not in a table were not
-run, and what is asked for and was not is named. Grafting is measured without ptxas, whose time is its own."""
+run, and what is asked for and was not is named. Grafting is measured without ptxas, whose time is its own. Stores and
+indexes lie on a file system in memory, where there is one."""
 PICTURE = "![how cost grows, both axes logarithmic](growth.svg)"
 Timed = Iterator[tuple[str, Callable[[], object]]]
 """What is done with an input, and how it is called: yielded once the input is there."""
@@ -71,6 +74,8 @@ class Case(NamedTuple):
     steps: Callable[[int, Path], Timed]
     again: bool = True
     """Whether it may be done several times to the same input; the quickest counts."""
+    room: Path | None = None
+    """Where the input lies; in the usual folder for temporary files if nowhere is said."""
 
 
 def modules(count: int, folder: Path) -> Timed:
@@ -240,9 +245,13 @@ CASES = {
     "bytes": Case("megabytes of a library", (10, 30, 100, 300, 1000, 3000), megabytes),
     "patches": Case("patches in a series", (1, 10, 50, 100, 200, 500), patches),
     "recipes": Case("recipes in a workspace", (1, 10, 50, 100, 200, 500), recipes),
-    "store": Case("entries in the store", (10, 100, 1000, 3000, 10_000, 100_000), entries),
-    "wheels": Case("wheels in an index", (10, 100, 1000, 3000, 10_000, 100_000), wheels, again=False),
-    "snapshots": Case("actions of an index", (10, 100, 1000, 3000, 10_000, 100_000), snapshots, again=False),
+    "store": Case("entries in the store", (10, 100, 1000, 3000, 10_000, 100_000), entries, room=_MEMORY),
+    "wheels": Case(
+        "wheels in an index", (10, 100, 1000, 3000, 10_000, 100_000), wheels, again=False, room=_MEMORY
+    ),
+    "snapshots": Case(
+        "actions of an index", (10, 100, 1000, 3000, 10_000, 100_000), snapshots, again=False, room=_MEMORY
+    ),
     "faults": Case("faults in a recipe", (1, 10, 100, 1000, 10_000, 100_000), faults),
 }
 
@@ -252,7 +261,7 @@ def measure(name: str, top: int) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     for size in (one for one in CASES[name].sizes if one <= top):
         say(f"{name}: {size}")
-        with tempfile.TemporaryDirectory(prefix="retread-bench-") as folder:
+        with tempfile.TemporaryDirectory(prefix="retread-bench-", dir=CASES[name].room) as folder:
             for what, action in CASES[name].steps(size, Path(folder)):
                 took = _took(action)
                 if CASES[name].again and took < _QUICK:
