@@ -28,6 +28,9 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "helpers"), str(ROOT / "scripts" / "bench")]
 
+import msgspec  # noqa: E402
+from msgspec import structs  # noqa: E402
+
 import gpucode  # noqa: E402
 import index as bench  # noqa: E402
 from measure import say  # noqa: E402
@@ -39,9 +42,9 @@ from retread.doors import durable  # noqa: E402
 from retread.doors.store import STAMP, Kind, Store  # noqa: E402
 from retread.elf import fatbin  # noqa: E402
 from retread.errors import RecipeError  # noqa: E402
-from retread.index import actions  # noqa: E402
+from retread.index import actions, layout  # noqa: E402
 from retread.index.admission import Terms  # noqa: E402
-from retread.index.change import Change  # noqa: E402
+from retread.index.change import Change, later  # noqa: E402
 from retread.index.check import check  # noqa: E402
 from retread.index.folder import Index  # noqa: E402
 from retread.index.listing import Project  # noqa: E402
@@ -165,16 +168,36 @@ def wheels(count: int, folder: Path) -> Timed:
 
 
 def snapshots(count: int, folder: Path) -> Timed:
-    """Yield what is done with an index after so many actions."""
+    """Yield what is done with an index after so many actions, of which all but the first and last ones are copied."""
     index = Index(folder / "index")
     projects: list[Project] = list(bench._projects(2, 2))
     with _unsynced():
-        for number in range(count):
+        for number in (0, 1, *range(max(2, count - 2), count)):
+            if number == count - 2:
+                _repeat(index, count - 2)
             with index.writing():
                 change = Change(index, base=bench.BASE, now=bench.NOW)
                 change.project(projects[number % 2])
                 change.commit("publish", str(number), ())
+    done = index.last()
+    assert done is not None
+    assert done.number == count
     yield from _changes(folder)
+
+
+def _repeat(index: Index, count: int) -> None:
+    """Lengthen the history of an index by actions like its last one, whose snapshots are links to that one's files."""
+    last = index.last()
+    assert last
+    shots, names = index.hidden / "snapshots", [last.projects[0], f"{last.projects[0]}.json"]
+    names[:1] = [f"{last.projects[0]}/{page}" for page in layout.PAGES]
+    with (index.hidden / "history.jsonl").open("ab") as history:
+        for number in range(last.number + 1, count + 1):
+            last = structs.replace(last, number=number, time=later(bench.NOW, last.time))
+            (shots / f"{number}" / last.projects[0]).mkdir(parents=True)
+            for name in names:
+                os.link(shots / "2" / name, shots / f"{number}" / name)
+            history.write(msgspec.json.encode(last) + b"\n")
 
 
 def _changes(folder: Path) -> Timed:
