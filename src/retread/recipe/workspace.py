@@ -77,6 +77,16 @@ def find_root(start: Path) -> Path:
     )
 
 
+def demand_root(folder: Path) -> Path:
+    """Return a folder that a user named if it holds recipes/; UsageError for another."""
+    if not (folder / files.RECIPES).is_dir():
+        raise UsageError(
+            f"--root: there is no folder recipes/ in {folder}",
+            hint="name a clone of retread, or what 'retread init' made",
+        )
+    return folder
+
+
 def recipes(root: Path) -> list[str]:
     """Return the names of all recipes."""
     return [path.stem for path in fs.listed(root / files.RECIPES, ".toml")]
