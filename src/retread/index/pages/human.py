@@ -15,6 +15,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
 
 from packaging.specifiers import InvalidSpecifier
 
@@ -152,11 +153,14 @@ def channel_page(channel: str, projects: Sequence[Project], *, base: str) -> byt
     ordered = sorted(projects, key=lambda one: one.name)
     offered = _offered(ordered)
     rows = [
-        (project.name, version, _traits(tuple(map(_trait, files)), offered))
+        (
+            project.name,
+            [(version, _traits(tuple(map(_trait, files)), offered)) for version, files in _versions(project)],
+        )
         for project in ordered
-        for version, files in _versions(project)
+        if project.files
     ]
-    every = {traits for _, _, traits in rows}
+    every = {traits for _, releases in rows for _, traits in releases}
     admitted = {one for row in every for one in row.admits}
     runs = {one for row in every for one in row.runs}
     choices = {
@@ -169,7 +173,10 @@ def channel_page(channel: str, projects: Sequence[Project], *, base: str) -> byt
         "channel.html",
         channel=channel,
         address=_simple(channel, base),
-        rows=[(name, version, _part("head", one), _part("cells", one)) for name, version, one in rows],
+        rows=[
+            (name, [(version, _part("head", one), _part("cells", one)) for version, one in releases])
+            for name, releases in rows
+        ],
         empty=[project.name for project in ordered if not project.files],
         choices=choices,
     )
@@ -186,8 +193,14 @@ def _part(macro: str, *arguments: Any) -> Markup:
 
 
 def _render(template: str, **view: Any) -> bytes:
-    filters = (("size", units.size), ("csp_digest", _csp_digest), ("moment", _moment))
+    filters = (("size", units.size), ("csp_digest", _csp_digest), ("moment", _moment), ("anchor", _anchor))
     return markup.render(template, filters, **view).encode()
+
+
+@functools.lru_cache(maxsize=4096)
+def _anchor(version: str) -> str:
+    """Return a version as the address of its section names it."""
+    return quote(version)
 
 
 def _csp_digest(script: str) -> str:
