@@ -92,7 +92,8 @@ def store_prune(options: PruneOptions) -> int:
         rubbish, gone = 0, _names(session.shared(options).prune(unused_days=options.days, keep_bytes=keep))
     else:
         store = session.machine(options).store
-        rubbish, gone = store.sweep(), _names(store.prune(unused_days=options.days, keep_bytes=keep))
+        rubbish = store.sweep() + store.drop_beside(unused_days=options.days)
+        gone = _names(store.prune(unused_days=options.days, keep_bytes=keep))
     freed = rubbish + sum(gone.values())
     if options.json:
         session.print_json({"removed": [*gone], "freed": freed})

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from retread.address import has_secret
-from retread.errors import PublishError, StoreError, ToolError
+from retread.doors import extras
+from retread.errors import PublishError, StoreError
 
 if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
@@ -238,8 +239,9 @@ def _open(address: str, limit: timedelta) -> ObjectStore:
         from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ModuleNotFoundError:
-        hint = "pip install 'retread[bucket]'"
-        raise ToolError("an index in a bucket needs the package obstore", hint=hint) from None
+        raise extras.missing(
+            "bucket", "what lies in a bucket, or is shared, needs the package obstore"
+        ) from None
     if has_secret(address):
         hint = "name it without; the provider's environment says who may (docs/guides/buckets.md)"
         raise PublishError(f"{address} was given with a key or a password", hint=hint)

@@ -89,14 +89,20 @@ def _bounded(folder: str) -> list[str]:
     return ["--size", str(limit()), "--tmpfs", folder]
 
 
+def choice(environment: Mapping[str, str]) -> str:
+    """Return what ``POLICY`` says; UsageError for what it cannot say."""
+    found = environment.get(POLICY, "")
+    if found not in _CHOICES:
+        raise UsageError(f"{POLICY}={found}: it is 'demand' or 'off', or not set")
+    return found
+
+
 def absence(environment: Mapping[str, str]) -> str:
     """Say why there are no walls here, in words that end a sentence; nothing where there are.
 
     ToolError where the user demands them (``POLICY``).
     """
-    policy = environment.get(POLICY, "")
-    if policy not in _CHOICES:
-        raise UsageError(f"{POLICY}={policy}: it is 'demand' or 'off', or not set")
+    policy = choice(environment)
     why = f"{POLICY} is off" if policy == "off" else _impossible()
     if why:
         demand(environment, why)

@@ -109,6 +109,13 @@ class Shared:
             hint = "name one like s3://bucket/prefix, or file:///folder that is there"
             raise UsageError(f"RETREAD_SHARED: {shown(self.address)} cannot be opened", hint=hint) from None
 
+    def demand(self) -> None:
+        """Raise UsageError for an address that cannot be opened, or for a key or a policy that is not there.
+
+        Nobody is asked: one that does not answer stands in nobody's way.
+        """
+        _ = self._bucket, self._means
+
     def take(self, kind: Kind, key: str, into: Path) -> bool:
         """Fill an empty folder with an entry that somebody trusted claims; say which claims are refused, and why."""
         if kind not in KINDS or self._silent:
