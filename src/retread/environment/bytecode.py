@@ -39,8 +39,8 @@ def kept(environment: Path, seen: str, executed: Path, python: Python, scratch: 
                 tried |= found
                 if found:
                     (scratch / "imported").write_text("".join(f"{one}\n" for one in found), "utf-8")
-                    words = ["-s", environment, "-p", seen, "-i", scratch / "imported"]
-                    command = [program, "-IS", "-m", "compileall", "-qq", *words]
+                    command: list[str | Path] = [program, "-IS", "-m", "compileall", "-qq"]
+                    command += ["-s", environment, "-p", seen, "-i", scratch / "imported"]
                     proc.run(command, env={"LC_ALL": "C.UTF-8"}, check=False)
 
     working = threading.Thread(target=keep, daemon=True)
