@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from retread import strict
+from retread import strict, units, variables
 from retread.doors import clock, fs
 from retread.errors import HostError, StoreError
 from retread.records import Record
@@ -74,6 +74,15 @@ class Entry(NamedTuple):
     used: float
 
 
+class Removed(Record, frozen=True, kw_only=True):
+    """What was taken out of a store."""
+
+    removed: tuple[str, ...]
+    """Keys of entries; of a shared store also names of what lay among its claims and was none."""
+    freed: int
+    """Bytes."""
+
+
 def digest(*parts: Any) -> str:
     """Return the key of anything that msgspec can write: SHA-256 of its canonical JSON."""
     return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()
@@ -127,6 +136,9 @@ class Store:
             sound = stamp.format == _FORMAT and stamp.files == _files(path, kind)
         except (FileNotFoundError, NotADirectoryError, ValueError):
             return None  # another process may be pruning it
+        except OSError as error:
+            hint = f"let {variables.STORE} name a folder that you may use"
+            raise StoreError(fs.refused(error).message, hint=hint) from None
         return path if sound else None
 
     def use(self, kind: Kind, key: str) -> Path | None:
@@ -156,9 +168,10 @@ class Store:
             with fs.disk_errors(self.root):
                 yield
         except StoreError as error:
-            if error.hint != fs.FULL:
+            if str(self.root) not in error.message and error.hint != fs.FULL:
                 raise
-            hint = "make room, or point RETREAD_STORE to another disk"
+            what = "make room" if error.hint == fs.FULL else error.hint
+            hint = f"{what}, or point {variables.STORE} to another {'disk' if error.hint == fs.FULL else 'folder'}"
             raise StoreError(error.message, hint=hint) from None
 
     def _build(self, kind: Kind, key: str, build: Callable[[Path], None]) -> Path:
@@ -188,7 +201,7 @@ class Store:
             return self._build(kind, key, build)
 
     def discard(self, kind: Kind, key: str) -> None:
-        """Remove an entry that turned out to be void."""
+        """Remove an entry that turned out to be void, or that nobody wants."""
         with self._errors(), self.lock(f"{kind}-{key}"):
             _remove(self._path(kind, key))
 
@@ -279,7 +292,7 @@ class Store:
                         if not path.exists():
                             self._scratch_lock(path).unlink(missing_ok=True)
             with suppress(HostError):  # by a clock of another age nothing is told to be old
-                freed += self._give_up(clock.now() - _GIVEN_UP_DAYS * 86400)
+                freed += self._give_up(clock.now() - _GIVEN_UP_DAYS * units.DAY)
         return freed
 
     def _give_up(self, limit: float) -> int:
@@ -306,7 +319,7 @@ class Store:
     def prune(self, *, unused_days: float, keep_bytes: int | None = None) -> list[Entry]:
         """Remove entries unused for longer, then the longest unused until the rest fits; return what went."""
         entries = self.entries()
-        limit = clock.now() - unused_days * 86400
+        limit = clock.now() - unused_days * units.DAY
         self._drop_rooms(limit)
         total = sum(entry.size for entry in entries)
         gone: list[Entry] = []
@@ -354,9 +367,15 @@ class Store:
 
 
 def default_root(environment: dict[str, str]) -> Path:
-    """Return the store that the environment names: RETREAD_STORE, else the user's cache folder."""
-    if explicit := environment.get("RETREAD_STORE"):
-        return Path(explicit).absolute()
+    """Return the store that the environment names: RETREAD_STORE, else the user's cache folder.
+
+    StoreError where a file lies in its place.
+    """
+    if explicit := environment.get(variables.STORE):
+        path = Path(explicit).absolute()
+        with variables.named(variables.STORE, environment):
+            fs.demand_folder(path)
+        return path
     cache = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".cache"
     return Path(cache).absolute() / "retread"
 

@@ -2,7 +2,7 @@
 
 It has processes, a network, a /tmp and a /proc of its own, no rights, and of this machine what its packages brought.
 Where bubblewrap is not installed, or the kernel lets nobody make namespaces, there are none: who runs the program says
-so, or refuses (``POLICY``).
+so, or refuses (``SANDBOX``).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Final, NamedTuple
 
 from retread.doors import proc
 from retread.errors import ToolError, UsageError
+from retread.variables import SANDBOX
 
-POLICY: Final = "RETREAD_SANDBOX"
-"""The variable that says what becomes of a machine that has no walls: nothing runs (``demand``), or all runs and is
-told; with ``off`` there are none."""
 _CHOICES: Final = ("", "demand", "off")
+"""What becomes of a machine that has no walls: nothing runs (``demand``), or all runs and is told; with ``off`` there
+are none."""
 _NAME: Final = "bwrap"
 _SYSTEM: Final = ("/usr", "/opt", "/nix/store", "/gnu/store")
 """Where packages lie. What a build or a test runs of the machine itself is here, or is named."""
@@ -92,12 +92,14 @@ def _bounded(folder: str) -> list[str]:
 def absence(environment: Mapping[str, str]) -> str:
     """Say why there are no walls here, in words that end a sentence; nothing where there are.
 
-    ToolError where the user demands them (``POLICY``).
+    ToolError where the user demands them (``SANDBOX``).
     """
-    policy = environment.get(POLICY, "")
+    policy = environment.get(SANDBOX, "")
     if policy not in _CHOICES:
-        raise UsageError(f"{POLICY}={policy}: it is 'demand' or 'off', or not set")
-    why = f"{POLICY} is off" if policy == "off" else _impossible()
+        raise UsageError(
+            f"{SANDBOX}: {policy!r} is neither 'demand' nor 'off'", hint="say one of them, or unset it"
+        )
+    why = f"{SANDBOX} is off" if policy == "off" else _impossible()
     if why:
         demand(environment, why)
     return why
@@ -105,8 +107,8 @@ def absence(environment: Mapping[str, str]) -> str:
 
 def demand(environment: Mapping[str, str], why: str) -> None:
     """Raise ToolError that says why there are no walls, where the user demands them."""
-    if environment.get(POLICY) == "demand":
-        raise ToolError(f"nothing is run without walls around it ({POLICY}), and {why}", hint=HINT)
+    if environment.get(SANDBOX) == "demand":
+        raise ToolError(f"nothing is run without walls around it ({SANDBOX}), and {why}", hint=HINT)
 
 
 OPEN: Final = "can read and write what you can, and reach the network"

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from retread import limits
+from retread import limits, variables
 from retread.doors import proc
 from retread.doors.console import Console
 from retread.doors.machine import Machine, code_digest
@@ -43,7 +43,7 @@ _NEWS: Final = 1.0
 """Seconds between two questions what the jobs said."""
 _LOOK: Final = 2.0
 """Seconds between two questions which nodes there are."""
-_HANDED: Final = ("RETREAD_SHARED", "RETREAD_SHARED_POLICY", "RETREAD_SANDBOX")
+_HANDED: Final = (variables.SHARED, variables.SHARED_POLICY, variables.SANDBOX)
 """Variables that nodes have from whoever started the jobs, unless they have their own."""
 
 
