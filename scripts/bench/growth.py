@@ -9,7 +9,9 @@ as the work does, 2 with its square. Nothing is asserted.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
+import io
 import json
 import math
 import os
@@ -21,9 +23,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "helpers"), str(ROOT / "scripts" / "bench")]
+
+import msgspec  # noqa: E402
+from msgspec import structs  # noqa: E402
 
 import gpucode  # noqa: E402
 import index as bench  # noqa: E402
@@ -31,12 +37,14 @@ from measure import say  # noqa: E402
 from retread.arch import Arch  # noqa: E402
 from retread.audit import audit  # noqa: E402
 from retread.binary import files  # noqa: E402
-from retread.doors.store import Kind, Store  # noqa: E402
+from retread.cli import main as cli  # noqa: E402
+from retread.doors import durable  # noqa: E402
+from retread.doors.store import STAMP, Kind, Store  # noqa: E402
 from retread.elf import fatbin  # noqa: E402
 from retread.errors import RecipeError  # noqa: E402
-from retread.index import actions  # noqa: E402
+from retread.index import actions, layout  # noqa: E402
 from retread.index.admission import Terms  # noqa: E402
-from retread.index.change import Change  # noqa: E402
+from retread.index.change import Change, later  # noqa: E402
 from retread.index.check import check  # noqa: E402
 from retread.index.folder import Index  # noqa: E402
 from retread.index.listing import Project  # noqa: E402
@@ -46,13 +54,16 @@ from tinycuda import HEADER, zip_bytes  # noqa: E402
 
 PAGE = ROOT / "docs" / "development" / "growth.md"
 PLOT = ROOT / "docs" / "development" / "growth.svg"
+_MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
+"""A file system in memory, if there is one: a disk takes some hundred microseconds of a processor for each new file."""
 _QUICK = 0.2
 """Seconds below which once is not enough."""
 MEASURED = ROOT / "docs" / "development" / "growth.json"
 SAID = """Processor seconds of all threads, other work beside it: read exponents and not
 seconds. The exponent is the slope of a line through the logarithms of the larger half of the sizes; 1 grows as the work
 does. `--only NAME` measures one kind again, `--top N` leaves out what is larger; sizes that are not in a table were not
-run. Grafting is measured without ptxas, whose time is its own."""
+run, and what is asked for and was not is named. Grafting is measured without ptxas, whose time is its own. Stores and
+indexes lie on a file system in memory, where there is one."""
 PICTURE = "![how cost grows, both axes logarithmic](growth.svg)"
 Timed = Iterator[tuple[str, Callable[[], object]]]
 """What is done with an input, and how it is called: yielded once the input is there."""
@@ -66,6 +77,8 @@ class Case(NamedTuple):
     steps: Callable[[int, Path], Timed]
     again: bool = True
     """Whether it may be done several times to the same input; the quickest counts."""
+    room: Path | None = None
+    """Where the input lies; in the usual folder for temporary files if nowhere is said."""
 
 
 def modules(count: int, folder: Path) -> Timed:
@@ -121,59 +134,95 @@ def recipes(count: int, folder: Path) -> Timed:
     yield "completion", lambda: workspace.recipes(folder)
     yield "recipe list", lambda: [workspace.load(folder, one) for one in workspace.recipes(folder)]
     yield "matrix", lambda: matrix.matrix([(one.recipe, one.patches) for one in every], None, ())
+    yield "plan", lambda: _command(folder, "plan", every[-1].recipe.name)
 
 
 def entries(count: int, folder: Path) -> Timed:
     """Yield what is done with a store of so many entries."""
     store = Store(folder / "store")
-    for number in range(count):
-        store.make(Kind.PATCHED, f"{number:064x}", lambda path: (path / "file").write_bytes(b"x") and None)
-    yield (
-        "look-up",
-        lambda: [store.get(Kind.PATCHED, f"{number:064x}") for number in (0, count // 2, count - 1) * 10],
-    )
+    first = store.make(Kind.PATCHED, f"{0:064x}", lambda path: (path / "file").write_bytes(b"x") and None)
+    stamp, made = (first / STAMP).read_bytes(), (first / "file").stat().st_mtime_ns
+    for number in range(1, count):
+        path = first.parents[1] / f"{number % 256:02x}" / f"{number % 256:02x}{number:062x}"
+        path.mkdir(parents=True)
+        (path / "file").write_bytes(b"x")
+        os.utime(path / "file", ns=(made, made))
+        (path / STAMP).write_bytes(stamp)
+    keys = [one.key for one in store.entries()]
+    assert len(keys) == count
+    asked = (keys[0], keys[count // 2], keys[-1]) * 10
+    yield "look-up", lambda: [store.get(Kind.PATCHED, key) for key in asked]
     yield "store list", store.entries
     yield "prune", lambda: store.prune(unused_days=1000)
 
 
 def wheels(count: int, folder: Path) -> Timed:
     """Yield what is done with an index of so many wheels, ten of each project."""
-    root = folder / "index"
-    index = Index(root)
-    with index.writing():
-        change = Change(index, base=bench.BASE, now=bench.NOW)
-        for project in bench._projects(max(1, count // 10), 10):
-            change.project(project)
-        change.commit("publish", "", ())
-    session = actions.Session(root, bench.NOW, lambda _: None, bench.BASE)
-    wheel = bench._wheel(folder, "project-0000", f"9.1+{bench.CHANNEL}.1")
-    (folder / "scratch").mkdir()
-    yield (
-        "publish one",
-        lambda: actions.publish(session, [wheel], Terms(None, "a benchmark"), folder / "scratch"),
-    )
-    yield "rollback", lambda: actions.rollback(session, 0)
-    yield "check", lambda: check(root, folder / "scratch")
+    with _unsynced():
+        change = Change(Index(folder / "index"), base=bench.BASE, now=bench.NOW)
+        with change.index.writing():
+            for project in bench._projects(max(1, count // 10), 10):
+                change.project(project)
+            change.commit("publish", "", ())
+    yield from _changes(folder)
 
 
 def snapshots(count: int, folder: Path) -> Timed:
-    """Yield what is done with an index after so many actions."""
-    root = folder / "index"
-    index = Index(root)
+    """Yield what is done with an index after so many actions, of which all but the first and last ones are copied."""
+    index = Index(folder / "index")
     projects: list[Project] = list(bench._projects(2, 2))
-    for number in range(count):
-        with index.writing():
-            change = Change(index, base=bench.BASE, now=bench.NOW)
-            change.project(projects[number % 2])
-            change.commit("publish", str(number), ())
+    with _unsynced():
+        for number in (0, 1, *range(max(2, count - 2), count)):
+            if number == count - 2:
+                _repeat(index, count - 2)
+            with index.writing():
+                change = Change(index, base=bench.BASE, now=bench.NOW)
+                change.project(projects[number % 2])
+                change.commit("publish", str(number), ())
+    done = index.last()
+    assert done is not None
+    assert done.number == count
+    yield from _changes(folder)
+
+
+def _repeat(index: Index, count: int) -> None:
+    """Lengthen the history of an index by actions like its last one, whose snapshots are links to that one's files."""
+    last = index.last()
+    assert last
+    shots, names = index.hidden / "snapshots", [last.projects[0], f"{last.projects[0]}.json"]
+    names[:1] = [f"{last.projects[0]}/{page}" for page in layout.PAGES]
+    with (index.hidden / "history.jsonl").open("ab") as history:
+        for number in range(last.number + 1, count + 1):
+            last = structs.replace(last, number=number, time=later(bench.NOW, last.time))
+            (shots / f"{number}" / last.projects[0]).mkdir(parents=True)
+            for name in names:
+                os.link(shots / "2" / name, shots / f"{number}" / name)
+            history.write(msgspec.json.encode(last) + b"\n")
+
+
+def _changes(folder: Path) -> Timed:
+    """Yield what is done with an index."""
+    root, scratch = folder / "index", folder / "scratch"
     session = actions.Session(root, bench.NOW, lambda _: None, bench.BASE)
     wheel = bench._wheel(folder, "project-0000", f"9.1+{bench.CHANNEL}.1")
-    (folder / "scratch").mkdir()
-    yield (
-        "publish one",
-        lambda: actions.publish(session, [wheel], Terms(None, "a benchmark"), folder / "scratch"),
-    )
+    scratch.mkdir()
+    yield "publish one", lambda: actions.publish(session, [wheel], Terms(None, "a benchmark"), scratch)
+    yield "check", lambda: check(root, scratch)
+    yield "history", lambda: actions.history(root)
     yield "rollback", lambda: actions.rollback(session, 0)
+
+
+@contextlib.contextmanager
+def _unsynced() -> Iterator[None]:
+    """Wait for no disk: what is made here is measured later, and thrown away."""
+    change = durable.change
+    durable.change = lambda act, *given: (
+        None if act in (os.fsync, durable._sync_disk) else change(act, *given)
+    )
+    try:
+        yield
+    finally:
+        durable.change = change
 
 
 def faults(count: int, folder: Path) -> Timed:
@@ -181,6 +230,12 @@ def faults(count: int, folder: Path) -> Timed:
     lines = "".join(f'summary{number} = "x"\n' for number in range(count))
     data = (lines + (ROOT / "recipes" / "spconv-cu126-2.3.8.toml").read_text()).encode()
     yield "recipe check", lambda: _refused(data)
+
+
+def _command(folder: Path, *words: str) -> None:
+    own = mock.patch.dict(os.environ, RETREAD_STORE=str(folder / "store"))
+    with own, contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+        assert cli.run(words) == 0
 
 
 def _refused(data: bytes) -> None:
@@ -213,9 +268,13 @@ CASES = {
     "bytes": Case("megabytes of a library", (10, 30, 100, 300, 1000, 3000), megabytes),
     "patches": Case("patches in a series", (1, 10, 50, 100, 200, 500), patches),
     "recipes": Case("recipes in a workspace", (1, 10, 50, 100, 200, 500), recipes),
-    "store": Case("entries in the store", (10, 100, 1000, 3000, 10_000, 100_000), entries),
-    "wheels": Case("wheels in an index", (10, 100, 1000, 3000, 10_000, 100_000), wheels, again=False),
-    "snapshots": Case("actions of an index", (10, 30, 100, 300, 1000, 10_000), snapshots, again=False),
+    "store": Case("entries in the store", (10, 100, 1000, 3000, 10_000, 100_000), entries, room=_MEMORY),
+    "wheels": Case(
+        "wheels in an index", (10, 100, 1000, 3000, 10_000, 100_000), wheels, again=False, room=_MEMORY
+    ),
+    "snapshots": Case(
+        "actions of an index", (10, 100, 1000, 3000, 10_000, 100_000), snapshots, again=False, room=_MEMORY
+    ),
     "faults": Case("faults in a recipe", (1, 10, 100, 1000, 10_000, 100_000), faults),
 }
 
@@ -225,7 +284,7 @@ def measure(name: str, top: int) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     for size in (one for one in CASES[name].sizes if one <= top):
         say(f"{name}: {size}")
-        with tempfile.TemporaryDirectory(prefix="retread-bench-") as folder:
+        with tempfile.TemporaryDirectory(prefix="retread-bench-", dir=CASES[name].room) as folder:
             for what, action in CASES[name].steps(size, Path(folder)):
                 took = _took(action)
                 if CASES[name].again and took < _QUICK:
@@ -291,6 +350,8 @@ def page(known: dict[str, dict[str, dict[int, float]]]) -> str:
     for name, steps in known.items():
         sizes = sorted({size for each in steps.values() for size in each})
         lines += ["", f"## {CASES[name].of[0].upper()}{CASES[name].of[1:]} (`{name}`)", ""]
+        if left := [f"{one:,}" for one in CASES[name].sizes if one not in sizes]:
+            lines += [f"Not run: {' and '.join(left)}.", ""]
         lines.append("| what | " + " | ".join(f"{size:,}" for size in sizes) + " | exponent |")
         lines.append("| --- |" + " ---: |" * (len(sizes) + 1))
         for what, each in steps.items():

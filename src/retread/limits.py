@@ -185,6 +185,8 @@ SILENT: Final = 60.0
 Ray itself gives a machine up after 15 to 60."""
 HEAD: Final = 30.0
 """Seconds for an engine to say which machines it has; a busy one with thousands takes less than one."""
-PROBE: Final = 120.0
-"""Seconds for a machine to say which retread it has, the start of Ray's first worker there included, which takes 3; and
-for an engine to let this machine in, which takes less."""
+PROBE: Final = 60.0
+"""Seconds for a machine to say which retread it has, the start of Ray's first worker there included, which takes 3 and
+to which Ray itself gives as long; and for an engine to let this machine in, which takes less."""
+START: Final = 10.0
+"""Seconds that jobs wait for machines that do not say at once what they have; who says it later gets what is left."""

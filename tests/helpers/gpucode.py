@@ -41,6 +41,26 @@ def renamed(cubin: bytes, name: bytes) -> bytes:
     return cubin.replace(b"add_one", name)
 
 
+def hollow(cubin: bytes, gap: int) -> tuple[bytes, bytes]:
+    """Return all before and all after so many zeros that stand in a library's fat binary, behind the header of a cubin.
+
+    The tables of a cubin stand at its end, so that one as large is such. What ``LIBRARY`` held stays where it is.
+    """
+    head, rest = bytearray(cubin[:64]), bytearray(cubin[64:])
+    tables, first = struct.unpack_from("<Q", head, 40)[0], len(LIBRARY) + -len(LIBRARY) % 8
+    struct.pack_into("<Q", head, 40, tables + gap)
+    for at in range(tables - 64, tables - 64 + 64 * struct.unpack_from("<H", head, 60)[0], 64):
+        struct.pack_into("<Q", rest, at + 24, struct.unpack_from("<Q", rest, at + 24)[0] + gap)
+    start = bytearray(fat(entry(bytes(head))))
+    size = 64 + gap + len(rest)
+    struct.pack_into("<Q", start, 8, 64 + size)
+    struct.pack_into("<Q", start, 16 + 8, size)
+    library = bytearray(LIBRARY.ljust(first, b"\0"))
+    section = struct.unpack_from("<Q", library, 40)[0] + 12 * 64
+    struct.pack_into("<QQ", library, section + 24, first, 80 + size)
+    return bytes(library + start), bytes(rest)
+
+
 def windows(*inside: bytes, machine: int = 0x8664) -> bytes:
     """Return a Windows library that imports nothing and holds these bytes, as data."""
     held = b"".join(inside) + b"\x90" * 7

@@ -153,14 +153,7 @@ def build(options: BuildOptions) -> int:
 
 def _build_on(options: BuildOptions, engine: str) -> list[Built]:
     """Make the wheels on an engine's machines."""
-    given = {
-        "--source": options.source is not Source.SDIST,
-        "--repository": options.repository,
-        "--memory": options.memory is not None,
-        "--no-cache": options.no_cache,
-        "--image": options.image,
-    }
-    engines.demand_none(given, "each node has its own, and each job the memory that it needs")
+    engines.demand_none("build", options)
     _wish(options)
     names = (
         session.finished(options)

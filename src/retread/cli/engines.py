@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from retread.cli import session
+from retread.cli.options import Source
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +20,31 @@ if TYPE_CHECKING:
     from retread.smoke.level import Level
     from retread.smoke.run import Subject
 
+
+class _Alone(NamedTuple):
+    """Options of a command that do not go with --on, with what they are when nobody typed them, and why."""
+
+    usual: Mapping[str, object]
+    why: str
+
+
+ALONE: Final = {
+    "build": _Alone(
+        {"--source": Source.SDIST, "--repository": "", "--memory": None, "--no-cache": False, "--image": None},
+        "each node has its own, and each job the memory that it needs",
+    ),
+    "smoke": _Alone(
+        {
+            "--python": None, "--ssh": None, "--emulate": False, "--only": "*", "--any-torch": False,
+            "--compare-ptx-jit": False, "--cold": False, "--durations": False, "--attach": None, "--out": Path("dist"),
+            "--json": None, "--junit": None, "--html": None,
+        },
+        "each node tries the wheel as its recipe says, and its report lies beside the wheel",
+    ),
+}  # fmt: skip
+"""Command -> its options that are refused beside --on; all others go with it. The guide on many machines lists them."""
+_FIELDS: Final = {"smoke": {"--json": "report"}}
+"""Of the fields that are not called as their options."""
 _JOBS = "jobs"
 """The folder below --out in which each job leaves its own: what ``run-job --out`` would be given."""
 
@@ -91,16 +117,25 @@ def _builds(options: Options, wanted: Wanted, loaded: Sequence[Loaded]) -> list[
         and wanted.python in {None, one.python}
     ]
     if not found:
-        raise UsageError("no job is what was asked for", hint="'retread jobs' lists them")
+        typed = {
+            "--target": wanted.target,
+            "--lane": wanted.lane,
+            "--platform": wanted.platform,
+            "--python": wanted.python,
+        }
+        told, faults = listing.nothing_left(machine, loaded, typed)
+        raise UsageError(told, faults=faults, hint="'retread jobs' lists them all")
     return found
 
 
-def demand_none(given: Mapping[str, object], why: str) -> None:
-    """Raise UsageError for options that say nothing to an engine."""
+def demand_none(command: str, options: Options) -> None:
+    """Raise UsageError for options of a command that were typed and say nothing to an engine."""
     from retread.errors import UsageError
 
-    if said := [name for name, value in given.items() if value]:
-        raise UsageError(f"--on does not go with {', '.join(said)}: {why}")
+    alone, fields = ALONE[command], _FIELDS.get(command, {})
+    values = {one: getattr(options, fields.get(one, one[2:].replace("-", "_"))) for one in alone.usual}
+    if said := [one for one, usual in alone.usual.items() if values[one] != usual]:
+        raise UsageError(f"--on does not go with {', '.join(said)}: {alone.why}")
 
 
 def _driven(
@@ -120,6 +155,7 @@ def _driven(
     }
     if len(done) == len(jobs):  # no cluster is needed to say so
         return done
+    session.demand_handed(options)
     with onray.engine(where, session.root(options), [one.recipe for one in loaded], machine) as engine:
         with fs.disk_errors(folder):  # hours of work are not begun for what cannot be kept
             folder.mkdir(parents=True, exist_ok=True)

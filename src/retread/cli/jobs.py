@@ -14,6 +14,11 @@ from retread.recipe.lane import Lane
 if TYPE_CHECKING:
     from retread.cli.options import Groups
     from retread.jobs.job import Job, Result
+    from retread.recipe.workspace import Loaded
+
+_WHERE_RESULTS = (
+    "name the folder that 'run-job --out', --slurm or, as OUT/jobs, 'build --on' left its results in"
+)
 
 
 class JobsOptions(Options):
@@ -131,8 +136,19 @@ def jobs(options: JobsOptions) -> int:
     elif found:
         session.put(table(found))
     else:
-        session.machine(options).console.say("no jobs here")
+        session.machine(options).console.say(_none(options))
     return 0
+
+
+def _none(options: JobsOptions) -> str:
+    """Return what is told where there are no jobs: which options leave none, and what there is."""
+    if options.jobs:
+        return f"no jobs in {options.jobs}"
+    from retread.jobs import listing
+
+    typed = {"--lane": options.lane, "--platform": options.platform}
+    told, faults = listing.nothing_left(session.machine(options), _recipes(options), typed)
+    return "\n".join([told, *(f"  - {one}" for one in faults)])
 
 
 def _demand_whole(options: JobsOptions) -> None:
@@ -149,8 +165,9 @@ def _demand_whole(options: JobsOptions) -> None:
         raise UsageError(
             "--slurm: say with --results where the jobs leave what they make, on a disk that all nodes see"
         )
-    if options.results and options.results.exists() and not options.results.is_dir():
-        raise UsageError(f"--results: {options.results} is no folder")
+    if options.results and not options.results.is_dir() and (options.results.exists() or not options.slurm):
+        there = "is no folder" if options.results.exists() else "is not there"
+        raise UsageError(f"--results: {options.results} {there}", hint=_WHERE_RESULTS)
 
 
 def _from_file(options: JobsOptions, file: Path) -> Sequence[Job]:
@@ -165,14 +182,19 @@ def _from_file(options: JobsOptions, file: Path) -> Sequence[Job]:
     return job.parse(fs.read(session.existing(file)), name=file.name)
 
 
+def _recipes(options: JobsOptions) -> list[Loaded]:
+    """Return the recipes that are named, or all."""
+    from retread.recipe import workspace
+
+    root = session.root(options)
+    return [workspace.load(root, name) for name in dict.fromkeys(options.recipe or session.finished(options))]
+
+
 def _listed(options: JobsOptions) -> Sequence[Job]:
     from retread.jobs import listing
-    from retread.recipe import plan, workspace
+    from retread.recipe import plan
 
-    root, machine = session.root(options), session.machine(options)
-    loaded = [
-        workspace.load(root, name) for name in dict.fromkeys(options.recipe or session.finished(options))
-    ]
+    machine, loaded = session.machine(options), _recipes(options)
     plan.demand_known(options.platform, [one.recipe for one in loaded])
     asked = listing.Asked(lane=options.lane, platform=options.platform or "", cores=options.cores)
     return listing.jobs_of(
@@ -197,14 +219,14 @@ def _write_slurm(options: JobsOptions, folder: Path, found: Sequence[Job], resul
         root=session.root(options),
         command=(sys.executable, "-m", "retread"),
         gres=slurm.parse_gres(options.gres or (), known),
-        options=slurm.parse_options(options.sbatch or ()),
     )
+    typed = slurm.parse_options(options.sbatch or (), slurm.scripts(found, cluster))
     if unmapped := [one for one in known if one not in cluster.gres]:
         session.machine(options).console.say(
             f"note: no --gres for GPU {', '.join(unmapped)}: any GPU is asked for, and a trial on another one fails"
         )
     fs.write(folder / slurm.JOBS, session.json(job.write(found)))
-    for name, text in slurm.scripts(found, cluster).items():
+    for name, text in slurm.scripts(found, cluster._replace(options=typed)).items():
         fs.write(folder / name, text.encode())
         (folder / name).chmod(0o755)
     session.put(folder / slurm.SUBMIT)

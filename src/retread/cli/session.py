@@ -66,6 +66,15 @@ def shared(options: Options) -> Shared:
     return found
 
 
+def demand_handed(options: Options) -> None:
+    """Raise UsageError for variables that other machines would be handed and refuse, each on its own."""
+    from retread.doors import walls
+
+    walls.choice(os.environ)
+    if os.environ.get(variables.SHARED):
+        shared(options).demand()
+
+
 def _shared(options: Options, console: Console) -> Shared | None:
     """Return the shared store that the environment names; nothing is read and nobody asked before it is needed."""
     address = os.environ.get(variables.SHARED, "")
@@ -141,7 +150,7 @@ def root(options: Options) -> Path:
 
     from retread.recipe import workspace
 
-    return options.root.absolute() if options.root else workspace.find_root(Path.cwd())
+    return workspace.demand_root(options.root.absolute()) if options.root else workspace.find_root(Path.cwd())
 
 
 def readings(options: Options) -> Readings:

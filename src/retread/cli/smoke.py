@@ -139,6 +139,8 @@ def smoke(options: SmokeOptions) -> int:
     from retread.smoke import reading
     from retread.smoke import run as smoke
 
+    if options.on:
+        engines.demand_none("smoke", options)
     if options.attach:
         return _attach(options, options.attach)
     if not options.wheel:
@@ -177,20 +179,6 @@ def _smoke_on(options: SmokeOptions, wheel: Path) -> int:
     from retread.doors import fs
     from retread.smoke import reading, table
 
-    given = {
-        "--ssh": options.ssh,
-        "--python": options.python,
-        "--emulate": options.emulate,
-        "--only": options.only != "*",
-        "--any-torch": options.any_torch,
-        "--compare-ptx-jit": options.compare_ptx_jit,
-        "--json": options.report,
-        "--junit": options.junit,
-        "--html": options.html,
-    }
-    engines.demand_none(
-        given, "each node tries the wheel as its recipe says, and its report lies beside the wheel"
-    )
     trial = engines.Trial(wheel, options.recipe, options.target, options.level or ())
     found = engines.smoke(options, options.on or "", trial)
     reports = [reading.parse(fs.read(one), name=one.name) for one in found]

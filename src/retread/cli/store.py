@@ -112,7 +112,7 @@ def store_prune(options: PruneOptions) -> int:
         rubbish = shared.sweep(days=options.days)
     else:
         store = session.machine(options).store
-        rubbish = store.sweep()
+        rubbish = store.sweep() + store.drop_beside(unused_days=options.days)
         gone = store.prune(unused_days=options.days, keep_bytes=keep)
     return _removed(options, [one.key for one in gone], rubbish + sum(one.size for one in gone))
 
@@ -164,7 +164,9 @@ def _chosen(text: str, entries: Sequence[Kept]) -> list[Kept]:
     found = [one for one in entries if one.key.startswith(key) and kind in {"", one.kind}]
     names = sorted({f"{one.kind}/{one.key}" for one in found})
     if not names:
-        raise UsageError(f"there is no entry {text!r}", hint="'retread store list' shows every key with --json")
+        raise UsageError(
+            f"there is no entry {text!r}", hint="'retread store list' shows every key with --json"
+        )
     if len(names) > 1:
         hint = "type more of the key, or its kind before it"
         raise UsageError(f"{text!r} is the beginning of {len(names)} entries", faults=first(names), hint=hint)

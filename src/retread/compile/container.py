@@ -22,7 +22,7 @@ from retread import pypa, strict
 from retread.compile import room
 from retread.compile.room import Layout
 from retread.compile.sandbox import Work, cache_variables
-from retread.doors import fs, proc
+from retread.doors import extras, fs, proc
 from retread.doors.proc import Finished
 from retread.environment import host
 from retread.environment.host import Compiler, Python
@@ -360,9 +360,7 @@ def _distribution(name: str) -> metadata.Distribution:
     try:
         return metadata.distribution(name)
     except metadata.PackageNotFoundError:
-        raise ToolError(
-            f"{name} is not installed; the container lane needs it", hint="pip install 'retread[container]'"
-        ) from None
+        raise extras.missing("container", f"{name} is not installed; the container lane needs it") from None
 
 
 def _copy(found: metadata.Distribution, folder: Path) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from retread.address import has_secret, shown
-from retread.doors import fs
-from retread.errors import PublishError, StoreError, ToolError
+from retread.doors import extras, fs
+from retread.errors import PublishError, StoreError
 
 if TYPE_CHECKING:
     from obstore import PutMode, UpdateVersion
@@ -262,8 +262,7 @@ def _open(address: str, limit: timedelta) -> ObjectStore:
         from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ModuleNotFoundError:
-        hint = "pip install 'retread[bucket]'"
-        raise ToolError(f"{shown(address)} needs the package obstore", hint=hint) from None
+        raise extras.missing("bucket", f"{shown(address)} needs the package obstore") from None
     if has_secret(address):
         hint = "name it without; the provider's environment says who may (docs/guides/buckets.md)"
         raise PublishError(f"{address} was given with a key or a password", hint=hint)

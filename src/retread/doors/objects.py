@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from retread import limits
 from retread.address import has_secret, shown
-from retread.doors import bucket
-from retread.errors import StoreError, ToolError, UsageError
+from retread.doors import bucket, extras
+from retread.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -61,8 +61,7 @@ class _InRedis:
             from redis.backoff import NoBackoff
             from redis.retry import Retry
         except ModuleNotFoundError:
-            hint = "pip install 'retread[redis]'"
-            raise ToolError(f"{shown(address)} needs the package redis", hint=hint) from None
+            raise extras.missing("redis", f"{shown(address)} needs the package redis") from None
         self._address = shown(address).rstrip("/")
         try:
             self._redis: Redis = Redis.from_url(

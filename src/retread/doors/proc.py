@@ -40,9 +40,10 @@ def find(program: str, *, why: str) -> Path:
 
     found = shutil.which(program, path=os.path.dirname(sys.executable)) or shutil.which(program)  # noqa: PTH120 - a link counts
     if not found:
-        raise ToolError(
-            f"{program} is not installed; {why}", hint=f"install {program} and run the same command again"
-        )
+        from retread.doors import extras
+
+        line = extras.installs_program(program) or f"install {program} and run the same command again"
+        raise ToolError(f"{program} is not installed; {why}", hint=line)
     return Path(found)
 
 

@@ -7,6 +7,7 @@ retread or another version of a parser reads anew. What is refused is not kept.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,7 +48,10 @@ class Readings(NamedTuple):
         """
         path = self.folder / digest(self.reader, str(kind), made_of)
         with suppress(OSError, ValueError):
-            return strict.decoded(path.read_bytes(), kind)
+            kept = strict.decoded(path.read_bytes(), kind)
+            with suppress(OSError):  # a read-only store still serves
+                os.utime(path)  # which keeps it from being pruned
+            return kept
         found = read()
         data = msgspec.json.encode(plain() if plain else found)
         with suppress(StoreError, OSError, ValueError):  # a read-only store keeps nothing

@@ -131,15 +131,7 @@ class Store:
     def get(self, kind: Kind, key: str) -> Path | None:
         """Return the finished entry, or None; an entry whose files were changed since is not finished."""
         path = self._path(kind, key)
-        try:
-            stamp = strict.decoded((path / STAMP).read_bytes(), _Stamp)
-            sound = stamp.format == _FORMAT and stamp.files == _files(path, kind)
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            return None  # another process may be pruning it
-        except OSError as error:
-            hint = f"let {variables.STORE} name a folder that you may use"
-            raise StoreError(fs.refused(error).message, hint=hint) from None
-        return path if sound else None
+        return None if _sound(path, kind) is None else path
 
     def use(self, kind: Kind, key: str) -> Path | None:
         """Return the finished entry, or None, and note that it was used, which keeps it from being pruned."""
@@ -271,9 +263,12 @@ class Store:
         """Return every finished entry, the longest unused first."""
         found = []
         for kind, path in self._places():
-            if self.get(kind, path.name):
+            files = _sound(path, kind)
+            if files is not None:
                 with suppress(FileNotFoundError):  # another process may prune
-                    found.append(Entry(kind, path.name, path, _size(path), (path / STAMP).stat().st_mtime))
+                    size = _size(path) if kind in _LARGE else sum(one.size for one in files.values())
+                    stamp = (path / STAMP).stat()
+                    found.append(Entry(kind, path.name, path, size + stamp.st_size, stamp.st_mtime))
         return sorted(found, key=lambda entry: entry.used)
 
     def names(self, kind: Kind) -> set[str]:
@@ -292,13 +287,19 @@ class Store:
                         if not path.exists():
                             self._scratch_lock(path).unlink(missing_ok=True)
             with suppress(HostError):  # by a clock of another age nothing is told to be old
-                freed += self._give_up(clock.now() - _GIVEN_UP_DAYS * units.DAY)
+                freed += self._drop_files("partial", clock.now() - _GIVEN_UP_DAYS * units.DAY)
+                freed += self.drop_beside(unused_days=_GIVEN_UP_DAYS)
         return freed
 
-    def _give_up(self, limit: float) -> int:
-        """Remove rooms, downloads and readings as old as ``limit`` (seconds since 1970); return how many bytes went."""
-        freed = self._drop_rooms(limit)
-        for path in (one for name in ("partial", READ) for one in (self.root / name).glob("*")):
+    def drop_beside(self, *, unused_days: float) -> int:
+        """Remove workrooms and readings that were unused for longer; return how many bytes that freed."""
+        limit = clock.now() - unused_days * units.DAY
+        return self._drop_rooms(limit) + self._drop_files(READ, limit)
+
+    def _drop_files(self, room: str, limit: float) -> int:
+        """Remove the files of a room that are older than ``limit`` (seconds since 1970); return how many bytes went."""
+        freed = 0
+        for path in (self.root / room).glob("*"):
             with suppress(FileNotFoundError):  # another process may just have completed it
                 if path.stat().st_mtime < limit:
                     freed += path.stat().st_size
@@ -320,7 +321,6 @@ class Store:
         """Remove entries unused for longer, then the longest unused until the rest fits; return what went."""
         entries = self.entries()
         limit = clock.now() - unused_days * units.DAY
-        self._drop_rooms(limit)
         total = sum(entry.size for entry in entries)
         gone: list[Entry] = []
         for entry in entries:
@@ -343,17 +343,20 @@ class Store:
         return freed
 
     def beside(self) -> dict[str, int]:
-        """Return what lies beside the entries, in bytes: rooms, compile cache, downloads begun, worktrees of series."""
-        names = (_WORK, "sccache", "uv", "partial", "worktrees")
-        sizes = {name: _size(self.root / name) for name in names if (self.root / name).is_dir()}
+        """Return room -> bytes of what lies beside the entries.
+
+        Work that goes on, compile cache, downloads begun, worktrees of series, what was read of files before.
+        """
+        names = (_WORK, "sccache", "uv", "partial", "worktrees", READ)
+        sizes = {name: _size(self.root / name) for name in names}
         return {name: size for name, size in sizes.items() if size}
 
     def _places(self) -> Iterator[tuple[Kind, Path]]:
         """Yield where entries lie, finished or not; what has no key for a name is not the store's."""
         for kind in Kind:
-            yield from (
-                (kind, path) for path in sorted((self.root / kind).glob("*/*")) if path.name.isalnum()
-            )
+            for room in _names(self.root / kind):
+                folder = self.root / kind / room
+                yield from ((kind, folder / name) for name in _names(folder) if name.isalnum())
 
     def _room(self, name: str) -> Path:
         folder = self.root / name
@@ -380,18 +383,52 @@ def default_root(environment: dict[str, str]) -> Path:
     return Path(cache).absolute() / "retread"
 
 
+def _sound(path: Path, kind: Kind) -> dict[str, _File] | None:
+    """Return the files of a finished entry, as its stamp has them; None for what is none, or was changed since."""
+    try:
+        stamp = strict.decoded((path / STAMP).read_bytes(), _Stamp)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None  # another process may be pruning it
+    except OSError as error:
+        hint = f"let {variables.STORE} name a folder that you may use"
+        raise StoreError(fs.refused(error).message, hint=hint) from None
+    return stamp.files if stamp.format == _FORMAT and stamp.files == _files(path, kind) else None
+
+
 def _files(path: Path, kind: Kind) -> dict[str, _File]:
     """Return every file; of a source tree or a toolkit the top-level ones: who takes a file out of a tree checks it."""
-    found = {}
-    for folder, folders, names in os.walk(path):
-        for name in names:
-            file = Path(folder) / name
-            status = file.lstat()
-            found[str(file.relative_to(path))] = _File(size=status.st_size, mtime_ns=status.st_mtime_ns)
-        if kind in _LARGE:
-            folders.clear()
+    found = {
+        name: _File(size=status.st_size, mtime_ns=status.st_mtime_ns)
+        for name, status in _walk(os.fspath(path), deep=kind not in _LARGE)
+    }
     found.pop(STAMP, None)
     return found
+
+
+def _walk(folder: str, within: str = "", *, deep: bool = True) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield each file below a folder, by its name from there, and what the system says of it.
+
+    Links to folders are passed over, as is what another process removes meanwhile.
+    """
+    try:
+        with os.scandir(folder) as there:
+            every = list(there)
+    except OSError:
+        return
+    for one in every:
+        if not one.is_dir():
+            with suppress(FileNotFoundError):
+                yield f"{within}{one.name}", one.stat(follow_symlinks=False)
+        elif deep and not one.is_symlink():
+            yield from _walk(one.path, f"{within}{one.name}/")
+
+
+def _names(folder: Path) -> list[str]:
+    """Return what is in a folder, sorted; nothing of what is none."""
+    try:
+        return sorted(os.listdir(folder))  # noqa: PTH208 - a Path for each of thousands takes three times as long
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _used(path: Path) -> float:
@@ -402,12 +439,7 @@ def _used(path: Path) -> float:
 
 
 def _size(path: Path) -> int:
-    total = 0
-    for folder, _, names in os.walk(path):
-        for name in names:
-            with suppress(FileNotFoundError):  # another process may sweep
-                total += (Path(folder) / name).lstat().st_size
-    return total
+    return sum(status.st_size for _, status in _walk(os.fspath(path)))
 
 
 def _remove_unlocked(path: Path, lock: Path, unless: Callable[[], object] = lambda: None) -> int:

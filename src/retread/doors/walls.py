@@ -89,16 +89,22 @@ def _bounded(folder: str) -> list[str]:
     return ["--size", str(limit()), "--tmpfs", folder]
 
 
+def choice(environment: Mapping[str, str]) -> str:
+    """Return what ``SANDBOX`` says; UsageError for what it cannot say."""
+    found = environment.get(SANDBOX, "")
+    if found not in _CHOICES:
+        raise UsageError(
+            f"{SANDBOX}: {found!r} is neither 'demand' nor 'off'", hint="say one of them, or unset it"
+        )
+    return found
+
+
 def absence(environment: Mapping[str, str]) -> str:
     """Say why there are no walls here, in words that end a sentence; nothing where there are.
 
     ToolError where the user demands them (``SANDBOX``).
     """
-    policy = environment.get(SANDBOX, "")
-    if policy not in _CHOICES:
-        raise UsageError(
-            f"{SANDBOX}: {policy!r} is neither 'demand' nor 'off'", hint="say one of them, or unset it"
-        )
+    policy = choice(environment)
     why = f"{SANDBOX} is off" if policy == "off" else _impossible()
     if why:
         demand(environment, why)

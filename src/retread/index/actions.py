@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,7 +95,8 @@ def remove(session: Session, project: str, version: str, reason: str) -> Action:
     with _held(session) as index:
         old, found = _find(index, project, version)
         change = session.change(index)
-        change.project(structs.replace(old, files=tuple(one for one in old.files if one not in found)))
+        gone = {one.file for one in found}
+        change.project(structs.replace(old, files=tuple(one for one in old.files if one.file not in gone)))
         return change.commit("remove", reason, found, drop=True)
 
 
@@ -110,15 +112,20 @@ def rollback(session: Session, number: int) -> Action:
                 f"there is no going back to action {number}",
                 hint=f"name one from 0 to {len(done) - 1}; see 'retread index history'",
             )
-        change, files = session.change(index), []
+        change, files = session.change(index), list[Hosted]()
         for then, current in _undone(index, done, number):
             change.project(then)
-            files += [
-                one for one in (*then.files, *current.files) if (one in then.files) != (one in current.files)
-            ]
+            files += _differing(then, current)
         if not files:
             raise PublishError(f"nothing changed since action {number}")
         return change.commit("rollback", f"to {number}", files)
+
+
+def _differing(then: Project, current: Project) -> Iterator[Hosted]:
+    """Yield the wheels of each that the other has not, or not as they are."""
+    for one, other in ((then, current), (current, then)):
+        known = {file.file: file for file in other.files}
+        yield from (file for file in one.files if known.get(file.file) != file)
 
 
 def refresh(session: Session) -> Action:
@@ -149,6 +156,11 @@ class _Judged:
         self._index = index
         self._now = now
         self._times: dict[tuple[str, str], str] = {}
+        self._taken: set[str] = set()
+        """Names of the wheels that were accepted."""
+        self._new: defaultdict[tuple[str, str], list[Hosted]] = defaultdict(list)
+        self._there: dict[tuple[str, str], set[str]] = {}
+        """Channel and name -> names of the wheels that are listed there before."""
 
     def add(self, one: Candidate) -> Iterator[Fault]:
         """Take a wheel in, or yield why it cannot be."""
@@ -178,22 +190,24 @@ class _Judged:
         self.ledgers[key] = revisions.with_version(ledger, hosted.version, patches, time)
         self.accepted.append(one)
         self.listed.append(structs.replace(hosted, uploaded=time))
+        self._taken.add(hosted.file)
+        self._new[key].append(self.listed[-1])
 
-    def new(self, channel: str, name: str) -> Iterator[Hosted]:
-        """Yield what is accepted of a project."""
-        for one in self.listed:
-            if (one.channel, one.project) == (channel, name):
-                yield one
+    def new(self, channel: str, name: str) -> Sequence[Hosted]:
+        """Return what is accepted of a project."""
+        return self._new[channel, name]
 
     def _spelled(self, file: str) -> str:
         """Return another name of the same wheel that was ever listed, or is now; nothing when there is none."""
-        taken = {other.hosted.file for other in self.accepted}
         others = [one for one in metadata.parse_name(file).spellings if one != file]
-        return next((one for one in others if one in taken or self._index.bound(one)), "")
+        return next((one for one in others if one in self._taken or self._index.bound(one)), "")
 
     def _is_listed(self, channel: str, hosted: Hosted) -> bool:
-        project = self._index.project(channel, hosted.project)
-        return any(one.file == hosted.file for one in project.files) if project else False
+        key = (channel, hosted.project)
+        if key not in self._there:
+            project = self._index.project(*key)
+            self._there[key] = {one.file for one in project.files} if project else set()
+        return hosted.file in self._there[key]
 
 
 def _list(change: Change, judged: _Judged, unproven: str) -> Action:
@@ -239,7 +253,8 @@ def _mark(session: Session, project: str, version: str, reason: str, *, yanked: 
         if not changed:
             state = "yanked already, for this reason" if yanked else "not yanked"
             raise PublishError(f"{old.name} {version} is {state}")
-        files = tuple(structs.replace(one, yanked=mark) if one in changed else one for one in old.files)
+        names = {one.file for one in changed}
+        files = tuple(structs.replace(one, yanked=mark) if one.file in names else one for one in old.files)
         change = session.change(index)
         change.project(structs.replace(old, files=files))
         return change.commit("yank" if yanked else "unyank", reason, changed)
@@ -279,8 +294,10 @@ def _undone(index: Index, done: Sequence[Action], number: int) -> Iterator[tuple
         channel, _, name = one.partition("/")
         then = index.at(shots[one], channel, name) if one in shots else None
         files = then.files if then else ()
-        kept = tuple(file for file in files if (index.root / place(file.file, file.sha256)).is_file())
+        kept = []
         for file in files:
-            if file not in kept:
+            if (index.root / place(file.file, file.sha256)).is_file():
+                kept.append(file)
+            else:
                 index.say(f"note: {file.file} was removed since, and stays removed")
-        yield Project(channel=channel, name=name, files=kept), _known(index, channel, name)
+        yield Project(channel=channel, name=name, files=tuple(kept)), _known(index, channel, name)

@@ -46,6 +46,8 @@ class Checked(Record, frozen=True, kw_only=True):
 class _Here(NamedTuple):
     place: Index
     done: tuple[Action, ...]
+    wrote: Mapping[str, Action]
+    """``cu128/demo`` -> the action that wrote its pages last."""
     policy: Policy | None
     scratch: Path
 
@@ -58,7 +60,11 @@ def check(root: Path, scratch: Path, policy: Policy | None = None, now: int | No
     """
     index = Index(root)
     with index.reading():
-        here = _Here(index, tuple(index.history()), policy, scratch)
+        done = tuple(index.history())
+        wrote = {
+            one: action for action in sorted(done, key=lambda one: one.number) for one in action.projects
+        }
+        here = _Here(index, done, wrote, policy, scratch)
         faults = [*_leftovers(index), *_history(here.done)]
         projects, files, size = 0, 0, 0
         names = {channel: tuple(index.names(channel)) for channel in index.channels()}
@@ -94,17 +100,16 @@ def _history(done: tuple[Action, ...]) -> Iterator[str]:
 
 def _project(here: _Here, channel: str, name: str, project: Project) -> Iterator[str]:
     where = f"{channel}/{name}"
-    bases = {one.number: one.base for one in here.done if where in one.projects}
-    number = max(bases, default=0)
-    shot = layout.snapshot(number, channel, name)
+    action = here.wrote.get(where)
+    shot = layout.snapshot(action.number if action else 0, channel, name)
     yield from _link(here.place, layout.pages(channel, name), shot)
     yield from _link(here.place, layout.state(channel, name), f"{shot}.json")
     if (project.channel, project.name) != (channel, name):
         yield f"{where}: its model is of {project.channel}/{project.name}"
-    if not number:
+    if action is None:
         yield f"{where}: no action wrote it"
         return
-    made = every.project(project, base=bases[number])
+    made = every.project(project, base=action.base)
     yield from _same(here.place.root, layout.pages(channel, name), made)
     yield from _addresses(here.place.root, f"{channel}/{SIMPLE}/{name}")
     ledger = here.place.ledger(channel, name)
@@ -263,8 +268,10 @@ def _strays(here: _Here) -> Iterator[str]:
     alive: set[tuple[str, str]] = set()
     for action in here.done:
         touched = {(one.file, one.sha256) for one in action.files}
-        alive = alive | touched if action.action == "publish" else alive
-        alive = alive - touched if action.action == "remove" else alive
+        if action.action == "publish":
+            alive |= touched
+        elif action.action == "remove":
+            alive -= touched
     homes = {place(file, sha256).rpartition("/")[0] for file, sha256 in alive}
     files = here.place.root / FILES
     for folder in sorted(files.glob("*/*")):

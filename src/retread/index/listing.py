@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from msgspec import UNSET, UnsetType
 from packaging.utils import InvalidWheelFilename
 
@@ -62,10 +64,16 @@ class Hosted(Record, frozen=True, kw_only=True):
     @property
     def platform(self) -> str:
         """The machines that it is for, as recipes name them; ``any`` for one without code."""
-        try:
-            return platforms.of_wheel(self.file)
-        except InvalidWheelFilename:
-            return "unknown"
+        return _platform("-".join(self.file.rsplit("-", 3)[-3:]))
+
+
+@functools.lru_cache(maxsize=1024)
+def _platform(tags: str) -> str:
+    """Return the machines of the tags that a file name ends with: many wheels have the same."""
+    try:
+        return platforms.of_wheel(f"any-1-{tags}")
+    except InvalidWheelFilename:
+        return "unknown"
 
 
 class Project(Record, frozen=True, kw_only=True):

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from retread import limits
 from retread.compile import jobserver
-from retread.doors import cores, proc
+from retread.doors import cores, extras, fs, proc
 from retread.doors.machine import Machine
-from retread.errors import HostError, ToolError, UsageError
+from retread.errors import HostError, UsageError
+from retread.smoke.runtime.patience import no_longer_than
 
 SCHEME: Final = "ray"
 _PORT, _PORTS = 6379, 1 << 16
@@ -30,8 +31,12 @@ _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0,
 """What a client of HTTP/2 begins with, and its settings (RFC 9113, 3.4); a head speaks gRPC, and answers with its."""
 _TOKEN: Final = "RAY_AUTH_TOKEN"
 """The variable with the token that clusters ask for (docs.ray.io/en/latest/ray-security/token-auth.html)."""
+_MODE: Final = "RAY_AUTH_MODE"
 _DOWN: Final = 10.0
 """Seconds for Ray to let go of a cluster, which it may not when that is gone."""
+_LOOK: Final = 0.05
+"""Seconds between two looks whether what was killed is gone."""
+_ROOM: Final = "retread-cluster-"
 
 
 class Address(NamedTuple):
@@ -76,32 +81,47 @@ def joined(where: Address, machine: Machine) -> Iterator[None]:
     """
     _have_token(where)
     ray = _ray()
-    with _hushed():
+    with _hushed(), nullcontext("") if where.text else _room() as folder:
         with machine.console.step(f"reach {where.title}" if where.text else "start Ray"):
-            folder = "" if where.text else _room()
-            try:
-                _init(ray, where, folder)
-            except BaseException:
-                shutil.rmtree(folder or "/nonexistent", ignore_errors=True)
-                raise
+            _init(ray, where, folder)
         try:
             yield
         finally:
             _shut_down(ray)
-            if folder:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
-def _room() -> str:
-    """Return a new folder for a cluster of this machine's, and remove those of processes that are gone.
+@contextmanager
+def _room() -> Iterator[str]:
+    """Yield a new folder for a cluster of this machine's; afterwards nothing of either is left, however far Ray came.
 
-    It is not in the store: the path of a socket has 107 bytes at most.
+    Folders of processes that are gone are removed. It is not in the store: the path of a socket has 107 bytes at most.
     """
-    for one in Path(tempfile.gettempdir()).glob("retread-ray-*-*"):
-        owner = one.name.split("-")[2]
-        if owner.isdigit() and not Path("/proc", owner).exists():
-            shutil.rmtree(one, ignore_errors=True)  # what is another user's stays
-    return tempfile.mkdtemp(prefix=f"retread-ray-{os.getpid()}-")
+    with fs.own_folder(Path(tempfile.gettempdir()), _ROOM) as folder:
+        try:
+            yield str(folder)
+        finally:
+            _end_all(str(folder))
+
+
+def _end_all(folder: str) -> None:
+    """End the processes of Ray's that name a folder: its agents would run on for a minute after all else is gone."""
+    end = time.monotonic() + _DOWN
+    while (left := _at_work(folder)) and time.monotonic() < end:
+        for pid in left:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_LOOK)
+
+
+def _at_work(folder: str) -> list[int]:
+    """Return the processes of this user's whose command lines name a folder."""
+    found = []
+    for one in fs.listed(Path("/proc")):
+        if one.name.isdigit() and int(one.name) != os.getpid():
+            with suppress(OSError):
+                if folder.encode() in (one / "cmdline").read_bytes() and one.stat().st_uid == os.getuid():
+                    found.append(int(one.name))
+    return found
 
 
 @contextmanager
@@ -115,24 +135,50 @@ def _hushed() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _hushed_below() -> Iterator[None]:
+    """Let nothing go to standard error at all: what of Ray is no Python warns there of what is told here."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _have_token(where: Address) -> None:
     """Have Ray show a token to a cluster, where there is one; a cluster of this machine has a new one.
 
-    UsageError for a file that cannot be read. Ray reads the variables when it is imported; without one it would write
-    a token for its own cluster into the home.
+    UsageError for a file that cannot be read or has no token in it, and where one is demanded and there is none. Ray
+    reads the variables when it is imported; without one it would write a token for its own cluster into the home.
     """
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "error")  # what fails is told here, and once
     if not where.text:
         os.environ[_TOKEN] = secrets.token_hex(32)
-        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ[_MODE] = "token"
         return
     named = os.environ.get(f"{_TOKEN}_PATH")
     file = Path(named or "~/.ray/auth_token").expanduser()
-    if os.environ.get(_TOKEN) or (file.is_file() and os.access(file, os.R_OK)):
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if os.environ.get(_TOKEN) or _has_text(file):
+        os.environ.setdefault(_MODE, "token")
     elif named:
-        hint = "name the file with the cluster's token"
-        raise UsageError(f"{_TOKEN}_PATH: {named} is no file that can be read", hint=hint)
+        there = (
+            "has no token in it"
+            if file.is_file() and os.access(file, os.R_OK)
+            else "is no file that can be read"
+        )
+        raise UsageError(f"{_TOKEN}_PATH: {named} {there}", hint="name the file with the cluster's token")
+    elif os.environ.get(_MODE) == "token":
+        hint = f"name the file with the cluster's, {_TOKEN}_PATH=FILE, or unset {_MODE}"
+        raise UsageError(f"{_MODE}=token: there is no token in {file}", hint=hint)
+
+
+def _has_text(file: Path) -> bool:
+    with suppress(OSError):
+        return bool(file.read_bytes().strip())
+    return False
 
 
 def _ray() -> Any:
@@ -140,7 +186,7 @@ def _ray() -> Any:
     try:
         import ray
     except ModuleNotFoundError:
-        raise ToolError("--on ray needs the package ray", hint="pip install 'retread[ray]'") from None
+        raise extras.missing("ray", "--on ray needs the package ray") from None
     return ray
 
 
@@ -152,25 +198,56 @@ def _init(ray: Any, where: Address, folder: str) -> None:
     own = {"address": where.text} if where.text else {"address": "local", **_of_this_machine(folder)}
     before = signal.getsignal(signal.SIGTERM)
     try:
-        with _within(limits.PROBE):
+        with no_longer_than(limits.PROBE):
+            if where.text:
+                _demand_welcome(where)
             ray.init(**own, logging_level="ERROR", log_to_driver=False, namespace="retread")
     except SystemExit:  # Ray's answer to a SIGTERM while it starts
         raise KeyboardInterrupt from None
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
-        told = first_line(error)
-        if not where.text:
-            raise HostError(f"Ray cannot be started here: {told}") from None
-        if "AuthToken" in str(error.__cause__):
-            raise HostError(
-                f"{where.title}: the cluster asks for a token, and this machine has none or another",
-                hint=f"name a file with it, {_TOKEN}_PATH=FILE; on the head that is ~/.ray/auth_token",
-            ) from None
-        raise HostError(
-            f"{where.title}: there is no cluster that this machine is a node of ({told})",
-            hint=f"make it one: ray start --address={where.text} --num-cpus=0",
-        ) from None
+        raise _refusal(where, error) from None
     finally:
         signal.signal(signal.SIGTERM, before)  # Ray takes it for itself, and would end without a word
+
+
+def _refusal(where: Address, error: BaseException) -> HostError:
+    """Return what is told of an error with which Ray did not start, or did not let this machine in."""
+    told = first_line(error)
+    if not where.text:
+        return HostError(f"Ray cannot be started here: {told}")
+    if "AuthToken" in f"{error}{error.__cause__}":
+        return HostError(
+            f"{where.title}: the cluster asks for a token, and this machine has none or another",
+            hint=f"name a file with it, {_TOKEN}_PATH=FILE; on the head that is ~/.ray/auth_token",
+        )
+    if "Version mismatch" in str(error):
+        return HostError(
+            f"{where.title}: {' '.join(str(error).split())[:300]}",
+            hint="run retread in a Python that has the cluster's version, and its Ray's",
+        )
+    return HostError(
+        f"{where.title}: there is no cluster that this machine is a node of ({told})",
+        hint=f"make it one: ray start --address={where.text} --num-cpus=0",
+    )
+
+
+def _demand_welcome(where: Address) -> None:
+    """Raise, at once, what Ray says of another token, and of a machine that is no node: it asks for 20 and for 60 s."""
+    from ray.exceptions import RayError
+
+    try:
+        from ray._private.services import find_node_ids
+        from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
+    except ImportError:  # no part of what Ray promises: without them it says the same, later
+        return
+    if where.text != "auto":
+        try:
+            with _hushed_below():
+                GcsClient(address=where.text)
+        except RayError as error:
+            raise ConnectionError(str(error)) from None
+    if not find_node_ids():
+        raise ConnectionError("no raylet of Ray's runs here")
 
 
 def absence(address: str) -> str:
@@ -189,22 +266,6 @@ def absence(address: str) -> str:
     except OSError as error:
         return f"nobody is at {address}: {error.strerror or error}"
     return "" if answer[3:4] == b"\x04" else f"what is at {address} does not answer as Ray does"
-
-
-@contextmanager
-def _within(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the block when it takes longer: Ray looks for ever for the node that it is on."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError(f"Ray found none in {seconds:.0f} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _of_this_machine(folder: str) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def confined(
     order = {
         "command": [os.fspath(one) for one in command],
         "environment": {**env, **limits.variables()},
-        "folder": str(Path.cwd()),
+        "folder": _here(),
         "stdout": os.fspath(folder / "stdout"),
         "stderr": os.fspath(folder / "stderr"),
         "cores": limits.cores,
@@ -171,6 +171,14 @@ def confined(
         yield job
     finally:
         job.close()
+
+
+def _here() -> str:
+    """Return the folder that this process is in, or the root where that is gone: a job names all its own from there."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return "/"
 
 
 def launcher(beat: Callable[[str], None], scratch: Path | None = None) -> Launcher:

@@ -66,6 +66,9 @@ class Engine(Protocol):
     def nodes(self) -> Sequence[Node]:
         """Return the machines that are there now and can run jobs; HostError when the engine itself is gone."""
 
+    def expect(self) -> bool:
+        """Wait a moment for a machine that did not say yet what it has; False where there is none."""
+
     def start(self, job: Job, needs: Needs, nodes: Sequence[Node], before: Mapping[str, Files]) -> int:
         """Give a job to one of the machines, with what the jobs before it left; return the number of this run."""
 
@@ -135,12 +138,29 @@ class Driver:
                 self._done[one.key] = found
         todo = [one for one in jobs if one.key not in self._done]
         if todo:
-            self._meet()
-            placing.demand_places(todo, self._nodes, where=self._engine.title)
+            self._gather(todo)
             self._queue(placing.order(todo, self._nodes))
             self._work(len(todo))
         self._demand_all(jobs)
         return self._done
+
+    def _gather(self, jobs: Sequence[Job]) -> None:
+        """See which machines there are, and wait a little for those that do not say it at once.
+
+        HostError when all have said it and a job has none: it would wait for ever.
+        """
+        end = time.monotonic() + limits.START
+        while True:
+            self._meet()
+            more = self._engine.expect()
+            try:
+                placing.demand_places(jobs, self._nodes, where=self._engine.title)
+            except HostError:
+                if not more:
+                    raise
+            else:
+                if not more or time.monotonic() > end:
+                    return
 
     def _queue(self, jobs: Sequence[Job]) -> None:
         """Wait with jobs, in this order, for those before them; what is not asked for lies there already."""
@@ -289,13 +309,13 @@ class Driver:
         console.say((one.step or Step(console, one.job.name)).line(mark))
 
     def _look(self, step: Step, total: int) -> None:
-        """Show how far all is, give up what is silent, and see which machines there are: twice a second."""
+        """See which machines there are, give up what is silent or on none of them, and show how far all is."""
         now = time.monotonic()
         if now - self._looked < _WAIT:
             return
         self._looked = now
         self._meet()
-        news = self._engine.news()
+        news, here = self._engine.news(), {one.key for one in self._nodes}
         told = ""
         for number, said in news.items():
             if number not in self._running:
@@ -303,15 +323,20 @@ class Driver:
             one = self._running[number]
             self._show(one, said.node)
             told = told or f"{one.job.name}: {said.line.strip()}".rstrip(": ")
-            if said.silent > limits.SILENT:
-                self._give_up(number, said, self._titles.get(said.node, said.node[:12]))
+            if (
+                said.node not in here
+            ):  # a machine that hangs may let its jobs go on, and nobody tells of their end
+                self._give_up(number, said, "its node is gone")
+            elif said.silent > limits.SILENT:
+                title = self._titles.get(said.node, said.node[:12])
+                self._give_up(number, said, f"{title} said nothing for {said.silent:.0f} s")
         done = total - len(self._waiting) - len(self._running)
         step.units(f"{len(news)} running", done, total, self._left(news), told, of="jobs")
 
-    def _give_up(self, number: int, said: News, title: str) -> None:
+    def _give_up(self, number: int, said: News, why: str) -> None:
         self._engine.drop(number)
         self._unfit.add(said.node)
-        self._lost(self._running.pop(number), Lost(f"{title} said nothing for {said.silent:.0f} s"))
+        self._lost(self._running.pop(number), Lost(why))
 
     def _left(self, news: Mapping[int, News]) -> float:
         """Return the seconds that remain, by what each job was said to take."""

@@ -5,7 +5,9 @@ A forecast is an engine's request: too little has the job killed, too much leave
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -14,8 +16,9 @@ from retread.arch import Arch
 from retread.compile import schedule
 from retread.compile.measures import Measures
 from retread.compile.schedule import GIB, Cost, Unit
+from retread.doors import fs
 from retread.doors.machine import Machine
-from retread.jobs.job import Needs
+from retread.jobs.job import Kind, Needs, named
 from retread.recipe import files, platforms
 from retread.recipe.lane import LANES, Lane
 from retread.recipe.matrix import Entry
@@ -23,6 +26,8 @@ from retread.units import size
 
 _SPARE: Final = 1.5
 """What a job may take more than in the run before. Not measured: downloads differ, and so do machines."""
+_ELSEWHERE: Final = 2
+"""The same of what was compiled on another machine alone."""
 _START: Final = 60
 """Seconds that every job is given beside: a slow disk, a store that somebody else holds."""
 _SETUP: Final = 600
@@ -44,12 +49,20 @@ _COMPILED: Final = 13 * GIB
 """Bytes on the disk of a compile with its environment, toolkit and room, as ``retread plan`` counts them."""
 
 
-def of_build(machine: Machine, name: str, entry: Entry, cores: int) -> Needs:
-    """Return what it takes to make a wheel, with at most so many cores."""
+def of_build(
+    machine: Machine, name: str, entry: Entry, cores: int, times: Mapping[str, float] = MappingProxyType({})
+) -> Needs:
+    """Return what it takes to make a wheel, with at most so many cores.
+
+    ``times`` has the seconds that each unit of a compile took where its maintainer did it.
+    """
     if LANES[entry.lane].compiles:
-        return _of_compile(machine, entry, cores)
+        return _of_compile(machine, entry, cores, times)
     guess = _guess(_OVERLAY, None, _builder(entry))
-    return _learned(msgspec.structs.replace(guess, cores=min(guess.cores, cores)), machine, name)
+    guess = msgspec.structs.replace(guess, cores=min(guess.cores, cores))
+    return _learned(
+        _like_others(guess, machine, named(Kind.BUILD, entry.recipe, entry.target, "")), machine, name
+    )
 
 
 def of_trial(machine: Machine, name: str, gpu: Arch | None, platform: str) -> Needs:
@@ -87,23 +100,41 @@ def _guess(numbers: tuple[int, int, int, int], gpu: Arch | None, processor: str)
 def _learned(guess: Needs, machine: Machine, name: str) -> Needs:
     """Return what a job took here, and half as much again; the guess where it never ran."""
     known = Measures(_place(machine, name)).known.get(name)
-    if known is None:
-        return guess
+    return _given(guess, known, "the last run") if known else guess
+
+
+def _like_others(guess: Needs, machine: Machine, beginning: str) -> Needs:
+    """Return what the longest took here of the jobs whose names begin like this, where that is more than the guess:
+    they are of the same target, for other Pythons and systems.
+    """
+    files = fs.listed(_place(machine, "").parent, ".json")
+    costs = [
+        one for file in files if file.name.startswith(beginning) for one in Measures(file).known.values()
+    ]
+    like = [_given(guess, one, "another job of its target") for one in costs]
+    return max([guess, *like], key=lambda one: one.seconds)
+
+
+def _given(guess: Needs, known: Cost, whose: str) -> Needs:
     return msgspec.structs.replace(
         guess,
         seconds=int(known.seconds * _SPARE) + _START,
         memory_bytes=max(_LEAST, int(known.memory * _SPARE)),
-        why=f"the last run here took {known.seconds:.0f} s and {size(known.memory)}; half as much again is given",
+        why=f"{whose} here took {known.seconds:.0f} s and {size(known.memory)}; half as much again is given",
     )
 
 
-def _of_compile(machine: Machine, entry: Entry, cores: int) -> Needs:
+def _of_compile(machine: Machine, entry: Entry, cores: int, times: Mapping[str, float]) -> Needs:
     """Return what the compilers took here, as many of the largest at a time as there are cores."""
     lock = Path(files.lock(entry.recipe, entry.target)).stem
     known = Measures(machine.store.root / "measures" / f"{lock}.json").known
     unseen = schedule.needed(Unit(name="", tool="nvcc", size=0), {})
     numbers = (cores, _LONGEST, cores * unseen + _BASE, _COMPILED)
     why = f"never compiled here: {size(unseen)} for each of {cores} compilers, and as long as GitHub allows"
+    if times and not known:
+        took = max(*times.values(), sum(times.values()) / cores, 0.0)
+        numbers = (cores, int(took * _ELSEWHERE) + _SETUP, numbers[2], _COMPILED)
+        why = f"{len(times)} units took {took:.0f} s elsewhere: twice that, and {size(unseen)} for each compiler"
     if known:
         jobs = min(cores, len(known))
         spent = [one.seconds for one in known.values()]

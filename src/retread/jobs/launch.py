@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from retread.doors import proc
 from retread.jobs.job import Needs
 
 
@@ -37,14 +35,3 @@ class Launcher(Protocol):
         heard: Callable[[str], None],
     ) -> Ended:
         """Run a command with ``env`` alone; ``heard`` gets each line of its standard error."""
-
-
-def plain(
-    command: Sequence[str | Path], needs: Needs, *, env: Mapping[str, str], heard: Callable[[str], None]
-) -> Ended:
-    """Run a command and hold it to nothing: its memory is that of its largest process.
-
-    Where this process waited for larger programs before, the number is theirs.
-    """
-    code, stdout = proc.run_heard(command, env=env, heard=heard)
-    return Ended(code, stdout, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)

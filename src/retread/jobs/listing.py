@@ -6,7 +6,7 @@ Nothing is downloaded, compiled or started to know them.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -32,6 +32,9 @@ from retread.smoke.level import Level
 _PACKAGE: Final = Path(__file__).parents[1]
 OWN: Final = "retread's own code"
 """The input that another version of retread changes."""
+
+_NAMED: Final = 3
+"""Recipes that a message names; of more it says how many."""
 
 
 class Asked(NamedTuple):
@@ -74,6 +77,38 @@ def jobs_of(
                 raise
             skip(error)
     return jobs
+
+
+def nothing_left(
+    machine: Machine, recipes: Sequence[Loaded], typed: Mapping[str, str | None]
+) -> tuple[str, list[str]]:
+    """Return what is told when options leave no job of recipes: in a line, and of each what there is in its place.
+
+    ``typed`` has options that are called after a field of jobs, like ``--python``, with what was typed, or None.
+    """
+    given = {option: value for option, value in typed.items() if value}
+    names = ", ".join(one.recipe.name for one in recipes[:_NAMED])
+    if len(recipes) > _NAMED:
+        names = f"{len(recipes)} recipes"
+    if not given:
+        return f"{names} has no jobs" if names else "there are no recipes", []
+    every = [
+        _fields(one, given)
+        for one in jobs_of(machine, recipes, skip=lambda _: None)
+        if one.kind is Kind.BUILD
+    ]
+    faults = []
+    for option, value in given.items():
+        others = given.items() - {(option, value)}
+        there = [one[option] for one in every if others <= one.items()] or [one[option] for one in every]
+        if value not in there:
+            faults.append(f"{option} {value}: there is {', '.join(dict.fromkeys(there)) or 'nothing'}")
+    said = " ".join(f"{option} {value}" for option, value in given.items())
+    return f"{names}: no build with {said}", faults
+
+
+def _fields(job: Job, options: Iterable[str]) -> dict[str, str]:
+    return {option: str(getattr(job, option.removeprefix("--"))) for option in options}
 
 
 def demand_current(machine: Machine, root: Path, job: Job) -> None:
@@ -130,7 +165,9 @@ def _of_entry(machine: Machine, loaded: Loaded, entry: Entry, asked: Asked) -> I
             python=entry.python,
             platform=entry.platform,
             toolchain=taken.name if taken else "",
-            needs=forecast.of_build(machine, name, entry, asked.cores or cores.count()),
+            needs=forecast.of_build(
+                machine, name, entry, asked.cores or cores.count(), loaded.times.get(entry.target, {})
+            ),
             inputs=_inputs(loaded, entry, made),
         )
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -69,6 +71,23 @@ def difference(said: Said) -> str:
 def title(one: Mapping[str, Any]) -> str:
     """Return how a message names a node, by what Ray knows of it."""
     return f"{one['NodeManagerHostname']} ({one['NodeID'][:8]})"
+
+
+def silence(one: Mapping[str, Any]) -> str:
+    """Return why a node may say nothing: Ray starts its workers again and again, and tells only that node's own log."""
+    log = Path(one["RayletSocketName"]).parents[1] / "logs" / "raylet.err"
+    said = _last_line(log) if one["NodeManagerHostname"] == socket.gethostname() else ""
+    return f"no worker of Ray's comes up there; {f'{log} ends with: {said}' if said else f'{log} on it may say why'}"
+
+
+def _last_line(log: Path) -> str:
+    """Return the last line of a log, or of those beside it of other nodes on the machine, whichever is newest."""
+    with suppress(OSError):
+        found = [one for one in log.parent.glob(f"{log.stem}*{log.suffix}") if one.stat().st_size]
+        last = max(found, key=lambda one: one.stat().st_mtime, default=None)
+        lines = last.read_text("utf-8", "replace").split("\n") if last else []
+        return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")
+    return ""
 
 
 def unknown(one: Mapping[str, Any], found: Node) -> str:

@@ -43,7 +43,7 @@ _NEWS: Final = 1.0
 """Seconds between two questions what the jobs said."""
 _LOOK: Final = 2.0
 """Seconds between two questions which nodes there are."""
-_HANDED: Final = (variables.SHARED, variables.SHARED_POLICY, variables.SANDBOX)
+_HANDED: Final = (variables.SHARED, variables.SANDBOX)
 """Variables that nodes have from whoever started the jobs, unless they have their own."""
 
 
@@ -62,16 +62,22 @@ def work(job: Job, order: Order, workspace: bytes, board: Any) -> tuple[dict[str
     """Run a job on a node and return all that it left, and the node; it ends when nobody hears of it any more."""
     import ray
 
-    node, number = ray.get_runtime_context().get_node_id(), order.number
+    node, number, raylet = ray.get_runtime_context().get_node_id(), order.number, os.getppid()
 
     def beat(line: str) -> None:
-        ray.get(board.beat.remote(number, node, line), timeout=limits.SILENT)
+        answer = board.beat.remote(
+            number, node, line
+        ).future()  # ray.get() would give the job's cores to others
+        if not answer.result(timeout=limits.SILENT) or os.getppid() != raylet:
+            raise SystemExit("nobody waits for this job any more")
 
     beat("")
     environment = {**order.variables, **os.environ}
     store = Store(default_root(environment))
-    machine = Machine(store, Console(stream=io.StringIO()), environment)
     root = _unpacked(store, workspace, order.workspace)
+    if (root / variables.SHARED_POLICY).is_file():
+        environment.setdefault(variables.SHARED_POLICY, str(root / variables.SHARED_POLICY))
+    machine = Machine(store, Console(stream=io.StringIO()), environment)
     job = msgspec.structs.replace(job, needs=order.needs)
     with store.scratch() as out:
         for key, left in order.before.items():
@@ -98,12 +104,16 @@ class Board:
 
     def __init__(self) -> None:
         self._said: dict[int, tuple[str, str, float, float]] = {}
+        self._over: set[int] = set()
 
-    def beat(self, number: int, node: str, line: str) -> None:
-        """Note what a run says."""
+    def beat(self, number: int, node: str, line: str) -> bool:
+        """Note what a run says, and return whether it is to go on."""
+        if number in self._over:
+            return False
         now = time.monotonic()
         began = self._said[number][3] if number in self._said else now
         self._said[number] = (node, line, now, began)
+        return True
 
     def news(self) -> dict[int, News]:
         """Return what each run said last."""
@@ -114,8 +124,18 @@ class Board:
         }
 
     def end(self, number: int) -> None:
-        """Forget a run."""
+        """Forget a run, which ends when it says something again."""
+        self._over.add(number)
         self._said.pop(number, None)
+
+
+class _Met(NamedTuple):
+    """A node that was asked which retread it has."""
+
+    facts: Mapping[str, Any]
+    """What Ray knows of it."""
+    answer: Any
+    since: float
 
 
 class OnRay:
@@ -140,6 +160,10 @@ class OnRay:
         self._count = 0
         self._nodes: dict[str, Node] = {}
         self._unfit: dict[str, str] = {}
+        self._met: dict[str, _Met] = {}
+        """Nodes that were asked and have not answered."""
+        self._told: set[str] = set()
+        """Of these the ones whose silence was told."""
         self._looked = self._heard = -limits.HEAD
         self._news: dict[int, News] = {}
 
@@ -149,15 +173,25 @@ class OnRay:
         if now - self._looked >= _LOOK:
             self._looked = now
             alive = {one["NodeID"]: one for one in self._asked(self._ray.nodes) if one["Alive"]}
-            self._meet([one for key, one in alive.items() if key not in self._nodes | self._unfit])
+            self._meet(
+                [one for key, one in alive.items() if key not in {*self._nodes, *self._unfit, *self._met}]
+            )
             self._nodes = {key: one for key, one in self._nodes.items() if key in alive}
-        if not self._nodes:
+            self._met = {key: one for key, one in self._met.items() if key in alive}
+        self._hear()
+        if not self._nodes and not self._met:
             raise HostError(
                 f"{self.title}: no node can run jobs",
                 faults=first(list(self._unfit.values())) or ["none with a CPU is alive"],
-                hint=f"a node needs this retread (pip install 'retread[ray]=={__version__}'), and a core",
+                hint=f"a node needs this retread, {__version__}, with its extra 'ray' in the Python of Ray, and a core",
             )
         return tuple(self._nodes.values())
+
+    def expect(self) -> bool:
+        """Wait a moment for a node that did not say yet whether it can run jobs; False where there is none."""
+        if self._met:
+            self._ray.wait([one.answer for one in self._met.values()], num_returns=1, timeout=_NEWS)
+        return bool(self._met)
 
     def _asked(self, question: Callable[[], Any]) -> Any:
         """Return an answer of the cluster's head; HostError when there is none in time, or nobody at its address."""
@@ -180,24 +214,50 @@ class OnRay:
                 )
 
     def _meet(self, strangers: Sequence[Mapping[str, Any]]) -> None:
-        """Ask nodes which retread they have; one with another is left out, and named."""
-        able = [one for one in strangers if one["Resources"].get("CPU")]
+        """Ask nodes which retread they have."""
         probe = self._ray.remote(num_cpus=0, max_retries=0)(member.probe())
-        asked = [(one, probe.options(**_on(one["NodeID"])).remote()) for one in able]
-        end = time.monotonic() + limits.PROBE
-        for one, answer in asked:
-            key, title = one["NodeID"], member.title(one)
-            try:
-                said = member.Said(*self._ray.get(answer, timeout=max(0.1, end - time.monotonic())))
-            except self._ray.exceptions.RayError as error:
-                said = member.Said(f"it does not say which retread it has ({cluster.first_line(error)})")
-            if (said.version, said.code) == (__version__, code_digest()):
-                self._nodes[key] = member.node(one, said)
-                if note := member.unknown(one, self._nodes[key]):
-                    self._machine.console.say(f"note: {note}")
-            else:
-                self._unfit[key] = f"{title}: {member.difference(said)}"
-                self._machine.console.say(f"note: left out: {self._unfit[key]}")
+        for one in strangers:
+            if one["Resources"].get("CPU"):
+                asked = probe.options(**_on(one["NodeID"])).remote()
+                self._met[one["NodeID"]] = _Met(one, asked, time.monotonic())
+
+    def _hear(self) -> None:
+        """Take what nodes said; one with another retread is left out, and named.
+
+        So is one that says nothing. What may keep it from that is told long before it is given up.
+        """
+        for key, met in tuple(self._met.items()):
+            waited = time.monotonic() - met.since
+            if self._ray.wait([met.answer], timeout=0)[0]:
+                del self._met[key]
+                self._judge(met.facts, self._said(met))
+            elif waited > limits.PROBE:
+                del self._met[key]
+                self._ray.cancel(met.answer, force=True)
+                self._judge(
+                    met.facts, member.Said(f"it did not start in {waited:.0f} s: {member.silence(met.facts)}")
+                )
+            elif waited > limits.START and key not in self._told:
+                self._told.add(key)
+                told = f"{member.title(met.facts)} says nothing yet: {member.silence(met.facts)}"
+                self._machine.console.say(f"note: {told}")
+
+    def _said(self, met: _Met) -> member.Said:
+        try:
+            return member.Said(*self._ray.get(met.answer, timeout=limits.HEAD))
+        except self._ray.exceptions.RayError as error:
+            return member.Said(f"it does not say which retread it has ({cluster.first_line(error)})")
+
+    def _judge(self, facts: Mapping[str, Any], said: member.Said) -> None:
+        """Take a node, or leave it out and say why."""
+        key = facts["NodeID"]
+        if (said.version, said.code) == (__version__, code_digest()):
+            self._nodes[key] = member.node(facts, said)
+            if note := member.unknown(facts, self._nodes[key]):
+                self._machine.console.say(f"note: {note}")
+        else:
+            self._unfit[key] = f"{member.title(facts)}: {member.difference(said)}"
+            self._machine.console.say(f"note: left out: {self._unfit[key]}")
 
     def start(self, job: Job, needs: Needs, nodes: Sequence[Node], before: Mapping[str, Files]) -> int:
         """Give a job to Ray, which finds it a place on one of the nodes."""
@@ -301,5 +361,9 @@ def packed(root: Path, recipes: Iterable[Recipe], machine: Machine) -> bytes:
                 shutil.copytree(root / one, folder / one, symlinks=True, dirs_exist_ok=True)
         if (root / files.POLICY).is_file():
             shutil.copy2(root / files.POLICY, folder)
+        if named := machine.environment.get(
+            variables.SHARED_POLICY
+        ):  # a path of this machine's says nothing to others
+            shutil.copyfile(named, folder / variables.SHARED_POLICY)
         parcel.pack(folder, scratch / "parcel")
         return (scratch / "parcel").read_bytes()

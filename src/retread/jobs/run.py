@@ -7,11 +7,9 @@ their place and moved in, and the first one stays.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,10 +24,10 @@ from retread.compile.schedule import GIB, Cost
 from retread.doors import fs
 from retread.doors.machine import Machine
 from retread.environment import host
-from retread.errors import EvidenceError, HostError, OutOfMemoryError, PlanError
+from retread.errors import EvidenceError, HostError, OutOfMemoryError, PlanError, StoreError
 from retread.evidence import beside
 from retread.evidence.names import COMPILE
-from retread.jobs import forecast, launch, listing
+from retread.jobs import forecast, listing
 from retread.jobs.job import SCHEMA, Job, Kind, Result, Wheel
 from retread.jobs.launch import Ended, Launcher
 from retread.recipe import platforms
@@ -60,7 +58,7 @@ class Place(NamedTuple):
 
     root: Path
     machine: Machine
-    launcher: Launcher = launch.plain
+    launcher: Launcher
 
 
 def run_job(job: Job, out: Path, place: Place, *, again: bool = False) -> Result:
@@ -84,7 +82,8 @@ def run_job(job: Job, out: Path, place: Place, *, again: bool = False) -> Result
     listing.demand_current(place.machine, place.root, job)
     with _scratch(job, out) as scratch:
         before = _wheels_before(job, out, place.machine)
-        result = _run(job, scratch, before, place)
+        with _staying(job, out, scratch):
+            result = _run(job, scratch, before, place)
         if not result.code:
             listing.demand_current(place.machine, place.root, job)  # it may have changed meanwhile
             forecast.learn(
@@ -312,37 +311,29 @@ def _peak(scratch: Path) -> int:
 
 
 @contextmanager
+def _staying(job: Job, out: Path, scratch: Path) -> Iterator[None]:
+    """Raise StoreError when what a job writes to is removed in the block: what it left then is not all."""
+    gone = StoreError(
+        f"{out} was removed, or what lay in it, while {job.name} ran there", hint="run the same command again"
+    )
+    try:
+        yield
+    except FileNotFoundError:
+        if scratch.exists():
+            raise
+        raise gone from None
+    if not (scratch / LOG).is_file():
+        raise gone
+
+
+@contextmanager
 def _scratch(job: Job, out: Path) -> Iterator[Path]:
-    """Yield an empty folder below ``out``, in one that is locked as long as this process lives; those of dead ones are
-    removed.
-    """
-    prefix = f"{_NEW}{job.key[:16]}-"
+    """Yield an empty folder below ``out``, in one that is this process's own."""
     with fs.disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-        for name in os.listdir(out):  # noqa: PTH208 - of 10,000 folders, paths would take ten times as long
-            if name.startswith(prefix):
-                _remove_abandoned(out / name)
-        path = Path(tempfile.mkdtemp(prefix=prefix, dir=out))
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with suppress(OSError):  # a file system without locks: then nobody takes it for abandoned
-                fcntl.flock(handle, fcntl.LOCK_EX)
+        with fs.own_folder(out, f"{_NEW}{job.key[:16]}-") as path:
             (path / "run").mkdir(mode=0o755)  # whoever writes a file locks its folder
             yield path / "run"
-        finally:
-            fs.remove(path)
-            os.close(handle)
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove the folder of a run that is dead; one that nobody can say it of stays."""
-    with suppress(OSError):
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            fs.remove(path)
-        finally:
-            os.close(handle)
 
 
 def _kept(job: Job, out: Path, scratch: Path, result: Result, machine: Machine) -> Result:

@@ -20,8 +20,19 @@ SUBMIT: Final = "submit.sh"
 JOBS: Final = "jobs.json"
 _GRES: Final = re.compile(r"gpu(:[A-Za-z0-9_.-]{1,64})?(:[0-9]{1,3})?")
 _OPTION: Final = re.compile(r"-[a-zA-Z][ -~]*|--[a-z][ -~]+")
-_TAKEN: Final = re.compile(r"(--(array|dependency|output|parsable|wrap|kill-on-invalid-dep)(=|$))|-[ado]")
-"""What the scripts say of themselves to Slurm: another word would run other jobs, or in another order."""
+_SAID: Final = re.compile(r"^#SBATCH --([a-z-]+)", re.MULTILINE)
+_SUBMITTED: Final = ("parsable", "kill-on-invalid-dep", "output", "dependency")
+"""What ``submit.sh`` says of every array."""
+_NEEDS: Final = ("cpus-per-task", "mem", "mem-per-cpu", "mem-per-gpu", "time")
+"""What the jobs of an array need: it differs from one to the next, and one number for all would starve or waste."""
+_OTHERWISE: Final = ("chdir", "help", "test-only", "usage", "version", "wait", "wrap")
+"""With which sbatch would do something else than the scripts are for."""
+_LETTERS: Final = {
+    "a": "array", "c": "cpus-per-task", "C": "constraint", "d": "dependency", "D": "chdir", "h": "help",
+    "J": "job-name", "o": "output", "t": "time", "u": "usage", "V": "version", "W": "wait",
+}  # fmt: skip
+_FLAGS: Final = "HIOQksv"
+"""Letters of sbatch's that take no value, so that another may stand behind them in one word."""
 _ARRAY: Final = 1000
 """Jobs of one array: Slurm takes numbers up to 1,000 unless MaxArraySize says otherwise."""
 _MIB: Final = 1 << 20
@@ -63,7 +74,7 @@ _SUBMIT_SCRIPT: Final = """\
 # It may be run again: what is done is taken as it is.
 set -Eeuo pipefail
 cd {folder}
-mkdir -p logs
+mkdir -p logs {out}
 ids=()
 refused() {{
     [ "${{#ids[@]}}" = 0 ] || scancel "${{ids[@]}}"
@@ -153,14 +164,32 @@ def parse_gres(words: Sequence[str], known: Sequence[Arch]) -> dict[Arch, str]:
     return found
 
 
-def parse_options(words: Sequence[str]) -> tuple[str, ...]:
-    """Return options for every sbatch; UsageError for what sbatch would take as a script, or what the scripts say."""
+def parse_options(words: Sequence[str], scripts: Mapping[str, str]) -> tuple[str, ...]:
+    """Return options for every sbatch; UsageError for what is none, or what the ``scripts`` say themselves.
+
+    sbatch would take what is typed in the place of what a script says, and of every script the same.
+    """
+    said = {name for text in scripts.values() for name in _SAID.findall(text)}
     for word in words:
         if not _OPTION.fullmatch(word):
             raise UsageError(f"--sbatch: {word!r} is no option like --partition=build")
-        if _TAKEN.match(word):
-            raise UsageError(f"--sbatch: {word!r} is what the scripts themselves say")
+        _demand_free(word, said)
     return tuple(words)
+
+
+def _demand_free(word: str, said: Collection[str]) -> None:
+    """Raise UsageError for an option of sbatch's that the scripts say, spelled out or cut short as sbatch takes it."""
+    letter = _LETTERS.get(word[1:].lstrip(_FLAGS)[:1], "")
+    typed = word.removeprefix("--").partition("=")[0] if word.startswith("--") else letter
+    taken = sorted({*said, *_SUBMITTED, *_NEEDS, *_OTHERWISE})
+    name = next((one for one in taken if typed and one.startswith(typed)), "")
+    if not name:
+        return
+    if name in _NEEDS:
+        hint = "write the jobs down (retread jobs --json > FILE), edit what they need, and take --jobs FILE"
+        raise UsageError(f"--sbatch: {word!r} is what each array says by what its jobs need", hint=hint)
+    hint = "say what has such a GPU: --gres 9.0=gpu:h100" if name == "gres" else ""
+    raise UsageError(f"--sbatch: {word!r} is what the scripts themselves say", hint=hint)
 
 
 def capabilities(jobs: Sequence[Job]) -> list[Arch]:
@@ -178,6 +207,7 @@ def scripts(jobs: Sequence[Job], cluster: Cluster) -> dict[str, str]:
     )
     found[SUBMIT] = _SUBMIT_SCRIPT.format(
         folder=shlex.quote(str(cluster.folder)),
+        out=shlex.quote(str(cluster.out)),
         options="".join(f"{shlex.quote(one)} " for one in cluster.options),
         arrays="\n".join(_submission(one, {other.after for other in arrays}) for one in arrays),
     )

@@ -143,6 +143,13 @@ class Shared:
         with variables.named(variables.SHARED, {variables.SHARED: self.address}):
             return _opened(self.address)
 
+    def demand(self) -> None:
+        """Raise UsageError for an address that cannot be opened, or for a key or a policy that is not there.
+
+        Nobody is asked: one that does not answer stands in nobody's way.
+        """
+        _ = self._bucket, self._means
+
     def take(self, kind: Kind, key: str, into: Path) -> bool:
         """Fill an empty folder with an entry that somebody trusted claims; say which claims are refused, and why."""
         if kind not in KINDS or self._silent:

@@ -31,7 +31,7 @@ SCHEMA = 1
 _TIME = (1980, 1, 1, 0, 0, 0)
 _EVERY = ("package.py", "native.py")
 """The suites of every wheel."""
-_BOTH = ("fatbins.py",)
+_BOTH = ("fatbins.py", "patience.py")
 """What the runner and those suites stand on."""
 _SUPPORT = ("harness.py", "witness.py", "stopwatch.py", *_EVERY, *_BOTH)
 """What lies beside the suites of a project."""

@@ -17,6 +17,7 @@ _OBEYED: Final = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_TURNING}\ud800-\udff
 """All but tab and line feed; halves of characters, too, which no stream takes."""
 _FORBIDDEN: Final = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f{_TURNING}\ud800-\udfff\ufffe\uffff]")
 """What XML 1.0 forbids, and what a browser would obey."""
+_PLAIN: Final = bytes([*b"\t\n\r", *range(0x20, 0x7F)])
 
 
 def shown(text: str) -> str:
@@ -36,4 +37,6 @@ def escaped(document: str) -> str:
 
 def legal(text: str) -> str:
     """Return a text for HTML or XML, in which the replacement character stands for each such sign."""
-    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text)
+    # Most of a page is plain ASCII, which leaves no need to look at each character of it.
+    rest = text.encode("utf-8", "surrogatepass").translate(None, _PLAIN).decode("utf-8", "surrogatepass")
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text) if _FORBIDDEN.search(rest) else text

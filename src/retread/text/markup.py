@@ -13,11 +13,23 @@ from retread.text.controls import legal
 
 _LONGEST: Final = 200
 """Characters of others' words that a page shows at a time."""
+_KEPT: Final = 1024
+"""Parts of pages that are kept, some kB each."""
 
 
 def render(template: str, filters: Any = (), **view: Any) -> str:
     """Return a template of this package filled in; ``filters`` are pairs of a name and a function."""
     return legal(_environment(tuple(filters)).get_template(template).render(**view))
+
+
+@functools.lru_cache(maxsize=_KEPT, typed=True)
+def part(template: str, macro: str, *arguments: Any) -> Markup:
+    """Return what a macro of a template makes of arguments that can be hashed, made once for the same ones.
+
+    Equal arguments must look alike: nothing in a tuple may be escaped already.
+    """
+    made: Markup = getattr(_environment(()).get_template(template).module, macro)(*arguments)
+    return made
 
 
 @functools.cache

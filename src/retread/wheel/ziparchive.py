@@ -11,11 +11,11 @@ Source of the format: PKWARE APPNOTE.TXT 6.3.10.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
 import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -169,25 +169,24 @@ class Archive:
 
     def chunks(self, entry: Entry) -> Iterator[bytes]:
         """Yield the member's content; raise WheelError at its end if size or CRC are not as declared."""
-        crc = size = 0
-        for data in self._inflate(entry) if entry.method == DEFLATED else self.raw_chunks(entry):
-            crc = zlib.crc32(data, crc)
-            size += len(data)
-            yield data
-        if size != entry.size:
-            raise self.refuse(f"holds {size} bytes but declares {entry.size}", entry.name)
-        if crc != entry.crc:
-            raise self.refuse(f"content has CRC {crc:08x} but declares {entry.crc:08x}", entry.name)
+        from retread.wheel import inflating
+
+        return inflating.content(
+            self.raw_chunks(entry),
+            size=entry.size,
+            crc=entry.crc,
+            deflated=entry.method == DEFLATED,
+            refuse=functools.partial(self.refuse, member=entry.name),
+        )
 
     def head(self, entry: Entry, length: int) -> bytes:
         """Return at most ``length`` bytes from the start of a member, unchecked."""
         packed = os.pread(self._fd, min(entry.compressed_size, length + CHUNK // 64), entry.data_offset)
         if entry.method == STORED:
             return packed[:length]
-        try:
-            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, length)
-        except zlib.error:
-            return b""
+        from retread.wheel import inflating
+
+        return inflating.head(packed, length)
 
     def read(self, name: str, *, limit: int = 64 << 20) -> bytes:
         """Return the whole content of a member of at most ``limit`` bytes."""
@@ -214,39 +213,6 @@ class Archive:
             return before
         members = ((one.name, *self.raw(one)) for one in self.entries)
         return hashing.scan(self._fd, hashing.ended(members, self.size), self.pieces)
-
-    def _inflate(self, entry: Entry) -> Iterator[bytes]:
-        """Yield what the member inflates to, never more than one byte beyond the size that it declares."""
-        machine = zlib.decompressobj(-zlib.MAX_WBITS)
-        room = entry.size + 1
-        for data in self.raw_chunks(entry):
-            if machine.eof:
-                break
-            for out in self._outputs(machine, data, room, entry.name):
-                room -= len(out)
-                yield out
-            if not room:
-                raise self.refuse(f"inflates to more than the {entry.size} bytes it declares", entry.name)
-        else:
-            if machine.eof and not machine.unused_data:
-                return
-        if machine.eof:
-            raise self.refuse("bytes follow the end of its deflate data", entry.name)
-        raise self.refuse("its deflate data ends too early", entry.name)
-
-    def _outputs(self, machine: zlib._Decompress, data: bytes, room: int, name: str) -> Iterator[bytes]:
-        """Yield what ``data`` adds to the output, in chunks, until all is used or ``room`` bytes came."""
-        while room and not machine.eof:
-            take = min(room, CHUNK)
-            try:
-                out = machine.decompress(data, take)
-            except zlib.error as error:
-                raise self.refuse(f"is not valid deflate data ({error})", name) from error
-            data = machine.unconsumed_tail
-            room -= len(out)
-            yield out
-            if len(out) < take:
-                return
 
     def _at(self, offset: int, length: int) -> bytes:
         return b"".join(self.pieces(offset, length))

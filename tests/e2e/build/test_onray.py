@@ -23,6 +23,7 @@ import pytest
 from raycluster import GIB as _GIB
 from raycluster import Cluster
 from retread import limits
+from retread.doors import extras
 from retread.jobs import keeper
 from tinycuda import BUILT, PTXAS, Project, Result, names
 
@@ -30,9 +31,20 @@ pytestmark = pytest.mark.slow
 _DRIVER = """
 from retread import limits
 limits.SILENT = {silent}
+{more}
 from retread.cli.main import main
 main()
 """
+_SLOW = """
+import time
+from retread.jobs import onray
+class Board(onray.Board):
+    def beat(self, number, node, line):
+        time.sleep(0.5)
+        return super().beat(number, node, line)
+onray.Board = Board
+"""
+"""A driver to which it takes long to say something."""
 _TRIAL = '\n[targets.cu128.smoke]\ntorch = "2.9.0"\ngpu = ["12.0"]\n'
 
 
@@ -56,11 +68,11 @@ class Gated(Project):
         self.seen.mkdir()
         self.compile(f"touch {self.seen}/$$; while [ -e {self.gate} ]; do sleep 0.05; done")
 
-    def compile(self, line: str) -> None:
+    def compile(self, line: str, named: str = "fake-12.8") -> None:
         """Let ptxas do this before its work."""
         script = PTXAS.replace("for out;", f"{line}\nfor out;")
         promised = "10.0" in self.recipe_text
-        self.add_toolchain(*(() if promised else ("8.0", "9.0a", "10.0")), script=script)
+        self.add_toolchain(*(() if promised else ("8.0", "9.0a", "10.0")), script=script, named=named)
 
     def compilers(self, process: subprocess.Popen[str], count: int = 1) -> list[int]:
         """Wait until so many wait at the gate, and return who they are."""
@@ -76,10 +88,15 @@ class Gated(Project):
         self.gate.unlink()
 
     def on(
-        self, cluster: Cluster, *words: str, silent: float = limits.SILENT, token: str = Cluster.token
+        self,
+        cluster: Cluster,
+        *words: str,
+        silent: float = limits.SILENT,
+        token: str = Cluster.token,
+        more: str = "",
     ) -> subprocess.Popen[str]:
         """Begin to build on the cluster."""
-        code = _DRIVER.format(silent=silent)
+        code = _DRIVER.format(silent=silent, more=more)
         return subprocess.Popen(
             [sys.executable, "-c", code, *(words or ("build", "--all")), "--on", cluster.address],
             cwd=self.root, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -147,6 +164,21 @@ def test_wheels_of_two_nodes_are_those_of_one_machine(gated: Gated, cluster: Clu
     again = gated.wait(gated.on(cluster))
     assert (again.code, again.out) == (0, result.out)
     assert "nodes" not in again.err  # what is done is done
+
+
+def test_a_node_has_no_more_jobs_at_once_than_cores(gated: Gated, cluster: Cluster) -> None:
+    cluster.need(1)
+    one, two = gated.root.parent / "one", gated.root.parent / "two"
+    line = f"mkdir {one} || touch {two}; sleep 2; rmdir {one}"
+    gated.compile(line)
+    gated.compile(f"true; {line}", named="other-12.8")  # which compiles the same anew
+    other = gated.recipe_text.replace('"tiny-1.0"', '"other-1.0"').replace("revision = 1", "revision = 2")
+    other = other.replace('"fake-12.8"', '"other-12.8"')
+    (gated.root / "recipes" / "other-1.0.toml").write_text(other)
+    result = gated.wait(gated.on(cluster, more=_SLOW))
+    assert result.code == 0, result
+    assert "2 jobs on 1 node" in result.err
+    assert not two.exists()
 
 
 @pytest.mark.parametrize("who", ["worker", "node"])
@@ -240,8 +272,20 @@ def test_what_no_node_has_is_refused_at_once(gated: Gated, cluster: Cluster) -> 
     assert "smoke-tiny-1.0-cu128-py3.9-cc12.0 needs a GPU with compute capability 12.0" in result.err
 
 
+def test_a_node_on_which_no_worker_starts_is_left_out_with_the_reason(gated: Gated, cluster: Cluster) -> None:
+    cluster.break_one()
+    result = gated.wait(gated.on(cluster, more="limits.START, limits.PROBE = 2.0, 5.0"))
+    assert result.code == 18
+    assert re.search(r"note: \S+ \(\w{8}\) says nothing yet: no worker of Ray's comes up there; ", result.err)
+    assert re.search(
+        r"  - .*: it did not start in 5 s: no worker .*/raylet.err ends with: ModuleNotF", result.err
+    )
+
+
 def test_a_cluster_that_wants_another_token_says_so(gated: Gated, cluster: Cluster) -> None:
-    result = gated.wait(gated.on(cluster, token="of another cluster"))
+    """At once: Ray would ask again for as long as is said here."""
+    patient = "import os; os.environ['RAY_gcs_server_port_wait_time_s'] = '600'"
+    result = gated.wait(gated.on(cluster, token="of another cluster", more=patient))
     assert result.code == 18
     assert "the cluster asks for a token, and this machine has none or another" in result.err
     assert "RAY_AUTH_TOKEN_PATH=FILE" in result.err
@@ -271,7 +315,7 @@ def test_ray_that_is_not_installed_and_a_token_that_is_not_there_are_named(gated
         cwd=gated.root, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 14
-    assert "pip install 'retread[ray]'" in done.stderr
+    assert f"next: {extras.installs('ray')}\n" in done.stderr
 
 
 def test_when_the_head_is_killed_nothing_goes_on_and_the_next_run_does(
@@ -291,7 +335,13 @@ def test_when_the_head_is_killed_nothing_goes_on_and_the_next_run_does(
     assert _gone([worker, *family])
     gated.open()
     before = _running()
-    result = gated.wait(gated.start("build", "--all", "--on", "ray"))  # nobody has a home: it wants none
+    process = gated.start("build", "--all", "--on", "ray")  # nobody has a home: it wants none
+    while not _running() - before:
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert gated.wait(process).code == 130
+    assert _running() <= before  # what of the cluster had come up by then is gone
+    result = gated.wait(gated.start("build", "--all", "--on", "ray"))
     _sound(gated, result)
     assert _running() <= before  # the cluster that it started is gone, too
 

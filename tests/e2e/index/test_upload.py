@@ -21,6 +21,7 @@ from clients import Client, Trial
 from otherindexes import LOGIN, PASSWORD, USER, Other, Played
 from retread import limits
 from retread.cli import main
+from retread.doors import extras
 from retread.doors.net import asking
 from standins import until
 from tinyindex import make_keys, make_wheel, prove
@@ -223,7 +224,7 @@ def test_without_twine_the_line_that_installs_it_is_told(
     monkeypatch.setitem(sys.modules, "twine", None)
     told = publish("pypi", *wheels, code=14)
     assert "an upload needs the package twine" in told
-    assert "next: pip install 'retread[upload]'" in told
+    assert f"next: {extras.installs('upload')}" in told
 
 
 def test_what_the_gate_refuses_is_not_sent(played: Played, publish: Run, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import mmap
+import os
 import struct
 from pathlib import Path
 
@@ -225,3 +228,27 @@ def test_a_damaged_archive_is_not_one_without_code(tmp_path: Path, data: bytes) 
 )  # fmt: skip
 def test_what_is_not_looked_into_is_called_what_it_is(data: bytes, what: str) -> None:
     assert files.told(data[: files.HEAD], "x.so") == what
+
+
+def test_of_a_library_of_2_gib_what_is_needed_is_read_and_not_the_rest(tmp_path: Path) -> None:
+    size, path = 2 << 30, tmp_path / "large.so"
+    before, after = gpucode.hollow(gpucode.ADD80, size)
+    with path.open("wb") as file:
+        file.write(before)
+        file.seek(size, os.SEEK_CUR)
+        file.write(after)
+    found = files.read(path)
+    assert (found.modules[0].sass, found.modules[0].kernels) == (("8.0",), 1)
+    assert not found.unread
+    assert _held(path) < size >> 6
+
+
+def _held(path: Path) -> int:
+    """Return how many bytes of a file, of which nobody held any, the system holds in memory since it was read."""
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as data:
+        pages = (ctypes.c_char * -(-len(data) // mmap.PAGESIZE))()
+        start = ctypes.c_char.from_buffer(data)
+        asked = ctypes.CDLL(None).mincore(ctypes.byref(start), ctypes.c_size_t(len(data)), pages)
+        del start
+    assert asked == 0
+    return pages.raw.count(1) * mmap.PAGESIZE

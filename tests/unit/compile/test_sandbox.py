@@ -9,6 +9,7 @@ import pytest
 
 from retread.compile import container
 from retread.compile.container import Container, Engine, Image
+from retread.doors import extras
 from retread.environment.host import Compiler, Python
 from retread.errors import SmokeError, ToolError
 from retread.records import Sha256
@@ -70,7 +71,7 @@ def test_tools_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPatch)
         container.versions()
     assert str(caught.value).splitlines() == [
         "no-such-thing is not installed; the container lane needs it",
-        "  next: pip install 'retread[container]'",
+        f"  next: {extras.installs('container')}",
     ]
 
 

@@ -17,10 +17,18 @@ from pathlib import Path
 import pytest
 
 from retread.doors import store as module
+from retread.doors.readings import Readings
 from retread.doors.store import Kind, Store, default_root, digest
 from retread.errors import StoreError
+from retread.records import Record
 
 KEY = "ab" * 32
+
+
+class One(Record, frozen=True, kw_only=True):
+    """What somebody read."""
+
+    text: str
 
 
 @pytest.fixture
@@ -376,3 +384,41 @@ def test_what_is_void_is_discarded_and_made_anew(store: Store) -> None:
     assert not made.exists()
     store.discard(Kind.COMPILED, KEY)
     assert store.make(Kind.COMPILED, KEY, _build) == made
+
+
+def test_a_listing_looks_into_each_folder_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        store.make(Kind.CUBINS, f"{number:04x}", _build)
+    listed: list[object] = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or scandir(path))
+    found = store.entries()
+    assert len(listed) == 2 * len(found) == 40  # the entry, and the folder in it
+    monkeypatch.undo()
+    assert {one.size for one in found} == {module._size(found[0].path)}
+
+
+def test_links_and_folders_below_count_as_they_did(store: Store) -> None:
+    def build(into: Path) -> None:
+        _build(into)
+        (into / "none").symlink_to("nowhere")
+        (into / "also").symlink_to("deep")
+
+    path = store.make(Kind.WHEELS, KEY, build)
+    assert set(module._files(path, Kind.WHEELS)) == {"top", "deep/file", "none"}
+    assert set(module._files(path, Kind.TREES)) == {"top", "none"}
+    assert store.get(Kind.WHEELS, KEY) == path
+
+
+def test_what_was_read_is_shown_and_pruned_when_nobody_asked_for_it(store: Store) -> None:
+    kept, old = Readings(store.root / module.READ, "a"), time.time() - 10 * 86400
+    for name in ("old", "asked"):
+        kept.of(One, name, lambda: One(text="x"))
+    held = store.beside()
+    assert held["read"] == sum(path.stat().st_size for path in (store.root / "read").iterdir()) > 0
+    for path in (store.root / "read").iterdir():
+        os.utime(path, (old, old))
+    kept.of(One, "asked", lambda: pytest.fail("read again"))
+    assert store.drop_beside(unused_days=11) == 0
+    assert store.drop_beside(unused_days=9) == held["read"] // 2
+    assert store.beside() == {"read": held["read"] // 2}

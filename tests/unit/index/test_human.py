@@ -6,7 +6,6 @@ import base64
 import hashlib
 import re
 import shlex
-import time
 import tomllib
 from html.parser import HTMLParser
 from typing import Any
@@ -25,6 +24,7 @@ from retread.index.listing import Hosted, Project
 from retread.index.pages.human import channel_page, front_page, project_page
 from retread.records import Sha256
 from retread.smoke.tally import Inherited, Tried
+from retread.text import markup
 
 
 def test_rules_that_a_wheel_was_not_held_to_are_said_on_its_page() -> None:
@@ -411,14 +411,23 @@ def test_the_order_of_the_files_does_not_matter(files: list[Hosted]) -> None:
     assert channels[0] == channels[1]
 
 
-def test_large_pages_take_bearable_time() -> None:
-    project_page(project(hosted()), base=BASE)  # reads the templates
-    channel_page("cu128", [], base=BASE)
+def test_what_many_wheels_share_is_made_once() -> None:
     many = [
-        project(*(hosted(project=f"p{i}", version=f"0.{n}+cu128.1") for n in range(20))) for i in range(50)
+        project(*(hosted(project=f"p{i}", version=f"0.{n}+cu128.1") for n in range(20))) for i in range(5)
     ]
-    started = time.process_time()
+    markup.part.cache_clear()
+    pages = [project_page(one, base=BASE) for one in many]
+    parts = markup.part.cache_info()
+    assert (parts.misses, parts.hits) == (5, 495)  # of each version: patches, cells; of each wheel: three
     page = channel_page("cu128", many, base=BASE)
-    project_page(many[0], base=BASE)
-    assert time.process_time() - started < 1
-    assert page.count(b"<tr data-torch") == 1000
+    assert markup.part.cache_info().misses == 7  # the head of a row, and its cells
+    assert [one.count(b"Run the attention op") for one in pages] == 5 * [20]
+    assert page.count(b"<tr data-torch") == 100
+
+
+def test_wheels_that_differ_share_nothing() -> None:
+    kinds = [hosted(), hosted(yanked=""), hosted(yanked="bad"), hosted(unproven="bad"), hosted(tried=())]
+    whole = [project_page(project(one), base=BASE) for one in kinds]
+    markup.part.cache_clear()
+    assert [project_page(project(one), base=BASE) for one in reversed(kinds)] == whole[::-1]
+    assert len(set(whole)) == len(kinds)

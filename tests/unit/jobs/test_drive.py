@@ -62,9 +62,17 @@ class Told:
         self.dropped: list[int] = []
         self._running: dict[int, tuple[Job, Files | Lost | None]] = {}
         self.alive: Sequence[Node] = NODES
+        self.late: list[Node] = []
+        self.news_of = ("a", limits.SILENT + 1)
 
     def nodes(self) -> Sequence[Node]:
         return self.alive
+
+    def expect(self) -> bool:
+        if self.late:
+            self.alive = (*self.alive, self.late.pop())
+            return True
+        return False
 
     def start(self, one: Job, needs: Needs, nodes: Sequence[Node], before: Mapping[str, Files]) -> int:
         self.begun.append((one.name, needs.memory_bytes, tuple(node.key for node in nodes)))
@@ -80,7 +88,8 @@ class Told:
                 yield number, answer
 
     def news(self) -> Mapping[int, News]:
-        return {number: News("a", "at work", limits.SILENT + 1, 90.0) for number in self._running}
+        node, silent = self.news_of
+        return {number: News(node, "at work", silent, 90.0) for number in self._running}
 
     def drop(self, number: int) -> None:
         self.dropped.append(number)
@@ -162,6 +171,17 @@ def test_a_node_that_says_nothing_is_given_up_and_its_jobs_go_to_others(
     assert engine.dropped == [1]
     assert [nodes for _, _, nodes in engine.begun] == [("a", "b"), ("b",)]
     assert "stuck begins again: ada said nothing for" in _said(machine)
+
+
+def test_a_node_that_is_gone_is_believed_no_more_though_its_job_speaks(
+    machine: Machine, tmp_path: Path
+) -> None:
+    engine = Told({"stray": [None]})
+    engine.news_of = ("gone", 0.0)
+    one = _job("stray")
+    assert drive.Driver(engine, machine, tmp_path).drive([one])[one.key].code == 0
+    assert engine.dropped == [1]
+    assert "stray begins again: its node is gone" in _said(machine)
 
 
 def test_a_job_that_failed_is_named_and_what_comes_after_is_not_begun(
@@ -268,3 +288,13 @@ def test_a_trial_whose_gpu_is_gone_is_named(machine: Machine, tmp_path: Path) ->
     with pytest.raises(HostError) as refused:
         drive.Driver(Losing(), machine, tmp_path).drive([build, trial])
     assert refused.value.faults == ("trial-one: no node is left that has a GPU with compute capability 9.0",)
+
+
+def test_a_job_that_only_a_late_machine_can_run_waits_for_it(machine: Machine, tmp_path: Path) -> None:
+    engine = Told()
+    engine.alive, engine.late = NODES[:1], [NODES[1]]
+    trial = _job("trial", gpu="9.0")
+    assert drive.Driver(engine, machine, tmp_path).drive([trial])[trial.key].code == 0
+    assert engine.begun == [("trial", GIB, ("b",))]
+    with pytest.raises(HostError, match="no node can run 1 of the jobs"):
+        drive.Driver(engine, machine, tmp_path / "two").drive([_job("new", gpu="12.0")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from retread.compile.schedule import Cost
 from retread.doors.console import Console
 from retread.doors.machine import Machine
 from retread.doors.store import Store
-from retread.jobs import forecast, job
+from retread.errors import StoreError
+from retread.jobs import forecast, job, run
 from retread.jobs.job import Job
+from retread.jobs.launch import Ended
 from tinycuda import FILES, OPS, Project, diff, ops
 
 TRIAL = '\n[targets.cu128.smoke]\ntorch = "2.9.0"\ntriton = ["3.5.0"]\ngpu = ["9.0", "12.0"]\n'
@@ -48,6 +51,34 @@ def test_each_wheel_is_a_job_and_its_trials_come_after_it(tried: Project) -> Non
     assert [one.level for one in found.values()] == [(), ("static", "jit"), ("gpu",), ("gpu",)]
     assert all(one.after == (build.key,) for one in trials)
     assert "patches/tinycuda/1.0/0001-change.patch" in build.inputs
+
+
+def test_a_folder_of_results_that_is_not_there_is_refused(project: Project) -> None:
+    (project.root / "file").touch()
+    for name, said in {"typo": "is not there", "file": "is no folder"}.items():
+        for more in ((), ("--collect", "dist"), ("--json",)):
+            result = project.run("jobs", "--results", name, *more)
+            assert (result.code, result.out) == (2, "")
+            assert result.err.startswith(f"retread: usage: --results: {name} {said}\n")
+    (project.root / "results").mkdir()
+    assert "is not there" not in project.run("jobs", "--results", "results").err
+
+
+def test_results_that_are_removed_while_a_job_runs_are_no_result(project: Project) -> None:
+    out = project.root / "out"
+
+    def removing(*_: object, **__: object) -> Ended:
+        shutil.rmtree(out)
+        return Ended(0, "[]", 0)
+
+    (build, *_) = jobs(project).values()
+    place = run.Place(project.root, Machine(Store(project.store), Console(), {}), removing)
+    with pytest.raises(
+        StoreError, match=f"{out} was removed, or what lay in it, while {build.name} ran"
+    ) as told:
+        run.run_job(build, out, place)
+    assert told.value.hint == "run the same command again"
+    assert not out.exists()
 
 
 def test_an_edited_patch_changes_the_keys_of_its_recipe_alone(tried: Project) -> None:
@@ -91,6 +122,17 @@ def test_what_a_job_took_here_is_its_next_forecast(tried: Project) -> None:
     assert "the last run here took 400 s" in needs.why
 
 
+def test_what_never_ran_is_no_quicker_than_another_job_of_its_target(project: Project) -> None:
+    machine = Machine(Store(project.store), Console(), {})
+    for name, seconds in {"build-tiny-1.0-cu128-py3.13": 800.0, "build-tiny-1.0-cu130-py3.9": 9000.0}.items():
+        forecast.learn(machine, name, Cost(seconds=seconds, memory=1 << 20), cached=False)
+    needs = jobs(project)["build-tiny-1.0-cu128-py3.9"].needs
+    assert (needs.seconds, needs.memory_bytes) == (1260, 1 << 30)
+    assert "another job of its target here took 800 s" in needs.why
+    forecast.learn(machine, "build-tiny-1.0-cu128-py3.13", Cost(seconds=9.0, memory=1), cached=False)
+    assert jobs(project)["build-tiny-1.0-cu128-py3.9"].needs.seconds == 300
+
+
 @pytest.mark.parametrize(
     ("measured", "wanted", "why"),
     [
@@ -111,6 +153,9 @@ def test_a_compile_is_forecast_by_its_units(
         name="x", recipe="demo-1", target="cu128", platform="x86_64", lane=Lane.SOURCE, python="3.12",
         cuda="12.8", architectures=(), gpu=(), why="",
     )  # fmt: skip
-    needs = forecast.of_build(Machine(Store(tmp_path), Console(), {}), "x", entry, 8)
+    machine = Machine(Store(tmp_path), Console(), {})
+    needs = forecast.of_build(machine, "x", entry, 8)
     assert (needs.cores, needs.memory_bytes, needs.seconds) == wanted
     assert why in needs.why
+    elsewhere = forecast.of_build(machine, "x", entry, 8, {"a.cu": 300.0, "b.cu": 3000.0})
+    assert elsewhere.seconds == (wanted[2] if measured else 6600)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -110,7 +112,7 @@ def test_a_sigterm_while_ray_starts_is_told_as_an_interruption(
     machine = Machine(Store(tmp_path / "store"), Console(stream=io.StringIO()), {})
     with pytest.raises(KeyboardInterrupt), onray.engine(cluster.address("ray"), tmp_path, [], machine):
         pass
-    assert list(tmp_path.glob("retread-ray-*")) == []
+    assert list(tmp_path.glob("retread-cluster-*")) == []
 
 
 @pytest.mark.parametrize("where", ["ray", "ray://head.example:6379"])
@@ -134,3 +136,75 @@ def test_a_token_is_shown_and_none_is_left_behind(
     cluster._have_token(cluster.address(where))
     assert os.environ["RAY_AUTH_MODE"] == "token"
     assert [one.name for one in tmp_path.rglob("*")] == [".ray", "auth_token"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"RAY_AUTH_MODE": "token"}, r"RAY_AUTH_MODE=token: there is no token in .*/\.ray/auth_token"),
+        ({"RAY_AUTH_TOKEN_PATH": "{}/empty"}, "RAY_AUTH_TOKEN_PATH: .*/empty has no token in it"),
+        ({"RAY_AUTH_TOKEN_PATH": "{}"}, "RAY_AUTH_TOKEN_PATH: .* is no file that can be read"),
+    ],
+)
+def test_a_token_that_is_not_there_is_named_before_ray_is_asked(
+    variables: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    (tmp_path / "empty").write_text("\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(tmp_path))
+    with pytest.raises(UsageError, match=said):
+        cluster._have_token(cluster.address("ray://head.example:6379"))
+
+
+def test_a_cluster_of_another_version_is_told_with_both() -> None:
+    said = (
+        "Version mismatch: The cluster was started with:\n    Ray: 2.50.0\n    Python: 3.11.7\nThis process"
+    )
+    told = str(cluster._refusal(cluster.address("ray://h"), RuntimeError(said)))
+    assert told.startswith(
+        "ray://h:6379: Version mismatch: The cluster was started with: Ray: 2.50.0 Python: 3.11.7 This"
+    )
+    assert "next: run retread in a Python that has the cluster's version, and its Ray's" in told
+
+
+def test_of_a_cluster_that_was_begun_nothing_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "retread-cluster-dead").mkdir()
+    with cluster._room() as first:
+        assert [one.name for one in tmp_path.iterdir()] == [Path(first).name]
+        agent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", f"--temp-dir={first}"])
+        with cluster._room():
+            assert len(list(tmp_path.iterdir())) == 2  # the first is somebody's who lives
+        assert agent.poll() is None
+    assert agent.wait(20) == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_whose_workers_do_not_come_up_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "session" / "logs" / "raylet.err"
+    log.parent.mkdir(parents=True)
+    log.write_text("Traceback\nModuleNotFoundError: No module named 'ray'\n\n")
+    node = {
+        "NodeManagerHostname": socket.gethostname(),
+        "RayletSocketName": str(tmp_path / "session" / "sockets" / "raylet"),
+    }
+    why = "no worker of Ray's comes up there; "
+    (log.parent / "raylet.1.err").touch()
+    assert member.silence(node) == f"{why}{log} ends with: ModuleNotFoundError: No module named 'ray'"
+    assert member.silence({**node, "NodeManagerHostname": "elsewhere"}) == f"{why}{log} on it may say why"
+    log.unlink()
+    assert member.silence(node) == f"{why}{log} on it may say why"
+
+
+def test_the_policy_of_the_shared_store_goes_with_the_jobs(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text("[builders]\n")
+    machine = Machine(
+        Store(tmp_path / "store"), Console(stream=io.StringIO()), {onray._POLICY: str(tmp_path / "own.toml")}
+    )
+    data = onray.packed(project.root, [], machine)
+    root = onray._unpacked(machine.store, data, hashlib.sha256(data).hexdigest())
+    assert (root / onray._POLICY).read_text() == "[builders]\n"

@@ -111,16 +111,53 @@ def test_every_path_is_one_word_to_the_shell() -> None:
     )  # fmt: skip
     assert done.stdout == "".join(f"<{word}>\n" for word in words)
     assert "cd '/mnt/my jobs'\n" in found["submit.sh"]
+    assert "mkdir -p logs '/mnt/o$(reboot)'\n" in found["submit.sh"]
     assert " '--partition=a b' \"$@\"" in found["submit.sh"]
 
 
-@pytest.mark.parametrize(
-    "word", ["", "partition", "job.sh", "--x\nrm", "--array=1-3", "-a1", "--dependency=singleton"]
-)
-def test_an_option_that_would_run_something_else_is_refused(word: str) -> None:
-    with pytest.raises(UsageError, match=r"is no option like|is what the scripts themselves say"):
-        slurm.parse_options([word])
-    assert slurm.parse_options(["--partition=a b", "-Aw", "--exclusive", "--array-x"]) != ()
+@pytest.mark.parametrize("word", ["", "partition", "job.sh", "--x\nrm", "--", "-"])
+def test_what_is_no_option_is_refused(word: str) -> None:
+    with pytest.raises(UsageError, match="is no option like --partition=build"):
+        slurm.parse_options([word], {})
+
+
+SAYS = {
+    "the scripts themselves say": (
+        "--array=1-3", "--arr=1-3", "-a1", "-Ha1", "--dependency=singleton", "-d x", "-olog", "--output=x",
+        "--parsable", "--wrap=x", "-Jname", "--requeue", "--open-mode=truncate", "--test-only", "--wait", "-D/tmp",
+        "--chdir=/tmp",
+    ),
+    "each array says by what its jobs need": (
+        "--mem=4G", "--mem-per-cpu=1G", "--time=10", "-t10", "--cpus-per-task=2", "-c2", "--cpus=2",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "word"), [(said, word) for said, words in SAYS.items() for word in words])
+def test_an_option_that_the_scripts_say_is_refused_by_name(said: str, word: str) -> None:
+    with pytest.raises(UsageError, match=said) as refused:
+        slurm.parse_options([word], scripts(SMALL))
+    assert f"--sbatch: {word!r} is what " in str(refused.value)
+    assert ("take --jobs FILE" in refused.value.hint) == ("need" in said)
+
+
+def test_options_of_the_site_are_taken_and_of_the_scripts_only_what_they_say() -> None:
+    words = (
+        "--partition=a b",
+        "-Aw",
+        "--exclusive",
+        "--array-x",
+        "--time-min=5",
+        "--no-requeue",
+        "-pgpu",
+        "--gpus=1",
+    )
+    assert slurm.parse_options(words, scripts(SMALL)) == words
+    special = {"--constraint=avx512": trial(SMALL, processor="aarch64"), "--gres=disk:5": trial(SMALL, "9.0")}
+    for word, says_it in special.items():
+        assert slurm.parse_options([word], scripts(SMALL)) == (word,)
+        with pytest.raises(UsageError, match="the scripts themselves say"):
+            slurm.parse_options([word], scripts(SMALL, says_it))
 
 
 REFUSED = {

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from retread.smoke.runtime import harness
+from retread.smoke.runtime import harness, patience
 
 AT_WORK = "import signal\nsignal.raise_signal(signal.SIGALRM)  # its time is over\n"
 HURRIED = "import signal\nseconds, _ = signal.getitimer(signal.ITIMER_REAL)\n"
@@ -31,6 +31,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     setting = {"site": str(tmp_path), "imports": {"demo.bench.*": "runs a whole benchmark"}}
     monkeypatch.setattr(harness, "setting", lambda: setting | {"site": ""})  # and lists no cases
     monkeypatch.setitem(sys.modules, "harness", harness)
+    monkeypatch.setitem(sys.modules, "patience", patience)
     monkeypatch.syspath_prepend(tmp_path)
     spec = importlib.util.spec_from_file_location("package", harness.__file__.replace("harness", "package"))
     assert spec

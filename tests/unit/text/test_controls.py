@@ -38,3 +38,9 @@ def test_json_says_the_same(text: str) -> None:
     document = json.dumps({"name": text}, ensure_ascii=False)
     assert json.loads(controls.escaped(document)) == {"name": text}
     assert controls.shown(controls.escaped(document)) == controls.escaped(document)
+
+
+@given(st.text(st.characters(min_codepoint=0, max_codepoint=0x10FFFF, categories=None)))
+def test_a_page_has_nothing_that_a_browser_obeys_and_all_else(text: str) -> None:
+    assert controls.legal(text) == controls._FORBIDDEN.sub("\ufffd", text)
+    assert controls.legal(f"<p>\n\t{text}</p>\r") == f"<p>\n\t{controls.legal(text)}</p>\r"

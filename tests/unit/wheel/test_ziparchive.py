@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import random
 import stat
 import struct
 import zipfile
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import gpucode
 from retread.errors import WheelError
 from retread.records import Sha256
 from retread.wheel.hashing import Scan
@@ -191,6 +193,35 @@ def test_inflating_stops_at_the_declared_size(tmp_path: Path) -> None:
     with Archive(path) as archive, pytest.raises(WheelError, match="inflates to more"):
         given_out.extend(map(len, archive.chunks(archive.entries[0])))
     assert sum(given_out) <= (1 << 20) + 1
+
+
+def test_damaged_data_is_refused_where_zlib_refuses_it_and_in_its_words(tmp_path: Path) -> None:
+    """zlib-ng inflates here, and zlib in pip: neither may take what the other does not."""
+    content, dice, told = gpucode.LIBRARY[:6000], random.Random(7), set[str]()
+    kinds = ((0, zlib.Z_DEFAULT_STRATEGY, 5), (6, zlib.Z_FIXED, 40), (6, zlib.Z_DEFAULT_STRATEGY, 60))
+    for level, strategy, reach in kinds * 60:
+        packer = zlib.compressobj(level, zlib.DEFLATED, -15, 8, strategy)
+        data = bytearray(packer.compress(content) + packer.flush())
+        for _ in range(2):
+            data[dice.randrange(reach)] = dice.randrange(256)
+        wanted = _fault(bytes(data), len(content))
+        try:
+            read_all(save(tmp_path, build(Part(content=content, data=bytes(data)))))
+            found = ""
+        except WheelError as error:
+            found = error.message.partition("is not valid deflate data ")[2]
+        assert found == wanted
+        told.add(wanted)
+    assert len(told) > 6
+
+
+def _fault(data: bytes, size: int) -> str:
+    """Return what zlib has against deflate data that should inflate to so many bytes."""
+    try:
+        zlib.decompressobj(-15).decompress(data, size + 1)
+    except zlib.error as error:
+        return f"({error})"
+    return ""
 
 
 def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:

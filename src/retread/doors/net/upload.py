@@ -19,8 +19,9 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from retread import limits
 from retread.address import bare, has_secret
+from retread.doors import extras
 from retread.doors.net import asking, transfer
-from retread.errors import PublishError, ToolError, UsageError
+from retread.errors import PublishError, UsageError
 from retread.strict import near_miss
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _settings(name: str) -> Twine:
         from twine.exceptions import TwineException
         from twine.settings import Settings
     except ModuleNotFoundError:
-        raise ToolError("an upload needs the package twine", hint="pip install 'retread[upload]'") from None
+        raise extras.missing("upload", "an upload needs the package twine") from None
     is_address = "://" in name
     if is_address and has_secret(name):
         hint = f"name it without; {_CREDENTIALS}"

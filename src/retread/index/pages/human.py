@@ -13,8 +13,9 @@ import re
 import shlex
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
 
 from packaging.specifiers import InvalidSpecifier
 
@@ -24,12 +25,13 @@ from retread.elf.facts import DEVICES
 from retread.index.listing import Hosted, Project
 from retread.index.pages import simple
 from retread.recipe import platforms
-from retread.smoke.tally import Verdict, counts
+from retread.smoke.tally import Tried, Verdict, counts
 from retread.text import markup
 from retread.version import cuda
 from retread.wheel.statement import PatchStatement
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from packaging.version import Version
 
 _DEVICES: Final = tuple(sorted((one for one in arch.FIRST_CUDA if not arch.parts(one)[2]), key=arch.sort_key))
@@ -38,21 +40,22 @@ _DEVICES: Final = tuple(sorted((one for one in arch.FIRST_CUDA if not arch.parts
 _RELEASE: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})+")
 
 
-class Evidence(NamedTuple):
-    """A file beside the wheel that bears witness to it."""
-
-    kind: str
-    """What tells it from the others: ``test-static.dsse.json``."""
-    address: str
+Libraries = tuple[tuple[str, tuple[Arch, ...]], ...]
+"""Library and what it has native code for, of each."""
 
 
 class Wheel(NamedTuple):
-    """A wheel as its project's page shows it."""
+    """A wheel as its project's page shows it: what it shares with many others is markup already."""
 
     one: Hosted
     address: str
-    evidence: list[Evidence]
-    patches: tuple[PatchStatement, ...]
+    evidence: list[tuple[str, str]]
+    """What tells each file that bears witness to it from the others, ``test-static.dsse.json``, and its address."""
+    about: Markup
+    """Whether it is proven, what it is for, and what it was made of."""
+    content: Markup
+    """Its native code, and how it was tried."""
+    patches: Markup
     """Empty when its release says them for all its wheels."""
 
 
@@ -82,16 +85,13 @@ class Release(NamedTuple):
     """All wheels of a version."""
 
     version: str
-    patches: tuple[PatchStatement, ...]
+    patches: Markup
     """Those that all of its wheels share; empty when they differ."""
     wheels: list[Wheel]
-    notes: list[Note]
-    platforms: list[str]
-    """The machines that its wheels are for, those of the most common first."""
-    python: list[str]
-    """Ranges that its wheels name, or the version that a wheel is for."""
-    gpus: list[str]
-    """GPUs for which every library with code has native code: ``B200 (10.0)``."""
+    states: list[str]
+    """What some of its wheels are: ``yanked``, ``unproven``."""
+    serves: Markup
+    """Cells of the platforms, the ranges of torch and of Python, and the GPUs that its wheels are for."""
     advice: Advice | None
     """What to copy in order to install this version; None when all of it is yanked."""
 
@@ -103,18 +103,32 @@ class Reach(NamedTuple):
     everywhere: bool
 
 
-class Row(NamedTuple):
-    """A release as its channel's page shows it, and the words that the filter compares."""
+class Trait(NamedTuple):
+    """What a channel's page says of a wheel, but for its name: many wheels share one."""
 
-    project: str
-    release: Release
-    cuda: list[str]
-    torch: list[str]
-    triton: list[str]
-    reach: list[Reach]
-    tried: list[str]
+    platform: str
+    cuda: str
+    torch: str
+    triton: tuple[str, ...]
+    libraries: Libraries
+    tried: tuple[Tried, ...]
+    yanked: str | None
+    unproven: str
+
+
+class Traits(NamedTuple):
+    """A release as its channel's page shows it, but for its name, and the words that the filter compares."""
+
+    wheels: int
+    notes: tuple[Note, ...]
+    platforms: tuple[str, ...]
+    cuda: tuple[str, ...]
+    torch: tuple[str, ...]
+    triton: tuple[str, ...]
+    reach: tuple[Reach, ...]
+    tried: tuple[str, ...]
     """Where its GPU level ran without a failure."""
-    admits: list[str]
+    admits: tuple[str, ...]
     """Those of the torch versions on offer that its range allows."""
     runs: tuple[Arch, ...]
     """Capabilities of the GPUs that its machine code runs on."""
@@ -122,12 +136,15 @@ class Row(NamedTuple):
 
 def project_page(project: Project, *, base: str) -> bytes:
     """Return a project's page: lines to copy, then every wheel with what it holds, the newest version first."""
+    address = _simple(project.channel, base)
     return _render(
         "project.html",
         project=project,
-        address=_simple(project.channel, base),
+        address=address,
         advice=_advice(project, base),
-        releases=_releases(project, base),
+        releases=[
+            _release(version, files, project.channel, address) for version, files in _versions(project)
+        ],
     )
 
 
@@ -136,19 +153,30 @@ def channel_page(channel: str, projects: Sequence[Project], *, base: str) -> byt
     ordered = sorted(projects, key=lambda one: one.name)
     offered = _offered(ordered)
     rows = [
-        _row(project.name, release, offered) for project in ordered for release in _releases(project, base)
+        (
+            project.name,
+            [(version, _traits(tuple(map(_trait, files)), offered)) for version, files in _versions(project)],
+        )
+        for project in ordered
+        if project.files
     ]
+    every = {traits for _, releases in rows for _, traits in releases}
+    admitted = {one for row in every for one in row.admits}
+    runs = {one for row in every for one in row.runs}
     choices = {
-        "torch": [one for one in reversed(offered) if any(one in row.admits for row in rows)],
-        "cuda": sorted({one for row in rows for one in row.cuda}, key=_natural, reverse=True),
-        "platform": sorted({one for row in rows for one in row.release.platforms}, key=_commonness),
-        "gpu": [one for one in _DEVICES if any(one in row.runs for row in rows)],
+        "torch": [one for one in reversed(offered) if one in admitted],
+        "cuda": sorted({one for row in every for one in row.cuda}, key=_natural, reverse=True),
+        "platform": sorted({one for row in every for one in row.platforms}, key=_commonness),
+        "gpu": [one for one in _DEVICES if one in runs],
     }
     return _render(
         "channel.html",
         channel=channel,
         address=_simple(channel, base),
-        rows=rows,
+        rows=[
+            (name, [(version, _part("head", one), _part("cells", one)) for version, one in releases])
+            for name, releases in rows
+        ],
         empty=[project.name for project in ordered if not project.files],
         choices=choices,
     )
@@ -160,9 +188,19 @@ def front_page(channels: Sequence[str], *, base: str) -> bytes:
     return _render("front.html", channels=[(one, cuda(one), _simple(one, base)) for one in ordered])
 
 
+def _part(macro: str, *arguments: Any) -> Markup:
+    return markup.part("parts.html", macro, *arguments)
+
+
 def _render(template: str, **view: Any) -> bytes:
-    filters = (("size", units.size), ("csp_digest", _csp_digest), ("moment", _moment))
+    filters = (("size", units.size), ("csp_digest", _csp_digest), ("moment", _moment), ("anchor", _anchor))
     return markup.render(template, filters, **view).encode()
+
+
+@functools.lru_cache(maxsize=4096)
+def _anchor(version: str) -> str:
+    """Return a version as the address of its section names it."""
+    return quote(version)
 
 
 def _csp_digest(script: str) -> str:
@@ -179,45 +217,67 @@ def _simple(channel: str, base: str) -> str:
     return f"{base.rstrip('/')}/{channel}/simple/"
 
 
+@functools.lru_cache(maxsize=4096)
 def _natural(text: str) -> tuple[list[tuple[int, str]], str]:
     """Return what texts with numbers in them are sorted by, so that 12.10 comes after 12.9."""
     parts = re.split(r"([0-9]+)", text)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], text
 
 
-def _releases(project: Project, base: str) -> list[Release]:
+def _versions(project: Project) -> Iterator[tuple[str, list[Hosted]]]:
+    """Yield each version of a project with its wheels, the newest one first."""
     files = sorted(project.files, key=lambda one: one.file)
     files.sort(key=lambda one: simple.order(one.version), reverse=True)
-    groups = itertools.groupby(files, key=lambda one: one.version)
-    address = _simple(project.channel, base)
-    return [_release(version, list(wheels), project.channel, address) for version, wheels in groups]
+    for version, wheels in itertools.groupby(files, key=lambda one: one.version):
+        yield version, list(wheels)
 
 
 def _release(version: str, files: list[Hosted], channel: str, address: str) -> Release:
-    same = all(one.patches == files[0].patches for one in files)
-    wheels = [
-        Wheel(
-            one=one,
-            address=simple.address(one.file, one.sha256),
-            evidence=[
-                Evidence(name.removeprefix(f"{one.file}."), simple.address(name, one.sha256))
-                for name in one.sidecars
-            ],
-            patches=() if same else one.patches,
-        )
-        for one in files
-    ]
+    first = files[0]
+    same = all(one.patches == first.patches for one in files)
     usable = [one for one in files if one.yanked is None]
+    states = (("yanked", len(usable) < len(files)), ("unproven", any(one.unproven for one in files)))
     return Release(
         version=version,
-        patches=files[0].patches if same else (),
-        wheels=wheels,
-        notes=_notes(files),
-        platforms=sorted({one.platform for one in files}, key=_commonness),
-        python=sorted({_python(one) for one in files}, key=_natural),
-        gpus=[f"{name} ({device})" for device, name in DEVICES.items() if _is_native(device, files)],
+        patches=_part("patches", first.patches if same else ()),
+        wheels=[_wheel(one, () if same else one.patches) for one in files],
+        states=[kind for kind, some in states if some],
+        serves=_part(
+            "serves",
+            _by({one.platform for one in files}, _commonness),
+            tuple(dict.fromkeys(one.torch for one in files)),
+            _by({_python(one) for one in files}, _natural),
+            _gpus(frozenset(code for one in files for code in one.libraries.values() if code)),
+        ),
         advice=_lines(max(usable, key=_merit), channel, address) if usable else None,
     )
+
+
+def _wheel(one: Hosted, patches: tuple[PatchStatement, ...]) -> Wheel:
+    about = (
+        one.platform,
+        one.cuda,
+        one.torch,
+        one.triton,
+        one.requires_python,
+        one.lane,
+        one.compiler,
+        one.commit,
+    )
+    return Wheel(
+        one=one,
+        address=simple.address(one.file, one.sha256),
+        evidence=[
+            (name.removeprefix(f"{one.file}."), simple.address(name, one.sha256)) for name in one.sidecars
+        ],
+        about=_part("about", one.yanked, one.unproven, *about),
+        content=_part("content", tuple(one.libraries.items()), one.tried),
+        patches=_part("patches", patches),
+    )
+
+
+def _by(found: set[str], key: Callable[[str], Any]) -> tuple[str, ...]:
+    return tuple(sorted(found, key=key))
 
 
 def _commonness(platform: str) -> tuple[int, str]:
@@ -232,16 +292,21 @@ def _python(one: Hosted) -> str:
     return f"3.{exact[1]}" if exact else one.requires_python or "any"
 
 
-def _is_native(device: Arch, files: list[Hosted]) -> bool:
-    libraries = {code for one in files for code in one.libraries.values() if code}
-    return bool(libraries) and all(any(arch.runs(one, device) for one in code) for code in libraries)
+@functools.lru_cache(maxsize=1024)
+def _gpus(libraries: frozenset[tuple[Arch, ...]]) -> tuple[str, ...]:
+    """Return the GPUs for which every library has native code; none without a library."""
+    return tuple(
+        f"{name} ({device})"
+        for device, name in DEVICES.items()
+        if libraries and all(any(arch.runs(one, device) for one in code) for code in libraries)
+    )
 
 
-def _notes(files: list[Hosted]) -> list[Note]:
+def _notes(files: Iterable[Hosted | Trait]) -> tuple[Note, ...]:
     yanked = Counter(one.yanked for one in files if one.yanked is not None)
     unproven = Counter(one.unproven for one in files if one.unproven)
     counted = (("yanked", yanked), ("unproven", unproven))
-    return [Note(kind, reason, count) for kind, found in counted for reason, count in found.items()]
+    return tuple(Note(kind, reason, count) for kind, found in counted for reason, count in found.items())
 
 
 def _advice(project: Project, base: str) -> Advice | None:
@@ -279,9 +344,23 @@ def _settings(project: str, source: str, address: str) -> str:
     return f"{index}\n[tool.uv.sources]\n{project} = {{ index = {name} }}"
 
 
-def _row(name: str, release: Release, offered: tuple[str, ...]) -> Row:
-    files = [wheel.one for wheel in release.wheels]
-    libraries = [set(code) for one in files for code in one.libraries.values()]
+def _trait(one: Hosted) -> Trait:
+    return Trait(
+        platform=one.platform,
+        cuda=one.cuda,
+        torch=one.torch,
+        triton=one.triton,
+        libraries=tuple(one.libraries.items()),
+        tried=one.tried,
+        yanked=one.yanked,
+        unproven=one.unproven,
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _traits(files: tuple[Trait, ...], offered: tuple[str, ...]) -> Traits:
+    """Return what is said of a release with such wheels."""
+    libraries = [set(code) for one in files for _, code in one.libraries]
     found = tuple(sorted(set().union(*libraries), key=arch.sort_key))
     tried = {
         run.where
@@ -289,15 +368,16 @@ def _row(name: str, release: Release, offered: tuple[str, ...]) -> Row:
         for run in one.tried
         if run.level == "gpu" and counts(run).verdict is Verdict.PASSED
     }
-    return Row(
-        project=name,
-        release=release,
-        cuda=sorted({one.cuda for one in files}, key=_natural),
-        torch=sorted({one.torch for one in files}, key=_natural),
-        triton=sorted({version for one in files for version in one.triton}, key=_natural),
-        reach=[Reach(one, all(one in code for code in libraries)) for one in found],
-        tried=sorted(tried),
-        admits=sorted({one for file in files for one in _admitted(file.torch, offered)}, key=_natural),
+    return Traits(
+        wheels=len(files),
+        notes=_notes(files),
+        platforms=_by({one.platform for one in files}, _commonness),
+        cuda=_by({one.cuda for one in files}, _natural),
+        torch=_by({one.torch for one in files}, _natural),
+        triton=_by({version for one in files for version in one.triton}, _natural),
+        reach=tuple(Reach(one, all(one in code for code in libraries)) for one in found),
+        tried=tuple(sorted(tried)),
+        admits=_by({one for file in files for one in _admitted(file.torch, offered)}, _natural),
         runs=_devices(found),
     )
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import csv
 import hashlib
 import importlib
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,9 +14,10 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from retread.smoke.runtime import harness
+    from retread.smoke.runtime import harness, patience
 else:
     import harness
+    import patience
 
 SETTING = harness.setting()
 SITE = SETTING["site"]
@@ -68,30 +67,11 @@ def installed() -> dict[str, int]:
     return {"files": len(rows)}
 
 
-@contextlib.contextmanager
-def no_longer_than(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in what takes longer; 0 is as long as it likes, and so is all on Windows, without alarms."""
-    if not hasattr(signal, "setitimer"):
-        yield
-        return
-
-    def stop(*_: object) -> None:
-        raise TimeoutError(f"it was still at work after {seconds:.0f} s")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def imports(module: str) -> None:
     """Import a module, which has to be the wheel's; what the recipe names may fail, or do something that takes long."""
     reasons = [reason for pattern, reason in SETTING["imports"].items() if fnmatchcase(module, pattern)]
     try:
-        with no_longer_than(PATIENCE if reasons else 0):
+        with patience.no_longer_than(PATIENCE if reasons else 0):
             found = importlib.import_module(module)
     except BaseException as error:
         said = f"{type(error).__name__}: {error}".splitlines()[0]

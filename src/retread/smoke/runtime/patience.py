@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 LOOK = 1.0
@@ -29,6 +29,25 @@ APART: dict[str, Any] = (
 """A process that Ctrl-C at the terminal does not reach: who started it ends it."""
 TEXT: dict[str, Any] = {"text": True, "encoding": "utf-8", "errors": "replace"}
 """What a dying process says may be no text at all."""
+
+
+@contextmanager
+def no_longer_than(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in what takes longer; 0 is as long as it likes, and so is all on Windows, without alarms."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"it was still at work after {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def used(pid: int) -> float | None:
