@@ -11,7 +11,7 @@ from retread.audit.rules import Broken
 from retread.doors import fs
 from retread.elf.facts import LibraryFacts
 from retread.errors import UNREADABLE, AuditError
-from retread.recipe import waiver, workspace
+from retread.recipe import miscompiles, waiver
 from retread.version import NVCC
 from retread.wheel import contents
 from retread.wheel.contents import Known
@@ -81,7 +81,7 @@ def judge(
     """Return every check of a wheel that was read already, and what ``more`` was looked at."""
     if promise is None and facts.statement:
         promise, target = facts.statement.promise, facts.statement.target
-    checks = (*rules.audit(facts, promise, base, denied=workspace.known_miscompiles(), broken=broken), *more)
+    checks = (*rules.audit(facts, promise, base, denied=miscompiles.KNOWN, broken=broken), *more)
     return AuditReport(
         schema=1,
         wheel=facts.file,
@@ -97,7 +97,7 @@ def judge(
 
 def broken(facts: WheelFacts, promise: Promise | None) -> frozenset[tuple[str, str]]:
     """Return the rules of any wheel that a base wheel breaks, each with what breaks it, if this is promised of it."""
-    found = rules.of_any(facts, promise, workspace.known_miscompiles())
+    found = rules.of_any(facts, promise, miscompiles.KNOWN)
     return frozenset(rules.place(one, facts) for one in found if not one.ok)
 
 

@@ -68,15 +68,13 @@ NOT_OF_TARGET: Final = {
 
 
 _WRITERS: Final = (
-    "cyclonedx-python-lib",
-    "packageurl-python",
     "msgspec",
     "installer",
     "auditwheel",
     "lz4",
     "zstandard",
 )
-"""Packages whose code writes bytes of a wheel: its bill of materials, its JSON, RECORD, and its platform tag."""
+"""Packages whose code writes bytes of a wheel: its JSON, RECORD, and its platform tag."""
 
 
 def writers() -> dict[str, str]:
@@ -104,7 +102,7 @@ class Job:
         recipe, target = all_but(self.goal.recipe, NOT_OF_WHEEL), all_but(self.goal.target, NOT_OF_TARGET)
         told = (recipe, self.goal.name, target, proof(self.goal.target))
         tools = (self.goal.toolchain, self.goal.proving)
-        return (*told, *tools, workspace.known_miscompiles(), members.DEFLATE, writers())
+        return (*told, *tools, members.DEFLATE, writers())
 
     def library_key(self, request: Request) -> str:
         """Key of a library that has what is requested."""

@@ -340,7 +340,7 @@ def _tool(options: GraftOptions, machine: Machine) -> Tool:
     toolchain, others = workspace.load_toolchain(root, options.toolchain), workspace.every_toolchain(root)
     asked = [session.architecture(text) for text in options.arch]
     proving.demand_known(toolchain, others, asked)
-    miscompiles.demand_none(workspace.known_miscompiles(), toolchain.cuda, asked, what=toolchain.name)
+    miscompiles.demand_none(miscompiles.KNOWN, toolchain.cuda, asked, what=toolchain.name)
 
     def ready() -> Means:
         program = assembly(machine, assembler(machine, toolchain))
