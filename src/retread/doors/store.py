@@ -28,6 +28,7 @@ _FORMAT = 1
 _GIVEN_UP_DAYS = 30
 """Unfinished downloads and rooms of a failed build are kept this long, to be resumed or looked into after a holiday."""
 _WORK = "work"
+_SIZES = "sizes.json"
 READ = "read"
 """The folder of what was read of files before (``doors.readings``)."""
 
@@ -259,16 +260,22 @@ class Store:
         """Return where a download that is not complete yet grows, to be resumed by a later run."""
         return self._room("partial") / key
 
-    def entries(self) -> list[Entry]:
-        """Return every finished entry, the longest unused first."""
-        found = []
+    def entries(self, *, anew: bool = False) -> list[Entry]:
+        """Return every finished entry, the longest unused first.
+
+        What a source tree, a toolkit or an environment holds is counted once and then kept; it is counted ``anew``
+        where that decides something.
+        """
+        found, sizes = [], _Sizes(self.root / _SIZES, anew=anew)
         for kind, path in self._places():
             files = _sound(path, kind)
             if files is not None:
                 with suppress(FileNotFoundError):  # another process may prune
-                    size = _size(path) if kind in _LARGE else sum(one.size for one in files.values())
                     stamp = (path / STAMP).stat()
+                    large = kind in _LARGE
+                    size = sizes.of(kind, path) if large else sum(one.size for one in files.values())
                     found.append(Entry(kind, path.name, path, size + stamp.st_size, stamp.st_mtime))
+        sizes.keep()
         return sorted(found, key=lambda entry: entry.used)
 
     def names(self, kind: Kind) -> set[str]:
@@ -319,7 +326,7 @@ class Store:
 
     def prune(self, *, unused_days: float, keep_bytes: int | None = None) -> list[Entry]:
         """Remove entries unused for longer, then the longest unused until the rest fits; return what went."""
-        entries = self.entries()
+        entries = self.entries(anew=True)
         limit = clock.now() - unused_days * units.DAY
         total = sum(entry.size for entry in entries)
         gone: list[Entry] = []
@@ -381,6 +388,33 @@ def default_root(environment: dict[str, str]) -> Path:
         return path
     cache = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".cache"
     return Path(cache).absolute() / "retread"
+
+
+class _Sizes:
+    """How much large entries hold, beside their stamps, each by when its folder was filled; kept in a file."""
+
+    def __init__(self, path: Path, *, anew: bool) -> None:
+        self._path, self._now = path, dict[str, tuple[int, int]]()
+        self._before = dict[str, tuple[int, int]]()
+        with suppress(OSError, ValueError):
+            if not anew:
+                self._before = strict.decoded(path.read_bytes(), dict[str, tuple[int, int]])
+
+    def of(self, kind: Kind, entry: Path) -> int:
+        """Return the bytes of an entry, which is read through unless that was done since it was filled."""
+        name, filled = f"{kind}/{entry.name}", entry.stat().st_mtime_ns
+        known = self._before.get(name)
+        if known is None or known[0] != filled:
+            stamp = (entry / STAMP).stat().st_size
+            known = (filled, _size(entry) - stamp)
+        self._now[name] = known
+        return known[1]
+
+    def keep(self) -> None:
+        """Keep what is known of those that were asked for, and of no others."""
+        if self._now != self._before:
+            with suppress(OSError, StoreError):  # a read-only store keeps nothing
+                fs.write(self._path, msgspec.json.encode(self._now))
 
 
 def _sound(path: Path, kind: Kind) -> dict[str, _File] | None:
