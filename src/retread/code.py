@@ -34,6 +34,7 @@ NOT_DECIDING: Final = {
     "errors": "it says what went wrong",
     "limits": "they say what is refused, not what becomes of what is taken",
     "units": "it writes numbers for people",
+    "variables": "it says what variables are for, and which of them brought what is refused",
     "doors.clock": "it says what is too old",
     "doors.console": "it talks",
     "doors.objects": "what it carries, compile caches keep under keys of their own",
