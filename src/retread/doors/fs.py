@@ -71,6 +71,11 @@ def _is_of(named: Path, path: Path) -> bool:
     return hidden or named.is_relative_to(path) or path.is_relative_to(named)
 
 
+def known(code: int) -> tuple[str, str]:
+    """Return what an errno that keeps from writing says to a user, and the way out if there is one."""
+    return _KNOWN.get(code, (os.strerror(code), ""))
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Let an error while a file is read name it; the system tells no name once a file is open."""
@@ -231,7 +236,8 @@ def _lock(handle: int, how: int) -> bool:
 
 def demand_folder(path: Path) -> None:
     """Raise StoreError where a file lies in the place of a folder, or on the way to it, before work is done for it."""
-    nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
+    with disk_errors(path):
+        nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not nearest.is_dir():
         what, hint = _KNOWN[errno.ENOTDIR]
         raise StoreError(f"cannot write {path}: {what}", hint=hint)
