@@ -32,7 +32,7 @@ APART: Final = {"compile.inside": (), "jobs.keeper": (), "smoke.runtime": ("arch
 """Programs that run where retread is not installed -> what of ours they take with them."""
 PURE: Final = (
     "address", "arch", "canonical", "code", "errors", "fields", "limits", "prooflevel", "pypa", "records", "strict",
-    "units", "version",
+    "units", "variables", "version",
     "text",
     "doors.net.offers",
     "lockfile",

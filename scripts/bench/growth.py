@@ -28,6 +28,9 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "helpers"), str(ROOT / "scripts" / "bench")]
 
+import msgspec  # noqa: E402
+from msgspec import structs  # noqa: E402
+
 import gpucode  # noqa: E402
 import index as bench  # noqa: E402
 from measure import say  # noqa: E402
@@ -39,9 +42,9 @@ from retread.doors import durable  # noqa: E402
 from retread.doors.store import STAMP, Kind, Store  # noqa: E402
 from retread.elf import fatbin  # noqa: E402
 from retread.errors import RecipeError  # noqa: E402
-from retread.index import actions  # noqa: E402
+from retread.index import actions, layout  # noqa: E402
 from retread.index.admission import Terms  # noqa: E402
-from retread.index.change import Change  # noqa: E402
+from retread.index.change import Change, later  # noqa: E402
 from retread.index.check import check  # noqa: E402
 from retread.index.folder import Index  # noqa: E402
 from retread.index.listing import Project  # noqa: E402
@@ -51,13 +54,16 @@ from tinycuda import HEADER, zip_bytes  # noqa: E402
 
 PAGE = ROOT / "docs" / "development" / "growth.md"
 PLOT = ROOT / "docs" / "development" / "growth.svg"
+_MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
+"""A file system in memory, if there is one: a disk takes some hundred microseconds of a processor for each new file."""
 _QUICK = 0.2
 """Seconds below which once is not enough."""
 MEASURED = ROOT / "docs" / "development" / "growth.json"
 SAID = """Processor seconds of all threads, other work beside it: read exponents and not
 seconds. The exponent is the slope of a line through the logarithms of the larger half of the sizes; 1 grows as the work
 does. `--only NAME` measures one kind again, `--top N` leaves out what is larger; sizes that are not in a table were not
-run, and what is asked for and was not is named. Grafting is measured without ptxas, whose time is its own."""
+run, and what is asked for and was not is named. Grafting is measured without ptxas, whose time is its own. Stores and
+indexes lie on a file system in memory, where there is one."""
 PICTURE = "![how cost grows, both axes logarithmic](growth.svg)"
 Timed = Iterator[tuple[str, Callable[[], object]]]
 """What is done with an input, and how it is called: yielded once the input is there."""
@@ -71,6 +77,8 @@ class Case(NamedTuple):
     steps: Callable[[int, Path], Timed]
     again: bool = True
     """Whether it may be done several times to the same input; the quickest counts."""
+    room: Path | None = None
+    """Where the input lies; in the usual folder for temporary files if nowhere is said."""
 
 
 def modules(count: int, folder: Path) -> Timed:
@@ -160,16 +168,36 @@ def wheels(count: int, folder: Path) -> Timed:
 
 
 def snapshots(count: int, folder: Path) -> Timed:
-    """Yield what is done with an index after so many actions."""
+    """Yield what is done with an index after so many actions, of which all but the first and last ones are copied."""
     index = Index(folder / "index")
     projects: list[Project] = list(bench._projects(2, 2))
     with _unsynced():
-        for number in range(count):
+        for number in (0, 1, *range(max(2, count - 2), count)):
+            if number == count - 2:
+                _repeat(index, count - 2)
             with index.writing():
                 change = Change(index, base=bench.BASE, now=bench.NOW)
                 change.project(projects[number % 2])
                 change.commit("publish", str(number), ())
+    done = index.last()
+    assert done is not None
+    assert done.number == count
     yield from _changes(folder)
+
+
+def _repeat(index: Index, count: int) -> None:
+    """Lengthen the history of an index by actions like its last one, whose snapshots are links to that one's files."""
+    last = index.last()
+    assert last
+    shots, names = index.hidden / "snapshots", [last.projects[0], f"{last.projects[0]}.json"]
+    names[:1] = [f"{last.projects[0]}/{page}" for page in layout.PAGES]
+    with (index.hidden / "history.jsonl").open("ab") as history:
+        for number in range(last.number + 1, count + 1):
+            last = structs.replace(last, number=number, time=later(bench.NOW, last.time))
+            (shots / f"{number}" / last.projects[0]).mkdir(parents=True)
+            for name in names:
+                os.link(shots / "2" / name, shots / f"{number}" / name)
+            history.write(msgspec.json.encode(last) + b"\n")
 
 
 def _changes(folder: Path) -> Timed:
@@ -240,9 +268,13 @@ CASES = {
     "bytes": Case("megabytes of a library", (10, 30, 100, 300, 1000, 3000), megabytes),
     "patches": Case("patches in a series", (1, 10, 50, 100, 200, 500), patches),
     "recipes": Case("recipes in a workspace", (1, 10, 50, 100, 200, 500), recipes),
-    "store": Case("entries in the store", (10, 100, 1000, 3000, 10_000, 100_000), entries),
-    "wheels": Case("wheels in an index", (10, 100, 1000, 3000, 10_000, 100_000), wheels, again=False),
-    "snapshots": Case("actions of an index", (10, 100, 1000, 3000, 10_000, 100_000), snapshots, again=False),
+    "store": Case("entries in the store", (10, 100, 1000, 3000, 10_000, 100_000), entries, room=_MEMORY),
+    "wheels": Case(
+        "wheels in an index", (10, 100, 1000, 3000, 10_000, 100_000), wheels, again=False, room=_MEMORY
+    ),
+    "snapshots": Case(
+        "actions of an index", (10, 100, 1000, 3000, 10_000, 100_000), snapshots, again=False, room=_MEMORY
+    ),
     "faults": Case("faults in a recipe", (1, 10, 100, 1000, 10_000, 100_000), faults),
 }
 
@@ -252,7 +284,7 @@ def measure(name: str, top: int) -> dict[str, dict[int, float]]:
     found: dict[str, dict[int, float]] = {}
     for size in (one for one in CASES[name].sizes if one <= top):
         say(f"{name}: {size}")
-        with tempfile.TemporaryDirectory(prefix="retread-bench-") as folder:
+        with tempfile.TemporaryDirectory(prefix="retread-bench-", dir=CASES[name].room) as folder:
             for what, action in CASES[name].steps(size, Path(folder)):
                 took = _took(action)
                 if CASES[name].again and took < _QUICK:
@@ -334,6 +366,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=CASES, help="may be given again; default: all")
     parser.add_argument("--top", type=int, default=10**9, help="leave out sizes above this")
     options = parser.parse_args()
+    gc.set_threshold(cli._OBJECTS)  # as every command does
     said = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
     for name in options.only or CASES:
         said[name] = measure(name, options.top)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import base64
 import functools
+import gc
 import hashlib
 import json
 import os
@@ -28,6 +29,7 @@ from typing import Any, NamedTuple
 
 import pages
 from measure import Row, command_line, render, say
+from retread.cli import main as main_program
 from retread.doors import durable
 from retread.index import actions
 from retread.index.admission import Terms
@@ -141,6 +143,7 @@ def _pages(projects: int, room: Path) -> tuple[float, float, float, int, int, fl
 
     Then how many files they are, their bytes, and the peak memory in MB.
     """
+    gc.set_threshold(main_program._OBJECTS)  # as the command does
     projected = list(_projects(projects, WHEELS // projects))
     makes = {
         room / one.name / "page.html": functools.partial(human.project_page, one, base=BASE)

@@ -96,9 +96,9 @@ unnoticed."""
 EDITED = """\
 The whole, and what of it can be had alone. The digests of the file and of each member are two, and are taken side by
 side and close behind the kernel's copy; the bill of materials is made meanwhile. What is left beside these parts is
-git, which tries and applies each patch (two short processes for each), reading the changed series, the statement,
-METADATA and RECORD, opening both wheels, the audit, and putting the wheel in the place of the last one, for which the
-file system has to give it its blocks first."""
+what Python takes to import all that makes a wheel, git, which tries and applies each patch (two short processes for
+each), reading the changed series, the statement, METADATA and RECORD, opening both wheels, and the audit. The new wheel
+and the last one trade places: to replace it would wait until the file system has given the new one its blocks."""
 
 
 def _edited(work: Path, env: Mapping[str, str], workspace: Path) -> Iterator[list[str]]:

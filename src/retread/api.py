@@ -127,7 +127,7 @@ def verify(envelopes: Iterable[StrPath], policy: StrPath) -> Admission:
     from retread.wheel.statement import Proof
 
     rules = fs.existing(Path(policy))
-    trusted = gate.parse_policy(rules.read_bytes(), name=rules.name)
+    trusted = gate.parse_policy(rules.read_bytes(), name=str(rules))
     files = [fs.existing(Path(one)) for one in envelopes]
     if not files:
         raise GateError("there is no envelope, so nobody vouches for anything")

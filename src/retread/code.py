@@ -15,6 +15,7 @@ DECIDING: Final = (
 PROGRAMS: Final = (".py", ".sh")
 """What those are; of data that lies among them, like toolchains, each is in the keys of what uses it."""
 NOT_DECIDING: Final = {
+    "environment.bytecode": "it is of the sources that are in the keys, and spares Python making it each time",
     "build.reproduce": "it has a wheel made by the others, and says how far two agree",
     "compile.jobserver": "it says when a unit is compiled, not what of it comes out",
     "compile.measures": "they say when a unit is compiled",
@@ -33,6 +34,7 @@ NOT_DECIDING: Final = {
     "errors": "it says what went wrong",
     "limits": "they say what is refused, not what becomes of what is taken",
     "units": "it writes numbers for people",
+    "variables": "it says what variables are for, and which of them brought what is refused",
     "doors.clock": "it says what is too old",
     "doors.console": "it talks",
     "doors.objects": "what it carries, compile caches keep under keys of their own",

@@ -37,6 +37,10 @@ class RetreadError(Exception):
         self.faults = tuple(map(shown, faults))
         super().__init__(self.message)
 
+    def begin(self, words: str) -> None:
+        """Let the message begin with these words, if it does not yet."""
+        self.message = f"{words}{self.message.removeprefix(words)}"
+
     def __str__(self) -> str:
         lines = [self.message, *(f"  - {fault}" for fault in self.faults)]
         if self.hint:

@@ -7,7 +7,8 @@ else calls its parsers. What is too long is refused as what is malformed is, by 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from retread import limits
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from packaging.tags import Tag
     from packaging.utils import BuildTag, NormalizedName
     from packaging.version import Version
+
+_PLAIN: Final = re.compile(
+    r"(?:[A-Za-z0-9.]|_(?!_)){1,60}-\d{1,4}(?:\.\d{1,4}){0,4}(?:\.post\d{1,4})?(?:\+cu\d{1,4})?"
+    r"-(?:cp|py)\d{1,3}-(?:cp\d{1,3}|abi3|none)-([a-z0-9_]{1,40}(?:\.[a-z0-9_]{1,40}){0,3})\.whl"
+)
+"""File names of wheels as nearly all are: what is so short and plain ``packaging`` takes, too."""
 
 
 def version(text: str) -> Version:
@@ -76,6 +83,16 @@ def wheel_name(file: str) -> tuple[NormalizedName, Version, BuildTag, frozenset[
         return parse_wheel_filename(file)
     except ValueError as error:
         raise InvalidWheelFilename(str(error)) from None
+
+
+def wheel_platforms(file: str) -> frozenset[str]:
+    """Return the platforms of a wheel's tags as its file name, a plain one, states them; else as ``wheel_name`` has it.
+
+    Every build asks this of its base wheels, and importing what reads whole names takes longer than reading all else.
+    """
+    if found := _PLAIN.fullmatch(file):
+        return frozenset(found[1].split("."))
+    return frozenset(tag.platform for tag in wheel_name(file)[3])
 
 
 def sdist_name(file: str) -> tuple[NormalizedName, Version]:

@@ -23,6 +23,13 @@ _HEALTH = {
     "health_check_failure_threshold": 2,
 }  # fmt: skip
 """Ray gives a node that hangs up after 15 to 60 s; here after 3."""
+_BREAK = """
+import os, sys
+if any("default_worker" in word for word in sys.orig_argv):
+    os.write(2, b"ModuleNotFoundError: No module named 'msgspec'\\n")
+    os._exit(1)
+"""
+"""What a Python runs first in which no worker of Ray's comes up."""
 
 
 class Cluster:
@@ -49,6 +56,11 @@ class Cluster:
     def need(self, nodes: int) -> None:
         """Let there be so many nodes that are alive."""
         self._say(f"need {nodes}")
+
+    def break_one(self) -> None:
+        """Let there be no node but one on which no worker starts, until nodes are needed again."""
+        self._say("need 0")
+        self._say("break one")
 
     def kill_head(self) -> None:
         """Kill what all nodes ask."""
@@ -83,26 +95,36 @@ class _Program:
             },
         )  # fmt: skip
         self._nodes: list[Any] = []
+        self._broken: list[Any] = []
         self.address = self._cluster.address
 
     def do(self, line: str) -> None:
         if line == "kill head":
             self._cluster.head_node.kill_gcs_server(check_alive=False)
+        elif line == "break one":
+            Path(self._folder, "sitecustomize.py").write_text(_BREAK)
+            self._broken.append(self._added({"PYTHONPATH": self._folder}))
         else:
             self._need(int(line.removeprefix("need ")))
 
+    def _added(self, variables: Mapping[str, str]) -> Any:
+        store = tempfile.mkdtemp(prefix="store-", dir=self._folder)
+        return self._cluster.add_node(
+            num_cpus=1,
+            memory=MEMORY,
+            object_store_memory=80 << 20,
+            env_vars={"RETREAD_STORE": store, **variables},
+        )
+
     def _need(self, count: int) -> None:
+        while self._broken:
+            self._cluster.remove_node(self._broken.pop(), allow_graceful=False)
         for node in self._nodes[:]:
             if node.all_processes["raylet"][0].process.poll() is not None or len(self._nodes) > count:
                 self._nodes.remove(node)
                 self._cluster.remove_node(node, allow_graceful=False)
         while len(self._nodes) < count:
-            store = tempfile.mkdtemp(prefix="store-", dir=self._folder)
-            self._nodes.append(
-                self._cluster.add_node(
-                    num_cpus=1, memory=MEMORY, object_store_memory=80 << 20, env_vars={"RETREAD_STORE": store}
-                )
-            )
+            self._nodes.append(self._added({}))
 
     def end(self) -> None:
         self._cluster.shutdown()

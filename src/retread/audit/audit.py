@@ -8,10 +8,11 @@ from pathlib import Path
 from retread.audit import resources, rules
 from retread.audit.report import AuditReport, Check
 from retread.audit.rules import Broken
+from retread.binary import files
 from retread.doors import fs
 from retread.elf.facts import LibraryFacts
 from retread.errors import UNREADABLE, AuditError
-from retread.recipe import waiver, workspace
+from retread.recipe import miscompiles, waiver
 from retread.version import NVCC
 from retread.wheel import contents
 from retread.wheel.contents import Known
@@ -34,7 +35,7 @@ def audit(
     Without ``promise`` the wheel is held to its own statement, when it carries one. Of one that was compiled without
     nvcc each kernel is looked at, too. ``broken`` is what the base wheel breaks: a waiver covers nothing else.
     """
-    if not contents.is_wheel(wheel):
+    if not files.is_wheel(wheel):
         return _file(wheel, scratch)
     facts = contents.facts(wheel, scratch, known, lenient=True)
     spills = _spills(wheel, scratch) if without_nvcc(facts.statement) else ()
@@ -81,7 +82,7 @@ def judge(
     """Return every check of a wheel that was read already, and what ``more`` was looked at."""
     if promise is None and facts.statement:
         promise, target = facts.statement.promise, facts.statement.target
-    checks = (*rules.audit(facts, promise, base, denied=workspace.known_miscompiles(), broken=broken), *more)
+    checks = (*rules.audit(facts, promise, base, denied=miscompiles.KNOWN, broken=broken), *more)
     return AuditReport(
         schema=1,
         wheel=facts.file,
@@ -97,7 +98,7 @@ def judge(
 
 def broken(facts: WheelFacts, promise: Promise | None) -> frozenset[tuple[str, str]]:
     """Return the rules of any wheel that a base wheel breaks, each with what breaks it, if this is promised of it."""
-    found = rules.of_any(facts, promise, workspace.known_miscompiles())
+    found = rules.of_any(facts, promise, miscompiles.KNOWN)
     return frozenset(rules.place(one, facts) for one in found if not one.ok)
 
 

@@ -13,7 +13,7 @@ from retread.doors.machine import Machine
 from retread.environment import host
 from retread.errors import PlanError
 from retread.lanes.lane import Goal, Origin, Wish
-from retread.recipe import miscompiles, plan, platforms, workspace
+from retread.recipe import miscompiles, plan, platforms
 from retread.recipe.lane import LANES, Lane, Own
 from retread.recipe.model import Target
 from retread.recipe.toolchain import Toolchain
@@ -78,7 +78,7 @@ def _demand_right(goal: Goal) -> None:
     """Raise PlanError for architectures for which the toolchain's release is known to miscompile."""
     if goal.toolchain:
         miscompiles.demand_none(
-            workspace.known_miscompiles(),
+            miscompiles.KNOWN,
             goal.toolchain.cuda,
             goal.target.architectures,
             what=goal.title,

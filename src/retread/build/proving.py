@@ -14,7 +14,7 @@ from retread import arch, pypa
 from retread.arch import Arch
 from retread.doors.machine import Machine
 from retread.errors import FetchError, UsageError
-from retread.recipe import miscompiles, workspace
+from retread.recipe import miscompiles
 from retread.recipe.toolchain import Toolchain, for_release
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def demand_right(ptxas: str, architectures: Sequence[Arch], goal: Goal | None = 
     found = re.search(r"\bV(\d+\.\d+\.\d+)", ptxas)
     if found:
         miscompiles.demand_none(
-            workspace.known_miscompiles(),
+            miscompiles.KNOWN,
             found[1],
             architectures,
             what=goal.title if goal else ptxas,
@@ -91,9 +91,8 @@ def demand_right(ptxas: str, architectures: Sequence[Arch], goal: Goal | None = 
 
 def _able(toolchains: Sequence[Toolchain], one: Arch) -> str:
     """Return the toolchain of the oldest release whose ptxas knows an architecture and gives right code for it."""
-    denied = workspace.known_miscompiles()
     able = [other for other in toolchains if arch.assembles(other.cuda, one)]
-    right = [other for other in able if not any(miscompiles.hits(denied, other.cuda, (one,)))]
+    right = [other for other in able if not any(miscompiles.hits(miscompiles.KNOWN, other.cuda, (one,)))]
     return min(right, key=lambda other: pypa.version(other.cuda)).name if right else ""
 
 

@@ -61,7 +61,7 @@ NOUNS = {
         "watch": "ask the package index what is new: upstream releases, what becomes of the series, torch, Triton",
     },
     "store": {
-        "store": "show or prune the store",
+        "store": "show or prune the store: list, prune, remove, check",
     },
     "toolchain": {
         "toolchain": "CUDA toolkits of exactly one release: list, get, check",

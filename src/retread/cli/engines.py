@@ -102,7 +102,7 @@ def _builds(options: Options, wanted: Wanted, loaded: Sequence[Loaded]) -> list[
     from retread.recipe import plan
 
     machine, recipes = session.machine(options), [one.recipe for one in loaded]
-    targets = {one.name: None if wanted.every else plan.choose_target(one, wanted.target) for one in recipes}
+    targets = {one.name: "" if wanted.every else plan.choose_target(one, wanted.target) for one in recipes}
     skip = (lambda error: machine.console.say(f"note: not built: {error}")) if wanted.every else None
     usual = listing.Asked(lane=wanted.lane, cores=wanted.cores, toolchain=wanted.toolchain or "")
     every = plan.every_platform(recipes)
@@ -111,10 +111,14 @@ def _builds(options: Options, wanted: Wanted, loaded: Sequence[Loaded]) -> list[
     found = [
         one
         for platform in (every if wanted.every and not wanted.platform else [wanted.platform or host.here()])
-        for one in listing.jobs_of(machine, loaded, usual._replace(platform=platform), skip=skip)
-        if one.kind is Kind.BUILD
-        and targets[one.recipe] in {None, one.target}
-        and wanted.python in {None, one.python}
+        for recipe in loaded
+        for one in listing.jobs_of(
+            machine,
+            [recipe],
+            usual._replace(platform=platform, target=targets[recipe.recipe.name]),
+            skip=skip,
+        )
+        if one.kind is Kind.BUILD and wanted.python in {None, one.python}
     ]
     if not found:
         typed = {

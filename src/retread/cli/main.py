@@ -17,6 +17,7 @@ from contextlib import suppress
 from retread.cli import session
 from retread.cli.commands import MODULES, NOUNS, SENTENCES
 from retread.errors import INTERRUPTED, RetreadError, exit_codes
+from retread.variables import EVERY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,10 +33,8 @@ _EPILOG = """\
 exit codes:
 {codes}
 
-environment: RETREAD_STORE (default ~/.cache/retread), RETREAD_CUDA_MIRROR,
-  RETREAD_SANDBOX (demand, off: builds and tests behind walls or not),
-  RETREAD_SHARED (a store that machines share: docs/guides/shared-store.md),
-  RETREAD_SCCACHE (a compile cache that they share: the same page);
+environment:
+{variables}
   pip's and uv's own index settings are honoured
 """
 _ASKED = "_ARGCOMPLETE"
@@ -152,7 +151,7 @@ def _top() -> tuple[argparse.ArgumentParser, Groups]:
     top: argparse.ArgumentParser = _Parser(
         prog="retread",
         description="Patched CUDA wheels, proven: a pinned commit and a patch series in, a wheel out.",
-        epilog=_EPILOG.format(codes=_exit_codes()),
+        epilog=_EPILOG.format(codes=_exit_codes(), variables=_variables()),
         formatter_class=_RawFormatter,
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
@@ -168,6 +167,12 @@ def _exit_codes() -> str:
             lines.append("")
         lines[-1] += f" {told}" if lines[-1] else told
     return "\n".join(lines)
+
+
+def _variables() -> str:
+    """Return every variable of retread's own with what it is for, in lines."""
+    wide = max(map(len, EVERY))
+    return "\n".join(f"  {name:<{wide}}  {text}" for name, text in EVERY.items())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

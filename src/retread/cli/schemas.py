@@ -21,6 +21,7 @@ SCHEMAS: Final = {
     "smoke": "smoke.report.SmokeReport",
     "evidence": "evidence.beside.Evidence",
     "matrix": "recipe.matrix.Matrix",
+    "store-removed": "doors.store.Removed",
     "release": "index.release.Release",
     "upload": "index.upload.Uploaded",
     "jobs": "jobs.job.JobFile",

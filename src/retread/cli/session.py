@@ -6,6 +6,8 @@ import os
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
+from retread import variables
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,22 +26,20 @@ _CONSOLE: Final[ContextVar[Console | None]] = ContextVar("console", default=None
 """The terminal of the command that runs."""
 _SHARED: Final[ContextVar[Shared | None]] = ContextVar("shared", default=None)
 """The shared store of the command that runs."""
-SHARED: Final = "RETREAD_SHARED"
-SHARED_KEY: Final = "RETREAD_SHARED_KEY"
-"""The file of the key that signs what is made here; without it nothing is given."""
-SHARED_POLICY: Final = "RETREAD_SHARED_POLICY"
-"""The policy whose builders are believed; without it that of the workspace."""
 
 
 @contextmanager
 def attended(options: Options, title: str) -> Iterator[None]:
     """Let a command have one terminal until the block ends, which shows that it is at work while it says nothing."""
     console = _console(options)
-    token, shared_token = _CONSOLE.set(console), _SHARED.set(_shared(options, console))
+    store = _shared(options, console)
+    token, shared_token = _CONSOLE.set(console), _SHARED.set(store)
     try:
         with console.attended(title):
             yield
     finally:
+        if store:
+            store.sum_up()
         _CONSOLE.reset(token)
         _SHARED.reset(shared_token)
 
@@ -61,7 +61,7 @@ def shared(options: Options) -> Shared:
 
     found = _SHARED.get() or _shared(options, _console(options))
     if found is None:
-        hint = f"set {SHARED} to its address (docs/guides/shared-store.md)"
+        hint = f"set {variables.SHARED} to its address (docs/guides/shared-store.md)"
         raise UsageError("no shared store is named", hint=hint)
     return found
 
@@ -71,13 +71,13 @@ def demand_handed(options: Options) -> None:
     from retread.doors import walls
 
     walls.choice(os.environ)
-    if os.environ.get(SHARED):
+    if os.environ.get(variables.SHARED):
         shared(options).demand()
 
 
 def _shared(options: Options, console: Console) -> Shared | None:
     """Return the shared store that the environment names; nothing is read and nobody asked before it is needed."""
-    address = os.environ.get(SHARED, "")
+    address = os.environ.get(variables.SHARED, "")
     if not address:
         return None
     from retread.shared import remote
@@ -85,9 +85,11 @@ def _shared(options: Options, console: Console) -> Shared | None:
     def means() -> remote.Means:
         from retread.evidence import keyfiles
 
-        key = _file_of(SHARED_KEY)
-        said = policy(options, _file_of(SHARED_POLICY))
-        signer = keyfiles.load(key) if key else None
+        with variables.named(variables.SHARED_KEY, os.environ):
+            key = _file_of(variables.SHARED_KEY)
+            signer = keyfiles.secret(key) if key else None
+        with variables.named(variables.SHARED_POLICY, os.environ):
+            said = policy(options, _file_of(variables.SHARED_POLICY))
         return remote.means(said.builders if said else (), signer, console.say)
 
     return remote.Shared(address, means)
@@ -97,16 +99,8 @@ def _file_of(variable: str) -> Path | None:
     """Return the file that a variable names, or None without one; UsageError when it is not there."""
     from pathlib import Path
 
-    from retread.errors import UsageError
-
-    path = Path(os.environ.get(variable, ""))
-    if path == Path():
-        return None
-    if not path.is_file():
-        raise UsageError(
-            f"{variable}: there is no file {path}", hint=f"name one that is there, or unset {variable}"
-        )
-    return path
+    named = os.environ.get(variable, "")
+    return existing(Path(named)) if named else None
 
 
 def _console(options: Options) -> Console:
@@ -193,7 +187,7 @@ def policy(options: Options, path: Path | None) -> Policy | None:
             return None
         if not path.is_file():
             return None
-    return gate.parse_policy(fs.read(existing(path)), name=path.name)
+    return gate.parse_policy(fs.read(existing(path)), name=str(path))
 
 
 def json(value: object) -> bytes:

@@ -27,7 +27,7 @@ from retread.recipe.plan import (
 from retread.source.records import Applied
 from retread.text import controls
 from retread.text.tables import aligned, columns, middle, plain, wrapped
-from retread.units import about, size
+from retread.units import DAY, about, size
 from retread.version import CLANG, NVCC
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import CompileStatement, SlimStatement, Statement, compiler_of
@@ -366,7 +366,7 @@ def store(
     rows += [(name, "", size(held)) for name, held in sorted(beside.items())]
     total = sum(entry.size for entry in entries) + sum(beside.values())
     rows.append(("all", f"{len(entries)} entries", size(total)))
-    recent = sum(entry.used > now - 86400 for entry in entries)
+    recent = sum(entry.used > now - DAY for entry in entries)
     return "\n".join([f"{place}  ({recent} used in the last day)", *aligned(rows)])
 
 

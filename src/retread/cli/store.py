@@ -1,20 +1,24 @@
-"""``retread store``: show and prune it."""
+"""``retread store``: show it, prune it, take entries out of it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from retread.cli import session
 from retread.cli.options import Options, add_action, add_command, add_common, amount
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from retread.cli.options import Groups
     from retread.doors.store import Entry
-    from retread.shared.remote import Listed
+    from retread.shared.remote import Fault, Listed
 
 _SHARED = "the store that RETREAD_SHARED names"
+_DIGITS = 8
+"""So many of a key, or more, are what somebody means."""
+Kept = TypeVar("Kept", "Entry", "Listed")
+"""An entry of one of both stores."""
 
 
 class ListOptions(Options):
@@ -29,6 +33,12 @@ class PruneOptions(ListOptions):
     days: float
     keep: float | None
     """In GB."""
+
+
+class RemoveOptions(ListOptions):
+    """What is typed after ``store remove``."""
+
+    entry: tuple[str, ...]
 
 
 def add(groups: Groups) -> None:
@@ -48,6 +58,15 @@ def add(groups: Groups) -> None:
     )
     prune.add_argument("--shared", action="store_true", help=_SHARED)
     add_common(prune, store_prune, PruneOptions)
+    remove = add_action(actions, "remove", "take entries out of it, whenever they were used")
+    remove.add_argument(
+        "entry",
+        nargs="+",
+        metavar="ENTRY",
+        help="KIND/KEY, or a key alone; of a key the first eight digits do",
+    )
+    remove.add_argument("--shared", action="store_true", help=_SHARED)
+    add_common(remove, store_remove, RemoveOptions)
     check = add_action(actions, "check", "fetch all of the shared store, and hold it to its signatures")
     add_common(check, store_check, Options)
 
@@ -85,38 +104,107 @@ def store_own(options: Options) -> int:
 
 def store_prune(options: PruneOptions) -> int:
     """Remove rubbish, and what was not used lately."""
-    from retread.units import size
-
     keep = int(options.keep * 1e9) if options.keep is not None else None
+    gone: Sequence[Entry | Listed]
     if options.shared:
-        rubbish, gone = 0, _names(session.shared(options).prune(unused_days=options.days, keep_bytes=keep))
+        shared = session.shared(options)
+        gone = shared.prune(unused_days=options.days, keep_bytes=keep)
+        rubbish = shared.sweep(days=options.days)
     else:
         store = session.machine(options).store
         rubbish = store.sweep() + store.drop_beside(unused_days=options.days)
-        gone = _names(store.prune(unused_days=options.days, keep_bytes=keep))
-    freed = rubbish + sum(gone.values())
+        gone = store.prune(unused_days=options.days, keep_bytes=keep)
+    return _removed(options, [one.key for one in gone], rubbish + sum(one.size for one in gone))
+
+
+def store_remove(options: RemoveOptions) -> int:
+    """Take entries out of the store, or of the shared one; UsageError, and nothing went, when one is not there."""
+    if options.shared:
+        return _remove_shared(options)
+    store = session.machine(options).store
+    entries = store.entries()
+    gone = {one.path: one for text in options.entry for one in _chosen(text, entries)}
+    for one in gone.values():
+        store.discard(one.kind, one.key)
+    return _removed(options, [one.key for one in gone.values()], sum(one.size for one in gone.values()))
+
+
+def _remove_shared(options: RemoveOptions) -> int:
+    from retread.shared import claim as claims
+
+    shared = session.shared(options)
+    entries, strays = list(shared.entries()), {one.name: one for one in shared.strays()}
+    wanted: dict[str, Listed] = {}
+    for text in options.entry:
+        at = claims.place(text)  # 'store check' names it so
+        found = [one for one in entries if one[:3] == at] or (
+            [] if text in strays else _chosen(text, entries)
+        )
+        wanted |= {claims.name(*one[:3]): one for one in found}
+    gone = shared.remove([*wanted.values()])
+    others = [strays[text] for text in dict.fromkeys(options.entry) if text in strays]
+    freed = shared.remove_strays(others) + sum(one.size for one in gone)
+    return _removed(options, [*(one.key for one in gone), *(one.name for one in others)], freed)
+
+
+def _chosen(text: str, entries: Sequence[Kept]) -> list[Kept]:
+    """Return the entries of the key that a text names; UsageError where it names none, or several."""
+    from retread.doors.store import Kind
+    from retread.errors import UsageError, first
+    from retread.strict import near_miss
+
+    kind, _, key = text.rpartition("/")
+    if kind and kind not in {*Kind}:
+        raise UsageError(
+            f"{text!r} is of no kind that a store has{near_miss(kind, map(str, Kind))}",
+            hint=f"there are {', '.join(Kind)}",
+        )
+    if len(key) < _DIGITS:
+        raise UsageError(f"{text!r} names no entry: eight digits of its key are wanted, or more")
+    found = [one for one in entries if one.key.startswith(key) and kind in {"", one.kind}]
+    names = sorted({f"{one.kind}/{one.key}" for one in found})
+    if not names:
+        raise UsageError(
+            f"there is no entry {text!r}", hint="'retread store list' shows every key with --json"
+        )
+    if len(names) > 1:
+        hint = "type more of the key, or its kind before it"
+        raise UsageError(f"{text!r} is the beginning of {len(names)} entries", faults=first(names), hint=hint)
+    return found
+
+
+def _removed(options: Options, names: Sequence[str], freed: int) -> int:
+    """Say what went, each once."""
+    from retread.doors.store import Removed
+    from retread.units import size
+
+    found = Removed(removed=tuple(dict.fromkeys(names)), freed=freed)
     if options.json:
-        session.print_json({"removed": [*gone], "freed": freed})
+        session.print_json(found)
     else:
-        session.put(f"removed {len(gone)} entries, {size(freed)} in all")
+        count = len(found.removed)
+        session.put(f"removed {count} {'entry' if count == 1 else 'entries'}, {size(freed)} in all")
     return 0
 
 
 def store_check(options: Options) -> int:
     """Show what is wrong with the shared store; 13 when something is."""
-    from retread.errors import StoreError
+    from retread.errors import StoreError, first
 
     machine, shared = session.machine(options), session.shared(options)
     with machine.console.step(f"check {shared.address}"):
         faults = list(shared.faults())
     if options.json:
-        session.print_json({"address": shared.address, "faults": faults})
+        session.print_json(
+            {"address": shared.address, "faults": [f"{one.name}: {one.why}" for one in faults]}
+        )
         return StoreError.exit_code if faults else 0
     if faults:
         raise StoreError(
             f"{shared.address} holds what nobody should take",
-            faults=faults,
-            hint="it is refused by itself wherever it is asked for; remove it, and find out who may write there",
+            faults=first([*_told(faults)]),
+            hint="it is refused wherever it is asked for; take it away ('retread store remove --shared ENTRY'), "
+            "and find out who may write there",
         )
     session.put(
         f"{shared.address}: all that is claimed there is signed by somebody who is trusted, and whole"
@@ -124,6 +212,14 @@ def store_check(options: Options) -> int:
     return 0
 
 
-def _names(gone: Sequence[Entry | Listed]) -> dict[str, int]:
-    """Return key -> size of entries that went."""
-    return {one.key: one.size for one in gone}
+def _told(faults: Sequence[Fault]) -> Iterator[str]:
+    """Yield each fault; of what strangers signed, how many there are of each."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for one in faults:
+        if one.strangers:
+            groups.setdefault(one.strangers, []).append(one.name)
+        else:
+            yield f"{one.name}: {one.why.removeprefix(one.name).strip(' :')}"
+    for keys, names in groups.items():
+        more = f", and {len(names) - 1} more" if len(names) > 1 else ""
+        yield f"{names[0]}{more}: signed by {', '.join(keys)}, which no policy and no key here names"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from retread.address import has_secret
-from retread.doors import extras
+from retread.address import has_secret, shown
+from retread.doors import extras, fs
 from retread.errors import PublishError, StoreError
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ _PART = 5 << 20
 It bounds what memory holds of an object. Not measured against larger ones."""
 _QUICK, _LONG = timedelta(seconds=20), timedelta(seconds=60)
 _STATUS = re.compile(r"status code: (\d{3})|<Code>(\w{1,60})</Code>")
+_DISK = re.compile(r"\(os error (\d+)\)")
+_STAGED = re.compile(r"#\d+$")
+"""What follows a file's name while it is written; no listing of a folder shows such a file."""
 _NO_KEY = ("169.254.169.254", "metadata.google.internal", "169.254.170.2")
 
 
@@ -98,6 +102,23 @@ class Bucket:
         except OSError:  # who lists it is told
             return ()
         return tuple(sorted(found))
+
+    def sweep(self, prefix: str, before: float) -> int:
+        """Remove what uploads left below a folder that broke off before a time (seconds since 1970); return its bytes.
+
+        Of a bucket nothing: what is not whole is not there, and the provider keeps its parts.
+        """
+        if self._folder is None:
+            return 0
+        freed = 0
+        for path in (self._folder / prefix).rglob("*#*"):
+            with suppress(FileNotFoundError), fs.disk_errors(path):  # another process may sweep
+                found = path.lstat()
+                old = stat.S_ISREG(found.st_mode) and int(found.st_mtime) <= before
+                if old and _STAGED.search(path.name):
+                    path.unlink()
+                    freed += found.st_size
+        return freed
 
     @property
     def _folder(self) -> Path | None:
@@ -230,8 +251,10 @@ class Bucket:
             text = str(error)
             if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in text:
                 raise
-            message = f"cannot {what} {self.address}/{name}: {_reason(text)}"
-            raise StoreError(message, hint=_hint(text)) from None  # its own text may tell of keys
+            on_disk = _DISK.search(text) if self._folder else None
+            reason, hint = fs.known(int(on_disk[1])) if on_disk else (_reason(text), _hint(text))
+            message = f"cannot {what} {self.address}/{name}: {reason}"
+            raise StoreError(message, hint=hint) from None  # its own text may tell of keys
 
 
 def _open(address: str, limit: timedelta) -> ObjectStore:
@@ -239,9 +262,7 @@ def _open(address: str, limit: timedelta) -> ObjectStore:
         from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ModuleNotFoundError:
-        raise extras.missing(
-            "bucket", "what lies in a bucket, or is shared, needs the package obstore"
-        ) from None
+        raise extras.missing("bucket", f"{shown(address)} needs the package obstore") from None
     if has_secret(address):
         hint = "name it without; the provider's environment says who may (docs/guides/buckets.md)"
         raise PublishError(f"{address} was given with a key or a password", hint=hint)

@@ -218,6 +218,22 @@ class Console:
             return
 
     @contextmanager
+    def apart(self) -> Iterator[None]:
+        """Let nobody but this console write to standard error in the block, not even a library that is no Python."""
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        stream = self._stream
+        with open(kept, "w", encoding="utf-8", errors="backslashreplace") as own:  # noqa: PTH123
+            os.dup2(nowhere, 2)
+            try:
+                if stream is sys.__stderr__:
+                    self._stream = own
+                yield
+            finally:
+                os.dup2(kept, 2)
+                os.close(nowhere)
+                self._stream = stream
+
+    @contextmanager
     def fold(self, title: str) -> Iterator[None]:
         """Group the lines of a block where CI can fold them."""
         self.say(f"::group::{title}" if self._folds else title)

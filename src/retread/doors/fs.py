@@ -19,6 +19,10 @@ CHUNK = 1 << 20
 """Bytes that are read, hashed or copied at a time. Measured on 200 MB: hashing takes 0.14 s of a processor with 64 KiB
 to 4 MiB; copying 0.017 s with 1 MiB, 0.022 s with 64 KiB, 0.036 s with 16 KiB."""
 FULL = "make room there, or use a folder on another disk"
+_HERE, _RENAME_EXCHANGE = -100, 2
+"""AT_FDCWD of fcntl.h and RENAME_EXCHANGE of linux/fs.h."""
+_NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV)
+"""What file systems answer that know no exchange, and overlays of a folder that lies in a lower layer."""
 _NEW = ".retread-new"
 """How a file is called that is being written, in the end."""
 _KNOWN = {
@@ -67,6 +71,11 @@ def _is_of(named: Path, path: Path) -> bool:
     return hidden or named.is_relative_to(path) or path.is_relative_to(named)
 
 
+def known(code: int) -> tuple[str, str]:
+    """Return what an errno that keeps from writing says to a user, and the way out if there is one."""
+    return _KNOWN.get(code, (os.strerror(code), ""))
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Let an error while a file is read name it; the system tells no name once a file is open."""
@@ -111,10 +120,11 @@ def refused(error: OSError) -> StoreError:
 
 
 @contextmanager
-def sibling(path: Path) -> Iterator[Path]:
+def sibling(path: Path, *, waiting: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it becomes ``path`` when the block ends well, else it is removed.
 
-    That of a process that was killed is removed by the next one that writes ``path``.
+    That of a process that was killed is removed by the next one that writes ``path``. Some file systems give a file
+    its blocks before it takes another one's place; who is not ``waiting`` for that lets the two trade places.
     """
     with disk_errors(path):
         _demand_plain(path)
@@ -122,7 +132,8 @@ def sibling(path: Path) -> Iterator[Path]:
         handle, temporary = _reserved(path)
         try:
             yield temporary
-            temporary.replace(path)
+            if waiting or not (path.is_file() and exchange(temporary, path)):
+                temporary.replace(path)
         finally:  # a link that replaces one to the same file stays where it was: another process was as quick
             temporary.unlink(missing_ok=True)
             os.close(handle)
@@ -225,7 +236,8 @@ def _lock(handle: int, how: int) -> bool:
 
 def demand_folder(path: Path) -> None:
     """Raise StoreError where a file lies in the place of a folder, or on the way to it, before work is done for it."""
-    nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
+    with disk_errors(path):
+        nearest = next(one for one in (path, *path.absolute().parents) if one.exists())
     if not nearest.is_dir():
         what, hint = _KNOWN[errno.ENOTDIR]
         raise StoreError(f"cannot write {path}: {what}", hint=hint)
@@ -259,12 +271,30 @@ def place(source: Path, destination: Path) -> bool:
 def _link(source: Path, destination: Path) -> bool:
     """Put a hard link in the place of what is there; say whether that can be done."""
     try:
-        with sibling(destination) as temporary:
+        with sibling(destination, waiting=False) as temporary:
             temporary.unlink()
             os.link(source, temporary)
     except (OSError, StoreError):
         return False
     return True
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two files, or folders, of one disk trade places at once; False where the system cannot: nothing is changed.
+
+    renameat2(2), which Python does not offer.
+    """
+    import ctypes
+
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    if rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _NO_EXCHANGE:
+        return False
+    raise OSError(number, os.strerror(number), os.fspath(other))
 
 
 def is_equal(one: Path, other: Path) -> bool:

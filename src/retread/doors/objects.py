@@ -29,13 +29,13 @@ class Objects(Protocol):
         """Put an object in the place of another."""
 
 
-def at(address: str, *, named_by: str) -> Objects:
-    """Return the place at an address; UsageError, which says what named it, for one that is none."""
+def at(address: str) -> Objects:
+    """Return the place at an address; UsageError for one that is none."""
     if urlsplit(address).scheme in _REDIS:
-        return _InRedis(address, named_by)
+        return _InRedis(address)
     if not bucket.is_bucket(address) or has_secret(address):
         why = "holds a key or a password" if has_secret(address) else "is no cache that can be opened"
-        raise UsageError(f"{named_by}: {shown(address)} {why}", hint=f"name one like {_FORMS}")
+        raise UsageError(f"{shown(address)} {why}", hint=f"name one like {_FORMS}")
     return _InBucket(address)
 
 
@@ -55,13 +55,13 @@ class _InBucket:
 class _InRedis:
     """Objects in Redis, each under its name behind ``retread/``; the address may bring user and password."""
 
-    def __init__(self, address: str, named_by: str) -> None:
+    def __init__(self, address: str) -> None:
         try:
             from redis import Redis
             from redis.backoff import NoBackoff
             from redis.retry import Retry
         except ModuleNotFoundError:
-            raise extras.missing("redis", "a compile cache in Redis needs the package redis") from None
+            raise extras.missing("redis", f"{shown(address)} needs the package redis") from None
         self._address = shown(address).rstrip("/")
         try:
             self._redis: Redis = Redis.from_url(
@@ -71,9 +71,7 @@ class _InRedis:
                 retry=Retry(NoBackoff(), 1),  # a connection that the other side closed meanwhile
             )
         except ValueError:
-            raise UsageError(
-                f"{named_by}: {self._address} is no Redis", hint=f"name one like {_FORMS}"
-            ) from None
+            raise UsageError(f"{self._address} is no Redis", hint=f"name one like {_FORMS}") from None
 
     def get(self, name: str) -> bytes | None:
         from redis.exceptions import RedisError

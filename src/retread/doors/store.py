@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from retread import strict
+from retread import strict, units, variables
 from retread.doors import clock, fs
 from retread.errors import HostError, StoreError
 from retread.records import Record
@@ -28,6 +28,7 @@ _FORMAT = 1
 _GIVEN_UP_DAYS = 30
 """Unfinished downloads and rooms of a failed build are kept this long, to be resumed or looked into after a holiday."""
 _WORK = "work"
+_SIZES = "sizes.json"
 READ = "read"
 """The folder of what was read of files before (``doors.readings``)."""
 
@@ -72,6 +73,15 @@ class Entry(NamedTuple):
     path: Path
     size: int
     used: float
+
+
+class Removed(Record, frozen=True, kw_only=True):
+    """What was taken out of a store."""
+
+    removed: tuple[str, ...]
+    """Keys of entries; of a shared store also names of what lay among its claims and was none."""
+    freed: int
+    """Bytes."""
 
 
 def digest(*parts: Any) -> str:
@@ -151,9 +161,10 @@ class Store:
             with fs.disk_errors(self.root):
                 yield
         except StoreError as error:
-            if error.hint != fs.FULL:
+            if str(self.root) not in error.message and error.hint != fs.FULL:
                 raise
-            hint = "make room, or point RETREAD_STORE to another disk"
+            what = "make room" if error.hint == fs.FULL else error.hint
+            hint = f"{what}, or point {variables.STORE} to another {'disk' if error.hint == fs.FULL else 'folder'}"
             raise StoreError(error.message, hint=hint) from None
 
     def _build(self, kind: Kind, key: str, build: Callable[[Path], None]) -> Path:
@@ -183,7 +194,7 @@ class Store:
             return self._build(kind, key, build)
 
     def discard(self, kind: Kind, key: str) -> None:
-        """Remove an entry that turned out to be void."""
+        """Remove an entry that turned out to be void, or that nobody wants."""
         with self._errors(), self.lock(f"{kind}-{key}"):
             _remove(self._path(kind, key))
 
@@ -249,16 +260,22 @@ class Store:
         """Return where a download that is not complete yet grows, to be resumed by a later run."""
         return self._room("partial") / key
 
-    def entries(self) -> list[Entry]:
-        """Return every finished entry, the longest unused first."""
-        found = []
+    def entries(self, *, anew: bool = False) -> list[Entry]:
+        """Return every finished entry, the longest unused first.
+
+        What a source tree, a toolkit or an environment holds is counted once and then kept; it is counted ``anew``
+        where that decides something.
+        """
+        found, sizes = [], _Sizes(self.root / _SIZES, anew=anew)
         for kind, path in self._places():
             files = _sound(path, kind)
             if files is not None:
                 with suppress(FileNotFoundError):  # another process may prune
-                    size = _size(path) if kind in _LARGE else sum(one.size for one in files.values())
                     stamp = (path / STAMP).stat()
+                    large = kind in _LARGE
+                    size = sizes.of(kind, path) if large else sum(one.size for one in files.values())
                     found.append(Entry(kind, path.name, path, size + stamp.st_size, stamp.st_mtime))
+        sizes.keep()
         return sorted(found, key=lambda entry: entry.used)
 
     def names(self, kind: Kind) -> set[str]:
@@ -277,13 +294,13 @@ class Store:
                         if not path.exists():
                             self._scratch_lock(path).unlink(missing_ok=True)
             with suppress(HostError):  # by a clock of another age nothing is told to be old
-                freed += self._drop_files("partial", clock.now() - _GIVEN_UP_DAYS * 86400)
+                freed += self._drop_files("partial", clock.now() - _GIVEN_UP_DAYS * units.DAY)
                 freed += self.drop_beside(unused_days=_GIVEN_UP_DAYS)
         return freed
 
     def drop_beside(self, *, unused_days: float) -> int:
         """Remove workrooms and readings that were unused for longer; return how many bytes that freed."""
-        limit = clock.now() - unused_days * 86400
+        limit = clock.now() - unused_days * units.DAY
         return self._drop_rooms(limit) + self._drop_files(READ, limit)
 
     def _drop_files(self, room: str, limit: float) -> int:
@@ -309,8 +326,8 @@ class Store:
 
     def prune(self, *, unused_days: float, keep_bytes: int | None = None) -> list[Entry]:
         """Remove entries unused for longer, then the longest unused until the rest fits; return what went."""
-        entries = self.entries()
-        limit = clock.now() - unused_days * 86400
+        entries = self.entries(anew=True)
+        limit = clock.now() - unused_days * units.DAY
         total = sum(entry.size for entry in entries)
         gone: list[Entry] = []
         for entry in entries:
@@ -360,11 +377,44 @@ class Store:
 
 
 def default_root(environment: dict[str, str]) -> Path:
-    """Return the store that the environment names: RETREAD_STORE, else the user's cache folder."""
-    if explicit := environment.get("RETREAD_STORE"):
-        return Path(explicit).absolute()
+    """Return the store that the environment names: RETREAD_STORE, else the user's cache folder.
+
+    StoreError where a file lies in its place.
+    """
+    if explicit := environment.get(variables.STORE):
+        path = Path(explicit).absolute()
+        with variables.named(variables.STORE, environment):
+            fs.demand_folder(path)
+        return path
     cache = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".cache"
     return Path(cache).absolute() / "retread"
+
+
+class _Sizes:
+    """How much large entries hold, beside their stamps, each by when its folder was filled; kept in a file."""
+
+    def __init__(self, path: Path, *, anew: bool) -> None:
+        self._path, self._now = path, dict[str, tuple[int, int]]()
+        self._before = dict[str, tuple[int, int]]()
+        with suppress(OSError, ValueError):
+            if not anew:
+                self._before = strict.decoded(path.read_bytes(), dict[str, tuple[int, int]])
+
+    def of(self, kind: Kind, entry: Path) -> int:
+        """Return the bytes of an entry, which is read through unless that was done since it was filled."""
+        name, filled = f"{kind}/{entry.name}", entry.stat().st_mtime_ns
+        known = self._before.get(name)
+        if known is None or known[0] != filled:
+            stamp = (entry / STAMP).stat().st_size
+            known = (filled, _size(entry) - stamp)
+        self._now[name] = known
+        return known[1]
+
+    def keep(self) -> None:
+        """Keep what is known of those that were asked for, and of no others."""
+        if self._now != self._before:
+            with suppress(OSError, StoreError):  # a read-only store keeps nothing
+                fs.write(self._path, msgspec.json.encode(self._now))
 
 
 def _sound(path: Path, kind: Kind) -> dict[str, _File] | None:
@@ -373,6 +423,9 @@ def _sound(path: Path, kind: Kind) -> dict[str, _File] | None:
         stamp = strict.decoded((path / STAMP).read_bytes(), _Stamp)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None  # another process may be pruning it
+    except OSError as error:
+        hint = f"let {variables.STORE} name a folder that you may use"
+        raise StoreError(fs.refused(error).message, hint=hint) from None
     return stamp.files if stamp.format == _FORMAT and stamp.files == _files(path, kind) else None
 
 

@@ -2,7 +2,7 @@
 
 It has processes, a network, a /tmp and a /proc of its own, no rights, and of this machine what its packages brought.
 Where bubblewrap is not installed, or the kernel lets nobody make namespaces, there are none: who runs the program says
-so, or refuses (``POLICY``).
+so, or refuses (``SANDBOX``).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Final, NamedTuple
 
 from retread.doors import proc
 from retread.errors import ToolError, UsageError
+from retread.variables import SANDBOX
 
-POLICY: Final = "RETREAD_SANDBOX"
-"""The variable that says what becomes of a machine that has no walls: nothing runs (``demand``), or all runs and is
-told; with ``off`` there are none."""
 _CHOICES: Final = ("", "demand", "off")
+"""What becomes of a machine that has no walls: nothing runs (``demand``), or all runs and is told; with ``off`` there
+are none."""
 _NAME: Final = "bwrap"
 _SYSTEM: Final = ("/usr", "/opt", "/nix/store", "/gnu/store")
 """Where packages lie. What a build or a test runs of the machine itself is here, or is named."""
@@ -90,20 +90,22 @@ def _bounded(folder: str) -> list[str]:
 
 
 def choice(environment: Mapping[str, str]) -> str:
-    """Return what ``POLICY`` says; UsageError for what it cannot say."""
-    found = environment.get(POLICY, "")
+    """Return what ``SANDBOX`` says; UsageError for what it cannot say."""
+    found = environment.get(SANDBOX, "")
     if found not in _CHOICES:
-        raise UsageError(f"{POLICY}={found}: it is 'demand' or 'off', or not set")
+        raise UsageError(
+            f"{SANDBOX}: {found!r} is neither 'demand' nor 'off'", hint="say one of them, or unset it"
+        )
     return found
 
 
 def absence(environment: Mapping[str, str]) -> str:
     """Say why there are no walls here, in words that end a sentence; nothing where there are.
 
-    ToolError where the user demands them (``POLICY``).
+    ToolError where the user demands them (``SANDBOX``).
     """
     policy = choice(environment)
-    why = f"{POLICY} is off" if policy == "off" else _impossible()
+    why = f"{SANDBOX} is off" if policy == "off" else _impossible()
     if why:
         demand(environment, why)
     return why
@@ -111,8 +113,8 @@ def absence(environment: Mapping[str, str]) -> str:
 
 def demand(environment: Mapping[str, str], why: str) -> None:
     """Raise ToolError that says why there are no walls, where the user demands them."""
-    if environment.get(POLICY) == "demand":
-        raise ToolError(f"nothing is run without walls around it ({POLICY}), and {why}", hint=HINT)
+    if environment.get(SANDBOX) == "demand":
+        raise ToolError(f"nothing is run without walls around it ({SANDBOX}), and {why}", hint=HINT)
 
 
 OPEN: Final = "can read and write what you can, and reach the network"

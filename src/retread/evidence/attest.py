@@ -27,7 +27,7 @@ STATEMENT: Final = ".statement.json"
 
 def provenance(wheel: Path, key: Path, *, finished: int, scratch: Path) -> dict[Path, bytes]:
     """Sign how a wheel was built, as its own retread.json says; return the envelope and its place beside the wheel."""
-    builder = keyfiles.load(key)
+    builder = keyfiles.secret(key)
     return _signed(built(wheel, builder.name, finished=finished, scratch=scratch), builder)
 
 
@@ -37,13 +37,13 @@ def results(wheel: Path, key: Path, *, demanded: bool = True) -> dict[Path, byte
     EvidenceError when there is no report and one is ``demanded``, or when nothing ran in a run: in-toto knows no result
     for that.
     """
-    tester = keyfiles.load(key)
+    tester = keyfiles.secret(key)
     return _signed(tested(wheel, tester.name, demanded=demanded), tester)
 
 
 def inherited(wheel: Path, other: Path, key: Path, *, scratch: Path) -> dict[Path, bytes]:
     """Sign what GPUs found of another wheel, for the kernels of this one that have the same machine code."""
-    tester = keyfiles.load(key)
+    tester = keyfiles.secret(key)
     return _signed(inheriting(wheel, other, tester.name, scratch=scratch), tester)
 
 
@@ -90,7 +90,7 @@ def sign(folder: Path, key: Path) -> dict[Path, bytes]:
     It takes no wheel and no report: a statement names the wheel by its digest. GateError for a file that is no
     statement, EvidenceError when none is made in that name.
     """
-    signer, mine = keyfiles.load(key), dict[Path, bytes]()
+    signer, mine = keyfiles.secret(key), dict[Path, bytes]()
     for path in sorted(folder.glob(f"*{STATEMENT}")):
         stream = fs.plain(path)
         if stream is None:

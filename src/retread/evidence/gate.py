@@ -152,12 +152,17 @@ class _Heard(NamedTuple):
         return self.said.ok and not self.void
 
 
+_ROLES = ("builder", "tester")
+_LINES = "'retread key list' prints each key as the policy wants it"
+_EXAMPLE = "mend the file; docs/concepts/publishing-keys.md says what stands in one"
+
+
 def parse_policy(data: bytes, *, name: str) -> Policy:
     """Return the policy in ``data``, TOML; GateError lists every fault with its key path."""
     try:
         table = strict.table(data)
     except ValueError as error:
-        raise GateError(f"{name} is not TOML: {error}") from None
+        raise GateError(f"policy {name} is not TOML: {error}", hint=_EXAMPLE) from None
     file, faults = strict.read(PolicyFile, table)
     roles: dict[str, tuple[Key, ...]] = {}
     if file is not None:
@@ -168,7 +173,7 @@ def parse_policy(data: bytes, *, name: str) -> Policy:
         raise GateError(
             f"policy {name} has {'a fault' if len(faults) == 1 else f'{len(faults)} faults'}",
             faults=faults,
-            hint="'retread key list' prints each key as the policy wants it",
+            hint=_LINES if any(one.startswith(_ROLES) for one in faults) else _EXAMPLE,
         )
     floor = Proof(gpu=file.gpu, triton=file.triton)
     return Policy(

@@ -51,6 +51,16 @@ def load(path: Path) -> Key:
     return key
 
 
+def secret(path: Path) -> Key:
+    """Return the pair in ``<name>.key``; UsageError for a public half, which signs nothing, else as ``load``."""
+    key = load(path)
+    if key.secret is None:
+        raise UsageError(
+            f"{path} is a public key, which signs nothing", hint=f"name its other half, {key.name}{SECRET}"
+        )
+    return key
+
+
 def every(path: Path) -> tuple[Key, ...]:
     """Return the keys of a folder by name, each with its secret where that is there."""
     files = {file.stem: file for suffix in (PUBLIC, SECRET) for file in fs.listed(path, suffix)}

@@ -46,6 +46,15 @@ class Key(NamedTuple):
         return f"Key(name={self.name!r}, id={self.id!r}, secret={'...' if self.secret else None})"
 
 
+class StrangerError(GateError):
+    """What was signed by keys of which none is known."""
+
+    def __init__(self, message: str, *, hint: str = "", keys: Sequence[str] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.keys = tuple(keys)
+        """The beginning of each one's id."""
+
+
 class _Signature(Record, frozen=True, kw_only=True):
     keyid: str = ""
     sig: str
@@ -95,8 +104,9 @@ def sign(payload: bytes, payload_type: str, key: Key) -> bytes:
 def verify(envelope: bytes, keys: Sequence[Key], *, name: str) -> tuple[bytes, str, tuple[str, ...]]:
     """Return payload, payload type and the ids of those ``keys`` that signed.
 
-    GateError when none did, when it is malformed, and when a signature that names one of ``keys`` is wrong, whoever
-    else signed. Signatures that name other keys are passed over: nobody here could say whether they are right.
+    StrangerError when none did; GateError when it is malformed, and when a signature that names one of ``keys`` is
+    wrong, whoever else signed. Signatures that name other keys are passed over: nobody here could say whether they are
+    right.
     """
     payload, said = _opened(envelope, name)
     message = encoded(payload, said.payload_type)
@@ -111,7 +121,9 @@ def verify(envelope: bytes, keys: Sequence[Key], *, name: str) -> tuple[bytes, s
             )
         found.update(dict.fromkeys(signers))
     if not found:
-        raise GateError(f"{name} is signed by no key that is known here", hint=_whose(said, keys))
+        signers = [one.keyid[:16] or "a key without id" for one in said.signatures]
+        hint = f"it is signed by {', '.join(signers)}; known are {_names(keys)}"
+        raise StrangerError(f"{name} is signed by no key that is known here", hint=hint, keys=signers)
     return payload, said.payload_type, tuple(found)
 
 
@@ -153,10 +165,8 @@ def _is_signed(message: bytes, signature: str, key: Key, name: str) -> bool:
     return False
 
 
-def _whose(said: _Envelope, keys: Sequence[Key]) -> str:
-    ids = ", ".join(one.keyid[:16] or "a key without id" for one in said.signatures)
-    names = ", ".join(f"{key.name} ({key.id[:16]})" for key in keys) or "none"
-    return f"it is signed by {ids}; known are {names}"
+def _names(keys: Sequence[Key]) -> str:
+    return ", ".join(f"{key.name} ({key.id[:16]})" for key in keys) or "none"
 
 
 def _text(data: bytes) -> str:

@@ -17,14 +17,13 @@ import msgspec
 from packaging.utils import InvalidWheelFilename, canonicalize_name, is_normalized_name
 from packaging.version import InvalidVersion, Version
 
-from retread import pypa, strict
+from retread import pypa, strict, units
 from retread.errors import PublishError, RevokedError
 from retread.fields import Digest, Positive, Text
 from retread.lockfile.pin import Locked
 from retread.records import Record, Sha256
 
 SCHEMA = 1
-_DAY = 86_400
 
 
 def _is_moment(text: str) -> bool:
@@ -180,14 +179,14 @@ def renewed(revocations: Revocations, issued: str) -> Revocations:
 def demand_fresh(revocations: Revocations, days: int, now: int) -> None:
     """Raise PublishError for a list that was issued more than ``days`` before ``now``, in seconds since 1970."""
     age = now - datetime.fromisoformat(revocations.issued).timestamp()
-    if age < -_DAY:
+    if age < -units.DAY:
         raise PublishError(
             f"the revocation list was issued at {revocations.issued}, after today",
             hint="set this machine's clock; if it is right, the signer's was not: 'retread index renew DIR --key KEY'",
         )
-    if age > days * _DAY:
+    if age > days * units.DAY:
         raise PublishError(
-            f"the revocation list was issued at {revocations.issued}, {int(age // _DAY)} days ago; "
+            f"the revocation list was issued at {revocations.issued}, {int(age // units.DAY)} days ago; "
             f"the policy allows {days}",
             hint="sign it again: 'retread index renew DIR --key KEY'",
         )

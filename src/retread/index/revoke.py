@@ -91,7 +91,7 @@ def _signed_anew(
     index: Path, key: Path, now: int, told: tuple[str, str], change: Callable[[Revocations], Revocations]
 ) -> Path:
     """Put a changed list into an index, by an action that remembers its serial number."""
-    place, signer = Index(index), keyfiles.load(key)
+    place, signer = Index(index), keyfiles.secret(key)
     if not place.exists:
         raise PublishError(f"there is no index in {index}", hint="publish into it first")
     with place.writing():

@@ -31,6 +31,8 @@ _PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0,
 """What a client of HTTP/2 begins with, and its settings (RFC 9113, 3.4); a head speaks gRPC, and answers with its."""
 _TOKEN: Final = "RAY_AUTH_TOKEN"
 """The variable with the token that clusters ask for (docs.ray.io/en/latest/ray-security/token-auth.html)."""
+_ANY: Final = "auto"
+"""The address of whatever cluster this machine is a node of."""
 _MODE: Final = "RAY_AUTH_MODE"
 _DOWN: Final = 10.0
 """Seconds for Ray to let go of a cluster, which it may not when that is gone."""
@@ -60,7 +62,7 @@ def address(text: str) -> Address:
         )
     where = rest.rstrip("/")
     host, colon, port = where.rpartition(":")
-    if not colon and where and where != "auto":
+    if not colon and where not in {"", _ANY}:
         return Address(f"{where}:{_PORT}")
     if colon and not (host and port.isdigit() and 0 < int(port) < _PORTS):
         raise UsageError(f"--on {text}: that is no address", hint=f"one is ray://HOST:{_PORT}")
@@ -82,7 +84,8 @@ def joined(where: Address, machine: Machine) -> Iterator[None]:
     _have_token(where)
     ray = _ray()
     with _hushed(), nullcontext("") if where.text else _room() as folder:
-        with machine.console.step(f"reach {where.title}" if where.text else "start Ray"):
+        title = f"reach {where.title}" if where.text else "start Ray"
+        with machine.console.step(title), machine.console.apart():
             _init(ray, where, folder)
         try:
             yield
@@ -133,19 +136,6 @@ def _hushed() -> Iterator[None]:
         redirect_stderr(nowhere),
     ):
         yield
-
-
-@contextmanager
-def _hushed_below() -> Iterator[None]:
-    """Let nothing go to standard error at all: what of Ray is no Python warns there of what is told here."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _have_token(where: Address) -> None:
@@ -216,10 +206,11 @@ def _refusal(where: Address, error: BaseException) -> HostError:
     if not where.text:
         return HostError(f"Ray cannot be started here: {told}")
     if "AuthToken" in f"{error}{error.__cause__}":
-        return HostError(
-            f"{where.title}: the cluster asks for a token, and this machine has none or another",
-            hint=f"name a file with it, {_TOKEN}_PATH=FILE; on the head that is ~/.ray/auth_token",
-        )
+        said, mode = "this machine has none or another", os.environ.get(_MODE, "token")
+        hint = f"name a file with it, {_TOKEN}_PATH=FILE; on the head that is ~/.ray/auth_token"
+        if mode != "token":
+            said, hint = f"this machine shows none, since {_MODE} is {mode!r}", f"unset {_MODE}"
+        return HostError(f"{where.title}: the cluster asks for a token, and {said}", hint=hint)
     if "Version mismatch" in str(error):
         return HostError(
             f"{where.title}: {' '.join(str(error).split())[:300]}",
@@ -227,7 +218,9 @@ def _refusal(where: Address, error: BaseException) -> HostError:
         )
     return HostError(
         f"{where.title}: there is no cluster that this machine is a node of ({told})",
-        hint=f"make it one: ray start --address={where.text} --num-cpus=0",
+        hint="start one here: ray start --head, or name the address of its head"
+        if where.text == _ANY
+        else f"make it one: ray start --address={where.text} --num-cpus=0",
     )
 
 
@@ -236,18 +229,19 @@ def _demand_welcome(where: Address) -> None:
     from ray.exceptions import RayError
 
     try:
-        from ray._private.services import find_node_ids
+        from ray._private.services import canonicalize_bootstrap_address, find_node_ids
         from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
     except ImportError:  # no part of what Ray promises: without them it says the same, later
         return
-    if where.text != "auto":
-        try:
-            with _hushed_below():
-                GcsClient(address=where.text)
-        except RayError as error:
-            raise ConnectionError(str(error)) from None
-    if not find_node_ids():
-        raise ConnectionError("no raylet of Ray's runs here")
+    address = canonicalize_bootstrap_address(where.text)
+    if address is None or (why := absence(address)):  # that of a cluster which was is noted for a while
+        raise ConnectionError(why if address else "no raylet runs here")
+    try:
+        every = GcsClient(address=address).get_all_node_info(timeout=limits.HEAD)
+    except RayError as error:
+        raise ConnectionError(str(error)) from None
+    if not find_node_ids() & {one.hex() for one in every}:
+        raise ConnectionError("no raylet of it runs here")
 
 
 def absence(address: str) -> str:

@@ -40,6 +40,8 @@ _NAMED: Final = 3
 class Asked(NamedTuple):
     """What a user asks of a list of jobs."""
 
+    target: str = ""
+    """Only this target; empty: all."""
     lane: Lane | None = None
     """Only what this lane makes."""
     platform: str = ""
@@ -70,6 +72,8 @@ def jobs_of(
     )
     jobs: list[Job] = []
     for entry in found.include:
+        if asked.target not in {"", entry.target}:
+            continue
         try:
             jobs += _of_entry(machine, known[entry.recipe], entry, asked)
         except PlanError as error:

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from retread import limits
+from retread import limits, variables
 from retread.doors import proc
 from retread.doors.console import Console
 from retread.doors.machine import Machine, code_digest
@@ -43,8 +43,7 @@ _NEWS: Final = 1.0
 """Seconds between two questions what the jobs said."""
 _LOOK: Final = 2.0
 """Seconds between two questions which nodes there are."""
-_POLICY: Final = "RETREAD_SHARED_POLICY"
-_HANDED: Final = ("RETREAD_SHARED", "RETREAD_SANDBOX")
+_HANDED: Final = (variables.SHARED, variables.SANDBOX)
 """Variables that nodes have from whoever started the jobs, unless they have their own."""
 
 
@@ -76,8 +75,8 @@ def work(job: Job, order: Order, workspace: bytes, board: Any) -> tuple[dict[str
     environment = {**order.variables, **os.environ}
     store = Store(default_root(environment))
     root = _unpacked(store, workspace, order.workspace)
-    if (root / _POLICY).is_file():
-        environment.setdefault(_POLICY, str(root / _POLICY))
+    if (root / variables.SHARED_POLICY).is_file():
+        environment.setdefault(variables.SHARED_POLICY, str(root / variables.SHARED_POLICY))
     machine = Machine(store, Console(stream=io.StringIO()), environment)
     job = msgspec.structs.replace(job, needs=order.needs)
     with store.scratch() as out:
@@ -362,7 +361,9 @@ def packed(root: Path, recipes: Iterable[Recipe], machine: Machine) -> bytes:
                 shutil.copytree(root / one, folder / one, symlinks=True, dirs_exist_ok=True)
         if (root / files.POLICY).is_file():
             shutil.copy2(root / files.POLICY, folder)
-        if named := machine.environment.get(_POLICY):  # a path of this machine's says nothing to others
-            shutil.copyfile(named, folder / _POLICY)
+        if named := machine.environment.get(
+            variables.SHARED_POLICY
+        ):  # a path of this machine's says nothing to others
+            shutil.copyfile(named, folder / variables.SHARED_POLICY)
         parcel.pack(folder, scratch / "parcel")
         return (scratch / "parcel").read_bytes()

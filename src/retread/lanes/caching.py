@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from retread import variables
 from retread.doors import proc
 from retread.doors.console import NOTE
 from retread.lanes.lane import Wish
+from retread.variables import SCCACHE
 
 if TYPE_CHECKING:
     from retread.compile.sandbox import Cache
     from retread.compile.stage import CacheFacts
-
-SHARED: Final = "RETREAD_SCCACHE"
-"""The variable that names the compile cache that machines share: redis://host or s3://bucket/prefix."""
 
 
 @contextmanager
@@ -33,19 +32,21 @@ def cache(
 
     program = proc.find("sccache", why="it caches what is compiled") if wish.cache else None
     found = Cache(program, scratch / "sccache" if wish.cold else folder, wish.fresh and not wish.cold)
-    address = caller.get(SHARED)
+    address = caller.get(SCCACHE)
     if program is None or not address:
         yield found
         return
     mode = "SCCACHE_REDIS_RW_MODE" if address.startswith("redis") else "SCCACHE_S3_RW_MODE"
     gives = caller.get(mode, "").upper() != "READ_ONLY"
-    with Depot(address, objects.at(address, named_by=SHARED), say, gives=gives) as depot:
+    with variables.named(SCCACHE, caller):
+        place = objects.at(address)
+    with Depot(address, place, say, gives=gives) as depot:
         yield found._replace(depot=depot)
 
 
 def caller(wish: Wish, environment: Mapping[str, str]) -> Mapping[str, str]:
     """Return the caller's environment; of a cold compile, without what leads the compile cache anywhere."""
-    names = (SHARED, "SCCACHE_") if wish.cold else ()
+    names = (SCCACHE, "SCCACHE_") if wish.cold else ()
     return {name: value for name, value in environment.items() if not name.startswith(names)}
 
 

@@ -18,7 +18,6 @@ from retread.recipe.model import Base
 from retread.recipe.plan import Effort, step
 from retread.recipe.series import Change
 from retread.recipe.toolchain import part_for
-from retread.wheel import metadata
 from retread.wheel.statement import FileStatement
 
 if TYPE_CHECKING:
@@ -57,7 +56,13 @@ class Official:
     def __init__(self, goal: Goal, base: Base) -> None:
         self.goal = goal
         self.base = base
-        self.wheel_name = metadata.parse_name(base.file).with_version(goal.version).file_name
+
+    @functools.cached_property
+    def wheel_name(self) -> str:
+        """The base wheel's with the version of the finished one; a build that finds it made does not ask."""
+        from retread.wheel import metadata
+
+        return metadata.parse_name(self.base.file).with_version(self.goal.version).file_name
 
     def compiles(self, change: Change) -> bool:
         """Say that it does not: nothing is compiled."""

@@ -15,7 +15,7 @@ PYTHON: Final = {"aarch64": "3.11"}
 
 def of_wheel(file: str) -> str:
     """Return the platform that a wheel's file name is for; ``any`` for one without compiled code."""
-    found = sorted({tag.platform for tag in pypa.wheel_name(file)[3]})
+    found = sorted(pypa.wheel_platforms(file))
     linux = [
         one[1] for text in found if (one := re.fullmatch(r"(?:many|musl)?linux.*_(x86_64|aarch64)", text))
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +13,7 @@ import msgspec
 from retread import strict
 from retread.doors import fs
 from retread.errors import RecipeError, RetreadError, SourceError, UsageError
-from retread.recipe import files, miscompiles, native, proof, series, shared, toolchain
-from retread.recipe.miscompiles import Miscompile
+from retread.recipe import files, native, proof, series, shared, toolchain
 from retread.recipe.model import Recipe
 from retread.recipe.proof import Proof
 from retread.recipe.series import ChangeKind, Patch
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from retread.doors.readings import Readings
 
 _OWN: Final = Path(__file__).parent / "toolchains"
-_MISCOMPILES: Final = Path(__file__).with_name("miscompiles.toml")
 
 
 class Loaded(NamedTuple):
@@ -225,12 +222,6 @@ def _existing(root: Path, paths: Iterable[tuple[str, str]]) -> dict[str, bytes]:
 def proof_path(root: Path, repository: str, commit: str) -> Path:
     """Return where the proof of a repository's commit is kept."""
     return root / files.proof(repository, commit)
-
-
-@functools.cache
-def known_miscompiles() -> tuple[Miscompile, ...]:
-    """Return the list that is part of retread."""
-    return miscompiles.parse(fs.read(_MISCOMPILES))
 
 
 def load_toolchain(root: Path | None, name: str, before: Readings | None = None) -> Toolchain:

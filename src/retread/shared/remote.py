@@ -7,24 +7,27 @@ or does not answer, one note says so and the rest of the command does without it
 from __future__ import annotations
 
 import functools
+import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from retread import limits
-from retread.address import shown
+from retread import limits, variables
+from retread.address import has_secret, shown
 from retread.doors import clock, fs
 from retread.doors.bucket import Bucket, MissingError, Object, is_bucket
 from retread.doors.console import NOTE
 from retread.doors.store import Kind
 from retread.errors import GateError, PublishError, RetreadError, StoreError, UsageError
-from retread.evidence.signing import Key
+from retread.evidence.signing import Key, StrangerError
 from retread.records import Sha256
 from retread.shared import claim as claims
 from retread.shared import parcel
 from retread.shared.claim import Claim, Place
+from retread.units import DAY
 from retread.version import __version__
 
 KINDS: Final = frozenset(
@@ -38,7 +41,8 @@ USED_DAYS: Final = 1.0
 """An entry that is taken is marked as used when its mark is older: a small object a day, however often it is taken."""
 ORPHAN_DAYS: Final = 1.0
 """A parcel without a claim is somebody's upload, or what is left of one that broke off; none takes a day."""
-_DAY: Final = 86_400.0
+_FORMS: Final = "s3://bucket/prefix, gs://bucket/prefix and file:///folder"
+_PARCEL: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Means(NamedTuple):
@@ -64,6 +68,15 @@ class Listed(NamedTuple):
     """When it was given or taken last, to a day, in seconds since 1970 by the storage's clock."""
 
 
+class Fault(NamedTuple):
+    """What is wrong with an object of a shared store."""
+
+    name: str
+    why: str
+    strangers: tuple[str, ...] = ()
+    """The keys that signed it, where that is what is wrong."""
+
+
 class _Believed(NamedTuple):
     claim: Claim
     signer: str
@@ -78,9 +91,35 @@ class _BadError(StoreError):
     """A parcel that is not what is claimed."""
 
 
-def _is_folder(address: str) -> bool:
+def _opened(address: str) -> Bucket:
+    """Return the bucket or folder at an address; UsageError for one that is none."""
+    if not (why := _obstacle(address)):
+        try:
+            return Bucket(address)
+        except PublishError:
+            why = "it is no address of a bucket"
+    raise UsageError(f"{shown(address)} cannot be opened: {why}", hint=f"there are {_FORMS}")
+
+
+def _obstacle(address: str) -> str:
+    """Return why no shared store can be at an address, as far as nobody has to be asked."""
+    scheme, slashes, _ = address.partition("://")
+    if has_secret(address):
+        return "it was given with a key or a password; the provider's environment says who may"
+    if not slashes:
+        return f"a folder is written file://{address}" if address.startswith("/") else "it is no address"
+    if scheme != "file":
+        return "" if is_bucket(address) else f"no shared store is reached by {scheme}://"
+    return _no_folder(address)
+
+
+def _no_folder(address: str) -> str:
     path = Path(unquote(urlsplit(address).path))
-    return address.startswith("file:///") and path.is_dir() and path != path.parent
+    if not address.startswith("file:///"):
+        return "the address of a folder begins with file:///"
+    if path == path.parent:
+        return "it is the root of the disk"
+    return "" if path.is_dir() else f"it is {'no folder' if path.exists() else 'not there'}"
 
 
 class Shared:
@@ -92,8 +131,8 @@ class Shared:
         self._get_means = means
         self._silent = False
         self._refuses = False
-        self._told: set[str] = set()
-        """Why claims were refused, each once."""
+        self._refused: Counter[str] = Counter()
+        """Why claims were refused -> how many; each reason is told once, and how many there were at the end."""
 
     @functools.cached_property
     def _means(self) -> Means:
@@ -101,13 +140,8 @@ class Shared:
 
     @functools.cached_property
     def _bucket(self) -> Bucket:
-        try:
-            if not is_bucket(self.address) and not _is_folder(self.address):
-                raise PublishError(self.address)
-            return Bucket(self.address)
-        except PublishError:
-            hint = "name one like s3://bucket/prefix, or file:///folder that is there"
-            raise UsageError(f"RETREAD_SHARED: {shown(self.address)} cannot be opened", hint=hint) from None
+        with variables.named(variables.SHARED, {variables.SHARED: self.address}):
+            return _opened(self.address)
 
     def demand(self) -> None:
         """Raise UsageError for an address that cannot be opened, or for a key or a policy that is not there.
@@ -170,24 +204,58 @@ class Shared:
         The claim goes first: whoever finds one finds its parcel, or is at it already.
         """
         every = list(self.entries())
-        limit = self._means.now() - unused_days * _DAY
+        limit = self._means.now() - unused_days * DAY
         total = sum({one.parcel: one.size for one in every}.values())
-        gone, kept = [], set()
+        users = Counter(one.parcel for one in every)
+        gone = []
         for one in every:
             if int(one.used) <= limit or (keep_bytes is not None and total > keep_bytes):
-                self._bucket.remove(claims.name(one.kind, one.key, one.parcel))
-                total -= one.size
-                gone.append(one)
-            else:
-                kept.add(claims.parcel_name(one.parcel))
-        dropped = {claims.parcel_name(one.parcel) for one in gone}
-        for parcel_ in self._bucket.list(claims.PARCELS):
-            old = parcel_.modified < self._means.now() - ORPHAN_DAYS * _DAY
-            if parcel_.name not in kept and (parcel_.name in dropped or old):
-                self._bucket.remove(parcel_.name)
+                gone.append(self._drop(one, users))
+                total -= gone[-1].size
         return gone
 
-    def faults(self) -> Iterator[str]:
+    def remove(self, wanted: Sequence[Listed]) -> list[Listed]:
+        """Remove entries; return what went, each with the bytes that it freed."""
+        users = Counter(one.parcel for one in self.entries())
+        return [self._drop(one, users) for one in wanted]
+
+    def _drop(self, one: Listed, users: Counter[Sha256]) -> Listed:
+        """Remove an entry, and its parcel when no other claim has that; return it with the bytes that this freed."""
+        self._bucket.remove(claims.name(one.kind, one.key, one.parcel))
+        users[one.parcel] -= 1
+        if users[one.parcel]:
+            return one._replace(size=0)
+        self._bucket.remove(claims.parcel_name(one.parcel))
+        return one
+
+    def sweep(self, *, days: float = ORPHAN_DAYS) -> int:
+        """Remove what uploads left that broke off, after a day or after fewer ``days``; return how many bytes went.
+
+        Who is at an upload meanwhile loses an entry: it is made again by whoever needs it.
+        """
+        before = self._means.now() - min(days, ORPHAN_DAYS) * DAY
+        freed = sum(self._bucket.sweep(one, before) for one in (claims.ENTRIES, claims.PARCELS))
+        claimed = {claims.parcel_name(one.parcel) for one in self.entries()}
+        for one in self._bucket.list(claims.PARCELS):
+            is_parcel = _PARCEL.fullmatch(one.name.removeprefix(f"{claims.PARCELS}/"))
+            if is_parcel and one.name not in claimed and int(one.modified) <= before:
+                self._bucket.remove(one.name)
+                freed += one.size
+        return freed
+
+    def strays(self) -> Iterator[Object]:
+        """Yield what lies among the claims and has the name of none."""
+        yield from (one for one in self._bucket.list(claims.ENTRIES) if not claims.place(one.name))
+
+    def remove_strays(self, wanted: Iterable[Object]) -> int:
+        """Remove what ``strays`` yielded; return how many bytes went."""
+        freed = 0
+        for one in wanted:
+            self._bucket.remove(one.name)
+            freed += one.size
+        return freed
+
+    def faults(self) -> Iterator[Fault]:
         """Yield what is wrong with each claim and each parcel: everything is fetched."""
         trusted = self._means.trusted
         with tempfile.TemporaryDirectory(prefix="retread-parcel-") as folder:
@@ -199,9 +267,18 @@ class Shared:
                     if at is None:
                         raise GateError(f"{one.name} is the name of no claim")
                     self._fill(self._believed(one, at, trusted), into)
+                except StrangerError as error:
+                    yield Fault(one.name, error.message, error.keys)
                 except RetreadError as error:
-                    yield f"{one.name}: {error.message}"
+                    yield Fault(one.name, error.message)
                 fs.remove(into)
+
+    def sum_up(self) -> None:
+        """Say of how many entries only the first was told that it is refused."""
+        for why, count in self._refused.items():
+            if count > 1:
+                self._means.say(f"{NOTE} {count} entries of the shared store were refused: {why}")
+        self._refused.clear()
 
     def _took(self, one: Object, into: Path, trusted: Sequence[Key]) -> bool:
         at = claims.place(one.name)
@@ -215,19 +292,25 @@ class Shared:
         except (GateError, _BadError) as error:
             for path in into.iterdir():
                 fs.remove(path)
-            why = error.message.replace(one.name, "")
-            if why not in self._told:  # a stranger's store has hundreds of entries
-                told = (
-                    f"the shared store's {at.kind}/{at.key[:16]} is refused: {error.message}; it is made here"
-                )
-                self._means.say(f"    {NOTE} {told}")
-            if isinstance(error, GateError):
-                self._told.add(why)
+            self._tell_refused(f"{at.kind}/{at.key[:16]}", one.name, error)
             return False
         if at.kind is not Kind.CUBINS:  # of which a library has hundreds
             self._means.say(f"    {at.kind} {at.key[:16]} comes from the shared store{_by(believed.signer)}")
         self._mark_used(one, believed)
         return True
+
+    def _tell_refused(self, entry: str, name: str, error: GateError | _BadError) -> None:
+        """Say that an entry is refused; of those that one builder signed, or that lack the same, the first alone."""
+        why = error.message.replace(name, "").strip(" :")
+        if isinstance(error, StrangerError):  # whose store has hundreds
+            why = error.hint
+        if isinstance(error, GateError):
+            self._refused[why] += 1
+        if self._refused[why] <= 1:
+            aside = f" ({why})" if isinstance(error, StrangerError) else ""
+            self._means.say(
+                f"    {NOTE} the shared store's {entry} is refused: {error.message}{aside}; it is made here"
+            )
 
     def _believed(self, one: Object, at: Place, trusted: Sequence[Key]) -> _Believed:
         if one.size > limits.CLAIM:
@@ -269,7 +352,7 @@ class Shared:
                 raise _BadError("it is not the file whose SHA-256 is its key")
 
     def _mark_used(self, one: Object, believed: _Believed) -> None:
-        if self._means.signer is None or self._refuses or one.modified > self._means.now() - USED_DAYS * _DAY:
+        if self._means.signer is None or self._refuses or one.modified > self._means.now() - USED_DAYS * DAY:
             return
         try:
             self._bucket.write(one.name, believed.envelope)

@@ -7,14 +7,14 @@ where there is neither, a wheel's own files, of which nothing is proven.
 from __future__ import annotations
 
 import os
-import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from retread import limits, strict
-from retread.doors import fs, gitenv, proc, tar
+from retread.doors import fs, gitenv, proc
 from retread.errors import SourceError, StoreError, ToolError, first
 from retread.prooflevel import NO_TIME, ProofLevel
 from retread.recipe import lfs
@@ -24,6 +24,9 @@ from retread.recipe.proof import Entry, Proof, blob_id, dated
 from retread.records import Sha256
 from retread.source.records import Manifest, SourceTree, UnprovenFile
 from retread.strict import near_miss
+
+if TYPE_CHECKING:
+    from tarfile import TarInfo
 
 MANIFEST = "manifest.json"
 TREE = "tree"
@@ -124,6 +127,8 @@ def paths(sdist: Path) -> set[str]:
 
 def _members(sdist: Path, into: Path) -> Iterator[tuple[str, bytes, bool]]:
     """Yield (path without the top folder, content, executable) of every file; refuse what unpacks elsewhere."""
+    from retread.doors import tar
+
     total, seen = 0, set()
     try:
         with tar.opened(sdist) as archive:
@@ -147,7 +152,7 @@ def _members(sdist: Path, into: Path) -> Iterator[tuple[str, bytes, bool]]:
         raise SourceError(f"{sdist.name} cannot be read as a source archive: {error}") from None
 
 
-def _plain(sdist: Path, member: tarfile.TarInfo) -> str | None:
+def _plain(sdist: Path, member: TarInfo) -> str | None:
     pure = PurePosixPath(member.name)
     if pure.is_absolute() or ".." in pure.parts or "\\" in member.name:
         raise SourceError(f"{sdist.name}: member {member.name!r} leaves the folder that it is unpacked into")
@@ -229,6 +234,8 @@ def from_git(
     }
     packed = ""
     if recipe.level is ProofLevel.REPOSITORY:
+        from retread.doors import tar
+
         top = f"{recipe.project}-{recipe.version}"
         packed = tar.pack(into / PACKED, tree, files, top=top, time=time)
     _finish(recipe, time, files, [], into, packed=packed)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retread import limits
+from retread import limits, variables
 from retread.doors import proc
 from retread.doors.machine import Machine, downloaded
 from retread.errors import FetchError, RecipeError, ToolError
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from retread.doors.net.download import Progress
     from retread.doors.net.settings import Settings
 
-MIRROR = "RETREAD_DEBIAN_MIRROR"
-"""The variable that names a copy of Debian's archive, or of the pinned part of it: an http address or a folder."""
 _MAGIC = b"!<arch>\n"
 _HEADER = 60
 _DATA = "data.tar.xz"
@@ -32,7 +30,7 @@ _DATA = "data.tar.xz"
 
 def mirrors(machine: Machine) -> tuple[str, ...]:
     """Return the addresses or folders that may have the archive, in order; none where neither variable nor apt is."""
-    if given := machine.environment.get(MIRROR):
+    if given := machine.environment.get(variables.DEBIAN_MIRROR):
         return (given,)
     return _of_apt(machine.environment.get("PATH", os.defpath))
 
@@ -57,12 +55,12 @@ def fetch(machine: Machine, part: Part) -> Path:
         from retread.doors.net import download as net
 
         wanted = asking.Wanted("", part.file, part.sha256)
-        faults = []
+        faults, source = [], variables.source(variables.DEBIAN_MIRROR, machine.environment)
         for base in mirrors(machine):
             try:
                 return net.fetch_from(base, part.deb, wanted, partial, using=using, progress=progress)
             except FetchError as error:
-                faults.append(": ".join((error.message, *error.faults)))
+                faults.append(source + ": ".join((error.message, *error.faults)))
         raise FetchError(
             f"{part.file} could not be had from Debian's archive",
             faults=faults or [_no_mirror()],
@@ -78,12 +76,12 @@ def inquire(machine: Machine, part: Part) -> tuple[str, str]:
     from retread.doors.net import settings
 
     using = settings.settings(machine.environment)
-    faults = []
+    faults, source = [], variables.source(variables.DEBIAN_MIRROR, machine.environment)
     for base in mirrors(machine):
         fault = net.absence(base, part.deb, using=using)
         if not fault:
             return net.where(base, part.deb), ""
-        faults.append(fault)
+        faults.append(f"{source}{fault}")
     return "", f"{'; '.join(faults) or _no_mirror()}; {ways(part)}"
 
 
@@ -92,7 +90,8 @@ def ways(part: Part) -> str:
     name, version = part.file.split("_")[:2]
     return (
         f"the toolchain pins {name} {version}, and Debian's archive keeps a version only until the next one: "
-        f"set {MIRROR} to an address or a folder that has {part.deb}, like Debian's archive of snapshots"
+        f"set {variables.DEBIAN_MIRROR} to an address or a folder that has {part.deb}, like Debian's archive of "
+        "snapshots"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from retread import variables
 from retread.arch import Arch
 from retread.doors.machine import Machine
 from retread.doors.store import Kind
@@ -88,9 +89,9 @@ def _ask(machine: Machine, toolchain: Toolchain, part: Part) -> PartReport:
     using = settings.settings(machine.environment)
     if part.path:
         base = mirror(machine, toolchain)
-        return part_report(
-            part, download.where(base, part.path), download.absence(base, part.path, using=using)
-        )
+        lack = download.absence(base, part.path, using=using)
+        source = variables.source(variables.CUDA_MIRROR, machine.environment) if lack else ""
+        return part_report(part, download.where(base, part.path), f"{source}{lack}")
     wanted = asking.Wanted(part.package, part.file, part.sha256)
     return part_report(part, "package index", catalogue.index_absence(wanted, using=using))
 

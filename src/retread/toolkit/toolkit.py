@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retread import arch
+from retread import arch, variables
 from retread.arch import Arch
 from retread.doors.machine import Machine, download, downloaded
 from retread.doors.store import Kind
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from retread.toolkit.layout import Toolkit
 
 
-MIRROR = "RETREAD_CUDA_MIRROR"
-"""The variable that names a copy of NVIDIA's redistributables: an http address or a folder."""
 TRIED = (Arch("9.0"), Arch("10.0"))
 """The architectures for which a toolkit is tried."""
 
@@ -59,6 +57,19 @@ def toolkit(machine: Machine, toolchain: Toolchain, target: str = "") -> Toolkit
     return layout.load(machine.store.make(Kind.TOOLKITS, key, build), toolchain, parts)
 
 
+def known_digest(machine: Machine, toolchain: Toolchain, target: str = "") -> str:
+    """Return the digest of what ``toolkit`` would return, where it can be told without having it; else nothing.
+
+    It cannot where a part has to be fetched in whose place the system's toolkit would do.
+    """
+    from retread.toolkit import layout
+
+    parts = toolkit_parts(toolchain, host.here(), target)
+    key = layout.parts_digest(toolchain, parts)
+    may_be_another = any(part.path for part in parts) and target in {"", host.here()}
+    return "" if may_be_another and not machine.store.get(Kind.TOOLKITS, key) else key
+
+
 def stored_toolkit(machine: Machine, toolchain: Toolchain, target: str = "") -> Toolkit | None:
     """Return the toolkit made of pinned parts if the store has it; PlanError when this machine has no parts."""
     from retread.toolkit import layout
@@ -83,7 +94,8 @@ def fetch_part(machine: Machine, toolchain: Toolchain, part: Part) -> Path:
 
         wanted, base = asking.Wanted("", part.file, part.sha256), mirror(machine, toolchain)
         try:
-            net.fetch_from(base, part.path, wanted, partial, using=using, progress=progress)
+            with variables.named(variables.CUDA_MIRROR, machine.environment):
+                net.fetch_from(base, part.path, wanted, partial, using=using, progress=progress)
         except FetchError as error:
             raise FetchError(error.message, faults=error.faults, hint=ways(toolchain)) from None
 
@@ -92,14 +104,14 @@ def fetch_part(machine: Machine, toolchain: Toolchain, part: Part) -> Path:
 
 def mirror(machine: Machine, toolchain: Toolchain) -> str:
     """Return the address or folder below which parts with a path lie."""
-    return machine.environment.get(MIRROR) or toolchain.redistributables
+    return machine.environment.get(variables.CUDA_MIRROR) or toolchain.redistributables
 
 
 def ways(toolchain: Toolchain) -> str:
     """Return what a user can do who lacks a part that no package index has."""
     return (
-        f"do one of three: let this machine reach {toolchain.redistributables}; set {MIRROR} to an address or a "
-        f"folder with the same files below it; install NVIDIA's toolkit {toolchain.cuda} and set CUDA_HOME"
+        f"do one of three: let this machine reach {toolchain.redistributables}; set {variables.CUDA_MIRROR} to an "
+        f"address or a folder with the same files below it; install NVIDIA's toolkit {toolchain.cuda} and set CUDA_HOME"
     )
 
 

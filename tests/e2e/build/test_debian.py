@@ -13,7 +13,7 @@ from debparts import CLANG, LIBC, OLD, Pinned, clang_deb, libc_deb, make_deb, nv
 from loopback import Index
 from retread.doors.store import Kind
 from retread.recipe import workspace
-from retread.toolkit import debian
+from retread.variables import DEBIAN_MIRROR
 from tinycuda import Project, Result, names
 from toolparts import link
 
@@ -56,7 +56,7 @@ class Workplace:
 
     def apt(self, monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
         """Put an apt that is set to these mirrors on the PATH, in place of a variable."""
-        monkeypatch.delenv(debian.MIRROR)
+        monkeypatch.delenv(DEBIAN_MIRROR)
         program = self.folder / "bin" / "apt-get"
         program.parent.mkdir()
         asked = "indextargets --no-release-info --format $(REPO_URI)"
@@ -69,7 +69,7 @@ class Workplace:
 @pytest.fixture
 def place(project: Project, index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    monkeypatch.setenv(debian.MIRROR, index.mirror_url)
+    monkeypatch.setenv(DEBIAN_MIRROR, index.mirror_url)
     monkeypatch.setattr(workspace, "_OWN", tmp_path / "none")  # its parts are those of the real one
     return Workplace(project, index, tmp_path)
 
@@ -103,7 +103,7 @@ def test_a_mirror_may_be_a_folder(place: Workplace, monkeypatch: pytest.MonkeyPa
         (place.folder / "copy" / path).parent.mkdir(parents=True)
         (place.folder / "copy" / path).write_bytes(data)
     place.index.mirror = {}
-    monkeypatch.setenv(debian.MIRROR, str(place.folder / "copy"))
+    monkeypatch.setenv(DEBIAN_MIRROR, str(place.folder / "copy"))
     assert (place.tree() / "llvm/libexec/clang").is_file()
 
 
@@ -163,14 +163,14 @@ def test_other_bytes_under_the_same_name_are_refused(place: Workplace) -> None:
         f"{FILE} is not what the recipe pins: sha256 ",
         "(5 bytes)",
         "clang-22 22.1.8-1~deb13u5",
-        debian.MIRROR,
+        DEBIAN_MIRROR,
     )
 
 
 def test_a_machine_without_apt_is_told_the_variable(
     place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(debian.MIRROR)
+    monkeypatch.delenv(DEBIAN_MIRROR)
     (place.folder / "none").mkdir()
     monkeypatch.setenv("PATH", str(place.folder / "none"))
     place.refused(7, "there is no apt here whose mirror could be asked", "set RETREAD_DEBIAN_MIRROR")

@@ -23,6 +23,7 @@ import pytest
 from raycluster import GIB as _GIB
 from raycluster import Cluster
 from retread import limits
+from retread.doors import extras
 from retread.jobs import keeper
 from tinycuda import BUILT, PTXAS, Project, Result, names
 
@@ -271,8 +272,20 @@ def test_what_no_node_has_is_refused_at_once(gated: Gated, cluster: Cluster) -> 
     assert "smoke-tiny-1.0-cu128-py3.9-cc12.0 needs a GPU with compute capability 12.0" in result.err
 
 
+def test_a_node_on_which_no_worker_starts_is_left_out_with_the_reason(gated: Gated, cluster: Cluster) -> None:
+    cluster.break_one()
+    result = gated.wait(gated.on(cluster, more="limits.START, limits.PROBE = 2.0, 5.0"))
+    assert result.code == 18
+    assert re.search(r"note: \S+ \(\w{8}\) says nothing yet: no worker of Ray's comes up there; ", result.err)
+    assert re.search(
+        r"  - .*: it did not start in 5 s: no worker .*/raylet.err ends with: ModuleNotF", result.err
+    )
+
+
 def test_a_cluster_that_wants_another_token_says_so(gated: Gated, cluster: Cluster) -> None:
-    result = gated.wait(gated.on(cluster, token="of another cluster"))
+    """At once: Ray would ask again for as long as is said here."""
+    patient = "import os; os.environ['RAY_gcs_server_port_wait_time_s'] = '600'"
+    result = gated.wait(gated.on(cluster, token="of another cluster", more=patient))
     assert result.code == 18
     assert "the cluster asks for a token, and this machine has none or another" in result.err
     assert "RAY_AUTH_TOKEN_PATH=FILE" in result.err
@@ -302,7 +315,7 @@ def test_ray_that_is_not_installed_and_a_token_that_is_not_there_are_named(gated
         cwd=gated.root, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 14
-    assert "pip install 'retread[ray]'" in done.stderr
+    assert f"next: {extras.installs('ray')}\n" in done.stderr
 
 
 def test_when_the_head_is_killed_nothing_goes_on_and_the_next_run_does(
@@ -322,7 +335,13 @@ def test_when_the_head_is_killed_nothing_goes_on_and_the_next_run_does(
     assert _gone([worker, *family])
     gated.open()
     before = _running()
-    result = gated.wait(gated.start("build", "--all", "--on", "ray"))  # nobody has a home: it wants none
+    process = gated.start("build", "--all", "--on", "ray")  # nobody has a home: it wants none
+    while not _running() - before:
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert gated.wait(process).code == 130
+    assert _running() <= before  # what of the cluster had come up by then is gone
+    result = gated.wait(gated.start("build", "--all", "--on", "ray"))
     _sound(gated, result)
     assert _running() <= before  # the cluster that it started is gone, too
 

@@ -273,12 +273,12 @@ def test_a_folder_that_is_a_link_stays_one(work: Work, tmp_path: Path) -> None:
 
 
 def test_a_read_only_folder_is_told(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    from retread.doors import durable
+    from retread.doors import durable, fs
 
     change = durable.change
 
     def refuse(act: object, *arguments: object) -> object:
-        if act is durable._exchange:
+        if act is fs.exchange:
             raise OSError(30, "Read-only file system", str(work.folder))
         assert callable(act)
         return change(act, *arguments)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from loopback import Index
 from retread.build import pipeline
+from retread.doors import proc
 from retread.doors.store import Kind, Store
 from retread.lanes import source
 from retread.source import trees
@@ -90,8 +91,15 @@ def test_a_changed_patch_inflates_what_is_new_alone_and_hashes_the_wheel_once(
     monkeypatch.setattr(hashing, "scan", lambda *given: scans.append(given) or scan(*given))
     for name in ("fsync", "fdatasync", "sync"):
         monkeypatch.setattr(os, name, syncs.append)
+    start, started, replace, replaced = proc._start, list[object](), Path.replace, list[str]()
+    monkeypatch.setattr(proc, "_start", lambda *given: started.append(given) or start(*given))
+    monkeypatch.setattr(Path, "replace", lambda one, by: replaced.append(str(by)) or replace(one, by))
     assert project.build().code == 0
     assert (len(scans), syncs) == (1, [])
+    assert len(started) == 2, "git tries whether the patch is there, and applies it"
+    assert not any("/dist/" in one for one in replaced), (
+        "it waited until the file system had placed the wheel"
+    )
     new = {OPS, "tinycuda/version.py", *(name for name in inflated if ".dist-info/" in name)}
     assert set(inflated) == new
 

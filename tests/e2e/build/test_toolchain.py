@@ -18,7 +18,7 @@ from retread.doors.net import download, settings
 from retread.doors.store import Kind
 from retread.recipe import workspace
 from retread.toolkit import layout as stage
-from retread.toolkit.toolkit import MIRROR
+from retread.variables import CUDA_MIRROR
 from tinycuda import Project, Result, names
 from toolparts import CUDART, NVCC, Mirror, link, make_archive, mirror, nvcc_files, top
 
@@ -78,7 +78,7 @@ def place(project: Project, index: Index, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(stage, "SYSTEM", tmp_path / "local")
     monkeypatch.setattr(workspace, "_OWN", tmp_path / "none")  # its parts are those of the real one
-    monkeypatch.setenv(MIRROR, index.mirror_url)
+    monkeypatch.setenv(CUDA_MIRROR, index.mirror_url)
     for name in ("CUDA_HOME", "CUDA_PATH"):
         monkeypatch.delenv(name, raising=False)
     return Workplace(project, index, tmp_path)
@@ -117,7 +117,7 @@ def test_a_mirror_laid_out_like_nvidia_s_gives_a_toolkit(place: Workplace) -> No
 def test_a_mirror_may_be_a_folder(
     place: Workplace, monkeypatch: pytest.MonkeyPatch, form: Callable[[Path], str]
 ) -> None:
-    monkeypatch.setenv(MIRROR, form(put(place.folder / "a mirror", place.index)))
+    monkeypatch.setenv(CUDA_MIRROR, form(put(place.folder / "a mirror", place.index)))
     place.tree(place.run("get", "cuda-12.8"))
     assert place.asked("GET") == []
 
@@ -125,7 +125,7 @@ def test_a_mirror_may_be_a_folder(
 def test_without_a_mirror_the_toolchain_s_own_address_is_asked(
     place: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(MIRROR)
+    monkeypatch.delenv(CUDA_MIRROR)
     file = place.project.root / "recipes/toolchains/cuda-12.8.toml"
     shipped = "https://developer.download.nvidia.com/compute/cuda/redist/"
     file.write_text(file.read_text().replace(f'"{shipped}"', f'"{place.index.mirror_url}"'))
@@ -168,7 +168,7 @@ def test_a_mirror_that_has_it_not_is_told_with_the_three_ways(place: Workplace, 
 
 
 def test_a_folder_that_has_it_not_is_told(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(MIRROR, str(place.folder))
+    monkeypatch.setenv(CUDA_MIRROR, str(place.folder))
     place.refused(6, f"there is no file {place.folder}/{NVCC}", WAYS)
 
 
@@ -179,7 +179,7 @@ def test_a_folder_that_has_it_not_is_told(place: Workplace, monkeypatch: pytest.
 def test_an_address_that_does_not_do_is_told_without_its_secret(
     place: Workplace, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    monkeypatch.setenv(MIRROR, address)
+    monkeypatch.setenv(CUDA_MIRROR, address)
     assert "s3cret" not in place.refused(6, FILE, WAYS).err
     checked = place.run("check")
     assert checked.code == 6
@@ -187,7 +187,7 @@ def test_an_address_that_does_not_do_is_told_without_its_secret(
 
 
 def test_no_connection_is_told(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(MIRROR, "http://127.0.0.1:9/cuda")
+    monkeypatch.setenv(CUDA_MIRROR, "http://127.0.0.1:9/cuda")
     place.refused(6, f"could not be had from http://127.0.0.1:9/cuda/{NVCC}", "no connection", WAYS)
 
 
@@ -196,7 +196,7 @@ def test_a_secret_of_the_mirror_s_is_used_and_not_shown(
 ) -> None:
     secret = f"http://me:s3cret@{place.index.host}"
     monkeypatch.setenv("PIP_INDEX_URL", f"{secret}/simple/")
-    monkeypatch.setenv(MIRROR, f"{secret}/mirror/")
+    monkeypatch.setenv(CUDA_MIRROR, f"{secret}/mirror/")
     place.index.secret = "me:other"
     result = place.refused(6, f"{place.index.mirror_url}{NVCC}", "the server answered 401")
     assert "s3cret" not in result.err
@@ -210,7 +210,7 @@ def test_other_bytes_are_refused_and_removed(
 ) -> None:
     if local:
         place.index.mirror[NVCC] = b"wrong"
-        monkeypatch.setenv(MIRROR, str(put(place.folder / "mirror", place.index)))
+        monkeypatch.setenv(CUDA_MIRROR, str(put(place.folder / "mirror", place.index)))
     else:
         place.index.wrong = {NVCC: b"wrong"}
     place.refused(6, f"{FILE} is not what the recipe pins: sha256 ", "(5 bytes), pinned ", WAYS)

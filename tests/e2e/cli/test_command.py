@@ -80,13 +80,13 @@ UNCHANGED = {
     "doors.fs", "doors.machine", "doors.proc", "doors.readings", "doors.store", "elf", "elf.facts", "environment",
     "environment.host", "errors", "evidence", "evidence.names", "fields", "lanes", "lanes.lane", "lanes.overlay",
     "limits", "prooflevel", "pypa", "recipe", "records", "source", "source.records", "source.trees", "strict", "text",
-    "units", "version", "wheel", "wheel.facts", "wheel.members", "wheel.metadata", "wheel.statement",
+    "units", "version", "wheel", "wheel.facts", "wheel.members", "wheel.statement",
 }  # fmt: skip
 """What of ours a build may import that finds everything made, with what lies in ``cli``, ``recipe`` and ``text``."""
 HEAVY = {
     "asyncio", "bz2", "concurrent", "cyclonedx", "difflib", "elftools", "email", "http", "importlib.metadata",
-    "installer", "jinja2", "lzma", "packaging.requirements", "pypi_simple", "requests", "shutil", "socket", "ssl",
-    "tarfile", "tempfile", "unidiff", "xml", "zipfile",
+    "installer", "jinja2", "logging", "lzma", "packaging", "pypi_simple", "requests", "shutil", "socket", "ssl",
+    "tarfile", "tempfile", "tomllib", "unidiff", "xml", "zipfile",
 }  # fmt: skip
 """What it has no use for: parsers of what was read before, and all that makes, asks and shows."""
 

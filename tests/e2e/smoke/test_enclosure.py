@@ -13,6 +13,7 @@ from retread.doors import proc, walls
 from retread.environment import host
 from retread.errors import ToolError
 from retread.smoke import enclosure
+from retread.variables import SANDBOX
 
 needs_walls = pytest.mark.skipif(bool(walls.absence({})), reason="needs bubblewrap, and namespaces")
 
@@ -86,7 +87,7 @@ def test_walls_that_keep_the_gpus_out_are_none(
     source.write_text(DRIVER % (wants if sealed else "/usr"))
     subprocess.run(["gcc", "-shared", "-o", tmp_path / "lib" / "libcuda.so.1", source], check=True)
     monkeypatch.setattr(host, "has_gpu", lambda: True)
-    given = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": str(tmp_path / "lib"), walls.POLICY: policy}
+    given = {"PATH": os.environ["PATH"], "LD_LIBRARY_PATH": str(tmp_path / "lib"), SANDBOX: policy}
     if sealed and policy:
         with pytest.raises(ToolError, match="no GPU can be used behind walls here"):
             enclosure.around(tmp_path / "kit.pyz", sys.executable, [], given, print)
@@ -98,7 +99,7 @@ def test_walls_that_keep_the_gpus_out_are_none(
 
 
 def test_without_walls_a_kit_runs_as_it_is(tmp_path: Path) -> None:
-    given = {walls.POLICY: "off", "TOKEN": "mine"}
+    given = {SANDBOX: "off", "TOKEN": "mine"}
     assert enclosure.around(tmp_path / "kit.pyz", "python3", [], given, print) == ((), given)
 
 

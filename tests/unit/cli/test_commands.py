@@ -65,7 +65,7 @@ def test_help_is_that_of_the_whole() -> None:
     assert main.outline().format_help() == main.parser().format_help()
 
 
-EVERY = {"address", "cli", "cli.commands", "cli.main", "cli.session", "errors"}
+EVERY = {"address", "cli", "cli.commands", "cli.main", "cli.session", "errors", "variables"}
 """What of ours every command waits for."""
 OUTLINE = {"typing", "pathlib", "signal", "urllib.parse", "ipaddress"}
 """Of Python's own, what takes milliseconds more, and what no command needs before it is known which it is."""

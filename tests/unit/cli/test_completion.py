@@ -134,7 +134,10 @@ def test_there_is_a_script_for_each_shell(capsys: pytest.CaptureFixture[str], sh
             "argument --lane: invalid choice: 'sorce' (did you mean 'source'?) "
             "(choose from 'overlay', 'source', 'container')",
         ),
-        (["store", "?"], "argument ACTION: invalid choice: '?' (choose from 'list', 'prune', 'check')"),
+        (
+            ["store", "?"],
+            "argument ACTION: invalid choice: '?' (choose from 'list', 'prune', 'remove', 'check')",
+        ),
         (["build", "--taget", "x"], "unrecognized arguments: --taget (did you mean '--target'?)"),
     ],
 )

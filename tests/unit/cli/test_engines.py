@@ -113,7 +113,7 @@ def test_options_that_leave_no_build_are_named_with_what_there_is(project: Proje
         ),
         ("RETREAD_SHARED", "https://example.org", "RETREAD_SHARED: https://example.org cannot be opened"),
         ("RETREAD_SHARED_POLICY", "gone.toml", "RETREAD_SHARED_POLICY: there is no file gone.toml"),
-        ("RETREAD_SANDBOX", "on", "RETREAD_SANDBOX=on: it is 'demand' or 'off', or not set"),
+        ("RETREAD_SANDBOX", "on", "RETREAD_SANDBOX: 'on' is neither 'demand' nor 'off'"),
     ],
 )
 def test_what_every_node_would_refuse_is_refused_before_anything_is_sent(

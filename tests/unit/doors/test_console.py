@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -333,3 +335,17 @@ def test_colour_takes_no_room(clock: _Clock) -> None:
     with Console(stream=out, colour=Colour.ALWAYS, clock=clock).step("x"):
         pass
     assert len(re.sub(r"\x1b\[[\d;]*m", "", out.getvalue())) == COLUMNS + 1
+
+
+def test_apart_a_console_alone_writes_to_standard_error() -> None:
+    code = (
+        "import os, sys\n"
+        "from retread.doors.console import Console\n"
+        "console = Console()\n"
+        "with console.apart():\n"
+        "    os.write(2, b'of a library')\n"
+        "    console.say('of ours')\n"
+        "console.say('and after')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "of ours\nand after\n"

@@ -168,7 +168,13 @@ def test_a_folder_that_may_not_be_read_is_not_an_empty_one(
         fs.listed(tmp_path)
 
 
-def test_place_links_where_it_can(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trades", [True, False], ids=["at once", "by a rename"])
+def test_place_links_where_it_can(trades: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renamed = list[str]()
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda one, other: renamed.append(other.name) or replace(one, other))
+    if not trades:
+        monkeypatch.setattr(fs, "exchange", lambda *_: False)
     (tmp_path / "store").write_bytes(b"wheel")
     destination = tmp_path / "dist" / "wheel"
     assert not fs.place(tmp_path / "store", destination)
@@ -179,6 +185,7 @@ def test_place_links_where_it_can(tmp_path: Path) -> None:
         destination.write_bytes(data)
         assert fs.place(tmp_path / "store", destination) is other
         assert destination.samefile(tmp_path / "store")
+    assert len(renamed) == (1 if trades else 3)  # onto nothing, and onto what waits for its blocks
     assert names(tmp_path / "dist") == ["wheel"]
 
 

@@ -11,14 +11,14 @@ from retread.errors import UsageError
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("ftp://there", "RETREAD_SCCACHE: ftp://there is no cache that can be opened"),
-        ("there", "RETREAD_SCCACHE: there is no cache that can be opened"),
-        ("s3://key:secret@there", "RETREAD_SCCACHE: s3://there holds a key or a password"),
-        ("redis://:secret@there:port", "RETREAD_SCCACHE: redis://there:port is no Redis"),
+        ("ftp://there", "ftp://there is no cache that can be opened"),
+        ("there", "there is no cache that can be opened"),
+        ("s3://key:secret@there", "s3://there holds a key or a password"),
+        ("redis://:secret@there:port", "redis://there:port is no Redis"),
     ],
 )
 def test_an_address_of_nothing_is_refused_without_its_password(address: str, told: str) -> None:
     with pytest.raises(UsageError) as refused:
-        objects.at(address, named_by="RETREAD_SCCACHE")
+        objects.at(address)
     assert refused.value.message == told
     assert "redis://host:6379/0" in refused.value.hint

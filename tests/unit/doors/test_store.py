@@ -422,3 +422,24 @@ def test_what_was_read_is_shown_and_pruned_when_nobody_asked_for_it(store: Store
     assert store.drop_beside(unused_days=11) == 0
     assert store.drop_beside(unused_days=9) == held["read"] // 2
     assert store.beside() == {"read": held["read"] // 2}
+
+
+def test_a_large_entry_is_counted_once_and_anew_where_it_decides(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, counted, size = store.make(Kind.TREES, KEY, _build), list[Path](), module._size
+    monkeypatch.setattr(module, "_size", lambda one: counted.append(one) or size(one))
+    first = store.entries()
+    assert store.entries() == first
+    assert first[0].size == size(path)
+    assert counted == [path]
+    (path / "deep" / "more").write_bytes(bytes(100))
+    assert store.prune(unused_days=30, keep_bytes=first[0].size) == [
+        first[0]._replace(size=first[0].size + 100)
+    ]
+    store.make(Kind.TREES, KEY, _build)
+    (store.root / "sizes.json").write_text("[]")
+    assert [one.size for one in store.entries()] == [one.size for one in store.entries(anew=True)]
+    store.discard(Kind.TREES, KEY)
+    assert store.entries() == []
+    assert (store.root / "sizes.json").read_text() == "{}"

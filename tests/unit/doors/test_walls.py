@@ -14,6 +14,7 @@ import prober
 from retread.doors import proc, walls
 from retread.doors.walls import Seen, Walls
 from retread.errors import ToolError, UsageError
+from retread.variables import SANDBOX
 from standins import until
 
 PATH = {"PATH": os.environ["PATH"]}
@@ -94,13 +95,13 @@ def test_a_program_is_shown_with_every_link_to_it_and_never_with_the_home(
 @pytest.mark.parametrize("policy", ["", "demand", "off", "nonsense"])
 def test_a_machine_without_walls_is_told_of_or_refused(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walls, "_impossible", lambda: "bubblewrap is not installed")
-    given = {walls.POLICY: policy}
+    given = {SANDBOX: policy}
     if policy == "demand":
         with pytest.raises(ToolError, match="nothing is run without walls around it") as caught:
             walls.absence(given)
         assert "apt-get install bubblewrap" in caught.value.hint
     elif policy == "nonsense":
-        with pytest.raises(UsageError, match="'demand' or 'off'"):
+        with pytest.raises(UsageError, match="RETREAD_SANDBOX: 'nonsense' is neither 'demand' nor 'off'"):
             walls.absence(given)
     else:
         assert walls.absence(given) == ("RETREAD_SANDBOX is off" if policy else "bubblewrap is not installed")

@@ -58,3 +58,27 @@ def test_what_is_real_is_read() -> None:
 )  # fmt: skip
 def test_a_range_allows_nothing_that_is_no_version(wanted: str, found: str, *, said: bool) -> None:
     assert pypa.allows(wanted, found) is said
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "demo-1.0-py3-none-any.whl",
+        "xformers-0.0.32.post2+cu128-cp39-abi3-win_amd64.whl",
+        "a_b.c-2-cp312-cp312-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+        "demo-1.0-1-py3-none-any.whl",
+        "demo-1.0rc1-py2.py3-none-Any.whl",
+        "Demo-1.0-py3-none-musllinux_1_2_aarch64.whl",
+    ],
+)
+def test_platforms_are_those_of_the_whole_name(file: str) -> None:
+    assert pypa.wheel_platforms(file) == {tag.platform for tag in pypa.wheel_name(file)[3]}
+
+
+@pytest.mark.parametrize(
+    "file", ["a__b-1-py3-none-any.whl", "demo-x-py3-none-any.whl", "demo-1-any.whl", "demo"]
+)
+def test_platforms_of_what_is_no_name_are_refused_as_the_name_is(file: str) -> None:
+    for read in (pypa.wheel_name, pypa.wheel_platforms):
+        with pytest.raises(ValueError, match="Invalid"):
+            read(file)

@@ -21,6 +21,7 @@ from retread.doors.store import Store
 from retread.errors import ToolError, UsageError
 from retread.jobs import cluster, member, onray
 from retread.recipe import workspace
+from retread.variables import SHARED_POLICY
 from tinycuda import Project
 
 
@@ -203,8 +204,8 @@ def test_a_node_whose_workers_do_not_come_up_is_told_with_the_end_of_its_log(tmp
 def test_the_policy_of_the_shared_store_goes_with_the_jobs(project: Project, tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text("[builders]\n")
     machine = Machine(
-        Store(tmp_path / "store"), Console(stream=io.StringIO()), {onray._POLICY: str(tmp_path / "own.toml")}
+        Store(tmp_path / "store"), Console(stream=io.StringIO()), {SHARED_POLICY: str(tmp_path / "own.toml")}
     )
     data = onray.packed(project.root, [], machine)
     root = onray._unpacked(machine.store, data, hashlib.sha256(data).hexdigest())
-    assert (root / onray._POLICY).read_text() == "[builders]\n"
+    assert (root / SHARED_POLICY).read_text() == "[builders]\n"

@@ -14,6 +14,7 @@ from retread.doors.store import Store
 from retread.errors import AuditError, ToolError
 from retread.lanes.place import HostPlace, demand_machine
 from retread.recipe.model import Build
+from retread.variables import SANDBOX
 from tinyindex import make_wheel
 
 
@@ -22,7 +23,7 @@ def test_a_build_without_walls_is_told_or_refused_before_it_runs(
     policy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(walls, "_impossible", lambda: "bubblewrap is not installed")
-    machine = Machine(Store(tmp_path), Console(quiet=True), {"PATH": "/usr/bin:/bin", walls.POLICY: policy})
+    machine = Machine(Store(tmp_path), Console(quiet=True), {"PATH": "/usr/bin:/bin", SANDBOX: policy})
     place = HostPlace(machine, Build(python=">=3.9", requires=()), None)
     if policy:
         with pytest.raises(ToolError, match="nothing is run without walls"):

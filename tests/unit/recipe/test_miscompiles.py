@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from retread import arch, pypa
 from retread.arch import Arch
-from retread.errors import PlanError, RecipeError
-from retread.recipe import miscompiles, workspace
+from retread.errors import PlanError
+from retread.recipe import miscompiles
+from retread.recipe.waiver import MISCOMPILE
 
-KNOWN = workspace.known_miscompiles()
+KNOWN = miscompiles.KNOWN
 SM103, SM120, ANY = (one.name for one in KNOWN)
 
 
@@ -48,17 +52,13 @@ def test_who_asks_for_such_code_hears_the_entry_and_the_way_out() -> None:
     miscompiles.demand_none(KNOWN, "13.0", asked, what="demo cu130", waived={SM103: "tried on B300"})
 
 
-def test_an_entry_that_cannot_be_used_is_told_with_its_place() -> None:
-    entry = (
-        'name = "bad"\nsince = "13.0"\nfixed = "12.9"\narchitectures = ["10.4"]\nwhat = "w"\ninstead = "i"\n'
+@pytest.mark.parametrize("one", KNOWN, ids=lambda one: one.name)
+def test_an_entry_says_what_is_asked_of_it(one: miscompiles.Miscompile) -> None:
+    release = re.compile(r"\d{1,2}\.\d{1,2}(\.\d{1,4})?")
+    assert one.name.startswith(MISCOMPILE)
+    assert release.fullmatch(one.since)
+    assert not one.fixed or (
+        release.fullmatch(one.fixed) and pypa.version(one.fixed) > pypa.version(one.since)
     )
-    with pytest.raises(RecipeError, match="the list of known miscompiles has") as caught:
-        miscompiles.parse(f"[[entry]]\n{entry}source = []\n".encode())
-    assert [one.partition(":")[0] for one in caught.value.faults] == ["entry[0].architectures[0]"]
-    with pytest.raises(RecipeError) as caught:
-        miscompiles.parse(f"[[entry]]\n{entry}source = []\n".replace("10.4", "10.3").encode())
-    assert [one.partition(":")[0] for one in caught.value.faults] == [
-        "entry[0].name",
-        "entry[0].source",
-        "entry[0].fixed",
-    ]
+    assert set(one.architectures) <= set(arch.FIRST_CUDA)
+    assert all((one.what, one.instead, *one.source))

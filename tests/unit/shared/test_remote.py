@@ -72,6 +72,17 @@ def key(tmp_path: Path) -> Key:
     return keyfiles.new(tmp_path, "ci")
 
 
+def alike(machine: Machine, *keys: str) -> None:
+    """Make entries whose parcels have the same bytes."""
+
+    def build(into: Path) -> None:
+        (into / "a.cubin").write_bytes(b"cubin")
+        os.utime(into / "a.cubin", (1e9, 1e9))
+
+    for key in keys:
+        machine.store.make(Kind.CUBINS, key, build)
+
+
 def objects(place: Path, below: str) -> list[Path]:
     return [path for path in sorted((place / below).rglob("*")) if path.is_file()]
 
@@ -95,7 +106,11 @@ def test_nobody_who_is_not_trusted_is_believed(
     assert other.built == [KEY]
     assert len(other.said) == 1
     assert f"the shared store's cubins/{KEY[:16]} is refused: entries/cubins/{KEY}/" in other.said[0]
-    assert "is signed by no key that is known here; it is made here" in other.said[0]
+    assert (
+        f"is signed by no key that is known here (it is signed by {theirs.id[:16]}; known are ci ("
+        in other.said[0]
+    )
+    assert other.said[0].endswith("; it is made here")
     third = machines(None, key)  # and the poison hides nothing from who comes next
     assert (third.make(), third.built) == (b"cubin", [])
 
@@ -104,12 +119,22 @@ def test_a_stranger_is_told_once_and_not_for_every_entry(
     machines: Callable[..., Machine], key: Key, tmp_path: Path
 ) -> None:
     theirs, other = machines(keyfiles.new(tmp_path, "theirs")), machines(key)
+    third = keyfiles.new(tmp_path, "third")
     keys = [KEY, "a" * 64, "b" * 64]
     for one in keys:
         theirs.make(key=one, content=b"poison")
-    for one in keys:
+    machines(third).make(key="c" * 64, content=b"poison")
+    for one in (*keys, "c" * 64):
         assert other.make(key=one) == b"cubin"
-    assert [KEY[:16] in said for said in other.said] == [True]
+    assert [KEY[:16] in said for said in other.said] == [True, False]
+    assert third.id[:16] in other.said[1], "another builder is told of"
+    other.shared.sum_up()
+    (summed,) = other.said[2:]
+    assert summed.startswith("note: 3 entries of the shared store were refused: it is signed by ")
+    faults = list(other.shared.faults())
+    assert {one.strangers: sum(one.strangers == two.strangers for two in faults) for one in faults}[
+        (third.id[:16],)
+    ] == 1
 
 
 def test_who_has_no_key_gives_nothing(machines: Callable[..., Machine], place: Path) -> None:
@@ -172,7 +197,7 @@ def test_a_spoilt_entry_is_refused_and_named(
     assert told in other.said[0]
     assert f"the shared store's cubins/{KEY[:16]} is refused: " in other.said[0]
     (fault,) = other.shared.faults()
-    assert told in fault
+    assert told in fault.why
     assert other.store.entries()[0].key == KEY  # what was made here is whole
 
 
@@ -281,20 +306,25 @@ def test_two_who_make_one_entry_at_once_leave_two_that_are_whole(
 
 
 @pytest.mark.parametrize(
-    "address",
+    ("address", "told"),
     [
-        "file:///nowhere/at/all",
-        "file:///dev/null",
-        "file:///",
-        "file://",
-        "http://there",
-        "ftp://there",
-        "s3://",
+        ("file:///nowhere/at/all", "it is not there"),
+        ("file:///dev/null", "it is no folder"),
+        ("file:///", "it is the root of the disk"),
+        ("file://", "the address of a folder begins with file:///"),
+        ("/mnt/shared", "a folder is written file:///mnt/shared"),
+        ("shared", "it is no address"),
+        ("http://there", "no shared store is reached by http://"),
+        ("ftp://there", "no shared store is reached by ftp://"),
+        ("s3://", "it is no address of a bucket"),
     ],
 )
-def test_an_address_of_nothing_is_an_error(machines: Callable[..., Machine], key: Key, address: str) -> None:
-    with pytest.raises(UsageError, match=f"RETREAD_SHARED: {address} cannot be opened"):
+def test_an_address_of_nothing_is_an_error(
+    machines: Callable[..., Machine], key: Key, address: str, told: str
+) -> None:
+    with pytest.raises(UsageError, match=f"RETREAD_SHARED: {address} cannot be opened: {told}") as caught:
         machines(key, address=address).make()
+    assert caught.value.hint == "there are s3://bucket/prefix, gs://bucket/prefix and file:///folder"
 
 
 def test_a_store_that_may_only_be_read_still_serves(
@@ -351,10 +381,48 @@ def test_an_upload_that_broke_off_goes_a_day_later(
     one = machines(key)
     one.make()
     (place / "parcels" / ("00" * 32)).write_bytes(b"half")
-    assert one.shared.prune(unused_days=30) == []
-    assert len(objects(place, "parcels")) == 2  # it may be somebody's who is at it
+    (place / "parcels" / f"{'11' * 32}#1").write_bytes(b"staged")  # which no listing shows
+    (place / "parcels" / "mine.txt").touch()
+    assert (one.shared.prune(unused_days=30), one.shared.sweep()) == ([], 0)
+    assert len(objects(place, "parcels")) == 4  # they may be somebody's who is at it
     later = machines(key, ahead=2 * DAY)
-    assert later.shared.prune(unused_days=30) == []
+    assert (later.shared.prune(unused_days=30), later.shared.sweep()) == ([], len(b"half") + len(b"staged"))
+    assert len(objects(place, "parcels")) == 2
+    assert list(one.shared.faults()) == []
+
+
+def test_days_of_zero_leave_nothing(machines: Callable[..., Machine], key: Key, place: Path) -> None:
+    one = machines(key)
+    alike(one, KEY, "cd" * 32)  # one parcel of two claims
+    (place / "parcels" / ("00" * 32)).write_bytes(b"half")
+    (place / "entries" / "cubins" / KEY / f"{'11' * 32}.json#3").touch()
+    gone = one.shared.prune(unused_days=0, keep_bytes=0)
+    assert [bool(one.size) for one in gone] == [False, True], "the bytes are counted once"
+    one.shared.sweep(days=0)
+    assert objects(place, "") == []
+
+
+def test_a_quota_counts_the_bytes_of_two_entries_once(
+    machines: Callable[..., Machine], key: Key, place: Path
+) -> None:
+    one = machines(key)
+    alike(one, "0" * 64, "1" * 64, "2" * 64)
+    one.make(key="a" * 64, content=os.urandom(10_000))
+    for path in objects(place, f"entries/cubins/{'a' * 64}"):
+        os.utime(path, (path.stat().st_mtime + 1,) * 2)
+    gone = one.shared.prune(unused_days=30, keep_bytes=10_300)
+    assert [found.key[0] for found in gone] == ["0", "1", "2"], "taking two of three frees nothing"
+
+
+def test_an_entry_is_removed_with_what_it_alone_has(
+    machines: Callable[..., Machine], key: Key, place: Path
+) -> None:
+    one = machines(key)
+    alike(one, KEY, "cd" * 32)
+    one.make(key="ef" * 32, content=b"another")
+    first, second, third = sorted(one.shared.entries(), key=lambda entry: entry.key)
+    assert [bool(found.size) for found in one.shared.remove([first, third])] == [False, True]
+    assert list(one.shared.entries()) == [second]
     assert len(objects(place, "parcels")) == 1
 
 
