@@ -15,6 +15,7 @@ DECIDING: Final = (
 PROGRAMS: Final = (".py", ".sh")
 """What those are; of data that lies among them, like toolchains, each is in the keys of what uses it."""
 NOT_DECIDING: Final = {
+    "environment.bytecode": "it is of the sources that are in the keys, and spares Python making it each time",
     "build.reproduce": "it has a wheel made by the others, and says how far two agree",
     "compile.jobserver": "it says when a unit is compiled, not what of it comes out",
     "compile.measures": "they say when a unit is compiled",

@@ -22,6 +22,7 @@ NAMED = {
     "compile.jobserver": ("build.pipeline", "compile.room", "compile.stage", "lanes.source"),
     "compile.measures": ("lanes.source",),
     "compile.schedule": ("compile.room", "compile.stage", "lanes.source"),
+    "environment.bytecode": ("lanes.source",),
     "recipe.shared": ("recipe.workspace",),
     "toolkit.inquiry": ("build.choice", "lanes.source"),
 }

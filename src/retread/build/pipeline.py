@@ -205,15 +205,19 @@ class Job:
         return self.goal.machine.store.use(Kind.WHEELS, self.wheel_key) if self.origin.known() else None
 
     def build(self) -> Path:
-        """Return the finished wheel's store entry: sealed, audited, with its evidence."""
+        """Return the finished wheel's store entry: sealed, audited, with its evidence.
+
+        What it is made of is not asked for where a store has it: the base wheel and the tools may be far away.
+        """
+        return self.goal.machine.store.make(Kind.WHEELS, self.wheel_key, self._make)
+
+    def _make(self, into: Path) -> None:
         patched, manifest = self.goal.trees.patched, self.goal.trees.source.manifest
         base = self.origin.proven()
         self._demand_waivers_used(base)
         libraries = {request.member: self.library(request) for request in self.library_requests(base)}
         said = self.statement(manifest, base, libraries)
-        return self.goal.machine.store.make(
-            Kind.WHEELS, self.wheel_key, lambda into: self._seal(base, patched, libraries, said, into)
-        )
+        self._seal(base, patched, libraries, said, into)
 
     def _demand_waivers_used(self, base: ProvenBase) -> None:
         """Raise RecipeError for a waiver of a rule that the base wheel does not break."""

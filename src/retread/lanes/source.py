@@ -32,7 +32,7 @@ from retread.records import all_but
 from retread.source.records import SourceTree
 from retread.source.tree import pristine
 from retread.toolkit.inquiry import obstacles
-from retread.toolkit.toolkit import device_tools, stored_toolkit, toolkit
+from retread.toolkit.toolkit import device_tools, known_digest, stored_toolkit, toolkit
 from retread.units import size
 from retread.wheel.statement import CompileStatement
 
@@ -150,6 +150,11 @@ class Compiled:
         """The CUDA toolkit of exactly the target's release; PlanError when it cannot be had."""
         return toolkit(self.goal.machine, self._toolchain, self.goal.platform)
 
+    @functools.cached_property
+    def toolkit_digest(self) -> str:
+        """The toolkit's digest; it is had for that only where nobody can know which it will be."""
+        return known_digest(self.goal.machine, self._toolchain, self.goal.platform) or self.toolkit.digest
+
     @property
     def _toolchain(self) -> Toolchain:
         """The toolchain, which a target with a build names: the recipe was not read otherwise."""
@@ -181,7 +186,7 @@ class Compiled:
             all_but(self.goal.target, NOT_OF_TARGET),
             all_but(self.build, NOT_OF_BUILD),
         )
-        made_with = (self.toolkit.digest, self.lock, self.place.manner)
+        made_with = (self.toolkit_digest, self.lock, self.place.manner)
         patches = self.goal.trees.loaded.patches
         modes = [(one.path, one.mode) for patch in patches for one in patch.changes if one.mode]
         return digest("setting", self._code, *made_with, *said, *modes)
@@ -211,8 +216,7 @@ class Compiled:
         facts = _facts(self.entry)
         compiled = (self.compiled_key, facts.sha256, facts.outside)
         proved = (self.goal.target.generated, self.goal.waived, self.goal.recipe.version)
-        named = (self.place.image, self.toolkit.version, self._toolkit_origin)
-        return digest("base", code_digest(), *compiled, *proved, *named)
+        return digest("base", code_digest(), *compiled, *proved, self.place.image)
 
     def known(self) -> bool:
         """Say whether there is a compile that is still true."""
@@ -255,7 +259,9 @@ class Compiled:
 
     def _compile(self, into: Path) -> None:
         from retread.compile import jobserver, stage
+        from retread.compile.room import EXECUTED, PLACE
         from retread.compile.schedule import Budget, Cost
+        from retread.environment import bytecode
 
         goal, machine, store = self.goal, self.goal.machine, self.goal.machine.store
         environment = self.environment()
@@ -283,6 +289,7 @@ class Compiled:
             caching.cache(
                 self.wish, store.root / "sccache", scratch, self._caller, machine.console.say
             ) as cache,
+            bytecode.kept(environment, f"{PLACE}/environment", room / EXECUTED, self.place.python, scratch),
             machine.console.step(f"compile {goal.recipe.name}") as step,
         ):
             step.phase("preparing")

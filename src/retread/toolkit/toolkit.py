@@ -57,6 +57,19 @@ def toolkit(machine: Machine, toolchain: Toolchain, target: str = "") -> Toolkit
     return layout.load(machine.store.make(Kind.TOOLKITS, key, build), toolchain, parts)
 
 
+def known_digest(machine: Machine, toolchain: Toolchain, target: str = "") -> str:
+    """Return the digest of what ``toolkit`` would return, where it can be told without having it; else nothing.
+
+    It cannot where a part has to be fetched in whose place the system's toolkit would do.
+    """
+    from retread.toolkit import layout
+
+    parts = toolkit_parts(toolchain, host.here(), target)
+    key = layout.parts_digest(toolchain, parts)
+    may_be_another = any(part.path for part in parts) and target in {"", host.here()}
+    return "" if may_be_another and not machine.store.get(Kind.TOOLKITS, key) else key
+
+
 def stored_toolkit(machine: Machine, toolchain: Toolchain, target: str = "") -> Toolkit | None:
     """Return the toolkit made of pinned parts if the store has it; PlanError when this machine has no parts."""
     from retread.toolkit import layout

@@ -93,6 +93,17 @@ def test_a_wheel_with_native_code_patched_and_audited(work: Project) -> None:
     )
 
 
+def test_of_its_environment_a_build_leaves_the_bytecode_of_what_it_imported_and_no_more(
+    work: Project,
+) -> None:
+    good(work)
+    kept = {
+        one.name.partition(".")[0] for one in (work.store / Kind.ENVIRONMENTS).rglob("setuptools/**/*.pyc")
+    }
+    assert "bdist_wheel" in kept
+    assert "bdist_rpm" not in kept, "it is there, and no wheel takes it"
+
+
 def test_a_python_patch_takes_over_what_was_compiled(work: Project) -> None:
     first, _ = good(work)
     library, count = member(first, "_C.so"), len(compiled(work))

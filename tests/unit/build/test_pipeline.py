@@ -14,6 +14,7 @@ from retread.arch import Arch
 from retread.build import pipeline
 from retread.build.graft import Request
 from retread.build.pipeline import Job
+from retread.doors.store import Kind, Store
 from retread.lanes.lane import Goal
 from retread.recipe.trial import Runtime, Trial
 from retread.recipe.workspace import Loaded
@@ -83,3 +84,22 @@ def test_another_version_of_what_writes_bytes_voids_the_wheel(
 def test_a_base_wheel_that_has_yet_to_be_made_has_no_finished_wheel() -> None:
     assert job(loaded(), known=False).finished() is None
     assert job(loaded(), key="other").wheel_key != job(loaded()).wheel_key
+
+
+def test_a_finished_wheel_of_another_machine_is_taken_and_nothing_that_it_is_made_of(tmp_path: Path) -> None:
+    asked = []
+
+    class Others:
+        def take(self, kind: Kind, key: str, into: Path) -> bool:
+            asked.append((kind, key))
+            (into / "demo.whl").touch()
+            return True
+
+        def give(self, *_: object) -> None:
+            raise AssertionError("it was not made here")
+
+    found = job(loaded())
+    here = found.goal.machine._replace(store=Store(tmp_path, elsewhere=Others()))
+    found.goal.trees.machine = here
+    assert (found.build() / "demo.whl").exists()
+    assert asked == [(Kind.WHEELS, found.wheel_key)]

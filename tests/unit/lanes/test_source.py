@@ -18,19 +18,22 @@ from retread.doors import fs
 from retread.doors import machine as machines
 from retread.doors.machine import essence_digest
 from retread.doors.store import Kind
+from retread.environment import host
 from retread.environment.host import Compiler, Python
 from retread.errors import CompileError
 from retread.lanes import place, source
 from retread.lanes.lane import Goal, Wish
 from retread.lanes.place import HostPlace
 from retread.lanes.source import Compiled
+from retread.recipe.toolchain import Part, Toolchain
 from retread.recipe.workspace import Loaded
 from retread.source.records import PatchedTree
 from retread.source.trees import Trees
-from retread.toolkit.layout import Toolkit
+from retread.toolkit.layout import Toolkit, parts_digest
 
 HERE: dict[str, Any] = {
     "toolkit": Toolkit(Path("/kit"), "13.0", "nvcc 13.0", DIGEST, "pinned parts"),
+    "toolkit_digest": DIGEST,
     "python": Python(executable="/p", prefix="/", version="3.12.1", number="3.12", digest=DIGEST),
     "compiler": Compiler(c="/c", cxx="/x", version="g++ 13", digest=DIGEST),
     "lock": b"build==1.3",
@@ -82,7 +85,7 @@ def test_a_recipe_s_field_decides_or_is_excepted(field: str) -> None:
 
 def test_a_tool_and_the_lock_decide() -> None:
     changed = [setting(loaded(), lock=b"build==1.4")]
-    changed += [setting(loaded(), toolkit=HERE["toolkit"]._replace(digest="b"))]
+    changed += [setting(loaded(), toolkit_digest="b")]
     changed += [setting(loaded(), **{one: other(HERE[one], "digest")}) for one in ("python", "compiler")]
     assert len({setting(loaded()), *changed}) == 5
 
@@ -169,16 +172,28 @@ def test_a_compile_that_is_made_again_to_other_bytes_has_another_key(tmp_path: P
     assert compiled(tmp_path, b"one", header).key == key
 
 
-def test_what_a_wheel_states_of_its_tools_is_in_the_key(tmp_path: Path, header: Path) -> None:
-    keys = {compiled(tmp_path, b"one", header).key}
-    for other_kit in (
-        HERE["toolkit"]._replace(version="nvcc 13.1"),
-        HERE["toolkit"]._replace(origin="system, /usr"),
-    ):
-        keys.add(compiled(tmp_path, b"one", header, toolkit=other_kit).key)
+def test_the_image_that_a_wheel_states_is_in_the_key(tmp_path: Path, header: Path) -> None:
+    """Of the toolkit the key of the compile has the digest, and its version and origin are told by that."""
     named = compiled(tmp_path, b"one", header)
     named.place.__dict__["image"] = "many abc"
-    assert len(keys | {named.key}) == 4
+    assert named.key != compiled(tmp_path, b"one", header).key
+
+
+def test_a_toolkit_of_pinned_parts_is_not_had_to_know_its_digest(tmp_path: Path) -> None:
+    found = made(loaded(), tmp_path)
+    del found.__dict__["toolkit"], found.__dict__["toolkit_digest"]
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr(source, "toolkit", lambda *_: HERE["toolkit"]._replace(digest="the system's"))
+        part = Part(
+            component="nvcc", machine=host.here(), package="nvcc", file="n", sha256=DIGEST, folder="n"
+        )
+        digests = []
+        for one in (part, msgspec.structs.replace(part, package="", path="nvcc.tar.xz")):
+            kit = Toolchain(name="cuda-13.0", cuda="13.0", ptx_isa="9.0", part=(one,))
+            patching.setattr(Compiled, "_toolchain", kit)
+            digests.append(found.toolkit_digest)
+            del found.__dict__["toolkit_digest"]
+    assert digests == [parts_digest(kit, (part,)), "the system's"]
 
 
 def test_a_changed_header_is_a_compile_to_do_in_the_plan(tmp_path: Path, header: Path) -> None:
