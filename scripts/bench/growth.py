@@ -366,6 +366,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=CASES, help="may be given again; default: all")
     parser.add_argument("--top", type=int, default=10**9, help="leave out sizes above this")
     options = parser.parse_args()
+    gc.set_threshold(cli._OBJECTS)  # as every command does
     said = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
     for name in options.only or CASES:
         said[name] = measure(name, options.top)

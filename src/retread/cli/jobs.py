@@ -157,6 +157,8 @@ def _demand_whole(options: JobsOptions) -> None:
 
     if (options.gres or options.sbatch) and not options.slurm:
         raise UsageError("--gres and --sbatch are for the scripts of --slurm")
+    if options.json and options.slurm:
+        raise UsageError("--slurm writes the job file as well, jobs.json in its folder; leave --json out")
     if options.collect and options.slurm:
         raise UsageError("--collect: nothing is done yet when the scripts are written; leave --slurm out")
     if options.collect and not options.results:
@@ -211,7 +213,8 @@ def _write_slurm(options: JobsOptions, folder: Path, found: Sequence[Job], resul
     from retread.jobs import job, slurm
 
     if not found:
-        raise UsageError("--slurm: there are no jobs")
+        raise UsageError(f"--slurm: {_none(options)}")
+    fs.demand_folder(results)
     known = slurm.capabilities(found)
     cluster = slurm.Cluster(
         folder=folder.absolute(),
@@ -235,10 +238,12 @@ def _write_slurm(options: JobsOptions, folder: Path, found: Sequence[Job], resul
 
 def _tell_results(options: JobsOptions, out: Path, found: Sequence[Job]) -> int:
     """Print what became of each job; PlanError where one is not done."""
+    from retread.doors import fs
     from retread.errors import PlanError, first
     from retread.jobs import collect, run
 
     if options.collect:
+        fs.demand_folder(options.collect)
         machine = session.machine(options)
         wheels = collect.collect(found, out, options.collect, machine)
         machine.console.say(f"wheels with their evidence in {options.collect}: {len(wheels)}")

@@ -73,6 +73,7 @@ _SUBMIT_SCRIPT: Final = """\
 # Written by 'retread jobs --slurm': submits every array, and prints the numbers that Slurm gives them.
 # It may be run again: what is done is taken as it is.
 set -Eeuo pipefail
+command -v sbatch > /dev/null || {{ echo "submit: there is no sbatch here; run this on a login node" >&2; exit 1; }}
 cd {folder}
 mkdir -p logs {out}
 ids=()

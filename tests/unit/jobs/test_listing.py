@@ -60,6 +60,17 @@ def test_a_folder_of_results_that_is_not_there_is_refused(project: Project) -> N
             result = project.run("jobs", "--results", name, *more)
             assert (result.code, result.out) == (2, "")
             assert result.err.startswith(f"retread: usage: --results: {name} {said}\n")
+    refused = {
+        "--results out --slurm s --json": (2, "usage: --slurm writes the job file as well"),
+        "--results file/out --slurm s": (13, "store: cannot write file/out: a file is in the way"),
+        "--results out --slurm s --lane source": (2, "usage: --slurm: tiny-1.0: no build with --lane source"),
+        "--results . --collect file": (13, "store: cannot write file: a file is in the way"),
+    }
+    for words, (code, said) in refused.items():
+        result = project.run("jobs", *words.split())
+        assert (result.code, result.out) == (code, ""), result
+        assert f"retread: {said}" in result.err
+    assert not (project.root / "s").exists()
     (project.root / "results").mkdir()
     assert "is not there" not in project.run("jobs", "--results", "results").err
 

@@ -110,6 +110,12 @@ def test_every_path_is_one_word_to_the_shell() -> None:
         "--retry",
     )  # fmt: skip
     assert done.stdout == "".join(f"<{word}>\n" for word in words)
+    submit = ["/bin/bash", "-c", found["submit.sh"]]
+    here = subprocess.run(submit, env={"PATH": "/no"}, capture_output=True, text=True, check=False)
+    assert (here.returncode, here.stderr) == (
+        1,
+        "submit: there is no sbatch here; run this on a login node\n",
+    )
     assert "cd '/mnt/my jobs'\n" in found["submit.sh"]
     assert "mkdir -p logs '/mnt/o$(reboot)'\n" in found["submit.sh"]
     assert " '--partition=a b' \"$@\"" in found["submit.sh"]
