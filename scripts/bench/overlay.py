@@ -51,11 +51,11 @@ What a graft does beside ptxas is shown by the one that finds every cubin in the
 is read, PTX is unpacked and hashed, the new library is written and read again. Most of that keeps one core waiting, and
 none of it grows with the time that ptxas takes: it is a larger part of a graft of few cubins.
 
-An edited patch is held against a copy to a new file, since the wheel is one: the last stays in the store. The system
-has to find memory for every page of it, which a copy over an old file has; on a virtual machine that can take longer
-than the copy. What a build does that changes nothing comes first, so that an edit takes that and the copy at least. The
-rest is git, and the imports of what opens, patches, seals and audits a wheel: one interpreter makes them one after the
-other. The digests, of the file and of each member, are taken beside them and beside the copy."""
+An edited patch is held against a copy to a new file, since the wheel is one: the last stays in the store. A copy over
+an old file has its memory already, which can take longer to find than the copy takes, but gives up the old blocks
+first: its time is told, too. What a build does that changes nothing comes first, so that an edit takes that and the
+copy at least. The rest is git, and the imports of what opens, patches, seals and audits a wheel: one interpreter makes
+them one after the other. The digests, of the file and of each member, are taken beside them and beside the copy."""
 
 
 def graft_rows(work: Path, env: Mapping[str, str], workspace: Path) -> list[Row]:
