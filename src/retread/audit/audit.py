@@ -8,6 +8,7 @@ from pathlib import Path
 from retread.audit import resources, rules
 from retread.audit.report import AuditReport, Check
 from retread.audit.rules import Broken
+from retread.binary import files
 from retread.doors import fs
 from retread.elf.facts import LibraryFacts
 from retread.errors import UNREADABLE, AuditError
@@ -34,7 +35,7 @@ def audit(
     Without ``promise`` the wheel is held to its own statement, when it carries one. Of one that was compiled without
     nvcc each kernel is looked at, too. ``broken`` is what the base wheel breaks: a waiver covers nothing else.
     """
-    if not contents.is_wheel(wheel):
+    if not files.is_wheel(wheel):
         return _file(wheel, scratch)
     facts = contents.facts(wheel, scratch, known, lenient=True)
     spills = _spills(wheel, scratch) if without_nvcc(facts.statement) else ()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from retread.arch import Arch
+from retread.doors import fs
 from retread.elf import bodies as kernel_bodies
 from retread.elf import device, resources
 from retread.elf import image as ei
@@ -88,6 +89,14 @@ def told(head: bytes, name: str) -> Format | str | None:
     if head[at:].startswith(sign):
         known = known or "a tar archive"
     return known or (_unlike(head) if _NAMED.search(name) else None)
+
+
+def is_wheel(path: Path) -> bool:
+    """Say whether a file is to be read as a wheel: by its name, or because it is no file that may hold code."""
+    if path.name.endswith(".whl"):
+        return True
+    with fs.naming(path), path.open("rb") as stream:
+        return told(stream.read(HEAD), path.name) is None
 
 
 class Library(Protocol):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -27,9 +27,9 @@ from retread.elf.fatbin import Entry, FatBinary, Kind
 from retread.elf.release import Told
 from retread.errors import KEEP_LIBRARY, UNREADABLE, FatbinError, ToolError
 from retread.records import T
-from retread.wheel import contents
-from retread.wheel.wheelfile import Wheel
-from retread.wheel.zipwriter import deflate_file
+
+if TYPE_CHECKING:
+    from retread.wheel.wheelfile import Wheel
 
 Progress = Callable[[int, int], None]
 """Called with seconds-independent work done and in all, in bytes of PTX."""
@@ -111,7 +111,9 @@ def graft(
             way.demand_editable(old, modules={job.module for job in jobs}, run_path=run_path)
             proving = partial(prove, modules, means.provers)
             cubins, proof = run_jobs(jobs, means.assembly, progress, proving)
-            fatbins = {index: fatbin.graft(modules[index], found) for index, found in cubins.items()}
+            fatbins = dict(
+                cores.spread(lambda one: (one[0], fatbin.graft(modules[one[0]], one[1])), cubins.items())
+            )
         del modules
     way.edit(old, new, fatbins=fatbins, run_path=run_path)
     return proof
@@ -121,6 +123,9 @@ def graft_member(
     wheel: Wheel, request: Request, into: Path, *, means: Means | None, progress: Progress
 ) -> None:
     """Make the library that ``request`` asks for and leave it, deflated, with its facts in ``into``."""
+    from retread.wheel import contents
+    from retread.wheel.zipwriter import deflate_file
+
     old = contents.unpack(wheel, wheel.archive.by_name[request.member], into / "base.so")
     new = into / "library.so"
     try:

@@ -194,16 +194,16 @@ def audit(options: AuditOptions) -> int:
     """Hold a wheel to a promise; AuditError when it breaks it."""
     from retread.audit import audit
     from retread.audit import promise as audit_promise
+    from retread.binary import files
     from retread.cli import show
     from retread.errors import UsageError
     from retread.recipe import platforms, workspace
     from retread.recipe.plan import choose_target, patched_version
-    from retread.wheel import contents
 
     file = session.existing(options.wheel)
     if options.target and not options.recipe:
         raise UsageError("--target names a target of a recipe; say --recipe too")
-    if options.recipe and not contents.is_wheel(file):
+    if options.recipe and not files.is_wheel(file):
         raise UsageError(f"{file} is no wheel; a recipe says what its wheels hold")
     promise, target = None, ""
     if options.recipe:
@@ -262,10 +262,10 @@ def _compare_kernels(options: CompareOptions, first: Path, second: Path) -> int:
 
 def graft(options: GraftOptions) -> int:
     """Add native code to a shared object, or to all of a wheel."""
+    from retread.binary import files
     from retread.errors import UsageError
-    from retread.wheel import contents
 
-    if contents.is_wheel(session.existing(options.library)):
+    if files.is_wheel(session.existing(options.library)):
         return _graft_wheel(options)
     if options.local is not None:
         raise UsageError("--local names a wheel's version; a library has none")

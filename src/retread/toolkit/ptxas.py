@@ -17,8 +17,6 @@ from retread.errors import FatbinError, RecipeError, ToolError
 from retread.recipe.toolchain import Part, Toolchain
 from retread.records import Record
 from retread.toolkit import release
-from retread.wheel.contents import unpack
-from retread.wheel.wheelfile import Wheel
 
 _FACTS = "toolchain.json"
 _PROGRAM = "ptxas"
@@ -59,6 +57,9 @@ class Assembler(NamedTuple):
 
 def install(toolchain: Toolchain, part: Part, archive: Path, into: Path, env: Mapping[str, str]) -> None:
     """Take ptxas out of its wheel into ``into`` and check its release; RecipeError when it is another one."""
+    from retread.wheel.contents import unpack
+    from retread.wheel.wheelfile import Wheel
+
     with Wheel(archive) as wheel:
         entry = wheel.archive.by_name.get(part.ptxas)
         if entry is None:

@@ -13,7 +13,7 @@ from packaging.requirements import InvalidRequirement
 from retread import arch, pypa, strict
 from retread.arch import Arch
 from retread.binary import files
-from retread.doors import cores, fs
+from retread.doors import cores
 from retread.elf.facts import CodeFacts, Facts, LibraryFacts
 from retread.elf.finding import Passing
 from retread.elf.resources import Kernel
@@ -122,17 +122,9 @@ def read(path: Path, scratch: Path, *, names: bool = False) -> WheelFacts | Fact
 
     Raises as ``facts`` does; what is neither called a wheel nor looks like code is refused as no wheel.
     """
-    if is_wheel(path):
+    if files.is_wheel(path):
         return facts(path, scratch, lenient=True, names=names)
     return files.read(path, where=path.name, names=names, lenient=True)
-
-
-def is_wheel(path: Path) -> bool:
-    """Say whether a file is to be read as a wheel: by its name, or because it is no file that may hold code."""
-    if path.name.endswith(".whl"):
-        return True
-    with fs.naming(path), path.open("rb") as stream:
-        return files.told(stream.read(files.HEAD), path.name) is None
 
 
 def unpack(wheel: Wheel, entry: Entry, destination: Path) -> Path:
@@ -208,7 +200,7 @@ def kernels(path: Path, scratch: Path, *, lenient: bool = False) -> dict[str, tu
     ``scratch`` is an empty folder. ElfError or FatbinError for code that cannot be read, WheelError for a wheel that is
     not sound: if ``lenient``, only for one of which nothing can be said.
     """
-    if not is_wheel(path):
+    if not files.is_wheel(path):
         return {path.name: files.kernels(path, where=path.name)}
     found = {}
     with Wheel(path, lenient=lenient) as wheel:
@@ -226,7 +218,7 @@ def bodies(path: Path, scratch: Path) -> dict[tuple[Arch, str], tuple[Sha256, ..
 
     Raises as ``kernels`` does.
     """
-    if not is_wheel(path):
+    if not files.is_wheel(path):
         return files.bodies(path, where=path.name)
     found: dict[tuple[Arch, str], tuple[Sha256, ...]] = {}
     with Wheel(path) as wheel:

@@ -81,6 +81,16 @@ class Advice(NamedTuple):
     poetry: str
 
 
+class Shop(NamedTuple):
+    """How a project is installed from this index, whatever the version: what the lines to copy begin with."""
+
+    address: str
+    pip: str
+    settings: str
+    """Of uv, for pyproject.toml."""
+    poetry: str
+
+
 class Release(NamedTuple):
     """All wheels of a version."""
 
@@ -136,15 +146,13 @@ class Traits(NamedTuple):
 
 def project_page(project: Project, *, base: str) -> bytes:
     """Return a project's page: lines to copy, then every wheel with what it holds, the newest version first."""
-    address = _simple(project.channel, base)
+    shop, best = _shop(project, base), _best(project.files)
     return _render(
         "project.html",
         project=project,
-        address=address,
-        advice=_advice(project, base),
-        releases=[
-            _release(version, files, project.channel, address) for version, files in _versions(project)
-        ],
+        address=shop.address,
+        advice=_lines(best, shop) if best else None,
+        releases=[_release(version, files, shop) for version, files in _versions(project)],
     )
 
 
@@ -232,11 +240,14 @@ def _versions(project: Project) -> Iterator[tuple[str, list[Hosted]]]:
         yield version, list(wheels)
 
 
-def _release(version: str, files: list[Hosted], channel: str, address: str) -> Release:
+def _release(version: str, files: list[Hosted], shop: Shop) -> Release:
     first = files[0]
     same = all(one.patches == first.patches for one in files)
-    usable = [one for one in files if one.yanked is None]
-    states = (("yanked", len(usable) < len(files)), ("unproven", any(one.unproven for one in files)))
+    best = _best(files)
+    states = (
+        ("yanked", any(one.yanked is not None for one in files)),
+        ("unproven", any(one.unproven for one in files)),
+    )
     return Release(
         version=version,
         patches=_part("patches", first.patches if same else ()),
@@ -249,7 +260,7 @@ def _release(version: str, files: list[Hosted], channel: str, address: str) -> R
             _by({_python(one) for one in files}, _natural),
             _gpus(frozenset(code for one in files for code in one.libraries.values() if code)),
         ),
-        advice=_lines(max(usable, key=_merit), channel, address) if usable else None,
+        advice=_lines(best, shop) if best else None,
     )
 
 
@@ -309,26 +320,32 @@ def _notes(files: Iterable[Hosted | Trait]) -> tuple[Note, ...]:
     return tuple(Note(kind, reason, count) for kind, found in counted for reason, count in found.items())
 
 
-def _advice(project: Project, base: str) -> Advice | None:
-    """Return the lines for the newest version, preferring what is proven and final; None when all is yanked."""
-    usable = [one for one in project.files if one.yanked is None]
-    if not usable:
-        return None
-    return _lines(max(usable, key=_merit), project.channel, _simple(project.channel, base))
-
-
-def _lines(best: Hosted, channel: str, address: str) -> Advice:
-    source = f"retread-{channel}"
-    wanted = shlex.quote(f"{best.project}=={best.version}")
+def _shop(project: Project, base: str) -> Shop:
+    address, source = _simple(project.channel, base), f"retread-{project.channel}"
     add = f"poetry source add --priority=explicit {shlex.quote(source)} {shlex.quote(address)}"
+    return Shop(
+        address=address,
+        pip=f"pip install --index-url {shlex.quote(address)}",
+        settings=_settings(project.name, source, address),
+        poetry=f"{add}\npoetry add --source {shlex.quote(source)}",
+    )
+
+
+def _best(files: Iterable[Hosted]) -> Hosted | None:
+    """Return the newest wheel, preferring what is proven and final; None when all are yanked."""
+    return max((one for one in files if one.yanked is None), key=_merit, default=None)
+
+
+def _lines(best: Hosted, shop: Shop) -> Advice:
+    wanted = shlex.quote(f"{best.project}=={best.version}")
     return Advice(
         version=best.version,
         unproven=best.unproven,
         torch=best.torch,
-        pip=f"pip install --index-url {shlex.quote(address)} {wanted}",
-        settings=_settings(best.project, source, address),
+        pip=f"{shop.pip} {wanted}",
+        settings=shop.settings,
         uv=f"uv add {wanted}",
-        poetry=f"{add}\npoetry add --source {shlex.quote(source)} {wanted}",
+        poetry=f"{shop.poetry} {wanted}",
     )
 
 
