@@ -162,6 +162,7 @@ def commands(top: argparse.ArgumentParser) -> str:
             "`retread COMMAND --help` says the same on the terminal. Data goes to stdout, talk to stderr.",
             "What ends with which number: [exit codes](exit-codes.md).",
             "What `--json` prints: [schemas](../schemas/README.md).",
+            "Where a file or a folder is to be written, the folders that are missing above it are made.",
         ),
         "## Options\n",
         "Of `retread` itself, and of most commands, where they are not named again:\n",

@@ -27,6 +27,7 @@ from measure import RETREAD, ROOT, command_line, machine, run, say, table, timed
 RECIPE = "xformers-0.0.35"
 LARGE = "xformers-0.0.32.post2"
 """A recipe whose wheel is large, for which much is copied and hashed."""
+BILL = "from cyclonedx.model.bom import Bom; from cyclonedx.output.json import JsonV1Dot6"
 RUNS = 7
 HEAVIEST = 5
 PYTHON = (sys.executable, "-c", "pass")
@@ -87,17 +88,17 @@ What a start is made of: Python, the modules that a command needs before it know
 and ending. `--help` of the whole needs one sentence of each command, which a table has, so that no command's module is
 imported; `COMMAND --help` imports the module of that noun alone. A build that changes nothing reads its recipe, its
 series and its toolchains with all their checks, since their content is what the key of the finished wheel is made of;
-what opens wheels or asks an index is imported when something has to be made.
+what opens wheels, asks an index or writes a bill of materials is imported when something has to be made.
 `tests/unit/cli/test_commands.py` and `tests/e2e/cli/test_command.py` count the modules, so that none comes back
 unnoticed."""
 
 
 EDITED = """\
 The whole, and what of it can be had alone. The digests of the file and of each member are two, and are taken side by
-side and close behind the kernel's copy. What is left beside these parts is what Python takes to import all that makes
-a wheel, git, which tries and applies each patch (two short processes for each), reading the changed series, the
-statement, METADATA and RECORD, opening both wheels, and the audit. The new wheel and the last one trade places: to
-replace it would wait until the file system has given the new one its blocks."""
+side and close behind the kernel's copy; the bill of materials is made meanwhile. What is left beside these parts is
+what Python takes to import all that makes a wheel, git, which tries and applies each patch (two short processes for
+each), reading the changed series, the statement, METADATA and RECORD, opening both wheels, and the audit. The new wheel
+and the last one trade places: to replace it would wait until the file system has given the new one its blocks."""
 
 
 def _edited(work: Path, env: Mapping[str, str], workspace: Path) -> Iterator[list[str]]:
@@ -129,6 +130,10 @@ def _edited(work: Path, env: Mapping[str, str], workspace: Path) -> Iterator[lis
         took["copying the wheel"].append(timed(lambda: shutil.copyfile(wheel, work / "copy.whl")))
         took["SHA-256 of it"].append(timed(hashed))
         took["twice, side by side"].append(timed(twice))
+        bare = run(PYTHON, env, workspace).seconds
+        took["importing what writes the bill of materials"].append(
+            run([sys.executable, "-c", BILL], env, workspace).seconds - bare
+        )
     for what, seconds in took.items():
         yield [what, f"{statistics.median(seconds) * 1000:.0f} ms"]
 

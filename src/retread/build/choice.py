@@ -39,6 +39,7 @@ def jobs(
     A lane that compiles takes the target's toolchain, or its fallback where this machine cannot have that.
     """
     wish = wish or Wish()
+    plan.demand_known(wish.platform or None, [loaded.recipe])
     if wish.platform and not platforms.is_windows(wish.platform):
         loaded = _on(loaded, target, wish.platform)
     platform = wish.platform or host.here()
@@ -63,8 +64,7 @@ def _on(loaded: Loaded, target: str | None, platform: str) -> Loaded:
     there = [name for name, one in recipe.targets.items() if platform in one.made_for]
     if not there or (asked and asked not in there):
         raise PlanError(
-            f"{recipe.name} {asked}".rstrip()
-            + f" is not made for {platform}{near_miss(platform, platforms.COMPILED)}",
+            f"{recipe.name} {asked}".rstrip() + f" is not made for {platform}",
             hint=f"made for it: {', '.join(there)}"
             if there
             else f"say what is another there in targets.NAME.platforms.{platform} (docs/guides/platforms.md)",

@@ -68,13 +68,15 @@ NOT_OF_TARGET: Final = {
 
 
 _WRITERS: Final = (
+    "cyclonedx-python-lib",
+    "packageurl-python",
     "msgspec",
     "installer",
     "auditwheel",
     "lz4",
     "zstandard",
 )
-"""Packages whose code writes bytes of a wheel: its JSON, RECORD, and its platform tag."""
+"""Packages whose code writes bytes of a wheel: its bill of materials, its JSON, RECORD, and its platform tag."""
 
 
 def writers() -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from retread.cli import session
-from retread.cli.options import Source
+from retread.cli.options import Source, told
 
 if TYPE_CHECKING:
     import argparse
@@ -53,19 +53,10 @@ def add_on(command: argparse.ArgumentParser) -> None:
     """Add on what it is done."""
     command.add_argument(
         "--on",
-        type=engine,
+        type=told("an engine"),
         metavar="ENGINE",
         help="do it on a cluster: ray starts one here, ray://HOST:6379 takes one that runs",
     )
-
-
-def engine(text: str) -> str:
-    """Return what is typed as an engine; ArgumentTypeError for nothing, which would be this machine."""
-    import argparse
-
-    if not text:
-        raise argparse.ArgumentTypeError("an engine is wanted, and nothing was typed")
-    return text
 
 
 class Wanted(NamedTuple):

@@ -16,6 +16,7 @@ from retread.cli.options import (
     add_common,
     add_policy,
     index_place,
+    told,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def add(groups: Groups) -> None:
     place.add_argument(
         "--to",
         metavar="NAME",
+        type=told("the name of an index"),
         help="upload to an index that others run: a section of ~/.pypirc, or its address",
     )
     command.add_argument(
@@ -97,7 +99,10 @@ def add(groups: Groups) -> None:
         help="with --to: where envelopes are kept; default: beside the wheels",
     )
     command.add_argument(
-        "--allow-unproven", metavar="REASON", help="also without evidence; the page shows the reason"
+        "--allow-unproven",
+        metavar="REASON",
+        type=told("a reason"),
+        help="also without evidence; the page shows the reason",
     )
     command.add_argument(
         "--release", type=Path, metavar="PLAN", help="only whole: with each wheel that 'release plan' lists"
@@ -199,9 +204,12 @@ def _demand_fitting(options: PublishOptions) -> None:
 
 def _upload(options: PublishOptions, wheels: list[Path], terms: Terms) -> int:
     """Upload wheels to an index that others run; stdout is the files that it did not have."""
+    from retread.doors import fs
     from retread.doors.net.upload import Remote
     from retread.index import upload
 
+    if options.evidence is not None:
+        fs.demand_folder(options.evidence)
     machine = session.machine(options)
     pages = f"{_address(options.pages, '--pages').rstrip('/')}/" if options.pages else ""
     remote = Remote(options.to or "", pages, machine.console.say)

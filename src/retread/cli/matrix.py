@@ -84,17 +84,16 @@ def matrix(options: MatrixOptions) -> int:
 def _runners(options: MatrixOptions) -> list[Runner]:
     """Return the GPUs that runners have; UsageError for one in a machine of a platform that nobody knows."""
     from retread.errors import UsageError
-    from retread.fit.described import PLATFORMS
+    from retread.recipe import platforms
     from retread.recipe.matrix import Runner
-    from retread.strict import near_miss
 
-    usual = options.platform or PLATFORMS[0]
+    usual = options.platform or platforms.KNOWN[0]
     pairs = [word.rpartition(":") for word in options.gpus.replace(",", " ").split()]
     for platform, _, _ in pairs:
-        if platform not in {"", *PLATFORMS}:
+        if platform not in {"", *platforms.KNOWN}:
             raise UsageError(
-                f"--gpus: {platform!r} is no platform of a runner{near_miss(platform, PLATFORMS)}",
-                hint=f"there are {', '.join(PLATFORMS)}",
+                f"--gpus: {platform!r} is no platform of a runner{platforms.near_miss(platform)}",
+                hint=f"there are {', '.join(platforms.KNOWN)}",
             )
     return [Runner(platform or usual, session.architecture(gpu)) for platform, _, gpu in pairs]
 

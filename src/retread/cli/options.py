@@ -76,6 +76,17 @@ def index_place(text: str) -> str:
     return text
 
 
+def told(what: str) -> Callable[[str], str]:
+    """Return what refuses an empty text, as of a variable of a shell that is not set; ``what`` is wanted there."""
+
+    def read(text: str) -> str:
+        if not text.strip():
+            raise argparse.ArgumentTypeError(f"{what} is wanted, and nothing was typed")
+        return text
+
+    return read
+
+
 def amount(text: str) -> float:
     """Return a number of something that is measured, from 0 on; ArgumentTypeError for any other, inf and nan too."""
     try:

@@ -47,9 +47,14 @@ def plan(options: PlanOptions) -> int:
 
     found = _release(options)
     if not found.wheels:
-        hint = "leave --base, --lane, --target or --platform out"
+        given = {
+            "--base": options.base, "--lane": options.lane, "--target": options.target,
+            "--platform": options.platform,
+        }  # fmt: skip
+        hint = " or ".join(name for name, value in given.items() if value)
         raise PlanError(
-            "no wheel is to be made of what was asked for: there is nothing to release", hint=hint
+            "no wheel is to be made of what was asked for: there is nothing to release",
+            hint=f"leave {hint} out" if hint else "",
         )
     if options.out:
         fs.write(options.out, session.json(found))

@@ -135,7 +135,6 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
 def smoke(options: SmokeOptions) -> int:
     """Try a wheel and say what became of it; SmokeError when a case failed or nothing ran. Or attach a kit's report."""
     from retread.errors import UsageError
-    from retread.evidence import beside
     from retread.smoke import reading
     from retread.smoke import run as smoke
 
@@ -166,12 +165,29 @@ def smoke(options: SmokeOptions) -> int:
     with machine.store.scratch() as scratch, machine.console.fold(f"smoke {wheel.name}"):
         (scratch / "read").mkdir()
         tried = smoke.subject(session.root(options), wheel, options.recipe, options.target, scratch / "read")
-        report = smoke.run(machine, tried, request, scratch)
-    if options.only == "*":
-        machine.console.say(f"evidence: {beside.keep(report, reading.write(report), wheel)}")
-    _show(options, report, reading.write(report))
+        try:
+            report = smoke.run(machine, tried, request, scratch)
+        except smoke.EndedError as error:
+            levels = ", ".join(dict.fromkeys(one.level for one in error.report.runs))
+            machine.console.say(
+                f"note: interrupted: what level {levels} found is kept, and nothing of the rest"
+            )
+            _keep(options, error.report, wheel)
+            raise
+    _keep(options, report, wheel)
     reading.demand(report)
     return 0
+
+
+def _keep(options: SmokeOptions, report: SmokeReport, wheel: Path) -> None:
+    """Put a report beside its wheel, if every case was asked for, and show it."""
+    from retread.evidence import beside
+    from retread.smoke import reading
+
+    data = reading.write(report)
+    if options.only == "*":
+        session.machine(options).console.say(f"evidence: {beside.keep(report, data, wheel)}")
+    _show(options, report, data)
 
 
 def _smoke_on(options: SmokeOptions, wheel: Path) -> int:

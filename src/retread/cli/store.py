@@ -192,12 +192,11 @@ def store_check(options: Options) -> int:
     from retread.errors import StoreError, first
 
     machine, shared = session.machine(options), session.shared(options)
-    with machine.console.step(f"check {shared.address}"):
+    with machine.console.step(f"check {shared.address}") as step:
         faults = list(shared.faults())
+        step.mark = "failed" if faults else "ok"
     if options.json:
-        session.print_json(
-            {"address": shared.address, "faults": [f"{one.name}: {one.why}" for one in faults]}
-        )
+        session.print_json({"address": shared.address, "faults": [*map(str, faults)]})
         return StoreError.exit_code if faults else 0
     if faults:
         raise StoreError(
@@ -219,7 +218,7 @@ def _told(faults: Sequence[Fault]) -> Iterator[str]:
         if one.strangers:
             groups.setdefault(one.strangers, []).append(one.name)
         else:
-            yield f"{one.name}: {one.why.removeprefix(one.name).strip(' :')}"
+            yield str(one)
     for keys, names in groups.items():
         more = f", and {len(names) - 1} more" if len(names) > 1 else ""
         yield f"{names[0]}{more}: signed by {', '.join(keys)}, which no policy and no key here names"

@@ -156,6 +156,7 @@ def of_fat_binary(one: FatBinary, room: Room | None = None) -> tuple[Code, list[
     found: list[Image] = []
     unread: list[str] = []
     room, same = room or Room(), dict[frozenset[str] | None, frozenset[str] | None]()
+    room.make(one)
     for entry in one.entries:
         if entry.kind is Kind.OTHER:
             continue
@@ -222,7 +223,7 @@ def elsewhere(
                 )
                 return found, [*unread, f"{where}: what lies behind {at:#x}, after {why}"]
             try:
-                code, start = _at(data, at, unread, f"{where}: at {at:#x}")
+                code, start = _at(data, at, unread, f"{where}: at {at:#x}", means)
             except (ElfError, FatbinError) as error:
                 unread.append(error.message)
                 broken += 1
@@ -251,14 +252,14 @@ def begins(data: bytes | memoryview, at: int, end: int | None = None) -> bool:
     return _START.match(data, at, len(data) if end is None else end) is not None
 
 
-def _at(data: memoryview, at: int, unread: list[str], where: str) -> tuple[Code | None, int]:
+def _at(data: memoryview, at: int, unread: list[str], where: str, means: Means) -> tuple[Code | None, int]:
     """Return the code that starts at an offset, and where it ends; a fat binary without entries is a mere template."""
     if data[at] != _ELF:
         one = fatbin.parse_at(data, at, 0, where=where)
         fatbin.demand_sane([one], len(data), where)
         if not one.entries:
             return None, at + one.size
-        code, faults = of_fat_binary(one)
+        ((code, faults),) = means.each(of_fat_binary, [one])
         unread += faults
         return code, at + one.size
     end = at + kernels.extent(data[at:], where=where)

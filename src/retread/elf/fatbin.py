@@ -9,6 +9,7 @@ on the output of ``fatbinary`` 13.0.88; what it does not explain is kept as it i
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
@@ -118,6 +119,11 @@ class Room:
             self._memory = bytearray(max(size, min(2 * size, LARGE)))
         return memoryview(self._memory)[:size]
 
+    def make(self, one: FatBinary) -> None:
+        """Have what the largest image of a fat binary takes at once: they grow from one to the next."""
+        with contextlib.suppress(MemoryError):  # which is told of that image, and of no other
+            self.of(max((entry.size for entry in one.entries if _may_unpack(entry)), default=0))
+
 
 def parse(
     data: bytes | memoryview, *, where: str, first: int = 0, behind: Callable[[], object] = bool
@@ -194,7 +200,7 @@ def unpacked(entry: Entry, room: Room) -> memoryview:
         if len(entry.header) >= _ENTRY.size and _ENTRY.unpack_from(entry.header)[4]:
             raise FatbinError(f"{entry.where}: compressed in an unknown way (flags {entry.flags:#x})")
         return entry.payload
-    if entry.size > min(limits.IMAGE, limits.RATIO * len(entry.payload) + limits.ANY_RATIO):
+    if not _may_unpack(entry):
         raise FatbinError(f"{entry.where}: claims to unpack to {entry.size} bytes")
     unpack = _unpack_lz4 if entry.flags & _FLAG_LZ4 else _unpack_zstd
     try:
@@ -204,6 +210,12 @@ def unpacked(entry: Entry, room: Room) -> memoryview:
     if unpack(entry, into) != entry.size:
         raise FatbinError(f"{entry.where}: does not unpack to the {entry.size} bytes that it announces")
     return into
+
+
+def _may_unpack(entry: Entry) -> bool:
+    """Say whether what a packed entry announces is worth its bytes."""
+    most = min(limits.IMAGE, limits.RATIO * len(entry.payload) + limits.ANY_RATIO)
+    return bool(entry.flags & (_FLAG_LZ4 | _FLAG_ZSTD)) and entry.size <= most
 
 
 def is_packed(entry: Entry) -> bool:

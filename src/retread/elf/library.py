@@ -99,9 +99,9 @@ def means(data: memoryview, bare: int = 0) -> Means:
         if isinstance(whole, mmap.mmap):
             whole.madvise(mmap.MADV_DONTNEED)
 
-    def each(do: Callable[[FatBinary, Room], B], found: Sequence[FatBinary]) -> Sequence[B]:
-        mine, shared = _Mine(), Room()
+    mine, shared = _Mine(), Room()
 
+    def each(do: Callable[[FatBinary, Room], B], found: Sequence[FatBinary]) -> Sequence[B]:
         def one(binary: FatBinary) -> B:
             if max((entry.size for entry in binary.entries), default=0) > fatbin.LARGE:
                 with _UNPACKING:

@@ -14,9 +14,8 @@ from retread.fit import obstacles
 from retread.fit.environment import DESCRIBED, Environment, Hardware, Interpreter, Package
 from retread.lockfile.pin import Locked
 from retread.recipe import platforms
-from retread.strict import near_miss
 
-PLATFORMS: Final = (*platforms.COMPILED, "win_amd64")
+PLATFORMS: Final = platforms.KNOWN
 _GLIBC: Final = (2, 28)
 """Of Linux that is described; wheels for it are made for this one, or an older one."""
 _CHANNEL: Final = re.compile(r"\bcu(\d{2})(\d)\b")
@@ -28,7 +27,7 @@ def interpreter(python: str, platform: str) -> Interpreter:
     """Return the Python that a lock file is for; UsageError for what is no version, and for an unknown platform."""
     if platform not in PLATFORMS:
         raise UsageError(
-            f"--platform: {platform!r} is none that is known{near_miss(platform, PLATFORMS)}",
+            f"--platform: {platform!r} is none that is known{platforms.near_miss(platform)}",
             hint=f"there are {', '.join(PLATFORMS)}",
         )
     if not re.fullmatch(r"3\.\d+(\.\d+)?", python):

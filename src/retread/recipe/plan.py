@@ -176,10 +176,10 @@ def every_platform(recipes: Iterable[Recipe]) -> tuple[str, ...]:
 
 def demand_known(platform: str | None, recipes: Iterable[Recipe]) -> None:
     """Raise PlanError for a platform that nobody knows: no lane compiles for it, and none of the recipes names it."""
-    known = [*platforms.COMPILED, *sorted({*every_platform(recipes)} - {*platforms.COMPILED})]
+    known = [*platforms.KNOWN, *sorted({*every_platform(recipes)} - {*platforms.KNOWN})]
     if platform is not None and platform not in known:
         raise PlanError(
-            f"no recipe is made for {platform!r}{near_miss(platform, known)}",
+            f"no recipe is made for {platform!r}{platforms.near_miss(platform, known)}",
             hint=f"there are {', '.join(known)}",
         )
 

@@ -76,6 +76,10 @@ class Fault(NamedTuple):
     strangers: tuple[str, ...] = ()
     """The keys that signed it, where that is what is wrong."""
 
+    def __str__(self) -> str:
+        """Return it as people read it, with the name once."""
+        return f"{self.name}: {self.why.removeprefix(self.name).strip(' :')}"
+
 
 class _Believed(NamedTuple):
     claim: Claim

@@ -125,13 +125,38 @@ def make_kit(machine: Machine, tried: Subject, path: Path) -> None:
         step.detail = size(path.stat().st_size)
 
 
+class EndedError(KeyboardInterrupt):
+    """An interrupt after some of the levels had ended."""
+
+    def __init__(self, report: SmokeReport) -> None:
+        super().__init__()
+        self.report = report
+        """What those found."""
+
+
 def run(machine: Machine, tried: Subject, request: Request, scratch: Path) -> SmokeReport:
-    """Try a wheel on every level that is asked for and return one report."""
+    """Try a wheel on every level that is asked for and return one report.
+
+    EndedError when that is interrupted after some had ended.
+    """
     path = scratch / "kit.pyz"
     make_kit(machine, tried, path)
     if not request.host and (why := walls.absence(machine.environment)):
         machine.console.say(f"    {NOTE} {why}, so what this wheel runs {walls.OPEN}")
-    report = reading.joined(list(_parts(machine, tried, request, path)))
+    parts = list[SmokeReport]()
+    try:
+        for one in _parts(machine, tried, request, path):
+            parts.append(one)
+    except KeyboardInterrupt:
+        if not parts:
+            raise
+        raise EndedError(_whole(tried, request, parts)) from None
+    return _whole(tried, request, parts)
+
+
+def _whole(tried: Subject, request: Request, parts: Sequence[SmokeReport]) -> SmokeReport:
+    """Return one report of all parts; with the static level, the audit is a part of it."""
+    report = reading.joined(parts)
     if Level.STATIC not in (request.levels or EVERY) or request.only != "*":
         return report
     clock = time.monotonic()

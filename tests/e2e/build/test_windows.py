@@ -121,9 +121,8 @@ def test_a_signed_library_is_refused_in_the_plan_and_no_assembler_starts(project
     assert "next: let the recipe exempt the library ('exempt')" in planned.err
 
 
-@pytest.mark.parametrize("platform", ["win_arm64", "win_amd64"])
-def test_a_platform_without_a_base_wheel_is_refused(project: Project, platform: str) -> None:
-    result = project.build("--target", "cu128", "--platform", platform)
+def test_a_platform_without_a_base_wheel_is_refused(project: Project) -> None:
+    result = project.build("--target", "cu128", "--platform", "win_amd64")
     assert (result.code, result.out) == (6, "")
-    assert f"tiny-1.0 cu128: no base wheel is for {platform}" in result.err
+    assert "tiny-1.0 cu128: no base wheel is for win_amd64" in result.err
     assert WHEEL in result.err

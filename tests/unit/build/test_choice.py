@@ -129,9 +129,26 @@ def test_a_fallback_that_is_the_toolchain_is_no_way_out() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("arm64", "aarch64"), ("aarch65", "aarch64"), ("linux/arm64", "aarch64"), ("amd64", "x86_64"),
+        ("x86-64", "x86_64"), ("win64", "win_amd64"), ("win_amd65", "win_amd64"),
+    ],
+)  # fmt: skip
+def test_a_platform_that_nobody_knows_brings_the_one_that_is_meant(
+    tmp_path: Path, typed: str, meant: str
+) -> None:
+    with pytest.raises(PlanError) as caught:
+        jobs(two(), None, machine(tmp_path), wish=Wish(platform=typed))
+    assert caught.value.message == f"no recipe is made for {typed!r} (did you mean {meant!r}?)"
+    assert caught.value.hint == "there are x86_64, aarch64, win_amd64"
+
+
 def test_a_platform_that_no_target_is_made_for_is_said(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match=r"is not made for aarch65 \(did you mean 'aarch64'\?\)"):
-        jobs(two(), None, machine(tmp_path), wish=Wish(platform="aarch65"))
+    with pytest.raises(PlanError, match="is not made for aarch64\n") as caught:
+        jobs(two(), None, machine(tmp_path), wish=Wish(platform="aarch64"))
+    assert "targets.NAME.platforms.aarch64" in caught.value.hint
     there = replace(TARGET, platforms={"aarch64": Platform(architectures=(Arch("12.1"),))})
     assert there.on("aarch64").architectures == ("12.1",)
     assert "aarch64" in there.made_for

@@ -70,7 +70,7 @@ def test_all_that_is_asked_of_a_library_decides_it() -> None:
 
 @pytest.mark.parametrize(
     "package",
-    ["msgspec", "installer", "auditwheel", "lz4", "zstandard"],
+    ["cyclonedx-python-lib", "packageurl-python", "msgspec", "installer", "auditwheel", "lz4", "zstandard"],
 )
 def test_another_version_of_what_writes_bytes_voids_the_wheel(
     package: str, monkeypatch: pytest.MonkeyPatch

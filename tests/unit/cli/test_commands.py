@@ -156,6 +156,14 @@ def test_an_error_is_coloured_where_that_is_asked_for(
             ["run-job", "k", "--jobs", "j", "--out", "o", "--memory", "0"],
             "'0' is none: a number above 0 is wanted",
         ),
+        (
+            ["publish", "x.whl", "--to", " "],
+            "argument --to: the name of an index is wanted, and nothing was typed",
+        ),
+        (
+            ["publish", "x.whl", "--index", "ix", "--allow-unproven", ""],
+            "argument --allow-unproven: a reason is wanted, and nothing was typed",
+        ),
         (["build", "demo-1", "--on", ""], "argument --on: an engine is wanted, and nothing was typed"),
         (["index", "yank", "file:///x", "demo", "1"], "'file:///x' is neither a folder nor a bucket"),
     ],

@@ -201,3 +201,20 @@ def test_images_of_one_room_do_not_see_what_was_there_before() -> None:
     assert [bytes(fatbin.unpacked(each, room)) for each in one.entries] == texts
     found = [kernels.of_entry(each, room).kernels for each in one.entries]
     assert found == [{"add_one", "left_over"}, {"add_one"}]
+
+
+def test_memory_for_the_images_of_a_fat_binary_is_asked_for_once() -> None:
+    [one] = fatbin.parse(fat(entry(PTX, kind=1)), where="x")
+    texts = [PTX + bytes(size) for size in (0, 5000, 90_000, 2_000_000)]
+    packs = [lz4.block.compress(text, store_size=False) for text in texts]
+    made = [
+        fatbin.stored(one.entries[0], pack, Packed.LZ4, size=size)
+        for pack, size in zip((*packs, PTX), (*map(len, texts), 1 << 40), strict=True)
+    ]
+    [one] = fatbin.parse(fat(*made), where="x")
+    room = fatbin.Room()
+    room.make(one)
+    memory = room.of(0).obj
+    _, unread = device.of_fat_binary(one, room)
+    assert room.of(0).obj is memory
+    assert [fault.rpartition(": ")[2] for fault in unread] == [f"claims to unpack to {1 << 40} bytes"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from obstore.exceptions import GenericError
 
 from retread.doors.store import Kind, Store
 from retread.errors import StoreError, UsageError
@@ -343,6 +344,32 @@ def test_a_store_that_may_only_be_read_still_serves(
     assert other.said == [
         "    note: cannot write file:///shared/x: the storage answers 403; what is made here is not given to others"
     ]
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.EROFS, "the disk is read-only"),
+        (errno.EACCES, "no permission"),
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDEADLK, os.strerror(errno.EDEADLK)),
+    ],
+)
+def test_a_disk_that_takes_no_writes_says_why_and_is_read_on(
+    machines: Callable[..., Machine], key: Key, monkeypatch: pytest.MonkeyPatch, number: int, told: str
+) -> None:
+    machines(key).make()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise GenericError(f"Generic LocalFileSystem error: Unable to open file /x#1: x (os error {number})")
+
+    monkeypatch.setattr("obstore.put", refuse)
+    other = machines(key)
+    other.make(key="cd" * 32)
+    assert (other.make(), other.built) == (b"cubin", ["cd" * 32])
+    (said,) = other.said
+    assert said.startswith(f"    note: cannot write {other.shared.address}/parcels/")
+    assert said.endswith(f": {told}; what is made here is not given to others")
 
 
 def test_who_uses_an_entry_keeps_it(machines: Callable[..., Machine], key: Key, place: Path) -> None:

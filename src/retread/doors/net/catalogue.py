@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from retread import limits
 from retread.address import bare
@@ -113,12 +113,16 @@ def digests(session: requests.Session, index: str, project: str) -> dict[str, st
     return {str(one.filename): str(one.digests.get("sha256", "")).lower() for one in page.packages}
 
 
-class NoPageError(Exception):
-    """An index gave no page of a project; ``absent`` when that is because it has none."""
+_DENIED: Final = (401, 403)
 
-    def __init__(self, index: str, why: str, *, absent: bool = False) -> None:
+
+class NoPageError(Exception):
+    """An index gave no page of a project; ``absent`` when that is because it has none, ``denied`` where one logs in."""
+
+    def __init__(self, index: str, why: str, *, absent: bool = False, denied: bool = False) -> None:
         super().__init__(f"{bare(index)}: {why}")
         self.absent = absent
+        self.denied = denied
 
 
 def _page(
@@ -142,7 +146,8 @@ def _page(
             body = transfer.body(response, limits.PAGE)
             return pages.read(body, response.headers.get("Content-Type", ""), response.url, project)
     except requests.RequestException as error:  # some are ValueErrors
-        raise NoPageError(index, reason(error)) from None
+        denied = error.response is not None and error.response.status_code in _DENIED
+        raise NoPageError(index, reason(error), denied=denied) from None
     except transfer.TransferError as error:
         raise NoPageError(index, str(error)) from None
     except ValueError as error:

@@ -84,7 +84,8 @@ class Remote:
                 except catalogue.NoPageError as error:
                     if not error.absent:
                         raise PublishError(
-                            f"the index does not say what it has: {error}", hint=_CREDENTIALS
+                            f"the index does not say what it has: {error}",
+                            hint=_CREDENTIALS if error.denied else _AGAIN,
                         ) from None
                     absent.append(str(error))
         return Listing({}, "; ".join(absent))
