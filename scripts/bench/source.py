@@ -2,9 +2,10 @@
 """Measure the source lane on real xFormers, beside the same compile by plain ``python -m build``.
 
 Everything is compiled with the same toolkit, environment, compiler, architectures and number of jobs; the environment's
-modules have their bytecode before anything is measured. ``--write`` puts the table into docs/. All takes 25 minutes
-on 2 cores; ``--only`` measures a part of it, and ``--work`` keeps inputs, objects and the plain tree in a folder
-for the next time. RETREAD_BENCH_INPUTS may name a store: its downloads, toolkits and build environments are taken.
+modules have their bytecode before anything is measured. ``--write`` puts the table into docs/. It takes a quarter of an
+hour on 2 cores; ``--only`` measures a part of it, or the compile without a cache, and ``--work`` keeps inputs, objects
+and the plain tree in a folder for the next time. RETREAD_BENCH_INPUTS may name a store: its downloads, toolkits and
+build environments are taken.
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ from retread.recipe import workspace
 RECIPE = "xformers-0.0.35"
 TARGET = "cu130"
 ARCHITECTURES = ("9.0", "10.0")
-UNIT = "xformers/csrc/sparse24/sparse24_pack.cu"
+UNITS = {
+    "a long": ("xformers/csrc/sparse24/sparse24_pack.cu", 1),
+    "a short": ("xformers/csrc/sparse24/sparse24_apply.cu", 3),
+}
+"""What is edited, and how often: of 13 the second in length, and one of the middle, beside which all that is not
+compiling weighs more."""
 TAKEN = ("downloads", "toolkits", "environments")
 INPUTS = (*TAKEN, "trees", "toolchains")
 
@@ -57,8 +63,8 @@ class Bench:
         self.root = work / "workspace"
         self.tree = work / "tree"
         """Where the plain build compiles."""
-        self.cold = 0.0
-        """Seconds of the last cold build; 0 before one."""
+        self.cold = self.plainly = 0.0
+        """Seconds of the last cold build, and of the plain one; 0 before one."""
         fs.remove(self.root)
         for name in ("recipes", "patches"):
             shutil.copytree(ROOT / name, self.root / name)
@@ -123,12 +129,12 @@ class Bench:
         ]
         return run(command, self.plain_environment(), self.work)
 
-    def plain_unit(self) -> float:
+    def plain_unit(self, unit: str) -> float:
         """Return the seconds of compiling the changed unit, and linking, with what the plain build wrote."""
         build = next((self.tree / "build").glob("temp*"))
         env = self.plain_environment()
-        text = (self.source.root / UNIT).read_text()
-        (self.tree / UNIT).write_text(f"{text}static const int retread_bench = {time.time_ns() % 10**9};\n")
+        text = (self.source.root / unit).read_text()
+        (self.tree / unit).write_text(f"{text}static const int retread_bench = {time.time_ns() % 10**9};\n")
         ninja = timed(
             lambda: subprocess.run(["ninja", "-C", build], env=env, check=True, stdout=subprocess.DEVNULL)
         )
@@ -148,37 +154,44 @@ class Bench:
         return ninja + timed(lambda: subprocess.run(link, env=env, check=True))
 
 
-def edit_unit(bench: Bench, number: int) -> None:
+def edit_unit(bench: Bench, unit: str, number: int) -> None:
     """Give the series a patch that changes one unit."""
-    text = (bench.source.root / UNIT).read_text().splitlines()
+    text = (bench.source.root / unit).read_text().splitlines()
     context = "".join(f" {line}\n" for line in text[-3:])
     hunk = (
         f"@@ -{len(text) - 2},3 +{len(text) - 2},4 @@\n{context}+static const int retread_bench = {number};\n"
     )
     header = "Subject: Measure\nBreaks: nothing\nAffects: none\nUpstream: not reported\nDrop-when: later\n\nNo.\n---\n"
     folder = bench.root / "patches" / "xformers" / RECIPE.partition("-")[2]
-    patch = f"{header}diff --git a/{UNIT} b/{UNIT}\n--- a/{UNIT}\n+++ b/{UNIT}\n{hunk}"
-    (folder / "0099-measure.patch").write_text(patch)
-    series = (folder / "series").read_text().replace("0099-measure.patch\n", "")
-    (folder / "series").write_text(
-        f"0099-measure.patch\n{series}"
-    )  # patches for one compiler alone come last
+    name = f"0099-measure-{Path(unit).stem.replace('_', '-')}.patch"
+    (folder / name).write_text(f"{header}diff --git a/{unit} b/{unit}\n--- a/{unit}\n+++ b/{unit}\n{hunk}")
+    series = (folder / "series").read_text().replace(f"{name}\n", "")
+    (folder / "series").write_text(f"{name}\n{series}")  # patches for one compiler alone come last
+
+
+def cold_row(bench: Bench, cache: str, *options: str) -> Row:
+    """Compile everything, beside the plain build."""
+    if not bench.plainly:
+        say("plain python -m build")
+        fs.remove(bench.tree)
+        shutil.copytree(bench.source.root, bench.tree)
+        bench.plainly = bench.plain().seconds
+    say(f"retread, cache {cache}")
+    bench.forget(cache=True)
+    took = bench.build(*options)
+    bench.cold = took.seconds
+    return Row(f"cold, cache {cache}", took.seconds, f"plain `python -m build`: {bench.plainly:.1f} s, so "
+               f"{took.seconds / bench.plainly:.2f} x; x 1", bench.plainly, took.memory)  # fmt: skip
 
 
 def cold_rows(bench: Bench) -> Iterator[Row]:
-    """Compile everything: plainly, without a cache, and with an empty one."""
-    say("plain python -m build")
-    fs.remove(bench.tree)
-    shutil.copytree(bench.source.root, bench.tree)
-    plain = bench.plain()
-    rows = {"off": ("--no-cache",), "on and empty": ()}
-    for cache, options in rows.items():
-        say(f"retread, cache {cache}")
-        bench.forget(cache=True)
-        took = bench.build(*options)
-        bench.cold = took.seconds
-        yield Row(f"cold, cache {cache}", took.seconds, f"plain `python -m build`: {plain.seconds:.1f} s, so "
-                  f"{took.seconds / plain.seconds:.2f} x; x 1", plain.seconds, took.memory)  # fmt: skip
+    """Compile everything plainly, and with an empty cache."""
+    yield cold_row(bench, "on and empty")
+
+
+def uncached_rows(bench: Bench) -> Iterator[Row]:
+    """Compile everything without a cache."""
+    yield cold_row(bench, "off", "--no-cache")
 
 
 def python_rows(bench: Bench) -> Iterator[Row]:
@@ -198,17 +211,18 @@ def python_rows(bench: Bench) -> Iterator[Row]:
 
 
 def unit_rows(bench: Bench) -> Iterator[Row]:
-    """Edit one unit, beside compiling and linking it alone; three times in turns, the medians count."""
+    """Edit one unit, beside compiling and linking it alone, in turns; the medians count."""
     bench.build()
-    alone, took = [], []
-    for number in range(3):
-        say(f"one unit changed, run {number + 1}")
-        alone.append(bench.plain_unit())
-        edit_unit(bench, time.time_ns() % 10**9)
-        took.append(bench.build())
-    limit, own = statistics.median(alone), statistics.median(one.seconds for one in took)
-    yield Row("one `.cu` file changed", own, f"compiling that file and linking: {limit:.1f} s, so "
-              f"{own / limit:.2f} x; x 1.1", limit * 1.1, max(one.memory for one in took))  # fmt: skip
+    for which, (unit, times) in UNITS.items():
+        alone, took = [], []
+        for number in range(times):
+            say(f"{which} unit changed, run {number + 1}")
+            alone.append(bench.plain_unit(unit))
+            edit_unit(bench, unit, time.time_ns() % 10**9)
+            took.append(bench.build())
+        limit, own = statistics.median(alone), statistics.median(one.seconds for one in took)
+        yield Row(f"one `.cu` file changed, {which} one", own, f"compiling that file and linking: {limit:.1f} s, so "
+                  f"{own / limit:.2f} x; x 1.1", limit * 1.1, max(one.memory for one in took))  # fmt: skip
 
 
 def hot_rows(bench: Bench) -> Iterator[Row]:
@@ -226,6 +240,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "python": python_rows,
     "unit": unit_rows,
     "hot": hot_rows,
+    "uncached": uncached_rows,
 }
 
 
@@ -241,7 +256,7 @@ def main() -> None:
         work = kept or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="retread-bench-")))
         say("fetching the toolkit, the build environment and the source")
         bench = Bench(work)
-        rows = [row for part in options.only or PARTS for row in PARTS[part](bench)]
+        rows = [row for part in options.only or list(PARTS)[:4] for row in PARTS[part](bench)]
     what = (
         f"{RECIPE} for CUDA 13.0 and {', '.join(ARCHITECTURES)}, toolkit and build environment in the store."
     )
