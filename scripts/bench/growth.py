@@ -63,7 +63,8 @@ SAID = """Processor seconds of all threads, other work beside it: read exponents
 seconds. The exponent is the slope of a line through the logarithms of the larger half of the sizes; 1 grows as the work
 does. `--only NAME` measures one kind again, `--top N` leaves out what is larger; sizes that are not in a table were not
 run, and what is asked for and was not is named. Grafting is measured without ptxas, whose time is its own. Stores and
-indexes lie on a file system in memory, where there is one."""
+indexes lie on a file system in memory, where there is one; of an index's actions all but the first and last ones are
+copies. What grows as n log n shows 1.1 at the larger of these sizes."""
 PICTURE = "![how cost grows, both axes logarithmic](growth.svg)"
 Timed = Iterator[tuple[str, Callable[[], object]]]
 """What is done with an input, and how it is called: yielded once the input is there."""

@@ -187,6 +187,8 @@ HEAD: Final = 30.0
 """Seconds for an engine to say which machines it has; a busy one with thousands takes less than one."""
 PROBE: Final = 60.0
 """Seconds for a machine to say which retread it has, the start of Ray's first worker there included, which takes 3 and
-to which Ray itself gives as long; and for an engine to let this machine in, which takes less."""
+to which Ray itself gives as long."""
+JOIN: Final = 120.0
+"""Seconds for an engine to let this machine in, which takes one, or to start here, which takes 8 on a quiet machine."""
 START: Final = 10.0
 """Seconds that jobs wait for machines that do not say at once what they have; who says it later gets what is left."""

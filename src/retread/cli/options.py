@@ -80,7 +80,7 @@ def told(what: str) -> Callable[[str], str]:
     """Return what refuses an empty text, as of a variable of a shell that is not set; ``what`` is wanted there."""
 
     def read(text: str) -> str:
-        if not text.strip():
+        if not text:
             raise argparse.ArgumentTypeError(f"{what} is wanted, and nothing was typed")
         return text
 

@@ -188,7 +188,7 @@ def _init(ray: Any, where: Address, folder: str) -> None:
     own = {"address": where.text} if where.text else {"address": "local", **_of_this_machine(folder)}
     before = signal.getsignal(signal.SIGTERM)
     try:
-        with no_longer_than(limits.PROBE):
+        with no_longer_than(limits.JOIN):
             if where.text:
                 _demand_welcome(where)
             ray.init(**own, logging_level="ERROR", log_to_driver=False, namespace="retread")

@@ -149,6 +149,9 @@ def run(machine: Machine, tried: Subject, request: Request, scratch: Path) -> Sm
             parts.append(one)
     except KeyboardInterrupt:
         if not parts:
+            machine.console.say(
+                f"{NOTE} interrupted before a level had ended: nothing of what was tried is kept"
+            )
             raise
         raise EndedError(_whole(tried, request, parts)) from None
     return _whole(tried, request, parts)

@@ -151,8 +151,8 @@ def test_a_package_that_the_archive_replaced_is_told_with_its_version(place: Wor
     checked = place.run("check")
     assert checked.code == 6
     assert (
-        f"{NAME}: clang: {place.index.mirror_url}{CLANG}: the server answered 404 Not Found; {ways}"
-        in checked.err
+        f"{NAME}: clang: RETREAD_DEBIAN_MIRROR: {place.index.mirror_url}{CLANG}: the server answered 404 Not Found; "
+        f"{ways}" in checked.err
     )
 
 

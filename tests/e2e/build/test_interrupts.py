@@ -38,7 +38,7 @@ def _full(*_: object, **__: object) -> None:
     ("module", "name"),
     [
         (download, "_download"), (shutil, "move"), ("retread.source.tree", "_put"),
-        ("retread.wheel.contents", "unpack"), (zipwriter, "local_header"), ("retread.build.graft", "deflate_file"),
+        ("retread.wheel.contents", "unpack"), (zipwriter, "local_header"), (zipwriter, "deflate_file"),
         (Path, "write_bytes"), (fs, "place"),
     ],
 )  # fmt: skip

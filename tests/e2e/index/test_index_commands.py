@@ -273,8 +273,8 @@ def test_what_nobody_can_sign_for_is_refused(desk: Desk) -> None:
     assert f"no smoke report lies beside {wheel}\n  next: make one: retread smoke {wheel}\n" in told
     told = desk.refused(17, "attest", bare, *builder)
     assert "bare-1.2+cu128.1-py3-none-any.whl holds no retread.json: nothing says how it was built" in told
-    assert "builder is a public key and cannot sign" in desk.refused(
-        19, "attest", wheel, "--builder", "keys/builder.pub"
+    assert "keys/builder.pub is a public key, which signs nothing" in desk.refused(
+        2, "attest", wheel, "--builder", "keys/builder.pub"
     )
     assert "cannot read keys/gone.key" in desk.refused(19, "attest", wheel, "--builder", "keys/gone.key")
     desk.tried(bare, ran("static"))
@@ -892,8 +892,11 @@ def test_without_a_policy_it_says_that_nobody_checked_the_signature(locked: Desk
 
 
 def test_only_a_secret_key_revokes(locked: Desk) -> None:
-    told = locked.refused(19, *REVOKE, "--key", "keys/builder.pub")
-    assert "builder is a public key and cannot sign" in told
+    told = locked.refused(2, *REVOKE, "--key", "keys/builder.pub")
+    assert (
+        "keys/builder.pub is a public key, which signs nothing\n  next: name its other half, builder.key"
+        in told
+    )
     assert "--key" in locked.refused(2, *REVOKE)
     assert "'one' is not a version" in locked.refused(9, *REVOKE[:4], "one", *REVOKE[5:], *BUILDER)
 

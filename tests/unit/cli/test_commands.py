@@ -157,7 +157,7 @@ def test_an_error_is_coloured_where_that_is_asked_for(
             "'0' is none: a number above 0 is wanted",
         ),
         (
-            ["publish", "x.whl", "--to", " "],
+            ["publish", "x.whl", "--to", ""],
             "argument --to: the name of an index is wanted, and nothing was typed",
         ),
         (

@@ -39,6 +39,9 @@ def test_what_had_ended_is_kept(
     assert main.run([*line, "--root", str(tmp_path)]) == 130
     out, err = capsys.readouterr()
     assert ("note: interrupted: what level jit found is kept, and nothing of the rest" in err) is bool(ended)
+    assert (
+        "note: interrupted before a level had ended: nothing of what was tried is kept" in err
+    ) is not bool(ended)
     assert err.endswith(
         "retread: interrupted; what was finished is kept, the same command goes on from there\n"
     )
