@@ -11,7 +11,7 @@ import msgspec
 
 from retread import arch
 from retread.arch import Arch
-from retread.elf.facts import DEVICES
+from retread.elf.facts import DEVICES, devices
 from retread.evidence import statements
 from retread.recipe import plan, platforms, workspace
 from retread.recipe.model import Target
@@ -105,6 +105,7 @@ def _row(loaded: Loaded, name: str, platform: str, reports: list[tuple[str, Smok
         and platforms.of_wheel(one[1].wheel) in (platform or "x86_64", "any")
     ]
     triton = ", ".join(target.smoke.triton) if target.smoke else ""
+    asked = devices(platform or platforms.COMPILED[0])
     cells = [_tried(level, of_it) or _shown(loaded.recipe.name, name, platform, level) for level in Level]
     return (
         " ".join(filter(None, (loaded.recipe.name, name, platform))),
@@ -113,8 +114,8 @@ def _row(loaded: Loaded, name: str, platform: str, reports: list[tuple[str, Smok
         target.cuda,
         " ".join(plan.pythons(target)),
         _made_by(loaded, name),
-        _gpus(one for one in DEVICES if _native(target, one)),
-        _gpus(one for one in DEVICES if not _native(target, one) and _jit(target, one)),
+        _gpus(one for one in asked if _native(target, one)),
+        _gpus(one for one in asked if not _native(target, one) and _jit(target, one)),
         *cells[:-1],
         "; ".join((cells[-1], *_inherited({one.sha256 for _, one in of_it}))),
     )

@@ -114,6 +114,24 @@ def _edited(wheel: Path) -> None:
         file.write_text(file.read_text().replace("0.25", "0.26"))
 
 
+def _provenance(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    """Return what changes what a builder signed; without one, it lies there all the same."""
+
+    def act(wheel: Path) -> None:
+        path = wheel.with_name(f"{wheel.name}.provenance{ENVELOPE}")
+        path.write_bytes(change(path.read_bytes() if path.exists() else b"{}"))
+
+    return act
+
+
+def _badly_signed(envelope: bytes) -> bytes:
+    """Return an envelope with one character of each signature changed; one that nobody signed is none."""
+    table = json.loads(envelope)
+    for one in table.get("signatures", []):
+        one["sig"] = ("B" if one["sig"][0] == "A" else "A") + one["sig"][1:]
+    return json.dumps(table).encode()
+
+
 def _audited(**changes: Any) -> Callable[[Path], None]:
     def act(wheel: Path) -> None:
         said = {"schema": 1, "wheel": wheel.name, "sha256": sha256(wheel.read_bytes()), "size": 1, "target": "x",
@@ -143,7 +161,7 @@ NINE, OTHER_TRITON = Proof(gpu=(Arch("9.0"),), triton=()), Proof(gpu=(), triton=
 CLAIMS: dict[str, Claim] = {
     "all is as it should be": Claim(SOUND),
     "the smoke report does not lie beside it": Claim(SOUND, after=_without_report),
-    "wheel: its bytes changed since": Claim(after=_longer),
+    "wheel: its bytes changed since": Claim("XXXXXXXXXX", after=_longer),
     "wheel: its bytes under another revision's name": Claim("XXXXXXXXXX", after=_renamed),
     "wheel: the file name has another platform than WHEEL": Claim(
         "XXXXXXXXXX",
@@ -161,6 +179,8 @@ CLAIMS: dict[str, Claim] = {
     "provenance: fewer patches": Claim(signed=claiming(series=())),
     "provenance: another lane": Claim(signed=claiming(lane="source")),
     "provenance: another retread.json": Claim(inside=digest("another")),
+    "provenance: garbage": Claim("XXXXXXXXXX", after=_provenance(lambda _: b"garbage")),
+    "provenance: a character of its signature changed": Claim("XXXXXXX--X", after=_provenance(_badly_signed)),
     "smoke: a test failed": Claim(runs=(STATIC, _run(Level.JIT, failed("demo/one")))),
     "smoke: no jit level": Claim(runs=(STATIC,)),
     "smoke: under a torch that the wheel does not promise": Claim(
@@ -170,7 +190,8 @@ CLAIMS: dict[str, Claim] = {
     "smoke: the report of another recipe": Claim(after=_of_recipe),
     "audit: it holds": Claim(SOUND, after=_audited()),
     "audit: it failed": Claim(after=_audited(ok=False)),
-    "audit: of another wheel": Claim(after=_audited(sha256=64 * "0")),
+    "audit: of another wheel": Claim("XXXXXXXXXX", after=_audited(sha256=64 * "0")),
+    "audit: garbage": Claim("XXXXXXXXXX", after=_audited(schema="garbage")),
     "floor: the wheel demands a GPU, none tried it": Claim(wheel={"said": promising(proof=NINE)}),
     "floor: the policy demands a GPU, none tried it": Claim(policy={"floor": NINE}),
     "floor: the policy demands a GPU, one tried it": Claim(

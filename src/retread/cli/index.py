@@ -164,6 +164,7 @@ def _action(actions: Groups, name: str, text: str) -> argparse.ArgumentParser:
 
 def publish(options: PublishOptions) -> int:
     """List wheels in an index, all or none; stdout is the files that are listed."""
+    from retread.doors.console import NOTE
     from retread.index import actions
     from retread.index.admission import Terms
     from retread.index.bucket import mirror
@@ -176,8 +177,14 @@ def publish(options: PublishOptions) -> int:
         return _upload(options, wheels, terms)
 
     def act(here: Session, scratch: Path) -> Published:
-        here = here._replace(base=here.base or _base(here.root))
-        return actions.publish(here, wheels, terms, scratch)
+        base = here.base or _base(here.root)
+        done = actions.publish(here._replace(base=base or TRYING), wheels, terms, scratch)
+        if done.action and not base:
+            here.say(
+                f"{NOTE} no --base was given: the pages name {TRYING}, which is this machine alone; before others "
+                f"install from here, 'retread index refresh {options.index} --base URL' lets them name its address"
+            )
+        return done
 
     done = _acting(options, mirror.of_wheels(wheels), act)
     if options.json:
@@ -277,11 +284,11 @@ def _wants(options: Options) -> Callable[[Statement], Proof]:
 
 
 def _base(folder: Path) -> str:
-    """Return the address that an index's pages named last."""
+    """Return the address that an index's pages named last; nothing when they named none."""
     from retread.index.folder import Index
 
     last = Index(folder).last()
-    return last.base if last and last.base else TRYING
+    return last.base if last else ""
 
 
 def _address(text: str | None, option: str = "--base") -> str:

@@ -73,6 +73,8 @@ def index_place(text: str) -> str:
     """Return where an index lies: a folder or a bucket; ArgumentTypeError for an address of another kind."""
     if "://" in text and not text.startswith(("s3://", "gs://")):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a folder nor a bucket (s3://, gs://)")
+    if "://" in text and set(text) & {"?", "#"}:
+        raise argparse.ArgumentTypeError(f"{text!r}: the address of a bucket has no '?' and no '#'")
     return text
 
 

@@ -90,7 +90,8 @@ def _shared(options: Options, console: Console) -> Shared | None:
             signer = keyfiles.secret(key) if key else None
         with variables.named(variables.SHARED_POLICY, os.environ):
             said = policy(options, _file_of(variables.SHARED_POLICY))
-        return remote.means(said.builders if said else (), signer, console.say)
+        builders, testers = (said.builders, said.testers) if said else ((), ())
+        return remote.means(builders, signer, console.say, testers)
 
     return remote.Shared(address, means)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from retread.arch import Arch
 from retread.audit.report import AuditReport, Check
-from retread.elf.facts import DEVICES, Facts, Format, LibraryFacts, Made, Module, Served, served
+from retread.elf.facts import DEVICES, Facts, Format, LibraryFacts, Made, Module, Served, devices, served
 from retread.elf.facts import lacking as without
 from retread.errors import PlanError
 from retread.queue.fate import Fate
@@ -232,14 +232,15 @@ def library(name: str, facts: Facts) -> Iterable[str]:
     yield from _modules(facts.modules, "module(s)")
     yield from _modules(facts.relocatable, "relocatable module(s)")
     yield from map(_made, facts.made)
-    found = {device: served(facts, device) for device in DEVICES}
+    machine = facts.machine if isinstance(facts, LibraryFacts) else ""
+    found = {device: served(facts, device) for device in devices(machine)}
     if not any(one.kernels for one in found.values()):
         yield "  no kernels"
         return
     for verdict, words in (("native", "native code"), ("jit", "by JIT from PTX"), ("none", "NO CODE")):
-        devices = [device for device, one in found.items() if one.verdict == verdict]
-        if devices:
-            yield f"  {words:<16} {_devices(devices)}"
+        those = [device for device, one in found.items() if one.verdict == verdict]
+        if those:
+            yield f"  {words:<16} {_devices(those)}"
         if verdict == "jit":
             yield from _parts(found)
 
@@ -256,15 +257,15 @@ def _parts(found: Mapping[Arch, Served]) -> Iterator[str]:
     for device, one in found.items():
         if one.verdict == "part":
             parts.setdefault(one, []).append(device)
-    for one, devices in parts.items():
+    for one, those in parts.items():
         some = one.native + one.jit
         numbers = f"{some:,} of {one.kernels:,} kernels, {one.modules:,} of {one.of_modules:,} modules"
         jit = f", {one.jit:,} of them by JIT" if one.jit else ""
-        yield f"  {'IN PART':<16} {_devices(devices)}: {numbers}{jit}"
+        yield f"  {'IN PART':<16} {_devices(those)}: {numbers}{jit}"
 
 
-def _devices(devices: Iterable[Arch]) -> str:
-    return ", ".join(f"{device} ({DEVICES[device]})" for device in devices)
+def _devices(found: Iterable[Arch]) -> str:
+    return ", ".join(f"{device} ({DEVICES[device]})" for device in found)
 
 
 def _modules(modules: Sequence[Module], what: str) -> Iterator[str]:

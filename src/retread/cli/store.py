@@ -138,7 +138,7 @@ def _remove_shared(options: RemoveOptions) -> int:
     for text in options.entry:
         at = claims.place(text)  # 'store check' names it so
         found = [one for one in entries if one[:3] == at] or (
-            [] if text in strays else _chosen(text, entries)
+            [] if text in strays else _chosen(text, entries, "store list --shared")
         )
         wanted |= {claims.name(*one[:3]): one for one in found}
     gone = shared.remove([*wanted.values()])
@@ -147,8 +147,11 @@ def _remove_shared(options: RemoveOptions) -> int:
     return _removed(options, [*(one.key for one in gone), *(one.name for one in others)], freed)
 
 
-def _chosen(text: str, entries: Sequence[Kept]) -> list[Kept]:
-    """Return the entries of the key that a text names; UsageError where it names none, or several."""
+def _chosen(text: str, entries: Sequence[Kept], shows: str = "store list") -> list[Kept]:
+    """Return the entries of the key that a text names; UsageError where it names none, or several.
+
+    ``shows`` is the command that shows them.
+    """
     from retread.doors.store import Kind
     from retread.errors import UsageError, first
     from retread.strict import near_miss
@@ -164,9 +167,7 @@ def _chosen(text: str, entries: Sequence[Kept]) -> list[Kept]:
     found = [one for one in entries if one.key.startswith(key) and kind in {"", one.kind}]
     names = sorted({f"{one.kind}/{one.key}" for one in found})
     if not names:
-        raise UsageError(
-            f"there is no entry {text!r}", hint="'retread store list' shows every key with --json"
-        )
+        raise UsageError(f"there is no entry {text!r}", hint=f"'retread {shows}' shows every key with --json")
     if len(names) > 1:
         hint = "type more of the key, or its kind before it"
         raise UsageError(f"{text!r} is the beginning of {len(names)} entries", faults=first(names), hint=hint)
@@ -213,12 +214,12 @@ def store_check(options: Options) -> int:
 
 def _told(faults: Sequence[Fault]) -> Iterator[str]:
     """Yield each fault; of what strangers signed, how many there are of each."""
-    groups: dict[tuple[str, ...], list[str]] = {}
+    groups: dict[tuple[tuple[str, ...], str], list[str]] = {}
     for one in faults:
         if one.strangers:
-            groups.setdefault(one.strangers, []).append(one.name)
+            groups.setdefault((one.strangers, one.who), []).append(one.name)
         else:
             yield str(one)
-    for keys, names in groups.items():
+    for (keys, who), names in groups.items():
         more = f", and {len(names) - 1} more" if len(names) > 1 else ""
-        yield f"{names[0]}{more}: signed by {', '.join(keys)}, which no policy and no key here names"
+        yield f"{names[0]}{more}: signed by {', '.join(keys)}, {who}"

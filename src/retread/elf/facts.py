@@ -169,6 +169,14 @@ DEVICES: Final = {
     Arch("12.1"): "DGX Spark",
 }
 """The GPUs that people ask about, by capability."""
+_BESIDE_ARM: Final = frozenset({Arch("12.1")})
+"""Those that come in one chip with a processor of Arm's, and with no other."""
+_X86: Final = frozenset({"x86_64", "i686", "win_amd64", "win32"})
+
+
+def devices(machine: str) -> tuple[Arch, ...]:
+    """Return those of ``DEVICES`` that a machine can have, which libraries or wheels name; all for an unknown one."""
+    return tuple(one for one in DEVICES if one not in _BESIDE_ARM or machine not in _X86)
 
 
 def served(facts: Facts, device: Arch) -> Served:

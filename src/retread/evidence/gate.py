@@ -17,7 +17,7 @@ from packaging.version import InvalidVersion
 from retread import arch, pypa, strict, version
 from retread.arch import Arch
 from retread.errors import GateError, WheelError
-from retread.evidence import agreement, signing, statements
+from retread.evidence import agreement, signing, soundness, statements
 from retread.evidence.agreement import Told
 from retread.evidence.signing import Key
 from retread.evidence.statements import Attested, Inheritance, Kind
@@ -37,8 +37,6 @@ THERE = (
     "retread smoke --attach report.json, and retread attest {wheel} --tester KEY"
 )
 """The same of a wheel that this system cannot run."""
-
-ASIDE = "take the file away, and put what belongs to this wheel in its place"
 
 KeyName = Annotated[
     str,
@@ -238,7 +236,7 @@ def demand(
         try:
             heard.append(_hear(policy, wheel, sha256, name, envelopes[name]))
         except GateError as error:
-            faults.append(_told(error))
+            faults.append(soundness.told(error))
     faults += disagreements(wheel, told, {one.envelope: one.said for one in heard})
     faults += _of_compiler(policy, wheel)
     faults += _of_source(level, policy.source or (level and ProofLevel.REPOSITORY))
@@ -284,7 +282,7 @@ def contradictions(wheel: str, told: Iterable[Told], envelopes: Mapping[str, byt
         try:
             said[name] = statements.parse(signing.payload(envelopes[name], name=name), name=name)
         except GateError as error:
-            yield _told(error)
+            yield soundness.told(error)
     yield from disagreements(wheel, told, said)
 
 
@@ -310,14 +308,7 @@ def _hear(policy: Policy, wheel: str, sha256: str, name: str, envelope: bytes) -
     """Return what an envelope states of this wheel; GateError when it is unsound, of another, or not theirs to say."""
     known = (*policy.builders, *policy.testers)
     payload, kind, ids = signing.verify(envelope, known, name=name)
-    if kind != statements.PAYLOAD_TYPE:
-        raise GateError(f"{name} was signed as {kind!r}, which is no statement about a wheel", hint=ASIDE)
-    said = statements.parse(payload, name=name)
-    if said.sha256 != sha256:
-        told = f"{said.wheel} with sha256 {said.sha256}, not {sha256}"
-        raise GateError(f"{name} is about another wheel: {told}", hint=ASIDE)
-    if said.wheel != wheel:
-        raise GateError(f"{name} is about {said.wheel}; the same bytes are called {wheel} here", hint=ASIDE)
+    said = soundness.of_wheel(payload, kind, wheel, sha256, name=name)
     return _Heard(name, said, _entitled(policy, said, ids, name), _void(policy, said))
 
 
@@ -346,10 +337,6 @@ def _entitled(policy: Policy, said: Attested, ids: Sequence[str], name: str) -> 
             hint="give the key one name, in the policy and where it signs",
         )
     return keys
-
-
-def _told(error: GateError) -> str:
-    return "; ".join((error.message, *error.faults)) + (f" (next: {error.hint})" if error.hint else "")
 
 
 def _of_compiler(policy: Policy, wheel: str) -> Iterator[str]:

@@ -129,7 +129,13 @@ def verify(envelope: bytes, keys: Sequence[Key], *, name: str) -> tuple[bytes, s
 
 def payload(envelope: bytes, *, name: str) -> bytes:
     """Return what an envelope holds, whoever signed it; GateError when it is none."""
-    return _opened(envelope, name)[0]
+    return content(envelope, name=name)[0]
+
+
+def content(envelope: bytes, *, name: str) -> tuple[bytes, str]:
+    """Return what an envelope holds and the type it was signed as, whoever did; GateError when it is none."""
+    payload, said = _opened(envelope, name)
+    return payload, said.payload_type
 
 
 def encoded(payload: bytes, payload_type: str) -> bytes:

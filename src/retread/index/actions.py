@@ -76,6 +76,8 @@ def publish(session: Session, wheels: Sequence[Path], terms: Terms, scratch: Pat
             for file in judged.known:
                 session.say(f"{file}: listed already, with the same bytes")
             action = _list(session.change(index), judged, terms.unproven) if judged.accepted else None
+            for note in admission.notes(judged.accepted):
+                session.say(note)
     return Published(action=action, listed=tuple(judged.listed), known=tuple(judged.known))
 
 

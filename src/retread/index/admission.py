@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 from msgspec import structs
 
 from retread import pypa, version
+from retread.doors.console import NOTE
 from retread.errors import GateError, PublishError, RetreadError, StoreError, WheelError
-from retread.evidence import gate
+from retread.evidence import gate, soundness
 from retread.evidence.gate import Admission, Policy
 from retread.index import candidate, release
 from retread.index.candidate import Candidate
@@ -40,10 +41,12 @@ class Terms(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Why a wheel is refused; ``gate`` when it lacks evidence and nothing else."""
+    """Why a wheel is refused; ``gate`` when that is its evidence and nothing else."""
 
     text: str
     gate: bool = False
+    final: bool = False
+    """Whether no reason lets it in."""
 
 
 def examine(wheels: Sequence[Path], terms: Terms, scratch: Path) -> tuple[list[Candidate], list[Fault]]:
@@ -98,11 +101,28 @@ def demand(
     )
 
 
+def sifted(one: Candidate, policy: Policy | None) -> tuple[Candidate, list[str]]:
+    """Return a wheel with the sound part of its evidence, and what is wrong with the rest: no reason lets that in."""
+    hosted, envelopes = one.hosted, one.beside.envelopes
+    known = (*policy.builders, *policy.testers) if policy else ()
+    wrong = dict(soundness.faults(known, hosted.file, hosted.sha256, envelopes))
+    files = {name: data for name, data in one.beside.files.items() if name not in wrong}
+    return one._replace(beside=one.beside._replace(files=files)), [*one.unsound, *wrong.values()]
+
+
+def notes(candidates: Sequence[Candidate]) -> Iterator[str]:
+    """Yield what is said of wheels that are let in for a reason: all that they lack, as a refusal would say it."""
+    for one in candidates:
+        for text in one.lacks if one.hosted.unproven else ():
+            yield f"{NOTE} let in unproven, {text}"
+
+
 def refusal(faults: Sequence[Fault], wheels: int, policy: Policy | None) -> RetreadError:
     """Return the error for wheels of which some have faults; a reason is offered where the policy takes one."""
     kind = GateError if all(fault.gate for fault in faults) else PublishError
     what = "the wheel is refused" if wheels == 1 else f"of {wheels} wheels none is listed"
-    takes_reason = kind is GateError and (policy is None or policy.allow_unproven)
+    final = kind is PublishError or any(fault.final for fault in faults)
+    takes_reason = not final and (policy is None or policy.allow_unproven)
     hint = "'retread publish --allow-unproven REASON' lists it all the same" if takes_reason else ""
     return kind(what, faults=[fault.text for fault in faults], hint=hint)
 
@@ -157,17 +177,18 @@ def _demand_normal(file: str) -> None:
 
 def _admitted(one: Candidate, terms: Terms) -> tuple[Candidate, list[Fault]]:
     """Return a wheel with what its evidence proves of it, or as unproven, and what stands against listing it."""
-    hosted, lacking = one.hosted, [f"{one.hosted.file}: {doubt}" for doubt in one.doubts]
+    file, (sound, wrong) = one.hosted.file, sifted(one, terms.policy)
+    lacking, hint = [f"{file}: {doubt}" for doubt in one.doubts], ""
     try:
-        found = _proof(one, terms)
-        hosted = candidate.proven(hosted, found)
+        one = one._replace(hosted=candidate.proven(one.hosted, _proof(sound, terms)))
     except GateError as error:
-        lacking += _told(hosted.file, error)
+        lacking, hint = [*lacking, *_lines(file, error)], error.hint
+    refused = [Fault(f"{file}: {text}", gate=True, final=True) for text in wrong]
     if not lacking:
-        return one._replace(hosted=hosted), []
+        return one, refused
     if not terms.unproven:
-        return one, [Fault(text, gate=True) for text in lacking]
-    return _unproven(one, terms)
+        return one, [*refused, *(Fault(text, gate=True) for text in _hinted(lacking, hint))]
+    return (one, refused) if refused else _unproven(one._replace(lacks=tuple(lacking)), terms)
 
 
 def _proof(one: Candidate, terms: Terms) -> Admission:
@@ -202,6 +223,14 @@ def _partly(one: Candidate, policy: Policy, terms: Terms) -> tuple[Candidate, li
 
 def _told(name: str, error: RetreadError) -> list[str]:
     """Return an error as lines, each of which names the wheel."""
+    return _hinted(_lines(name, error), error.hint)
+
+
+def _lines(name: str, error: RetreadError) -> list[str]:
     message = error.message if name in error.message else f"{name}: {error.message}"
-    lines = [f"{name}: {fault}" for fault in error.faults] or [message]
-    return [f"{line}: {error.hint}" if error.hint and line == lines[-1] else line for line in lines]
+    return [f"{name}: {fault}" for fault in error.faults] or [message]
+
+
+def _hinted(lines: Sequence[str], hint: str) -> list[str]:
+    """Return lines with what to do at the end of the last one."""
+    return [*lines[:-1], f"{lines[-1]}: {hint}" if hint else lines[-1]]

@@ -47,12 +47,16 @@ class Candidate(NamedTuple):
     """Its evidence as it was judged: these bytes are listed, whatever becomes of the files."""
     doubts: tuple[str, ...]
     """What speaks against it in its own evidence."""
+    unsound: tuple[str, ...]
+    """What lies beside it as evidence and is none, or is of another wheel; envelopes are judged by whose keys count."""
     told: tuple[Told, ...]
     """What ``retread.json`` and the smoke reports say, to be held against its name and its envelopes."""
     refused: tuple[str, ...] = ()
     """What no installer takes of it, though it can be read."""
     foreign: tuple[str, ...] = ()
     """Its libraries that are for another machine than its tags say."""
+    lacks: tuple[str, ...] = ()
+    """What it would have been refused for, of one that is let in for a reason."""
 
 
 def taken(wheel: Path, room: Path) -> Path:
@@ -99,6 +103,9 @@ def read(wheel: Path, scratch: Path, copy: Path | None = None) -> Candidate:
         metadata=metadata,
         beside=found,
         doubts=tuple(doubts),
+        unsound=tuple(
+            f"{one.message} (next: {one.hint})" if one.hint else one.message for one in found.faults
+        ),
         told=(*_told(facts, verified, found), *code),
         refused=tuple(f"{one.subject}: {one.detail}" for one in facts.faults),
         foreign=tuple(_foreign(facts)),
@@ -172,7 +179,6 @@ def _told(facts: WheelFacts, verified: Verified, found: Sidecars) -> Iterator[To
 
 
 def _evidence_doubts(found: Sidecars) -> Iterator[str]:
-    yield from (f"{fault.message}: {fault.hint}" if fault.hint else fault.message for fault in found.faults)
     if found.audit and not found.audit.ok:
         yield "its audit failed"
     for name, report in found.reports.items():

@@ -19,7 +19,7 @@ from retread.errors import RetreadError
 from retread.evidence import gate
 from retread.evidence.gate import Policy
 from retread.index import candidate, layout, revoke
-from retread.index.admission import demand
+from retread.index.admission import demand, sifted
 from retread.index.candidate import Candidate
 from retread.index.folder import Action, Index
 from retread.index.layout import FILES, HIDDEN, METADATA, SIMPLE, place
@@ -171,7 +171,10 @@ def _wheel(here: _Here, project: Project, one: Hosted) -> Iterator[str]:
     except OSError as error:
         yield f"cannot read {error.filename}: {error.strerror}"
         return
-    admitted = _admitted(here, one, found)
+    sound, wrong = sifted(found, here.policy)
+    yield from wrong
+    yield from _beside(wheel, one)
+    admitted = _admitted(here, one, sound)
     yield from admitted if isinstance(admitted, tuple) else _differing(one, admitted)
     if (channel, found.hosted.project) != (project.channel, project.name):
         yield f"it belongs to {channel}/{found.hosted.project}"
@@ -183,8 +186,16 @@ def _wheel(here: _Here, project: Project, one: Hosted) -> Iterator[str]:
         yield from found.doubts
 
 
+def _beside(wheel: Path, one: Hosted) -> Iterator[str]:
+    """Yield what lies beside a wheel and was not put there, and what was and is gone."""
+    listed = {*one.sidecars, f"{one.file}{METADATA}"}
+    there = {name for name in os.listdir(wheel.parent) if name.startswith(f"{one.file}.")}  # noqa: PTH208
+    yield from (f"{name!a} lies beside it, and no publish put it there" for name in sorted(there - listed))
+    yield from (f"{name} was published with it, and is missing" for name in sorted(listed - there))
+
+
 def _differing(one: Hosted, read: Hosted) -> Iterator[str]:
-    fields = set(Hosted.__struct_fields__) - {"uploaded", "yanked", "unproven"}
+    fields = set(Hosted.__struct_fields__) - {"uploaded", "yanked", "unproven", "sidecars"}
     wrong = sorted(field for field in fields if getattr(read, field) != getattr(one, field))
     if wrong:
         yield f"its bytes and its evidence say otherwise of its {', '.join(wrong)}"
@@ -272,11 +283,14 @@ def _strays(here: _Here) -> Iterator[str]:
             alive |= touched
         elif action.action == "remove":
             alive -= touched
-    homes = {place(file, sha256).rpartition("/")[0] for file, sha256 in alive}
-    files = here.place.root / FILES
-    for folder in sorted(files.glob("*/*")):
-        if str(folder.relative_to(here.place.root)) not in homes:
-            yield f"{folder.relative_to(here.place.root)} is not the index's"
+    homes = {place(file, sha256).rpartition("/")[0]: file for file, sha256 in alive}
+    for folder in sorted((here.place.root / FILES).glob("*/*")):
+        where = str(folder.relative_to(here.place.root))
+        if where not in homes:
+            yield f"{where} is not the index's"
+        elif folder.is_dir():  # what is called after the wheel is held against what the index says of it
+            others = [name for name in os.listdir(folder) if not f"{name}.".startswith(f"{homes[where]}.")]  # noqa: PTH208
+            yield from (f"{where}/{name!s} is not the index's" for name in sorted(others))
     for file, sha256 in sorted(alive):
         if not (here.place.root / place(file, sha256)).is_file():
             yield f"{place(file, sha256)} is missing"

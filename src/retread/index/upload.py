@@ -83,6 +83,8 @@ def upload(
     candidates, faults = admission.examine(wheels, terms, scratch)
     if faults:
         raise admission.refusal(faults, len(wheels), terms.policy)
+    for note in admission.notes(candidates):
+        say(note)
     place = _Place(remote, candidates)
     before = _state(place)
     if before.faults:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,6 +43,8 @@ USED_DAYS: Final = 1.0
 ORPHAN_DAYS: Final = 1.0
 """A parcel without a claim is somebody's upload, or what is left of one that broke off; none takes a day."""
 _FORMS: Final = "s3://bucket/prefix, gs://bucket/prefix and file:///folder"
+_TESTER: Final = "whom the policy names as tester, not as builder"
+_ABSENT: Final = "it is not there"
 _PARCEL: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -54,6 +57,8 @@ class Means(NamedTuple):
     """Who claims what is made here; None gives nothing to others."""
     say: Callable[[str], None]
     now: Callable[[], float] = clock.now
+    testers: tuple[Key, ...] = ()
+    """Whom the policy names for another role: they sign no entries."""
 
 
 class Listed(NamedTuple):
@@ -75,6 +80,8 @@ class Fault(NamedTuple):
     why: str
     strangers: tuple[str, ...] = ()
     """The keys that signed it, where that is what is wrong."""
+    who: str = ""
+    """What the policy says of these keys."""
 
     def __str__(self) -> str:
         """Return it as people read it, with the name once."""
@@ -91,6 +98,10 @@ class _GoneError(StoreError):
     """An object that was there a moment ago."""
 
 
+class _TesterError(StrangerError):
+    """What was signed by keys that the policy names, but not for this."""
+
+
 class _BadError(StoreError):
     """A parcel that is not what is claimed."""
 
@@ -102,7 +113,10 @@ def _opened(address: str) -> Bucket:
             return Bucket(address)
         except PublishError:
             why = "it is no address of a bucket"
-    raise UsageError(f"{shown(address)} cannot be opened: {why}", hint=f"there are {_FORMS}")
+    hint = f"there are {_FORMS}"
+    if why == _ABSENT:
+        hint = f"mount the disk that it is on, or make it: mkdir -p {shlex.quote(str(_folder(address)))}"
+    raise UsageError(f"{shown(address)} cannot be opened: {why}", hint=hint)
 
 
 def _obstacle(address: str) -> str:
@@ -110,6 +124,8 @@ def _obstacle(address: str) -> str:
     scheme, slashes, _ = address.partition("://")
     if has_secret(address):
         return "it was given with a key or a password; the provider's environment says who may"
+    if set(address) & {"?", "#"}:
+        return "the address of a store has no '?' and no '#'"
     if not slashes:
         return f"a folder is written file://{address}" if address.startswith("/") else "it is no address"
     if scheme != "file":
@@ -118,12 +134,18 @@ def _obstacle(address: str) -> str:
 
 
 def _no_folder(address: str) -> str:
-    path = Path(unquote(urlsplit(address).path))
+    path = _folder(address)
     if not address.startswith("file:///"):
         return "the address of a folder begins with file:///"
     if path == path.parent:
         return "it is the root of the disk"
-    return "" if path.is_dir() else f"it is {'no folder' if path.exists() else 'not there'}"
+    if path.is_dir():
+        return ""
+    return "it is no folder" if path.exists() else _ABSENT
+
+
+def _folder(address: str) -> Path:
+    return Path(unquote(urlsplit(address).path))
 
 
 class Shared:
@@ -272,7 +294,7 @@ class Shared:
                         raise GateError(f"{one.name} is the name of no claim")
                     self._fill(self._believed(one, at, trusted), into)
                 except StrangerError as error:
-                    yield Fault(one.name, error.message, error.keys)
+                    yield Fault(one.name, error.message, error.keys, _who(error))
                 except RetreadError as error:
                     yield Fault(one.name, error.message)
                 fs.remove(into)
@@ -322,7 +344,19 @@ class Shared:
         envelope = self._bucket.read(one.name)
         if envelope is None:
             raise _GoneError(f"{one.name} is gone")
-        return _Believed(*claims.read(envelope, at, trusted, name=one.name), envelope)
+        try:
+            return _Believed(*claims.read(envelope, at, trusted, name=one.name), envelope)
+        except StrangerError as error:
+            raise self._recognised(one.name, error) from None
+
+    def _recognised(self, name: str, error: StrangerError) -> StrangerError:
+        """Return the error about who signed a claim; of a tester it says so: the policy names that key."""
+        testers = {one.id[:16]: f"{one.name} ({one.id[:16]})" for one in self._means.testers}
+        named = [testers[one] for one in error.keys if one in testers]
+        if not named:
+            return error
+        hint = f"it is signed by {', '.join(named)}, {_TESTER}"
+        return _TesterError(f"{name} is signed by no builder", hint=hint, keys=named)
 
     def _fill(self, believed: _Believed, into: Path) -> None:
         """Fetch a parcel, hold it to its claim, and unpack it."""
@@ -372,10 +406,16 @@ class Shared:
         self._means.say(f"    {NOTE} {error.message}; what is made here is not given to others")
 
 
-def means(trusted: Sequence[Key], signer: Key | None, say: Callable[[str], None]) -> Means:
+def means(
+    trusted: Sequence[Key], signer: Key | None, say: Callable[[str], None], testers: Sequence[Key] = ()
+) -> Means:
     """Return a machine's means; who signs here is believed here."""
     own = () if signer is None or any(one.id == signer.id for one in trusted) else (signer,)
-    return Means((*trusted, *own), signer, say)
+    return Means((*trusted, *own), signer, say, testers=tuple(testers))
+
+
+def _who(error: StrangerError) -> str:
+    return _TESTER if isinstance(error, _TesterError) else "which no policy and no key here names"
 
 
 def _by(signer: str) -> str:

@@ -46,8 +46,8 @@ class _Index:
         session = actions.Session(self.root, NOW, lambda _: None, base=BASE)
         try:
             done = actions.publish(session, [wheel], terms, self.scratch)
-        except GateError:
-            return "not proven"
+        except GateError as error:
+            return "not proven" if "--allow-unproven REASON" in error.hint else "refused"
         except PublishError:
             return "refused"
         assert [one.file for one in done.listed] == [wheel.name]

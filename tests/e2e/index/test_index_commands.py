@@ -29,6 +29,7 @@ from msgspec.structs import replace
 import older
 from reports import case, failed, on_gpu, report, run, skipped, surroundings
 from retread.cli import main
+from retread.cli.index import TRYING
 from retread.evidence import signing
 from retread.index import actions, revoke
 from retread.records import Sha256
@@ -127,6 +128,12 @@ class Desk:
         )  # fmt: skip
         beside = f"{path.name}.smoke-{name}.json" if name else reading.file_name(made)
         path.with_name(beside).write_bytes(reading.write(made))
+
+    def tried_badly(self, wheel: str) -> str:
+        """Put a smoke report beside a wheel of which a case failed."""
+        bare = surroundings(torch="", triton="", packages={})
+        self.tried(wheel, run(case("demo/one"), failed("demo/two"), level="static", surroundings=bare))
+        return wheel
 
     def attest(self, wheel: str) -> list[str]:
         """Sign how a wheel was built and what its reports found; return the names of the envelopes."""
@@ -496,11 +503,65 @@ def test_a_failed_test_and_an_altered_envelope_refuse_the_wheel(desk: Desk) -> N
     payload = base64.b64decode(right["payload"]).replace(b"overlay", b"source!")
     path.write_text(json.dumps({**right, "payload": base64.b64encode(payload).decode()}))
     told = desk.refused(19, "publish", wheel, other, *policy)
+    assert "--allow-unproven REASON' lists it" not in told
     assert "of 2 wheels none is listed" in told
     assert "demo/two: mend it" in told
     assert f"{path.name}: the signature of builder is wrong: the file was altered" in told
     path.write_text(json.dumps(right))
     assert desk.run("publish", other, *policy).out == f"{Path(other).name}\n"
+
+
+BESIDE: list[tuple[str, bytes | None, str]] = [
+    ("{}.provenance.dsse.json", b"garbage", "is no DSSE envelope"),
+    ("{}.provenance.dsse.json", b"", "the signature of builder is wrong: the file was altered"),
+    ("{}.audit.json", b"garbage", "is not an audit's report"),
+    ("{}.more.dsse.json", b"garbage", "lies beside it, and no publish put it there"),
+    ("{}.provenance.dsse.json", None, "was published with it, and is missing"),
+    ("foo.dsse.json", b"garbage", "foo.dsse.json is not the index's"),
+]
+PUBLISHED = ("{}.provenance.dsse.json", "{}.audit.json")
+"""A file beside a wheel, what is written into it (nothing: another signature; None: it is taken away), what is said."""
+
+
+@pytest.mark.parametrize(("name", "data", "told"), BESIDE)
+def test_evidence_of_a_wheel_that_was_let_in_is_held_to_be_sound(
+    desk: Desk, name: str, data: bytes | None, told: str
+) -> None:
+    wheel = desk.wheel()
+    desk.attest(desk.tried_badly(wheel))
+    audit = desk.folder / f"{wheel}.audit.json"
+    audit.write_text(
+        json.dumps({"schema": 1, "wheel": WHEEL, "sha256": desk.digest(wheel), "size": 1, "target": "x",
+                    "ok": True, "checks": []})
+    )  # fmt: skip
+    line = ("publish", wheel, "--index", "index", "--policy", "policy.toml", "--allow-unproven", "why")
+    done = desk.run(*line)
+    assert f"note: let in unproven, {WHEEL}: static: 1 failed, 1 passed: demo/two: mend it" in done.err
+    assert f"note: let in unproven, {WHEEL}: no jit test result under Triton 3.6.0" in done.err
+    assert f"note: no --base was given: the pages name {TRYING}, which is this machine alone" in done.err
+    assert (
+        "1 of its tests FAILED. The reason: why" in (desk.index / "cu128/simple/demo/page.html").read_text()
+    )
+    check = ("index", "check", "index", "--policy", "policy.toml")
+    assert desk.run(*check).out.startswith("sound: ")
+    places = {next(desk.index.glob("files/*/*")): check, desk.folder / "dist": line}
+    for folder, command in [*places.items()][: 2 if name in PUBLISHED and data is not None else 1]:
+        path = folder / name.format(WHEEL)
+        content = data or (b"" if data is None else _signed_otherwise(path))
+        path.unlink(missing_ok=True)
+        if data is not None:
+            path.write_bytes(content)
+        said = desk.refused(20 if command is check else 19, *command)
+        assert path.name in said
+        assert told in said
+
+
+def _signed_otherwise(path: Path) -> bytes:
+    """Return an envelope with one character of its signature changed."""
+    table = json.loads(path.read_bytes())
+    text = table["signatures"][0]["sig"]
+    table["signatures"][0]["sig"] = ("B" if text[0] == "A" else "A") + text[1:]
+    return json.dumps(table).encode()
 
 
 # What is done to an index.

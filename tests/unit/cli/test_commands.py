@@ -165,6 +165,7 @@ def test_an_error_is_coloured_where_that_is_asked_for(
             "argument --allow-unproven: a reason is wanted, and nothing was typed",
         ),
         (["build", "demo-1", "--on", ""], "argument --on: an engine is wanted, and nothing was typed"),
+        (["index", "check", "s3://b/p?x=1"], "'s3://b/p': the address of a bucket has no '?' and no '#'"),
         (["index", "yank", "file:///x", "demo", "1"], "'file:///x' is neither a folder nor a bucket"),
     ],
 )

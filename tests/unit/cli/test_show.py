@@ -212,7 +212,7 @@ def test_a_wheel_says_how_each_gpu_is_served() -> None:
         "  1 module(s): native 9.0a; PTX none",
         "  native code      9.0 (H100, H200)",
         "  IN PART          7.5 (Turing), 8.0 (A100), 8.6 (RTX 30), 8.9 (RTX 40, L40): 2 of 3 kernels, 2 of 3 modules",
-        "  IN PART          10.0 (B200), 10.3 (B300), 12.0 (RTX 50), 12.1 (DGX Spark): 2 of 3 kernels, "
+        "  IN PART          10.0 (B200), 10.3 (B300), 12.0 (RTX 50): 2 of 3 kernels, "
         "2 of 3 modules, 2 of them by JIT",
         "",
         "demo/plain.so  (x86_64)",
@@ -228,11 +228,14 @@ def test_of_what_cannot_be_read_nothing_is_claimed() -> None:
 
 def test_jit_is_told_apart() -> None:
     lines = list(show.library("x.so", library(("8.0", "8.0"))))
-    assert (
-        "  by JIT from PTX  9.0 (H100, H200), 10.0 (B200), 10.3 (B300), 12.0 (RTX 50), 12.1 (DGX Spark)"
-        in lines
-    )
+    assert "  by JIT from PTX  9.0 (H100, H200), 10.0 (B200), 10.3 (B300), 12.0 (RTX 50)" in lines
     assert "  NO CODE          7.5 (Turing)" in lines
+
+
+def test_a_gpu_that_comes_with_an_arm_processor_is_told_for_that_alone() -> None:
+    spark = {one: "DGX Spark" in str([*show.library("x.so", replace(library(("8.0", "8.0")), machine=one))])
+             for one in ("x86_64", "aarch64", "i686")}  # fmt: skip
+    assert spark == {"x86_64": False, "aarch64": True, "i686": False}
 
 
 def test_a_wheel_of_retreads_says_what_went_in() -> None:
@@ -270,7 +273,7 @@ def test_modules_without_kernels_and_those_to_be_linked_are_told_apart() -> None
         "  1 module(s): code that is linked when it is loaded, for no GPU yet",
         "  1 relocatable module(s): native 9.0; PTX 9.0",
         "  native code      9.0 (H100, H200)",
-        "  by JIT from PTX  10.0 (B200), 10.3 (B300), 12.0 (RTX 50), 12.1 (DGX Spark)",
+        "  by JIT from PTX  10.0 (B200), 10.3 (B300), 12.0 (RTX 50)",
         "  NO CODE          7.5 (Turing), 8.0 (A100), 8.6 (RTX 30), 8.9 (RTX 40, L40)",
     ]
     assert list(show.lacking({"x.so": found}, Arch("8.0"))) == [

@@ -29,6 +29,13 @@ WRONG = [
     ("RETREAD_STORE", 300 * "a", ["store", "list"], 13, "the name is too long"),
     ("RETREAD_SHARED", "http://x", ["store", "list", "--shared"], 2, "no shared store is reached by http://"),
     ("RETREAD_SHARED", "file:///nowhere", ["store", "check"], 2, "it is not there"),
+    (
+        "RETREAD_SHARED",
+        "s3://b/pre?x=1",
+        ["store", "check"],
+        2,
+        "s3://b/pre cannot be opened: the address of a store has no '?' and no '#'",
+    ),
     ("RETREAD_SHARED_KEY", "none.key", ["store", "check"], 2, "there is no file none.key"),
     ("RETREAD_SHARED_KEY", "ci.pub", ["store", "check"], 2, "ci.pub is a public key, which signs nothing"),
     ("RETREAD_SHARED_KEY", "file", ["store", "check"], 19, "file is no key"),
@@ -65,6 +72,17 @@ def test_what_is_wrong_with_a_variable_names_it(
     said = next(one for one in capsys.readouterr().err.splitlines() if one.startswith("retread: "))
     assert f": {variable}: " in said
     assert told in said
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("more", [[], ["--shared"]])
+def test_an_entry_that_is_not_there_is_looked_for_in_the_store_that_was_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    monkeypatch.setenv("RETREAD_SHARED_POLICY", "")
+    assert main.run(["store", "remove", "wheels/0123456789", *more]) == 2
+    shows = " ".join(["retread store list", *more])
+    assert f"  next: '{shows}' shows every key with --json" in capsys.readouterr().err
 
 
 def of_sandbox(_: Machine) -> object:

@@ -185,6 +185,26 @@ def test_yanked_and_unproven_are_said_with_the_reason() -> None:
     assert found.of("span") == ["yanked", "unproven"]
 
 
+def test_failed_tests_of_a_wheel_that_is_let_in_are_said_with_the_reason() -> None:
+    runs = (
+        Tried(level="static", where="", torch="", passed=9, failed=1, skipped=0),
+        Tried(level="jit", where="Triton 3.9.0", torch="2.13.0", passed=94, failed=2, skipped=0),
+    )
+    bad = hosted(unproven="we need it", tried=runs)
+    found = of_project(bad)
+    words = "asks for. 3 of its tests FAILED. The reason: we need it"
+    assert found.text.count(words) == 2, "at the wheel and where it is installed"
+    assert of_channel(project(bad)).of("span") == ["unproven: 3 of its tests FAILED; we need it"]
+    assert "FAILED" not in of_project(hosted(unproven="we need it")).text
+
+
+def test_a_gpu_that_comes_with_an_arm_processor_is_told_for_its_wheels_alone() -> None:
+    code = {"a.so": archs("12.0 12.1")}
+    for tag, told in (("x86_64", False), ("aarch64", True)):
+        file = f"demo-0.0.30+cu128.1-cp312-cp312-linux_{tag}.whl"
+        assert ("DGX Spark (12.1)" in of_project(hosted(file=file, libraries=code)).text) is told
+
+
 def test_what_is_not_known_is_said() -> None:
     found = of_project(
         hosted(triton=(), libraries={}, tried=(), sidecars=(), patches=(), requires_python="", torch="")

@@ -309,7 +309,6 @@ def test_two_who_make_one_entry_at_once_leave_two_that_are_whole(
 @pytest.mark.parametrize(
     ("address", "told"),
     [
-        ("file:///nowhere/at/all", "it is not there"),
         ("file:///dev/null", "it is no folder"),
         ("file:///", "it is the root of the disk"),
         ("file://", "the address of a folder begins with file:///"),
@@ -318,6 +317,7 @@ def test_two_who_make_one_entry_at_once_leave_two_that_are_whole(
         ("http://there", "no shared store is reached by http://"),
         ("ftp://there", "no shared store is reached by ftp://"),
         ("s3://", "it is no address of a bucket"),
+        ("s3://bucket/pre#x", "the address of a store has no '[?]' and no '#'"),
     ],
 )
 def test_an_address_of_nothing_is_an_error(
@@ -326,6 +326,30 @@ def test_an_address_of_nothing_is_an_error(
     with pytest.raises(UsageError, match=f"RETREAD_SHARED: {address} cannot be opened: {told}") as caught:
         machines(key, address=address).make()
     assert caught.value.hint == "there are s3://bucket/prefix, gs://bucket/prefix and file:///folder"
+
+
+def test_a_folder_that_is_not_there_is_to_be_made_or_mounted(
+    machines: Callable[..., Machine], key: Key
+) -> None:
+    with pytest.raises(UsageError, match="file:///nowhere/a%20b cannot be opened: it is not there") as caught:
+        machines(key, address="file:///nowhere/a%20b").make()
+    assert caught.value.hint == "mount the disk that it is on, or make it: mkdir -p '/nowhere/a b'"
+
+
+def test_a_tester_of_the_policy_is_told_by_its_role(
+    machines: Callable[..., Machine], key: Key, tmp_path: Path
+) -> None:
+    lab = keyfiles.new(tmp_path, "lab")
+    machines(lab).make(content=b"poison")
+    said: list[str] = []
+    shared = Shared(machines(key).shared.address, lambda: remote.means([key], None, said.append, [lab]))
+    other = Machine(Store(tmp_path / "other", elsewhere=shared), shared, said, [])
+    assert other.make() == b"cubin"
+    who = f"lab ({lab.id[:16]}), whom the policy names as tester, not as builder"
+    assert f"is signed by no builder (it is signed by {who})" in said[0]
+    assert [(one.strangers, one.who) for one in shared.faults()] == [
+        ((f"lab ({lab.id[:16]})",), "whom the policy names as tester, not as builder")
+    ]
 
 
 def test_a_store_that_may_only_be_read_still_serves(

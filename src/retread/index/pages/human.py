@@ -21,7 +21,7 @@ from packaging.specifiers import InvalidSpecifier
 
 from retread import arch, pypa, units
 from retread.arch import Arch
-from retread.elf.facts import DEVICES
+from retread.elf.facts import DEVICES, devices
 from retread.index.listing import Hosted, Project
 from retread.index.pages import simple
 from retread.recipe import platforms
@@ -73,6 +73,8 @@ class Advice(NamedTuple):
 
     version: str
     unproven: str
+    failed: int
+    """How many cases of its tests failed, of one that is unproven."""
     torch: str
     pip: str
     settings: str
@@ -258,7 +260,10 @@ def _release(version: str, files: list[Hosted], shop: Shop) -> Release:
             _by({one.platform for one in files}, _commonness),
             tuple(dict.fromkeys(one.torch for one in files)),
             _by({_python(one) for one in files}, _natural),
-            _gpus(frozenset(code for one in files for code in one.libraries.values() if code)),
+            _gpus(
+                frozenset(one.platform for one in files),
+                frozenset(code for one in files for code in one.libraries.values() if code),
+            ),
         ),
         advice=_lines(best, shop) if best else None,
     )
@@ -281,7 +286,7 @@ def _wheel(one: Hosted, patches: tuple[PatchStatement, ...]) -> Wheel:
         evidence=[
             (name.removeprefix(f"{one.file}."), simple.address(name, one.sha256)) for name in one.sidecars
         ],
-        about=_part("about", one.yanked, one.unproven, *about),
+        about=_part("about", one.yanked, one.unproven, _failed(one), *about),
         content=_part("content", tuple(one.libraries.items()), one.tried),
         patches=_part("patches", patches),
     )
@@ -304,18 +309,30 @@ def _python(one: Hosted) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _gpus(libraries: frozenset[tuple[Arch, ...]]) -> tuple[str, ...]:
-    """Return the GPUs for which every library has native code; none without a library."""
+def _gpus(machines: frozenset[str], libraries: frozenset[tuple[Arch, ...]]) -> tuple[str, ...]:
+    """Return the GPUs that one of the machines can have and every library has native code for; none without one."""
+    asked = {device for machine in machines for device in devices(machine)}
     return tuple(
         f"{name} ({device})"
         for device, name in DEVICES.items()
-        if libraries and all(any(arch.runs(one, device) for one in code) for code in libraries)
+        if device in asked
+        and libraries
+        and all(any(arch.runs(one, device) for one in code) for code in libraries)
     )
+
+
+def _failed(one: Hosted | Trait) -> int:
+    """Return how many cases failed of a wheel that is listed all the same."""
+    return sum(run.failed for run in one.tried) if one.unproven else 0
+
+
+def _failing(count: int) -> str:
+    return f"{count} of its tests FAILED; " if count else ""
 
 
 def _notes(files: Iterable[Hosted | Trait]) -> tuple[Note, ...]:
     yanked = Counter(one.yanked for one in files if one.yanked is not None)
-    unproven = Counter(one.unproven for one in files if one.unproven)
+    unproven = Counter(f"{_failing(_failed(one))}{one.unproven}" for one in files if one.unproven)
     counted = (("yanked", yanked), ("unproven", unproven))
     return tuple(Note(kind, reason, count) for kind, found in counted for reason, count in found.items())
 
@@ -341,6 +358,7 @@ def _lines(best: Hosted, shop: Shop) -> Advice:
     return Advice(
         version=best.version,
         unproven=best.unproven,
+        failed=_failed(best),
         torch=best.torch,
         pip=f"{shop.pip} {wanted}",
         settings=shop.settings,
