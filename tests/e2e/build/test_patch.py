@@ -94,9 +94,7 @@ def test_a_python_file_that_does_not_compile_any_more_is_refused_before_anything
         result = project.run(*command)
         assert result.code == 5
         assert "after the series 1 Python file(s) do not compile" in result.err
-        assert (
-            f"0001-change.patch, 0002-change.patch: {OPS}:3: SyntaxError: '(' was never closed" in result.err
-        )
+        assert f"0001-change.patch, 0002-change.patch: {OPS}:3: SyntaxError: " in result.err
     assert project.entries(Kind.PATCHED) == []
     assert project.leftovers() == []
 
