@@ -185,6 +185,11 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
     )
 
 
+def demand_read(path: Path) -> None:
+    """Raise ElfError for a file that ``read`` does not look into."""
+    _told(path, str(path))
+
+
 def kernels(path: Path, *, where: str = "") -> tuple[Kernel, ...]:
     """Return what every kernel of the file at ``path`` takes, module by module; all its machine code is read.
 

@@ -280,6 +280,7 @@ def _graft_library(options: GraftOptions) -> int:
 
     machine = session.machine(options)
     old, new = options.library, options.out
+    files.demand_read(old)
     facts = files.library(old).read(old)
     if not facts.modules:
         raise FatbinError(f"{old} holds no GPU code; there is nothing to graft on")

@@ -276,12 +276,13 @@ def test_an_empty_choice_is_not_taken_for_none(capsys: pytest.CaptureFixture[str
     assert re.search(said, capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("command", ["inspect tiny.zip", "graft tiny.zip --arch 10.0 -o new.zip"])
 def test_a_wheel_that_is_called_zip_is_told_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("tiny.zip").write_bytes(make_wheel(wheel_files()))
-    assert main.run(["inspect", "tiny.zip"]) == ElfError.exit_code
+    assert main.run(command.split()) == ElfError.exit_code
     assert capsys.readouterr().err == (
         "retread: elf: tiny.zip is a zip archive; it is not read\n"
         "  next: a wheel is read under its own name, which ends with .whl\n"
