@@ -84,13 +84,17 @@ def joined(where: Address, machine: Machine) -> Iterator[None]:
     _have_token(where)
     ray = _ray()
     with _hushed(), nullcontext("") if where.text else _room() as folder:
-        title = f"reach {where.title}" if where.text else "start Ray"
-        with machine.console.step(title), machine.console.apart():
-            _init(ray, where, folder)
         try:
-            yield
-        finally:
-            _shut_down(ray)
+            title = f"reach {where.title}" if where.text else "start Ray"
+            with machine.console.step(title), machine.console.apart():
+                _init(ray, where, folder)
+            try:
+                yield
+            finally:
+                _shut_down(ray)
+        except KeyboardInterrupt:
+            proc.give_up()  # half started or half ended, Ray's threads break an orderly end of the process
+            raise
 
 
 @contextmanager

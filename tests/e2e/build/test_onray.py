@@ -270,6 +270,7 @@ def test_what_no_node_has_is_refused_at_once(gated: Gated, cluster: Cluster) -> 
     result = gated.wait(gated.on(cluster, "smoke", f"dist/{BUILT}", "--level", "gpu"))
     assert result.code == 18
     assert "smoke-tiny-1.0-cu128-py3.9-cc12.0 needs a GPU with compute capability 12.0" in result.err
+    assert names(gated.root / "dist") == [BUILT, f"{BUILT}.audit.json"]
 
 
 def test_a_node_on_which_no_worker_starts_is_left_out_with_the_reason(gated: Gated, cluster: Cluster) -> None:
