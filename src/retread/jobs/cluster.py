@@ -111,7 +111,7 @@ def _room() -> Iterator[str]:
 
 
 def _end_all(folder: str) -> None:
-    """End the processes of Ray's that name a folder: its agents would run on for a minute after all else is gone."""
+    """End the processes of Ray's that are at work in a folder: its agents would run on for a minute after all else."""
     end = time.monotonic() + _DOWN
     while (left := _at_work(folder)) and time.monotonic() < end:
         for pid in left:
@@ -121,14 +121,26 @@ def _end_all(folder: str) -> None:
 
 
 def _at_work(folder: str) -> list[int]:
-    """Return the processes of this user's whose command lines name a folder."""
+    """Return the processes of this user's that work in a folder: their command lines name it, or they hold files of it.
+
+    Ray's agents give themselves another name, which is all that their command lines have then.
+    """
     found = []
     for one in fs.listed(Path("/proc")):
         if one.name.isdigit() and int(one.name) != os.getpid():
             with suppress(OSError):
-                if folder.encode() in (one / "cmdline").read_bytes() and one.stat().st_uid == os.getuid():
+                mine = one.stat().st_uid == os.getuid()
+                if mine and (folder.encode() in (one / "cmdline").read_bytes() or _holds(one, folder)):
                     found.append(int(one.name))
     return found
+
+
+def _holds(process: Path, folder: str) -> bool:
+    for one in fs.listed(process / "fd"):
+        with suppress(OSError):  # closed meanwhile
+            if one.readlink().is_relative_to(folder):
+                return True
+    return False
 
 
 @contextmanager
