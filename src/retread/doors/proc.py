@@ -136,8 +136,8 @@ def _start(
                 errors="replace",
                 start_new_session=True,
             )
-            _live.add(process)
             warden.note(process.pid)
+            _live.add(process)
     except OSError as error:
         raise ToolError(f"{command[0]} could not be started: {error.strerror}") from None
     if _stopping.is_set():
