@@ -61,10 +61,16 @@ class Format(StrEnum):
     WINDOWS = "Windows library or program"
 
 
+_ZIP: Final = "a zip archive"
+_NEXT: Final = {_ZIP: "a wheel is read under its own name, which ends with .whl"}
+"""What a file is that is not read -> what to do; of all others, what is read is named."""
+_READ: Final = (
+    "what is read: wheels, libraries, programs, objects, archives of them, cubins, fat binaries, PTX"
+)
 _STARTS: Final[tuple[tuple[bytes, Format | str], ...]] = (
     (b"\x50\xed\x55\xba", Format.FAT_BINARY), (b"!<arch>\n", Format.ARCHIVE),
     (b"!<thin>\n", "an archive that only names its members"),
-    (b"PK\x03\x04", "a zip archive"), (b"\x1f\x8b", "packed by gzip"), (b"BZh", "packed by bzip2"),
+    (b"PK\x03\x04", _ZIP), (b"\x1f\x8b", "packed by gzip"), (b"BZh", "packed by bzip2"),
     (b"\xfd7zXZ\x00", "packed by xz"), (b"\x28\xb5\x2f\xfd", "packed by zstd"), (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"\x04\x22\x4d\x18", "packed by lz4"), (b"BC\xc0\xde", "LLVM code"), (b"\xde\xc0\x17\x0b", "LLVM code"),
     (b"\xcf\xfa\xed\xfe", "a Mach-O file"), (b"\xce\xfa\xed\xfe", "a Mach-O file"),
@@ -179,6 +185,11 @@ def read(path: Path, *, where: str = "", names: bool = False, lenient: bool = Fa
     )
 
 
+def demand_read(path: Path) -> None:
+    """Raise ElfError for a file that ``read`` does not look into."""
+    _told(path, str(path))
+
+
 def kernels(path: Path, *, where: str = "") -> tuple[Kernel, ...]:
     """Return what every kernel of the file at ``path`` takes, module by module; all its machine code is read.
 
@@ -211,7 +222,8 @@ def _told(path: Path, where: str) -> tuple[memoryview, Format]:
     data = elf.mapped(path, where=where)
     found = told(bytes(data[:HEAD]), path.name)
     if not isinstance(found, Format):
-        raise ElfError(f"{where}: {found or 'no ELF file, nor another that holds GPU code'}")
+        what = found or "no ELF file, nor another that holds GPU code"
+        raise ElfError(f"{where} is {what}; it is not read", hint=_NEXT.get(found or "", _READ))
     return data, found
 
 

@@ -15,6 +15,7 @@ from retread.cli.options import (
     add_common,
     add_source,
     some,
+    told,
     words,
 )
 from retread.recipe.lane import Lane
@@ -102,11 +103,12 @@ def add(groups: Groups) -> None:
 
 def _add_choices(command: argparse.ArgumentParser) -> None:
     """Add what decides which wheel is made of a recipe, and how."""
-    command.add_argument("--target", help="default: the recipe's first")
+    command.add_argument("--target", type=told("a target"), help="default: the recipe's first")
     command.add_argument("--lane", choices=words(Lane), help="force a lane")
     command.add_argument(
         "--platform",
         metavar="NAME",
+        type=told("a platform"),
         help="like win_amd64, for which the target has a base wheel, or aarch64; default: x86_64",
     )
     add_source(command)
@@ -117,7 +119,10 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
         help="where git finds the source, in the place of the address that the recipe pins",
     )
     command.add_argument(
-        "--toolchain", metavar="NAME", help="compile with this one of the target's toolchains"
+        "--toolchain",
+        metavar="NAME",
+        type=told("a toolchain"),
+        help="compile with this one of the target's toolchains",
     )
     _add_compiling(command)
 
@@ -233,6 +238,10 @@ def _for(platform: str, error: PlanError) -> str:
 def _wish(options: CompileOptions, toolchain: str | None = None) -> Wish:
     from retread.errors import UsageError
     from retread.lanes.lane import Wish
+    from retread.recipe import plan as recipe_plan
+
+    if options.python is not None:
+        recipe_plan.demand_python(options.python)
 
     if options.jobs is not None and options.jobs < 1:
         raise UsageError("--jobs: a build needs at least one")

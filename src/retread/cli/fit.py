@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_command, add_common
+from retread.cli.options import Options, add_command, add_common, told
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
@@ -39,12 +39,17 @@ def add(groups: Groups) -> None:
         "--lock", type=Path, metavar="FILE", help="read this lock file instead of an environment"
     )
     command.add_argument(
-        "--platform", metavar="NAME", help="with --lock: for which machines, like win_amd64; default: x86_64"
+        "--platform",
+        metavar="NAME",
+        type=told("a platform"),
+        help="with --lock: for which machines, like win_amd64; default: x86_64",
     )
     command.add_argument(
         "--gpu", action="append", metavar="12.0", help="instead of the GPUs here; may be given again"
     )
-    command.add_argument("--driver", metavar="570.124", help="instead of the driver here")
+    command.add_argument(
+        "--driver", metavar="570.124", type=told("a version"), help="instead of the driver here"
+    )
     command.add_argument("--index", metavar="ADDRESS|DIR", help="take wheels from this index, or folder")
     command.add_argument(
         "--usage",

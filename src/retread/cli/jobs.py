@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_command, add_common, some, words
+from retread.cli.options import Options, add_command, add_common, some, told, words
 from retread.recipe.lane import Lane
 
 if TYPE_CHECKING:
@@ -53,7 +53,10 @@ def add(groups: Groups) -> None:
     command.add_argument("recipe", nargs="*", help="default: all")
     command.add_argument("--lane", choices=words(Lane), help="only what this lane makes; default: all")
     command.add_argument(
-        "--platform", metavar="NAME", help="only for these machines, like aarch64; default: for all"
+        "--platform",
+        metavar="NAME",
+        type=told("a platform"),
+        help="only for these machines, like aarch64; default: for all",
     )
     command.add_argument(
         "--cores", type=int, metavar="N", help="that a compile gets; default: those of this machine"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_command, add_common, words
+from retread.cli.options import Options, add_command, add_common, told, words
 from retread.recipe.lane import Lane
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ def add(groups: Groups) -> None:
         help="GPUs of runners, like '9.0 win_amd64:12.0'; default of the platform: --platform, or x86_64",
     )
     command.add_argument(
-        "--platform", metavar="NAME", help="only for these machines, like aarch64; default: for all"
+        "--platform",
+        metavar="NAME",
+        type=told("a platform"),
+        help="only for these machines, like aarch64; default: for all",
     )
     add_common(command, matrix, MatrixOptions)
 

@@ -242,19 +242,22 @@ def _add_place(command: argparse.ArgumentParser) -> None:
 
 
 def patch_check(options: CheckOptions) -> int:
-    """Try every patch of the series; SeriesError when one does not go in."""
+    """Try every patch of the series; SeriesError when one does not go in, or they break a Python file."""
     from retread.cli import show
     from retread.errors import SeriesError
     from retread.recipe import native, workspace
+    from retread.source import syntax
     from retread.source.records import Verdict
     from retread.source.trees import Trees
 
     machine, root = session.machine(options), session.root(options)
-    found, bad, touched = {}, [], {}
+    found, bad, touched, broken = {}, [], {}, list[str]()
     for name in options.recipe or session.finished(options):
         loaded = workspace.load(root, name)
         touched[name] = [one for patch in loaded.patches for one in native.touched(patch, loaded.recipe)]
-        found[name] = Trees(loaded, machine, use_git=options.source is Source.GIT).try_series()
+        tried = Trees(loaded, machine, use_git=options.source is Source.GIT).try_series()
+        found[name] = tried.applied
+        broken += [f"{name}: {one}" for one in tried.broken]
         fine = {Verdict.APPLIES, Verdict.OFFSET}
         bad += [
             f"{name}: {one.name}: {one.verdict} {one.detail}".strip()
@@ -269,6 +272,7 @@ def patch_check(options: CheckOptions) -> int:
         raise SeriesError(
             f"{len(bad)} patch(es) do not go in", faults=bad, hint="make them anew, or drop them from series"
         )
+    syntax.demand_whole(broken)
     return 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_action, add_command, add_common
+from retread.cli.options import Options, add_action, add_command, add_common, told
 from retread.cli.schemas import SCHEMAS, schema
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class ListOptions(Options):
     """What is typed after ``recipe list``."""
 
-    torch: str
-    gpu: str
-    python: str
+    torch: str | None
+    gpu: str | None
+    python: str | None
 
 
 class CheckOptions(Options):
@@ -113,12 +113,23 @@ def add(groups: Groups) -> None:
 
     listed = add_action(actions, "list", "show recipes and their targets")
     listed.add_argument(
-        "--torch", metavar="VERSION", default="", help="only targets for this torch, like 2.9.1"
+        "--torch",
+        metavar="VERSION",
+        type=told("a version"),
+        help="only targets for this torch, like 2.9.1",
     )
     listed.add_argument(
-        "--gpu", metavar="CAPABILITY", default="", help="only with machine code for this GPU, like 9.0"
+        "--gpu",
+        metavar="CAPABILITY",
+        type=told("a capability"),
+        help="only with machine code for this GPU, like 9.0",
     )
-    listed.add_argument("--python", metavar="VERSION", default="", help="only for this Python, like 3.12")
+    listed.add_argument(
+        "--python",
+        metavar="VERSION",
+        type=told("a version"),
+        help="only for this Python, like 3.12",
+    )
     add_common(listed, recipe_list, ListOptions)
 
     check = add_action(actions, "check", "read recipes strictly and report every fault")
@@ -141,7 +152,7 @@ def _add_kept(actions: Groups) -> None:
         actions, "lock", "pin what the source lane's builds need, by hash, as the index has it today"
     )
     lock.add_argument("recipe", nargs="*", help="default: all")
-    lock.add_argument("--target", help="default: all that the source lane makes")
+    lock.add_argument("--target", type=told("a target"), help="default: all that the source lane makes")
     add_common(lock, recipe_lock, LockOptions)
 
     times = add_action(
@@ -153,7 +164,7 @@ def _add_kept(actions: Groups) -> None:
     times.add_argument(
         "built", metavar="RECORD", type=Path, help="what a build left beside its wheel: <wheel>.compile.json"
     )
-    times.add_argument("--target", help="default: the recipe's only one")
+    times.add_argument("--target", type=told("a target"), help="default: the recipe's only one")
     add_common(times, recipe_times, TimesOptions)
 
     proof = add_action(
@@ -268,20 +279,18 @@ def _narrowed(loaded: Loaded, wanted: Callable[[Target], bool]) -> Loaded:
 
 def _wanted(options: ListOptions) -> Callable[[Target], bool]:
     """Return what says whether a target, as a platform has it, is asked for; UsageError for what is no version."""
-    import re
-
     from retread import pypa
     from retread.errors import UsageError
-    from retread.recipe.plan import fits
+    from retread.recipe.plan import demand_python, fits
 
     try:
         pypa.version(options.torch or "0")
     except ValueError:
         raise UsageError(f"--torch: {options.torch!r} is not a version like '2.9.1'") from None
-    if options.python and not re.fullmatch(r"3\.\d+", options.python):
-        raise UsageError(f"--python: {options.python!r} is not a version like '3.12'")
+    if options.python:
+        demand_python(options.python, path=False)
     gpu = session.architecture(options.gpu) if options.gpu else None
-    return lambda target: fits(target, torch=options.torch, gpu=gpu, python=options.python)
+    return lambda target: fits(target, torch=options.torch or "", gpu=gpu, python=options.python or "")
 
 
 def recipe_check(options: CheckOptions) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import matrix, session
-from retread.cli.options import add_action, add_command, add_common
+from retread.cli.options import add_action, add_command, add_common, told
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
@@ -28,10 +28,11 @@ def add(groups: Groups) -> None:
         actions, "plan", "list the wheels that a release must have; 'publish --release' holds it to that"
     )
     matrix.add_asked(command)
-    command.add_argument("--target", help="only this target of each recipe")
+    command.add_argument("--target", type=told("a target"), help="only this target of each recipe")
     command.add_argument(
         "--platform",
         metavar="NAME",
+        type=told("a platform"),
         action="append",
         default=[],
         help="only for these machines; default: all",

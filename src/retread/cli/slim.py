@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from retread.cli import session
 from retread.cli.options import Options, add_command, add_common
+from retread.cli.options import told as typed
 
 if TYPE_CHECKING:
     from retread.build.slimming import Slimmed
@@ -55,6 +56,7 @@ def add(groups: Groups) -> None:
     command.add_argument(
         "--local",
         metavar="VERSION",
+        type=typed("a version"),
         help="local version of the new wheel; default: slim.1, or the wheel's own and .1",
     )
     command.add_argument(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import engines, session
-from retread.cli.options import Options, add_command, add_common, words
+from retread.cli.options import Options, add_command, add_common, told, words
 from retread.smoke.level import Level
 
 if TYPE_CHECKING:
@@ -98,7 +98,10 @@ def _add_trying(command: argparse.ArgumentParser) -> None:
         "--only", metavar="PATTERN", default="*", help="cases whose id matches, like 'attention/*'"
     )
     command.add_argument(
-        "--python", metavar="PATH", help="a Python whose environment has torch; default: one is made"
+        "--python",
+        metavar="PATH",
+        type=told("a Python"),
+        help="a Python whose environment has torch; default: one is made",
     )
     command.add_argument("--ssh", metavar="HOST", help="try it there: only Python and torch are needed")
     command.add_argument(
@@ -129,7 +132,9 @@ def _add_trying(command: argparse.ArgumentParser) -> None:
 def _add_recipe(command: argparse.ArgumentParser) -> None:
     """Add whose tests are run."""
     command.add_argument("--recipe", help="try it as this recipe says; default: the one that made it")
-    command.add_argument("--target", help="default: the one that made it, or the recipe's first")
+    command.add_argument(
+        "--target", type=told("a target"), help="default: the one that made it, or the recipe's first"
+    )
 
 
 def smoke(options: SmokeOptions) -> int:

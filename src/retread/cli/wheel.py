@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_command, add_common
+from retread.cli.options import Options, add_command, add_common, told
 
 if TYPE_CHECKING:
     from retread.build.graft import Tool
@@ -80,7 +80,7 @@ def add(groups: Groups) -> None:
     command = add_command(groups, "audit")
     command.add_argument("wheel", type=Path)
     command.add_argument("--recipe", help="hold it to this recipe instead of to what it says of itself")
-    command.add_argument("--target", help="default: the recipe's first")
+    command.add_argument("--target", type=told("a target"), help="default: the recipe's first")
     add_common(command, audit, AuditOptions)
 
     command = add_command(groups, "compare")
@@ -103,6 +103,7 @@ def _add_graft(groups: Groups) -> None:
     command.add_argument(
         "--local",
         metavar="VERSION",
+        type=told("a version"),
         help="local version of the new wheel; default: cu128.1 of the toolchain's CUDA, or the wheel's own and .1",
     )
     command.add_argument("--toolchain", default="cuda-12.8", help="default: cuda-12.8")
@@ -279,6 +280,7 @@ def _graft_library(options: GraftOptions) -> int:
 
     machine = session.machine(options)
     old, new = options.library, options.out
+    files.demand_read(old)
     facts = files.library(old).read(old)
     if not facts.modules:
         raise FatbinError(f"{old} holds no GPU code; there is nothing to graft on")

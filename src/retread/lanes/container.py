@@ -22,7 +22,7 @@ from retread.lanes.lane import Goal, Origin, Wish
 from retread.lanes.place import missing
 from retread.lanes.source import Compiled, demand_sound
 from retread.recipe.lane import Contained, Lane
-from retread.recipe.plan import Step
+from retread.recipe.plan import Step, demand_served, demand_version
 from retread.records import all_but
 from retread.smoke import kit
 from retread.wheel import contents
@@ -44,6 +44,8 @@ def origins(goal: Goal, own: Contained, wish: Wish) -> list[Origin]:
             f"that does has no compiler and no C library of {goal.platform}",
             hint="'--lane source' compiles for it with a cross compiler; or build on such a machine",
         )
+    demand_version(goal.title, wish.python)
+    demand_served(goal.title, own.build.python, wish.python)
     image = wish.image or own.container.image
     pythons = [wish.python] if wish.python else own.pythons()
     return [Compiled(goal, own.build, ImagePlace(goal, own, image, python), wish) for python in pythons]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,9 +29,9 @@ _EFFORT: Final = Effort(seconds=35, memory=160_000_000, disk=450_000_000)
 
 def origins(goal: Goal, own: Bases, wish: Wish) -> list[Origin]:
     """Return the pinned wheels for the platform and the Python asked for; PlanError when there is none."""
-    python = re.fullmatch(r"3\.\d+(\.\d+)?", wish.python or "")
+    plan.demand_version(goal.title, wish.python)
     there = [base for base in own.base if _is_for(base, wish.platform)]
-    fits = [base for base in there if not python or plan.serves(base.file, python[0])]
+    fits = [base for base in there if not wish.python or plan.serves(base.file, wish.python)]
     if not fits:
         lacks = f"serves Python {wish.python}" if there else f"is for {wish.platform or 'Linux'}"
         raise PlanError(

@@ -25,7 +25,7 @@ from retread.lanes.place import HostPlace, Place, missing
 from retread.recipe import native
 from retread.recipe.lane import Compile
 from retread.recipe.model import Build, locked
-from retread.recipe.plan import Effort, step
+from retread.recipe.plan import Effort, demand_served, step
 from retread.recipe.proof import blob_id
 from retread.recipe.series import Change
 from retread.records import all_but
@@ -95,6 +95,7 @@ NOT_OF_BUILD: Final = {
 def origins(goal: Goal, own: Compile, wish: Wish) -> list[Origin]:
     """Return one wheel, for the Python asked for or one of the recipe's range."""
     demand_sound(goal)
+    demand_served(goal.title, own.build.python, wish.python)
     kind = HostPlace if goal.platform in {"", host.here()} else CrossPlace
     return [Compiled(goal, own.build, kind(goal.machine, own.build, wish.python, goal.platform), wish)]
 

@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from retread import limits
 from retread.errors import SeriesError
 from retread.queue import header
+from retread.recipe import difflines
 from retread.recipe.series import NO_END, NO_NEWLINE, encoding_fault, subject
 
 _POSTMARK: Final = re.compile(rb"^From (?=[^\n]*[0-9]{4})[^\n]*+\n(?=[A-Za-z-]++: )", re.MULTILINE)
@@ -67,7 +68,7 @@ def read(data: bytes, *, name: str) -> Read:
         if one.diff:
             if not text.endswith((b"\n", NO_NEWLINE.encode())):
                 faults.append(f"{where}: {NO_END}")
-            faults += [f"{where}: {fault}" for fault in _faults(one.diff)]
+            faults += [f"{where}: {fault}" for fault in (*_faults(one.diff), *_uncounted(data, one.diff))]
             found.append(one)
         elif _COVER.search(text.partition(b"\n")[0][: limits.SUBJECT].decode("utf-8", "replace")):
             skipped.append(f"{where}: a cover letter")
@@ -141,6 +142,14 @@ def _read(text: bytes, where: str) -> Incoming:
     head, diff = (text[: start.start()], text[start.start() :]) if start else (text, b"")
     head = re.split(rb"^---[ \t]*\n", head, maxsplit=1, flags=re.MULTILINE)[0]
     return Incoming(filled(head), diff if diff.endswith(b"\n") or not diff else diff + b"\n", where)
+
+
+def _uncounted(data: bytes, diff: bytes) -> Iterator[str]:
+    """Yield the lines that would be left out, by their numbers in the file; in the diff where a mail was encoded."""
+    start = data.find(diff.removesuffix(b"\n"))
+    lines = diff.decode("utf-8", "surrogateescape").split("\n")[:-1]
+    found = difflines.faults(lines, first=data.count(b"\n", 0, max(start, 0)) + 1, mail=True)
+    yield from found if start >= 0 else (f"of the diff, {one}" for one in found)
 
 
 def _faults(diff: bytes) -> Iterator[str]:

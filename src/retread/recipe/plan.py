@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from retread import arch, pypa, version
 from retread.arch import Arch
-from retread.errors import PlanError
+from retread.errors import PlanError, UsageError
 from retread.recipe import platforms
 from retread.recipe.lane import LANES, Lane, Own
 from retread.recipe.model import Recipe, Target
@@ -266,6 +266,34 @@ def fits(target: Target, *, torch: str = "", gpu: Arch | None = None, python: st
     if not target.base and target.build:
         return pypa.specifiers(target.build.python).contains(python)
     return any(serves(base.file, python) for base in target.base)
+
+
+def is_python(text: str) -> bool:
+    """Say whether a text is a version of Python, with its two numbers or three: ``3.12``."""
+    return bool(re.fullmatch(r"[1-9]\.\d{1,2}(\.\d{1,2})?", text, re.ASCII))
+
+
+def demand_python(typed: str, *, path: bool = True) -> None:
+    """Raise UsageError for what is no version of Python; where ``path``, a program may be meant, too."""
+    program = path and ("/" in typed or typed.startswith("python"))
+    if not (is_python(typed) or program):
+        also = ", nor the path of a Python" if path else ""
+        raise UsageError(f"--python: {typed!r} is not a version like '3.12'{also}")
+
+
+def demand_version(title: str, python: str | None) -> None:
+    """Raise PlanError for the path of a Python, where none of this machine's makes the wheel."""
+    if python and not is_python(python):
+        raise PlanError(
+            f"{title}: the Python of a base wheel or an image is asked for by its version, not as {python}",
+            hint="write it like 3.12; '--lane source' builds with a Python of this machine",
+        )
+
+
+def demand_served(title: str, wanted: str, python: str | None) -> None:
+    """Raise PlanError for a version of Python that is not in the range of what is compiled; a path is asked later."""
+    if python and is_python(python) and not pypa.specifiers(wanted).contains(python):
+        raise PlanError(f"{title}: the recipe builds for Python {wanted}, and {python} is none of these")
 
 
 def serves(wheel: str, python: str) -> bool:

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import StrEnum
 from itertools import pairwise
+from operator import length_hint
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from retread import limits
 from retread.errors import SeriesError
-from retread.recipe import symptom
+from retread.recipe import difflines, symptom
 from retread.recipe.symptom import Symptom
 from retread.records import Record, Sha256
 from retread.strict import near_miss
@@ -110,7 +111,11 @@ def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]
     faults.extend(_order_faults([patch for patch in patches if patch]))
     faults.extend(_same_faults({name: files[name] for name in names if name in files}))
     if faults:
-        raise SeriesError(f"{where}: the series breaks {len(faults)} rule(s)", faults=faults)
+        raise SeriesError(
+            f"{where}: the series breaks {len(faults)} rule(s)",
+            faults=faults,
+            hint="mend what is named; 'retread patch check' then tries every patch",
+        )
     return tuple(patch for patch in patches if patch)
 
 
@@ -159,7 +164,7 @@ def _lint(name: str, data: bytes, faults: list[str]) -> Patch | None:
     head, separator, body = plain.decode("utf-8", "surrogateescape").partition(_SEPARATOR)
     items = _fields(head.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
     found.extend(_header_faults(items, bool(separator)))
-    diff = _diff(body, found)
+    diff = _diff(body, found, first=head.count("\n") + 3)
     for file in diff:
         found.extend(_file_faults(file))
     if not found and not diff:
@@ -252,20 +257,22 @@ def _header_faults(items: Sequence[tuple[str, str]], separated: bool) -> Iterato
     yield from symptom.faults(items)
 
 
-def _diff(body: str, faults: list[str]) -> PatchSet:
+def _diff(body: str, faults: list[str], *, first: int) -> PatchSet:
+    """Return the diff whose line ``first`` of the file is its first one, after adding what is wrong with its hunks."""
     from unidiff.errors import UnidiffParseError
     from unidiff.patch import PatchSet
 
+    lines = body.split("\n")[:-1]  # at line feeds alone, so that a carriage return stays with its line
+    told = list(difflines.faults(lines, first=first))
+    faults.extend(told)
+    rest = iter([line + "\n" for line in lines])
     try:
-        return PatchSet(_lines(body))
+        return PatchSet(rest)
     except (UnidiffParseError, ValueError) as error:
-        faults.append(f"not a unified diff: {error}")
+        if not told:
+            at = first + len(lines) - length_hint(rest) - 1
+            faults.append(f"not a unified diff: line {at}: {' '.join(str(error).split())}")
         return PatchSet([])
-
-
-def _lines(body: str) -> list[str]:
-    """Split at line feeds alone, so that a carriage return stays with its line."""
-    return [line + "\n" for line in body.split("\n")[:-1]]
 
 
 def _file_faults(file: PatchedFile) -> Iterator[str]:

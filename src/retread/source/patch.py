@@ -20,6 +20,7 @@ from retread.errors import SeriesError, ToolError
 from retread.recipe.proof import blob_id
 from retread.recipe.series import NO_NEWLINE, Change, ChangeKind, Patch
 from retread.records import Record
+from retread.source import syntax
 from retread.source.records import Applied, PatchedTree, SourceTree, Verdict
 from retread.source.tree import pristine
 from retread.strict import near_miss
@@ -75,11 +76,15 @@ def apply(
     *,
     environment: Mapping[str, str],
 ) -> None:
-    """Apply ``patches`` (their bytes in ``files``) in order; SeriesError names the first that does not go in."""
+    """Apply ``patches`` (their bytes in ``files``) in order; SeriesError names the first that does not go in.
+
+    It names what they break, too: a Python file that compiled before.
+    """
     applied = try_series(source, patches, files, into, environment=environment)
     for patch, result in zip(patches, applied, strict=False):
         if result.verdict not in {Verdict.APPLIES, Verdict.OFFSET}:
             raise _refusal(source, patch, result)
+    syntax.demand_whole(syntax.broken(source, patches, into / TREE))
     changes = _difference(source, patches, into / TREE)
     (into / DELTA).write_bytes(msgspec.json.encode(_Delta(changes=changes, applied=tuple(applied))))
 

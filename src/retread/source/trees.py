@@ -6,7 +6,7 @@ import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from retread.doors.machine import Machine, code_digest, download
 from retread.doors.store import Kind, digest
@@ -37,6 +37,13 @@ def unproven(machine: Machine, project: str, file: str, sha256: Sha256) -> Sourc
     key = digest("unproven", code_digest(), sha256)
     taken = tree.from_unproven_wheel if file.endswith(".whl") else tree.from_unproven
     return tree.load(machine.store.make(Kind.TREES, key, lambda into: taken(path, into)))
+
+
+class Tried(NamedTuple):
+    """What became of each patch; where all went in, the Python files that do not compile any more, and why."""
+
+    applied: list[Applied]
+    broken: list[str]
 
 
 class Trees:
@@ -146,15 +153,17 @@ class Trees:
                 self.machine.console.say(f"  note: {one.name} {one.verdict}: {one.detail}")
         return found
 
-    def try_series(self) -> list[Applied]:
-        """Return what becomes of each patch of the series; nothing is kept."""
-        from retread.source import patch
+    def try_series(self) -> Tried:
+        """Return what becomes of each patch of the series, and what all of them break; nothing is kept."""
+        from retread.source import patch, syntax
 
-        tree = self.source
+        tree, patches = self.source, self.loaded.patches
         with self.machine.store.scratch() as scratch:
-            return patch.try_series(
-                tree, self.loaded.patches, self.loaded.files, scratch, environment=self.machine.environment
+            tried = patch.try_series(
+                tree, patches, self.loaded.files, scratch, environment=self.machine.environment
             )
+            whole = all(one.verdict in {Verdict.APPLIES, Verdict.OFFSET} for one in tried)
+            return Tried(tried, syntax.broken(tree, patches, scratch / patch.TREE) if whole else [])
 
     def steps(self) -> Iterator[Step]:
         """Yield what a build does to have the patched tree."""

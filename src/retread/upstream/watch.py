@@ -110,7 +110,7 @@ class Watch:
             return _upstream(loaded, newest, tree, tried, self._fates(loaded, newest.sdist, tree, tried))
         _demand_pinned(recipe, newest.sdist)
         trees = Trees(loaded, self.machine)
-        return _upstream(loaded, newest, trees.source, trees.try_series())
+        return _upstream(loaded, newest, trees.source, trees.try_series().applied)
 
     def _unproven(self, project: str, sdist: Offer) -> SourceTree:
         """Return the tree of an sdist, or of a wheel that stands for the source, that no commit proof covers."""

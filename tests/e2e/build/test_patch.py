@@ -67,7 +67,7 @@ def test_a_patch_at_other_lines_applies_and_says_so(project: Project) -> None:
     moved = re.sub(r"@@ -1,6 \+1,6 @@", "@@ -9,6 +9,6 @@", GOOD)
     assert moved != GOOD
     project.series(moved)
-    (applied,) = _trees(project).try_series()
+    (applied,) = _trees(project).try_series().applied
     assert applied.verdict is Verdict.OFFSET
     assert applied.detail == f"{OPS}: hunk 1 at line 1, 8 lines above its own"
     result = project.build()
@@ -84,6 +84,19 @@ def _told(wheel: Path) -> dict[str, object]:
         said = json.loads(archive.read(f"{BUILT.partition('-py3')[0]}.dist-info/retread.json"))
     first: dict[str, object] = said["series"][0]
     return first
+
+
+def test_a_python_file_that_does_not_compile_any_more_is_refused_before_anything_is_kept(
+    project: Project,
+) -> None:
+    project.series(GOOD, diff(OPS, ops(VALUE_3=30), ops(VALUE_3=30).replace("= 30", "= (3")))
+    for command in (("patch", "check", "tiny-1.0"), ("build", "tiny-1.0")):
+        result = project.run(*command)
+        assert result.code == 5
+        assert "after the series 1 Python file(s) do not compile" in result.err
+        assert f"0001-change.patch, 0002-change.patch: {OPS}:3: SyntaxError: " in result.err
+    assert project.entries(Kind.PATCHED) == []
+    assert project.leftovers() == []
 
 
 FUZZY = GOOD.replace(" VALUE_5 = 5", " VALUE_5 = FIVE")

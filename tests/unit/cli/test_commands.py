@@ -6,6 +6,7 @@ import argparse
 import ast
 import importlib
 import json
+import re
 import subprocess
 import sys
 import typing
@@ -235,6 +236,57 @@ def test_what_is_no_version_narrows_nothing(
 ) -> None:
     assert main.run(["recipe", "list", "--root", str(ROOT), *options]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("python", "code", "said"),
+    [
+        *(
+            (word, 2, f"usage: --python: {word!r} is not a version")
+            for word in ("banana", "", "-1", "99", "3")
+        ),
+        ("3.8", 6, "plan: xformers-0.0.35 cu128: no base wheel serves Python 3.8"),
+        ("2.7", 6, "plan: xformers-0.0.35 cu128: no base wheel serves Python 2.7"),
+        ("/usr/bin/python3", 6, "is asked for by its version, not as /usr/bin/python3"),
+    ],
+)
+def test_a_wheel_is_made_for_a_version_of_python_that_its_recipe_has(
+    capsys: pytest.CaptureFixture[str], python: str, code: int, said: str
+) -> None:
+    assert main.run(["plan", f"--python={python}", "--lane", "overlay", "--root", str(ROOT)]) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "build --target", "plan --platform", "build --toolchain", "recipe list --torch", "recipe list --python",
+        "recipe list --gpu", "recipe lock --target", "release plan --platform", "jobs --platform", "matrix --platform",
+        "fit --driver", "fit --platform", "smoke x.whl --target", "smoke x.whl --python", "audit x.whl --target",
+        "slim x.whl --keep 9.0 -o x --local", "graft x.whl --arch 10.0 -o x --local",
+    ],
+)  # fmt: skip
+def test_an_empty_choice_is_not_taken_for_none(capsys: pytest.CaptureFixture[str], line: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main.run([*line.split(), ""])
+    assert ended.value.code == 2
+    said = rf"argument {line.rpartition(' ')[2]}: an? \w+ is wanted, and nothing was typed\n$"
+    assert re.search(said, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("command", ["inspect tiny.zip", "graft tiny.zip --arch 10.0 -o new.zip"])
+def test_a_wheel_that_is_called_zip_is_told_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.zip").write_bytes(make_wheel(wheel_files()))
+    assert main.run(command.split()) == ElfError.exit_code
+    assert capsys.readouterr().err == (
+        "retread: elf: tiny.zip is a zip archive; it is not read\n"
+        "  next: a wheel is read under its own name, which ends with .whl\n"
+    )
 
 
 def test_two_wheels_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,6 +47,16 @@ def test_a_mail_of_git_is_a_header_and_a_diff() -> None:
     assert one.diff.startswith(b"diff --git ")
 
 
+def test_a_line_that_no_hunk_counts_is_refused_and_a_list_s_footer_is_none() -> None:
+    assert incoming.read(MAIL + DIFF + END + b"_____\na list\n", name="m").patches
+    data = MAIL + DIFF + b"+# one more\n" + END
+    number = data[: data.index(b"+# one")].count(b"\n") + 1
+    with pytest.raises(SeriesError) as caught:
+        incoming.read(data, name="m")
+    assert caught.value.exit_code == 5
+    assert f"m: line {number}: no hunk counts '+# one more': mend the '@@' line" in str(caught.value)
+
+
 def test_several_mails_are_several_patches_and_a_cover_letter_is_none() -> None:
     cover = MAIL.replace(b"[PATCH 1/2]", b"[PATCH 0/2]")
     read = incoming.read(cover + END + MAIL + DIFF + END + MAIL + DIFF + END, name="box")

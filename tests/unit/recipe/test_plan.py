@@ -336,3 +336,19 @@ def test_a_target_fits_when_all_that_is_asked_for_does(torch: str, gpu: str, pyt
 def test_a_target_that_is_compiled_fits_the_pythons_of_its_range() -> None:
     target = replace(TARGET, base=(), build=BUILD)
     assert [plan.fits(target, python=one) for one in ("3.9", "3.10", "3.14")] == [False, True, True]
+
+
+@pytest.mark.parametrize("python", ["3.8", "2.7", "3.14", "3.14.1"])
+def test_a_python_that_is_not_in_the_range_of_a_build_is_refused(python: str) -> None:
+    with pytest.raises(PlanError) as caught:
+        plan.demand_served("demo-1.0 cu128", ">=3.10,<3.14", python)
+    assert caught.value.exit_code == 6
+    assert str(caught.value) == (
+        f"demo-1.0 cu128: the recipe builds for Python >=3.10,<3.14, and {python} is none of these"
+    )
+
+
+@pytest.mark.parametrize("python", [None, "3.10", "3.13.7", "/opt/bin/python3", "python3.8"])
+def test_a_python_in_the_range_and_a_program_are_taken(python: str | None) -> None:
+    plan.demand_served("demo-1.0 cu128", ">=3.10,<3.14", python)
+    plan.demand_python(python or "3.9")

@@ -218,15 +218,34 @@ def test_no_separator() -> None:
     [
         ("", "touches no file"),
         ("just words\n", "touches no file"),
-        (DIFF.replace(" three\n", ""), "not a unified diff: Hunk is shorter than expected"),
-        (DIFF.replace("-two", "*two"), "not a unified diff: Hunk diff line expected: *two"),
+        (
+            DIFF.replace(" three\n", ""),
+            "line 18: the end, where the hunk of line 14 counts 1 more of the old file and",
+        ),
+        (
+            DIFF.replace("-two", "*two"),
+            "line 16: '*two', where the hunk of line 14 counts 2 more of the old file and 2",
+        ),
         (DIFF.removesuffix("\n"), "does not end with a newline, so its last line may be cut: add one"),
-        ("@@ -1 +1 @@\n-a\n+b\n", "not a unified diff: Unexpected hunk found: @@ -1 +1 @@"),
+        ("@@ -1 +1 @@\n-a\n+b\n", "not a unified diff: line 10: Unexpected hunk found: @@ -1 +1 @@"),
     ],
 )
 def test_what_is_no_diff(diff: str, says: str) -> None:
     (told,) = faults_of(patch(diff))
     assert told.startswith(says)
+
+
+@pytest.mark.parametrize("added", [b"+# not counted\n", b"junk\n\xff\n", b"\xff\xfe\n"])
+def test_what_no_hunk_counts_is_refused_with_its_line(added: bytes) -> None:
+    with pytest.raises(SeriesError) as caught:
+        parse_series({"series": NAME.encode(), NAME: patch() + added}, where="patches/demo/1.2")
+    shown = repr(added.decode("utf-8", "surrogateescape").split("\n")[0])
+    assert str(caught.value) == (
+        "patches/demo/1.2: the series breaks 1 rule(s)\n"
+        f"  - {NAME}: line 19: no hunk counts {shown}: mend the '@@' line above, or take it out\n"
+        "  next: mend what is named; 'retread patch check' then tries every patch"
+    )
+    assert caught.value.exit_code == 5
 
 
 def on(source: str, target: str) -> str:

@@ -24,6 +24,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         "bench/quick": HURRIED,
         "core": HURRIED,
         "stuck": AT_WORK,
+        "bench/no_python": "A = 1\ndef f(:\n",
+        "bench/asks_no_python": "import demo.bench.no_python\n",
+        "bench/no_name": "a = b\n",
+        "bench/no_member": "from demo.core import nothing\n",
+        "bench/elsewhere": "import json\njson.loads(7)\n",
+        "bench/no_package": "import flash_attention_of_nobody\n",
+        "bench/no_gpu": "raise RuntimeError('no GPU')\n",
     }.items():
         path = tmp_path / "demo" / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,3 +91,39 @@ def test_only_what_the_recipe_names_has_to_hurry_and_no_alarm_stays(package: Mod
 def test_what_the_recipe_does_not_name_is_not_excused(package: ModuleType) -> None:
     with pytest.raises(AssertionError, match=r"import demo\.stuck: TimeoutError"):
         package.imports("demo.stuck")
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("no_python", "SyntaxError: invalid syntax (no_python.py, line 2)"),
+        ("asks_no_python", "SyntaxError: invalid syntax (no_python.py, line 2)"),
+        ("no_name", "NameError: name 'b' is not defined"),
+        ("no_member", "ImportError: cannot import name 'nothing' from 'demo.core' ("),
+    ],
+)
+def test_a_fault_of_the_wheel_s_own_code_is_never_skipped(
+    package: ModuleType, module: str, said: str
+) -> None:
+    with pytest.raises(AssertionError) as caught:
+        package.imports(f"demo.bench.{module}")
+    assert str(caught.value).startswith(f"import demo.bench.{module}: {said}")
+    assert str(caught.value).endswith(
+        "; it is a fault of the wheel's own code, which smoke.imports does not excuse"
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("elsewhere", "TypeError: the JSON object must be"),
+        ("no_package", "ModuleNotFoundError: No module named 'flash_attention_of_nobody'"),
+        ("no_gpu", "RuntimeError: no GPU"),
+    ],
+)
+def test_what_lacks_around_a_module_is_skipped_with_the_recipe_s_reason(
+    package: ModuleType, module: str, said: str
+) -> None:
+    with pytest.raises(harness.Skip) as caught:
+        package.imports(f"demo.bench.{module}")
+    assert str(caught.value).startswith(f"runs a whole benchmark ({said}")

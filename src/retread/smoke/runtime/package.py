@@ -9,6 +9,7 @@ import importlib
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ SETTING = harness.setting()
 SITE = SETTING["site"]
 PATIENCE = 20.0
 """Seconds for a module that the recipe names: some run a whole benchmark when they are imported beside a GPU."""
+
+OF_CODE = (NameError, AttributeError, TypeError, LookupError, ArithmeticError)
+"""Beside an import and a file that is no Python, what a line raises that is wrong."""
 
 
 def _record() -> list[tuple[str, str, str]]:
@@ -67,17 +71,38 @@ def installed() -> dict[str, int]:
     return {"files": len(rows)}
 
 
+def _is_own(path: str | None) -> bool:
+    """Say whether a file is the wheel's."""
+    return bool(path) and os.path.realpath(path or "").startswith(os.path.join(os.path.realpath(SITE), ""))
+
+
+def _is_of_own_code(error: BaseException) -> bool:
+    """Say whether an error is a fault of the wheel's own lines, which no package, GPU or time that lacks explains.
+
+    That is a file that is no Python, a name that another module of the wheel does not have, and what Python raises for
+    a line that is wrong; what a module raises by itself (RuntimeError) is how it says that something is not there.
+    """
+    if isinstance(error, SyntaxError):
+        return _is_own(error.filename)
+    if isinstance(error, ImportError):
+        return str(error).startswith("cannot import name ") and _is_own(error.path)
+    frames = traceback.extract_tb(error.__traceback__)
+    return isinstance(error, OF_CODE) and bool(frames) and _is_own(frames[-1].filename)
+
+
 def imports(module: str) -> None:
-    """Import a module, which has to be the wheel's; what the recipe names may fail, or do something that takes long."""
+    """Import a module, which has to be the wheel's; what the recipe names may lack something, or take long."""
     reasons = [reason for pattern, reason in SETTING["imports"].items() if fnmatchcase(module, pattern)]
     try:
         with patience.no_longer_than(PATIENCE if reasons else 0):
             found = importlib.import_module(module)
     except BaseException as error:
         said = f"{type(error).__name__}: {error}".splitlines()[0]
-        if reasons:
+        own = reasons and _is_of_own_code(error)
+        if reasons and not own:
             raise harness.Skip(f"{reasons[0]} ({said})") from None
-        raise AssertionError(f"import {module}: {said}") from error
+        remark = "; it is a fault of the wheel's own code, which smoke.imports does not excuse" if own else ""
+        raise AssertionError(f"import {module}: {said}{remark}") from error
     path = found.__file__ or ""
     assert os.path.realpath(path).startswith(os.path.join(SITE, "")), f"{module} comes from {path}"
 

@@ -1,0 +1,59 @@
+"""Python files that a series breaks: it applies, and the module cannot even be compiled any more."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from retread.errors import SeriesError
+from retread.recipe.series import Patch
+from retread.source.records import SourceTree
+from retread.source.tree import pristine
+
+_REFUSED: Final = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
+"""What ``compile`` raises for what it does not take."""
+
+
+def broken(source: SourceTree, patches: Sequence[Patch], work: Path) -> list[str]:
+    """Return the file and line of each Python file that compiled before the whole series and does not in ``work``.
+
+    One that did not compile before is a template, or for another Python than this, and is left alone.
+    """
+    paths = {change.path for patch in patches for change in patch.changes if change.path.endswith(".py")}
+    return [fault for path in sorted(paths) for fault in _broken(source, patches, work, path)]
+
+
+def demand_whole(faults: Sequence[str]) -> None:
+    """Raise SeriesError for files that ``broken`` found."""
+    if faults:
+        number = ".".join(map(str, sys.version_info[:2]))
+        raise SeriesError(
+            f"after the series {len(faults)} Python file(s) do not compile with Python {number}, and did before",
+            faults=faults,
+            hint="mend the lines that the patch adds there",
+        )
+
+
+def _broken(source: SourceTree, patches: Sequence[Patch], work: Path, path: str) -> Iterator[str]:
+    if path not in source.manifest.files or not (work / path).is_file():
+        return
+    fault = _fault((work / path).read_bytes())
+    if fault and not _fault(pristine(source, path).read_bytes()):
+        names = [patch.name for patch in patches if any(change.path == path for change in patch.changes)]
+        yield f"{', '.join(names)}: {path}{fault}"
+
+
+def _fault(text: bytes) -> str:
+    """Return where and why a Python file does not compile; nothing when it does."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            compile(text, "", "exec", dont_inherit=True)
+    except _REFUSED as error:
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        said = error.msg if isinstance(error, SyntaxError) else str(error)
+        return f"{line}: {type(error).__name__}: {said}"
+    return ""
