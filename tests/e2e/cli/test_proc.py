@@ -92,7 +92,7 @@ def test_programs_do_not_outlive_a_process_that_is_killed(tmp_path: Path) -> Non
     """One is killed with its child, another is asked first; both hold a pipe open, which ends when all are dead."""
     os.mkfifo(tmp_path / "alive")
     held = f"exec 3>{tmp_path}/alive; sleep 60 & wait"
-    asked = f"trap 'echo asked >{tmp_path}/asked; exit' TERM; exec 3>{tmp_path}/alive; sleep 60 & echo up >&2; wait"
+    asked = f"trap 'echo asked >{tmp_path}/asked; kill $!; exit' TERM; exec 3>{tmp_path}/alive; sleep 60 & echo up >&2; wait"
     program = f"""if True:
         import threading
         from retread.doors import proc
@@ -104,12 +104,12 @@ def test_programs_do_not_outlive_a_process_that_is_killed(tmp_path: Path) -> Non
         threading.Thread(target=proc.run, args=(["sh", "-c", {held!r}],), kwargs={{"env": env}}).start()
         proc.run_heard(["sh", "-c", {asked!r}], env=env, heard=heard)
     """
-    with subprocess.Popen(_python(program), stdout=subprocess.PIPE) as process:
-        with (tmp_path / "alive").open() as alive:
-            assert process.stdout
-            assert process.stdout.readline() == b"up\n"
-            process.kill()
-            assert alive.read() == ""
+    start = subprocess.Popen(_python(program), stdout=subprocess.PIPE)
+    with start as process, (tmp_path / "alive").open() as alive:
+        assert process.stdout
+        assert process.stdout.readline() == b"up\n"
+        process.kill()
+        assert alive.read() == ""
     assert (tmp_path / "asked").read_text() == "asked\n"
 
 
