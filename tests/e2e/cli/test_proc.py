@@ -91,8 +91,8 @@ def test_an_interrupt_kills_the_whole_group(tmp_path: Path) -> None:
 def test_programs_do_not_outlive_a_process_that_is_killed(tmp_path: Path) -> None:
     """One is killed with its child, another is asked first; both hold a pipe open, which ends when all are dead."""
     os.mkfifo(tmp_path / "alive")
-    held = f"exec 3>{tmp_path}/alive; sleep 60 & wait"
-    asked = f"trap 'echo asked >{tmp_path}/asked; kill $!; exit' TERM; exec 3>{tmp_path}/alive; sleep 60 & echo up >&2; wait"
+    held = f"exec 3>{tmp_path}/alive; sleep 60 & echo up >&2; wait"
+    asked = f"trap 'echo asked >{tmp_path}/asked; kill $!; exit' TERM; {held}"
     program = f"""if True:
         import threading
         from retread.doors import proc
