@@ -31,7 +31,7 @@ BUILDER ?= builder
 TESTER ?= tester
 CODE := src tests scripts docs/conf.py
 narrow = $(if $(TARGET),--target $(TARGET)) $(if $(LANE),--lane $(LANE)) $(if $(FOR),--python $(FOR)) $(if $(PLATFORM),--platform $(PLATFORM))
-overlay = { test -z "$$RETREAD_SHARED" && $(BIN)/retread plan $(RECIPE) $(narrow) 2>/dev/null | grep -q '^lane: overlay'; }
+planned = RETREAD_SHARED= $(BIN)/retread plan --quiet $(RECIPE) $(narrow)
 emulate = $(if $(filter aarch64,$(PLATFORM)),$(if $(filter-out aarch64,$(shell uname -m)),--emulate))
 some-wheel = test -n "$(WHEEL)" || { echo "there is no wheel in $(OUT)/; make one: make wheel" >&2; exit 2; }
 
@@ -69,7 +69,8 @@ $(VENV)/ready-docs: $(VENV)/ready
 	@touch $@
 
 wheel: $(if $(wildcard $(VENV)/ready-whole),whole,setup)
-	@test -e $(VENV)/ready-whole || $(overlay) || $(MAKE) --no-print-directory whole
+	@test -e $(VENV)/ready-whole || { said=$$($(planned)) || exit; \
+		test -z "$$RETREAD_SHARED" && echo "$$said" | grep -q '^lane: overlay' || $(MAKE) --no-print-directory whole; }
 	@$(BIN)/retread build $(RECIPE) $(narrow) --out $(OUT)
 
 wheels: whole

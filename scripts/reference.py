@@ -165,11 +165,10 @@ def commands(top: argparse.ArgumentParser) -> str:
             "Where a file or a folder is to be written, the folders that are missing above it are made.",
         ),
         "## Options\n",
-        "Of `retread` itself, and of most commands, where they are not named again:\n",
-        table(
-            ("option", "meaning"),
-            [row(action) for action in arguments(top)] + [one for one in seen if one in often],
-        ),
+        "Of `retread` itself:\n",
+        table(("option", "meaning"), [row(action) for action in arguments(top)]),
+        "Of most commands, after the command, where they are not named again:\n",
+        table(("option", "meaning"), [one for one in seen if one in often]),
     ]
     for command in found_commands:
         level = "#" * (len(command.words.split()))
@@ -305,7 +304,7 @@ def exit_codes() -> str:
         (str(one.exit_code), one.kind, (inspect.getdoc(one) or "").splitlines()[0])
         for one in sorted(refusals, key=lambda one: one.exit_code)
     ]
-    rows.append(("130", "", "Interrupted."))
+    rows.append(("130", "", "Interrupted: by a key, SIGTERM, or SIGHUP of a terminal that goes away."))
     return "\n".join(
         [
             "# Exit codes\n",

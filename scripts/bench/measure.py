@@ -55,6 +55,12 @@ class Took(NamedTuple):
     memory: float
 
 
+BEFORE = """
+## Before
+
+What the same command told of an earlier state of retread.
+
+"""
 SHIM = """
 import json, resource, subprocess, sys, time
 started = time.perf_counter()
@@ -71,13 +77,27 @@ print(json.dumps([seconds, memory]))
 def command_line(doc: str | None, page: str, measure: Callable[[Path], str]) -> None:
     """Be the program of a benchmark: print the table that is measured in an empty folder, and write it if asked to."""
     parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("--write", action="store_true", help=f"write docs/development/{page}")
+    offer_writing(parser, page)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="retread-bench-") as folder:
         table = measure(Path(folder))
+    finish(page, table, options)
+
+
+def offer_writing(parser: argparse.ArgumentParser, page: str) -> None:
+    """Let the command write its page."""
+    parser.add_argument("--write", action="store_true", help=f"write docs/development/{page}")
+    parser.add_argument("--keep", action="store_true", help="keep what stands there, as measured before")
+
+
+def finish(page: str, table: str, options: argparse.Namespace) -> None:
+    """Print what was measured, and write the page if asked to; what it keeps of before stays at its end."""
     print(table)
     if options.write:
-        (ROOT / "docs" / "development" / page).write_text(table + "\n")
+        path = ROOT / "docs" / "development" / page
+        now, _, before = path.read_text().partition(BEFORE) if path.exists() else ("", "", "")
+        kept = now.partition("\n\n")[2] if options.keep else before
+        path.write_text(f"{table}\n{BEFORE}{kept}" if kept else f"{table}\n")
 
 
 def run(command: Sequence[str | Path], env: Mapping[str, str], cwd: Path) -> Took:

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from measure import RETREAD, ROOT, Row, Took, median, render, run, say, timed
+from measure import RETREAD, ROOT, Row, Took, finish, median, offer_writing, render, run, say, timed
 from retread.build import choice
 from retread.doors import fs
 from retread.doors.console import Console
@@ -31,6 +31,7 @@ from retread.doors.store import Store
 from retread.lanes.source import Compiled
 from retread.recipe import workspace
 
+PAGE = "benchmarks-source.md"
 RECIPE = "xformers-0.0.35"
 TARGET = "cu130"
 ARCHITECTURES = ("9.0", "10.0")
@@ -247,7 +248,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
 def main() -> None:
     """Measure what was asked for, print the table, and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write docs/development/benchmarks-source.md")
+    offer_writing(parser, PAGE)
     parser.add_argument("--only", action="append", choices=PARTS, help="a part of it; may be repeated")
     parser.add_argument("--work", type=Path, help="a folder that is kept")
     options = parser.parse_args()
@@ -262,9 +263,7 @@ def main() -> None:
     )
     remarks = f"{what} Memory is that of the largest single process that retread itself waits for."
     told = render("Measures of the source lane", "make bench-source", remarks, rows)
-    print(told)
-    if options.write:
-        (ROOT / "docs" / "development" / "benchmarks-source.md").write_text(told + "\n")
+    finish(PAGE, told, options)
 
 
 main()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,8 +140,8 @@ def verify(envelopes: Iterable[StrPath], policy: StrPath) -> Admission:
 @contextmanager
 def _scratch() -> Iterator[Path]:
     """Yield an empty folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="retread-") as folder:
-        yield Path(folder)
+    with fs.temporary("scratch") as folder:
+        yield folder
 
 
 def _assembly(program: Path, scratch: Path) -> Assembly:

@@ -41,6 +41,7 @@ NOT_DECIDING: Final = {
     "doors.cores": "it says what is done at once",
     "doors.extras": "it says how what is missing is installed",
     "doors.walls": "they hide what no wheel is to be made of",
+    "doors.warden": "it ends what runs when nobody waits for it any more",
     "doors.net": "what it brings is held to a sha256 that the recipe, toolchain or lock pins",
     "evidence.names": "they are of files beside a wheel",
     "smoke.kit": "it tries a wheel that is made, and changes none",

@@ -7,7 +7,6 @@ wheel, edit and assembler give the same bytes.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -148,8 +147,7 @@ def make(path: Path, out: Path, edit: Edit, *, local: str | None, console: Conso
     Raises as the edit does, and as ``give``; PlanError when it is larger than it may be. Nothing is written then.
     """
     _demand_out(out)
-    with tempfile.TemporaryDirectory(prefix="retread-") as folder, Wheel(path, waived=READ) as wheel:
-        scratch = Path(folder)
+    with fs.temporary("scratch") as scratch, Wheel(path, waived=READ) as wheel:
         with console.step(f"read {path.name}"):
             base = _Base(wheel, *contents.look(wheel, scratch))
         name = renamed(wheel.name, edit.channel, local)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -139,8 +139,10 @@ def _driven(
     jobs: Sequence[Job],
     loaded: Sequence[Loaded],
     folder: Path,
+    *,
+    given: Callable[[], None] = lambda: None,
 ) -> dict[str, Result]:
-    """Return the results of jobs, which lie in ``folder`` then, by their keys."""
+    """Return the results of jobs, which lie in ``folder`` then, by their keys; ``given`` puts there what they need."""
     from retread.doors import fs
     from retread.jobs import cluster, drive, onray, run
 
@@ -151,10 +153,14 @@ def _driven(
     if len(done) == len(jobs):  # no cluster is needed to say so
         return done
     session.demand_handed(options)
-    with onray.engine(where, session.root(options), [one.recipe for one in loaded], machine) as engine:
+
+    def ready() -> None:
         with fs.disk_errors(folder):  # hours of work are not begun for what cannot be kept
             folder.mkdir(parents=True, exist_ok=True)
-        return drive.Driver(engine, machine, folder).drive(jobs)
+        given()
+
+    with onray.engine(where, session.root(options), [one.recipe for one in loaded], machine) as engine:
+        return drive.Driver(engine, machine, folder).drive(jobs, ready=ready)
 
 
 def _placed(result: Result, folder: Path, out: Path) -> list[Built]:
@@ -205,11 +211,14 @@ def smoke(options: Options, on: str, trial: Trial) -> list[Path]:
     fs.demand_folder(folder)
     for one in jobs:
         run.forget_others(one, tried.facts.sha256, folder)
-        for key in one.after:
+
+    def given() -> None:
+        for key in {key for one in jobs for key in one.after}:
             run.give(key, wheel, folder)
+
     reports = [Path(f"{one.key}{end}") for one in jobs for end in ("", run.FAILED)]
     try:
-        _driven(options, on, jobs, [tried.loaded], folder)
+        _driven(options, on, jobs, [tried.loaded], folder, given=given)
     finally:
         kept = [report for one in reports for report in _kept(folder / one, wheel)]
     return kept

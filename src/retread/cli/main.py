@@ -39,6 +39,8 @@ environment:
 """
 _ASKED = "_ARGCOMPLETE"
 """The variable with which a shell asks what may follow what was typed, instead of running a command."""
+_COMMON = frozenset({"--json", "-q", "--quiet", "--color", "--root"})
+"""Options that are every command's, and not retread's own."""
 _FEW = 8
 """So many choices are told beside the near miss: they fit a line."""
 _WIDTH = 100
@@ -88,6 +90,7 @@ class _Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parse arguments; whatever is left over is an error."""
+        self._demand_command_first(list(args or ()))
         found, rest = super().parse_known_args(args, namespace)
         if rest:
             from retread.strict import near_miss
@@ -96,6 +99,18 @@ class _Parser(argparse.ArgumentParser):
             meant = near_miss(rest[0].partition("=")[0], options) if rest[0].startswith("--") else ""
             self.error(f"unrecognized arguments: {' '.join(rest)}{meant}")
         return found, rest
+
+    def _demand_command_first(self, words: Sequence[str]) -> None:
+        """Refuse an option of a command that stands before it: argparse would take its value for the command."""
+        own = [option for action in self._actions for option in action.option_strings]
+        name = words[0].partition("=")[0] if words else ""
+        if self._subparsers is None or not name.startswith("-") or any(one.startswith(name) for one in own):
+            return
+        [below] = self._subparsers._group_actions
+        if name in _COMMON or not set(words).isdisjoint(below.choices or ()):
+            self.error(
+                f"{name} is no option of {self.prog} itself: put it after the {str(below.metavar).lower()}"
+            )
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         """Print what can be typed; StoreError when standard output does not take it, of which argparse says nothing."""
@@ -270,13 +285,23 @@ def _parsed(words: Sequence[str]) -> argparse.Namespace | None:
 
 
 def _done(options: argparse.Namespace) -> int:
-    """Run the command that was typed and return its exit code; SIGTERM interrupts it as a key does."""
+    """Run the command that was typed and return its exit code; SIGTERM and SIGHUP interrupt it as a key does."""
     import signal
 
     from retread.cli.options import typed
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, _hang_up)
     return typed(options, session.attended)
+
+
+def _hang_up(number: int, _: object) -> NoReturn:
+    """Interrupt, once: of a terminal that goes away, both the kernel and a shell tell."""
+    import signal
+
+    signal.signal(number, lambda *_: None)
+    raise KeyboardInterrupt
 
 
 def _version() -> int:

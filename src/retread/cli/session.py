@@ -120,16 +120,14 @@ def _make_way() -> None:
 @contextmanager
 def scratch(options: Options) -> Iterator[Path]:
     """Yield an empty folder that is gone afterwards: the store's, or a temporary one where nothing can be written."""
-    import tempfile
-    from pathlib import Path
-
+    from retread.doors import fs
     from retread.errors import StoreError
 
     with ExitStack() as stack:
         try:
             path = stack.enter_context(machine(options).store.scratch())
         except StoreError:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="retread-")))
+            path = stack.enter_context(fs.temporary("scratch"))
         yield path
 
 

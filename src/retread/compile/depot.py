@@ -8,10 +8,9 @@ the shared cache and has its keys. So a cache that is gone or slow costs one wai
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler
 from importlib import resources
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Final, Self
 
 from retread import limits
 from retread.address import bare
+from retread.doors import fs
 from retread.doors.console import NOTE
 from retread.doors.objects import Objects
 from retread.errors import StoreError
@@ -49,7 +49,8 @@ class Depot:
         self._again: dict[str, bytes] = {}
 
     def __enter__(self) -> Self:
-        self.folder = Path(tempfile.mkdtemp(prefix="retread-"))
+        self._kept = ExitStack()
+        self.folder = self._kept.enter_context(fs.temporary("depot"))
         relay = resources.files("retread.compile.inside").joinpath(RELAY)
         (self.folder / RELAY).write_bytes(relay.read_bytes())
         self._server = _Server(str(self.socket), _Handler)
@@ -62,7 +63,7 @@ class Depot:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._kept.close()
 
     @property
     def socket(self) -> Path:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -159,40 +158,39 @@ def make(order: Order, means: Means, into: Path) -> None:
         _try_tools(order, means)
     last = {path for one in room.units(place) for path in one.read}
     changed = room.enter(place, order.setting, order.files, means.file)
-    control = Path(tempfile.mkdtemp(prefix="retread-"))
-    try:
-        target = order.cross.root if order.cross else None
-        layout = sandbox.layout(place, order.toolkit, order.environment, control, target)
-        tools = room.put_tools(place, order.toolkit, order.environment, order.compiler, layout)
-        if order.cross:
-            order.cross.put_settings(place)
-        (control / "control.json").write_bytes(
-            msgspec.json.encode(_control(order, means, layout, control, tools))
-        )
-        with Jobserver(
-            control / "s",
-            tree=Path(layout.source),
-            budget=means.budget,
-            measures=means.measures,
-            changed=means.changed,
-            compiled=lambda one: room.note(place, one, layout),
-            outside=layout.outside,
-            settle=SETTLE,
-        ) as server:
-            ahead = bool(last) and {f"{layout.source}/{path}" for path in changed} <= last
-            command, env = sandbox.command(_work(order, means, layout, control, ahead=ahead))
+    with fs.temporary("compile") as control:
+        try:
+            target = order.cross.root if order.cross else None
+            layout = sandbox.layout(place, order.toolkit, order.environment, control, target)
+            tools = room.put_tools(place, order.toolkit, order.environment, order.compiler, layout)
+            if order.cross:
+                order.cross.put_settings(place)
+            (control / "control.json").write_bytes(
+                msgspec.json.encode(_control(order, means, layout, control, tools))
+            )
+            with Jobserver(
+                control / "s",
+                tree=Path(layout.source),
+                budget=means.budget,
+                measures=means.measures,
+                changed=means.changed,
+                compiled=lambda one: room.note(place, one, layout),
+                outside=layout.outside,
+                settle=SETTLE,
+            ) as server:
+                ahead = bool(last) and {f"{layout.source}/{path}" for path in changed} <= last
+                command, env = sandbox.command(_work(order, means, layout, control, ahead=ahead))
 
-            def started(pid: int) -> None:
-                sandbox.started(control, pid)
-                server.watch(pid)
+                def started(pid: int) -> None:
+                    sandbox.started(control, pid)
+                    server.watch(pid)
 
-            code = proc.run_logged(command, env=env, cwd=place, log=place / LOG, started=started)
-        if code or server.failed:
-            raise _failure(order, means, code, server.failed, server.peak)
-        _collect(order, means, layout, server, into)
-    finally:
-        sandbox.clear()
-        shutil.rmtree(control, ignore_errors=True)
+                code = proc.run_logged(command, env=env, cwd=place, log=place / LOG, started=started)
+            if code or server.failed:
+                raise _failure(order, means, code, server.failed, server.peak)
+            _collect(order, means, layout, server, into)
+        finally:
+            sandbox.clear()
 
 
 def _try_tools(order: Order, means: Means) -> None:

@@ -197,6 +197,19 @@ def own_folder(parent: Path, prefix: str) -> Iterator[Path]:
         os.close(handle)
 
 
+@contextmanager
+def temporary(what: str) -> Iterator[Path]:
+    """Yield an empty folder among the system's temporary ones, gone after the block; ``what`` is in its path.
+
+    Those that dead processes left are removed.
+    """
+    import tempfile
+
+    with own_folder(Path(tempfile.gettempdir()), f"retread-{what}-") as path:
+        (path / "in").mkdir()  # whoever writes a file locks its folder
+        yield path / "in"
+
+
 def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int]:
     """Make a folder and lock it; again, where another process took it for abandoned before it was."""
     import tempfile

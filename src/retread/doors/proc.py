@@ -1,4 +1,7 @@
-"""The one door to other programs: list arguments, explicit environment, whole process group ended on interrupt."""
+"""The one door to other programs: list arguments, explicit environment, whole process group ended on interrupt.
+
+A program does not outlive this process either when that is killed (``warden``).
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from retread.doors import warden
 from retread.errors import ToolError
 
 _TAIL = 12
 """Last lines of a program that failed: an error of a compiler with its notes, and still the message in sight."""
 _PATIENCE = 20.0
 """Seconds for a program that was asked to end to put its things away; then it is killed."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What interrupts a command."""
 _live: set[subprocess.Popen[str]] = set()
 _stopping = threading.Event()
 _stuck = threading.Event()
@@ -130,6 +136,7 @@ def _start(
                 errors="replace",
                 start_new_session=True,
             )
+            warden.note(process.pid)
             _live.add(process)
     except OSError as error:
         raise ToolError(f"{command[0]} could not be started: {error.strerror}") from None
@@ -144,7 +151,7 @@ def _put_off() -> Iterator[None]:
     caught: list[int] = []
     before = {}
     if threading.current_thread() is threading.main_thread():
-        numbers = [one for one in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(one))]
+        numbers = [one for one in _SIGNALS if callable(signal.getsignal(one))]
         before = {one: signal.signal(one, lambda number, _: caught.append(number)) for one in numbers}
     try:
         yield
@@ -166,11 +173,13 @@ def _watched(process: subprocess.Popen[str]) -> Iterator[None]:
         raise
     finally:
         _live.discard(process)
+        warden.forget(process.pid)
 
 
 @contextmanager
 def _asked(process: subprocess.Popen[str]) -> Iterator[None]:
     """Ask a program to end, and wait for it, when the block is left by an exception."""
+    warden.note_asked(process.pid)
     try:
         yield
     except BaseException:

@@ -84,13 +84,17 @@ def joined(where: Address, machine: Machine) -> Iterator[None]:
     _have_token(where)
     ray = _ray()
     with _hushed(), nullcontext("") if where.text else _room() as folder:
-        title = f"reach {where.title}" if where.text else "start Ray"
-        with machine.console.step(title), machine.console.apart():
-            _init(ray, where, folder)
         try:
-            yield
-        finally:
-            _shut_down(ray)
+            title = f"reach {where.title}" if where.text else "start Ray"
+            with machine.console.step(title), machine.console.apart():
+                _init(ray, where, folder)
+            try:
+                yield
+            finally:
+                _shut_down(ray)
+        except KeyboardInterrupt:
+            proc.give_up()  # half started or half ended, Ray's threads break an orderly end of the process
+            raise
 
 
 @contextmanager
@@ -107,7 +111,7 @@ def _room() -> Iterator[str]:
 
 
 def _end_all(folder: str) -> None:
-    """End the processes of Ray's that name a folder: its agents would run on for a minute after all else is gone."""
+    """End the processes of Ray's that are at work in a folder: its agents would run on for a minute after all else."""
     end = time.monotonic() + _DOWN
     while (left := _at_work(folder)) and time.monotonic() < end:
         for pid in left:
@@ -117,14 +121,26 @@ def _end_all(folder: str) -> None:
 
 
 def _at_work(folder: str) -> list[int]:
-    """Return the processes of this user's whose command lines name a folder."""
+    """Return the processes of this user's that work in a folder: their command lines name it, or they hold files of it.
+
+    Ray's agents give themselves another name, which is all that their command lines have then.
+    """
     found = []
     for one in fs.listed(Path("/proc")):
         if one.name.isdigit() and int(one.name) != os.getpid():
             with suppress(OSError):
-                if folder.encode() in (one / "cmdline").read_bytes() and one.stat().st_uid == os.getuid():
+                mine = one.stat().st_uid == os.getuid()
+                if mine and (folder.encode() in (one / "cmdline").read_bytes() or _holds(one, folder)):
                     found.append(int(one.name))
     return found
+
+
+def _holds(process: Path, folder: str) -> bool:
+    for one in fs.listed(process / "fd"):
+        with suppress(OSError):  # closed meanwhile
+            if one.readlink().is_relative_to(folder):
+                return True
+    return False
 
 
 @contextmanager

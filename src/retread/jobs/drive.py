@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -127,11 +127,12 @@ class Driver:
         self._titles: dict[str, str] = {}
         self._looked = -_WAIT
 
-    def drive(self, jobs: Sequence[Job]) -> dict[str, Result]:
+    def drive(self, jobs: Sequence[Job], *, ready: Callable[[], None] = lambda: None) -> dict[str, Result]:
         """Return the results of all jobs, by their keys.
 
-        What is done below ``out`` already is taken. HostError when a job can run nowhere, or the engine is gone; the
-        error of the first job that failed, with all that failed, when the others are done.
+        What is done below ``out`` already is taken; ``ready`` is called before the first begins. HostError when a job
+        can run nowhere, or the engine is gone; the error of the first job that failed, with all that failed, when the
+        others are done.
         """
         for one in jobs:
             if found := run.finished(one, self._out, self._machine):
@@ -139,6 +140,7 @@ class Driver:
         todo = [one for one in jobs if one.key not in self._done]
         if todo:
             self._gather(todo)
+            ready()
             self._queue(placing.order(todo, self._nodes))
             self._work(len(todo))
         self._demand_all(jobs)

@@ -70,12 +70,14 @@ def run_job(job: Job, out: Path, place: Place, *, again: bool = False) -> Result
     """
     fs.demand_folder(out)
     if done := finished(job, out, place.machine):
+        place.machine.console.say(f"{job.name} is done already: {out / job.key}")
         return done
     if (
         again
         and (last := _read(out / f"{job.key}{FAILED}" / RESULT))
         and last.code != OutOfMemoryError.exit_code
     ):
+        place.machine.console.say(f"{job.name} failed before, and not for memory: it is not done again")
         return last
     if job.needs.processor != host.here():
         raise HostError(f"{job.name} is for {job.needs.processor}, and this machine is {host.here()}")
@@ -83,7 +85,7 @@ def run_job(job: Job, out: Path, place: Place, *, again: bool = False) -> Result
     with _scratch(job, out) as scratch:
         before = _wheels_before(job, out, place.machine)
         with _staying(job, out, scratch):
-            result = _run(job, scratch, before, place)
+            result = _run(job, scratch, before, place, out / job.key)
         if not result.code:
             listing.demand_current(place.machine, place.root, job)  # it may have changed meanwhile
             forecast.learn(
@@ -189,11 +191,12 @@ def _read(path: Path) -> Result | None:
     return None
 
 
-def _run(job: Job, scratch: Path, before: Sequence[Path], place: Place) -> Result:
-    """Run the commands of a job, and return what came of it."""
+def _run(job: Job, scratch: Path, before: Sequence[Path], place: Place, final: Path) -> Result:
+    """Run the commands of a job, and return what came of it; what they say of their folder names the final one."""
     said: list[str] = []
 
     def heard(line: str) -> None:
+        line = line.replace(str(scratch), str(final))
         said.append(line)
         log.write(f"{line}\n")
         place.machine.console.say(line)
@@ -203,7 +206,7 @@ def _run(job: Job, scratch: Path, before: Sequence[Path], place: Place) -> Resul
     with (scratch / LOG).open("w", encoding="utf-8", errors="replace") as log:
         for command in _commands(job, scratch, before, place.root):
             ended = place.launcher(command, job.needs, env=place.machine.environment, heard=heard)
-            log.write(ended.stdout)
+            log.write(ended.stdout.replace(str(scratch), str(final)))
             if ended.code:
                 break
     code, why = _judged(job, ended, said)
@@ -224,7 +227,7 @@ def _run(job: Job, scratch: Path, before: Sequence[Path], place: Place) -> Resul
         seconds=round(time.monotonic() - clock, 1),
         memory_bytes=max(ended.memory, _peak(scratch)),
         memory_limit_bytes=ended.limit,
-        said=why,
+        said=why.replace(str(final), f"{final}{FAILED}"),
     )
 
 

@@ -284,10 +284,10 @@ class Shared:
     def faults(self) -> Iterator[Fault]:
         """Yield what is wrong with each claim and each parcel: everything is fetched."""
         trusted = self._means.trusted
-        with tempfile.TemporaryDirectory(prefix="retread-parcel-") as folder:
+        with fs.temporary("parcel") as folder:
             for one in self._bucket.list(claims.ENTRIES):
                 at = claims.place(one.name)
-                into = Path(folder) / "entry"
+                into = folder / "entry"
                 into.mkdir()
                 try:
                     if at is None:

@@ -15,7 +15,8 @@ import msgspec
 
 from retread import limits, strict
 from retread.doors import fs, gitenv, proc
-from retread.errors import SourceError, StoreError, ToolError, first
+from retread.doors.proc import Finished
+from retread.errors import FetchError, SourceError, StoreError, first
 from retread.prooflevel import NO_TIME, ProofLevel
 from retread.recipe import lfs
 from retread.recipe.model import Recipe, Submodule
@@ -289,15 +290,8 @@ def _checkout(
     attributes = into / ".git" / "info" / "attributes"
     attributes.parent.mkdir(exist_ok=True)
     attributes.write_text(_AS_IT_IS)
-    try:
-        proc.run([*command, "fetch", "--quiet", "--depth=1", "--no-tags", "--", repository, commit], env=env)
-    except ToolError as error:
-        if not any(words in str(error) for words in _LACKS):
-            raise
-        raise SourceError(
-            f"{repository} has no commit {commit[:12]}",
-            hint="fetch it there, name a clone that has it with --repository, or pin a commit that is there",
-        ) from None
+    fetch = ("fetch", "--quiet", "--depth=1", "--no-tags", "--", repository, commit)
+    _demand_fetched(proc.run([*command, *fetch], env=env, check=False), repository, commit)
     found = proc.run([*command, "rev-parse", "FETCH_HEAD^{commit}"], env=env).stdout.strip()
     if found != commit:
         raise SourceError(f"{repository} gave {found[:12]} for {commit[:12]}")
@@ -307,6 +301,23 @@ def _checkout(
     fs.remove(into / ".git")
     entries = [line.partition("\t") for line in listing if line.startswith("160000 ")]
     return _dated(repository, commit, time), {path: head.split(" ")[2] for head, _, path in entries}
+
+
+def _demand_fetched(done: Finished, repository: str, commit: str) -> None:
+    """Raise SourceError where a repository has no such commit, FetchError where it cannot be asked."""
+    if not done.code:
+        return
+    if any(words in done.stderr for words in _LACKS):
+        raise SourceError(
+            f"{repository} has no commit {commit[:12]}",
+            hint="fetch it there, name a clone that has it with --repository, or pin a commit that is there",
+        )
+    said = done.stderr.strip().splitlines() or ["git says nothing"]
+    fatal = next((line for line in said if line.startswith(("fatal:", "error:"))), said[-1])
+    raise FetchError(
+        f"{repository} cannot be asked for {commit[:12]}: {fatal}",
+        hint="try again when it can be reached, or name a clone that has it with --repository",
+    )
 
 
 def _dated(repository: str, commit: str, time: str) -> int:

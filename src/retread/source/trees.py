@@ -68,6 +68,12 @@ class Trees:
                 f"--repository: the source of {self.recipe.name} does not come from git",
                 hint="--source git has it come from there",
             )
+        if (
+            clone and ":" not in clone.partition("/")[0] and not Path(clone).exists()
+        ):  # as git tells an address
+            raise UsageError(
+                f"--repository: there is no {clone}", hint="name a clone of the source, or an address"
+            )
         self.clone = clone
 
     @functools.cached_property

@@ -270,6 +270,7 @@ def test_what_no_node_has_is_refused_at_once(gated: Gated, cluster: Cluster) -> 
     result = gated.wait(gated.on(cluster, "smoke", f"dist/{BUILT}", "--level", "gpu"))
     assert result.code == 18
     assert "smoke-tiny-1.0-cu128-py3.9-cc12.0 needs a GPU with compute capability 12.0" in result.err
+    assert names(gated.root / "dist") == [BUILT, f"{BUILT}.audit.json"]
 
 
 def test_a_node_on_which_no_worker_starts_is_left_out_with_the_reason(gated: Gated, cluster: Cluster) -> None:
@@ -336,21 +337,23 @@ def test_when_the_head_is_killed_nothing_goes_on_and_the_next_run_does(
     gated.open()
     before = _running()
     process = gated.start("build", "--all", "--on", "ray")  # nobody has a home: it wants none
-    while not _running() - before:
+    while not _running(b"raylet/raylet") - before:
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    assert gated.wait(process).code == 130
+    process.send_signal(signal.SIGTERM)
+    result = gated.wait(process)
+    assert result.code == 130, result
+    assert result.err.endswith("the same command goes on from there\n")
     assert _running() <= before  # what of the cluster had come up by then is gone
     result = gated.wait(gated.start("build", "--all", "--on", "ray"))
     _sound(gated, result)
     assert _running() <= before  # the cluster that it started is gone, too
 
 
-def _running() -> set[int]:
-    """Return all processes of Ray's."""
+def _running(word: bytes = b"/ray/") -> set[int]:
+    """Return all processes of Ray's, or those whose programs have such names, and its workers."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with_name = path.read_bytes() if path.exists() else b""
-        if b"/ray/" in with_name or with_name.startswith(b"ray::"):
+        if word in with_name or with_name.startswith(b"ray::"):
             found.add(int(path.parent.name))
     return found

@@ -96,6 +96,22 @@ def test_a_clone_without_the_commit_is_refused(project: Project, tmp_path: Path)
     assert f"{tmp_path}/other has no commit {project.upstream.commit[:12]}" in result.err
 
 
+def test_a_clone_that_is_not_there_or_is_none_is_told_plainly(project: Project, tmp_path: Path) -> None:
+    result = project.build("--source", "git", "--repository", "/nothere")
+    assert (result.code, result.err) == (
+        2,
+        "retread: usage: --repository: there is no /nothere\n  next: name a clone of the source, or an address\n",
+    )
+    result = project.build("--source", "git", "--repository", str(tmp_path))
+    assert (result.code, project.leftovers()) == (7, [])
+    assert (
+        f"retread: fetch: {tmp_path} cannot be asked for {project.upstream.commit[:12]}: fatal: "
+        in result.err
+    )
+    assert "  next: try again when it can be reached, or name a clone that has it" in result.err
+    assert "scratch" not in result.err
+
+
 def test_a_clone_is_no_use_where_an_archive_is_taken(project: Project, tmp_path: Path) -> None:
     result = project.build("--repository", str(tmp_path))
     assert (result.code, project.leftovers()) == (2, [])

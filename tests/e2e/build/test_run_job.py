@@ -55,11 +55,14 @@ def test_a_job_leaves_its_result_whole_and_a_second_run_takes_it(jobs: Jobs) -> 
     assert result["memory_bytes"] > 10_000_000
     assert names(jobs.out) == [jobs.key]
     assert names(jobs.out / jobs.key) == ["log.txt", "result.json", BUILT, f"{BUILT}.audit.json"]
-    assert "seal the wheel" in (jobs.out / jobs.key / "log.txt").read_text()
+    log = (jobs.out / jobs.key / "log.txt").read_text()
+    assert "seal the wheel" in log
+    assert str(jobs.out / jobs.key / BUILT) in log
+    assert ".new-" not in log + done.err
 
     again = jobs.run()
     assert (again.code, again.wheel) == (0, jobs.out / jobs.key / BUILT)
-    assert "seal" not in again.err
+    assert again.err == f"{BUILD} is done already: {jobs.out / jobs.key}\n"
     assert jobs.project.build().code == 0
     assert jobs.project.built.read_bytes() == again.wheel.read_bytes()
 

@@ -298,10 +298,13 @@ def test_the_check_asks_and_downloads_nothing_when_a_part_is_lacking(place: Work
     rows = dict(line.strip().split(maxsplit=1) for line in lines)
     assert rows["nvcc"].endswith(f"{place.index.mirror_url}{NVCC}")
     assert rows["cudart"].endswith(
-        f"cannot be had: {place.index.mirror_url}{CUDART}: the server answered 404 Not Found"
+        f"cannot be had: RETREAD_CUDA_MIRROR: {place.index.mirror_url}{CUDART}: the server answered 404 Not Found"
     )
     assert rows["cccl"].endswith("package index")
-    assert f"cuda-12.8: cudart: {place.index.mirror_url}{CUDART}: the server answered 404" in result.err
+    assert (
+        f"cuda-12.8: cudart: RETREAD_CUDA_MIRROR: {place.index.mirror_url}{CUDART}: the server answered 404"
+        in result.err
+    )
     assert WAYS in result.err
     assert place.asked("GET") == []
     assert place.asked("HEAD") == [NVCC, CUDART]

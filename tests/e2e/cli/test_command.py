@@ -80,7 +80,7 @@ UNCHANGED = {
     "doors.fs", "doors.machine", "doors.proc", "doors.readings", "doors.store", "elf", "elf.facts", "environment",
     "environment.host", "errors", "evidence", "evidence.names", "fields", "lanes", "lanes.lane", "lanes.overlay",
     "limits", "prooflevel", "pypa", "recipe", "records", "source", "source.records", "source.trees", "strict", "text",
-    "units", "version", "wheel", "wheel.facts", "wheel.members", "wheel.statement",
+    "units", "variables", "version", "wheel", "wheel.facts", "wheel.members", "wheel.statement",
 }  # fmt: skip
 """What of ours a build may import that finds everything made, with what lies in ``cli``, ``recipe`` and ``text``."""
 HEAVY = {

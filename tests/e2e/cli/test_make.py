@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 _RETREAD = """#!/bin/sh
+[ "$1 $SAYS" = "plan refused" ] && { echo "there is no recipe" >&2; exit 2; }
 [ "$1" = plan ] && { echo "lane: $SAYS (a reason)"; exit; }
 echo "retread $*" >> done
 """
@@ -55,6 +56,19 @@ def test_another_lane_and_a_shared_store_get_what_they_need_once(
 ) -> None:
     assert _make(clone, says, **more) == ["set up .", "set up .[container,bucket]", BUILD]
     assert _make(clone, says, **more) == [BUILD]
+
+
+@pytest.mark.parametrize("more", [{}, {"RETREAD_SHARED": "s3://bucket"}])
+def test_a_wrong_recipe_is_refused_before_more_is_installed(clone: Path, more: dict[str, str]) -> None:
+    environment = {"PATH": os.environ["PATH"], "SAYS": "refused", **more}
+    done = subprocess.run(
+        ["make", "wheel"], cwd=clone, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("there is no recipe\n")
+    assert (clone / "done").read_text() == "set up .\n"
+    (clone / "done").unlink()
+    assert _make(clone, "overlay") == [BUILD]
 
 
 def test_what_was_installed_whole_is_renewed_whole(clone: Path) -> None:

@@ -88,6 +88,31 @@ def test_an_interrupt_kills_the_whole_group(tmp_path: Path) -> None:
     assert not proc._live
 
 
+def test_programs_do_not_outlive_a_process_that_is_killed(tmp_path: Path) -> None:
+    """One is killed with its child, another is asked first; both hold a pipe open, which ends when all are dead."""
+    os.mkfifo(tmp_path / "alive")
+    held = f"exec 3>{tmp_path}/alive; sleep 60 & echo up >&2; wait"
+    asked = f"trap 'echo asked >{tmp_path}/asked; kill $!; exit' TERM; {held}"
+    program = f"""if True:
+        import threading
+        from retread.doors import proc
+        def heard(line):
+            while len(proc._live) < 2:
+                pass
+            print(line, flush=True)
+        env = {{"PATH": {os.environ["PATH"]!r}}}
+        threading.Thread(target=proc.run, args=(["sh", "-c", {held!r}],), kwargs={{"env": env}}).start()
+        proc.run_heard(["sh", "-c", {asked!r}], env=env, heard=heard)
+    """
+    start = subprocess.Popen(_python(program), stdout=subprocess.PIPE)
+    with start as process, (tmp_path / "alive").open() as alive:
+        assert process.stdout
+        assert process.stdout.readline() == b"up\n"
+        process.kill()
+        assert alive.read() == ""
+    assert (tmp_path / "asked").read_text() == "asked\n"
+
+
 def test_what_other_threads_wait_for_is_killed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "up")
     program = f"open({str(tmp_path / 'up')!r}, 'w').close(); __import__('signal').pause()"

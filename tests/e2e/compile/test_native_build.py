@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -348,27 +349,36 @@ def processes(word: str) -> list[str]:
     return found
 
 
-def test_an_interrupted_compile_goes_on_from_its_objects(work: Project, shared_store: Path) -> None:
-    slow = ADD.replace("x[threadIdx.x] +=", "x[threadIdx.x] += 3 +")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_compile_that_is_cut_short_ends_and_goes_on_from_its_objects(
+    work: Project, shared_store: Path, tmp_path: Path, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
     work.series(
-        diff("csrc/add.cu", ADD, slow),
-        diff("csrc/scale.cu", SCALE, SCALE.replace("*= table", "*= 5 + table")),
+        diff("csrc/add.cu", ADD, ADD.replace("x[threadIdx.x] +=", f"x[threadIdx.x] += {number} +")),
+        diff("csrc/scale.cu", SCALE, SCALE.replace("*= table", f"*= {number} + table")),
     )
+    temporary = tmp_path / "t"
+    temporary.mkdir()
     units = shared_store / "work" / f"tiny-1.0-cu130-3.{sys.version_info[1]}" / "units.jsonl"
-    process = work.start("build", "tiny-1.0", "--no-cache", "--jobs", "1", PATH=os.environ["PATH"])
+    process = work.start("build", "tiny-1.0", "--no-cache", "--jobs", "1", TMPDIR=str(temporary))
     before = units.stat().st_mtime_ns if units.exists() else 0
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         if units.exists() and units.stat().st_mtime_ns > before:
             break
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     result = work.finish(process)
-    assert result.code == 130, result
-    assert "interrupted" in result.err
-    assert processes(str(shared_store)) == []
-    assert list((shared_store / "scratch").glob("*")) == []
+    if number is signal.SIGKILL:
+        until(lambda: not processes(str(shared_store)))  # they are killed, too
+    else:
+        assert result.code == 130, result
+        assert "interrupted" in result.err
+        assert processes(str(shared_store)) == []
+        assert list((shared_store / "scratch").glob("*")) == []
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     good(work, "--no-cache")
+    assert list(temporary.glob("retread-*")) == []
 
 
 def test_a_wheel_is_reproduced_without_anything_that_was_compiled(work: Project) -> None:

@@ -139,6 +139,11 @@ def test_there_is_a_script_for_each_shell(capsys: pytest.CaptureFixture[str], sh
             "argument ACTION: invalid choice: '?' (choose from 'list', 'prune', 'remove', 'check')",
         ),
         (["build", "--taget", "x"], "unrecognized arguments: --taget (did you mean '--target'?)"),
+        (["--root", "x", "plan"], "--root is no option of retread itself: put it after the command"),
+        (["--lane=source", "plan"], "--lane is no option of retread itself: put it after the command"),
+        (["--json"], "--json is no option of retread itself: put it after the command"),
+        (["recipe", "-q", "list"], "-q is no option of retread recipe itself: put it after the action"),
+        (["--versoin"], "unrecognized arguments: --versoin (did you mean '--version'?)"),
     ],
 )
 def test_a_mistyped_command_brings_the_near_one(

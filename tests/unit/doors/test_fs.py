@@ -10,6 +10,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -279,3 +280,14 @@ def test_a_disk_that_fails_while_a_file_is_read_is_told_with_its_name() -> None:
     with pytest.raises(OSError) as caught:
         fs.read(Path("/proc/self/mem"))
     assert str(fs.refused(caught.value)) == "cannot use /proc/self/mem: the disk fails"
+
+
+def test_a_temporary_folder_is_gone_afterwards_and_that_of_a_dead_process_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "retread-trial-dead" / "in").mkdir(parents=True)
+    with fs.temporary("trial") as first, fs.temporary("trial") as second:
+        fs.write(first / "file", b"")  # which locks the folder
+        assert sorted([first.parent, second.parent]) == sorted(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == []

@@ -178,10 +178,14 @@ def test_of_a_cluster_that_was_begun_nothing_is_left(tmp_path: Path, monkeypatch
     with cluster._room() as first:
         assert [one.name for one in tmp_path.iterdir()] == [Path(first).name]
         agent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", f"--temp-dir={first}"])
+        with (Path(first) / "log").open(
+            "w"
+        ) as log:  # Ray's agents rename themselves: their log tells whose they are
+            renamed = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdout=log)
         with cluster._room():
             assert len(list(tmp_path.iterdir())) == 2  # the first is somebody's who lives
-        assert agent.poll() is None
-    assert agent.wait(20) == -signal.SIGKILL
+        assert agent.poll() is renamed.poll() is None
+    assert agent.wait(20) == renamed.wait(20) == -signal.SIGKILL
     assert list(tmp_path.iterdir()) == []
 
 
