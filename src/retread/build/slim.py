@@ -17,7 +17,7 @@ from retread.build.grafts import Slim
 from retread.doors import cores
 from retread.elf import device, fatbin, library, packing, selection
 from retread.elf import facts as elffacts
-from retread.elf.facts import Facts, Format, LibraryFacts, Mode, Module, devices, served
+from retread.elf.facts import DEVICES, Facts, Format, LibraryFacts, Mode, Module, served
 from retread.elf.fatbin import Entry, FatBinary, Kind
 from retread.errors import FatbinError, PlanError, UsageError
 from retread.wheel.facts import WheelFacts
@@ -77,7 +77,7 @@ def wanted(facts: WheelFacts, wish: Slim) -> tuple[str, ...]:
 def fate(before: Facts, after: Facts, keep: Sequence[Arch]) -> Fate:
     """Return which of the GPUs that people ask about are served worse than before, and are not kept."""
     lost, jit = list[Arch](), list[Arch]()
-    for one in devices(before.machine if isinstance(before, LibraryFacts) else ""):
+    for one in DEVICES:
         old, new = served(before, one), served(after, one)
         if one not in keep and new.native + new.jit < old.native + old.jit:
             lost.append(one)
