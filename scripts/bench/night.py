@@ -27,7 +27,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from measure import ROOT, say
+from measure import BEFORE, ROOT, say
 from retread.arch import Arch
 from retread.compile.schedule import GIB
 from retread.doors.console import Console
@@ -62,7 +62,7 @@ class Measured(NamedTuple):
 
 def table(page: str, row: str, column: int = 1) -> Measured:
     """Return the seconds in the cell of a table in docs/, by the words that its row begins with."""
-    lines = (DOCS / page).read_text("utf-8").splitlines()
+    lines = (DOCS / page).read_text("utf-8").partition(BEFORE)[0].splitlines()
     cells = [line.split("|") for line in lines if line.startswith(f"| {row}")]
     assert len(cells) == 1, f"{page} has {len(cells)} rows that begin with {row}"
     found = re.match(r" (?:([0-9.]+) min)? ?(?:([0-9.]+) (m?)s)?", cells[0][column + 1])
