@@ -253,6 +253,6 @@ def test_a_disk_that_fills_up_after_the_decision_is_told_and_finished_later(
             ACTIONS["publish"](shelf)
     assert any("was interrupted" in fault for fault in shelf.check().faults)
     shelf.act(actions.yank, "demo", "1.2+cu128.1", "wrong results")
-    assert shelf.said == ["finishing action 3, which was interrupted"]
+    assert shelf.said[-1] == "finishing action 3, which was interrupted"
     assert shelf.check().faults == ()
     assert [one.action for one in actions.history(shelf.root)] == ["publish", "publish", "publish", "yank"]
