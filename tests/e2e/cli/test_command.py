@@ -77,7 +77,7 @@ def test_a_reader_that_goes_away_is_no_error(
 UNCHANGED = {
     "address", "arch", "audit", "audit.promise", "audit.report", "build", "build.choice", "build.grafts",
     "build.pipeline", "build.statement", "canonical", "cli", "code", "doors", "doors.clock", "doors.console",
-    "doors.fs", "doors.machine", "doors.proc", "doors.readings", "doors.store", "elf", "elf.facts", "environment",
+    "doors.fs", "doors.machine", "doors.proc", "doors.readings", "doors.store", "doors.warden", "elf", "elf.facts", "environment",
     "environment.host", "errors", "evidence", "evidence.names", "fields", "lanes", "lanes.lane", "lanes.overlay",
     "limits", "prooflevel", "pypa", "recipe", "records", "source", "source.records", "source.trees", "strict", "text",
     "units", "variables", "version", "wheel", "wheel.facts", "wheel.members", "wheel.statement",
