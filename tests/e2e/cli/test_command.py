@@ -77,10 +77,11 @@ def test_a_reader_that_goes_away_is_no_error(
 UNCHANGED = {
     "address", "arch", "audit", "audit.promise", "audit.report", "build", "build.choice", "build.grafts",
     "build.pipeline", "build.statement", "canonical", "cli", "code", "doors", "doors.clock", "doors.console",
-    "doors.fs", "doors.machine", "doors.proc", "doors.readings", "doors.store", "doors.warden", "elf", "elf.facts", "environment",
-    "environment.host", "errors", "evidence", "evidence.names", "fields", "lanes", "lanes.lane", "lanes.overlay",
-    "limits", "prooflevel", "pypa", "recipe", "records", "source", "source.records", "source.trees", "strict", "text",
-    "units", "variables", "version", "wheel", "wheel.facts", "wheel.members", "wheel.statement",
+    "doors.fs", "doors.machine", "doors.proc", "doors.readings", "doors.store", "doors.warden", "elf", "elf.facts",
+    "environment", "environment.host", "errors", "evidence", "evidence.names", "fields", "lanes", "lanes.lane",
+    "lanes.overlay", "limits", "prooflevel", "pypa", "recipe", "records", "source", "source.records",
+    "source.trees", "strict", "text", "units", "variables", "version", "wheel", "wheel.facts", "wheel.members",
+    "wheel.statement",
 }  # fmt: skip
 """What of ours a build may import that finds everything made, with what lies in ``cli``, ``recipe`` and ``text``."""
 HEAVY = {
