@@ -65,9 +65,8 @@ def work(job: Job, order: Order, workspace: bytes, board: Any) -> tuple[dict[str
     node, number, raylet = ray.get_runtime_context().get_node_id(), order.number, os.getppid()
 
     def beat(line: str) -> None:
-        answer = board.beat.remote(
-            number, node, line
-        ).future()  # ray.get() would give the job's cores to others
+        # ray.get() would give the job's cores to others meanwhile.
+        answer = board.beat.remote(number, node, line).future()
         if not answer.result(timeout=limits.SILENT) or os.getppid() != raylet:
             raise SystemExit("nobody waits for this job any more")
 
@@ -361,9 +360,7 @@ def packed(root: Path, recipes: Iterable[Recipe], machine: Machine) -> bytes:
                 shutil.copytree(root / one, folder / one, symlinks=True, dirs_exist_ok=True)
         if (root / files.POLICY).is_file():
             shutil.copy2(root / files.POLICY, folder)
-        if named := machine.environment.get(
-            variables.SHARED_POLICY
-        ):  # a path of this machine's says nothing to others
+        if named := machine.environment.get(variables.SHARED_POLICY):  # whose path says nothing to others
             shutil.copyfile(named, folder / variables.SHARED_POLICY)
         parcel.pack(folder, scratch / "parcel")
         return (scratch / "parcel").read_bytes()

@@ -74,6 +74,12 @@ class Gated(Project):
         promised = "10.0" in self.recipe_text
         self.add_toolchain(*(() if promised else ("8.0", "9.0a", "10.0")), script=script, named=named)
 
+    def add_recipe(self, toolchain: str = "fake-12.8") -> None:
+        """Write a second recipe, of the next revision."""
+        text = self.recipe_text.replace('"tiny-1.0"', '"other-1.0"').replace("revision = 1", "revision = 2")
+        text = text.replace('"fake-12.8"', f'"{toolchain}"')
+        (self.root / "recipes" / "other-1.0.toml").write_text(text)
+
     def compilers(self, process: subprocess.Popen[str], count: int = 1) -> list[int]:
         """Wait until so many wait at the gate, and return who they are."""
         end = time.monotonic() + 120
@@ -150,8 +156,7 @@ def _sound(project: Gated, result: Result) -> None:
 def test_wheels_of_two_nodes_are_those_of_one_machine(gated: Gated, cluster: Cluster) -> None:
     cluster.need(2)
     gated.add_toolchain("8.0", "9.0a", "10.0")
-    other = gated.recipe_text.replace('"tiny-1.0"', '"other-1.0"').replace("revision = 1", "revision = 2")
-    (gated.root / "recipes" / "other-1.0.toml").write_text(other)
+    gated.add_recipe()
     second = BUILT.replace("cu128.1", "cu128.2")
     result = gated.wait(gated.on(cluster))
     assert result.code == 0, result
@@ -172,9 +177,7 @@ def test_a_node_has_no_more_jobs_at_once_than_cores(gated: Gated, cluster: Clust
     line = f"mkdir {one} || touch {two}; sleep 2; rmdir {one}"
     gated.compile(line)
     gated.compile(f"true; {line}", named="other-12.8")  # which compiles the same anew
-    other = gated.recipe_text.replace('"tiny-1.0"', '"other-1.0"').replace("revision = 1", "revision = 2")
-    other = other.replace('"fake-12.8"', '"other-12.8"')
-    (gated.root / "recipes" / "other-1.0.toml").write_text(other)
+    gated.add_recipe("other-12.8")
     result = gated.wait(gated.on(cluster, more=_SLOW))
     assert result.code == 0, result
     assert "2 jobs on 1 node" in result.err

@@ -115,9 +115,8 @@ def kill_nodes(cluster: Cluster, _: str) -> None:
     cluster.run("scontrol", "update", every, "State=DOWN", "Reason=dead")
     for node in slurmkit.NODES:
         cluster.start(f"slurmd {node}")
-        cluster.run(
-            "scontrol", "update", f"NodeName={node}", "State=RESUME", check=False
-        )  # unless it is back
+        # One that is back already cannot be resumed.
+        cluster.run("scontrol", "update", f"NodeName={node}", "State=RESUME", check=False)
 
 
 WAYS: dict[str, Callable[[Cluster, str], object]] = {
