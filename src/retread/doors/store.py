@@ -95,6 +95,9 @@ class Elsewhere(Protocol):
     def take(self, kind: Kind, key: str, into: Path) -> bool:
         """Fill an empty folder with the entry and return True; leave it empty and return False where there is none."""
 
+    def has(self, kind: Kind, key: str) -> bool:
+        """Say whether ``take`` would find the entry, as far as that is known without fetching it."""
+
     def give(self, kind: Kind, key: str, entry: Path, scratch: Path) -> None:
         """Let others have an entry that was made here; ``scratch`` is a folder for what that takes."""
 
@@ -133,6 +136,10 @@ class Store:
         """Return the finished entry, or None; an entry whose files were changed since is not finished."""
         path = self._path(kind, key)
         return None if _sound(path, kind) is None else path
+
+    def is_elsewhere(self, kind: Kind, key: str) -> bool:
+        """Say whether an entry that is not here is where ``make`` looks before it makes one."""
+        return self._elsewhere is not None and not self.get(kind, key) and self._elsewhere.has(kind, key)
 
     def use(self, kind: Kind, key: str) -> Path | None:
         """Return the finished entry, or None, and note that it was used, which keeps it from being pruned."""
