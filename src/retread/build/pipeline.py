@@ -466,6 +466,11 @@ def build(job: Job, out: Path) -> Built:
     for evidence, beside in ((_AUDIT, AUDIT), (_COMPILE, COMPILE), (_RESOURCES, RESOURCES)):
         if (entry / evidence).exists():
             fs.place(entry / evidence, destination.with_name(f"{report.wheel}{beside}"))
+    if cached and machine.store.is_here_alone(Kind.WHEELS, job.wheel_key):
+        machine.console.say(
+            "note: the shared store has not this wheel, which was here before; nothing says who made it, so it is not "
+            f"given: 'retread store remove wheels/{job.wheel_key[:8]}' has the next build make and give it"
+        )
     return Built(
         path=str(destination),
         sha256=report.sha256,

@@ -98,6 +98,9 @@ class Elsewhere(Protocol):
     def has(self, kind: Kind, key: str) -> bool:
         """Say whether ``take`` would find the entry, as far as that is known without fetching it."""
 
+    def lacks(self, kind: Kind, key: str) -> bool:
+        """Say whether what is made here is given to others, and they are known to have no such entry."""
+
     def give(self, kind: Kind, key: str, entry: Path, scratch: Path) -> None:
         """Let others have an entry that was made here; ``scratch`` is a folder for what that takes."""
 
@@ -140,6 +143,10 @@ class Store:
     def is_elsewhere(self, kind: Kind, key: str) -> bool:
         """Say whether an entry that is not here is where ``make`` looks before it makes one."""
         return self._elsewhere is not None and not self.get(kind, key) and self._elsewhere.has(kind, key)
+
+    def is_here_alone(self, kind: Kind, key: str) -> bool:
+        """Say whether others would have been given an entry, and were not: it was here before they were named."""
+        return self._elsewhere is not None and self._elsewhere.lacks(kind, key)
 
     def use(self, kind: Kind, key: str) -> Path | None:
         """Return the finished entry, or None, and note that it was used, which keeps it from being pruned."""

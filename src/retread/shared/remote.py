@@ -205,6 +205,11 @@ class Shared:
             self._do_without(error)
         return False
 
+    def lacks(self, kind: Kind, key: str) -> bool:
+        """Say whether what is made here is given, and nobody who is trusted claims an entry."""
+        gives = kind in KINDS and not self._silent and not self._refuses and self._means.signer is not None
+        return gives and not self.has(kind, key) and not self._silent
+
     def _claimed(self, kind: Kind, key: str) -> list[Object]:
         """Return what lies where the claims of an entry do, the newest first."""
         found = list(self._bucket.list(claims.folder(kind, key)))

@@ -1,8 +1,9 @@
-"""What the plan says of a shared store, which is asked for its claims and for no parcel."""
+"""What a plan, and a build that finds all made, say of a shared store: asked for claims and for no parcel."""
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -62,6 +63,27 @@ def test_the_plan_says_what_the_shared_store_would_give_and_fetches_nothing(
     assert " to do " in project.run("plan", "tiny-1.0").out
     assert len(project.index.log) == asked
     assert not [path for kind in Kind for path in (store / kind).glob("*/*")]
+
+
+def test_a_wheel_that_was_made_before_is_not_given_and_said_not_to_be(
+    project: Project, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.delenv(variables.SHARED)
+        project.build()
+    said = project.build().err
+    assert [*place.iterdir()] == []
+    told = re.search(
+        r"note: the shared store has not this wheel.* 'retread store remove (wheels/\w{8})'", said
+    )
+    assert told, said
+    with monkeypatch.context() as taker:
+        taker.delenv(variables.SHARED_KEY)
+        assert "note" not in project.build().err, "who gives nothing is not told"
+    assert project.run("store", "remove", told[1]).code == 0
+    project.build()
+    assert [path.name for path in (place / "entries").iterdir()] == ["wheels"]
+    assert "note" not in project.build().err
 
 
 def test_what_nobody_trusted_signed_is_not_in_the_shared_store(
