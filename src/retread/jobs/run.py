@@ -331,12 +331,11 @@ def _staying(job: Job, out: Path, scratch: Path) -> Iterator[None]:
 
 @contextmanager
 def _scratch(job: Job, out: Path) -> Iterator[Path]:
-    """Yield an empty folder below ``out``, in one that is this process's own."""
+    """Yield an empty folder of this process's own below ``out``, which is made where there is none."""
     with fs.disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         with fs.own_folder(out, f"{_NEW}{job.key[:16]}-") as path:
-            (path / "run").mkdir(mode=0o755)  # whoever writes a file locks its folder
-            yield path / "run"
+            yield path
 
 
 def _kept(job: Job, out: Path, scratch: Path, result: Result, machine: Machine) -> Result:

@@ -12,6 +12,7 @@ import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -23,6 +24,7 @@ from retread.doors.bucket import Bucket, MissingError, Object, is_bucket
 from retread.doors.console import NOTE
 from retread.doors.store import Kind
 from retread.errors import GateError, PublishError, RetreadError, StoreError, ToolError, UsageError
+from retread.evidence import signing
 from retread.evidence.signing import Key, StrangerError
 from retread.records import Sha256
 from retread.shared import claim as claims
@@ -246,10 +248,30 @@ class Shared:
 
     def entries(self) -> Iterator[Listed]:
         """Yield what is claimed, believed or not, the longest unused first."""
+        return (entry for _, entry in self._claims())
+
+    def _claims(self) -> Iterator[tuple[Object, Listed]]:
         sizes = {one.name: one.size for one in self._bucket.list(claims.PARCELS)}
         found = [(one, at) for one in self._bucket.list(claims.ENTRIES) if (at := claims.place(one.name))]
         for one, at in sorted(found, key=lambda pair: pair[0].modified):
-            yield Listed(*at, sizes.get(claims.parcel_name(at.parcel), 0), one.modified)
+            yield one, Listed(*at, sizes.get(claims.parcel_name(at.parcel), 0), one.modified)
+
+    def strangers(self) -> Iterator[tuple[Listed, tuple[str, ...]]]:
+        """Yield each entry for which nobody trusted vouches, with the ids of the keys that its claim names.
+
+        Every claim is fetched, no parcel is. One that cannot be read names nobody, and is left to ``faults``.
+        """
+        trusted = self._means.trusted
+        for one, entry in self._claims():
+            if one.size <= limits.CLAIM and (envelope := self._bucket.read(one.name)) is not None:
+                with suppress(GateError):
+                    signers = signing.signers(envelope, name=one.name)
+                    if not _is_vouched(envelope, trusted, one.name):
+                        yield entry, signers
+
+    def trusts(self, begin: str) -> str:
+        """Return the name of a trusted key whose id begins so, or nothing."""
+        return next((one.name for one in self._means.trusted if one.id.startswith(begin)), "")
 
     def prune(self, *, unused_days: float, keep_bytes: int | None = None) -> list[Listed]:
         """Remove entries unused for longer, then the longest unused until the rest fits; return what went.
@@ -439,6 +461,14 @@ def means(
     """Return a machine's means; who signs here is believed here."""
     own = () if signer is None or any(one.id == signer.id for one in trusted) else (signer,)
     return Means((*trusted, *own), signer, say, testers=tuple(testers))
+
+
+def _is_vouched(envelope: bytes, trusted: Sequence[Key], name: str) -> bool:
+    try:
+        signing.verify(envelope, trusted, name=name)
+    except GateError:
+        return False
+    return True
 
 
 def _who(error: StrangerError) -> str:
