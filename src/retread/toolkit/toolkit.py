@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from retread import arch, variables
 from retread.arch import Arch
+from retread.doors import fs
 from retread.doors.machine import Machine, download, downloaded
 from retread.doors.store import Kind
 from retread.environment import host
@@ -111,7 +112,7 @@ def fetch_part(machine: Machine, toolchain: Toolchain, part: Part) -> Path:
 
 def mirror(machine: Machine, toolchain: Toolchain) -> str:
     """Return the address or folder below which parts with a path lie."""
-    return machine.environment.get(variables.CUDA_MIRROR) or toolchain.redistributables
+    return fs.of_variable(machine.environment.get(variables.CUDA_MIRROR, "")) or toolchain.redistributables
 
 
 def ways(toolchain: Toolchain) -> str:
