@@ -27,7 +27,7 @@ from retread.recipe import plan, waiver, workspace
 from retread.recipe.plan import Effort, Forecast, Plan, Step, step
 from retread.records import Record, Sha256, all_but
 from retread.source.records import Manifest, PatchedTree
-from retread.units import size
+from retread.units import counted, size
 from retread.wheel import members
 from retread.wheel.statement import SlimStatement, Statement
 
@@ -199,7 +199,7 @@ class Job:
                 grafted, content = grafts.load(into)
                 graft.demand_own(request.member, grafted.proof, self._hint)
                 step.detail = (
-                    f"{len(grafted.facts.modules)} modules, {size(content.stat().st_size)}"
+                    f"{counted(len(grafted.facts.modules), 'module')}, {size(content.stat().st_size)}"
                 )
 
         return grafts.load(self.goal.machine.store.make(Kind.LIBRARIES, self.library_key(request), build))

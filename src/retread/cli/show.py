@@ -27,7 +27,7 @@ from retread.recipe.plan import (
 from retread.source.records import Applied
 from retread.text import controls
 from retread.text.tables import aligned, columns, middle, plain, wrapped
-from retread.units import DAY, about, size
+from retread.units import DAY, about, counted, size
 from retread.version import CLANG, NVCC
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import CompileStatement, SlimStatement, Statement, compiler_of
@@ -375,10 +375,10 @@ def store(
     for entry in entries:
         count, total = kinds.get(entry.kind, (0, 0))
         kinds[entry.kind] = (count + 1, total + entry.size)
-    rows = [(kind, f"{count} entries", size(total)) for kind, (count, total) in sorted(kinds.items())]
+    rows = [(kind, counted(count, "entry"), size(total)) for kind, (count, total) in sorted(kinds.items())]
     rows += [(name, "", size(held)) for name, held in sorted(beside.items())]
     total = sum(entry.size for entry in entries) + sum(beside.values())
-    rows.append(("all", f"{len(entries)} entries", size(total)))
+    rows.append(("all", counted(len(entries), "entry"), size(total)))
     recent = sum(entry.used > now - DAY for entry in entries)
     return "\n".join([f"{place}  ({recent} used in the last day)", *aligned(rows)])
 

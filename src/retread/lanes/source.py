@@ -33,7 +33,7 @@ from retread.source.records import SourceTree
 from retread.source.tree import pristine
 from retread.toolkit.inquiry import obstacles
 from retread.toolkit.toolkit import device_tools, known_digest, pinned_key, stored_toolkit, toolkit
-from retread.units import size
+from retread.units import counted, size
 from retread.wheel.statement import CompileStatement
 
 if TYPE_CHECKING:
@@ -317,7 +317,7 @@ class Compiled:
             self.place.check(into / facts.wheel, scratch)
             costs = {one.name: Cost(seconds=one.seconds, memory=one.memory) for one in facts.units}
             measures.learn(costs, cached=bool(facts.cache and facts.cache.hits))
-            step.detail = f"{facts.compiled} units, {size(facts.peak)} of memory at most"
+            step.detail = f"{counted(facts.compiled, 'unit')}, {size(facts.peak)} of memory at most"
         self._tell(facts, made)
 
     @property

@@ -16,6 +16,7 @@ from retread.environment import host
 from retread.errors import FetchError, PlanError, ToolError
 from retread.recipe.toolchain import Part, Toolchain, toolkit_parts
 from retread.toolkit.release import tool_environment
+from retread.units import counted
 from retread.wheel.statement import DeviceTools
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def toolkit(machine: Machine, toolchain: Toolchain, target: str = "") -> Toolkit
         archives = [(part, fetch_part(machine, toolchain, part)) for part in parts]
         with machine.console.step(f"lay out CUDA {toolchain.cuda}") as step:
             layout.lay_out(toolchain, archives, into, tool_environment(machine))
-            step.detail = f"{len(parts)} parts"
+            step.detail = counted(len(parts), "part")
 
     return layout.load(machine.store.make(Kind.TOOLKITS, key, build), toolchain, parts)
 
