@@ -63,6 +63,7 @@ def publish(session: Session, wheels: Sequence[Path], terms: Terms, scratch: Pat
     if terms.unproven:
         admission.demand_reason(terms.unproven)
     index = Index(session.root, session.say)
+    index.demand_room()
     with tempfile.TemporaryDirectory(dir=scratch) as room:
         candidates, faults = admission.examine(wheels, terms, Path(room))
         if faults and not index.exists:
@@ -266,8 +267,8 @@ def _mark(session: Session, project: str, version: str, reason: str, *, yanked: 
 def _held(session: Session) -> Iterator[Index]:
     """Hold an index that is there."""
     index = Index(session.root, session.say)
-    if not index.exists and not index.journal.exists():
-        raise PublishError(f"{index.root} holds no index", hint="'retread publish' makes one")
+    if not index.journal.exists():
+        index.demand()
     with index.writing():
         yield index
 

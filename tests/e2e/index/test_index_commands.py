@@ -679,10 +679,41 @@ def test_a_check_tells_each_damage_and_ends_with_20(listed: Desk) -> None:
 )
 def test_a_folder_that_is_no_index_is_told_and_left_alone(desk: Desk, line: tuple[str, ...]) -> None:
     (desk.folder / "requirements.txt").write_text("demo==1.2+cu128.1\n")
-    assert re.search(r"nothing holds no index|there is no index in nothing", desk.refused(20, *line))
+    told = "nothing holds no index\n  next: 'retread publish' makes one"
+    assert told in desk.refused(20, *line)
     (desk.folder / "nothing").mkdir()
     (desk.folder / "nothing" / "mine.txt").write_text("mine")
-    assert re.search(r"nothing holds no index|there is no index in nothing", desk.refused(20, *line))
+    assert told in desk.refused(20, *line)
+
+
+UNPROVEN = ("--allow-unproven", "the lab is closed")
+
+
+@pytest.mark.parametrize("mine", ["mine.txt", "dist/other.whl", "index.html", "cu128/simple/demo/"])
+def test_no_index_begins_among_other_files(desk: Desk, mine: str) -> None:
+    wheel, place = desk.wheel(), desk.folder / "full" / mine
+    place.mkdir(parents=True) if mine.endswith("/") else place.parent.mkdir(parents=True)
+    if not mine.endswith("/"):
+        place.write_text("mine")
+    told = desk.refused(20, "publish", wheel, "--index", "full", *UNPROVEN)
+    assert "full holds no index, but other things" in told
+    assert f"\n  - {mine.partition('/')[0]}\n" in told
+    assert "next: name a folder that is new or empty" in told
+
+
+def test_an_index_begins_where_nothing_is_but_what_every_disk_and_server_has(desk: Desk) -> None:
+    wheel = desk.wheel()
+    for folder in ("disk/lost+found", "disk/.well-known", "empty"):
+        (desk.folder / folder).mkdir(parents=True)
+    (desk.folder / "disk" / ".htaccess").write_text("AllowOverride None")
+    for place in ("disk", "empty", "new/below"):
+        assert desk.run("publish", wheel, "--index", place, *UNPROVEN).out == f"{Path(wheel).name}\n"
+        assert desk.run("index", "check", place).code == 0
+    assert (desk.folder / "disk" / ".htaccess").read_text() == "AllowOverride None"
+    (desk.folder / "disk" / "mine.txt").write_text("mine")  # what came later is left alone, too
+    other = desk.wheel("demo", "1.2+cu128.2", patches=("b",))
+    assert desk.run("publish", other, "--index", "disk", *UNPROVEN).out == f"{Path(other).name}\n"
+    assert (desk.folder / "disk" / "mine.txt").read_text() == "mine"
 
 
 # What must not be used.

@@ -635,21 +635,21 @@ def test_a_check_finds_links_that_lead_elsewhere(shelf: Shelf) -> None:
 
 
 def test_what_is_in_the_way_is_named_before_anything_happens(shelf: Shelf) -> None:
-    (shelf.root / "cu128" / "simple").mkdir(parents=True)
     elsewhere = shelf.folder / "elsewhere"
     elsewhere.mkdir()
-    for place, words in (("cu128/simple/demo", "a folder"), ("files", "a link"), (".retread", "a link")):
+    shelf.root.mkdir()
+    for place, words in ((".retread", "a link"), ("cu128/simple/demo", "a folder"), ("cu130", "a link")):
         path = shelf.root / place
         path.symlink_to(elsewhere) if words == "a link" else path.mkdir()
+        before = tree(shelf.root)
         with pytest.raises(PublishError, match=rf"{place} is in the way: {words} that retread did not make"):
-            shelf.publish(shelf.wheel())
-        assert not [one for one in tree(shelf.root) if one not in {place, ".retread/lock"}]
+            shelf.publish(shelf.wheel(), shelf.wheel("demo", "1.2+cu130.1"))
+        assert tree(shelf.root) == before
         assert not list(elsewhere.iterdir())
         path.unlink() if path.is_symlink() else path.rmdir()
-        (shelf.root / ".retread" / "lock").unlink(missing_ok=True)
-        if (shelf.root / ".retread").is_dir():
-            (shelf.root / ".retread").rmdir()
-    shelf.publish(shelf.wheel())
+        if place == ".retread":
+            shelf.publish(shelf.wheel("other"))
+    shelf.publish(shelf.wheel(), shelf.wheel("demo", "1.2+cu130.1"))
     assert shelf.check().faults == ()
 
 
