@@ -355,6 +355,7 @@ class Job:
     def plan(self) -> Plan:
         """Return what a build would do, with what is in the store and what is not, and why."""
         steps, target = tuple(self._steps()), self.goal.target
+        wheel = steps[-1]
         return Plan(
             schema=1,
             recipe=self.goal.recipe.name,
@@ -366,7 +367,7 @@ class Job:
             python=self.origin.python,
             architectures=target.architectures,
             ptx=target.ptx,
-            forecast=self._forecast(done=all(one.cached for one in steps)),
+            forecast=self._forecast(done=wheel.cached or wheel.shared),
             steps=steps,
         )
 
@@ -393,17 +394,17 @@ class Job:
         yield from self.goal.trees.steps()
         origin = self.origin.steps()
         yield from (*origin.before, origin.base)
-        finished = None
         if not origin.base.cached:
             yield step("graft", "libraries", None, "known with the base wheel")
         else:
-            finished = self.finished()
             for request in self.library_requests(self.origin.proven()):
-                does = _does(request)
-                made = store.get(Kind.LIBRARIES, self.library_key(request))
-                yield step("graft", request.member, made, does)
-        yield step("seal", wheel, finished, "changes with anything above")
-        yield step("audit", wheel, finished, "is part of the finished wheel")
+                key, does = self.library_key(request), _does(request)
+                made, shared = store.get(Kind.LIBRARIES, key), store.is_elsewhere(Kind.LIBRARIES, key)
+                yield step("graft", request.member, made, does, shared=shared)
+        finished = self.finished() if origin.known else None
+        shared = origin.known and store.is_elsewhere(Kind.WHEELS, self.wheel_key)
+        yield step("seal", wheel, finished, "changes with anything above", shared=shared)
+        yield step("audit", wheel, finished, "is part of the finished wheel", shared=shared)
 
 
 def _thinner(facts: LibraryFacts, wish: Slim) -> bool:
@@ -465,6 +466,11 @@ def build(job: Job, out: Path) -> Built:
     for evidence, beside in ((_AUDIT, AUDIT), (_COMPILE, COMPILE), (_RESOURCES, RESOURCES)):
         if (entry / evidence).exists():
             fs.place(entry / evidence, destination.with_name(f"{report.wheel}{beside}"))
+    if cached and machine.store.is_here_alone(Kind.WHEELS, job.wheel_key):
+        machine.console.say(
+            "note: the shared store has not this wheel, which was here before; nothing says who made it, so it is not "
+            f"given: 'retread store remove wheels/{job.wheel_key[:8]}' has the next build make and give it"
+        )
     return Built(
         path=str(destination),
         sha256=report.sha256,

@@ -205,6 +205,12 @@ def _build_here(options: BuildOptions) -> list[Built]:
             if not options.all:
                 raise
             machine.console.say(f"note: not built: {_for(platform, error)}")
+    try:
+        choice.demand_used(wish, [job.origin.lane for job in jobs])
+    except PlanError as error:
+        if not options.all:
+            raise
+        machine.console.say(f"note: {error.message}")
     built = []
     for job in jobs:
         try:
@@ -304,6 +310,7 @@ def plan(options: PlanOptions) -> int:
     machine = session.machine(options)
     before = session.readings(options)
     loaded = workspace.load(session.root(options), options.recipe or DEFAULT_RECIPE, before)
+    wish = _wish(options, options.toolchain)._replace(platform=options.platform or "")
     jobs = choice.jobs(
         loaded,
         options.target,
@@ -311,8 +318,9 @@ def plan(options: PlanOptions) -> int:
         lane=options.lane,
         use_git=options.source is Source.GIT,
         clone=options.repository,
-        wish=_wish(options, options.toolchain)._replace(platform=options.platform or ""),
+        wish=wish,
     )
+    choice.demand_used(wish, [job.origin.lane for job in jobs])
     plans = [job.plan() for job in jobs]
     if options.json:
         session.print_json(plans)

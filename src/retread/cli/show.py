@@ -52,13 +52,15 @@ _UNREAD: Final = 20
 
 
 def plan(found: Plan) -> str:
-    """Return a plan as a table."""
+    """Return a plan as a table; what the finished wheel would be made of is not needed where that is there."""
+    wheel = found.steps[-1]
+    otherwise = "not needed" if wheel.cached or wheel.shared else "to do"
     rows = [
         ("stage", "state", "what", "decided by"),
         *(
             (
                 step.stage,
-                "in store" if step.cached else "to do",
+                "in store" if step.cached else "in the shared store" if step.shared else otherwise,
                 middle(step.subject, _SUBJECT),
                 step.reason.removeprefix("changes with ").removeprefix("pinned by "),
             )
@@ -79,7 +81,7 @@ def plan(found: Plan) -> str:
 def _forecast(found: Forecast) -> Iterator[str]:
     """Yield what a build takes, what there is of it, and what this machine cannot have."""
     if found.seconds == 0:
-        yield "time: next to none, since all is in the store"
+        yield "time: next to none, since the finished wheel is in a store"
     else:
         yield f"time: {'its first compile here will show' if found.seconds is None else about(found.seconds)}"
         memory = "as many compiles at a time as fit" if found.memory is None else size(found.memory)

@@ -32,7 +32,7 @@ from retread.records import all_but
 from retread.source.records import SourceTree
 from retread.source.tree import pristine
 from retread.toolkit.inquiry import obstacles
-from retread.toolkit.toolkit import device_tools, known_digest, stored_toolkit, toolkit
+from retread.toolkit.toolkit import device_tools, known_digest, pinned_key, stored_toolkit, toolkit
 from retread.units import size
 from retread.wheel.statement import CompileStatement
 
@@ -445,9 +445,11 @@ class Compiled:
         """Return what makes the place, then toolkit and compile; what is not there hides what would come of it."""
         store, before = self.goal.machine.store, [*self.place.steps()]
         kit = stored_toolkit(self.goal.machine, self._toolchain, self.goal.platform)
-        before.append(
-            step("toolkit", self._toolchain.name, kit and kit.root, "changes with the pinned parts")
+        shared = kit is None and store.is_elsewhere(
+            Kind.TOOLKITS, pinned_key(self._toolchain, self.goal.platform)
         )
+        why, name = "changes with the pinned parts", self._toolchain.name
+        before.append(step("toolkit", name, kit and kit.root, why, shared=shared))
         known = (
             all(one.cached for one in before)
             and not self.place.lacks()
@@ -457,11 +459,12 @@ class Compiled:
         made = self._standing() if known else None
         if known and not made and store.get(Kind.COMPILED, self.compiled_key):
             why = "headers of this machine changed"
-        before.append(step("compile", self.lock_name, made, why))
+        shared = bool(known) and store.is_elsewhere(Kind.COMPILED, self.compiled_key)
+        before.append(step("compile", self.lock_name, made, why, shared=shared))
         proof = store.get(Kind.BASES, self.key) if made else None
-        return Steps(
-            tuple(before), step("base", "the compiled wheel", proof, "changes with what was compiled")
-        )
+        shared = bool(made) and store.is_elsewhere(Kind.BASES, self.key)
+        base = step("base", "the compiled wheel", proof, "changes with what was compiled", shared=shared)
+        return Steps(tuple(before), base, known=proof is not None)
 
 
 def _facts(entry: Path) -> CompileFacts:

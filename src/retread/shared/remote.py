@@ -23,7 +23,7 @@ from retread.doors import clock, fs
 from retread.doors.bucket import Bucket, MissingError, Object, is_bucket
 from retread.doors.console import NOTE
 from retread.doors.store import Kind
-from retread.errors import GateError, PublishError, RetreadError, StoreError, UsageError
+from retread.errors import GateError, PublishError, RetreadError, StoreError, ToolError, UsageError
 from retread.evidence import signing
 from retread.evidence.signing import Key, StrangerError
 from retread.records import Sha256
@@ -189,13 +189,40 @@ class Shared:
                 self._means.say(
                     f"    {NOTE} the shared store's {folder}/{name} is no plain file; it is passed over"
                 )
-            found = list(self._bucket.list(folder))
-            for one in sorted(found, key=lambda one: -one.modified)[: limits.CLAIMS]:
-                if self._took(one, into, trusted):
-                    return True
+            return any(self._took(one, into, trusted) for one in self._claimed(kind, key))
         except StoreError as error:
             self._do_without(error)
         return False
+
+    def has(self, kind: Kind, key: str) -> bool:
+        """Say whether somebody trusted claims an entry; no parcel is fetched, and what is refused is told by ``take``.
+
+        Who only asks is not stopped by a package that is not installed.
+        """
+        if kind not in KINDS or self._silent:
+            return False
+        try:
+            return any(self._is_believed(one) for one in self._claimed(kind, key))
+        except (StoreError, ToolError) as error:
+            self._do_without(error)
+        return False
+
+    def lacks(self, kind: Kind, key: str) -> bool:
+        """Say whether what is made here is given, and nobody who is trusted claims an entry."""
+        gives = kind in KINDS and not self._silent and not self._refuses and self._means.signer is not None
+        return gives and not self.has(kind, key) and not self._silent
+
+    def _claimed(self, kind: Kind, key: str) -> list[Object]:
+        """Return what lies where the claims of an entry do, the newest first."""
+        found = list(self._bucket.list(claims.folder(kind, key)))
+        return sorted(found, key=lambda one: -one.modified)[: limits.CLAIMS]
+
+    def _is_believed(self, one: Object) -> bool:
+        at = claims.place(one.name)
+        try:
+            return at is not None and bool(self._believed(one, at, self._means.trusted))
+        except (GateError, _GoneError):
+            return False
 
     def give(self, kind: Kind, key: str, entry: Path, scratch: Path) -> None:
         """Give an entry that was made here: its parcel first, and then the claim, without which it is not there."""
@@ -419,7 +446,7 @@ class Shared:
         except StoreError as error:
             self._keep_to_reading(error)
 
-    def _do_without(self, error: StoreError) -> None:
+    def _do_without(self, error: RetreadError) -> None:
         self._silent = True
         self._means.say(f"    {NOTE} {error.message}; the rest is done without the shared store")
 

@@ -173,7 +173,8 @@ class Trees:
             if recipe.source:
                 file, sha256 = recipe.source.wheel, recipe.source.sha256
             fetched = store.get(Kind.DOWNLOADS, sha256)
-            yield step("fetch", file, fetched, f"pinned by sha256 {sha256[:12]}")
+            shared = store.is_elsewhere(Kind.DOWNLOADS, sha256)
+            yield step("fetch", file, fetched, f"pinned by sha256 {sha256[:12]}", shared=shared)
         what = f"{recipe.pin.commit[:12]} from {'git' if self.use_git else 'the sdist'}"
         what, why = (
             ("the wheel's own files", "changes with the wheel")
@@ -181,7 +182,7 @@ class Trees:
             else (what, "changes with the pin and its proofs")
         )
         made = store.get(Kind.TREES, self.source_key)
-        yield step("source", what, made, why)
+        yield step("source", what, made, why, shared=store.is_elsewhere(Kind.TREES, self.source_key))
         patches = f"{len(self.loaded.patches)} patches"
         made = store.get(Kind.PATCHED, self.patched_key)
         yield step("patch", patches, made, "changes with any byte of the series")

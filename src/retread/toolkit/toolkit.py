@@ -75,8 +75,15 @@ def stored_toolkit(machine: Machine, toolchain: Toolchain, target: str = "") -> 
     from retread.toolkit import layout
 
     parts = toolkit_parts(toolchain, host.here(), target)
-    entry = machine.store.get(Kind.TOOLKITS, layout.parts_digest(toolchain, parts))
+    entry = machine.store.get(Kind.TOOLKITS, pinned_key(toolchain, target))
     return layout.load(entry, toolchain, parts) if entry else None
+
+
+def pinned_key(toolchain: Toolchain, target: str = "") -> str:
+    """Return the key of the toolkit that is made of pinned parts; PlanError when this machine has no parts."""
+    from retread.toolkit import layout
+
+    return layout.parts_digest(toolchain, toolkit_parts(toolchain, host.here(), target))
 
 
 def fetch_part(machine: Machine, toolchain: Toolchain, part: Part) -> Path:

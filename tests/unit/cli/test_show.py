@@ -168,7 +168,9 @@ def test_a_plan_says_what_nobody_can_know_yet() -> None:
 
 
 def test_a_plan_of_what_is_in_the_store_takes_nothing() -> None:
-    assert forecast(seconds=0.0, memory=0, disk=0) == ["time: next to none, since all is in the store"]
+    assert forecast(seconds=0.0, memory=0, disk=0) == [
+        "time: next to none, since the finished wheel is in a store"
+    ]
 
 
 def test_a_plan_says_what_the_machine_cannot_have() -> None:
