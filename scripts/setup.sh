@@ -42,9 +42,14 @@ else
 	with_uv --editable "$1" || with_pip pip --editable "$1"
 fi
 
+# Where Python may write no bytecode, as in many containers, every start would compile all again: it takes twice as long.
+# pip compiles what it installs, but not what it leaves in its place, and uv compiles nothing.
+compiled() { PYTHONPYCACHEPREFIX='' "$VENV/bin/python" -m compileall -q -j 0 "$@"; }
+[ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || compiled src "$VENV"/lib >/dev/null || : # some packages bring files for other Pythons
+
 # The tests hold their own reading of ELF and zip against the classic tools, compile a small project, serve an index,
 # reach a machine by ssh and build in a container.
 case "$1" in *dev*) "$(dirname "$0")/machine.sh";; *) exit;; esac
 
-# pip compiles what it installs, but not what it leaves in its place; every worker of the tests would.
-PYTHONPYCACHEPREFIX='' "$VENV/bin/python" -m compileall -q -j 0 src scripts tests/helpers
+# Every worker of the tests would compile these.
+compiled src scripts tests/helpers

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import gc
 import io
+import itertools
 import json
 import math
 import os
@@ -40,7 +41,7 @@ from retread.binary import files  # noqa: E402
 from retread.cli import main as cli  # noqa: E402
 from retread.doors import durable  # noqa: E402
 from retread.doors.store import STAMP, Kind, Store  # noqa: E402
-from retread.elf import fatbin  # noqa: E402
+from retread.elf import fatbin, library  # noqa: E402
 from retread.errors import RecipeError  # noqa: E402
 from retread.index import actions, layout  # noqa: E402
 from retread.index.admission import Terms  # noqa: E402
@@ -49,6 +50,9 @@ from retread.index.check import check  # noqa: E402
 from retread.index.folder import Index  # noqa: E402
 from retread.index.listing import Project  # noqa: E402
 from retread.recipe import matrix, reading, series, workspace  # noqa: E402
+from retread.recipe.proof import blob_id  # noqa: E402
+from retread.source import patch  # noqa: E402
+from retread.source.records import Manifest, SourceTree  # noqa: E402
 from retread.wheel import zipwriter  # noqa: E402
 from tinycuda import HEADER, zip_bytes  # noqa: E402
 
@@ -59,12 +63,12 @@ _MEMORY = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else None
 _QUICK = 0.2
 """Seconds below which once is not enough."""
 MEASURED = ROOT / "docs" / "development" / "growth.json"
-SAID = """Processor seconds of all threads, other work beside it: read exponents and not
-seconds. The exponent is the slope of a line through the logarithms of the larger half of the sizes; 1 grows as the work
-does. `--only NAME` measures one kind again, `--top N` leaves out what is larger; sizes that are not in a table were not
-run, and what is asked for and was not is named. Grafting is measured without ptxas, whose time is its own. Stores and
-indexes lie on a file system in memory, where there is one; of an index's actions all but the first and last ones are
-copies. What grows as n log n shows 1.1 at the larger of these sizes."""
+SAID = """Processor seconds of all threads and programs: read exponents and not seconds. The exponent is the slope of a
+line through the logarithms of the larger half of the sizes; 1 grows as the work does. `--only NAME` measures one kind
+again, `--top N` leaves out what is larger; sizes that are not in a table were not run, and what is asked for and was
+not is named. Grafting is measured without ptxas, whose time is its own. Stores and indexes lie on a file system in
+memory, where there is one; of an index's actions all but the first and last ones are copies. What grows as n log n
+shows 1.1 at the larger of these sizes."""
 PICTURE = "![how cost grows, both axes logarithmic](growth.svg)"
 Timed = Iterator[tuple[str, Callable[[], object]]]
 """What is done with an input, and how it is called: yielded once the input is there."""
@@ -107,7 +111,10 @@ def megabytes(count: int, folder: Path) -> Timed:
             stream.write(block)
     members: list[zipwriter.Source] = [zipwriter.NewFile(name="large.so", path=file)]
     members += [zipwriter.NewBytes(name=name, content=content) for name, content in _described().items()]
+    grafted, more = folder / "grafted.so", gpucode.fat(*[gpucode.entry(gpucode.ADD80)] * 100)
     yield "inspect", lambda: files.read(file)
+    yield "graft, without ptxas", lambda: library.edit(file, grafted, fatbins={0: more})
+    grafted.unlink()
     yield "seal", lambda: zipwriter.write(wheel, members, date_time=0)
     file.unlink()  # so that no more than two of its size are on the disk
     yield "audit", lambda: audit.audit(wheel, folder, promise=None)
@@ -119,6 +126,20 @@ def patches(count: int, folder: Path) -> Timed:
     made = {name: _patch(name) for name in names}
     made["series"] = "".join(f"{name}\n" for name in names).encode()
     yield "series read", lambda: series.parse_series(made, where="series")
+    read = series.parse_series(made, where="series")
+    paths = [change.path for one in read for change in one.changes]
+    for path in paths:
+        (folder / "tree" / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "tree" / path).write_bytes(b"a\n")
+    held = Manifest(commit="", time=0, files=dict.fromkeys(paths, blob_id(b"a\n")), unproven=())
+    source, rooms = SourceTree(root=folder / "tree", manifest=held), map(str, itertools.count())
+
+    def applied() -> None:
+        into = folder / f"patched-{next(rooms)}"
+        into.mkdir()
+        patch.apply(source, read, made, into, environment=os.environ)
+
+    yield "series applied, with git's time", applied
 
 
 def recipes(count: int, folder: Path) -> Timed:
@@ -301,9 +322,15 @@ def measure(name: str, top: int) -> dict[str, dict[int, float]]:
 
 def _took(action: Callable[[], object]) -> float:
     gc.collect()
-    clock = time.process_time()
+    clock = _processor()
     action()
-    return time.process_time() - clock
+    return _processor() - clock
+
+
+def _processor() -> float:
+    """Return the seconds that processors gave to this process, and to its programs that have ended."""
+    told = os.times()
+    return time.process_time() + told.children_user + told.children_system
 
 
 def exponent(took: dict[int, float]) -> float:

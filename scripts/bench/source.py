@@ -130,12 +130,16 @@ class Bench:
         ]
         return run(command, self.plain_environment(), self.work)
 
+    def edit(self, unit: str) -> None:
+        """Change a unit of the plain build's tree."""
+        text = (self.source.root / unit).read_text()
+        (self.tree / unit).write_text(f"{text}static const int retread_bench = {time.time_ns() % 10**9};\n")
+
     def plain_unit(self, unit: str) -> float:
         """Return the seconds of compiling the changed unit, and linking, with what the plain build wrote."""
         build = next((self.tree / "build").glob("temp*"))
         env = self.plain_environment()
-        text = (self.source.root / unit).read_text()
-        (self.tree / unit).write_text(f"{text}static const int retread_bench = {time.time_ns() % 10**9};\n")
+        self.edit(unit)
         ninja = timed(
             lambda: subprocess.run(["ninja", "-C", build], env=env, check=True, stdout=subprocess.DEVNULL)
         )
@@ -212,18 +216,23 @@ def python_rows(bench: Bench) -> Iterator[Row]:
 
 
 def unit_rows(bench: Bench) -> Iterator[Row]:
-    """Edit one unit, beside compiling and linking it alone, in turns; the medians count."""
+    """Edit one unit, beside compiling and linking it alone, and a plain build, in turns; the medians count."""
     bench.build()
     for which, (unit, times) in UNITS.items():
-        alone, took = [], []
+        alone, plain, took = [], [], []
         for number in range(times):
             say(f"{which} unit changed, run {number + 1}")
             alone.append(bench.plain_unit(unit))
+            bench.edit(unit)
+            plain.append(bench.plain().seconds)
             edit_unit(bench, unit, time.time_ns() % 10**9)
             took.append(bench.build())
-        limit, own = statistics.median(alone), statistics.median(one.seconds for one in took)
+        limit, again = statistics.median(alone), statistics.median(plain)
+        own, memory = statistics.median(one.seconds for one in took), max(one.memory for one in took)
         yield Row(f"one `.cu` file changed, {which} one", own, f"compiling that file and linking: {limit:.1f} s, so "
-                  f"{own / limit:.2f} x; x 1.1", limit * 1.1, max(one.memory for one in took))  # fmt: skip
+                  f"{own / limit:.2f} x; x 1.1", limit * 1.1, memory)  # fmt: skip
+        yield Row("the same", own, f"plain `python -m build` in the tree of before: {again:.1f} s, so "
+                  f"{own / again:.2f} x; x 1", again, memory)  # fmt: skip
 
 
 def hot_rows(bench: Bench) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib import import_module
 from typing import NamedTuple
 
@@ -55,6 +55,27 @@ def jobs(
     origins: Callable[[Goal, Own, Wish], list[Origin]] = import_module(LANES[chosen.lane].module).origins
     reason = "; ".join(filter(None, (chosen.reason, tools.reason)))
     return [Job(origin, reason) for origin in origins(goal, chosen.own, wish)]
+
+
+def demand_used(wish: Wish, lanes: Collection[Lane]) -> None:
+    """Raise PlanError for what is asked of a compile where none of the ``lanes`` of the wheels does anything by it."""
+    typed = {
+        "--jobs": wish.jobs,
+        "--memory": wish.memory,
+        "--no-cache": not wish.cache,
+        "--image": wish.image,
+    }
+    compiles = any(LANES[one].compiles for one in lanes)
+    in_image = any(LANES[one].in_image for one in lanes)
+    idle = [
+        name for name, said in typed.items() if said and not (in_image if name == "--image" else compiles)
+    ]
+    if lanes and idle:
+        options, made = " and ".join(idle), " and ".join(sorted({f"the {one} lane" for one in lanes}))
+        raise PlanError(
+            f"{options} would do nothing: {made} {'takes no image' if compiles else 'compiles nothing'}",
+            hint=f"leave {options} out, or say --lane {Lane.CONTAINER if '--image' in idle else Lane.SOURCE}",
+        )
 
 
 def _on(loaded: Loaded, target: str | None, platform: str) -> Loaded:

@@ -27,7 +27,7 @@ from retread.recipe import plan, waiver, workspace
 from retread.recipe.plan import Effort, Forecast, Plan, Step, step
 from retread.records import Record, Sha256, all_but
 from retread.source.records import Manifest, PatchedTree
-from retread.units import size
+from retread.units import counted, size
 from retread.wheel import members
 from retread.wheel.statement import SlimStatement, Statement
 
@@ -49,6 +49,8 @@ class Built(Record, frozen=True, kw_only=True):
     cached: bool
     audit: str
     """Path of the audit's evidence."""
+    replaced: bool = False
+    """Whether other bytes lay in its place."""
 
 
 _AUDIT, _COMPILE, _RESOURCES = "audit.json", "compile.json", "resources.json"
@@ -196,7 +198,9 @@ class Job:
                 )
                 grafted, content = grafts.load(into)
                 graft.demand_own(request.member, grafted.proof, self._hint)
-                step.detail = f"{len(grafted.facts.modules)} modules, {size(content.stat().st_size)}"
+                step.detail = (
+                    f"{counted(len(grafted.facts.modules), 'module')}, {size(content.stat().st_size)}"
+                )
 
         return grafts.load(self.goal.machine.store.make(Kind.LIBRARIES, self.library_key(request), build))
 
@@ -355,6 +359,7 @@ class Job:
     def plan(self) -> Plan:
         """Return what a build would do, with what is in the store and what is not, and why."""
         steps, target = tuple(self._steps()), self.goal.target
+        wheel = steps[-1]
         return Plan(
             schema=1,
             recipe=self.goal.recipe.name,
@@ -366,7 +371,7 @@ class Job:
             python=self.origin.python,
             architectures=target.architectures,
             ptx=target.ptx,
-            forecast=self._forecast(done=all(one.cached for one in steps)),
+            forecast=self._forecast(done=wheel.cached or wheel.shared),
             steps=steps,
         )
 
@@ -393,17 +398,17 @@ class Job:
         yield from self.goal.trees.steps()
         origin = self.origin.steps()
         yield from (*origin.before, origin.base)
-        finished = None
         if not origin.base.cached:
             yield step("graft", "libraries", None, "known with the base wheel")
         else:
-            finished = self.finished()
             for request in self.library_requests(self.origin.proven()):
-                does = _does(request)
-                made = store.get(Kind.LIBRARIES, self.library_key(request))
-                yield step("graft", request.member, made, does)
-        yield step("seal", wheel, finished, "changes with anything above")
-        yield step("audit", wheel, finished, "is part of the finished wheel")
+                key, does = self.library_key(request), _does(request)
+                made, shared = store.get(Kind.LIBRARIES, key), store.is_elsewhere(Kind.LIBRARIES, key)
+                yield step("graft", request.member, made, does, shared=shared)
+        finished = self.finished() if origin.known else None
+        shared = origin.known and store.is_elsewhere(Kind.WHEELS, self.wheel_key)
+        yield step("seal", wheel, finished, "changes with anything above", shared=shared)
+        yield step("audit", wheel, finished, "is part of the finished wheel", shared=shared)
 
 
 def _thinner(facts: LibraryFacts, wish: Slim) -> bool:
@@ -457,18 +462,30 @@ def build(job: Job, out: Path) -> Built:
                 entry = job.build()
     report = strict.decoded((entry / _AUDIT).read_bytes(), AuditReport)
     destination = out / report.wheel
-    if fs.place(entry / report.wheel, destination):
-        machine.console.say(
-            f"note: {destination} held other bytes, of an earlier build or changed since, and was replaced; "
-            f"if they were published, raise targets.{goal.name}.revision"
-        )
+    replaced = fs.place(entry / report.wheel, destination)
+    if replaced:
+        machine.console.say(replacing(destination, goal.name))
     for evidence, beside in ((_AUDIT, AUDIT), (_COMPILE, COMPILE), (_RESOURCES, RESOURCES)):
         if (entry / evidence).exists():
             fs.place(entry / evidence, destination.with_name(f"{report.wheel}{beside}"))
+    if cached and machine.store.is_here_alone(Kind.WHEELS, job.wheel_key):
+        machine.console.say(
+            "note: the shared store has not this wheel, which was here before; nothing says who made it, so it is not "
+            f"given: 'retread store remove wheels/{job.wheel_key[:8]}' has the next build make and give it"
+        )
     return Built(
         path=str(destination),
         sha256=report.sha256,
         size=report.size,
         cached=cached,
         audit=str(destination.with_name(f"{report.wheel}{AUDIT}")),
+        replaced=replaced,
+    )
+
+
+def replacing(wheel: Path, target: str) -> str:
+    """Return what is said of a wheel in whose place other bytes lay."""
+    return (
+        f"note: {wheel} held other bytes, of an earlier build or changed since, and was replaced; "
+        f"if they were published, raise targets.{target}.revision"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retread.build.choice import jobs
+from retread.build import choice
 from retread.build.pipeline import build
 from retread.doors.machine import Machine
 from retread.doors.store import Kind
@@ -46,6 +46,7 @@ def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish:
             f"{wheel.name} comes from a lane {said.lane!r}, which this retread does not have",
             hint=f"it has {', '.join(Lane)}; use the retread that made it: {said.tool}",
         )
+    choice.demand_used(wish, [Lane(said.lane)])
     loaded = workspace.load(root, named)
     if said.compiled and wish.python is None:
         wish = wish._replace(python=said.compiled.python)
@@ -59,7 +60,7 @@ def reproduce(root: Path, wheel: Path, machine: Machine, scratch: Path, *, wish:
     folder = scratch / "again"
     folder.mkdir()
     again = machine._replace(store=machine.store.anew((*_RESULTS, *(_INPUTS if wish.cold else ())), folder))
-    made = jobs(loaded, said.target, again, lane=Lane(said.lane), wish=wish._replace(fresh=True))
+    made = choice.jobs(loaded, said.target, again, lane=Lane(said.lane), wish=wish._replace(fresh=True))
     fits = [job for job in made if said.base is None or job.origin.stated() == said.base]
     if not fits:
         raise PlanError(f"{said.recipe} {said.target} makes no {wheel.name} any more")

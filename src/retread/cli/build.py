@@ -205,6 +205,12 @@ def _build_here(options: BuildOptions) -> list[Built]:
             if not options.all:
                 raise
             machine.console.say(f"note: not built: {_for(platform, error)}")
+    try:
+        choice.demand_used(wish, [job.origin.lane for job in jobs])
+    except PlanError as error:
+        if not options.all:
+            raise
+        machine.console.say(f"note: {error.message}")
     built = []
     for job in jobs:
         try:
@@ -261,12 +267,12 @@ def _wish(options: CompileOptions, toolchain: str | None = None) -> Wish:
 def _built(job: Job, out: Path) -> Built:
     """Make one wheel and say what came out."""
     from retread.build import pipeline
+    from retread.cli import show
 
     built = pipeline.build(job, out)
-    say, path = job.goal.machine.console.say, Path(built.path)
-    say(f"{'unchanged' if built.cached else 'built'}: {path.name}")
-    say(f"  {built.size:,} bytes in {path.parent}")
-    say(f"  sha256 {built.sha256}")
+    say = job.goal.machine.console.say
+    for line in show.built(built):
+        say(line)
     if job.goal.target.note:
         say(f"note: {job.goal.target.note}")
     return built
@@ -304,6 +310,7 @@ def plan(options: PlanOptions) -> int:
     machine = session.machine(options)
     before = session.readings(options)
     loaded = workspace.load(session.root(options), options.recipe or DEFAULT_RECIPE, before)
+    wish = _wish(options, options.toolchain)._replace(platform=options.platform or "")
     jobs = choice.jobs(
         loaded,
         options.target,
@@ -311,8 +318,9 @@ def plan(options: PlanOptions) -> int:
         lane=options.lane,
         use_git=options.source is Source.GIT,
         clone=options.repository,
-        wish=_wish(options, options.toolchain)._replace(platform=options.platform or ""),
+        wish=wish,
     )
+    choice.demand_used(wish, [job.origin.lane for job in jobs])
     plans = [job.plan() for job in jobs]
     if options.json:
         session.print_json(plans)

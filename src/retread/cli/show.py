@@ -27,12 +27,13 @@ from retread.recipe.plan import (
 from retread.source.records import Applied
 from retread.text import controls
 from retread.text.tables import aligned, columns, middle, plain, wrapped
-from retread.units import DAY, about, size
+from retread.units import DAY, about, counted, size
 from retread.version import CLANG, NVCC
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import CompileStatement, SlimStatement, Statement, compiler_of
 
 if TYPE_CHECKING:
+    from retread.build.pipeline import Built
     from retread.doors.store import Entry
     from retread.queue.graph import Graph
     from retread.queue.pieces import Altered
@@ -51,14 +52,25 @@ _SUBJECT: Final = 28
 _UNREAD: Final = 20
 
 
+def built(found: Built) -> Iterator[str]:
+    """Yield what came out of a build; a wheel that was made before, and was another in its place, is put back there."""
+    path = Path(found.path)
+    became = "built" if not found.cached else "put back" if found.replaced else "unchanged"
+    yield f"{became}: {path.name}"
+    yield f"  {found.size:,} bytes in {path.parent}"
+    yield f"  sha256 {found.sha256}"
+
+
 def plan(found: Plan) -> str:
-    """Return a plan as a table."""
+    """Return a plan as a table; what the finished wheel would be made of is not needed where that is there."""
+    wheel = found.steps[-1]
+    otherwise = "not needed" if wheel.cached or wheel.shared else "to do"
     rows = [
         ("stage", "state", "what", "decided by"),
         *(
             (
                 step.stage,
-                "in store" if step.cached else "to do",
+                "in store" if step.cached else "in the shared store" if step.shared else otherwise,
                 middle(step.subject, _SUBJECT),
                 step.reason.removeprefix("changes with ").removeprefix("pinned by "),
             )
@@ -79,7 +91,7 @@ def plan(found: Plan) -> str:
 def _forecast(found: Forecast) -> Iterator[str]:
     """Yield what a build takes, what there is of it, and what this machine cannot have."""
     if found.seconds == 0:
-        yield "time: next to none, since all is in the store"
+        yield "time: next to none, since the finished wheel is in a store"
     else:
         yield f"time: {'its first compile here will show' if found.seconds is None else about(found.seconds)}"
         memory = "as many compiles at a time as fit" if found.memory is None else size(found.memory)
@@ -363,10 +375,10 @@ def store(
     for entry in entries:
         count, total = kinds.get(entry.kind, (0, 0))
         kinds[entry.kind] = (count + 1, total + entry.size)
-    rows = [(kind, f"{count} entries", size(total)) for kind, (count, total) in sorted(kinds.items())]
+    rows = [(kind, counted(count, "entry"), size(total)) for kind, (count, total) in sorted(kinds.items())]
     rows += [(name, "", size(held)) for name, held in sorted(beside.items())]
     total = sum(entry.size for entry in entries) + sum(beside.values())
-    rows.append(("all", f"{len(entries)} entries", size(total)))
+    rows.append(("all", counted(len(entries), "entry"), size(total)))
     recent = sum(entry.used > now - DAY for entry in entries)
     return "\n".join([f"{place}  ({recent} used in the last day)", *aligned(rows)])
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from retread.cli import session
-from retread.cli.options import Options, add_action, add_command, add_common, amount
+from retread.cli.options import Options, add_action, add_command, add_common, amount, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from retread.cli.options import Groups
     from retread.doors.store import Entry
-    from retread.shared.remote import Fault, Listed
+    from retread.shared.remote import Fault, Listed, Shared
 
 _SHARED = "the store that RETREAD_SHARED names"
 _DIGITS = 8
@@ -39,6 +39,7 @@ class RemoveOptions(ListOptions):
     """What is typed after ``store remove``."""
 
     entry: tuple[str, ...]
+    by: tuple[str, ...]
 
 
 def add(groups: Groups) -> None:
@@ -61,9 +62,17 @@ def add(groups: Groups) -> None:
     remove = add_action(actions, "remove", "take entries out of it, whenever they were used")
     remove.add_argument(
         "entry",
-        nargs="+",
+        nargs="*",
         metavar="ENTRY",
         help="KIND/KEY, or a key alone; of a key the first eight digits do",
+    )
+    remove.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="KEYID",
+        type=told("the id of a key"),
+        help="with --shared: instead, all that this key signed, which nobody trusts; eight digits of its id do",
     )
     remove.add_argument("--shared", action="store_true", help=_SHARED)
     add_common(remove, store_remove, RemoveOptions)
@@ -119,6 +128,14 @@ def store_prune(options: PruneOptions) -> int:
 
 def store_remove(options: RemoveOptions) -> int:
     """Take entries out of the store, or of the shared one; UsageError, and nothing went, when one is not there."""
+    from retread.errors import UsageError
+
+    if bool(options.entry) == bool(options.by):
+        raise UsageError("name entries, or with --by who signed them: one of the two")
+    if options.by and not options.shared:
+        raise UsageError("--by is for --shared: nobody signs what is in the own store")
+    if options.by:
+        return _remove_signed(options)
     if options.shared:
         return _remove_shared(options)
     store = session.machine(options).store
@@ -145,6 +162,53 @@ def _remove_shared(options: RemoveOptions) -> int:
     others = [strays[text] for text in dict.fromkeys(options.entry) if text in strays]
     freed = shared.remove_strays(others) + sum(one.size for one in gone)
     return _removed(options, [*(one.key for one in gone), *(one.name for one in others)], freed)
+
+
+def _remove_signed(options: RemoveOptions) -> int:
+    """Take all out of the shared store that keys signed which nobody trusts; say what goes."""
+    from retread.shared import claim as claims
+
+    shared = session.shared(options)
+    for begin in options.by:
+        _demand_stranger(shared, begin)
+    found = list(shared.strangers())
+    wanted: dict[str, Listed] = {}
+    for begin in options.by:
+        key = _signer(begin, [key for _, keys in found for key in keys])
+        wanted |= {claims.name(*one[:3]): one for one, keys in found if key in keys}
+    gone = shared.remove([*wanted.values()])
+    if not options.json:
+        session.put("\n".join(dict.fromkeys(f"{one.kind}/{one.key}" for one in gone)))
+    return _removed(options, [one.key for one in gone], sum(one.size for one in gone))
+
+
+def _demand_stranger(shared: Shared, begin: str) -> None:
+    """Raise UsageError for what does not name a key, and for one that is trusted here."""
+    from retread.errors import UsageError
+
+    if len(begin) < _DIGITS:
+        raise UsageError(f"--by: {begin!r} names no key: eight digits of its id are wanted, or more")
+    if name := shared.trusts(begin):
+        hint = "take it out of the policy before what it signed; single entries go by their keys"
+        raise UsageError(f"--by: {begin} is {name}, who is trusted here", hint=hint)
+
+
+def _signer(begin: str, keys: Sequence[str]) -> str:
+    """Return the one key whose id begins so; UsageError where there is none, or several."""
+    from retread.errors import UsageError, first
+
+    found = sorted({key for key in keys if key.startswith(begin)})
+    if not found:
+        hint = "'retread store check' shows whose entries are refused"
+        raise UsageError(f"--by: no entry there is signed by {begin}", hint=hint)
+    if len(found) > 1 and begin not in found:
+        hint = "type more of the id"
+        raise UsageError(
+            f"--by: {begin} is the beginning of {len(found)} keys",
+            faults=first([one[:64] for one in found]),
+            hint=hint,
+        )
+    return begin if begin in found else found[0]
 
 
 def _chosen(text: str, entries: Sequence[Kept], shows: str = "store list") -> list[Kept]:
@@ -177,14 +241,13 @@ def _chosen(text: str, entries: Sequence[Kept], shows: str = "store list") -> li
 def _removed(options: Options, names: Sequence[str], freed: int) -> int:
     """Say what went, each once."""
     from retread.doors.store import Removed
-    from retread.units import size
+    from retread.units import counted, size
 
     found = Removed(removed=tuple(dict.fromkeys(names)), freed=freed)
     if options.json:
         session.print_json(found)
     else:
-        count = len(found.removed)
-        session.put(f"removed {count} {'entry' if count == 1 else 'entries'}, {size(freed)} in all")
+        session.put(f"removed {counted(len(found.removed), 'entry')}, {size(freed)} in all")
     return 0
 
 
@@ -203,8 +266,8 @@ def store_check(options: Options) -> int:
         raise StoreError(
             f"{shared.address} holds what nobody should take",
             faults=first([*_told(faults)]),
-            hint="it is refused wherever it is asked for; take it away ('retread store remove --shared ENTRY'), "
-            "and find out who may write there",
+            hint="it is refused wherever it is asked for; take it away ('retread store remove --shared ENTRY', or "
+            "'--by KEYID' for all that a key signed), and find out who may write there",
         )
     session.put(
         f"{shared.address}: all that is claimed there is signed by somebody who is trusted, and whole"

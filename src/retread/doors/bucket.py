@@ -106,7 +106,8 @@ class Bucket:
     def sweep(self, prefix: str, before: float) -> int:
         """Remove what uploads left below a folder that broke off before a time (seconds since 1970); return its bytes.
 
-        Of a bucket nothing: what is not whole is not there, and the provider keeps its parts.
+        Folders without a file go, too. Of a bucket nothing: what is not whole is not there, the provider keeps its
+        parts, and it has no folders.
         """
         if self._folder is None:
             return 0
@@ -118,6 +119,9 @@ class Bucket:
                 if old and _STAGED.search(path.name):
                     path.unlink()
                     freed += found.st_size
+        for folder, _, _ in os.walk(self._folder / prefix, topdown=False):
+            with suppress(OSError):  # one that is not empty, which is most; who writes into it makes it again
+                os.rmdir(folder)  # noqa: PTH106 - os.walk names them
         return freed
 
     @property
@@ -270,6 +274,8 @@ def _open(address: str, limit: timedelta) -> ObjectStore:
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     plain = any(os.environ.get(name, "").startswith("http://") for name in names)
     try:
+        if address.startswith("file:"):
+            return from_url(address, automatic_cleanup=True)  # of folders in which nothing is left
         return from_url(
             address,
             client_options={"timeout": limit, "connect_timeout": timedelta(seconds=10), "allow_http": plain},

@@ -182,8 +182,9 @@ def _is_abandoned(path: Path) -> bool:
 
 @contextmanager
 def own_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """Yield an empty folder in ``parent`` that is locked as long as this process lives, and is gone after the block.
+    """Yield an empty folder below ``parent`` that is this process's own, and gone after the block.
 
+    It lies in one that is locked as long as this process lives: whoever writes a file locks the folder of that, too.
     Those of dead processes whose names begin the same are removed; one of which nobody can say it stays.
     """
     for name in os.listdir(parent):  # noqa: PTH208 - of 10,000 folders, paths would take ten times as long
@@ -191,7 +192,9 @@ def own_folder(parent: Path, prefix: str) -> Iterator[Path]:
             _remove_abandoned(parent / name)
     path, handle = _locked_folder(parent, prefix)
     try:
-        yield path
+        inner = path / "in"
+        inner.mkdir(mode=0o755)
+        yield inner
     finally:
         remove(path)
         os.close(handle)
@@ -206,8 +209,7 @@ def temporary(what: str) -> Iterator[Path]:
     import tempfile
 
     with own_folder(Path(tempfile.gettempdir()), f"retread-{what}-") as path:
-        (path / "in").mkdir()  # whoever writes a file locks its folder
-        yield path / "in"
+        yield path
 
 
 def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int]:
@@ -245,6 +247,21 @@ def _lock(handle: int, how: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def of_variable(value: str) -> str:
+    """Return the path that a variable names, or another value as it is.
+
+    A ``~`` at its beginning is a home folder, which no shell makes of it in a file or a quote; UsageError for the home
+    of somebody who is not known here.
+    """
+    if not value.startswith("~"):
+        return value
+    try:
+        return str(Path(value).expanduser())
+    except RuntimeError:
+        user = value.partition("/")[0]
+        raise UsageError(f"{value}: there is no home of {user}", hint="write the whole path") from None
 
 
 def demand_folder(path: Path) -> None:

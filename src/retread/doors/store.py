@@ -95,6 +95,12 @@ class Elsewhere(Protocol):
     def take(self, kind: Kind, key: str, into: Path) -> bool:
         """Fill an empty folder with the entry and return True; leave it empty and return False where there is none."""
 
+    def has(self, kind: Kind, key: str) -> bool:
+        """Say whether ``take`` would find the entry, as far as that is known without fetching it."""
+
+    def lacks(self, kind: Kind, key: str) -> bool:
+        """Say whether what is made here is given to others, and they are known to have no such entry."""
+
     def give(self, kind: Kind, key: str, entry: Path, scratch: Path) -> None:
         """Let others have an entry that was made here; ``scratch`` is a folder for what that takes."""
 
@@ -133,6 +139,14 @@ class Store:
         """Return the finished entry, or None; an entry whose files were changed since is not finished."""
         path = self._path(kind, key)
         return None if _sound(path, kind) is None else path
+
+    def is_elsewhere(self, kind: Kind, key: str) -> bool:
+        """Say whether an entry that is not here is where ``make`` looks before it makes one."""
+        return self._elsewhere is not None and not self.get(kind, key) and self._elsewhere.has(kind, key)
+
+    def is_here_alone(self, kind: Kind, key: str) -> bool:
+        """Say whether others would have been given an entry, and were not: it was here before they were named."""
+        return self._elsewhere is not None and self._elsewhere.lacks(kind, key)
 
     def use(self, kind: Kind, key: str) -> Path | None:
         """Return the finished entry, or None, and note that it was used, which keeps it from being pruned."""
@@ -382,8 +396,8 @@ def default_root(environment: dict[str, str]) -> Path:
     StoreError where a file lies in its place.
     """
     if explicit := environment.get(variables.STORE):
-        path = Path(explicit).absolute()
         with variables.named(variables.STORE, environment):
+            path = Path(fs.of_variable(explicit)).absolute()
             fs.demand_folder(path)
         return path
     cache = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".cache"

@@ -22,6 +22,7 @@ from retread.records import Record
 MAKE: Final = "make a pair with 'retread key new NAME'"
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 SECRET, PUBLIC = ".key", ".pub"
+NAMELESS: Final = "a key without id"
 _HEADER: Final = bytes.fromhex("302a300506032b6570032100")
 """Before the 32 bytes of a public key in its DER (RFC 8410)."""
 _FIELD: Final = 2**255 - 19
@@ -121,7 +122,7 @@ def verify(envelope: bytes, keys: Sequence[Key], *, name: str) -> tuple[bytes, s
             )
         found.update(dict.fromkeys(signers))
     if not found:
-        signers = [one.keyid[:16] or "a key without id" for one in said.signatures]
+        signers = [one.keyid[:16] or NAMELESS for one in said.signatures]
         hint = f"it is signed by {', '.join(signers)}; known are {_names(keys)}"
         raise StrangerError(f"{name} is signed by no key that is known here", hint=hint, keys=signers)
     return payload, said.payload_type, tuple(found)
@@ -136,6 +137,12 @@ def content(envelope: bytes, *, name: str) -> tuple[bytes, str]:
     """Return what an envelope holds and the type it was signed as, whoever did; GateError when it is none."""
     payload, said = _opened(envelope, name)
     return payload, said.payload_type
+
+
+def signers(envelope: bytes, *, name: str) -> tuple[str, ...]:
+    """Return the ids that an envelope's signatures name, true or not; GateError when it is none."""
+    _, said = _opened(envelope, name)
+    return tuple(one.keyid or NAMELESS for one in said.signatures)
 
 
 def encoded(payload: bytes, payload_type: str) -> bytes:

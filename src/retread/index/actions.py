@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from msgspec import structs
+from msgspec import UNSET, structs
 from packaging.utils import canonicalize_name
 
-from retread.doors import cores, durable
+from retread.doors import cores, durable, fs
 from retread.doors.cores import Beside
 from retread.errors import PublishError
 from retread.index import admission, layout, revisions
@@ -63,6 +63,7 @@ def publish(session: Session, wheels: Sequence[Path], terms: Terms, scratch: Pat
     if terms.unproven:
         admission.demand_reason(terms.unproven)
     index = Index(session.root, session.say)
+    index.demand_room()
     with tempfile.TemporaryDirectory(dir=scratch) as room:
         candidates, faults = admission.examine(wheels, terms, Path(room))
         if faults and not index.exists:
@@ -131,13 +132,22 @@ def _differing(then: Project, current: Project) -> Iterator[Hosted]:
 
 
 def refresh(session: Session) -> Action:
-    """Make every page anew, for another address or by a newer retread."""
+    """Make every page anew, for another address or by a newer retread; digests that it did not note yet are noted."""
     with _held(session) as index:
         change = session.change(index)
         for channel in index.channels():
             for name in index.names(channel):
-                change.project(_known(index, channel, name))
+                old = _known(index, channel, name)
+                change.project(structs.replace(old, files=tuple(_noted(index, one) for one in old.files)))
         return change.commit("refresh", "", ())
+
+
+def _noted(index: Index, one: Hosted) -> Hosted:
+    """Return a wheel with the digests of the files beside it, as they are; unless one is gone, which a check tells."""
+    paths = {name: index.root / place(name, one.sha256) for name in one.sidecars}
+    if one.evidence or not all(path.is_file() for path in paths.values()):
+        return one
+    return structs.replace(one, evidence={name: fs.sha256(path) for name, path in paths.items()} or UNSET)
 
 
 def history(root: Path) -> tuple[Action, ...]:
@@ -266,8 +276,8 @@ def _mark(session: Session, project: str, version: str, reason: str, *, yanked: 
 def _held(session: Session) -> Iterator[Index]:
     """Hold an index that is there."""
     index = Index(session.root, session.say)
-    if not index.exists and not index.journal.exists():
-        raise PublishError(f"{index.root} holds no index", hint="'retread publish' makes one")
+    if not index.journal.exists():
+        index.demand()
     with index.writing():
         yield index
 
@@ -290,16 +300,29 @@ def _known(index: Index, channel: str, name: str) -> Project:
 def _undone(index: Index, done: Sequence[Action], number: int) -> Iterator[tuple[Project, Project]]:
     """Yield each project that was touched since action ``number``: as it was then, and as it is."""
     shots: dict[str, int] = {}
+    published = {one.file for action in done[number:] if action.action == "publish" for one in action.files}
     for action in done[:number]:
         shots |= dict.fromkeys(action.projects, action.number)
     for one in sorted({one for action in done[number:] for one in action.projects}):
         channel, _, name = one.partition("/")
         then = index.at(shots[one], channel, name) if one in shots else None
         files = then.files if then else ()
-        kept = []
+        current = _known(index, channel, name)
+        today, kept = {file.file: file for file in current.files}, []
         for file in files:
             if (index.root / place(file.file, file.sha256)).is_file():
-                kept.append(file)
+                kept.append(_again(file, today.get(file.file), published=file.file in published))
             else:
                 index.say(f"note: {file.file} was removed since, and stays removed")
-        yield Project(channel=channel, name=name, files=tuple(kept)), _known(index, channel, name)
+        yield Project(channel=channel, name=name, files=tuple(kept)), current
+
+
+def _again(then: Hosted, today: Hosted | None, *, published: bool) -> Hosted:
+    """Return a wheel as an old action listed it, by the evidence that lies beside it now.
+
+    ``published`` says whether it was published again since, which may have brought other evidence: where it is not
+    listed today, nothing notes that.
+    """
+    if today:
+        return structs.replace(today, yanked=then.yanked)
+    return structs.replace(then, evidence=UNSET) if published else then

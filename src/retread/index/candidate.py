@@ -135,6 +135,7 @@ def _hosted(facts: WheelFacts, metadata: bytes, found: Sidecars) -> Hosted:
         yanked=None,
         unproven="",
         sidecars=tuple(found.files),
+        evidence={name: digest(data) for name, data in found.files.items()} or UNSET,
         cuda=said.promise.cuda if said else "",
         torch=said.promise.torch if said else "",
         triton=tritons(runs),

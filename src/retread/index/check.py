@@ -173,7 +173,7 @@ def _wheel(here: _Here, project: Project, one: Hosted) -> Iterator[str]:
         return
     sound, wrong = sifted(found, here.policy)
     yield from wrong
-    yield from _beside(wheel, one)
+    yield from _beside(wheel, one, found.hosted)
     admitted = _admitted(here, one, sound)
     yield from admitted if isinstance(admitted, tuple) else _differing(one, admitted)
     if (channel, found.hosted.project) != (project.channel, project.name):
@@ -186,16 +186,22 @@ def _wheel(here: _Here, project: Project, one: Hosted) -> Iterator[str]:
         yield from found.doubts
 
 
-def _beside(wheel: Path, one: Hosted) -> Iterator[str]:
-    """Yield what lies beside a wheel and was not put there, and what was and is gone."""
+def _beside(wheel: Path, one: Hosted, read: Hosted) -> Iterator[str]:
+    """Yield what lies beside a wheel and was not put there, what was and is gone, and what was and is another now."""
     listed = {*one.sidecars, f"{one.file}{METADATA}"}
     there = {name for name in os.listdir(wheel.parent) if name.startswith(f"{one.file}.")}  # noqa: PTH208
     yield from (f"{name!a} lies beside it, and no publish put it there" for name in sorted(there - listed))
     yield from (f"{name} was published with it, and is missing" for name in sorted(listed - there))
+    noted, now = one.evidence or {}, read.evidence or {}
+    yield from (
+        f"{name} has other bytes than were published with it"
+        for name in sorted(now)
+        if name in listed and noted and noted.get(name) != now[name]
+    )
 
 
 def _differing(one: Hosted, read: Hosted) -> Iterator[str]:
-    fields = set(Hosted.__struct_fields__) - {"uploaded", "yanked", "unproven", "sidecars"}
+    fields = set(Hosted.__struct_fields__) - {"uploaded", "yanked", "unproven", "sidecars", "evidence"}
     wrong = sorted(field for field in fields if getattr(read, field) != getattr(one, field))
     if wrong:
         yield f"its bytes and its evidence say otherwise of its {', '.join(wrong)}"

@@ -30,7 +30,7 @@ import msgspec
 
 from retread import strict
 from retread.doors import durable, fs
-from retread.errors import PublishError, StoreError
+from retread.errors import PublishError, StoreError, first
 from retread.index import layout
 from retread.index.layout import CHANNEL, FILES, HIDDEN
 from retread.index.listing import Project
@@ -38,6 +38,8 @@ from retread.index.revisions import EMPTY, Ledger
 from retread.records import Record, Sha256
 
 R = TypeVar("R", bound=Record)
+_FOUND = "lost+found"
+"""What a disk has at its root; that, and what begins with a dot, like a server's settings, an index leaves alone."""
 _HINT = "see what 'retread index check' says, and put the folder back from a copy"
 _BLOCK = 1 << 16
 
@@ -98,6 +100,27 @@ class Index:
             return self._history.is_file()
         except OSError as error:
             raise fs.refused(error) from None
+
+    def demand(self) -> None:
+        """Raise PublishError where there is no index."""
+        if not self.exists:
+            raise PublishError(f"{self.root} holds no index", hint="'retread publish' makes one")
+
+    def demand_room(self) -> None:
+        """Raise PublishError where an index would begin among the files of somebody else."""
+        try:
+            others = [one for one in _names(self.root) if one != _FOUND and not one.startswith(".")]
+        except NotADirectoryError:
+            return  # told as what is in the way
+        except OSError as error:
+            raise fs.refused(error) from None
+        begun = self.journal.exists() or self.exists  # in this order: the journal goes after the history came
+        if others and not begun:
+            raise PublishError(
+                f"{self.root} holds no index, but other things",
+                faults=first(others),
+                hint="name a folder that is new or empty: an index has one of its own",
+            )
 
     # What it says.
 
@@ -183,8 +206,7 @@ class Index:
     def reading(self) -> Iterator[None]:
         """Keep writers out while it is looked at; PublishError where there is no index."""
         self._demand_plain()
-        if not self.exists:
-            raise PublishError(f"{self.root} holds no index", hint="'retread publish' makes one")
+        self.demand()
         with ExitStack() as stack:
             with suppress(FileNotFoundError):  # a copy need not have it
                 lock = stack.enter_context((self.hidden / "lock").open("rb"))

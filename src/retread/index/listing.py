@@ -55,6 +55,8 @@ class Hosted(Record, frozen=True, kw_only=True):
     """Rules that it was not held to, each with the reason; not written where there are none."""
     inherited: tuple[Inherited, ...] | UnsetType = UNSET
     """What ran of other wheels and holds for kernels of this one; not written where there is nothing."""
+    evidence: dict[str, Sha256] | UnsetType = UNSET
+    """The digest of each of ``sidecars``; not written where there are none, nor by a retread that did not note them."""
 
     @property
     def channel(self) -> str:

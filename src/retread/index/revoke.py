@@ -92,8 +92,7 @@ def _signed_anew(
 ) -> Path:
     """Put a changed list into an index, by an action that remembers its serial number."""
     place, signer = Index(index), keyfiles.secret(key)
-    if not place.exists:
-        raise PublishError(f"there is no index in {index}", hint="publish into it first")
+    place.demand()
     with place.writing():
         data, serial = _there(place)
         if data:
@@ -159,10 +158,6 @@ def of_folder(index: Path, policy: Policy | None, now: int | None = None) -> Kno
     ``now``, in seconds since 1970, is what the policy's age of a list is held against.
     """
     place = Index(index)
-    if not place.exists:
-        raise PublishError(
-            f"there is no index in {index}", hint="name the folder that 'retread publish' wrote"
-        )
     with place.reading():
         files = tuple(
             one

@@ -20,7 +20,7 @@ from urllib.parse import quote, unquote
 
 from packaging.utils import canonicalize_name
 
-from retread.errors import PublishError, UsageError
+from retread.errors import UsageError
 from retread.index.folder import Index
 from retread.index.headers import FOR_EVER, HTML, JSON, told
 from retread.index.layout import CHANNEL, PAGES, SIMPLE
@@ -72,8 +72,7 @@ def serve(index: Path, host: str = "127.0.0.1", port: int = 0, *, ready: Callabl
 
     PublishError where there is no index, UsageError for an address that cannot be listened on.
     """
-    if not Index(index).exists:
-        raise PublishError(f"{index} holds no index", hint="'retread publish' makes one")
+    Index(index).demand()
     kind = _Server6 if ":" in host else _Server
     try:
         server = kind((host, port), partial(_Handler, Path(os.path.realpath(index))))

@@ -105,6 +105,8 @@ class Steps(NamedTuple):
 
     before: tuple[Step, ...]
     base: Step
+    known: bool
+    """Whether the key of the finished wheel can be told by what is here."""
 
 
 class Origin(Protocol):

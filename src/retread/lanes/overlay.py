@@ -123,10 +123,15 @@ class Official:
             part = part_for(tool, host.here())
             pinned.append((part.file, part.sha256))
         fetched = [
-            step("fetch", file, store.get(Kind.DOWNLOADS, sha256), f"pinned by sha256 {sha256[:12]}")
+            step(
+                "fetch",
+                file,
+                store.get(Kind.DOWNLOADS, sha256),
+                f"pinned by sha256 {sha256[:12]}",
+                shared=store.is_elsewhere(Kind.DOWNLOADS, sha256),
+            )
             for file, sha256 in pinned
         ]
-        made = store.get(Kind.BASES, self.key)
-        return Steps(
-            tuple(fetched), step("base", self.base.file, made, "changes with the base wheel and the source")
-        )
+        made, shared = store.get(Kind.BASES, self.key), store.is_elsewhere(Kind.BASES, self.key)
+        why = "changes with the base wheel and the source"
+        return Steps(tuple(fetched), step("base", self.base.file, made, why, shared=shared), known=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,8 +32,8 @@ from retread.records import all_but
 from retread.source.records import SourceTree
 from retread.source.tree import pristine
 from retread.toolkit.inquiry import obstacles
-from retread.toolkit.toolkit import device_tools, known_digest, stored_toolkit, toolkit
-from retread.units import size
+from retread.toolkit.toolkit import device_tools, known_digest, pinned_key, stored_toolkit, toolkit
+from retread.units import counted, size
 from retread.wheel.statement import CompileStatement
 
 if TYPE_CHECKING:
@@ -311,14 +311,14 @@ class Compiled:
                 changed=changed,
                 sandbox=self.place.sandbox(room, scratch, cache.folder),
             )
-            stage.make(order, means, into)
+            made = stage.make(order, means, into)
             facts = _facts(into)
             step.phase("checking")
             self.place.check(into / facts.wheel, scratch)
             costs = {one.name: Cost(seconds=one.seconds, memory=one.memory) for one in facts.units}
             measures.learn(costs, cached=bool(facts.cache and facts.cache.hits))
-            step.detail = f"{facts.compiled} units, {size(facts.peak)} of memory at most"
-        self._tell(facts)
+            step.detail = f"{counted(facts.compiled, 'unit')}, {size(facts.peak)} of memory at most"
+        self._tell(facts, made)
 
     @property
     def _caller(self) -> Mapping[str, str]:
@@ -354,10 +354,10 @@ class Compiled:
     def _text(self, path: str) -> str:
         return self._file(path).read_text("utf-8", "replace")
 
-    def _tell(self, facts: CompileFacts) -> None:
-        """Say what a user wants to know after a long compile."""
+    def _tell(self, facts: CompileFacts, made: Collection[str]) -> None:
+        """Say what a user wants to know after a long compile: of the units that were ``made`` now, the slowest."""
         say = self.goal.machine.console.say
-        for unit in facts.units[:3]:
+        for unit in [one for one in facts.units if one.name in made][:3]:
             say(f"    {unit.name}: {unit.seconds:.0f} s, {size(unit.memory)}")
         if facts.cache:
             for line in caching.told(facts.cache, self.wish, self._caller):
@@ -445,9 +445,11 @@ class Compiled:
         """Return what makes the place, then toolkit and compile; what is not there hides what would come of it."""
         store, before = self.goal.machine.store, [*self.place.steps()]
         kit = stored_toolkit(self.goal.machine, self._toolchain, self.goal.platform)
-        before.append(
-            step("toolkit", self._toolchain.name, kit and kit.root, "changes with the pinned parts")
+        shared = kit is None and store.is_elsewhere(
+            Kind.TOOLKITS, pinned_key(self._toolchain, self.goal.platform)
         )
+        why, name = "changes with the pinned parts", self._toolchain.name
+        before.append(step("toolkit", name, kit and kit.root, why, shared=shared))
         known = (
             all(one.cached for one in before)
             and not self.place.lacks()
@@ -457,11 +459,12 @@ class Compiled:
         made = self._standing() if known else None
         if known and not made and store.get(Kind.COMPILED, self.compiled_key):
             why = "headers of this machine changed"
-        before.append(step("compile", self.lock_name, made, why))
+        shared = bool(known) and store.is_elsewhere(Kind.COMPILED, self.compiled_key)
+        before.append(step("compile", self.lock_name, made, why, shared=shared))
         proof = store.get(Kind.BASES, self.key) if made else None
-        return Steps(
-            tuple(before), step("base", "the compiled wheel", proof, "changes with what was compiled")
-        )
+        shared = bool(made) and store.is_elsewhere(Kind.BASES, self.key)
+        base = step("base", "the compiled wheel", proof, "changes with what was compiled", shared=shared)
+        return Steps(tuple(before), base, known=proof is not None)
 
 
 def _facts(entry: Path) -> CompileFacts:

@@ -87,6 +87,8 @@ class Way(NamedTuple):
     find: Callable[[Recipe, str, Sequence[Patch]], Found]
     compiles: bool
     """Whether it compiles, so that the toolchain has to be a whole toolkit."""
+    in_image: bool = False
+    """Whether it compiles inside of an image."""
     unasked: bool = True
     """Whether it is taken when nobody asks for it and the lanes before are not possible."""
     for_others: Lane | None = None
@@ -134,7 +136,7 @@ LANES: Final[dict[Lane, Way]] = {
         hint="an overlay takes over compiled code, so a patch on a native input needs the source lane",
     ),
     Lane.SOURCE: Way("retread.lanes.source", _source, compiles=True, for_others=Lane.CONTAINER),
-    Lane.CONTAINER: Way("retread.lanes.container", _container, compiles=True, unasked=False),
+    Lane.CONTAINER: Way("retread.lanes.container", _container, compiles=True, in_image=True, unasked=False),
 }
 """Every lane, the cheapest first."""
 

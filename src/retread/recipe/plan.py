@@ -27,11 +27,13 @@ class Step(Record, frozen=True, kw_only=True):
     subject: str
     cached: bool
     reason: str
+    shared: bool = False
+    """Whether the shared store has it, where the own one has not."""
 
 
-def step(stage: str, subject: str, entry: Path | None, reason: str) -> Step:
-    """Return a step whose result is in the store if ``entry`` says where."""
-    return Step(stage=stage, subject=subject, cached=entry is not None, reason=reason)
+def step(stage: str, subject: str, entry: Path | None, reason: str, *, shared: bool = False) -> Step:
+    """Return a step whose result is in the store if ``entry`` says where, or in the ``shared`` one."""
+    return Step(stage=stage, subject=subject, cached=entry is not None, reason=reason, shared=shared)
 
 
 class Effort(NamedTuple):

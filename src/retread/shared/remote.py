@@ -12,6 +12,7 @@ import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -22,7 +23,8 @@ from retread.doors import clock, fs
 from retread.doors.bucket import Bucket, MissingError, Object, is_bucket
 from retread.doors.console import NOTE
 from retread.doors.store import Kind
-from retread.errors import GateError, PublishError, RetreadError, StoreError, UsageError
+from retread.errors import GateError, PublishError, RetreadError, StoreError, ToolError, UsageError
+from retread.evidence import signing
 from retread.evidence.signing import Key, StrangerError
 from retread.records import Sha256
 from retread.shared import claim as claims
@@ -187,13 +189,40 @@ class Shared:
                 self._means.say(
                     f"    {NOTE} the shared store's {folder}/{name} is no plain file; it is passed over"
                 )
-            found = list(self._bucket.list(folder))
-            for one in sorted(found, key=lambda one: -one.modified)[: limits.CLAIMS]:
-                if self._took(one, into, trusted):
-                    return True
+            return any(self._took(one, into, trusted) for one in self._claimed(kind, key))
         except StoreError as error:
             self._do_without(error)
         return False
+
+    def has(self, kind: Kind, key: str) -> bool:
+        """Say whether somebody trusted claims an entry; no parcel is fetched, and what is refused is told by ``take``.
+
+        Who only asks is not stopped by a package that is not installed.
+        """
+        if kind not in KINDS or self._silent:
+            return False
+        try:
+            return any(self._is_believed(one) for one in self._claimed(kind, key))
+        except (StoreError, ToolError) as error:
+            self._do_without(error)
+        return False
+
+    def lacks(self, kind: Kind, key: str) -> bool:
+        """Say whether what is made here is given, and nobody who is trusted claims an entry."""
+        gives = kind in KINDS and not self._silent and not self._refuses and self._means.signer is not None
+        return gives and not self.has(kind, key) and not self._silent
+
+    def _claimed(self, kind: Kind, key: str) -> list[Object]:
+        """Return what lies where the claims of an entry do, the newest first."""
+        found = list(self._bucket.list(claims.folder(kind, key)))
+        return sorted(found, key=lambda one: -one.modified)[: limits.CLAIMS]
+
+    def _is_believed(self, one: Object) -> bool:
+        at = claims.place(one.name)
+        try:
+            return at is not None and bool(self._believed(one, at, self._means.trusted))
+        except (GateError, _GoneError):
+            return False
 
     def give(self, kind: Kind, key: str, entry: Path, scratch: Path) -> None:
         """Give an entry that was made here: its parcel first, and then the claim, without which it is not there."""
@@ -219,10 +248,30 @@ class Shared:
 
     def entries(self) -> Iterator[Listed]:
         """Yield what is claimed, believed or not, the longest unused first."""
+        return (entry for _, entry in self._claims())
+
+    def _claims(self) -> Iterator[tuple[Object, Listed]]:
         sizes = {one.name: one.size for one in self._bucket.list(claims.PARCELS)}
         found = [(one, at) for one in self._bucket.list(claims.ENTRIES) if (at := claims.place(one.name))]
         for one, at in sorted(found, key=lambda pair: pair[0].modified):
-            yield Listed(*at, sizes.get(claims.parcel_name(at.parcel), 0), one.modified)
+            yield one, Listed(*at, sizes.get(claims.parcel_name(at.parcel), 0), one.modified)
+
+    def strangers(self) -> Iterator[tuple[Listed, tuple[str, ...]]]:
+        """Yield each entry for which nobody trusted vouches, with the ids of the keys that its claim names.
+
+        Every claim is fetched, no parcel is. One that cannot be read names nobody, and is left to ``faults``.
+        """
+        trusted = self._means.trusted
+        for one, entry in self._claims():
+            if one.size <= limits.CLAIM and (envelope := self._bucket.read(one.name)) is not None:
+                with suppress(GateError):
+                    signers = signing.signers(envelope, name=one.name)
+                    if not _is_vouched(envelope, trusted, one.name):
+                        yield entry, signers
+
+    def trusts(self, begin: str) -> str:
+        """Return the name of a trusted key whose id begins so, or nothing."""
+        return next((one.name for one in self._means.trusted if one.id.startswith(begin)), "")
 
     def prune(self, *, unused_days: float, keep_bytes: int | None = None) -> list[Listed]:
         """Remove entries unused for longer, then the longest unused until the rest fits; return what went.
@@ -397,7 +446,7 @@ class Shared:
         except StoreError as error:
             self._keep_to_reading(error)
 
-    def _do_without(self, error: StoreError) -> None:
+    def _do_without(self, error: RetreadError) -> None:
         self._silent = True
         self._means.say(f"    {NOTE} {error.message}; the rest is done without the shared store")
 
@@ -412,6 +461,14 @@ def means(
     """Return a machine's means; who signs here is believed here."""
     own = () if signer is None or any(one.id == signer.id for one in trusted) else (signer,)
     return Means((*trusted, *own), signer, say, testers=tuple(testers))
+
+
+def _is_vouched(envelope: bytes, trusted: Sequence[Key], name: str) -> bool:
+    try:
+        signing.verify(envelope, trusted, name=name)
+    except GateError:
+        return False
+    return True
 
 
 def _who(error: StrangerError) -> str:

@@ -78,7 +78,7 @@ def apply(
 ) -> None:
     """Apply ``patches`` (their bytes in ``files``) in order; SeriesError names the first that does not go in.
 
-    It names what they break, too: a Python file that compiled before.
+    It names what they break, too: a Python file that compiled before, or is new.
     """
     applied = try_series(source, patches, files, into, environment=environment)
     for patch, result in zip(patches, applied, strict=False):

@@ -1,4 +1,4 @@
-"""Python files that a series breaks: it applies, and the module cannot even be compiled any more."""
+"""Python files that a series breaks: it applies, and the module cannot even be compiled, which it could or is new."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _REFUSED: Final = (SyntaxError, ValueError, OverflowError, RecursionError, Memor
 
 
 def broken(source: SourceTree, patches: Sequence[Patch], work: Path) -> list[str]:
-    """Return the file and line of each Python file that compiled before the whole series and does not in ``work``.
+    """Return the file and line of each Python file that does not compile in ``work``, and did before or is new.
 
-    One that did not compile before is a template, or for another Python than this, and is left alone.
+    One that did not compile before the whole series is a template, or for another Python than this, and is left alone,
+    under another name, too.
     """
     paths = {change.path for patch in patches for change in patch.changes if change.path.endswith(".py")}
     return [fault for path in sorted(paths) for fault in _broken(source, patches, work, path)]
@@ -31,19 +32,31 @@ def demand_whole(faults: Sequence[str]) -> None:
     if faults:
         number = ".".join(map(str, sys.version_info[:2]))
         raise SeriesError(
-            f"after the series {len(faults)} Python file(s) do not compile with Python {number}, and did before",
+            f"after the series {len(faults)} Python file(s) do not compile with Python {number}, "
+            "and did before or are new",
             faults=faults,
             hint="mend the lines that the patch adds there",
         )
 
 
 def _broken(source: SourceTree, patches: Sequence[Patch], work: Path, path: str) -> Iterator[str]:
-    if path not in source.manifest.files or not (work / path).is_file():
+    if not (work / path).is_file():
         return
     fault = _fault((work / path).read_bytes())
-    if fault and not _fault(pristine(source, path).read_bytes()):
+    if fault and not any(
+        _fault(pristine(source, one).read_bytes()) for one in _before(source, patches, path)
+    ):
         names = [patch.name for patch in patches if any(change.path == path for change in patch.changes)]
         yield f"{', '.join(names)}: {path}{fault}"
+
+
+def _before(source: SourceTree, patches: Sequence[Patch], path: str) -> list[str]:
+    """Return what a file was before the series: itself; of a new one, each whose copy its patch may make it."""
+    if path in source.manifest.files:
+        return [path]
+    beside = [[one.path for one in patch.changes] for patch in patches]
+    found = {one for some in beside if path in some for one in some if one.endswith(".py")}
+    return sorted(found & {*source.manifest.files})
 
 
 def _fault(text: bytes) -> str:

@@ -99,6 +99,13 @@ def test_a_python_file_that_does_not_compile_any_more_is_refused_before_anything
     assert project.leftovers() == []
 
 
+def test_a_new_python_file_that_does_not_compile_is_refused(project: Project) -> None:
+    project.series(diff("tinycuda/new.py", "", "A = (\n"))
+    for command in (("patch", "check", "tiny-1.0"), ("build", "tiny-1.0")):
+        assert "0001-change.patch: tinycuda/new.py:1: SyntaxError: " in project.run(*command).err
+    assert project.entries(Kind.PATCHED) == []
+
+
 FUZZY = GOOD.replace(" VALUE_5 = 5", " VALUE_5 = FIVE")
 CRLF = GOOD.replace(" = 1\n", " = 1\r\n").replace(" = 2\n", " = 2\r\n").replace(" = 30\n", " = 30\r\n")
 DOS = FILES["tinycuda/dos.py"]

@@ -179,7 +179,10 @@ def test_the_wheel_is_put_back_when_it_was_removed_or_changed(project: Project) 
     assert project.built.read_bytes() == content
     project.built.unlink()
     project.built.write_bytes(b"mine")
-    project.build()
+    result = project.build()
+    assert f"note: dist/{BUILT} held other bytes" in result.err
+    assert f"\nput back: {BUILT}\n" in result.err
+    assert "unchanged" not in result.err
     assert project.built.read_bytes() == content
 
 
@@ -281,6 +284,17 @@ def test_an_overlay_is_reproduced(project: Project) -> None:
     result = project.run("reproduce", str(wheel))
     assert (result.code, result.out.split()[0]) == (0, "identical:"), result
     assert "seal the wheel" in result.err
+
+
+def test_what_is_asked_of_a_compile_is_refused_and_with_all_noted(project: Project) -> None:
+    wheel = project.root / project.build().wheel
+    for command in (("plan", "tiny-1.0"), ("build", "tiny-1.0"), ("reproduce", str(wheel))):
+        result = project.run(*command, "--image", "x", "--jobs", "1")
+        assert result.code == 6, result
+        assert "--jobs and --image would do nothing: the overlay lane compiles nothing" in result.err
+    result = project.run("build", "--all", "--memory", "1")
+    assert (result.code, result.out) == (0, f"dist/{BUILT}\n")
+    assert "note: --memory would do nothing: the overlay lane compiles nothing" in result.err
 
 
 def test_a_wheel_of_another_hand_is_not_reproduced(project: Project, tmp_path: Path) -> None:

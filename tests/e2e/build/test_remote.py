@@ -450,7 +450,22 @@ def test_days_of_zero_leave_nothing(machines: Callable[..., Machine], key: Key, 
     gone = one.shared.prune(unused_days=0, keep_bytes=0)
     assert [bool(one.size) for one in gone] == [False, True], "the bytes are counted once"
     one.shared.sweep(days=0)
-    assert objects(place, "") == []
+    assert [*place.iterdir()] == [], "no file and no empty folder is left"
+    one.make(key="ef" * 32)
+    assert machines(key).make(key="ef" * 32) == b"cubin"
+
+
+def test_what_is_removed_leaves_no_empty_folder(
+    machines: Callable[..., Machine], key: Key, place: Path
+) -> None:
+    one = machines(key)
+    one.make()
+    one.make(Kind.WHEELS, "cd" * 32, b"wheel")
+    (place / "entries" / "cubins" / ("ef" * 32)).mkdir()  # as an older retread left it
+    one.shared.remove([listed for listed in one.shared.entries() if listed.kind is Kind.WHEELS])
+    assert [path.name for path in (place / "entries").iterdir()] == ["cubins"]
+    one.shared.sweep()
+    assert [path.name for path in (place / "entries" / "cubins").iterdir()] == [KEY]
 
 
 def test_a_quota_counts_the_bytes_of_two_entries_once(

@@ -160,7 +160,7 @@ def test_a_job_that_is_killed_for_memory_says_so_and_is_retried_with_twice_as_mu
 
 def test_a_run_that_is_killed_leaves_nothing_that_counts(jobs: Jobs) -> None:
     process = jobs.project.start(*jobs.arguments())
-    while not list(jobs.out.glob(".new-*/run/log.txt")):
+    while not list(jobs.out.glob(".new-*/in/log.txt")):
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import http.client
 import http.server
+import json
 import logging
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
+import jsonschema
 import pytest
 
+from retread.cli import main
 from retread.doors import bucket
 from retread.doors.store import Kind, Store
-from retread.evidence import keyfiles
+from retread.evidence import keyfiles, signing
 from retread.evidence.signing import Key
+from retread.shared import claim as claims
 from retread.shared import remote
 from retread.shared.remote import Shared
 
 moto = pytest.importorskip("moto.server")
 KEY = "ab" * 32
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +87,103 @@ def test_an_entry_goes_through_s3(tmp_path: Path, address: str) -> None:
     assert list(other.shared.faults()) == []
     assert [found.key for found in one.shared.prune(unused_days=-1)] == [KEY]
     assert list(one.shared.entries()) == []
+
+
+@pytest.fixture(params=["folder", "s3"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "s3":
+        return str(request.getfixturevalue("address"))
+    (tmp_path / "shared").mkdir()
+    return f"file://{tmp_path}/shared"
+
+
+@pytest.fixture
+def run(
+    anywhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Return what runs a command on the shared store of a machine that trusts the builder ``ci``."""
+    keys = {"builder": keyfiles.new(tmp_path, "ci"), "tester": keyfiles.new(tmp_path, "lab")}
+    rows = [f'[[{role}]]\nname = "{key.name}"\nkey = "{signing.line(key)}"\n' for role, key in keys.items()]
+    (tmp_path / "policy.toml").write_text("".join(rows))
+    monkeypatch.setenv("RETREAD_SHARED", anywhere)
+    monkeypatch.setenv("RETREAD_SHARED_POLICY", str(tmp_path / "policy.toml"))
+
+    def command(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main.run(["store", *words])
+        return code, *capsys.readouterr()
+
+    return command
+
+
+def test_all_that_a_stranger_signed_goes_at_once(
+    run: Callable[..., tuple[int, str, str]], anywhere: str, tmp_path: Path
+) -> None:
+    """What somebody trusted vouches for stays, and so does what other strangers left."""
+    ci, theirs = keyfiles.load(tmp_path / "ci.key"), keyfiles.new(tmp_path, "theirs")
+    third = keyfiles.new(tmp_path, "third")
+    made = {"a": theirs, "b": theirs, "c": third, "d": ci}
+    for digit, key in made.items():
+        Machine(tmp_path / digit, anywhere, key).make(b"of " + digit.encode(), 64 * digit)
+    both = Machine(tmp_path / "both", anywhere, ci).shared
+    at = claims.Place(Kind.COMPILED, 64 * "d", next(one.parcel for one in both.entries() if "d" in one.key))
+    vouched = json.loads(both._bucket.read(claims.name(*at)))
+    vouched["signatures"].append({"keyid": theirs.id, "sig": "AAAA"})
+    both._bucket.write(claims.name(*at), json.dumps(vouched).encode())
+
+    assert theirs.id[:16] in run("check")[2]
+    code, out, _ = run("remove", "--shared", "--by", theirs.id[:16])
+    *gone, summed = out.splitlines()
+    assert (code, gone) == (0, [f"compiled/{64 * 'a'}", f"compiled/{64 * 'b'}"])
+    assert summed.startswith("removed 2 entries, ")
+    assert {one.key for one in both.entries()} == {64 * "c", 64 * "d"}
+    assert len(list(both._bucket.list(claims.PARCELS))) == 2, "what they alone had went with them"
+
+    code, out, _ = run("remove", "--shared", "--by", third.id, "--json")
+    told = json.loads(out)
+    jsonschema.validate(told, json.loads((DOCS / "schemas" / "store-removed.json").read_bytes()))
+    assert (code, told["removed"]) == (0, [64 * "c"])
+    assert told["freed"] > 0
+    assert {one.key for one in both.entries()} == {64 * "d"}
+    assert run("check")[0] == 0
+
+
+def test_who_signs_without_a_name_or_with_several_keys_goes_too(
+    run: Callable[..., tuple[int, str, str]], anywhere: str, tmp_path: Path
+) -> None:
+    machine = Machine(tmp_path / "a", anywhere, keyfiles.new(tmp_path, "theirs"))
+    for digit, name in {"a": "", "b": "fresh-one", "c": "fresh-two"}.items():
+        machine.make(digit.encode(), 64 * digit)
+        (found,) = (one for one in machine.shared.entries() if one.key == 64 * digit)
+        claim = json.loads(machine.shared._bucket.read(claims.name(*found[:3])))
+        claim["signatures"][0]["keyid"] = name
+        machine.shared._bucket.write(claims.name(*found[:3]), json.dumps(claim).encode())
+    code, _, err = run("remove", "--shared", "--by", "fresh-one", "--by", "fresh-on")
+    assert (code, len(list(machine.shared.entries()))) == (0, 2), err
+    code, _, err = run("remove", "--shared", "--by", "a key without id", "--by", "fresh-two")
+    assert (code, list(machine.shared.entries())) == (0, []), err
+
+
+def test_nothing_goes_unless_it_is_clear_whose_it_is(
+    run: Callable[..., tuple[int, str, str]], anywhere: str, tmp_path: Path
+) -> None:
+    ci, theirs = keyfiles.load(tmp_path / "ci.key"), keyfiles.new(tmp_path, "theirs")
+    shared = Machine(tmp_path / "one", anywhere, theirs)
+    shared.make(b"poison")
+    wrong = {
+        ("--by", ci.id[:16]): f"--by: {ci.id[:16]} is ci, who is trusted here",
+        ("--by", theirs.id[:7]): f"'{theirs.id[:7]}' names no key: eight digits of its id are wanted",
+        ("--by", 64 * "0"): f"no entry there is signed by {64 * '0'}",
+        ("--by", theirs.id, "--by", 64 * "0"): f"no entry there is signed by {64 * '0'}",
+        ("--by", theirs.id, KEY): "name entries, or with --by who signed them",
+        (): "name entries, or with --by who signed them",
+    }
+    for words, told in wrong.items():
+        code, out, err = run("remove", "--shared", *words)
+        assert (code, out) == (2, ""), (words, err)
+        assert told in err
+    assert "--by is for --shared" in run("remove", "--by", theirs.id)[2]
+    assert [one.key for one in shared.shared.entries()] == [KEY]
 
 
 def test_a_bucket_that_is_not_there_is_done_without(tmp_path: Path, address: str) -> None:

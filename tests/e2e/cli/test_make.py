@@ -1,9 +1,10 @@
-"""What ``make wheel`` installs before it builds: what the recipe's lane needs, and no more."""
+"""What ``make wheel`` installs before it builds, what the recipe's lane needs and no more; and how it is set up."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,30 @@ def test_what_was_installed_whole_is_renewed_whole(clone: Path) -> None:
     _make(clone, "source")
     os.utime(clone / "pyproject.toml", (2**31, 2**31))
     assert _make(clone, "overlay") == ["set up .[container,bucket]", BUILD]
+
+
+@pytest.mark.parametrize("forbidden", [False, True], ids=["may write bytecode", "may write none"])
+def test_setting_up_compiles_where_no_start_will(clone: Path, *, forbidden: bool) -> None:
+    """A stand-in for uv installs one module; retread's own code lies in its place, as in a clone."""
+    (clone / "scripts" / "setup.sh").write_text((ROOT / "scripts" / "setup.sh").read_text())
+    uv = clone / "tools" / "uv"
+    own, others = clone / "src" / "own.py", clone / "env" / "lib" / "others.py"
+    for path, text in ((own, ""), (uv, f"#!/bin/sh\necho 'one = 1' > {others}\n")):
+        path.parent.mkdir()
+        path.write_text(text)
+    uv.chmod(0o755)
+    subprocess.run(
+        ["scripts/setup.sh", "."],
+        cwd=clone,
+        env={
+            "PATH": f"{uv.parent}:{os.environ['PATH']}",
+            "PYTHON": sys.executable,
+            "VENV": "env",
+            **({"PYTHONDONTWRITEBYTECODE": "1"} if forbidden else {}),
+        },
+        check=True,
+        capture_output=True,
+    )
+    assert others.exists()
+    made = {path.parent.parent for path in clone.rglob("*.pyc")}
+    assert made == ({own.parent, others.parent} if forbidden else set())

@@ -360,6 +360,31 @@ def test_a_check_finds_what_was_changed_behind_the_index(box: Box) -> None:
         assert box.check().faults == (), case
 
 
+def test_digests_of_what_lies_beside_a_wheel_are_noted_and_held(box: Box) -> None:
+    """By a publish, and by a refresh of what a retread published that noted none."""
+    box.publish(box.wheel())
+    bucket = Bucket(box.address, attributes)
+    [shot] = [name for name in box.objects() if name.startswith(".retread/snapshots/")]
+    model = json.loads(box.objects()[shot])
+    noted = model["files"][0].pop("evidence")
+    home = f"files/{model['files'][0]['sha256'][:2]}/{model['files'][0]['sha256']}"
+    assert noted == {one: sha256(box.objects()[f"{home}/{one}"]) for one in model["files"][0]["sidecars"]}
+    name = next(one for one in noted if ".smoke-" in one and one.endswith(".json") and "dsse" not in one)
+    report = box.objects()[f"{home}/{name}"]
+    bucket.write(shot, json.dumps(model).encode())
+    other = report + b"\n"  # as sound
+    bucket.write(f"{home}/{name}", other, sha256(other))
+    assert box.check().faults == ()
+    bucket.write(f"{home}/{name}", report, sha256(report))
+    box.act(actions.refresh)
+    [shot] = [one for one in box.objects() if one.startswith(".retread/snapshots/2/")]
+    assert json.loads(box.objects()[shot])["files"][0]["evidence"] == noted
+    assert box.check().faults == ()
+    bucket.write(f"{home}/{name}", other, sha256(other))
+    [told] = box.check().faults
+    assert told.endswith(f"{name} has other bytes than were published with it")
+
+
 # Refused halfway.
 
 ACTIONS: dict[str, Callable[[Box], object]] = {

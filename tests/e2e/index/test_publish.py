@@ -635,21 +635,21 @@ def test_a_check_finds_links_that_lead_elsewhere(shelf: Shelf) -> None:
 
 
 def test_what_is_in_the_way_is_named_before_anything_happens(shelf: Shelf) -> None:
-    (shelf.root / "cu128" / "simple").mkdir(parents=True)
     elsewhere = shelf.folder / "elsewhere"
     elsewhere.mkdir()
-    for place, words in (("cu128/simple/demo", "a folder"), ("files", "a link"), (".retread", "a link")):
+    shelf.root.mkdir()
+    for place, words in ((".retread", "a link"), ("cu128/simple/demo", "a folder"), ("cu130", "a link")):
         path = shelf.root / place
         path.symlink_to(elsewhere) if words == "a link" else path.mkdir()
+        before = tree(shelf.root)
         with pytest.raises(PublishError, match=rf"{place} is in the way: {words} that retread did not make"):
-            shelf.publish(shelf.wheel())
-        assert not [one for one in tree(shelf.root) if one not in {place, ".retread/lock"}]
+            shelf.publish(shelf.wheel(), shelf.wheel("demo", "1.2+cu130.1"))
+        assert tree(shelf.root) == before
         assert not list(elsewhere.iterdir())
         path.unlink() if path.is_symlink() else path.rmdir()
-        (shelf.root / ".retread" / "lock").unlink(missing_ok=True)
-        if (shelf.root / ".retread").is_dir():
-            (shelf.root / ".retread").rmdir()
-    shelf.publish(shelf.wheel())
+        if place == ".retread":
+            shelf.publish(shelf.wheel("other"))
+    shelf.publish(shelf.wheel(), shelf.wheel("demo", "1.2+cu130.1"))
     assert shelf.check().faults == ()
 
 
@@ -772,18 +772,104 @@ def test_the_wheel_and_each_file_beside_it_are_opened_once_to_be_judged(
     assert sorted(opened) == sorted(path.name for path in wheel.parent.iterdir())
 
 
-def _audit(wheel: Path) -> bytes:
+def _audit(wheel: Path, target: str = "demo-1 cu128") -> bytes:
     """Return an audit's report, as no retread writes it but anybody may."""
     report = AuditReport(
         schema=1,
         wheel=wheel.name,
         sha256=Sha256(sha256(wheel.read_bytes())),
         size=1,
-        target="demo-1 cu128",
+        target=target,
         ok=True,
         checks=(),
     )
     return msgspec.json.encode(dict(reversed(msgspec.to_builtins(report).items())))
+
+
+def _with_audit(shelf: Shelf, target: str = "demo-1 cu128") -> Path:
+    """Return a wheel with its evidence, of which nobody signed the audit."""
+    wheel = shelf.wheel()
+    wheel.with_name(f"{wheel.name}.audit.json").write_bytes(_audit(wheel, target))
+    return wheel
+
+
+def _exchange(shelf: Shelf, wheel: Path) -> str:
+    """Put another sound audit in the place of the one in the index; return the name of the file."""
+    path = _first(shelf, "files/*/*/*.audit.json")
+    _overwrite(path, _audit(wheel, "elsewhere"))
+    return path.name
+
+
+def _of_an_older_retread(shelf: Shelf) -> None:
+    """Let the models be as a retread wrote them that noted no digests of what lies beside a wheel."""
+    for path in shelf.root.glob(".retread/snapshots/*/*/*.json"):
+        model = json.loads(path.read_bytes())
+        for file in model["files"]:
+            file.pop("evidence", None)
+        path.write_bytes(msgspec.json.encode(model))
+
+
+def test_an_unsigned_file_beside_a_wheel_is_exchanged_for_no_other(shelf: Shelf) -> None:
+    """It is as sound as the one that was published, so that nothing but its digest tells."""
+    wheel = _with_audit(shelf)
+    [hosted] = shelf.publish(wheel).listed
+    there = {path.name: sha256(path.read_bytes()) for path in wheel.parent.glob(f"{wheel.name}.*")}
+    assert hosted.evidence == there
+    assert {*hosted.sidecars} == {*there}
+    assert shelf.check().faults == ()
+    name = _exchange(shelf, wheel)
+    told = f"cu128/demo: {wheel.name}: {name} has other bytes than were published with it"
+    assert shelf.check().faults == shelf.check(None).faults == (told,)
+
+
+def test_a_wheel_without_evidence_notes_none(shelf: Shelf) -> None:
+    shelf.publish(shelf.wheel(prove_it=False), unproven="a test")
+    assert (
+        "evidence" not in json.loads(_first(shelf, ".retread/snapshots/*/*/*.json").read_bytes())["files"][0]
+    )
+    assert shelf.check().faults == ()
+
+
+def test_an_index_without_digests_stays_sound_until_a_refresh_notes_them(shelf: Shelf) -> None:
+    wheel = _with_audit(shelf)
+    shelf.publish(wheel)
+    _of_an_older_retread(shelf)
+    pages = {name: text for name, text in shelf.tree().items() if name.startswith(("files/", "index.html"))}
+    served = (shelf.root / "cu128/simple/demo/index.json").read_bytes()
+    assert shelf.check().faults == ()
+    shelf.act(actions.yank, "demo", "1.2+cu128.1", "slow")
+    shelf.act(actions.rollback, 1)
+    assert shelf.check().faults == ()
+    shelf.act(actions.refresh)
+    assert shelf.check().faults == ()
+    assert {name: shelf.tree()[name] for name in pages} == pages
+    assert (shelf.root / "cu128/simple/demo/index.json").read_bytes() == served
+    shelf.act(actions.yank, "demo", "1.2+cu128.1", "slow")
+    shelf.act(actions.rollback, 1)
+    assert shelf.page()["files"][0]["yanked"] is False
+    name = _exchange(shelf, wheel)
+    assert [name in fault for fault in shelf.check().faults] == [True], "what was noted once, stays noted"
+
+
+def test_a_refresh_notes_nothing_of_what_is_gone(shelf: Shelf) -> None:
+    shelf.publish(_with_audit(shelf))
+    _of_an_older_retread(shelf)
+    _first(shelf, "files/*/*/*.audit.json").unlink()
+    shelf.act(actions.refresh)
+    assert [fault.endswith("missing") for fault in shelf.check().faults] == [True]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_wheel_that_came_back_has_the_evidence_that_came_with_it(shelf: Shelf, listed: bool) -> None:
+    """Going back to the first publish, the second's audit lies beside the wheel."""
+    shelf.publish(_with_audit(shelf))
+    shelf.act(actions.rollback, 0)
+    shelf.publish(_with_audit(shelf, "another"))
+    shelf.act(actions.yank, "demo", "1.2+cu128.1", "slow") if listed else shelf.act(actions.rollback, 0)
+    shelf.act(actions.rollback, 1)
+    assert shelf.listed() == ["1.2+cu128.1"]
+    assert shelf.page()["files"][0]["yanked"] is False
+    assert shelf.check().faults == ()
 
 
 def test_a_report_of_other_bytes_is_let_in_for_no_reason(shelf: Shelf) -> None:

@@ -25,6 +25,12 @@ SCRIPTS = Path(__file__).parents[3] / "scripts"
 RETREAD = Path(sys.executable).with_name("retread")
 PLAN, JOB = "release.json", "demo-1-cu128-py3.9"
 SECRETS = ("RETREAD_INDEX", "RETREAD_BUILDER_KEY", "RETREAD_TESTER_KEY")
+MEANT = {
+    "RETREAD_INDEX": "where the wheels are listed",
+    "RETREAD_BUILDER_KEY": "the text of the builder's .key file",
+    "RETREAD_TESTER_KEY": "the text of the tester's .key file",
+    "AWS_SECRET_ACCESS_KEY": "who may write to s3://bucket/wheels",
+}
 GH = """\
 #!/bin/sh
 # Plays GitHub's program: a run and an issue are what the environment says, artifacts lie in a folder.
@@ -117,7 +123,7 @@ def shop(tmp_path: Path) -> Shop:
 def test_a_release_signs_lists_and_checks_and_again_does_nothing(shop: Shop) -> None:
     done = shop.run("release.sh", "dist", PLAN, RETREAD_BASE="https://wheels.example")
     assert done.stdout == f"{shop.wheel.name}\n"
-    assert done.stderr.rstrip().splitlines()[-1].startswith("sound: 1 actions, 1 projects, 1 files")
+    assert done.stderr.rstrip().splitlines()[-1].startswith("sound: 1 action, 1 project, 1 file")
     page = json.loads((shop.root / "index/cu128/simple/demo/index.json").read_bytes())
     assert [file["filename"] for file in page["files"]] == [shop.wheel.name]
     shop.run("release.sh", "dist", PLAN)
@@ -135,14 +141,33 @@ def test_a_missing_secret_is_named_before_anything_happens(shop: Shop, secret: s
         shop.environment |= {"RETREAD_INDEX": "s3://bucket/wheels", "AWS_ACCESS_KEY_ID": "somebody"}
     shop.environment.pop(secret, None)
     done = shop.run("release.sh", "dist", PLAN, code=2, **({secret: ""} if empty else {}))
-    assert done.stderr == f"release: missing or empty: {secret}; nothing was signed or listed\n"
+    told, meant = done.stderr.splitlines()
+    assert told == f"release: missing or empty: {secret}; nothing was signed or listed"
+    assert meant.startswith(f"  {secret}: ")
+    assert MEANT[secret] in meant
     assert tree(shop.root) == before
 
 
 def test_all_that_is_missing_is_named_at_once(shop: Shop) -> None:
     for name in SECRETS:
         del shop.environment[name]
-    assert f"missing or empty: {' '.join(SECRETS)};" in shop.run("release.sh", "dist", PLAN, code=2).stderr
+    told = shop.run("release.sh", code=2).stderr.splitlines()
+    assert told[0] == f"release: missing or empty: {' '.join(SECRETS)}; nothing was signed or listed"
+    assert [line.partition(":")[0].strip() for line in told[1:]] == [*SECRETS]
+
+
+def test_a_script_without_its_words_says_which_it_takes(shop: Shop) -> None:
+    key = {"RETREAD_KEY": shop.environment["RETREAD_BUILDER_KEY"]}
+    for words in ((), ("", "")):
+        assert shop.run("release.sh", *words, code=2).stderr == (
+            "release: name the folder of the wheels and the plan of the release: release.sh FOLDER PLAN\n"
+        )
+        assert "make sign KEY=NAME" in shop.run("sign.sh", *words, code=2, **key).stderr
+        told = shop.run("sign.sh", *words, code=2).stderr.splitlines()
+        assert told == [
+            "sign: missing or empty: RETREAD_KEY; nothing was signed",
+            "  RETREAD_KEY: signs the statements: the text of NAME's .key file ('retread key new')",
+        ]
 
 
 def test_without_policy_or_wheel_nothing_is_released(shop: Shop) -> None:

@@ -163,3 +163,49 @@ def test_a_recipe_without_a_wheel_for_windows_says_so_not_which_part_lacks(
         jobs(two(), None, machine(tmp_path), wish=Wish(platform="win_amd64"))
     assert caught.value.faults == ("cu130: the source lane compiles for Linux, not for win_amd64",)
     assert caught.value.hint.startswith("'retread matrix --platform win_amd64' shows what is made for it")
+
+
+@pytest.mark.parametrize(
+    ("wish", "lanes", "said", "hint"),
+    [
+        (
+            Wish(jobs=2),
+            [Lane.OVERLAY],
+            "--jobs would do nothing: the overlay lane compiles nothing",
+            "source",
+        ),
+        (Wish(cache=False, memory=1), [Lane.OVERLAY], "--memory and --no-cache would do nothing: ", "source"),
+        (
+            Wish(image="x"),
+            [Lane.OVERLAY],
+            "--image would do nothing: the overlay lane compiles nothing",
+            "container",
+        ),
+        (
+            Wish(image="x"),
+            [Lane.SOURCE],
+            "--image would do nothing: the source lane takes no image",
+            "container",
+        ),
+    ],
+)
+def test_what_is_asked_of_a_compile_is_refused_where_there_is_none(
+    wish: Wish, lanes: list[Lane], said: str, hint: str
+) -> None:
+    with pytest.raises(PlanError) as caught:
+        choice.demand_used(wish, lanes)
+    assert caught.value.message.startswith(said)
+    assert caught.value.hint.endswith(f" out, or say --lane {hint}")
+
+
+@pytest.mark.parametrize(
+    ("wish", "lanes"),
+    [
+        (Wish(python="3.12", platform="aarch64", cold=True), [Lane.OVERLAY]),
+        (Wish(jobs=2, memory=1, cache=False), [Lane.OVERLAY, Lane.SOURCE]),
+        (Wish(jobs=2, image="x"), [Lane.CONTAINER]),
+        (Wish(jobs=2), []),
+    ],
+)
+def test_what_one_of_the_lanes_takes_is_not(wish: Wish, lanes: list[Lane]) -> None:
+    choice.demand_used(wish, lanes)

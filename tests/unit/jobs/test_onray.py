@@ -176,7 +176,7 @@ def test_of_a_cluster_that_was_begun_nothing_is_left(tmp_path: Path, monkeypatch
     monkeypatch.setattr(cluster.tempfile, "tempdir", str(tmp_path))
     (tmp_path / "retread-cluster-dead").mkdir()
     with cluster._room() as first:
-        assert [one.name for one in tmp_path.iterdir()] == [Path(first).name]
+        assert list(tmp_path.iterdir()) == [Path(first).parent]
         agent = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", f"--temp-dir={first}"])
         with (Path(first) / "log").open(
             "w"

@@ -133,6 +133,8 @@ def pull(bucket: Bucket, need: Need, folder: Path) -> Action | None:
     journal.each(
         part.note, [f"{channel}/index.html" for channel in sorted({channel for channel, _ in owned})]
     )
+    if need.everything:
+        journal.each(part.keep, part.unnoted)
     journal.each(part.bring_back, [(shot, *one) for one, shot in back.items() if shot])
     return last[-1]
 
@@ -142,6 +144,8 @@ class _Part:
 
     def __init__(self, bucket: Bucket, folder: Path) -> None:
         self._bucket, self._folder = bucket, folder
+        self.unnoted: list[str] = []
+        """The files beside wheels of current models that do not note their digests."""
 
     def names(self) -> list[tuple[str, str]]:
         """Return what is owned, channel and name, and let the folder know the names."""
@@ -179,7 +183,8 @@ class _Part:
         """Put the current model of a project into the folder."""
         if shot := self.shot(*one):
             self._link(layout.state(*one), f"../../snapshots/{shot}/{one[0]}/{one[1]}.json")
-            self._model(shot, *one)
+            for file in self._model(shot, *one).files:
+                self.unnoted += [place(name, file.sha256) for name in file.sidecars if not file.evidence]
 
     def bring_back(self, one: tuple[int, str, str]) -> None:
         """Put an old model of a project into the folder, and empty files for those wheels of it that still are."""
@@ -268,7 +273,7 @@ def changed(folder: Path, before: Mapping[str, tuple[int, int, int]]) -> list[st
 def whole(bucket: Bucket, folder: Path, say: Callable[[str], None]) -> list[str]:
     """Make the folder that a bucket is, with every byte, and return what is wrong with the objects themselves."""
     objects = [one for one in bucket.list("") if not one.name.startswith((f"{journal.ACTIONS}/", LOCK))]
-    say(f"reading {len(objects)} objects, {units.size(sum(one.size for one in objects))}")
+    say(f"reading {units.counted(len(objects), 'object')}, {units.size(sum(one.size for one in objects))}")
     (folder / HIDDEN / "snapshots").mkdir(parents=True)
     part = _Part(bucket, folder)
     part.put(_HISTORY, b"".join(msgspec.json.encode(one) + b"\n" for one in journal.actions(bucket)))
