@@ -235,9 +235,11 @@ def _csp_digest(script: str) -> str:
     return f"sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
-def _moment(uploaded: str) -> str:
-    """Return a time of PEP 700 as people read it: 2026-11-22 10:00 UTC."""
-    return f"{uploaded[:16].replace('T', ' ')} UTC"
+@functools.lru_cache(maxsize=1024)
+def _moment(uploaded: str) -> Markup:
+    """Return a time of PEP 700 as people read it, 2026-11-22 10:00 UTC: all wheels of a publish have the same."""
+    told = f"{uploaded[:16].replace('T', ' ')} UTC"
+    return markup.fill(_form("moment"), uploaded=uploaded, told=told)
 
 
 def _simple(channel: str, base: str) -> str:
@@ -345,7 +347,6 @@ def _card(one: Hosted, kind: Kind, patches: tuple[PatchStatement, ...]) -> Marku
         kind.card,
         address=simple.address(one.file, one.sha256),
         file=one.file,
-        uploaded=one.uploaded,
         moment=_moment(one.uploaded),
         size=units.size(one.size),
         sha256=one.sha256,
