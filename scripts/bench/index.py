@@ -32,7 +32,7 @@ from msgspec import structs
 import pages
 from measure import RETREAD, Row, command_line, median, render, run, say
 from retread.cli import main as main_program
-from retread.doors import durable
+from retread.doors import cores, durable
 from retread.index import actions
 from retread.index.admission import Terms
 from retread.index.change import Change
@@ -160,6 +160,7 @@ def _pages(room: Path, projects: Iterator[Project]) -> tuple[float, float, float
     Then how many files they are, their bytes, and the peak memory in MB.
     """
     gc.set_threshold(main_program._OBJECTS)  # as the command does
+    cores._keep_memory()  # as a publish does; a refresh frees so much that glibc keeps it by itself
     projected = list(projects)
     makes = {
         room / one.name / "page.html": functools.partial(human.project_page, one, base=BASE)
