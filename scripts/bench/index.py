@@ -27,8 +27,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 import pages
-from measure import Row, command_line, render, say
+from measure import RETREAD, Row, command_line, median, render, run, say
 from retread.cli import main as main_program
 from retread.doors import durable
 from retread.index import actions
@@ -65,15 +67,13 @@ def main() -> None:
         command_line(__doc__, "benchmarks-index.md", table)
         return
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=("pages", "fill"), help="what a child process measures")
+    parser.add_argument("--part", choices=("alike", "differ", "fill"), help="what a child process measures")
     parser.add_argument("--projects", type=int)
+    parser.add_argument("--wheels", type=int, help="of each project")
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
-    measured = (
-        _pages(options.projects, options.folder)
-        if options.part == "pages"
-        else _fill(options.folder, options.projects)
-    )
+    projects = _projects(options.projects, options.wheels, differ=options.part == "differ")
+    measured = _fill(options.folder, projects) if options.part == "fill" else _pages(options.folder, projects)
     print(json.dumps(measured))
 
 
@@ -83,7 +83,8 @@ def table(work: Path) -> str:
         "A publish waits for the disk as `doors.durable` and `index.folder` say; what it is held against copies and "
         "hashes the wheel of 10 MB, makes as many files of the same sizes and waits as often, and does nothing else. "
         "The channel's page for people grows with the channel; above 500 wheels a publish leaves it as it is. "
-        "Wheels of a project share patches and libraries, and all share their tests: what wheels share is made once."
+        "Wheels of a project share patches and libraries, and all share their tests: what wheels share is made once. "
+        "Where they are said to differ, each has a commit and tests of its own, so that no card of one is another's."
     )
     rows = [*_publish_rows(work), *_page_rows(work)]
     return render("Measures of the index", "make bench-index", remarks, rows)
@@ -92,7 +93,7 @@ def table(work: Path) -> str:
 def _publish_rows(work: Path) -> Iterator[Row]:
     for size in SIZES:
         say(f"filling an index of {size} projects")
-        seconds, memory = _child("fill", size, work / f"{size}")
+        seconds, memory = _child("fill", size, 10, work / f"{size}")
     yield Row(f"{WHEELS:,} wheels of {SIZES[-1]:,} projects put into an index by one action", seconds, "no bound",
               float("inf"), memory)  # fmt: skip
     for (size, new), runs in _publishes(work).items():
@@ -111,26 +112,41 @@ def _page_rows(work: Path) -> Iterator[Row]:
     peak = max(one.memory for one in took[pages.INSTALLERS])
     of = f"of {WHEELS:,} wheels, 200 projects"
     against = f"0.5 s (dumb-pypi, which waits for no disk: {other:.1f} s, so 1 / {other / ours:.0f})"
-    yield Row(f"pages for installers {of}: read, made, on the disk", ours, against, 0.5, peak)
-    yield _people_row(work, of)
+    what = f"pages for installers {of}: read, made, on the disk, by a program that makes no others"
+    yield Row(what, ours, against, 0.5, peak)
+    yield _people_row(work / "people", of, differ=False)
+    yield _people_row(work / "differ", of, differ=True)
+    yield _refresh_row(work, of)
 
 
-def _people_row(work: Path, of: str) -> Row:
+def _people_row(work: Path, of: str, *, differ: bool) -> Row:
     runs = []
     for number in range(3):
-        say(f"pages for people, run {number + 1}")
-        runs.append(_child("pages", 200, work / f"people-{number}"))
+        say(f"pages for people{' of wheels that differ' * differ}, run {number + 1}")
+        runs.append(_child("differ" if differ else "alike", 200, WHEELS // 200, work / f"{number}"))
     made, processor, written, files, size, memory = map(statistics.median, zip(*runs, strict=True))
-    what = f"pages for people {of}: made ({processor:.2f} s of a processor)"
+    what = f"pages for people {of}{' that differ' * differ}: made ({processor:.2f} s of a processor)"
     limit = (
         f"writing these {files:,.0f} files of {size / 1e6:.0f} MB and waiting for the disk: {written:.2f} s"
     )
+    if differ:
+        return Row(what, made, f"no bound ({limit})", float("inf"), memory)
     return Row(what, made, f"0.5 s ({limit})", 0.5, memory)
 
 
-def _child(part: str, projects: int, folder: Path) -> list[float]:
-    command = [sys.executable, __file__, "--part", part, "--projects", str(projects), "--folder", str(folder)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+def _refresh_row(work: Path, of: str) -> Row:
+    """Measure the command that makes every page anew, as a user starts it."""
+    say("filling an index to refresh")
+    root = work / "refresh"
+    _child("fill", 200, WHEELS // 200, root)
+    took = median(3, lambda: run([RETREAD, "index", "refresh", root], os.environ, work))
+    return Row(f"`retread index refresh` {of}", took.seconds, "no bound", float("inf"), took.memory)
+
+
+def _child(part: str, projects: int, wheels: int, folder: Path) -> list[float]:
+    options = {"--part": part, "--projects": projects, "--wheels": wheels, "--folder": folder}
+    words = (str(word) for option in options.items() for word in option)
+    done = subprocess.run([sys.executable, __file__, *words], check=True, stdout=subprocess.PIPE)
     return list(json.loads(done.stdout))
 
 
@@ -138,13 +154,13 @@ def _memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _pages(projects: int, room: Path) -> tuple[float, float, float, int, int, float]:
+def _pages(room: Path, projects: Iterator[Project]) -> tuple[float, float, float, int, int, float]:
     """Make the pages for people; return the seconds that took, those of a processor, and those of writing them.
 
     Then how many files they are, their bytes, and the peak memory in MB.
     """
     gc.set_threshold(main_program._OBJECTS)  # as the command does
-    projected = list(_projects(projects, WHEELS // projects))
+    projected = list(projects)
     makes = {
         room / one.name / "page.html": functools.partial(human.project_page, one, base=BASE)
         for one in projected
@@ -165,13 +181,13 @@ def _pages(projects: int, room: Path) -> tuple[float, float, float, int, int, fl
     return took, processor, written + time.perf_counter() - clock, len(makes), size, _memory()
 
 
-def _fill(root: Path, projects: int) -> tuple[float, float]:
+def _fill(root: Path, projects: Iterator[Project]) -> tuple[float, float]:
     """Make an index of records; return the seconds that took, and the peak memory in MB."""
     clock = time.perf_counter()
     index = Index(root)
     with index.writing():
         change = Change(index, base=BASE, now=NOW)
-        for project in _projects(projects, 10):
+        for project in projects:
             change.project(project)
         change.commit("publish", "", ())
     return time.perf_counter() - clock, _memory()
@@ -245,10 +261,18 @@ def _alone(wheel: Path, room: Path, groups: list[list[int | None]]) -> float:
     return time.perf_counter() - clock
 
 
-def _projects(count: int, files: int) -> Iterator[Project]:
+def _projects(count: int, files: int, *, differ: bool = False) -> Iterator[Project]:
     for number in range(count):
         name = f"project-{number:04}"
-        yield Project(channel=CHANNEL, name=name, files=tuple(_hosted(name, one) for one in range(files)))
+        made = [_hosted(name, one) for one in range(files)]
+        yield Project(channel=CHANNEL, name=name, files=tuple(map(_differing, made) if differ else made))
+
+
+def _differing(one: Hosted) -> Hosted:
+    """Return a wheel with a commit and numbers of tests that no other has."""
+    number = int(one.sha256[:12], 16)
+    tried = tuple(structs.replace(run, passed=number + place) for place, run in enumerate(one.tried))
+    return structs.replace(one, commit=one.sha256[:40], tried=tried)
 
 
 def _hosted(project: str, number: int) -> Hosted:

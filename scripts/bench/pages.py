@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Measure how long the pages of a large index take, beside dumb-pypi on the same wheels in one run.
 
-Both are whole commands that read their list from disk. Ours writes HTML and JSON and waits until the disk has them;
-dumb-pypi writes what it writes and waits for nothing. Prints a Markdown table; nothing is asserted.
+Both are whole programs that read their list from disk. Ours (render.py) makes the pages for installers and no others:
+it writes HTML and JSON and waits until the disk has them; dumb-pypi writes what it writes and waits for nothing.
+Prints a Markdown table; nothing is asserted.
 """
 
 from __future__ import annotations
@@ -24,9 +25,7 @@ import msgspec
 
 from measure import Took, run, say
 from retread.arch import Arch
-from retread.doors import durable
 from retread.index.listing import Hosted, Project
-from retread.index.pages import every, simple
 from retread.records import Sha256
 from retread.smoke.tally import Tried
 from retread.wheel.statement import PatchStatement
@@ -34,10 +33,11 @@ from retread.wheel.statement import PatchStatement
 CHANNEL = "cu128"
 INSTALLERS, OTHER = "retread: HTML and JSON, synced", "dumb-pypi"
 BARE = "--no-per-release-json"
+RENDER = Path(__file__).with_name("render.py")
 
 
 def main() -> None:
-    """Measure and print the table; with --render, be the command that is measured."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--projects", type=int, default=200)
     parser.add_argument("--wheels", type=int, default=50, help="of each project")
@@ -45,11 +45,7 @@ def main() -> None:
     parser.add_argument(
         "--dumb-pypi", type=Path, help="the program; installed into a throwaway folder if not given"
     )
-    parser.add_argument("--render", nargs=2, type=Path, metavar=("STATE", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.render:
-        render(*options.render)
-        return
     with tempfile.TemporaryDirectory(prefix="retread-bench-") as folder:
         work = Path(folder)
         took = measure(work, options.projects, options.wheels, options.times, options.dumb_pypi)
@@ -89,27 +85,6 @@ def wheel(name: str, index: int) -> Hosted:
     )  # fmt: skip
 
 
-def models(state: Path) -> list[Project]:
-    """Read the model of every project."""
-    decoder = msgspec.json.Decoder(Project)
-    return [decoder.decode(path.read_bytes()) for path in sorted(state.iterdir())]
-
-
-def render(state: Path, out: Path) -> None:
-    """Write all pages that installers read."""
-    found = models(state)
-    pages = {f"{one.name}/index.html": simple.simple_html(one) for one in found}
-    pages |= {f"{one.name}/index.json": simple.simple_json(one) for one in found}
-    save(out, pages | every.root(CHANNEL, [one.name for one in found]))
-
-
-def save(out: Path, pages: dict[str, bytes]) -> None:
-    """Write pages, and wait until the disk has all of them, as an action of an index does."""
-    for name, data in pages.items():
-        durable.put(out / name, data)
-    durable.sync(*(out / name for name in pages), *{(out / name).parent for name in pages})
-
-
 def line(one: Hosted) -> str:
     """Return a wheel as dumb-pypi reads it."""
     return json.dumps(
@@ -137,7 +112,7 @@ def measure(
     listed.write_text("".join(f"{line(one)}\n" for project in made for one in project.files))
     theirs = [other, "--package-list-json", listed, "--packages-url", "../../files"]
     commands = {
-        INSTALLERS: [sys.executable, __file__, "--render", state],
+        INSTALLERS: [sys.executable, RENDER, CHANNEL, state],
         OTHER: [*theirs, "--output-dir"],
         f"{OTHER} {BARE}": [*theirs, BARE, "--output-dir"],
     }

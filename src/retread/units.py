@@ -21,6 +21,15 @@ def size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
+def counted(count: int, thing: str) -> str:
+    """Write how many there are of a thing: ``1 wheel``, ``1,200 patches``, ``0 entries``."""
+    if count == 1:
+        return f"1 {thing}"
+    if thing.endswith("y") and thing[-2] not in "aeiou":
+        return f"{count:,} {thing[:-1]}ies"
+    return f"{count:,} {thing}{'es' if thing.endswith(('s', 'x', 'ch', 'sh')) else 's'}"
+
+
 def parse(text: str) -> int:
     """Return a number of bytes, written as ``size`` does or as ``100MiB``; ValueError for what is none."""
     match = _BYTES.fullmatch(text)

@@ -167,10 +167,10 @@ ZIPS: dict[str, Case] = {
     ),
     "prefix, offsets adjusted": Case(
         wheel(finish=lambda first, *parts, **end: build(_before(first, b"#!/bin/sh\n"), *parts, **end)),
-        "bytes stand before the first member",
+        "bytes before the first member",
     ),
-    "suffix": Case(wheel(finish=_ended(b"more")), "4 bytes follow the end of the archive"),
-    "comment": Case(wheel(finish=_ended(b"hello", comment=5)), "5 bytes follow the end of the archive"),
+    "suffix": Case(wheel(finish=_ended(b"more")), "4 bytes behind the end of the archive"),
+    "comment": Case(wheel(finish=_ended(b"hello", comment=5)), "5 bytes behind the end of the archive"),
     "comment with an archive": Case(
         wheel(finish=_ended(SMALL, comment=len(SMALL))), "the central directory should end at byte"
     ),

@@ -27,7 +27,7 @@ from retread.recipe import plan, waiver, workspace
 from retread.recipe.plan import Effort, Forecast, Plan, Step, step
 from retread.records import Record, Sha256, all_but
 from retread.source.records import Manifest, PatchedTree
-from retread.units import size
+from retread.units import counted, size
 from retread.wheel import members
 from retread.wheel.statement import SlimStatement, Statement
 
@@ -49,6 +49,8 @@ class Built(Record, frozen=True, kw_only=True):
     cached: bool
     audit: str
     """Path of the audit's evidence."""
+    replaced: bool = False
+    """Whether other bytes lay in its place."""
 
 
 _AUDIT, _COMPILE, _RESOURCES = "audit.json", "compile.json", "resources.json"
@@ -196,7 +198,9 @@ class Job:
                 )
                 grafted, content = grafts.load(into)
                 graft.demand_own(request.member, grafted.proof, self._hint)
-                step.detail = f"{len(grafted.facts.modules)} modules, {size(content.stat().st_size)}"
+                step.detail = (
+                    f"{counted(len(grafted.facts.modules), 'module')}, {size(content.stat().st_size)}"
+                )
 
         return grafts.load(self.goal.machine.store.make(Kind.LIBRARIES, self.library_key(request), build))
 
@@ -458,11 +462,9 @@ def build(job: Job, out: Path) -> Built:
                 entry = job.build()
     report = strict.decoded((entry / _AUDIT).read_bytes(), AuditReport)
     destination = out / report.wheel
-    if fs.place(entry / report.wheel, destination):
-        machine.console.say(
-            f"note: {destination} held other bytes, of an earlier build or changed since, and was replaced; "
-            f"if they were published, raise targets.{goal.name}.revision"
-        )
+    replaced = fs.place(entry / report.wheel, destination)
+    if replaced:
+        machine.console.say(replacing(destination, goal.name))
     for evidence, beside in ((_AUDIT, AUDIT), (_COMPILE, COMPILE), (_RESOURCES, RESOURCES)):
         if (entry / evidence).exists():
             fs.place(entry / evidence, destination.with_name(f"{report.wheel}{beside}"))
@@ -477,4 +479,13 @@ def build(job: Job, out: Path) -> Built:
         size=report.size,
         cached=cached,
         audit=str(destination.with_name(f"{report.wheel}{AUDIT}")),
+        replaced=replaced,
+    )
+
+
+def replacing(wheel: Path, target: str) -> str:
+    """Return what is said of a wheel in whose place other bytes lay."""
+    return (
+        f"note: {wheel} held other bytes, of an earlier build or changed since, and was replaced; "
+        f"if they were published, raise targets.{target}.revision"
     )

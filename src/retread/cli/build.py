@@ -267,12 +267,12 @@ def _wish(options: CompileOptions, toolchain: str | None = None) -> Wish:
 def _built(job: Job, out: Path) -> Built:
     """Make one wheel and say what came out."""
     from retread.build import pipeline
+    from retread.cli import show
 
     built = pipeline.build(job, out)
-    say, path = job.goal.machine.console.say, Path(built.path)
-    say(f"{'unchanged' if built.cached else 'built'}: {path.name}")
-    say(f"  {built.size:,} bytes in {path.parent}")
-    say(f"  sha256 {built.sha256}")
+    say = job.goal.machine.console.say
+    for line in show.built(built):
+        say(line)
     if job.goal.target.note:
         say(f"note: {job.goal.target.note}")
     return built

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from retread.build.pipeline import Built
     from retread.cli.options import Options
+    from retread.doors.machine import Machine
     from retread.jobs.job import Job, Result
     from retread.recipe.lane import Lane
     from retread.recipe.workspace import Loaded
@@ -82,7 +83,10 @@ def build(options: Options, on: str, wanted: Wanted, out: Path) -> list[Built]:
     found, folder = _builds(options, wanted, loaded), out / _JOBS
     fs.demand_folder(folder)
     results = _driven(options, on, found, loaded, folder)
-    return [wheel for one in found for wheel in _placed(results[one.key], folder / one.key, out)]
+    machine = session.machine(options)
+    return [
+        wheel for one in found for wheel in _placed(machine, one, results[one.key], folder / one.key, out)
+    ]
 
 
 def _builds(options: Options, wanted: Wanted, loaded: Sequence[Loaded]) -> list[Job]:
@@ -163,25 +167,31 @@ def _driven(
         return drive.Driver(engine, machine, folder).drive(jobs, ready=ready)
 
 
-def _placed(result: Result, folder: Path, out: Path) -> list[Built]:
+def _placed(machine: Machine, job: Job, result: Result, folder: Path, out: Path) -> list[Built]:
     """Put what a job left beside the wheels of others, and say what came out."""
-    from retread.build.pipeline import Built
+    from retread.build.pipeline import Built, replacing
+    from retread.cli import show
     from retread.doors import fs
     from retread.evidence.names import AUDIT
 
-    for one in fs.listed(folder):
-        if any(one.name.startswith(wheel.file) for wheel in result.wheels):
-            fs.place(one, out / one.name)
-    return [
-        Built(
+    found, say = [], machine.console.say
+    for wheel in result.wheels:
+        left = [one for one in fs.listed(folder) if one.name.startswith(wheel.file)]
+        changed = [one.name for one in left if fs.place(one, out / one.name)]
+        built = Built(
             path=str(out / wheel.file),
             sha256=wheel.sha256,
             size=wheel.size,
             cached=result.cached,
             audit=str(out / f"{wheel.file}{AUDIT}"),
+            replaced=wheel.file in changed,
         )
-        for wheel in result.wheels
-    ]
+        if built.replaced:
+            say(replacing(out / wheel.file, job.target))
+        for line in show.built(built):
+            say(line)
+        found.append(built)
+    return found
 
 
 class Trial(NamedTuple):

@@ -416,6 +416,7 @@ def index_check(options: CheckOptions) -> int:
     from retread.errors import PublishError
     from retread.index.bucket import remote
     from retread.index.check import check
+    from retread.units import counted
 
     machine, policy = session.machine(options), session.policy(options, options.policy)
     with machine.store.scratch() as scratch, machine.console.step(f"check {options.index}") as step:
@@ -423,13 +424,16 @@ def index_check(options: CheckOptions) -> int:
             found = remote.check(remote.Visit(options.index, scratch, machine.console.say), policy)
         else:
             found = check(Path(options.index), scratch, policy, clock.now())
-        step.detail = f"{found.projects} projects, {found.files} files"
+        step.detail = f"{counted(found.projects, 'project')}, {counted(found.files, 'file')}"
     if options.json:
         session.print_json(found)
     elif not found.faults:
-        session.put(
-            f"sound: {found.actions} actions, {found.projects} projects, {found.files} files, {found.size:,} bytes"
+        held = (
+            counted(found.actions, "action"),
+            counted(found.projects, "project"),
+            counted(found.files, "file"),
         )
+        session.put(f"sound: {', '.join(held)}, {found.size:,} bytes")
     if found.faults:
         raise PublishError(f"{options.index} is not sound", faults=found.faults)
     return 0

@@ -100,8 +100,10 @@ def _file_of(variable: str) -> Path | None:
     """Return the file that a variable names, or None without one; UsageError when it is not there."""
     from pathlib import Path
 
+    from retread.doors import fs
+
     named = os.environ.get(variable, "")
-    return existing(Path(named)) if named else None
+    return existing(Path(fs.of_variable(named))) if named else None
 
 
 def _console(options: Options) -> Console:

@@ -27,12 +27,13 @@ from retread.recipe.plan import (
 from retread.source.records import Applied
 from retread.text import controls
 from retread.text.tables import aligned, columns, middle, plain, wrapped
-from retread.units import DAY, about, size
+from retread.units import DAY, about, counted, size
 from retread.version import CLANG, NVCC
 from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import CompileStatement, SlimStatement, Statement, compiler_of
 
 if TYPE_CHECKING:
+    from retread.build.pipeline import Built
     from retread.doors.store import Entry
     from retread.queue.graph import Graph
     from retread.queue.pieces import Altered
@@ -49,6 +50,15 @@ _SHOWN: Final = 40
 _SUBJECT: Final = 28
 """How much of a file's name a plan shows: both of its ends, with its version and its platform; JSON has all."""
 _UNREAD: Final = 20
+
+
+def built(found: Built) -> Iterator[str]:
+    """Yield what came out of a build; a wheel that was made before, and was another in its place, is put back there."""
+    path = Path(found.path)
+    became = "built" if not found.cached else "put back" if found.replaced else "unchanged"
+    yield f"{became}: {path.name}"
+    yield f"  {found.size:,} bytes in {path.parent}"
+    yield f"  sha256 {found.sha256}"
 
 
 def plan(found: Plan) -> str:
@@ -365,10 +375,10 @@ def store(
     for entry in entries:
         count, total = kinds.get(entry.kind, (0, 0))
         kinds[entry.kind] = (count + 1, total + entry.size)
-    rows = [(kind, f"{count} entries", size(total)) for kind, (count, total) in sorted(kinds.items())]
+    rows = [(kind, counted(count, "entry"), size(total)) for kind, (count, total) in sorted(kinds.items())]
     rows += [(name, "", size(held)) for name, held in sorted(beside.items())]
     total = sum(entry.size for entry in entries) + sum(beside.values())
-    rows.append(("all", f"{len(entries)} entries", size(total)))
+    rows.append(("all", counted(len(entries), "entry"), size(total)))
     recent = sum(entry.used > now - DAY for entry in entries)
     return "\n".join([f"{place}  ({recent} used in the last day)", *aligned(rows)])
 

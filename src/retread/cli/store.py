@@ -241,14 +241,13 @@ def _chosen(text: str, entries: Sequence[Kept], shows: str = "store list") -> li
 def _removed(options: Options, names: Sequence[str], freed: int) -> int:
     """Say what went, each once."""
     from retread.doors.store import Removed
-    from retread.units import size
+    from retread.units import counted, size
 
     found = Removed(removed=tuple(dict.fromkeys(names)), freed=freed)
     if options.json:
         session.print_json(found)
     else:
-        count = len(found.removed)
-        session.put(f"removed {count} {'entry' if count == 1 else 'entries'}, {size(freed)} in all")
+        session.put(f"removed {counted(len(found.removed), 'entry')}, {size(freed)} in all")
     return 0
 
 

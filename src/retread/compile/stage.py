@@ -146,8 +146,8 @@ def still_true(facts: CompileFacts) -> bool:
     return True
 
 
-def make(order: Order, means: Means, into: Path) -> None:
-    """Compile the tree and leave the wheel, the log and the facts in ``into``.
+def make(order: Order, means: Means, into: Path) -> frozenset[str]:
+    """Compile the tree and leave the wheel, the log and the facts in ``into``; return the units that were compiled now.
 
     CompileError says which unit failed and how; StoreError when the disk is full; RecipeError when something was
     compiled in that no native input names. What was compiled stays in the room for the next run.
@@ -189,6 +189,7 @@ def make(order: Order, means: Means, into: Path) -> None:
             if code or server.failed:
                 raise _failure(order, means, code, server.failed, server.peak)
             _collect(order, means, layout, server, into)
+            return frozenset(one.unit.name for one in server.compiled)
         finally:
             sandbox.clear()
 

@@ -249,6 +249,21 @@ def _lock(handle: int, how: int) -> bool:
     return True
 
 
+def of_variable(value: str) -> str:
+    """Return the path that a variable names, or another value as it is.
+
+    A ``~`` at its beginning is a home folder, which no shell makes of it in a file or a quote; UsageError for the home
+    of somebody who is not known here.
+    """
+    if not value.startswith("~"):
+        return value
+    try:
+        return str(Path(value).expanduser())
+    except RuntimeError:
+        user = value.partition("/")[0]
+        raise UsageError(f"{value}: there is no home of {user}", hint="write the whole path") from None
+
+
 def demand_folder(path: Path) -> None:
     """Raise StoreError where a file lies in the place of a folder, or on the way to it, before work is done for it."""
     with disk_errors(path):

@@ -396,8 +396,8 @@ def default_root(environment: dict[str, str]) -> Path:
     StoreError where a file lies in its place.
     """
     if explicit := environment.get(variables.STORE):
-        path = Path(explicit).absolute()
         with variables.named(variables.STORE, environment):
+            path = Path(fs.of_variable(explicit)).absolute()
             fs.demand_folder(path)
         return path
     cache = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".cache"

@@ -11,6 +11,7 @@ from retread.elf.facts import DEVICES
 from retread.fit.explain import Explained, Way
 from retread.fit.report import Candidate, Finding, FitReport, UsageReport
 from retread.text.tables import aligned, plain, wrapped
+from retread.units import counted
 
 _OTHER_TORCH: Final = re.compile(r"it is for torch (.*); .* is installed")
 _PLACES: Final = 3
@@ -131,7 +132,7 @@ def _usage(found: UsageReport) -> Iterable[str]:
     yield from (f"  not read: {one}" for one in found.unread[:_PLACES])
     if len(found.unread) > _PLACES:
         yield f"  not read: {len(found.unread) - _PLACES} more"
-    read = f"{found.files} file{'' if found.files == 1 else 's'} read"
+    read = f"{counted(found.files, 'file')} read"
     yield from wrapped(f"{found.says} ({read})", "  ", "    ")
 
 

@@ -23,6 +23,7 @@ from retread.errors import HostError, OutOfMemoryError, RetreadError, first
 from retread.jobs import forecast, placing, run
 from retread.jobs.job import Job, Needs, Result
 from retread.jobs.placing import Load, Node
+from retread.units import counted
 
 _WAIT: Final = 0.5
 """Seconds between two looks at the machines while nothing ends."""
@@ -182,7 +183,7 @@ class Driver:
             heapq.heappush(self._ready.setdefault(one.needs.gpu, []), (one.rank, one.job.key))
 
     def _work(self, total: int) -> None:
-        title = f"{_counted(total, 'job')} on {_counted(len(self._nodes), 'node')}"
+        title = f"{counted(total, 'job')} on {counted(len(self._nodes), 'node')}"
         with self._machine.console.step(title) as step:
             while self._waiting or self._running:
                 self._start_ready()
@@ -358,11 +359,7 @@ class Driver:
         code = failed[0][1]
         kind = next((one for one in RetreadError.__subclasses__() if one.exit_code == code), RetreadError)
         raise kind(
-            f"{len(failed)} of {_counted(len(jobs), 'job')} failed on {self._engine.title}",
+            f"{len(failed)} of {counted(len(jobs), 'job')} failed on {self._engine.title}",
             faults=first([why for why, _ in failed]),
             hint=f"their logs lie in {self._out}; what is done is kept, the same command goes on from there",
         )
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"

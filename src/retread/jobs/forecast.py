@@ -22,7 +22,7 @@ from retread.jobs.job import Kind, Needs, named
 from retread.recipe import files, platforms
 from retread.recipe.lane import LANES, Lane
 from retread.recipe.matrix import Entry
-from retread.units import size
+from retread.units import counted, size
 
 _SPARE: Final = 1.5
 """What a job may take more than in the run before. Not measured: downloads differ, and so do machines."""
@@ -134,12 +134,13 @@ def _of_compile(machine: Machine, entry: Entry, cores: int, times: Mapping[str, 
     if times and not known:
         took = max(*times.values(), sum(times.values()) / cores, 0.0)
         numbers = (cores, int(took * _ELSEWHERE) + _SETUP, numbers[2], _COMPILED)
-        why = f"{len(times)} units took {took:.0f} s elsewhere: twice that, and {size(unseen)} for each compiler"
+        units = counted(len(times), "unit")
+        why = f"{units} took {took:.0f} s elsewhere: twice that, and {size(unseen)} for each compiler"
     if known:
         jobs = min(cores, len(known))
         spent = [one.seconds for one in known.values()]
         largest = sorted((int(one.memory * _SPARE) for one in known.values()), reverse=True)[:jobs]
         seconds = int(max(*spent, sum(spent) / jobs) * _SPARE) + _SETUP
         numbers = (jobs, seconds, max(_LEAST, sum(largest) + _BASE), _COMPILED)
-        why = f"{len(known)} units were measured here; half as much again is given"
+        why = f"{counted(len(known), 'unit')} measured here; half as much again is given"
     return msgspec.structs.replace(_guess(numbers, None, _builder(entry)), why=why)

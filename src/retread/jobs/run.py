@@ -139,8 +139,7 @@ def take(job: Job, files: Mapping[str, bytes], out: Path, machine: Machine) -> R
     EvidenceError when it is not the job's, or its wheels are not those that the result names.
     """
     with _scratch(job, out) as scratch:
-        for name, data in files.items():
-            fs.write(scratch / Path(name).name, data)
+        _lay_down(files, scratch)
         result = _read(scratch / RESULT)
         if (
             result is None
@@ -155,8 +154,15 @@ def put(files: Mapping[str, bytes], folder: Path) -> None:
     """Put what a job left elsewhere into the folder of its key, for the jobs after it."""
     with fs.disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            fs.write(folder / Path(name).name, data)
+        _lay_down(files, folder)
+
+
+def _lay_down(files: Mapping[str, bytes], folder: Path) -> None:
+    for name, data in files.items():
+        path = folder / Path(name).name
+        fs.write(path, data)
+        if path.suffix == ".whl":
+            path.chmod(0o444)  # as where it was made: what lies under several names is one file
 
 
 def give(key: str, wheel: Path, out: Path) -> None:

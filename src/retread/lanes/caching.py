@@ -11,6 +11,7 @@ from retread import variables
 from retread.doors import proc
 from retread.doors.console import NOTE
 from retread.lanes.lane import Wish
+from retread.units import counted
 from retread.variables import SCCACHE
 
 if TYPE_CHECKING:
@@ -54,9 +55,11 @@ def told(facts: CacheFacts, wish: Wish, caller: Mapping[str, str]) -> Iterator[s
     """Yield what a user wants to know of a cache after a compile."""
     from retread.compile.sandbox import remote
 
-    said = f"{facts.hits} hits, {facts.misses} misses"
+    said = f"{counted(facts.hits, 'hit')}, {counted(facts.misses, 'miss')}"
     if facts.where:
         said += f"; {facts.where}: {facts.taken} taken, {facts.given} given"
-    yield f"    compile cache: {said}{f'; {facts.errors} errors' if facts.errors else ''}"
+    if facts.errors:
+        said += f"; {counted(facts.errors, 'error')}"
+    yield f"    compile cache: {said}"
     if not facts.where and wish.cache and (name := remote(caller)):
         yield f"    {NOTE} the cache that {name} names did not answer; there was this machine's alone"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -33,7 +33,7 @@ from retread.source.records import SourceTree
 from retread.source.tree import pristine
 from retread.toolkit.inquiry import obstacles
 from retread.toolkit.toolkit import device_tools, known_digest, pinned_key, stored_toolkit, toolkit
-from retread.units import size
+from retread.units import counted, size
 from retread.wheel.statement import CompileStatement
 
 if TYPE_CHECKING:
@@ -311,14 +311,14 @@ class Compiled:
                 changed=changed,
                 sandbox=self.place.sandbox(room, scratch, cache.folder),
             )
-            stage.make(order, means, into)
+            made = stage.make(order, means, into)
             facts = _facts(into)
             step.phase("checking")
             self.place.check(into / facts.wheel, scratch)
             costs = {one.name: Cost(seconds=one.seconds, memory=one.memory) for one in facts.units}
             measures.learn(costs, cached=bool(facts.cache and facts.cache.hits))
-            step.detail = f"{facts.compiled} units, {size(facts.peak)} of memory at most"
-        self._tell(facts)
+            step.detail = f"{counted(facts.compiled, 'unit')}, {size(facts.peak)} of memory at most"
+        self._tell(facts, made)
 
     @property
     def _caller(self) -> Mapping[str, str]:
@@ -354,10 +354,10 @@ class Compiled:
     def _text(self, path: str) -> str:
         return self._file(path).read_text("utf-8", "replace")
 
-    def _tell(self, facts: CompileFacts) -> None:
-        """Say what a user wants to know after a long compile."""
+    def _tell(self, facts: CompileFacts, made: Collection[str]) -> None:
+        """Say what a user wants to know after a long compile: of the units that were ``made`` now, the slowest."""
         say = self.goal.machine.console.say
-        for unit in facts.units[:3]:
+        for unit in [one for one in facts.units if one.name in made][:3]:
             say(f"    {unit.name}: {unit.seconds:.0f} s, {size(unit.memory)}")
         if facts.cache:
             for line in caching.told(facts.cache, self.wish, self._caller):

@@ -12,6 +12,7 @@ from retread.queue.pieces import Altered, Folder, State, Touched
 from retread.queue.repository import Commit
 from retread.queue.worktree import Worktree, digests
 from retread.recipe.workspace import Loaded, series_files
+from retread.units import counted
 
 _REFRESH = "refresh"
 
@@ -45,7 +46,7 @@ def _opened(tree: Worktree, loaded: Loaded, *, anew: bool) -> str:
     state = tree.state
     if state is None or anew:
         tree.make(loaded)
-        return f"the pinned source and {len(loaded.patches)} patches as commits"
+        return f"the pinned source and {counted(len(loaded.patches), 'patch')} as commits"
     current = state.pin == tree.desk.trees(loaded).source_key and state.series == digests(loaded.files)
     if current:
         return (

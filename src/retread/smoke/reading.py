@@ -82,9 +82,13 @@ def sealed(report: SmokeReport, runs: Sequence[Run]) -> SmokeReport:
     return msgspec.convert({**table, "digest": digest(table)}, SmokeReport)
 
 
-def audited(run: Run, audit: AuditReport, seconds: float) -> Run:
-    """Return a static run with the checks of the audit before its cases."""
-    cases = [_case(f"audit/{one.check}/{one.subject}", one) for one in audit.checks]
+def audit_cases(audit: AuditReport) -> list[Case]:
+    """Return the checks of the audit as cases."""
+    return [_case(f"audit/{one.check}/{one.subject}", one) for one in audit.checks]
+
+
+def audited(run: Run, cases: Sequence[Case], seconds: float) -> Run:
+    """Return a static run with the cases of the audit before its own."""
     return msgspec.structs.replace(run, cases=(*cases, *run.cases), seconds=round(run.seconds + seconds, 2))
 
 

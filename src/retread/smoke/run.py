@@ -18,7 +18,7 @@ from retread import pypa
 from retread.audit import audit as auditing
 from retread.audit import promise as audit_promise
 from retread.doors import proc, walls
-from retread.doors.console import NOTE
+from retread.doors.console import NOTE, Step
 from retread.doors.machine import Machine, download
 from retread.doors.net import settings
 from retread.doors.store import digest
@@ -34,7 +34,7 @@ from retread.smoke.known import Keeper
 from retread.smoke.launch import Options
 from retread.smoke.level import Level
 from retread.smoke.report import Run, SmokeReport
-from retread.smoke.tally import Verdict, whole
+from retread.smoke.tally import Tally, Verdict, tally, whole
 from retread.units import size
 from retread.wheel import contents, statement
 from retread.wheel.facts import WheelFacts
@@ -153,20 +153,29 @@ def run(machine: Machine, tried: Subject, request: Request, scratch: Path) -> Sm
                 f"{NOTE} interrupted before a level had ended: nothing of what was tried is kept"
             )
             raise
-        raise EndedError(_whole(tried, request, parts)) from None
-    return _whole(tried, request, parts)
+        raise EndedError(_whole(machine, tried, request, parts)) from None
+    return _whole(machine, tried, request, parts)
 
 
-def _whole(tried: Subject, request: Request, parts: Sequence[SmokeReport]) -> SmokeReport:
+def _whole(machine: Machine, tried: Subject, request: Request, parts: Sequence[SmokeReport]) -> SmokeReport:
     """Return one report of all parts; with the static level, the audit is a part of it."""
     report = reading.joined(parts)
     if Level.STATIC not in (request.levels or EVERY) or request.only != "*":
         return report
     clock = time.monotonic()
-    audit = auditing.judge(tried.facts, promise=tried.promise, target=tried.target)
+    with machine.console.step("audit the wheel") as step:
+        audit = auditing.judge(tried.facts, promise=tried.promise, target=tried.target)
+        cases = reading.audit_cases(audit)
+        _tell(step, tally(cases))
     seconds = time.monotonic() - clock
-    runs = [reading.audited(one, audit, seconds) if one.level is Level.STATIC else one for one in report.runs]
+    runs = [reading.audited(one, cases, seconds) if one.level is Level.STATIC else one for one in report.runs]
     return reading.sealed(report, runs)
+
+
+def _tell(step: Step, found: Tally) -> None:
+    """Let a step end with what became of its cases: those of all steps are those that the report is told with."""
+    step.detail = ", ".join(f"{count} {end}" for end, count in found._asdict().items() if count)
+    step.mark = "ok" if found.verdict is Verdict.PASSED else "failed"
 
 
 def _parts(machine: Machine, tried: Subject, request: Request, path: Path) -> Iterator[SmokeReport]:
@@ -194,9 +203,7 @@ def _trying(machine: Machine, options: Options, where: str) -> Iterator[Callable
     with machine.console.step(f"try {', '.join(options.levels) or 'every level'} {where}".rstrip()) as step:
 
         def tell(report: SmokeReport) -> SmokeReport:
-            found = whole(report)
-            step.detail = ", ".join(f"{count} {end}" for end, count in found._asdict().items() if count)
-            step.mark = "ok" if found.verdict is Verdict.PASSED else "failed"
+            _tell(step, whole(report))
             return report
 
         yield tell

@@ -16,6 +16,7 @@ from retread.recipe.plan import Step, step
 from retread.recipe.workspace import Loaded
 from retread.records import Sha256, all_but
 from retread.source.records import Applied, PatchedTree, SourceTree, Verdict
+from retread.units import counted
 
 NOT_OF_SOURCE: Final = {
     "name": "of the recipe: it is in messages",
@@ -122,7 +123,7 @@ class Trees:
             manifest = tree.load(into).manifest
             proven = len(manifest.files) - len(manifest.unproven)
             named = len(manifest.unproven)
-            step.detail = f"{proven} files of {self.recipe.pin.commit[:12]}, {named} by name"
+            step.detail = f"{counted(proven, 'file')} of {self.recipe.pin.commit[:12]}, {named} by name"
 
     def _from_wheel(self, into: Path) -> None:
         from retread.source import tree
@@ -132,7 +133,7 @@ class Trees:
         wheel = download(self.machine, self.recipe.project, pinned.wheel, pinned.sha256)
         with self.machine.console.step("take the files of the wheel for its source") as step:
             tree.from_wheel(self.recipe, wheel, into)
-            step.detail = f"{len(tree.load(into).manifest.files)} files, of no known commit"
+            step.detail = f"{counted(len(tree.load(into).manifest.files), 'file')}, of no known commit"
 
     @functools.cached_property
     def patched(self) -> PatchedTree:
@@ -145,7 +146,7 @@ class Trees:
                 patch.apply(
                     tree, self.loaded.patches, self.loaded.files, into, environment=self.machine.environment
                 )
-                step.detail = f"{len(self.loaded.patches)} patches"
+                step.detail = counted(len(self.loaded.patches), "patch")
 
         found = patch.load(self.machine.store.make(Kind.PATCHED, self.patched_key, build))
         for one in found.applied:
@@ -183,6 +184,6 @@ class Trees:
         )
         made = store.get(Kind.TREES, self.source_key)
         yield step("source", what, made, why, shared=store.is_elsewhere(Kind.TREES, self.source_key))
-        patches = f"{len(self.loaded.patches)} patches"
+        patches = counted(len(self.loaded.patches), "patch")
         made = store.get(Kind.PATCHED, self.patched_key)
         yield step("patch", patches, made, "changes with any byte of the series")

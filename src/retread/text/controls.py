@@ -37,6 +37,12 @@ def escaped(document: str) -> str:
 
 def legal(text: str) -> str:
     """Return a text for HTML or XML, in which the replacement character stands for each such sign."""
+    return encoded(text).decode()
+
+
+def encoded(text: str) -> bytes:
+    """Return a text for HTML or XML as UTF-8, in which the replacement character stands for each such sign."""
+    data = text.encode("utf-8", "surrogatepass")
     # Most of a page is plain ASCII, which leaves no need to look at each character of it.
-    rest = text.encode("utf-8", "surrogatepass").translate(None, _PLAIN).decode("utf-8", "surrogatepass")
-    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text) if _FORBIDDEN.search(rest) else text
+    rest = data.translate(None, _PLAIN).decode("utf-8", "surrogatepass")
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", text).encode() if _FORBIDDEN.search(rest) else data

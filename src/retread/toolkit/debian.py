@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread import limits, variables
-from retread.doors import proc
+from retread.doors import fs, proc
 from retread.doors.machine import Machine, downloaded
 from retread.errors import FetchError, RecipeError, ToolError
 from retread.recipe.toolchain import Part
@@ -31,7 +31,7 @@ _DATA = "data.tar.xz"
 def mirrors(machine: Machine) -> tuple[str, ...]:
     """Return the addresses or folders that may have the archive, in order; none where neither variable nor apt is."""
     if given := machine.environment.get(variables.DEBIAN_MIRROR):
-        return (given,)
+        return (fs.of_variable(given),)
     return _of_apt(machine.environment.get("PATH", os.defpath))
 
 

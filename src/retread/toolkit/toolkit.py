@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from retread import arch, variables
 from retread.arch import Arch
+from retread.doors import fs
 from retread.doors.machine import Machine, download, downloaded
 from retread.doors.store import Kind
 from retread.environment import host
 from retread.errors import FetchError, PlanError, ToolError
 from retread.recipe.toolchain import Part, Toolchain, toolkit_parts
 from retread.toolkit.release import tool_environment
+from retread.units import counted
 from retread.wheel.statement import DeviceTools
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ def toolkit(machine: Machine, toolchain: Toolchain, target: str = "") -> Toolkit
         archives = [(part, fetch_part(machine, toolchain, part)) for part in parts]
         with machine.console.step(f"lay out CUDA {toolchain.cuda}") as step:
             layout.lay_out(toolchain, archives, into, tool_environment(machine))
-            step.detail = f"{len(parts)} parts"
+            step.detail = counted(len(parts), "part")
 
     return layout.load(machine.store.make(Kind.TOOLKITS, key, build), toolchain, parts)
 
@@ -111,7 +113,7 @@ def fetch_part(machine: Machine, toolchain: Toolchain, part: Part) -> Path:
 
 def mirror(machine: Machine, toolchain: Toolchain) -> str:
     """Return the address or folder below which parts with a path lie."""
-    return machine.environment.get(variables.CUDA_MIRROR) or toolchain.redistributables
+    return fs.of_variable(machine.environment.get(variables.CUDA_MIRROR, "")) or toolchain.redistributables
 
 
 def ways(toolchain: Toolchain) -> str:

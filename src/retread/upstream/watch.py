@@ -27,6 +27,7 @@ from retread.smoke.level import Level
 from retread.source import patch
 from retread.source.records import Applied, SourceTree
 from retread.source.trees import Trees, unproven
+from retread.units import counted
 from retread.upstream import bump, outlook
 from retread.upstream.outlook import Jit, JitState, Need, RecipeOutlook, Upstream
 from retread.upstream.release import Release
@@ -87,7 +88,7 @@ class Watch:
                     project,
                     using=settings.settings(self.machine.environment)._replace(say=self.machine.console.say),
                 )
-                step.detail = f"{len({one.version for one in found})} versions"
+                step.detail = counted(len({one.version for one in found}), "version")
             self._offered[project] = found
         return self._offered[project]
 

@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 from retread import limits
 from retread.errors import WheelError
 from retread.records import Record, Sha256
+from retread.units import counted
 from retread.wheel import hashing
 from retread.wheel.hashing import Scan
 from retread.wheel.metadata import name_clash, name_fault
@@ -231,7 +232,7 @@ class Archive:
         ends = [central[index].offset for index in order[1:]] + [offset]
         start = central[order[0]].offset if order else offset
         if start:
-            raise self.refuse(f"{start} bytes stand before the first member")
+            raise self.refuse(f"{counted(start, 'byte')} before the first member")
         placed = {index: self._locate(central[index], end) for index, end in zip(order, ends, strict=True)}
         return tuple(placed[index] for index in range(count))
 
@@ -275,9 +276,9 @@ class Archive:
         tail = self._at(self.size - length, length)
         found = tail.rfind(END_SIGN)
         if found >= 0 and length - found > END.size:
-            return self.refuse(f"{length - found - END.size} bytes follow the end of the archive")
+            return self.refuse(f"{counted(length - found - END.size, 'byte')} behind the end of the archive")
         if self._at(0, min(self.size, 4)) == LOCAL_SIGN:
-            return self.refuse("is truncated: the central directory at its end is missing")
+            return self.refuse("is truncated: the file is cut off, and its end record is missing")
         return self.refuse("is not a zip archive")
 
     def _centrals(self, data: bytes, count: int) -> Iterator[_Central]:

@@ -77,7 +77,7 @@ HOSTILE = {
     "sizes": (_sized, f"member '{OPS}': "),
     "truncated": (lambda data: data[:-100], "is truncated"),
     "in front": (lambda data: b"#!/bin/sh\n" + data, "the central directory should end at"),
-    "behind": (lambda data: data + b"more", "4 bytes follow the end of the archive"),
+    "behind": (lambda data: data + b"more", "4 bytes behind the end of the archive"),
     "no zip": (lambda data: b"<html>not found</html>" * 9, "is not a zip archive"),
     "empty": (lambda data: b"", "is not a zip archive"),
 }

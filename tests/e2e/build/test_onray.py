@@ -6,6 +6,7 @@ test needs it to be at work. Whoever kills a node puts another in its place.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import signal
@@ -162,6 +163,11 @@ def test_wheels_of_two_nodes_are_those_of_one_machine(gated: Gated, cluster: Clu
     assert result.code == 0, result
     assert sorted(result.out.splitlines()) == [f"dist/{BUILT}", f"dist/{second}"]
     assert "2 jobs on 2 nodes" in result.err
+    for name in (BUILT, second):
+        wheel = gated.root / "dist" / name
+        assert wheel.stat().st_mode & 0o777 == 0o444
+        assert f"built: {name}\n" in result.err
+        assert f"  sha256 {hashlib.sha256(wheel.read_bytes()).hexdigest()}\n" in result.err
     assert {f"{one}.audit.json" for one in (BUILT, second)} < set(names(gated.root / "dist"))
     there = (gated.root / "dist" / BUILT).read_bytes()
     assert gated.run("build", "tiny-1.0", "--target", "cu128", "--out", "here").code == 0

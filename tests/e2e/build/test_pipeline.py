@@ -179,7 +179,10 @@ def test_the_wheel_is_put_back_when_it_was_removed_or_changed(project: Project) 
     assert project.built.read_bytes() == content
     project.built.unlink()
     project.built.write_bytes(b"mine")
-    project.build()
+    result = project.build()
+    assert f"note: dist/{BUILT} held other bytes" in result.err
+    assert f"\nput back: {BUILT}\n" in result.err
+    assert "unchanged" not in result.err
     assert project.built.read_bytes() == content
 
 

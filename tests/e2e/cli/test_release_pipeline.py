@@ -220,7 +220,7 @@ def test_pip_installs_what_was_released(clone: Clone, address: str) -> None:
 
 def test_what_was_signed_goes_into_another_index_without_a_secret(clone: Clone, address: str) -> None:
     done = clone.make("publish", "INDEX=other")
-    assert re.search(r"^sound: 1 actions, 1 projects, 1 files", done.stdout, re.MULTILINE)
+    assert re.search(r"^sound: 1 action, 1 project, 1 file", done.stdout, re.MULTILINE)
 
 
 def _torch(clone: Clone) -> Path:

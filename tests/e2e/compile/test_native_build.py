@@ -117,6 +117,19 @@ def test_a_python_patch_takes_over_what_was_compiled(work: Project) -> None:
     assert {step["stage"]: step["cached"] for step in plan[0]["steps"]}["compile"]
 
 
+def test_only_units_that_were_compiled_now_are_listed(work: Project) -> None:
+    asks = "if out.is_file() and out.stat().st_mtime > os.stat(source).st_mtime:\n            return out\n"
+    lazy = diff("setup.py", SETUP, SETUP.replace("if source.endswith", f"{asks}        if source.endswith"))
+    work.series(lazy)
+    good(work)
+    work.series(lazy, diff("csrc/add.cu", ADD, ADD.replace("+ BIAS", "+ 3 * BIAS")))
+    wheel, result = good(work)
+    assert {one["name"] for one in evidence(wheel)["units"]} > {"csrc/add.cu"}
+    listed = [line for line in result.err.splitlines() if line.startswith("    csrc/")]
+    assert [line.split()[0] for line in listed] == ["csrc/add.cu:"], result.err
+    assert " 1 unit, " in result.err
+
+
 def test_another_architecture_compiles_that_one_only(work: Project) -> None:
     good(work)
     work.edit_recipe('architectures = ["9.0", "10.0"]', 'architectures = ["9.0", "10.0", "12.0"]')

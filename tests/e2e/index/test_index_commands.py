@@ -333,7 +333,7 @@ def test_a_wheel_is_refused_with_all_that_it_lacks_then_proven_then_listed(desk:
     assert desk.run(*named).out == f"{WHEEL}\n"
     page = (desk.folder / "other/cu128/simple/demo/page.html").read_text()
     assert "The reason: unproven: gpu: no GPU here" in page
-    assert desk.run("index", "check", "other", "--policy", "named.toml").out.startswith("sound: 1 actions")
+    assert desk.run("index", "check", "other", "--policy", "named.toml").out.startswith("sound: 1 action")
     desk.tried(wheel, ran("gpu"))
     desk.attest(wheel)
     done = desk.run(*line)
@@ -344,7 +344,7 @@ def test_a_wheel_is_refused_with_all_that_it_lacks_then_proven_then_listed(desk:
     assert "NVIDIA H200, 9.0" in page
     assert BASE in page
     shown = desk.run("index", "check", "index", "--policy", "policy.toml")
-    assert shown.out.startswith("sound: 1 actions, 1 projects, 1 files, ")
+    assert shown.out.startswith("sound: 1 action, 1 project, 1 file, ")
 
 
 def test_the_recipe_is_found_by_root_and_without_it_nothing_is_proven(desk: Desk) -> None:
@@ -601,7 +601,7 @@ def test_a_version_is_yanked_unyanked_and_removed(listed: Desk) -> None:
     other = listed.wheel(code="x = 1\n")
     told = listed.refused(20, "publish", other, "--index", "index", "--allow-unproven", "again")
     assert "this name is bound to other bytes for ever" in told
-    assert listed.run("index", "check", "index").out.startswith("sound: 5 actions, 1 projects, 1 files")
+    assert listed.run("index", "check", "index").out.startswith("sound: 5 actions, 1 project, 1 file")
 
 
 def test_what_cannot_be_done_is_refused(listed: Desk) -> None:
@@ -645,8 +645,8 @@ def test_an_index_goes_back_and_its_history_tells(listed: Desk) -> None:
 
 def test_a_check_tells_each_damage_and_ends_with_20(listed: Desk) -> None:
     sound = listed.run("index", "check", "index")
-    assert re.fullmatch(r"sound: 2 actions, 1 projects, 2 files, [0-9,]+ bytes\n", sound.out)
-    assert "check index: 1 projects, 2 files" in sound.err
+    assert re.fullmatch(r"sound: 2 actions, 1 project, 2 files, [0-9,]+ bytes\n", sound.out)
+    assert "check index: 1 project, 2 files" in sound.err
     assert json.loads(listed.run("index", "check", "index", "--json").out)["faults"] == []
     [path] = listed.index.glob(f"files/*/*/{WHEEL}")
     data = path.read_bytes()

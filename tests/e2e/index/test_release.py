@@ -123,7 +123,7 @@ def shop(tmp_path: Path) -> Shop:
 def test_a_release_signs_lists_and_checks_and_again_does_nothing(shop: Shop) -> None:
     done = shop.run("release.sh", "dist", PLAN, RETREAD_BASE="https://wheels.example")
     assert done.stdout == f"{shop.wheel.name}\n"
-    assert done.stderr.rstrip().splitlines()[-1].startswith("sound: 1 actions, 1 projects, 1 files")
+    assert done.stderr.rstrip().splitlines()[-1].startswith("sound: 1 action, 1 project, 1 file")
     page = json.loads((shop.root / "index/cu128/simple/demo/index.json").read_bytes())
     assert [file["filename"] for file in page["files"]] == [shop.wheel.name]
     shop.run("release.sh", "dist", PLAN)

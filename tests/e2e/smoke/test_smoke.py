@@ -171,6 +171,14 @@ def test_a_wheel_is_tried_and_its_report_lies_beside_it_and_in_every_form(tried:
     assert f"{BUILT}: smoke tests passed ({len(static)} passed, 1 skipped)" in result.out
     assert f"evidence: dist/{REPORT}\n" in result.err
     assert re.search(r"    static: demo: 1 passed  \d", result.err)
+    ends = re.compile(r"(\d+) (passed|skipped)")
+    told = ends.findall("\n".join(re.findall(r"^    (?:static|jit): .*$", result.err, re.MULTILINE)))
+    steps = ends.findall("\n".join(re.findall(r"^  (?:try|audit) .*$", result.err, re.MULTILINE)))
+    audited = sum(name.startswith("audit/") for name in static)
+    assert sum(int(count) for count, _ in steps) == len(static) + 1, "the steps say what the report counts"
+    assert sum(int(count) for count, _ in told) == len(static) + 1 - audited, (
+        "and the lines what their step does"
+    )
     schema = json.loads(tried.run("recipe", "schema", "smoke").out)
     jsonschema.validate(json.loads((tried.root / "out" / "r.json").read_bytes()), schema)
 

@@ -332,7 +332,7 @@ def test_a_store_counts_its_rooms() -> None:
     assert show.store(Path("/store"), entries, {}, now=100_000.0).splitlines() == [
         "/store  (2 used in the last day)",
         "  cubins  2 entries  10 kB",
-        "  wheels  1 entries  2.0 MB",
+        "  wheels  1 entry    2.0 MB",
         "  all     3 entries  2.0 MB",
     ]
     assert show.store(Path("/store"), [], {}, now=0.0).splitlines()[1] == "  all  0 entries  0 kB"
@@ -343,10 +343,10 @@ def test_a_store_counts_what_lies_beside_its_entries() -> None:
     beside = {"work": 3_000_000, "sccache": 500_000}
     assert show.store(Path("/store"), entries, beside, now=100_000.0).splitlines() == [
         "/store  (0 used in the last day)",
-        "  wheels   1 entries  2.0 MB",
-        "  sccache             500 kB",
-        "  work                3.0 MB",
-        "  all      1 entries  5.5 MB",
+        "  wheels   1 entry  2.0 MB",
+        "  sccache           500 kB",
+        "  work              3.0 MB",
+        "  all      1 entry  5.5 MB",
     ]
 
 

@@ -19,7 +19,7 @@ import pytest
 from retread.doors import store as module
 from retread.doors.readings import Readings
 from retread.doors.store import Kind, Store, default_root, digest
-from retread.errors import StoreError
+from retread.errors import StoreError, UsageError
 from retread.records import Record
 
 KEY = "ab" * 32
@@ -298,6 +298,15 @@ def test_a_relative_store_is_taken_from_the_current_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert default_root({"RETREAD_STORE": "here"}) == tmp_path / "here"
+
+
+def test_a_tilde_that_no_shell_expanded_is_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert default_root({"RETREAD_STORE": "~/cache"}) == tmp_path / "cache"
+    assert default_root({"RETREAD_STORE": "~"}) == tmp_path
+    assert default_root({"RETREAD_STORE": "/a/~/b"}) == Path("/a/~/b")
+    with pytest.raises(UsageError, match="RETREAD_STORE: ~nobody-here/x: there is no home of ~nobody-here"):
+        default_root({"RETREAD_STORE": "~nobody-here/x"})
 
 
 def test_no_test_can_reach_the_user_s_own_store() -> None:

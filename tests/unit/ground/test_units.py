@@ -54,3 +54,14 @@ def test_how_long_is_said_no_more_exactly_than_anybody_knows(seconds: float, tex
 )  # fmt: skip
 def test_a_moment_is_told_also_where_no_calendar_reaches(seconds: int, told: str) -> None:
     assert units.utc(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("count", "thing", "said"),
+    [
+        (1, "entry", "1 entry"), (0, "entry", "0 entries"), (2, "patch", "2 patches"), (1200, "file", "1,200 files"),
+        (2, "library", "2 libraries"), (3, "key", "3 keys"), (2, "miss", "2 misses"), (1, "miss", "1 miss"),
+    ],
+)  # fmt: skip
+def test_things_are_counted_as_people_do(count: int, thing: str, said: str) -> None:
+    assert units.counted(count, thing) == said

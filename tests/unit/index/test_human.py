@@ -21,6 +21,7 @@ from listings import PATCHES, TRIED, hosted, project
 from retread.arch import Arch
 from retread.index.layout import place
 from retread.index.listing import Hosted, Project
+from retread.index.pages import human
 from retread.index.pages.human import channel_page, front_page, project_page
 from retread.records import Sha256
 from retread.smoke.tally import Inherited, Tried
@@ -435,12 +436,12 @@ def test_what_many_wheels_share_is_made_once() -> None:
     many = [
         project(*(hosted(project=f"p{i}", version=f"0.{n}+cu128.1") for n in range(20))) for i in range(5)
     ]
-    markup.part.cache_clear()
+    forget()
     pages = [project_page(one, base=BASE) for one in many]
-    parts = markup.part.cache_info()
-    assert (parts.misses, parts.hits) == (5, 495)  # of each version: patches, cells; of each wheel: three
+    # Their cards, the row of a version; of each project: its lines, its first version and all others.
+    assert markup.form.cache_info().misses == 1 + 1 + 3 * 5
     page = channel_page("cu128", many, base=BASE)
-    assert markup.part.cache_info().misses == 7  # the head of a row, and its cells
+    assert markup.form.cache_info().misses == 18, "rows of all releases"
     assert [one.count(b"Run the attention op") for one in pages] == 5 * [20]
     assert page.count(b"<tr data-torch") == 100
 
@@ -448,6 +449,25 @@ def test_what_many_wheels_share_is_made_once() -> None:
 def test_wheels_that_differ_share_nothing() -> None:
     kinds = [hosted(), hosted(yanked=""), hosted(yanked="bad"), hosted(unproven="bad"), hosted(tried=())]
     whole = [project_page(project(one), base=BASE) for one in kinds]
-    markup.part.cache_clear()
+    forget()
     assert [project_page(project(one), base=BASE) for one in reversed(kinds)] == whole[::-1]
     assert len(set(whole)) == len(kinds)
+
+
+def test_a_wheel_is_told_by_itself_whatever_others_share_with_it() -> None:
+    wheels = [
+        hosted(file=f"demo-1.0-cp3{minor}-cp3{minor}-linux_{machine}.whl", version="1.0", size=minor * 10**6)
+        for minor in (9, 12)
+        for machine in ("x86_64", "aarch64")
+    ]
+    together = of_project(*wheels).text
+    for one in wheels:
+        card = together[together.index(one.file) :].partition(" Evidence ")[0]
+        assert f"size {one.size / 1e6:.1f} MB sha256 {one.sha256} " in card
+        assert card in of_project(one).text
+
+
+def forget() -> None:
+    """Forget what was made of other wheels."""
+    for kept in (human._kind, human._served, human._section, human._row, markup.form):
+        kept.cache_clear()

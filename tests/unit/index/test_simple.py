@@ -216,3 +216,10 @@ def test_odd_reasons_survive(reason: str) -> None:
     (link,) = Markup(simple_html(given)).links
     assert link["data-yanked"] == reason.replace("\ud800", "?")
     assert "script" not in Markup(simple_html(given)).tags
+
+
+@given(st.text(st.characters(categories=None)))
+def test_json_is_printable_ascii_whatever_it_says(reason: str) -> None:
+    page = simple_json(project(hosted(yanked=reason)))
+    assert re.fullmatch(rb"[ -~]+\n", page)
+    assert page == json.dumps(json.loads(page), separators=(",", ":")).encode() + b"\n"

@@ -148,7 +148,7 @@ def test_what_never_ran_is_no_quicker_than_another_job_of_its_target(project: Pr
     ("measured", "wanted", "why"),
     [
         ({}, (8, 8 * (4 << 30) + (1 << 30), 6 * 3600), "never compiled here"),
-        ({"a.cu": (100, 4 << 30), "b.cu": (50, 2 << 30)}, (2, 10 << 30, 750), "2 units were measured here"),
+        ({"a.cu": (100, 4 << 30), "b.cu": (50, 2 << 30)}, (2, 10 << 30, 750), "2 units measured here"),
     ],
 )
 def test_a_compile_is_forecast_by_its_units(

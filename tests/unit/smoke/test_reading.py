@@ -213,7 +213,9 @@ def test_the_audit_s_checks_come_before_the_cases_of_a_static_run() -> None:
             Check(check="tags", subject="demo", ok=False, detail="it says linux"),
         ),
     )  # fmt: skip
-    made = reading.audited(run(case("a/b"), level=Level.STATIC, seconds=1.0), audit, 0.256)
+    made = reading.audited(
+        run(case("a/b"), level=Level.STATIC, seconds=1.0), reading.audit_cases(audit), 0.256
+    )
     assert [(one.id, one.suite, one.outcome) for one in made.cases] == [
         ("audit/native/demo/_C.so", "audit", Outcome.PASSED),
         ("audit/tags/demo", "audit", Outcome.FAILED),

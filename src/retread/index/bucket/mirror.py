@@ -273,7 +273,7 @@ def changed(folder: Path, before: Mapping[str, tuple[int, int, int]]) -> list[st
 def whole(bucket: Bucket, folder: Path, say: Callable[[str], None]) -> list[str]:
     """Make the folder that a bucket is, with every byte, and return what is wrong with the objects themselves."""
     objects = [one for one in bucket.list("") if not one.name.startswith((f"{journal.ACTIONS}/", LOCK))]
-    say(f"reading {len(objects)} objects, {units.size(sum(one.size for one in objects))}")
+    say(f"reading {units.counted(len(objects), 'object')}, {units.size(sum(one.size for one in objects))}")
     (folder / HIDDEN / "snapshots").mkdir(parents=True)
     part = _Part(bucket, folder)
     part.put(_HISTORY, b"".join(msgspec.json.encode(one) + b"\n" for one in journal.actions(bucket)))

@@ -13,10 +13,12 @@ import re
 import shlex
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
+from markupsafe import Markup, escape
 from packaging.specifiers import InvalidSpecifier
 
 from retread import arch, pypa, units
@@ -24,39 +26,30 @@ from retread.arch import Arch
 from retread.elf.facts import DEVICES, devices
 from retread.index.listing import Hosted, Project
 from retread.index.pages import simple
+from retread.prooflevel import ProofLevel
 from retread.recipe import platforms
-from retread.smoke.tally import Tried, Verdict, counts
+from retread.smoke.tally import Inherited, Tried, Verdict, counts
 from retread.text import markup
 from retread.version import cuda
 from retread.wheel.statement import PatchStatement
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
+    from msgspec import UnsetType
     from packaging.version import Version
 
 _DEVICES: Final = tuple(sorted((one for one in arch.FIRST_CUDA if not arch.parts(one)[2]), key=arch.sort_key))
 """Capabilities that GPUs have; those with a suffix are of code alone."""
 
+_EXACT: Final = re.compile(r"-cp3([0-9]+)-cp3\1-")
+"""In the name of a wheel that is for one version of Python."""
+_NEAR: Final = 64
+"""Releases that are remembered, with all of their wheels: those that are alike follow one another."""
+_NOTHING: Final = Markup()
 _RELEASE: Final = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})+")
 
 
 Libraries = tuple[tuple[str, tuple[Arch, ...]], ...]
 """Library and what it has native code for, of each."""
-
-
-class Wheel(NamedTuple):
-    """A wheel as its project's page shows it: what it shares with many others is markup already."""
-
-    one: Hosted
-    address: str
-    evidence: list[tuple[str, str]]
-    """What tells each file that bears witness to it from the others, ``test-static.dsse.json``, and its address."""
-    about: Markup
-    """Whether it is proven, what it is for, and what it was made of."""
-    content: Markup
-    """Its native code, and how it was tried."""
-    patches: Markup
-    """Empty when its release says them for all its wheels."""
 
 
 class Note(NamedTuple):
@@ -66,21 +59,6 @@ class Note(NamedTuple):
     """``yanked`` or ``unproven``."""
     reason: str
     wheels: int
-
-
-class Advice(NamedTuple):
-    """What to copy in order to install one wheel from this index and from nowhere else."""
-
-    version: str
-    unproven: str
-    failed: int
-    """How many cases of its tests failed, of one that is unproven."""
-    torch: str
-    pip: str
-    settings: str
-    """Of uv, for pyproject.toml."""
-    uv: str
-    poetry: str
 
 
 class Shop(NamedTuple):
@@ -93,19 +71,47 @@ class Shop(NamedTuple):
     poetry: str
 
 
-class Release(NamedTuple):
-    """All wheels of a version."""
+class Likeness(NamedTuple):
+    """What a project's page says of a wheel that it can have in common with others."""
 
-    version: str
-    patches: Markup
-    """Those that all of its wheels share; empty when they differ."""
-    wheels: list[Wheel]
-    states: list[str]
-    """What some of its wheels are: ``yanked``, ``unproven``."""
-    serves: Markup
-    """Cells of the platforms, the ranges of torch and of Python, and the GPUs that its wheels are for."""
-    advice: Advice | None
-    """What to copy in order to install this version; None when all of it is yanked."""
+    yanked: str | None
+    unproven: str
+    platform: str
+    cuda: str
+    torch: str
+    triton: tuple[str, ...]
+    python: str
+    """For which Python it is: the version that its name says alone, or the range that it asks for."""
+    requires_python: str
+    lane: str
+    compiler: str
+    commit: str
+    source: ProofLevel | UnsetType
+    waived: tuple[tuple[str, str], ...]
+    libraries: Libraries
+    tried: tuple[Tried, ...]
+    inherited: tuple[Inherited, ...] | UnsetType
+    evidence: tuple[str, ...]
+    """What tells each file that bears witness to it from the others: ``test-static.dsse.json``."""
+    patches: tuple[PatchStatement, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """All wheels that are alike: there is one for each likeness, so that asking which is which takes no time."""
+
+    alike: Likeness
+    card: markup.Form
+    """What is said of each of them; of its holes one is for its patches."""
+
+
+class Release(NamedTuple):
+    """What a project's page says of a version."""
+
+    row: Markup
+    """For whom it is, in the table of all versions."""
+    section: Markup
+    """How it is installed, and each of its wheels."""
 
 
 class Reach(NamedTuple):
@@ -122,7 +128,8 @@ class Trait(NamedTuple):
     cuda: str
     torch: str
     triton: tuple[str, ...]
-    libraries: Libraries
+    code: tuple[tuple[Arch, ...], ...]
+    """What each of its libraries has native code for."""
     tried: tuple[Tried, ...]
     yanked: str | None
     unproven: str
@@ -146,15 +153,28 @@ class Traits(NamedTuple):
     """Capabilities of the GPUs that its machine code runs on."""
 
 
+class Row(NamedTuple):
+    """The row of a channel's table that shows a release."""
+
+    traits: Traits
+    form: markup.Form
+
+
 def project_page(project: Project, *, base: str) -> bytes:
     """Return a project's page: lines to copy, then every wheel with what it holds, the newest version first."""
     shop, best = _shop(project, base), _best(project.files)
+    releases = list[Release]()
+    for version, files in _versions(project):
+        other = _best(files) if best and version != best.version else None
+        releases.append(_release(version, files, other, shop, opened=not releases))
     return _render(
         "project.html",
+        {"rows": [one.row for one in releases], "sections": [one.section for one in releases]},
         project=project,
-        address=shop.address,
-        advice=_lines(best, shop) if best else None,
-        releases=[_release(version, files, shop) for version, files in _versions(project)],
+        best=best,
+        failed=_failed(best) if best else 0,
+        lines=markup.fill(_form("lines", shop=shop, torch=best.torch), wanted=_wanted(best)) if best else "",
+        releases=len(releases),
     )
 
 
@@ -165,12 +185,12 @@ def channel_page(channel: str, projects: Sequence[Project], *, base: str) -> byt
     rows = [
         (
             project.name,
-            [(version, _traits(tuple(map(_trait, files)), offered)) for version, files in _versions(project)],
+            [(version, _row(tuple(map(_trait, files)), offered)) for version, files in _versions(project)],
         )
         for project in ordered
         if project.files
     ]
-    every = {traits for _, releases in rows for _, traits in releases}
+    every = {row.traits for _, releases in rows for _, row in releases}
     admitted = {one for row in every for one in row.admits}
     runs = {one for row in every for one in row.runs}
     choices = {
@@ -181,12 +201,10 @@ def channel_page(channel: str, projects: Sequence[Project], *, base: str) -> byt
     }
     return _render(
         "channel.html",
+        {"rows": itertools.chain.from_iterable(_rows(*one) for one in rows)},
         channel=channel,
         address=_simple(channel, base),
-        rows=[
-            (name, [(version, _part("head", one), _part("cells", one)) for version, one in releases])
-            for name, releases in rows
-        ],
+        releases=len(rows),
         empty=[project.name for project in ordered if not project.files],
         choices=choices,
     )
@@ -195,22 +213,21 @@ def channel_page(channel: str, projects: Sequence[Project], *, base: str) -> byt
 def front_page(channels: Sequence[str], *, base: str) -> bytes:
     """Return the page of the whole index: its channels, the newest CUDA first."""
     ordered = sorted(set(channels), key=_natural, reverse=True)
-    return _render("front.html", channels=[(one, cuda(one), _simple(one, base)) for one in ordered])
+    return _render("front.html", {}, channels=[(one, cuda(one), _simple(one, base)) for one in ordered])
 
 
-def _part(macro: str, *arguments: Any) -> Markup:
-    return markup.part("parts.html", macro, *arguments)
+def _form(macro: str, **given: Any) -> markup.Form:
+    return markup.form("parts.html", macro, **given)
 
 
-def _render(template: str, **view: Any) -> bytes:
-    filters = (("size", units.size), ("csp_digest", _csp_digest), ("moment", _moment), ("anchor", _anchor))
-    return markup.render(template, filters, **view).encode()
+def _render(template: str, long: Mapping[str, Iterable[Markup]], **view: Any) -> bytes:
+    return markup.page(template, (("csp_digest", _csp_digest),), long, **view)
 
 
 @functools.lru_cache(maxsize=4096)
-def _anchor(version: str) -> str:
+def _anchor(version: str) -> Markup:
     """Return a version as the address of its section names it."""
-    return quote(version)
+    return escape(quote(version))
 
 
 def _csp_digest(script: str) -> str:
@@ -235,60 +252,104 @@ def _natural(text: str) -> tuple[list[tuple[int, str]], str]:
 
 
 def _versions(project: Project) -> Iterator[tuple[str, list[Hosted]]]:
-    """Yield each version of a project with its wheels, the newest one first."""
-    files = sorted(project.files, key=lambda one: one.file)
-    files.sort(key=lambda one: simple.order(one.version), reverse=True)
-    for version, wheels in itertools.groupby(files, key=lambda one: one.version):
-        yield version, list(wheels)
+    """Return each version of a project with its wheels, the newest one first."""
+    return reversed(simple.releases(project).items())
 
 
-def _release(version: str, files: list[Hosted], shop: Shop) -> Release:
-    first = files[0]
-    same = all(one.patches == first.patches for one in files)
-    best = _best(files)
-    states = (
-        ("yanked", any(one.yanked is not None for one in files)),
-        ("unproven", any(one.unproven for one in files)),
+def _likeness(one: Hosted) -> Likeness:
+    exact, begin = _EXACT.search(one.file), f"{one.file}."
+    return Likeness(
+        yanked=one.yanked,
+        unproven=one.unproven,
+        platform=one.platform,
+        cuda=one.cuda,
+        torch=one.torch,
+        triton=one.triton,
+        python=f"3.{exact[1]}" if exact else one.requires_python or "any",
+        requires_python=one.requires_python,
+        lane=one.lane,
+        compiler=one.compiler,
+        commit=one.commit,
+        source=one.source,
+        waived=tuple(one.waived.items()) if one.waived else (),
+        libraries=tuple(one.libraries.items()),
+        tried=one.tried,
+        inherited=one.inherited,
+        evidence=tuple(name.removeprefix(begin) for name in one.sidecars),
+        patches=one.patches,
     )
+
+
+@functools.lru_cache(maxsize=1024)
+def _kind(alike: Likeness) -> Kind:
+    evidence = tuple((name, simple.coded(name)) for name in alike.evidence)
+    return Kind(alike, _form("card", alike=alike, failed=_failed(alike), evidence=evidence))
+
+
+@functools.lru_cache(maxsize=_NEAR)
+def _served(kinds: tuple[Kind, ...]) -> markup.Form:
+    """Return the row of a version in the table of versions: for whom its wheels are."""
+    alike = [kind.alike for kind in kinds]
+    machines = {one.platform for one in alike}
+    code = frozenset(code for one in alike for _, code in one.libraries if code)
+    return _form(
+        "served",
+        platforms=_by(machines, _commonness),
+        torch=tuple(dict.fromkeys(one.torch for one in alike)),
+        python=_by({one.python for one in alike}, _natural),
+        gpus=_gpus(frozenset(machines), code),
+    )
+
+
+def _release(version: str, files: list[Hosted], best: Hosted | None, shop: Shop, *, opened: bool) -> Release:
+    """Return what is said of a version, with the lines that install its best wheel unless they stand elsewhere."""
+    kinds = tuple([_kind(_likeness(one)) for one in files])
+    section, same = _section(kinds, shop, best and best.torch, opened=opened)
+    cards = [_card(one, kind, () if same else one.patches) for one, kind in zip(files, kinds, strict=True)]
+    name, wanted = escape(version), _wanted(best) if best else ""
     return Release(
-        version=version,
-        patches=_part("patches", first.patches if same else ()),
-        wheels=[_wheel(one, () if same else one.patches) for one in files],
-        states=[kind for kind, some in states if some],
-        serves=_part(
-            "serves",
-            _by({one.platform for one in files}, _commonness),
-            tuple(dict.fromkeys(one.torch for one in files)),
-            _by({_python(one) for one in files}, _natural),
-            _gpus(
-                frozenset(one.platform for one in files),
-                frozenset(code for one in files for code in one.libraries.values() if code),
-            ),
-        ),
-        advice=_lines(best, shop) if best else None,
+        row=markup.fill(_served(kinds), version=name, anchor=_anchor(version)),
+        section=markup.fill(section, version=name, wanted=wanted, cards=markup.joined(cards)),
     )
 
 
-def _wheel(one: Hosted, patches: tuple[PatchStatement, ...]) -> Wheel:
-    about = (
-        one.platform,
-        one.cuda,
-        one.torch,
-        one.triton,
-        one.requires_python,
-        one.lane,
-        one.compiler,
-        one.commit,
+@functools.lru_cache(maxsize=_NEAR)
+def _section(
+    kinds: tuple[Kind, ...], shop: Shop, asked: str | None, *, opened: bool
+) -> tuple[markup.Form, bool]:
+    """Return the section of a version but for its cards, and whether it says the patches, which all wheels share.
+
+    ``asked`` is the range of torch that its best wheel asks for; None where no lines are to be copied.
+    """
+    alike = [kind.alike for kind in kinds]
+    same = all(one.patches == alike[0].patches for one in alike)
+    states = (
+        ("yanked", any(one.yanked is not None for one in alike)),
+        ("unproven", any(one.unproven for one in alike)),
     )
-    return Wheel(
-        one=one,
+    form = _form(
+        "release",
+        states=tuple(kind for kind, some in states if some),
+        opened=opened,
+        shop=shop,
+        asked=asked,
+        wheels=len(alike),
+        torch=alike[0].torch,
+        series=alike[0].patches if same else (),
+    )
+    return form, same
+
+
+def _card(one: Hosted, kind: Kind, patches: tuple[PatchStatement, ...]) -> Markup:
+    return markup.fill(
+        kind.card,
         address=simple.address(one.file, one.sha256),
-        evidence=[
-            (name.removeprefix(f"{one.file}."), simple.address(name, one.sha256)) for name in one.sidecars
-        ],
-        about=_part("about", one.yanked, one.unproven, _failed(one), *about),
-        content=_part("content", tuple(one.libraries.items()), one.tried),
-        patches=_part("patches", patches),
+        file=one.file,
+        uploaded=one.uploaded,
+        moment=_moment(one.uploaded),
+        size=units.size(one.size),
+        sha256=one.sha256,
+        patches=markup.fill(_form("patches", series=patches)) if patches else _NOTHING,
     )
 
 
@@ -300,12 +361,6 @@ def _commonness(platform: str) -> tuple[int, str]:
     """Return what platforms are sorted by: those of Linux first."""
     known = platforms.COMPILED
     return known.index(platform) if platform in known else len(known), platform
-
-
-def _python(one: Hosted) -> str:
-    """Return for which Python a wheel is: the version that its name says alone, or the range that it asks for."""
-    exact = re.search(r"-cp3([0-9]+)-cp3\1-", one.file)
-    return f"3.{exact[1]}" if exact else one.requires_python or "any"
 
 
 @functools.lru_cache(maxsize=1024)
@@ -321,7 +376,7 @@ def _gpus(machines: frozenset[str], libraries: frozenset[tuple[Arch, ...]]) -> t
     )
 
 
-def _failed(one: Hosted | Trait) -> int:
+def _failed(one: Hosted | Likeness | Trait) -> int:
     """Return how many cases failed of a wheel that is listed all the same."""
     return sum(run.failed for run in one.tried) if one.unproven else 0
 
@@ -353,23 +408,14 @@ def _best(files: Iterable[Hosted]) -> Hosted | None:
     return max((one for one in files if one.yanked is None), key=_merit, default=None)
 
 
-def _lines(best: Hosted, shop: Shop) -> Advice:
-    wanted = shlex.quote(f"{best.project}=={best.version}")
-    return Advice(
-        version=best.version,
-        unproven=best.unproven,
-        failed=_failed(best),
-        torch=best.torch,
-        pip=f"{shop.pip} {wanted}",
-        settings=shop.settings,
-        uv=f"uv add {wanted}",
-        poetry=f"{shop.poetry} {wanted}",
-    )
+def _wanted(one: Hosted) -> str:
+    """Return how an installer is asked for the version of a wheel, as a shell takes it."""
+    return shlex.quote(f"{one.project}=={one.version}")
 
 
-def _merit(one: Hosted) -> tuple[bool, bool, tuple[Version, str], str]:
-    key = simple.order(one.version)
-    return not one.unproven, not key[0].is_prerelease, key, one.file
+def _merit(one: Hosted) -> tuple[bool, bool, Version, str, str]:
+    version = simple.parsed(one.version)
+    return not one.unproven, not version.is_prerelease, version, one.version, one.file
 
 
 def _settings(project: str, source: str, address: str) -> str:
@@ -379,13 +425,20 @@ def _settings(project: str, source: str, address: str) -> str:
     return f"{index}\n[tool.uv.sources]\n{project} = {{ index = {name} }}"
 
 
+def _rows(project: str, releases: Iterable[tuple[str, Row]]) -> Iterator[Markup]:
+    """Yield the rows of a channel's table that say what the releases of a project are."""
+    name, page = escape(project), escape(f"simple/{quote(project)}/page.html")
+    for version, row in releases:
+        yield markup.fill(row.form, page=page, project=name, anchor=_anchor(version), version=version)
+
+
 def _trait(one: Hosted) -> Trait:
     return Trait(
         platform=one.platform,
         cuda=one.cuda,
         torch=one.torch,
         triton=one.triton,
-        libraries=tuple(one.libraries.items()),
+        code=tuple(one.libraries.values()),
         tried=one.tried,
         yanked=one.yanked,
         unproven=one.unproven,
@@ -393,9 +446,9 @@ def _trait(one: Hosted) -> Trait:
 
 
 @functools.lru_cache(maxsize=4096)
-def _traits(files: tuple[Trait, ...], offered: tuple[str, ...]) -> Traits:
-    """Return what is said of a release with such wheels."""
-    libraries = [set(code) for one in files for _, code in one.libraries]
+def _row(files: tuple[Trait, ...], offered: tuple[str, ...]) -> Row:
+    """Return the row of a release with such wheels."""
+    libraries = [set(code) for one in files for code in one.code]
     found = tuple(sorted(set().union(*libraries), key=arch.sort_key))
     tried = {
         run.where
@@ -403,7 +456,7 @@ def _traits(files: tuple[Trait, ...], offered: tuple[str, ...]) -> Traits:
         for run in one.tried
         if run.level == "gpu" and counts(run).verdict is Verdict.PASSED
     }
-    return Traits(
+    traits = Traits(
         wheels=len(files),
         notes=_notes(files),
         platforms=_by({one.platform for one in files}, _commonness),
@@ -415,6 +468,7 @@ def _traits(files: tuple[Trait, ...], offered: tuple[str, ...]) -> Traits:
         admits=_by({one for file in files for one in _admitted(file.torch, offered)}, _natural),
         runs=_devices(found),
     )
+    return Row(traits, _form("row", one=traits))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -9,10 +9,15 @@ from __future__ import annotations
 import functools
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from html import escape
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
+
+import msgspec
 
 from retread import pypa
 from retread.index.layout import place
@@ -37,19 +42,20 @@ UP: Final = "../../../"
 def simple_html(project: Project) -> bytes:
     """Return a project's page as PEP 503 asks."""
     status = _meta("pypi:project-status", STATUS)
-    return _html(f"Links for {project.name} ({project.channel})", map(_anchor, _ordered(project)), status)
+    links = (_anchor(one) for files in releases(project).values() for one in files)
+    return _html(f"Links for {project.name} ({project.channel})", links, status)
 
 
 def simple_json(project: Project) -> bytes:
     """Return a project's page as PEP 691 asks."""
-    files = _ordered(project)
+    found = releases(project)
     return _json(
         {
             "meta": {"api-version": API_VERSION},
             "project-status": {"status": STATUS},
             "name": project.name,
-            "versions": list(dict.fromkeys(one.version for one in files)),
-            "files": [_entry(one) for one in files],
+            "versions": list(found),
+            "files": [_entry(one) for files in found.values() for one in files],
         }
     )
 
@@ -69,24 +75,28 @@ def root_json(channel: str, names: Sequence[str]) -> bytes:
 
 def address(file: str, sha256: str) -> str:
     """Return the address of a file, relative to a project's page, percent-encoded: ``+`` is written ``%2B``."""
+    return UP + coded(place(file, sha256))
+
+
+def coded(path: str) -> str:
+    """Return a path, or what an address ends with, percent-encoded."""
     # A plus is all that a wheel's name has to be encoded: quote() takes far longer for that.
-    where = place(file, sha256)
-    coded = where if _PLAIN.fullmatch(where) else quote(where, safe="/+", errors="replace")
-    return UP + coded.replace("+", "%2B")
+    plain = path if _PLAIN.fullmatch(path) else quote(path, safe="/+", errors="replace")
+    return plain.replace("+", "%2B")
 
 
-def order(version: str) -> tuple[Version, str]:
-    """Return what versions are sorted by: PEP 440, then the text."""
-    return _parsed(version), version
+def releases(project: Project) -> dict[str, list[Hosted]]:
+    """Return each version of a project with its wheels by name, in the order of versions: PEP 440, then the text."""
+    found = defaultdict[str, list[Hosted]](list)
+    for one in sorted(project.files, key=attrgetter("file")):
+        found[one.version].append(one)
+    return {version: found[version] for version in sorted(sorted(found), key=parsed)}
 
 
 @functools.lru_cache(maxsize=4096)
-def _parsed(version: str) -> Version:
+def parsed(version: str) -> Version:
+    """Return a version as what versions are sorted by."""
     return pypa.version(version)
-
-
-def _ordered(project: Project) -> list[Hosted]:
-    return sorted(project.files, key=lambda one: (order(one.version), one.file))
 
 
 def _entry(one: Hosted) -> dict[str, Any]:
@@ -134,4 +144,11 @@ def _meta(name: str, content: str) -> str:
 
 
 def _json(page: dict[str, Any]) -> bytes:
-    return json.dumps(page, separators=(",", ":")).encode() + b"\n"
+    r"""Return a page as JSON of printable ASCII alone: all else is written ``\u00fc``."""
+    with suppress(UnicodeEncodeError):  # half of a character
+        made = msgspec.json.encode(page)
+        if made.isascii() and b"\x7f" not in made:
+            return made + b"\n"
+    return (
+        json.dumps(page, separators=(",", ":")).encode() + b"\n"
+    )  # as much for what is plain, in eight times as long

@@ -103,26 +103,31 @@ def _cases(trial: Trial, cases: list[Table]) -> None:
     cases += _against_ptx(trial, tried) if trial.compared else []
     if trial.level == "static" and trial.only == "*":
         cases.append(_undisturbed(trial.folder))
+        say(f"{trial.level}: {cases[-1]['id']}: {_counted(cases[-1:])}")
 
 
 def _against_ptx(trial: Trial, tried: Sequence[Tried]) -> list[Table]:
     """Run cases natively once more and then from PTX alone, and return what the comparison finds."""
+    found: list[Table] = []
     site, hidden = ptx.portable(trial.folder, trial.kit.manifest["libraries"], trial.compared)
     if not hidden:
-        return [
+        found = [
             ptx.case("wheel", outcome="skipped", reason="no module has PTX for this GPU beside machine code")
         ]
+        say(f"{trial.level}: {found[0]['id']}: {_counted(found)}")
+        return found
     cache = trial.environment["CUDA_CACHE_PATH"] + "-ptx"
-    found: list[Table] = []
     for one, other in zip(tried, trial.suites(site, CUDA_CACHE_PATH=cache)):  # noqa: B905 - 3.9 knows no strict
-        found += _hidden(other) if one.suite.name == ptx.CONTROL else []
+        more = _hidden(other) if one.suite.name == ptx.CONTROL else []
         cases = ptx.chosen([*one.wanted.values()], hidden)
         if cases:
             first = {case["id"]: case for case in one.done}
             second = ptx.again(one.suite, cases)
             made = ptx.again(other, cases, patience=ptx.PATIENCE)
-            found += (compared := ptx.compared(first, second, made, hidden))
-            say(f"ptx: {one.suite.name}: {_counted(compared)}")
+            more += ptx.compared(first, second, made, hidden)
+        if more:
+            say(f"ptx: {one.suite.name}: {_counted(more)}")
+        found += more
     return found
 
 

@@ -87,7 +87,8 @@ def operators() -> dict[str, Any]:
     found = sorted(set(ask()) - before)
     if not found:
         more = f", of which {lost} cannot be loaded here" if lost else ""
-        raise harness.Skip(f"no operators from its {len(SETTING['libraries'])} libraries{more}")
+        count = len(SETTING["libraries"])
+        raise harness.Skip(f"no operators from its {f'{count} libraries' if count != 1 else 'library'}{more}")
     bare = [name for name in found if not implemented(name)]
     assert len(bare) < len(found), f"nothing implements any operator: {', '.join(bare[:5])}"
     spaces = sorted({name.partition("::")[0] for name in found})
