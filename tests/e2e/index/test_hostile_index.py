@@ -84,7 +84,6 @@ def _fit(address: str) -> set[str]:
     return set()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # urllib3 forgets some sockets
 @pytest.mark.parametrize("name", PAGES)
 def test_a_bad_page_is_told(bad: Hostile, project: Project, name: str) -> None:
     bad.pages = hostile.pages((SDIST, WHEEL))[name]

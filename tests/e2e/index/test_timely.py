@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
+from urllib3.exceptions import InvalidHeader
 
-from retread.doors.net import asking, catalogue, download
+from retread.doors.net import asking, catalogue, download, timely
 from retread.doors.net.asking import Wanted
 from retread.doors.net.settings import Settings
 from retread.records import Sha256
@@ -72,6 +73,31 @@ def test_a_head_that_never_ends_is_no_answer(serve: Serve, name: str) -> None:
     assert (
         download.absence(base, "a.whl", using=using("")) == f"{base}/a.whl: the server did not answer in time"
     )
+
+
+def test_an_answer_whose_head_is_refused_is_closed(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has it then: left open, its connection would stay until the collector comes by."""
+    made: list[timely._Answer] = []
+    closed: list[bool] = []
+    begin, ask = timely._Answer.begin, timely._Connection.getresponse
+
+    def noted(answer: timely._Answer) -> None:
+        made.append(answer)
+        begin(answer)
+
+    def asked(connection: timely._Connection) -> object:
+        try:
+            return ask(connection)
+        except InvalidHeader:
+            closed.extend(answer.isclosed() for answer in made)
+            raise
+
+    monkeypatch.setattr(timely._Answer, "begin", noted)
+    monkeypatch.setattr(timely._Connection, "getresponse", asked)
+    host = serve(HEAD + b"Connection: close\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", b"x")
+    said = catalogue.index_absence(WANTED, using=using(f"http://{host}/simple/"))
+    assert said.endswith("the connection broke (InvalidHeader)")
+    assert closed == [True]
 
 
 def test_neither_is_a_handshake_that_never_ends(serve: Serve) -> None:

@@ -19,6 +19,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+    from urllib3 import HTTPResponse
 
 
 class Timely(HTTPAdapter):
@@ -90,11 +91,30 @@ class _Answer(http.client.HTTPResponse):
 
 
 class _Connection(HTTPConnection):
-    response_class = _Answer
+    """A connection that closes an answer whose head urllib3 refuses after it was read: nobody else has it."""
+
+    _answer: _Answer | None = None
+
+    def response_class(self, *given: Any, **options: Any) -> _Answer:  # type: ignore[override]  # called as a class is
+        """Return an answer that is not read yet."""
+        self._answer = _Answer(*given, **options)
+        return self._answer
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 does
+        """Return the answer, with its head."""
+        self._answer = None
+        try:
+            return super().getresponse()
+        except BaseException:
+            if self._answer:
+                self._answer.close()
+            raise
+        finally:
+            self._answer = None
 
 
-class _SecureConnection(HTTPSConnection):
-    response_class = _Answer
+class _SecureConnection(_Connection, HTTPSConnection):
+    """The same with TLS."""
 
 
 class _Pool(HTTPConnectionPool):
