@@ -160,7 +160,7 @@ def _pages(room: Path, projects: Iterator[Project]) -> tuple[float, float, float
     Then how many files they are, their bytes, and the peak memory in MB.
     """
     gc.set_threshold(main_program._OBJECTS)  # as the command does
-    cores._keep_memory()  # as a publish does; a refresh frees so much that glibc keeps it by itself
+    cores.keep_memory()  # as the actions do
     projected = list(projects)
     makes = {
         room / one.name / "page.html": functools.partial(human.project_page, one, base=BASE)
