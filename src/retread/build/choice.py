@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from retread.recipe.toolchain import Toolchain
 from retread.recipe.workspace import Loaded
 from retread.source.trees import Trees
 from retread.strict import near_miss
+from retread.units import enumerated
 from retread.version import NVCC
 
 
@@ -57,8 +58,20 @@ def jobs(
     return [Job(origin, reason) for origin in origins(goal, chosen.own, wish)]
 
 
-def demand_used(wish: Wish, lanes: Collection[Lane]) -> None:
-    """Raise PlanError for what is asked of a compile where none of the ``lanes`` of the wheels does anything by it."""
+def others(jobs: Sequence[Job], platform: str | None) -> list[Lane]:
+    """Return every lane by which each of the jobs' targets can be made for a platform; None is this machine's."""
+    made = [
+        plan.possible(job.goal.recipe, job.goal.name, job.goal.trees.loaded.patches, platform or host.here())
+        for job in jobs
+    ]
+    return [lane for lane in LANES if made and all(lane in some for some in made)]
+
+
+def demand_used(wish: Wish, lanes: Collection[Lane], ways: Sequence[Lane] = ()) -> None:
+    """Raise PlanError for what is asked of a compile where none of the ``lanes`` of the wheels does anything by it.
+
+    The hint names the first of the ``ways`` that does: lanes that the same wheels can be made by, and can be asked for.
+    """
     typed = {
         "--jobs": wish.jobs,
         "--memory": wish.memory,
@@ -71,11 +84,18 @@ def demand_used(wish: Wish, lanes: Collection[Lane]) -> None:
         name for name, said in typed.items() if said and not (in_image if name == "--image" else compiles)
     ]
     if lanes and idle:
-        options, made = " and ".join(idle), " and ".join(sorted({f"the {one} lane" for one in lanes}))
+        made = enumerated(sorted({f"the {one} lane" for one in lanes}))
         raise PlanError(
-            f"{options} would do nothing: {made} {'takes no image' if compiles else 'compiles nothing'}",
-            hint=f"leave {options} out, or say --lane {Lane.CONTAINER if '--image' in idle else Lane.SOURCE}",
+            f"{enumerated(idle)} would do nothing: {made} {'takes no image' if compiles else 'compiles nothing'}",
+            hint=_left_out(idle, ways, in_image="--image" in idle),
         )
+
+
+def _left_out(options: Sequence[str], ways: Sequence[Lane], *, in_image: bool = False) -> str:
+    """Return how options are used that a lane does nothing by: not at all, or in the first of the lanes that does."""
+    uses = (lane for lane in ways if LANES[lane].compiles and (LANES[lane].in_image or not in_image))
+    lane = next(uses, None)
+    return f"leave {enumerated(options)} out" + (f", or say --lane {lane}" if lane else "")
 
 
 def _on(loaded: Loaded, target: str | None, platform: str) -> Loaded:
@@ -148,7 +168,9 @@ def _tools(asked: _Asked, name: str, lane: Lane, wish: Wish) -> _Tools:
         if wish.toolchain:
             raise PlanError(
                 f"{loaded.recipe.name} {name}: the {lane} lane compiles nothing, with {wish.toolchain} or another",
-                hint="leave --toolchain out, or say --lane source",
+                hint=_left_out(
+                    ["--toolchain"], plan.possible(loaded.recipe, name, loaded.patches, asked.platform)
+                ),
             )
         return _Tools(target.toolchain)
     known = [loaded.toolchains[one] for one in target.toolchains]

@@ -206,7 +206,7 @@ def _build_here(options: BuildOptions) -> list[Built]:
                 raise
             machine.console.say(f"note: not built: {_for(platform, error)}")
     try:
-        choice.demand_used(wish, [job.origin.lane for job in jobs])
+        choice.demand_used(wish, [job.origin.lane for job in jobs], choice.others(jobs, options.platform))
     except PlanError as error:
         if not options.all:
             raise
@@ -320,7 +320,7 @@ def plan(options: PlanOptions) -> int:
         clone=options.repository,
         wish=wish,
     )
-    choice.demand_used(wish, [job.origin.lane for job in jobs])
+    choice.demand_used(wish, [job.origin.lane for job in jobs], choice.others(jobs, options.platform))
     plans = [job.plan() for job in jobs]
     if options.json:
         session.print_json(plans)

@@ -158,12 +158,18 @@ def demand_unmoved(recipe: Recipe, target: str, patches: Sequence[Patch], forced
     )
 
 
+def possible(recipe: Recipe, target: str, patches: Sequence[Patch], platform: str) -> list[Lane]:
+    """Return every lane that can make a target with this series for a platform, the cheapest first."""
+    there = [lane for lane, way in LANES.items() if not way.compiles or platform in platforms.COMPILED]
+    return [lane for lane in there if LANES[lane].find(recipe, target, patches).own is not None]
+
+
 def _ways(recipe: Recipe, name: str, patches: Sequence[Patch]) -> Iterator[str]:
     """Yield each way to make a target with this series: the switches, and what they do."""
     target = recipe.targets[name]
-    possible = [lane for lane, way in LANES.items() if way.find(recipe, name, patches).own is not None]
-    unasked = next((lane for lane in possible if LANES[lane].unasked), None)
-    for lane in possible:
+    lanes = possible(recipe, name, patches, platforms.COMPILED[0])
+    unasked = next((lane for lane in lanes if LANES[lane].unasked), None)
+    for lane in lanes:
         switches = f"--target {name}" if lane is unasked else f"--target {name} --lane {lane}"
         does = "compiles it" if LANES[lane].compiles else "takes over compiled code"
         served = f"CUDA {target.cuda} and torch {target.torch}" if target.torch else f"CUDA {target.cuda}"

@@ -28,6 +28,7 @@ from retread.index.bucket.lease import Lease, Times
 from retread.index.bucket.mirror import EVERYTHING
 from retread.index.bucket.remote import Visit
 from retread.index.headers import attributes
+from retread.shared import remote as shared_store
 from tinycuda import sha256
 from tinyindex import Shelf, make_keys
 
@@ -658,6 +659,20 @@ def test_a_missing_bucket_and_a_missing_storage_are_told_without_secrets(
         remote.history("s3://wheels/x")
     with pytest.raises(PublishError, match="is no bucket that can be opened"):
         remote.history("s3:///x")
+
+
+@pytest.mark.parametrize(
+    ("there", "missing"),
+    [("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")],
+)
+def test_half_of_the_credentials_is_told_by_the_other(
+    there: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(missing, raising=False)
+    monkeypatch.setenv(there, "half")
+    for opened in (remote.history, shared_store._opened):
+        with pytest.raises(StoreError, match=f"cannot open s3://wheels/x: {missing} is not set"):
+            opened("s3://wheels/x")
 
 
 @pytest.mark.parametrize(

@@ -166,36 +166,58 @@ def test_a_recipe_without_a_wheel_for_windows_says_so_not_which_part_lacks(
 
 
 @pytest.mark.parametrize(
-    ("wish", "lanes", "said", "hint"),
+    ("wish", "lanes", "ways", "said", "hint"),
     [
         (
             Wish(jobs=2),
             [Lane.OVERLAY],
+            [Lane.OVERLAY, Lane.SOURCE, Lane.CONTAINER],
             "--jobs would do nothing: the overlay lane compiles nothing",
-            "source",
+            "leave --jobs out, or say --lane source",
         ),
-        (Wish(cache=False, memory=1), [Lane.OVERLAY], "--memory and --no-cache would do nothing: ", "source"),
+        (
+            Wish(jobs=2, cache=False, memory=1),
+            [Lane.OVERLAY],
+            [Lane.OVERLAY],
+            "--jobs, --memory and --no-cache would do nothing: ",
+            "leave --jobs, --memory and --no-cache out",
+        ),
         (
             Wish(image="x"),
             [Lane.OVERLAY],
+            [Lane.OVERLAY, Lane.SOURCE, Lane.CONTAINER],
             "--image would do nothing: the overlay lane compiles nothing",
-            "container",
+            "leave --image out, or say --lane container",
         ),
         (
             Wish(image="x"),
             [Lane.SOURCE],
+            [Lane.SOURCE],
             "--image would do nothing: the source lane takes no image",
-            "container",
+            "leave --image out",
         ),
     ],
 )
 def test_what_is_asked_of_a_compile_is_refused_where_there_is_none(
-    wish: Wish, lanes: list[Lane], said: str, hint: str
+    wish: Wish, lanes: list[Lane], ways: list[Lane], said: str, hint: str
 ) -> None:
     with pytest.raises(PlanError) as caught:
-        choice.demand_used(wish, lanes)
+        choice.demand_used(wish, lanes, ways)
     assert caught.value.message.startswith(said)
-    assert caught.value.hint.endswith(f" out, or say --lane {hint}")
+    assert caught.value.hint == hint
+
+
+def test_a_lane_is_named_only_where_the_recipe_can_be_made_by_it(tmp_path: Path) -> None:
+    official = replace(TARGET, build=None)
+    made = jobs(loaded(target=official), "cu130", machine(tmp_path))
+    assert choice.others(made, None) == [Lane.OVERLAY]
+    both = jobs(loaded(), "cu130", machine(tmp_path))
+    assert choice.others(both, None) == [Lane.OVERLAY, Lane.SOURCE, Lane.CONTAINER]
+    assert choice.others(both, "win_amd64") == [Lane.OVERLAY]
+    assert choice.others([*made, *both], None) == [Lane.OVERLAY]
+    with pytest.raises(PlanError) as caught:
+        jobs(loaded(target=official), "cu130", machine(tmp_path), wish=Wish(toolchain="cuda-13.0"))
+    assert caught.value.hint == "leave --toolchain out"
 
 
 @pytest.mark.parametrize(

@@ -65,3 +65,10 @@ def test_a_moment_is_told_also_where_no_calendar_reaches(seconds: int, told: str
 )  # fmt: skip
 def test_things_are_counted_as_people_do(count: int, thing: str, said: str) -> None:
     assert units.counted(count, thing) == said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
+)
+def test_words_are_enumerated_as_people_do(words: list[str], said: str) -> None:
+    assert units.enumerated(words) == said
