@@ -22,6 +22,7 @@ SCHEMAS: Final = {
     "evidence": "evidence.beside.Evidence",
     "matrix": "recipe.matrix.Matrix",
     "store-removed": "doors.store.Removed",
+    "store-check": "shared.remote.Checked",
     "release": "index.release.Release",
     "upload": "index.upload.Uploaded",
     "jobs": "jobs.job.JobFile",

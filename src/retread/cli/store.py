@@ -254,13 +254,14 @@ def _removed(options: Options, names: Sequence[str], freed: int) -> int:
 def store_check(options: Options) -> int:
     """Show what is wrong with the shared store; 13 when something is."""
     from retread.errors import StoreError, first
+    from retread.shared.remote import Checked
 
     machine, shared = session.machine(options), session.shared(options)
     with machine.console.step(f"check {shared.address}") as step:
         faults = list(shared.faults())
         step.mark = "failed" if faults else "ok"
     if options.json:
-        session.print_json({"address": shared.address, "faults": [*map(str, faults)]})
+        session.print_json(Checked(address=shared.address, faults=tuple(faults)))
         return StoreError.exit_code if faults else 0
     if faults:
         raise StoreError(

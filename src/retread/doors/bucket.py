@@ -33,6 +33,9 @@ _DISK = re.compile(r"\(os error (\d+)\)")
 _STAGED = re.compile(r"#\d+$")
 """What follows a file's name while it is written; no listing of a folder shows such a file."""
 _NO_KEY = ("169.254.169.254", "metadata.google.internal", "169.254.170.2")
+_HALF = re.compile(r"^Generic S3 error: Missing (AccessKeyId|SecretAccessKey)\b")
+"""What obstore says of credentials of which one half alone is set."""
+_HALVES = {"AccessKeyId": "AWS_ACCESS_KEY_ID", "SecretAccessKey": "AWS_SECRET_ACCESS_KEY"}
 
 
 class Object(NamedTuple):
@@ -292,7 +295,10 @@ def _open(address: str, limit: timedelta, *, retries: int = 4) -> ObjectStore:
             client_options={"timeout": limit, "connect_timeout": min(limit, _CONNECT), "allow_http": plain},
             retry_config={"max_retries": retries, "retry_timeout": _QUICK},
         )
-    except (BaseError, ValueError):
+    except (BaseError, ValueError) as error:
+        if half := _HALF.match(str(error)):
+            hint = "set both, or neither where the provider's own files or the machine say who may"
+            raise StoreError(f"cannot open {address}: {_HALVES[half[1]]} is not set", hint=hint) from None
         hint = "name one like s3://bucket/prefix; see docs/guides/buckets.md for its settings"
         raise PublishError(f"{address} is no bucket that can be opened", hint=hint) from None
 

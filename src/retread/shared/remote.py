@@ -26,7 +26,7 @@ from retread.doors.store import Kind
 from retread.errors import GateError, PublishError, RetreadError, StoreError, ToolError, UsageError
 from retread.evidence import signing
 from retread.evidence.signing import Key, StrangerError
-from retread.records import Sha256
+from retread.records import Record, Sha256
 from retread.shared import claim as claims
 from retread.shared import parcel
 from retread.shared.claim import Claim, Place
@@ -75,7 +75,7 @@ class Listed(NamedTuple):
     """When it was given or taken last, to a day, in seconds since 1970 by the storage's clock."""
 
 
-class Fault(NamedTuple):
+class Fault(Record, frozen=True):
     """What is wrong with an object of a shared store."""
 
     name: str
@@ -106,6 +106,13 @@ class _TesterError(StrangerError):
 
 class _BadError(StoreError):
     """A parcel that is not what is claimed."""
+
+
+class Checked(Record, frozen=True, kw_only=True):
+    """What is wrong with a shared store; nothing with a sound one."""
+
+    address: str
+    faults: tuple[Fault, ...]
 
 
 def _opened(address: str, patience: float | None) -> Bucket:

@@ -133,6 +133,11 @@ def test_all_that_a_stranger_signed_goes_at_once(
     both._bucket.write(claims.name(*at), json.dumps(vouched).encode())
 
     assert theirs.id[:16] in run("check")[2]
+    code, out, _ = run("check", "--json")
+    checked = json.loads(out)
+    jsonschema.validate(checked, json.loads((DOCS / "schemas" / "store-check.json").read_bytes()))
+    strangers = {key for one in checked["faults"] for key in one["strangers"]}
+    assert (code, strangers) == (13, {theirs.id[:16], third.id[:16]})
     code, out, _ = run("remove", "--shared", "--by", theirs.id[:16])
     *gone, summed = out.splitlines()
     assert (code, gone) == (0, [f"compiled/{64 * 'a'}", f"compiled/{64 * 'b'}"])

@@ -28,6 +28,7 @@ from retread.index.bucket.lease import Lease, Times
 from retread.index.bucket.mirror import EVERYTHING
 from retread.index.bucket.remote import Visit
 from retread.index.headers import attributes
+from retread.shared import remote as shared_store
 from tinycuda import sha256
 from tinyindex import Shelf, make_keys
 
@@ -385,6 +386,31 @@ def test_digests_of_what_lies_beside_a_wheel_are_noted_and_held(box: Box) -> Non
     assert told.endswith(f"{name} has other bytes than were published with it")
 
 
+def test_a_refresh_notes_no_object_with_other_bytes_than_were_uploaded(box: Box) -> None:
+    box.publish(box.wheel())
+    bucket = Bucket(box.address, attributes)
+    [shot] = [name for name in box.objects() if name.startswith(".retread/snapshots/")]
+    model = json.loads(box.objects()[shot])
+    noted = model["files"][0].pop("evidence")
+    bucket.write(shot, json.dumps(model).encode())
+    [where] = [name for name in box.objects() if ".smoke-" in name and "dsse" not in name]
+    report, name = box.objects()[where], where.rpartition("/")[2]
+    for data, words in ((report + b"\n", "its bytes are not those"), (bytes(17 << 20), "over 16 MiB")):
+        bucket.write(where, data, sha256(report))
+        box.said.clear()
+        box.act(actions.refresh)
+        [told] = [one for one in box.said if "not noted" in one]
+        assert told.startswith(f"note: not noted: {where}")
+        assert words in told
+    bucket.write(where, report, sha256(report))
+    last = json.loads(box.objects()[".retread/snapshots/3/cu128/demo.json"])
+    assert last["files"][0]["evidence"] == {one: noted[one] for one in noted if one != name}
+    box.act(actions.refresh)
+    last = json.loads(box.objects()[".retread/snapshots/4/cu128/demo.json"])
+    assert last["files"][0]["evidence"] == noted
+    assert box.check().faults == ()
+
+
 # Refused halfway.
 
 ACTIONS: dict[str, Callable[[Box], object]] = {
@@ -633,6 +659,20 @@ def test_a_missing_bucket_and_a_missing_storage_are_told_without_secrets(
         remote.history("s3://wheels/x")
     with pytest.raises(PublishError, match="is no bucket that can be opened"):
         remote.history("s3:///x")
+
+
+@pytest.mark.parametrize(
+    ("there", "missing"),
+    [("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID")],
+)
+def test_half_of_the_credentials_is_told_by_the_other(
+    there: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(missing, raising=False)
+    monkeypatch.setenv(there, "half")
+    for opened in (remote.history, shared_store._opened):
+        with pytest.raises(StoreError, match=f"cannot open s3://wheels/x: {missing} is not set"):
+            opened("s3://wheels/x")
 
 
 @pytest.mark.parametrize(

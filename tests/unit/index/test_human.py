@@ -163,7 +163,7 @@ def test_a_version_is_picked_by_torch_python_and_gpu_and_each_has_its_lines() ->
     text = found.text
     assert "Which version version platform torch Python GPUs with native code 0.0.35+cu128.1 x86_64" in text
     assert "0.0.30+cu128.1 x86_64 ==2.7.0 3.12 " in text
-    assert "A100 (8.0), RTX 30 (8.6), RTX 40, L40 (8.9) 0.0.30" in text
+    assert "A100 (8.0), RTX 30 (8.6), RTX 40, L40 (8.9), B200 (10.0) * , B300 (10.3) * 0.0.30" in text
     pips = [one for one in found.copied if one.startswith("pip ")]
     assert [one.rpartition("==")[2] for one in pips] == ["0.0.35+cu128.1", "0.0.30+cu128.1"]
 

@@ -67,7 +67,7 @@ def act(visit: Visit, need: Need, run: Callable[[Path], T]) -> T:
     ):
         remote, folder = _Remote(bucket, lease, Path(name), visit.say), Path(name) / "index"
         remote.recover()
-        last = mirror.pull(bucket, need, folder)
+        last = mirror.pull(bucket, need, folder, visit.say)
         before = mirror.stamps(folder)
         with _renamed(folder, bucket.address):
             done = run(folder)

@@ -115,9 +115,9 @@ class Release(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """An architecture that a release has code for; ``everywhere`` unless some library of it lacks it."""
+    """An architecture that a release has code for, or a GPU; ``everywhere`` unless some library of it lacks it."""
 
-    name: Arch
+    name: str
     everywhere: bool
 
 
@@ -365,15 +365,16 @@ def _commonness(platform: str) -> tuple[int, str]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _gpus(machines: frozenset[str], libraries: frozenset[tuple[Arch, ...]]) -> tuple[str, ...]:
-    """Return the GPUs that one of the machines can have and every library has native code for; none without one."""
+def _gpus(machines: frozenset[str], libraries: frozenset[tuple[Arch, ...]]) -> tuple[Reach, ...]:
+    """Return the GPUs that one of the machines can have and some library has native code for."""
     asked = {device for machine in machines for device in devices(machine)}
-    return tuple(
-        f"{name} ({device})"
-        for device, name in DEVICES.items()
+    runs = {
+        device: [any(arch.runs(one, device) for one in code) for code in libraries]
+        for device in DEVICES
         if device in asked
-        and libraries
-        and all(any(arch.runs(one, device) for one in code) for code in libraries)
+    }
+    return tuple(
+        Reach(f"{DEVICES[device]} ({device})", all(each)) for device, each in runs.items() if any(each)
     )
 
 
