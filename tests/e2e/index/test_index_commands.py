@@ -716,6 +716,22 @@ def test_an_index_begins_where_nothing_is_but_what_every_disk_and_server_has(des
     assert (desk.folder / "disk" / "mine.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("place", ["index/files/zz", "index/cu128/zz", "index/sub", "index/new/below"])
+def test_no_index_begins_inside_another(listed: Desk, place: str) -> None:
+    wheel, before = listed.wheel("demo", "1.2+cu128.3", patches=("c",)), tree(listed.index)
+    told = listed.refused(20, "publish", wheel, "--index", place, *UNPROVEN)
+    assert f"{place} lies in the index {listed.index}\n  next: name a place beside it" in told
+    assert tree(listed.index) == before
+
+
+def test_a_file_in_the_place_of_an_index_is_told(desk: Desk) -> None:
+    (desk.folder / "mine.txt").write_text("mine")
+    for place in ("mine.txt", "mine.txt/below"):
+        told = desk.refused(13, "publish", desk.wheel(), "--index", place, *UNPROVEN)
+        assert f"cannot write {desk.folder / place}: a file is in the way" in told
+    assert (desk.folder / "mine.txt").read_text() == "mine"
+
+
 # What must not be used.
 
 
