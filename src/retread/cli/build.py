@@ -179,6 +179,7 @@ def _build_here(options: BuildOptions) -> list[Built]:
     from retread.recipe import plan as recipe_plan
     from retread.recipe import workspace
 
+    session.demand_shared()
     machine, root, before = session.machine(options), session.root(options), session.readings(options)
     wish = _wish(options, options.toolchain)
     names = (
@@ -284,6 +285,7 @@ def reproduce(options: ReproduceOptions) -> int:
     from retread.cli import show
     from retread.wheel import comparison
 
+    session.demand_shared()
     machine = session.machine(options)
     wheel = session.existing(options.wheel)
     with machine.store.scratch() as scratch:
@@ -307,6 +309,7 @@ def plan(options: PlanOptions) -> int:
     from retread.cli import show
     from retread.recipe import workspace
 
+    session.demand_shared()
     machine = session.machine(options)
     before = session.readings(options)
     loaded = workspace.load(session.root(options), options.recipe or DEFAULT_RECIPE, before)

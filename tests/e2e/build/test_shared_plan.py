@@ -117,3 +117,16 @@ def test_a_plan_without_the_package_for_buckets_says_so(
     plan = project.run("plan", "tiny-1.0")
     assert plan.code == 0
     assert "needs the package obstore; the rest is done without the shared store" in plan.err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [(variables.SHARED, "/no/address"), (variables.SHARED_KEY, "/none.key")]
+)
+def test_plan_and_build_refuse_the_same_settings_when_all_is_made(
+    project: Project, place: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    wheel = Path(project.build().out.strip())
+    monkeypatch.setenv(variable, value)
+    done = [project.run("plan", "tiny-1.0"), project.build(), project.run("reproduce", str(wheel))]
+    assert [one.code for one in done] == [2, 2, 2]
+    assert all(f"{variable}: " in one.err for one in done)
