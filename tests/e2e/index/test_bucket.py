@@ -425,6 +425,14 @@ def test_no_index_begins_inside_another(box: Box, place: str) -> None:
     assert box.objects() == before
 
 
+def test_a_version_of_no_channel_is_not_listed(box: Box) -> None:
+    box.publish(box.wheel(), box.wheel("demo", "1.2+cu130.1"))
+    for function, reason in ((actions.yank, ("x",)), (actions.unyank, ()), (actions.remove, ("x",))):
+        with pytest.raises(PublishError, match=r"demo 1\.2 is not listed") as told:
+            box.act(function, "demo", "1.2", *reason)
+        assert told.value.hint == "listed are: 1.2+cu128.1, 1.2+cu130.1"
+
+
 # Refused halfway.
 
 ACTIONS: dict[str, Callable[[Box], object]] = {

@@ -609,6 +609,9 @@ def test_what_cannot_be_done_is_refused(listed: Desk) -> None:
         assert "--reason" in listed.refused(2, "index", action, "index", "demo", "1.2+cu128.1")
         told = listed.refused(20, "index", action, "index", "demo", "1.2+cu128.7", "--reason", "x")
         assert "listed are: 1.2+cu128.1, 1.2+cu128.2" in told
+        for version in ("1.2", "1.2+local"):  # of no channel
+            told = listed.refused(20, "index", action, "index", "demo", version, "--reason", "x")
+            assert f"demo {version} is not listed\n  next: listed are: 1.2+cu128.1, 1.2+cu128.2" in told
         assert "nope" in listed.refused(20, "index", action, "index", "nope", "1.2+cu128.1", "--reason", "x")
         told = listed.refused(20, "index", action, "index", "demo", "1.2+cu128.1", "--reason", " ")
         assert "a reason is one line of text" in told
@@ -666,6 +669,7 @@ def test_a_check_tells_each_damage_and_ends_with_20(listed: Desk) -> None:
     [
         ("index", "yank", "nothing", "demo", "1.2+cu128.1", "--reason", "x"),
         ("index", "unyank", "nothing", "demo", "1.2+cu128.1"),
+        ("index", "unyank", "nothing", "demo", "1.2"),
         ("index", "remove", "nothing", "demo", "1.2+cu128.1", "--reason", "x"),
         ("index", "rollback", "nothing", "0"),
         ("index", "refresh", "nothing"),
