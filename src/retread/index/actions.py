@@ -26,7 +26,6 @@ from retread.index.layout import METADATA, place
 from retread.index.listing import Hosted, Project
 from retread.index.revisions import Ledger
 from retread.records import Record, digest
-from retread.version import release
 from retread.wheel import metadata
 
 Say = Callable[[str], None]
@@ -296,9 +295,15 @@ def _held(session: Session) -> Iterator[Index]:
 def _find(index: Index, project: str, version: str) -> tuple[Project, tuple[Hosted, ...]]:
     """Return a project of the index and those of its wheels that are of a version; PublishError without any."""
     name, normal = canonicalize_name(project), metadata.normal_version(version)
-    channel = release(normal).channel
-    found = find(index.project(channel, name), normal, name)
+    channel = layout.channel_of(normal)
+    found = find(index.project(channel, name) if channel else _everywhere(index, name), normal, name)
     return _known(index, channel, name), found
+
+
+def _everywhere(index: Index, name: str) -> Project:
+    """Return what all channels list of a project."""
+    some = (index.project(channel, name) for channel in index.channels())
+    return Project(channel="", name=name, files=tuple(file for one in some if one for file in one.files))
 
 
 def _known(index: Index, channel: str, name: str) -> Project:

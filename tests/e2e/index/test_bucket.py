@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import posixpath
+import re
 import socket
 import threading
 import time
@@ -409,6 +410,27 @@ def test_a_refresh_notes_no_object_with_other_bytes_than_were_uploaded(box: Box)
     last = json.loads(box.objects()[".retread/snapshots/4/cu128/demo.json"])
     assert last["files"][0]["evidence"] == noted
     assert box.check().faults == ()
+
+
+@pytest.mark.parametrize("place", ["sub", "cu128/zz"])
+def test_no_index_begins_inside_another(box: Box, place: str) -> None:
+    box.publish(box.wheel())
+    outer, before = box.address, box.objects()
+    box.address = f"{outer}/{place}"
+    with pytest.raises(
+        PublishError, match=rf"{re.escape(box.address)} lies in the index {re.escape(outer)}\n"
+    ):
+        box.publish(box.wheel())
+    box.address = outer
+    assert box.objects() == before
+
+
+def test_a_version_of_no_channel_is_not_listed(box: Box) -> None:
+    box.publish(box.wheel(), box.wheel("demo", "1.2+cu130.1"))
+    for function, reason in ((actions.yank, ("x",)), (actions.unyank, ()), (actions.remove, ("x",))):
+        with pytest.raises(PublishError, match=r"demo 1\.2 is not listed") as told:
+            box.act(function, "demo", "1.2", *reason)
+        assert told.value.hint == "listed are: 1.2+cu128.1, 1.2+cu130.1"
 
 
 # Refused halfway.

@@ -51,6 +51,8 @@ class Need(NamedTuple):
     """Channel and name."""
     back: int | None = None
     """The action to which it goes back."""
+    name: str = ""
+    """A project of which every channel's list is read."""
     everything: bool = False
     new: bool = False
     """Whether it may be the first one."""
@@ -65,8 +67,8 @@ def of_wheels(wheels: Sequence[Path]) -> Need:
 
 def of_version(project: str, version: str) -> Need:
     """Return what yanking, unyanking or removing a version reads."""
-    channel = release(metadata.normal_version(version)).channel
-    return Need(projects=((channel, canonicalize_name(project)),))
+    channel, name = layout.channel_of(metadata.normal_version(version)), canonicalize_name(project)
+    return Need(projects=((channel, name),)) if channel else Need(name=name)
 
 
 def back_to(number: int) -> Need:
@@ -125,7 +127,7 @@ def pull(bucket: Bucket, need: Need, folder: Path, say: Callable[[str], None]) -
     owned = part.names()
     last = journal.actions(bucket) if need.back is not None else [journal.of(bucket, done[-1])]
     part.put(_HISTORY, b"".join(msgspec.json.encode(one) + b"\n" for one in last))
-    projects, back = set(need.projects), {}
+    projects, back = {*need.projects, *(one for one in owned if one[1] == need.name)}, {}
     if need.back is not None and 0 <= need.back < len(last):
         back = _shots(last, need.back)
         projects |= {*back}
