@@ -55,11 +55,16 @@ def test_the_plan_says_what_the_shared_store_would_give_and_fetches_nothing(
         assert " in the shared store " in rows[stage]
     assert " not needed " in rows["patch"]
     assert "to do" not in plan.out
+    (read,) = json.loads(project.run("plan", "tiny-1.0", "--json").out)
+    assert {one["state"] for one in read["steps"]} == {"in the shared store", "not needed"}
+    assert all(f" {one['state']} " in rows[one["stage"]] for one in read["steps"])
 
     project.series(diff(OPS, ops(), ops(VALUE_3=31)))
     found = states(project)
     assert ("seal", False, False) in found
     assert ("base", False, True) in found
+    (read,) = json.loads(project.run("plan", "tiny-1.0", "--json").out)
+    assert {one["state"] for one in read["steps"]} == {"in the shared store", "to do"}
     assert " to do " in project.run("plan", "tiny-1.0").out
     assert len(project.index.log) == asked
     assert not [path for kind in Kind for path in (store / kind).glob("*/*")]
