@@ -158,6 +158,9 @@ ANSWERED: Final = 64 << 10
 """Bytes of an answer to an upload, of which the first line is told."""
 ASKED: Final = 5.0
 """Seconds for each of these where nothing is to be downloaded."""
+NOTED: Final = 2.0
+"""Seconds for each answer of a shared store on which nothing but a note hangs, which is left out then: a storage
+answers within some 0.1 s, and a build that has nothing to do takes less than one."""
 REDIRECTS: Final = 10
 """Addresses in a row to which a server sends on; package indexes do once or twice."""
 RETRY_AFTER: Final = 60.0

@@ -51,6 +51,8 @@ class Built(Record, frozen=True, kw_only=True):
     """Path of the audit's evidence."""
     replaced: bool = False
     """Whether other bytes lay in its place."""
+    new: bool = False
+    """Whether nothing lay in its place."""
 
 
 _AUDIT, _COMPILE, _RESOURCES = "audit.json", "compile.json", "resources.json"
@@ -358,7 +360,7 @@ class Job:
 
     def plan(self) -> Plan:
         """Return what a build would do, with what is in the store and what is not, and why."""
-        steps, target = tuple(self._steps()), self.goal.target
+        steps, target = plan.settled([*self._steps()]), self.goal.target
         wheel = steps[-1]
         return Plan(
             schema=1,
@@ -462,6 +464,7 @@ def build(job: Job, out: Path) -> Built:
                 entry = job.build()
     report = strict.decoded((entry / _AUDIT).read_bytes(), AuditReport)
     destination = out / report.wheel
+    new = not destination.exists()
     replaced = fs.place(entry / report.wheel, destination)
     if replaced:
         machine.console.say(replacing(destination, goal.name))
@@ -480,6 +483,7 @@ def build(job: Job, out: Path) -> Built:
         cached=cached,
         audit=str(destination.with_name(f"{report.wheel}{AUDIT}")),
         replaced=replaced,
+        new=new,
     )
 
 

@@ -21,7 +21,7 @@ from retread.cli.options import (
 from retread.recipe.lane import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from retread.build.pipeline import Built, Job
     from retread.cli.options import Groups
@@ -165,11 +165,14 @@ def _build_on(options: BuildOptions, engine: str) -> list[Built]:
         if options.all
         else tuple(dict.fromkeys(options.recipe or (DEFAULT_RECIPE,)))
     )
-    wanted = engines.Wanted(
+    return engines.build(options, engine, _wanted(options, names), options.out)
+
+
+def _wanted(options: BuildOptions, names: Sequence[str]) -> engines.Wanted:
+    return engines.Wanted(
         names, options.all, options.target, options.lane, options.platform, options.python, options.jobs,
         options.toolchain,
     )  # fmt: skip
-    return engines.build(options, engine, wanted, options.out)
 
 
 def _build_here(options: BuildOptions) -> list[Built]:
@@ -179,6 +182,7 @@ def _build_here(options: BuildOptions) -> list[Built]:
     from retread.recipe import plan as recipe_plan
     from retread.recipe import workspace
 
+    session.demand_shared()
     machine, root, before = session.machine(options), session.root(options), session.readings(options)
     wish = _wish(options, options.toolchain)
     names = (
@@ -219,7 +223,11 @@ def _build_here(options: BuildOptions) -> list[Built]:
             if not options.all:
                 raise
             machine.console.say(f"note: not built: {_for(job.goal.platform, error)}")
-    return built
+    if built:
+        return built
+    if jobs:
+        raise PlanError("nothing was built", hint="the notes above say why")
+    raise engines.nothing_left(machine, every, _wanted(options, names))
 
 
 def _asked(options: BuildOptions, every: Iterable[Loaded]) -> Iterator[tuple[Loaded, str | None, str]]:
@@ -284,6 +292,7 @@ def reproduce(options: ReproduceOptions) -> int:
     from retread.cli import show
     from retread.wheel import comparison
 
+    session.demand_shared()
     machine = session.machine(options)
     wheel = session.existing(options.wheel)
     with machine.store.scratch() as scratch:
@@ -307,6 +316,7 @@ def plan(options: PlanOptions) -> int:
     from retread.cli import show
     from retread.recipe import workspace
 
+    session.demand_shared()
     machine = session.machine(options)
     before = session.readings(options)
     loaded = workspace.load(session.root(options), options.recipe or DEFAULT_RECIPE, before)

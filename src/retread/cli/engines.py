@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from retread.build.pipeline import Built
     from retread.cli.options import Options
     from retread.doors.machine import Machine
+    from retread.errors import UsageError
     from retread.jobs.job import Job, Result
     from retread.recipe.lane import Lane
     from retread.recipe.workspace import Loaded
@@ -91,7 +92,6 @@ def build(options: Options, on: str, wanted: Wanted, out: Path) -> list[Built]:
 
 def _builds(options: Options, wanted: Wanted, loaded: Sequence[Loaded]) -> list[Job]:
     from retread.environment import host
-    from retread.errors import UsageError
     from retread.jobs import listing
     from retread.jobs.job import Kind
     from retread.recipe import plan
@@ -116,15 +116,23 @@ def _builds(options: Options, wanted: Wanted, loaded: Sequence[Loaded]) -> list[
         if one.kind is Kind.BUILD and wanted.python in {None, one.python}
     ]
     if not found:
-        typed = {
-            "--target": wanted.target,
-            "--lane": wanted.lane,
-            "--platform": wanted.platform,
-            "--python": wanted.python,
-        }
-        told, faults = listing.nothing_left(machine, loaded, typed)
-        raise UsageError(told, faults=faults, hint="'retread jobs' lists them all")
+        raise nothing_left(machine, loaded, wanted)
     return found
+
+
+def nothing_left(machine: Machine, loaded: Sequence[Loaded], wanted: Wanted) -> UsageError:
+    """Return what is raised where nothing can be built of what was asked for."""
+    from retread.errors import UsageError
+    from retread.jobs import listing
+
+    typed = {
+        "--target": wanted.target,
+        "--lane": wanted.lane,
+        "--platform": wanted.platform,
+        "--python": wanted.python,
+    }
+    told, faults = listing.nothing_left(machine, loaded, typed)
+    return UsageError(told, faults=faults, hint="'retread jobs' lists them all")
 
 
 def demand_none(command: str, options: Options) -> None:
@@ -176,6 +184,7 @@ def _placed(machine: Machine, job: Job, result: Result, folder: Path, out: Path)
 
     found, say = [], machine.console.say
     for wheel in result.wheels:
+        new = not (out / wheel.file).exists()
         left = [one for one in fs.listed(folder) if one.name.startswith(wheel.file)]
         changed = [one.name for one in left if fs.place(one, out / one.name)]
         built = Built(
@@ -185,6 +194,7 @@ def _placed(machine: Machine, job: Job, result: Result, folder: Path, out: Path)
             cached=result.cached,
             audit=str(out / f"{wheel.file}{AUDIT}"),
             replaced=wheel.file in changed,
+            new=new,
         )
         if built.replaced:
             say(replacing(out / wheel.file, job.target))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 
 from retread import variables
@@ -66,6 +66,18 @@ def shared(options: Options) -> Shared:
     return found
 
 
+def demand_shared() -> None:
+    """Raise UsageError for what is wrong with a shared store's variables, before anything is looked for.
+
+    Nobody is asked, and who finds all in the own store needs no package for it.
+    """
+    from retread.errors import ToolError
+
+    if found := _SHARED.get():
+        with suppress(ToolError):
+            found.demand()
+
+
 def demand_handed(options: Options) -> None:
     """Raise UsageError for variables that other machines would be handed and refuse, each on its own."""
     from retread.doors import walls
@@ -80,7 +92,11 @@ def _shared(options: Options, console: Console) -> Shared | None:
     address = os.environ.get(variables.SHARED, "")
     if not address:
         return None
+    from retread.doors import fs
     from retread.shared import remote
+
+    with variables.named(variables.SHARED, os.environ):
+        address = fs.of_variable(address)
 
     def means() -> remote.Means:
         from retread.evidence import keyfiles

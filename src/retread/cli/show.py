@@ -53,24 +53,23 @@ _UNREAD: Final = 20
 
 
 def built(found: Built) -> Iterator[str]:
-    """Yield what came out of a build; a wheel that was made before, and was another in its place, is put back there."""
+    """Yield what came out of a build: a wheel that was made before lies there, comes there, or is put back there."""
     path = Path(found.path)
-    became = "built" if not found.cached else "put back" if found.replaced else "unchanged"
+    before = "put back" if found.replaced else "from the store" if found.new else "unchanged"
+    became = before if found.cached else "built"
     yield f"{became}: {path.name}"
     yield f"  {found.size:,} bytes in {path.parent}"
     yield f"  sha256 {found.sha256}"
 
 
 def plan(found: Plan) -> str:
-    """Return a plan as a table; what the finished wheel would be made of is not needed where that is there."""
-    wheel = found.steps[-1]
-    otherwise = "not needed" if wheel.cached or wheel.shared else "to do"
+    """Return a plan as a table."""
     rows = [
         ("stage", "state", "what", "decided by"),
         *(
             (
                 step.stage,
-                "in store" if step.cached else "in the shared store" if step.shared else otherwise,
+                step.state,
                 middle(step.subject, _SUBJECT),
                 step.reason.removeprefix("changes with ").removeprefix("pinned by "),
             )

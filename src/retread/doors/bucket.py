@@ -27,7 +27,7 @@ _PART = 5 << 20
 """Bytes of a part of a large object: the least that S3 takes for any but the last.
 
 It bounds what memory holds of an object. Not measured against larger ones."""
-_QUICK, _LONG = timedelta(seconds=20), timedelta(seconds=60)
+_QUICK, _LONG, _CONNECT = timedelta(seconds=20), timedelta(seconds=60), timedelta(seconds=10)
 _STATUS = re.compile(r"status code: (\d{3})|<Code>(\w{1,60})</Code>")
 _DISK = re.compile(r"\(os error (\d+)\)")
 _STAGED = re.compile(r"#\d+$")
@@ -77,12 +77,23 @@ class Bucket:
     object, when the storage refuses or does not answer.
     """
 
-    def __init__(self, address: str, told: Callable[[str], Mapping[str, str]] = lambda _: {}) -> None:
-        """Take an address; ``told`` gives by an object's name the attributes that readers are told of it."""
+    def __init__(
+        self,
+        address: str,
+        told: Callable[[str], Mapping[str, str]] = lambda _: {},
+        *,
+        patience: float | None = None,
+    ) -> None:
+        """Take an address; ``told`` gives by an object's name the attributes that readers are told of it.
+
+        With ``patience`` an answer about a small object is waited for so many seconds, and asked for once.
+        """
         self.address = address.rstrip("/")
         self._told = told
         # What pages hang on is asked for briefly, so that no write arrives long after its lease.
-        self._quick, self._long = _open(self.address, _QUICK), _open(self.address, _LONG)
+        brief = None if patience is None else timedelta(seconds=patience)
+        self._quick = _open(self.address, brief or _QUICK, retries=4 if brief is None else 0)
+        self._long = _open(self.address, _LONG)
 
     def list(self, prefix: str) -> Iterator[Object]:
         """Yield every object below a folder, sorted by name."""
@@ -264,7 +275,7 @@ class Bucket:
             raise StoreError(message, hint=hint) from None  # its own text may tell of keys
 
 
-def _open(address: str, limit: timedelta) -> ObjectStore:
+def _open(address: str, limit: timedelta, *, retries: int = 4) -> ObjectStore:
     try:
         from obstore.exceptions import BaseError
         from obstore.store import from_url
@@ -281,8 +292,8 @@ def _open(address: str, limit: timedelta) -> ObjectStore:
             return from_url(address, automatic_cleanup=True)  # of folders in which nothing is left
         return from_url(
             address,
-            client_options={"timeout": limit, "connect_timeout": timedelta(seconds=10), "allow_http": plain},
-            retry_config={"max_retries": 4, "retry_timeout": _QUICK},
+            client_options={"timeout": limit, "connect_timeout": min(limit, _CONNECT), "allow_http": plain},
+            retry_config={"max_retries": retries, "retry_timeout": _QUICK},
         )
     except (BaseError, ValueError) as error:
         if half := _HALF.match(str(error)):

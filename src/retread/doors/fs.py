@@ -253,10 +253,12 @@ def of_variable(value: str) -> str:
     """Return the path that a variable names, or another value as it is.
 
     A ``~`` at its beginning is a home folder, which no shell makes of it in a file or a quote; UsageError for the home
-    of somebody who is not known here.
+    of somebody who is not known here, and for an own one that is empty.
     """
     if not value.startswith("~"):
         return value
+    if value.partition("/")[0] == "~" and os.environ.get("HOME") == "":
+        raise UsageError(f"{value}: HOME is empty", hint="write the whole path, or set HOME")
     try:
         return str(Path(value).expanduser())
     except RuntimeError:

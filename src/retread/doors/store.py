@@ -20,7 +20,7 @@ import msgspec
 
 from retread import strict, units, variables
 from retread.doors import clock, fs
-from retread.errors import HostError, StoreError
+from retread.errors import HostError, StoreError, UsageError
 from retread.records import Record
 
 STAMP = "stamp.json"
@@ -393,15 +393,17 @@ class Store:
 def default_root(environment: dict[str, str]) -> Path:
     """Return the store that the environment names: RETREAD_STORE, else the user's cache folder.
 
-    StoreError where a file lies in its place.
+    StoreError where a file lies in its place; UsageError where it would be below an empty HOME.
     """
     if explicit := environment.get(variables.STORE):
         with variables.named(variables.STORE, environment):
             path = Path(fs.of_variable(explicit)).absolute()
             fs.demand_folder(path)
         return path
-    cache = environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME", "~")).expanduser() / ".cache"
-    return Path(cache).absolute() / "retread"
+    home, cache = environment.get("HOME", "~"), environment.get("XDG_CACHE_HOME")
+    if not (home or cache):
+        raise UsageError("HOME is empty", hint=f"set HOME, or {variables.STORE} to a folder")
+    return Path(cache or Path(home).expanduser() / ".cache").absolute() / "retread"
 
 
 class _Sizes:

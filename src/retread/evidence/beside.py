@@ -12,6 +12,7 @@ from retread import limits, strict
 from retread.audit.report import AuditReport
 from retread.doors import fs
 from retread.errors import EvidenceError, UsageError
+from retread.evidence import soundness
 from retread.evidence.names import AUDIT, ENVELOPE
 from retread.records import Record, Sha256
 from retread.smoke import reading as reports
@@ -82,6 +83,23 @@ def read(wheel: Path, sha256: Sha256) -> Sidecars:
     return Sidecars(files, audit, found, tuple(faults))
 
 
+def sound(wheel: Path, sha256: Sha256, name: str) -> bytes:
+    """Return one of the files beside a wheel, which need not be there itself; EvidenceError unless it is sound.
+
+    Signatures are nobody's here: an envelope is whole, and about these bytes. FileNotFoundError for what is not there.
+    """
+    path = wheel.with_name(name)
+    data = _content(path)
+    if name.endswith(ENVELOPE):
+        for _, fault in soundness.faults((), wheel.name, sha256, {name: data}):
+            raise EvidenceError(fault)
+    elif name == f"{wheel.name}{AUDIT}":
+        _audit(path, data, sha256)
+    else:
+        reports.demand_of(reports.parse(data, name=name), str(wheel), sha256, name=name)
+    return data
+
+
 def evidence(wheel: Path) -> Evidence:
     """Return all that lies beside a wheel as its evidence; EvidenceError for what is of another wheel."""
     sha256 = fs.sha256(wheel)
@@ -101,7 +119,7 @@ def keep(report: SmokeReport, data: bytes, wheel: Path) -> Path:
 def _files(wheel: Path) -> Iterator[tuple[str, bytes]]:
     """Yield name and bytes of the evidence in a wheel's folder, sorted; what is gone meanwhile is not there.
 
-    EvidenceError for what no evidence is called, and for what is no plain file or too large for one.
+    EvidenceError for what no evidence is called, and for what is no plain file, like a link, or too large for one.
     """
     names = [name for name in os.listdir(wheel.parent) if name.startswith(f"{wheel.name}.")]  # noqa: PTH208
     for name in sorted(names):
@@ -114,7 +132,7 @@ def _files(wheel: Path) -> Iterator[tuple[str, bytes]]:
 
 def _content(path: Path) -> bytes:
     try:
-        stream = fs.plain(path)
+        stream = None if path.is_symlink() else fs.plain(path)
     except PermissionError:
         raise EvidenceError(f"{path} may not be read", hint="make it readable, or take it away") from None
     if stream is None:

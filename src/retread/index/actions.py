@@ -12,9 +12,11 @@ from typing import NamedTuple
 from msgspec import UNSET, structs
 from packaging.utils import canonicalize_name
 
-from retread.doors import cores, durable, fs
+from retread.doors import cores, durable
+from retread.doors.console import NOTE
 from retread.doors.cores import Beside
-from retread.errors import PublishError
+from retread.errors import PublishError, RetreadError
+from retread.evidence import beside
 from retread.index import admission, layout, revisions
 from retread.index.admission import Fault, Terms
 from retread.index.candidate import Candidate
@@ -23,8 +25,7 @@ from retread.index.folder import Action, Index
 from retread.index.layout import METADATA, place
 from retread.index.listing import Hosted, Project
 from retread.index.revisions import Ledger
-from retread.records import Record
-from retread.version import release
+from retread.records import Record, digest
 from retread.wheel import metadata
 
 Say = Callable[[str], None]
@@ -132,7 +133,10 @@ def _differing(then: Project, current: Project) -> Iterator[Hosted]:
 
 
 def refresh(session: Session) -> Action:
-    """Make every page anew, for another address or by a newer retread; digests that it did not note yet are noted."""
+    """Make every page anew, for another address or by a newer retread; digests that it did not note yet are noted.
+
+    What is not sound is not noted, and named: once its digest is noted, nothing else counts as published.
+    """
     with _held(session) as index:
         change = session.change(index)
         for channel in index.channels():
@@ -143,11 +147,17 @@ def refresh(session: Session) -> Action:
 
 
 def _noted(index: Index, one: Hosted) -> Hosted:
-    """Return a wheel with the digests of the files beside it, as they are; unless one is gone, which a check tells."""
-    paths = {name: index.root / place(name, one.sha256) for name in one.sidecars}
-    if one.evidence or not all(path.is_file() for path in paths.values()):
-        return one
-    return structs.replace(one, evidence={name: fs.sha256(path) for name, path in paths.items()} or UNSET)
+    """Return a wheel with the digests of the files beside it that are sound; of one that is gone, a check tells."""
+    noted = one.evidence or {}
+    found = dict(noted)
+    for name in (name for name in one.sidecars if name not in noted):
+        try:
+            found[name] = digest(beside.sound(index.root / place(one.file, one.sha256), one.sha256, name))
+        except FileNotFoundError:
+            pass
+        except RetreadError as error:
+            index.say(f"{NOTE} not noted: {error.message.replace(f'{index.root}/', '')}")
+    return structs.replace(one, evidence=found or UNSET)
 
 
 def history(root: Path) -> tuple[Action, ...]:
@@ -285,9 +295,15 @@ def _held(session: Session) -> Iterator[Index]:
 def _find(index: Index, project: str, version: str) -> tuple[Project, tuple[Hosted, ...]]:
     """Return a project of the index and those of its wheels that are of a version; PublishError without any."""
     name, normal = canonicalize_name(project), metadata.normal_version(version)
-    channel = release(normal).channel
-    found = find(index.project(channel, name), normal, name)
+    channel = layout.channel_of(normal)
+    found = find(index.project(channel, name) if channel else _everywhere(index, name), normal, name)
     return _known(index, channel, name), found
+
+
+def _everywhere(index: Index, name: str) -> Project:
+    """Return what all channels list of a project."""
+    some = (index.project(channel, name) for channel in index.channels())
+    return Project(channel="", name=name, files=tuple(file for one in some if one for file in one.files))
 
 
 def _known(index: Index, channel: str, name: str) -> Project:

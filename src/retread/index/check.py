@@ -134,7 +134,9 @@ def _same(root: Path, folder: str, made: Mapping[str, bytes]) -> Iterator[str]:
     for file, data in made.items():
         path = root / folder / file
         try:
-            if path.read_bytes() != data:
+            if path.is_symlink():
+                yield f"{folder}/{file} is a link: what an index serves are plain files"
+            elif path.read_bytes() != data:
                 yield f"{folder}/{file} is not the page that the model gives ('retread index refresh' makes it anew)"
         except OSError:
             yield f"{folder}/{file} is missing"
@@ -160,6 +162,9 @@ def _addresses(root: Path, folder: str) -> Iterator[str]:
 def _wheel(here: _Here, project: Project, one: Hosted) -> Iterator[str]:
     """Yield what is wrong with a wheel: it is read as if it were published again."""
     wheel = here.place.root / place(one.file, one.sha256)
+    for path in (wheel, wheel.with_name(f"{one.file}{METADATA}")):
+        if path.is_symlink():
+            yield f"{path.name} is a link: what an index serves are plain files"
     try:
         with tempfile.TemporaryDirectory(dir=here.scratch) as folder:
             found = candidate.read(wheel, Path(folder))
@@ -196,7 +201,7 @@ def _beside(wheel: Path, one: Hosted, read: Hosted) -> Iterator[str]:
     yield from (
         f"{name} has other bytes than were published with it"
         for name in sorted(now)
-        if name in listed and noted and noted.get(name) != now[name]
+        if name in listed and noted.get(name, now[name]) != now[name]
     )
 
 

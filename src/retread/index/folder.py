@@ -107,15 +107,19 @@ class Index:
             raise PublishError(f"{self.root} holds no index", hint="'retread publish' makes one")
 
     def demand_room(self) -> None:
-        """Raise PublishError where an index would begin among the files of somebody else."""
+        """Raise PublishError where an index would begin among the files of somebody else, or in another index."""
+        fs.demand_folder(self.root)
+        begun = self.journal.exists() or self.exists  # in this order: the journal goes after the history came
+        if begun:
+            return
+        for folder in self.root.parents:
+            if _is_index(folder):
+                raise lies_in(str(self.root), str(folder))
         try:
             others = [one for one in _names(self.root) if one != _FOUND and not one.startswith(".")]
-        except NotADirectoryError:
-            return  # told as what is in the way
         except OSError as error:
             raise fs.refused(error) from None
-        begun = self.journal.exists() or self.exists  # in this order: the journal goes after the history came
-        if others and not begun:
+        if others:
             raise PublishError(
                 f"{self.root} holds no index, but other things",
                 faults=first(others),
@@ -166,7 +170,7 @@ class Index:
         """Return the last action; it is read from the end, whatever stands before."""
         try:
             data, _ = self._tail()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return _action(data, self._history) if data else None
 
@@ -326,6 +330,19 @@ class Index:
             raise _in_the_way(path)
         if os.path.lexists(path) and not path.is_dir():
             raise _in_the_way(path)
+
+
+def lies_in(place: str, outer: str) -> PublishError:
+    """Return the error for an index that would begin inside another."""
+    return PublishError(
+        f"{place} lies in the index {outer}", hint="name a place beside it: an index has one of its own"
+    )
+
+
+def _is_index(folder: Path) -> bool:
+    with suppress(OSError):  # what may not be looked into
+        return (folder / HIDDEN / "history.jsonl").is_file()
+    return False
 
 
 def read(path: Path, kind: type[R]) -> R | None:

@@ -6,7 +6,8 @@ import hashlib
 import re
 from typing import Final
 
-from retread import version
+from retread import version as versions
+from retread.errors import PublishError
 
 FILES: Final = "files"
 """The folder below which every wheel lies, as ``files/<2 digits>/<sha256>/<name>``, with its evidence beside it."""
@@ -16,7 +17,15 @@ HIDDEN: Final = ".retread"
 SIMPLE: Final = "simple"
 PAGES: Final = ("index.html", "index.json", "page.html")
 """A project's pages."""
-CHANNEL: Final = re.compile(version.CHANNEL)
+CHANNEL: Final = re.compile(versions.CHANNEL)
+
+
+def channel_of(version: str) -> str:
+    """Return the channel of a version; nothing for one that belongs to none, like ``1.2``."""
+    try:
+        return versions.release(version).channel
+    except PublishError:
+        return ""
 
 
 def place(file: str, sha256: str) -> str:

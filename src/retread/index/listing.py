@@ -56,7 +56,10 @@ class Hosted(Record, frozen=True, kw_only=True):
     inherited: tuple[Inherited, ...] | UnsetType = UNSET
     """What ran of other wheels and holds for kernels of this one; not written where there is nothing."""
     evidence: dict[str, Sha256] | UnsetType = UNSET
-    """The digest of each of ``sidecars``; not written where there are none, nor by a retread that did not note them."""
+    """The digest of each of ``sidecars``; not written where there are none, nor by a retread that did not note them.
+
+    A refresh notes those that are sound: of the others there is none.
+    """
 
     @property
     def channel(self) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from msgspec.structs import replace
 
 from retread import arch, pypa, version
 from retread.arch import Arch
@@ -20,6 +23,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class State(StrEnum):
+    """What a build does for a stage, as people read it."""
+
+    HERE = "in store"
+    SHARED = "in the shared store"
+    NEEDLESS = "not needed"
+    TO_DO = "to do"
+
+
 class Step(Record, frozen=True, kw_only=True):
     """One stage of a build: whether its result is in the store, and the reason."""
 
@@ -29,6 +41,18 @@ class Step(Record, frozen=True, kw_only=True):
     reason: str
     shared: bool = False
     """Whether the shared store has it, where the own one has not."""
+    state: State = State.TO_DO
+    """What is in neither is not needed where the finished wheel is in one of them."""
+
+
+def settled(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Return steps, of which the last is the finished wheel's, each with its state."""
+    finished = any(one.cached or one.shared for one in steps[-1:])
+    otherwise = State.NEEDLESS if finished else State.TO_DO
+    return tuple(
+        replace(one, state=State.HERE if one.cached else State.SHARED if one.shared else otherwise)
+        for one in steps
+    )
 
 
 def step(stage: str, subject: str, entry: Path | None, reason: str, *, shared: bool = False) -> Step:

@@ -115,11 +115,11 @@ class Checked(Record, frozen=True, kw_only=True):
     faults: tuple[Fault, ...]
 
 
-def _opened(address: str) -> Bucket:
+def _opened(address: str, patience: float | None) -> Bucket:
     """Return the bucket or folder at an address; UsageError for one that is none."""
     if not (why := _obstacle(address)):
         try:
-            return Bucket(address)
+            return Bucket(address, patience=patience)
         except PublishError:
             why = "it is no address of a bucket"
     hint = f"there are {_FORMS}"
@@ -160,9 +160,10 @@ def _folder(address: str) -> Path:
 class Shared:
     """The shared store at an address, as the local store's ``elsewhere``."""
 
-    def __init__(self, address: str, means: Callable[[], Means]) -> None:
-        """Take an address, and what gives a machine's means once they are needed."""
+    def __init__(self, address: str, means: Callable[[], Means], *, patience: float | None = None) -> None:
+        """Take an address, what gives a machine's means once they are needed, and how long an answer is waited for."""
         self.address = address
+        self._patience = patience
         self._get_means = means
         self._silent = False
         self._refuses = False
@@ -176,7 +177,7 @@ class Shared:
     @functools.cached_property
     def _bucket(self) -> Bucket:
         with variables.named(variables.SHARED, {variables.SHARED: self.address}):
-            return _opened(self.address)
+            return _opened(self.address, self._patience)
 
     def demand(self) -> None:
         """Raise UsageError for an address that cannot be opened, or for a key or a policy that is not there.
@@ -215,9 +216,18 @@ class Shared:
         return False
 
     def lacks(self, kind: Kind, key: str) -> bool:
-        """Say whether what is made here is given, and nobody who is trusted claims an entry."""
+        """Say whether what is made here is given, and nobody who is trusted claims an entry.
+
+        Only a note hangs on it: one that does not answer soon is believed to have it, and nothing is said.
+        """
         gives = kind in KINDS and not self._silent and not self._refuses and self._means.signer is not None
-        return gives and not self.has(kind, key) and not self._silent
+        return gives and not self._aside.has(kind, key) and not self._aside._silent
+
+    @functools.cached_property
+    def _aside(self) -> Shared:
+        """The same, for what is asked by the way."""
+        quiet = self._means._replace(say=lambda _: None)
+        return Shared(self.address, lambda: quiet, patience=limits.NOTED)
 
     def _claimed(self, kind: Kind, key: str) -> list[Object]:
         """Return what lies where the claims of an entry do, the newest first."""

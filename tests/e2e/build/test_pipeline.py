@@ -175,8 +175,11 @@ def test_the_wheel_is_put_back_when_it_was_removed_or_changed(project: Project) 
     project.build()
     content = project.built.read_bytes()
     project.built.unlink()
-    assert project.build().err.startswith("unchanged: ")
+    assert project.build().err.startswith("from the store: ")
     assert project.built.read_bytes() == content
+    assert project.build().err.startswith("unchanged: ")
+    (made,) = json.loads(project.build("--json", "-o", "another").out)
+    assert (made["cached"], made["new"], made["replaced"]) == (True, True, False)
     project.built.unlink()
     project.built.write_bytes(b"mine")
     result = project.build()
@@ -241,7 +244,7 @@ def test_a_full_store_needs_no_network(
     second = make_project("second")
     result = second.build()
     assert result.code == 0
-    assert result.err.startswith("unchanged: ")
+    assert result.err.startswith("from the store: ")
     assert second.built.read_bytes() == first.built.read_bytes()
     second.series(OTHER)
     assert second.build().code == 0

@@ -55,11 +55,16 @@ def test_the_plan_says_what_the_shared_store_would_give_and_fetches_nothing(
         assert " in the shared store " in rows[stage]
     assert " not needed " in rows["patch"]
     assert "to do" not in plan.out
+    (read,) = json.loads(project.run("plan", "tiny-1.0", "--json").out)
+    assert {one["state"] for one in read["steps"]} == {"in the shared store", "not needed"}
+    assert all(f" {one['state']} " in rows[one["stage"]] for one in read["steps"])
 
     project.series(diff(OPS, ops(), ops(VALUE_3=31)))
     found = states(project)
     assert ("seal", False, False) in found
     assert ("base", False, True) in found
+    (read,) = json.loads(project.run("plan", "tiny-1.0", "--json").out)
+    assert {one["state"] for one in read["steps"]} == {"in the shared store", "to do"}
     assert " to do " in project.run("plan", "tiny-1.0").out
     assert len(project.index.log) == asked
     assert not [path for kind in Kind for path in (store / kind).glob("*/*")]
@@ -117,3 +122,16 @@ def test_a_plan_without_the_package_for_buckets_says_so(
     plan = project.run("plan", "tiny-1.0")
     assert plan.code == 0
     assert "needs the package obstore; the rest is done without the shared store" in plan.err
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [(variables.SHARED, "/no/address"), (variables.SHARED_KEY, "/none.key")]
+)
+def test_plan_and_build_refuse_the_same_settings_when_all_is_made(
+    project: Project, place: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    wheel = Path(project.build().out.strip())
+    monkeypatch.setenv(variable, value)
+    done = [project.run("plan", "tiny-1.0"), project.build(), project.run("reproduce", str(wheel))]
+    assert [one.code for one in done] == [2, 2, 2]
+    assert all(f"{variable}: " in one.err for one in done)

@@ -18,6 +18,7 @@ from typing import ClassVar
 import jsonschema
 import pytest
 
+from retread import limits
 from retread.cli import main
 from retread.doors import bucket
 from retread.doors.store import Kind, Store
@@ -205,10 +206,12 @@ class Faulty(http.server.BaseHTTPRequestHandler):
     """A storage with nothing in it that answers some methods as it is told to, or not at all."""
 
     answers: ClassVar[dict[str, int]] = {}
+    asked: ClassVar[list[str]] = []
     released = threading.Event()
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.asked.append(self.path)
         status = self.answers.get(self.command, 200)
         if not status:
             self.released.wait(60)
@@ -264,6 +267,27 @@ def test_a_storage_that_is_broken_slow_or_full_is_told_once(
     )
     assert told.endswith(f": {why}; {then}")
     assert [one.name for one in (tmp_path / "one" / "scratch").iterdir()] == []
+
+
+@pytest.mark.parametrize("status", [0, 403, 500])
+def test_a_storage_that_does_not_answer_is_asked_once_for_a_note_that_is_left_out(
+    tmp_path: Path, address: str, faulty: type[Faulty], status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "NOTED", 0.3)
+    monkeypatch.setattr(bucket, "_QUICK", timedelta(seconds=20))
+    faulty.answers, faulty.asked = {"GET": status}, []
+    one = Machine(tmp_path / "one", address, keyfiles.new(tmp_path, "ci"))
+    assert [one.store.is_here_alone(Kind.COMPILED, key) for key in (KEY, "cd" * 32)] == [False, False]
+    assert one.said == []
+    assert len(faulty.asked) == 1
+
+
+def test_a_storage_that_answers_says_that_it_has_no_such_entry(
+    tmp_path: Path, address: str, faulty: type[Faulty]
+) -> None:
+    faulty.answers = {}
+    one = Machine(tmp_path / "one", address, keyfiles.new(tmp_path, "ci"))
+    assert one.store.is_here_alone(Kind.COMPILED, KEY)
 
 
 def test_a_folder_that_is_full_is_told_once(tmp_path: Path) -> None:

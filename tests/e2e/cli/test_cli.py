@@ -13,10 +13,11 @@ import pytest
 
 from retread import errors
 from retread.arch import Arch
+from retread.build import pipeline
 from retread.cli import main, options
 from retread.doors import proc
 from retread.elf import fatbin, library
-from retread.errors import RetreadError
+from retread.errors import PlanError, RetreadError
 from retread.version import __version__
 from tinycuda import BUILT, WHEEL, Project, make_sdist, make_wheel, sha256, wheel_files
 
@@ -351,6 +352,20 @@ def test_all_builds_what_can_be_built_and_says_what_cannot(project: Project) -> 
     assert result.out.splitlines() == [f"dist/{BUILT}"]
     assert "not built: tiny-later cu128: the overlay lane is not allowed" in result.err
     assert project.run("build", "--all", "tiny-1.0").code == 2
+
+
+def test_all_that_builds_nothing_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = project.run("build", "--all", "--lane", "container", "--platform", "win_amd64")
+    assert (result.code, result.out) == (2, "")
+    assert "tiny-1.0: no build with --lane container --platform win_amd64\n" in result.err
+
+    def cannot(*_: object) -> None:
+        raise PlanError("this machine cannot have it")
+
+    monkeypatch.setattr(pipeline, "build", cannot)
+    result = project.run("build", "--all")
+    assert (result.code, result.out) == (PlanError.exit_code, "")
+    assert "nothing was built" in result.err
 
 
 def test_a_faulty_series_has_the_exit_code_of_a_series(project: Project) -> None:

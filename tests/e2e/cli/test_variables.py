@@ -36,6 +36,7 @@ WRONG = [
         2,
         "s3://b/pre cannot be opened: the address of a store has no '?' and no '#'",
     ),
+    ("RETREAD_SHARED", "~/sh", ["store", "check"], 2, "/sh cannot be opened: a folder is written file:///"),
     ("RETREAD_SHARED_KEY", "~/none.key", ["store", "check"], 2, "/none.key"),
     ("RETREAD_SHARED_KEY", "none.key", ["store", "check"], 2, "there is no file none.key"),
     ("RETREAD_SHARED_KEY", "ci.pub", ["store", "check"], 2, "ci.pub is a public key, which signs nothing"),

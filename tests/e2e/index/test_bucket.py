@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import posixpath
+import re
 import socket
 import threading
 import time
@@ -384,6 +385,52 @@ def test_digests_of_what_lies_beside_a_wheel_are_noted_and_held(box: Box) -> Non
     bucket.write(f"{home}/{name}", other, sha256(other))
     [told] = box.check().faults
     assert told.endswith(f"{name} has other bytes than were published with it")
+
+
+def test_a_refresh_notes_no_object_with_other_bytes_than_were_uploaded(box: Box) -> None:
+    box.publish(box.wheel())
+    bucket = Bucket(box.address, attributes)
+    [shot] = [name for name in box.objects() if name.startswith(".retread/snapshots/")]
+    model = json.loads(box.objects()[shot])
+    noted = model["files"][0].pop("evidence")
+    bucket.write(shot, json.dumps(model).encode())
+    [where] = [name for name in box.objects() if ".smoke-" in name and "dsse" not in name]
+    report, name = box.objects()[where], where.rpartition("/")[2]
+    for data, words in ((report + b"\n", "its bytes are not those"), (bytes(17 << 20), "over 16 MiB")):
+        bucket.write(where, data, sha256(report))
+        box.said.clear()
+        box.act(actions.refresh)
+        [told] = [one for one in box.said if "not noted" in one]
+        assert told.startswith(f"note: not noted: {where}")
+        assert words in told
+    bucket.write(where, report, sha256(report))
+    last = json.loads(box.objects()[".retread/snapshots/3/cu128/demo.json"])
+    assert last["files"][0]["evidence"] == {one: noted[one] for one in noted if one != name}
+    box.act(actions.refresh)
+    last = json.loads(box.objects()[".retread/snapshots/4/cu128/demo.json"])
+    assert last["files"][0]["evidence"] == noted
+    assert box.check().faults == ()
+
+
+@pytest.mark.parametrize("place", ["sub", "cu128/zz"])
+def test_no_index_begins_inside_another(box: Box, place: str) -> None:
+    box.publish(box.wheel())
+    outer, before = box.address, box.objects()
+    box.address = f"{outer}/{place}"
+    with pytest.raises(
+        PublishError, match=rf"{re.escape(box.address)} lies in the index {re.escape(outer)}\n"
+    ):
+        box.publish(box.wheel())
+    box.address = outer
+    assert box.objects() == before
+
+
+def test_a_version_of_no_channel_is_not_listed(box: Box) -> None:
+    box.publish(box.wheel(), box.wheel("demo", "1.2+cu130.1"))
+    for function, reason in ((actions.yank, ("x",)), (actions.unyank, ()), (actions.remove, ("x",))):
+        with pytest.raises(PublishError, match=r"demo 1\.2 is not listed") as told:
+            box.act(function, "demo", "1.2", *reason)
+        assert told.value.hint == "listed are: 1.2+cu128.1, 1.2+cu130.1"
 
 
 # Refused halfway.

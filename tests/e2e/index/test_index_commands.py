@@ -609,6 +609,9 @@ def test_what_cannot_be_done_is_refused(listed: Desk) -> None:
         assert "--reason" in listed.refused(2, "index", action, "index", "demo", "1.2+cu128.1")
         told = listed.refused(20, "index", action, "index", "demo", "1.2+cu128.7", "--reason", "x")
         assert "listed are: 1.2+cu128.1, 1.2+cu128.2" in told
+        for version in ("1.2", "1.2+local"):  # of no channel
+            told = listed.refused(20, "index", action, "index", "demo", version, "--reason", "x")
+            assert f"demo {version} is not listed\n  next: listed are: 1.2+cu128.1, 1.2+cu128.2" in told
         assert "nope" in listed.refused(20, "index", action, "index", "nope", "1.2+cu128.1", "--reason", "x")
         told = listed.refused(20, "index", action, "index", "demo", "1.2+cu128.1", "--reason", " ")
         assert "a reason is one line of text" in told
@@ -666,6 +669,7 @@ def test_a_check_tells_each_damage_and_ends_with_20(listed: Desk) -> None:
     [
         ("index", "yank", "nothing", "demo", "1.2+cu128.1", "--reason", "x"),
         ("index", "unyank", "nothing", "demo", "1.2+cu128.1"),
+        ("index", "unyank", "nothing", "demo", "1.2"),
         ("index", "remove", "nothing", "demo", "1.2+cu128.1", "--reason", "x"),
         ("index", "rollback", "nothing", "0"),
         ("index", "refresh", "nothing"),
@@ -714,6 +718,22 @@ def test_an_index_begins_where_nothing_is_but_what_every_disk_and_server_has(des
     other = desk.wheel("demo", "1.2+cu128.2", patches=("b",))
     assert desk.run("publish", other, "--index", "disk", *UNPROVEN).out == f"{Path(other).name}\n"
     assert (desk.folder / "disk" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["index/files/zz", "index/cu128/zz", "index/sub", "index/new/below"])
+def test_no_index_begins_inside_another(listed: Desk, place: str) -> None:
+    wheel, before = listed.wheel("demo", "1.2+cu128.3", patches=("c",)), tree(listed.index)
+    told = listed.refused(20, "publish", wheel, "--index", place, *UNPROVEN)
+    assert f"{place} lies in the index {listed.index}\n  next: name a place beside it" in told
+    assert tree(listed.index) == before
+
+
+def test_a_file_in_the_place_of_an_index_is_told(desk: Desk) -> None:
+    (desk.folder / "mine.txt").write_text("mine")
+    for place in ("mine.txt", "mine.txt/below"):
+        told = desk.refused(13, "publish", desk.wheel(), "--index", place, *UNPROVEN)
+        assert f"cannot write {desk.folder / place}: a file is in the way" in told
+    assert (desk.folder / "mine.txt").read_text() == "mine"
 
 
 # What must not be used.

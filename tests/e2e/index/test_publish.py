@@ -465,12 +465,13 @@ def test_a_wheel_that_is_written_while_it_is_judged_is_listed_as_it_was_judged(
         (os.mkfifo, "is evidence by its name, but no plain file"),
         (lambda path: path.symlink_to("/dev/zero"), "is evidence by its name, but no plain file"),
         (lambda path: path.mkdir(), "is evidence by its name, but no plain file"),
+        (lambda path: path.symlink_to("elsewhere"), "is evidence by its name, but no plain file"),
         (
             lambda path: (path.touch(), os.truncate(path, 17 << 20)),
             "is larger than any evidence: over 16 MiB",
         ),
     ],
-    ids=["pipe", "device", "folder", "large"],
+    ids=["pipe", "device", "folder", "link", "large"],
 )
 @pytest.mark.parametrize("ending", [".x.dsse.json", ".audit.json", ".smoke-gpu.json"])
 def test_what_lies_beside_a_wheel_is_a_plain_file_of_a_sensible_size(
@@ -857,6 +858,83 @@ def test_a_refresh_notes_nothing_of_what_is_gone(shelf: Shelf) -> None:
     _first(shelf, "files/*/*/*.audit.json").unlink()
     shelf.act(actions.refresh)
     assert [fault.endswith("missing") for fault in shelf.check().faults] == [True]
+
+
+def _linked(path: Path) -> None:
+    """Put a link to the same bytes in the place of a file."""
+    aside = path.parents[4] / path.name
+    path.rename(aside)
+    path.symlink_to(aside)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda path: _overwrite(path, b"{}"), "is not an audit's report"),
+        (
+            lambda path: _overwrite(path, path.read_bytes().replace(b'"sha256":"', b'"sha256":"f')[:-1]),
+            "audit",
+        ),
+        (lambda path: os.truncate(path, 17 << 20), "is larger than any evidence: over 16 MiB"),
+        (_linked, "is evidence by its name, but no plain file"),
+        (lambda path: (path.unlink(), path.mkdir()), "is evidence by its name, but no plain file"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "is evidence by its name, but no plain file"),
+    ],
+    ids=["broken", "cut", "large", "link", "folder", "pipe"],
+)
+def test_a_refresh_names_what_is_not_sound_and_notes_the_rest(shelf: Shelf, damage: Any, words: str) -> None:
+    wheel = _with_audit(shelf)
+    [hosted] = shelf.publish(wheel).listed
+    _of_an_older_retread(shelf)
+    path = _first(shelf, "files/*/*/*.audit.json")
+    right = path.read_bytes()
+    damage(path)
+    shelf.said.clear()
+    shelf.act(actions.refresh)
+    [told] = shelf.said
+    assert told.startswith(f"note: not noted: {path.relative_to(shelf.root)} "), told
+    assert words in told
+    assert any(path.name in fault for fault in shelf.check().faults)
+    path.rmdir() if path.is_dir() else path.unlink()
+    path.write_bytes(right)
+    assert shelf.check().faults == (), "the right file is not held to be another"
+    shelf.said.clear()
+    shelf.act(actions.refresh)
+    assert shelf.said == []
+    _overwrite(path, _audit(wheel, "elsewhere"))
+    assert [path.name in fault for fault in shelf.check().faults] == [True], "now it is noted, too"
+    model = json.loads((shelf.root / ".retread/state/cu128/demo.json").read_bytes())
+    assert model["files"][0]["evidence"] == hosted.evidence
+
+
+def test_a_refresh_notes_no_envelope_of_another_wheel(shelf: Shelf) -> None:
+    shelf.publish(shelf.wheel())
+    _of_an_older_retread(shelf)
+    other = shelf.wheel("demo", "1.2+cu128.2", patches=("b",))
+    path = _first(shelf, "files/*/*/*.provenance.dsse.json")
+    _overwrite(path, other.with_name(f"{other.name}.provenance.dsse.json").read_bytes())
+    shelf.act(actions.refresh)
+    [told] = [one for one in shelf.said if one.startswith("note: not noted: ")]
+    assert f"{path.name} is about another wheel" in told
+
+
+@pytest.mark.parametrize("ending", ["", ".metadata", ".audit.json"])
+def test_a_check_names_a_link_in_the_place_of_a_file(shelf: Shelf, ending: str) -> None:
+    wheel = _with_audit(shelf)
+    shelf.publish(wheel)
+    path = _first(shelf, f"files/*/*/{wheel.name}{ending}")
+    _linked(path)
+    [told] = shelf.check().faults
+    assert path.name in told
+    assert "no plain file" in told or "is a link" in told
+
+
+def test_a_check_names_a_link_in_the_place_of_a_page(shelf: Shelf) -> None:
+    shelf.publish(shelf.wheel())
+    page = shelf.root / "cu128" / "index.html"
+    page.rename(shelf.folder / "page")
+    page.symlink_to(shelf.folder / "page")
+    assert shelf.check().faults == ("cu128/index.html is a link: what an index serves are plain files",)
 
 
 @pytest.mark.parametrize("listed", [True, False])

@@ -17,7 +17,7 @@ from retread.elf import facts
 from retread.elf.facts import Kernels, LibraryFacts, Module
 from retread.recipe import workspace
 from retread.recipe.lane import Lane
-from retread.recipe.plan import Forecast, Plan, Step
+from retread.recipe.plan import Forecast, Plan, Step, settled
 from retread.recipe.series import Change, ChangeKind
 from retread.records import Sha256
 from retread.source.records import Applied, Verdict
@@ -64,9 +64,11 @@ PLAN = Plan(
         free_disk=60_000_000_000,
         lacks=(),
     ),
-    steps=(
-        Step(stage="fetch", subject="demo-1.2.tar.gz", cached=True, reason="pinned by sha256 aaaa"),
-        Step(stage="graft", subject="demo/_C.so", cached=False, reason="lacks 10.0 12.0"),
+    steps=settled(
+        [
+            Step(stage="fetch", subject="demo-1.2.tar.gz", cached=True, reason="pinned by sha256 aaaa"),
+            Step(stage="graft", subject="demo/_C.so", cached=False, reason="lacks 10.0 12.0"),
+        ]
     ),
 )
 WHEEL = WheelFacts(

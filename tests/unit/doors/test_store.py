@@ -307,6 +307,11 @@ def test_a_tilde_that_no_shell_expanded_is_the_home(tmp_path: Path, monkeypatch:
     assert default_root({"RETREAD_STORE": "/a/~/b"}) == Path("/a/~/b")
     with pytest.raises(UsageError, match="RETREAD_STORE: ~nobody-here/x: there is no home of ~nobody-here"):
         default_root({"RETREAD_STORE": "~nobody-here/x"})
+    monkeypatch.setenv("HOME", "")
+    with pytest.raises(UsageError, match="RETREAD_STORE: ~/cache: HOME is empty"):
+        default_root({"RETREAD_STORE": "~/cache"})
+    with pytest.raises(UsageError, match="HOME is empty"):
+        default_root({"HOME": ""})
 
 
 def test_no_test_can_reach_the_user_s_own_store() -> None:

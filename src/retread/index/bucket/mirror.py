@@ -11,9 +11,10 @@ from typing import NamedTuple
 import msgspec
 from packaging.utils import InvalidWheelFilename, canonicalize_name
 
-from retread import pypa, units
+from retread import limits, pypa, units
 from retread.doors import fs
 from retread.doors.bucket import DIGEST, Bucket, Facts, Object
+from retread.doors.console import NOTE
 from retread.errors import PublishError, WheelError
 from retread.index import layout
 from retread.index.bucket import journal
@@ -23,10 +24,12 @@ from retread.index.headers import attributes
 from retread.index.layout import FILES, HIDDEN, PAGES, SIMPLE, place
 from retread.index.listing import Project
 from retread.index.pages.every import CHANNEL_LIMIT
+from retread.records import digest
 from retread.version import CHANNEL, release
 from retread.wheel import metadata
 
 _FILES_AT_ONCE = 8
+_OTHER_BYTES = f"its bytes are not those that were uploaded ({DIGEST} tells another digest, or none)"
 _HISTORY = f"{HIDDEN}/history.jsonl"
 _STATE = re.compile(rf"{re.escape(HIDDEN)}/state/({CHANNEL})/([^/]+)\.json")
 _LINK = re.compile(rf"\.\./\.\./snapshots/(\d+)/({CHANNEL})/([^/]+)\.json")
@@ -48,6 +51,8 @@ class Need(NamedTuple):
     """Channel and name."""
     back: int | None = None
     """The action to which it goes back."""
+    name: str = ""
+    """A project of which every channel's list is read."""
     everything: bool = False
     new: bool = False
     """Whether it may be the first one."""
@@ -62,8 +67,8 @@ def of_wheels(wheels: Sequence[Path]) -> Need:
 
 def of_version(project: str, version: str) -> Need:
     """Return what yanking, unyanking or removing a version reads."""
-    channel = release(metadata.normal_version(version)).channel
-    return Need(projects=((channel, canonicalize_name(project)),))
+    channel, name = layout.channel_of(metadata.normal_version(version)), canonicalize_name(project)
+    return Need(projects=((channel, name),)) if channel else Need(name=name)
 
 
 def back_to(number: int) -> Need:
@@ -108,7 +113,7 @@ def is_listed(bucket: Bucket, file: str, sha256: str) -> bool:
 # The part of it that an action needs.
 
 
-def pull(bucket: Bucket, need: Need, folder: Path) -> Action | None:
+def pull(bucket: Bucket, need: Need, folder: Path, say: Callable[[str], None]) -> Action | None:
     """Make a folder with what is needed of an index, and return its last action; None when there was none yet.
 
     PublishError where there is no index, unless it may be made.
@@ -122,7 +127,7 @@ def pull(bucket: Bucket, need: Need, folder: Path) -> Action | None:
     owned = part.names()
     last = journal.actions(bucket) if need.back is not None else [journal.of(bucket, done[-1])]
     part.put(_HISTORY, b"".join(msgspec.json.encode(one) + b"\n" for one in last))
-    projects, back = set(need.projects), {}
+    projects, back = {*need.projects, *(one for one in owned if one[1] == need.name)}, {}
     if need.back is not None and 0 <= need.back < len(last):
         back = _shots(last, need.back)
         projects |= {*back}
@@ -134,7 +139,9 @@ def pull(bucket: Bucket, need: Need, folder: Path) -> Action | None:
         part.note, [f"{channel}/index.html" for channel in sorted({channel for channel, _ in owned})]
     )
     if need.everything:
-        journal.each(part.keep, part.unnoted)
+        for fault in journal.each(part.keep_evidence, part.unnoted):
+            if fault:
+                say(f"{NOTE} not noted: {fault}")
     journal.each(part.bring_back, [(shot, *one) for one, shot in back.items() if shot])
     return last[-1]
 
@@ -145,7 +152,7 @@ class _Part:
     def __init__(self, bucket: Bucket, folder: Path) -> None:
         self._bucket, self._folder = bucket, folder
         self.unnoted: list[str] = []
-        """The files beside wheels of current models that do not note their digests."""
+        """The files beside wheels of which current models do not note the digests."""
 
     def names(self) -> list[tuple[str, str]]:
         """Return what is owned, channel and name, and let the folder know the names."""
@@ -184,7 +191,8 @@ class _Part:
         if shot := self.shot(*one):
             self._link(layout.state(*one), f"../../snapshots/{shot}/{one[0]}/{one[1]}.json")
             for file in self._model(shot, *one).files:
-                self.unnoted += [place(name, file.sha256) for name in file.sidecars if not file.evidence]
+                noted = file.evidence or {}
+                self.unnoted += [place(name, file.sha256) for name in file.sidecars if name not in noted]
 
     def bring_back(self, one: tuple[int, str, str]) -> None:
         """Put an old model of a project into the folder, and empty files for those wheels of it that still are."""
@@ -195,6 +203,19 @@ class _Part:
         """Put a small object into the folder, if it is there."""
         if (data := self._bucket.read(name)) is not None:
             self.put(name, data)
+
+    def keep_evidence(self, name: str) -> str:
+        """Put what lies beside a wheel into the folder, if it is there, or return why it is not sound."""
+        facts = self._bucket.facts(name)
+        if facts is None:
+            return ""
+        if facts.size > limits.EVIDENCE:
+            return f"{name} is larger than any evidence: over {limits.EVIDENCE >> 20} MiB"
+        data = self._bucket.read(name) or b""
+        if facts.attributes.get(DIGEST) != digest(data):
+            return f"{name}: {_OTHER_BYTES}"
+        self.put(name, data)
+        return ""
 
     def note(self, name: str) -> None:
         """Put an empty file into the folder for an object that is there."""
@@ -309,7 +330,7 @@ def _differing(name: str, path: Path, facts: Facts) -> Iterator[str]:
         if facts.attributes.get(header) != value:
             yield f"{name}: its {header} is {facts.attributes.get(header, 'not set')}, not {value}"
     if name.startswith(f"{FILES}/") and facts.attributes.get(DIGEST) != fs.sha256(path):
-        yield f"{name}: its bytes are not those that were uploaded ({DIGEST} tells another digest, or none)"
+        yield f"{name}: {_OTHER_BYTES}"
 
 
 def _spellings(file: str) -> tuple[str, ...]:

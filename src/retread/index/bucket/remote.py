@@ -14,7 +14,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -28,11 +28,11 @@ from retread.errors import PublishError, RetreadError, StoreError
 from retread.evidence.gate import Policy
 from retread.index.bucket import journal, mirror
 from retread.index.bucket.journal import Decided
-from retread.index.bucket.lease import Lease, Times
+from retread.index.bucket.lease import LOCK, Lease, Times
 from retread.index.bucket.mirror import Need
 from retread.index.check import Checked
 from retread.index.check import check as check_folder
-from retread.index.folder import Action, Index
+from retread.index.folder import Action, Index, lies_in
 from retread.index.headers import attributes
 from retread.index.layout import place
 
@@ -59,6 +59,8 @@ def act(visit: Visit, need: Need, run: Callable[[Path], T]) -> T:
     StoreError when the storage refuses, PublishError when somebody else holds the index or it is not sound.
     """
     bucket = Bucket(visit.address, attributes)
+    if need.new:
+        _demand_outside(bucket)  # before anything is written, and that is the lock
     lease = Lease(bucket, visit.say, visit.times)
     with (
         lease.held(),
@@ -67,7 +69,7 @@ def act(visit: Visit, need: Need, run: Callable[[Path], T]) -> T:
     ):
         remote, folder = _Remote(bucket, lease, Path(name), visit.say), Path(name) / "index"
         remote.recover()
-        last = mirror.pull(bucket, need, folder)
+        last = mirror.pull(bucket, need, folder, visit.say)
         before = mirror.stamps(folder)
         with _renamed(folder, bucket.address):
             done = run(folder)
@@ -115,6 +117,20 @@ def _checked(bucket: Bucket, scratch: Path, policy: Policy | None, say: Say) -> 
     with _renamed(folder, bucket.address):
         found = check_folder(folder, room, policy)
     return msgspec.structs.replace(found, faults=(*faults, *found.faults))
+
+
+def _demand_outside(bucket: Bucket) -> None:
+    """Raise PublishError where an index would begin inside another; what may not be read above it is passed over."""
+    if bucket.facts(LOCK):
+        return  # it was begun
+    parts = bucket.address.split("/")
+    for end in range(len(parts) - 1, parts.index("") + 1, -1):
+        outer = Bucket("/".join(parts[:end]))
+        found = None
+        with suppress(StoreError):
+            found = outer.facts(journal.action(1))
+        if found:
+            raise lies_in(bucket.address, outer.address)
 
 
 class _Remote:
