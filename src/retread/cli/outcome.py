@@ -1,4 +1,4 @@
-"""What came out of a build, as people read it: apart from ``show``, whose imports a build that changes nothing lacks."""
+"""What came out of a build, as people read it; apart from ``show``, of which a build that changes nothing needs none."""
 
 from __future__ import annotations
 
