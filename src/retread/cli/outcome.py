@@ -1,4 +1,4 @@
-"""What came out of a build, as people read it; apart from ``show``, of which a build that changes nothing needs none."""
+"""What came out of a build, as people read it. A build that changes nothing needs no more of what can be shown."""
 
 from __future__ import annotations
 
