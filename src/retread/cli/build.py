@@ -275,11 +275,11 @@ def _wish(options: CompileOptions, toolchain: str | None = None) -> Wish:
 def _built(job: Job, out: Path) -> Built:
     """Make one wheel and say what came out."""
     from retread.build import pipeline
-    from retread.cli import show
+    from retread.cli import outcome
 
     built = pipeline.build(job, out)
     say = job.goal.machine.console.say
-    for line in show.built(built):
+    for line in outcome.lines(built):
         say(line)
     if job.goal.target.note:
         say(f"note: {job.goal.target.note}")

@@ -178,7 +178,7 @@ def _driven(
 def _placed(machine: Machine, job: Job, result: Result, folder: Path, out: Path) -> list[Built]:
     """Put what a job left beside the wheels of others, and say what came out."""
     from retread.build.pipeline import Built, replacing
-    from retread.cli import show
+    from retread.cli import outcome
     from retread.doors import fs
     from retread.evidence.names import AUDIT
 
@@ -198,7 +198,7 @@ def _placed(machine: Machine, job: Job, result: Result, folder: Path, out: Path)
         )
         if built.replaced:
             say(replacing(out / wheel.file, job.target))
-        for line in show.built(built):
+        for line in outcome.lines(built):
             say(line)
         found.append(built)
     return found

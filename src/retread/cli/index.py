@@ -67,7 +67,7 @@ class ChangeOptions(IndexOptions):
     base: str | None
     project: str = ""
     release: str = ""
-    reason: str = ""
+    reason: str | None = None
     number: int = 0
 
 
@@ -140,7 +140,10 @@ def _add_versions(actions: Groups) -> None:
         command.add_argument("project", metavar="PROJECT")
         command.add_argument("release", metavar="VERSION")
         command.add_argument(
-            "--reason", required=name != "unyank", default="", help="the pages and the history show it"
+            "--reason",
+            required=name != "unyank",
+            type=told("a reason"),
+            help="the pages and the history show it",
         )
         add_address(command)
         add_common(command, index_change, ChangeOptions)
@@ -425,6 +428,7 @@ def index_check(options: CheckOptions) -> int:
         else:
             found = check(Path(options.index), scratch, policy, clock.now())
         step.detail = f"{counted(found.projects, 'project')}, {counted(found.files, 'file')}"
+        step.mark = "failed" if found.faults else "ok"
     if options.json:
         session.print_json(found)
     elif not found.faults:
@@ -435,5 +439,10 @@ def index_check(options: CheckOptions) -> int:
         )
         session.put(f"sound: {', '.join(held)}, {found.size:,} bytes")
     if found.faults:
-        raise PublishError(f"{options.index} is not sound", faults=found.faults)
+        raise PublishError(
+            f"{options.index} is not sound",
+            faults=found.faults,
+            hint="put back from a copy what was changed, and find out who may write there; pages alone "
+            f"'retread index refresh {options.index}' makes anew",
+        )
     return 0

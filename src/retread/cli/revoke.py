@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retread.cli import session
-from retread.cli.options import Options, add_action, add_command, add_common, add_policy, index_place
+from retread.cli.options import Options, add_action, add_command, add_common, add_policy, index_place, told
 
 if TYPE_CHECKING:
     from retread.cli.options import Groups
@@ -61,8 +61,8 @@ def add_actions(actions: Groups) -> None:
     command.add_argument("project")
     command.add_argument("release", nargs="?", metavar="VERSION", help="default: every version")
     command.add_argument("--sha256", help="only the file with this digest")
-    command.add_argument("--reason", required=True)
-    command.add_argument("--advice", required=True, help="what to use instead")
+    command.add_argument("--reason", type=told("a reason"), required=True)
+    command.add_argument("--advice", type=told("an advice"), required=True, help="what to use instead")
     command.add_argument("--key", type=Path, required=True, help="a builder's key of the policy")
     add_common(command, index_revoke, RevokeOptions, json=False)
     command = add_action(actions, "renew", "sign the list again, so that it is not too old for a policy")

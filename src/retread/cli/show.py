@@ -33,7 +33,6 @@ from retread.wheel.facts import WheelFacts
 from retread.wheel.statement import CompileStatement, SlimStatement, Statement, compiler_of
 
 if TYPE_CHECKING:
-    from retread.build.pipeline import Built
     from retread.doors.store import Entry
     from retread.queue.graph import Graph
     from retread.queue.pieces import Altered
@@ -50,16 +49,6 @@ _SHOWN: Final = 40
 _SUBJECT: Final = 28
 """How much of a file's name a plan shows: both of its ends, with its version and its platform; JSON has all."""
 _UNREAD: Final = 20
-
-
-def built(found: Built) -> Iterator[str]:
-    """Yield what came out of a build: a wheel that was made before lies there, comes there, or is put back there."""
-    path = Path(found.path)
-    before = "put back" if found.replaced else "from the store" if found.new else "unchanged"
-    became = before if found.cached else "built"
-    yield f"{became}: {path.name}"
-    yield f"  {found.size:,} bytes in {path.parent}"
-    yield f"  sha256 {found.sha256}"
 
 
 def plan(found: Plan) -> str:

@@ -77,6 +77,11 @@ def publish(session: Session, wheels: Sequence[Path], terms: Terms, scratch: Pat
                 raise admission.refusal(faults, len(wheels), terms.policy)
             for file in judged.known:
                 session.say(f"{file}: listed already, with the same bytes")
+            for file in judged.differing:
+                session.say(
+                    f"{NOTE} {file}: what lies beside it is not the evidence that was published with it, and was not "
+                    "taken: to have it listed, remove the version and publish it again"
+                )
             action = _list(session.change(index), judged, terms.unproven) if judged.accepted else None
             for note in admission.notes(judged.accepted):
                 session.say(note)
@@ -114,7 +119,7 @@ def rollback(session: Session, number: int) -> Action:
         if not 0 <= number < len(done):
             raise PublishError(
                 f"there is no going back to action {number}",
-                hint=f"name one from 0 to {len(done) - 1}; see 'retread index history'",
+                hint=f"{_goals(len(done))}; see 'retread index history'",
             )
         change, files = session.change(index), list[Hosted]()
         for then, current in _undone(index, done, number):
@@ -123,6 +128,12 @@ def rollback(session: Session, number: int) -> Action:
         if not files:
             raise PublishError(f"nothing changed since action {number}")
         return change.commit("rollback", f"to {number}", files)
+
+
+def _goals(actions: int) -> str:
+    """Return to what an index of so many actions can go back."""
+    before = "what it was before its first action, without wheels"
+    return f"name 0, {before}: there is nothing else" if actions == 1 else f"name one from 0 to {actions - 1}"
 
 
 def _differing(then: Project, current: Project) -> Iterator[Hosted]:
@@ -173,6 +184,8 @@ class _Judged:
     def __init__(self, index: Index, now: int) -> None:
         self.accepted: list[Candidate] = []
         self.known: list[str] = []
+        self.differing: list[str] = []
+        """Those of them that other evidence lies beside than was published."""
         self.listed: list[Hosted] = []
         self.ledgers: dict[tuple[str, str], Ledger] = {}
         self._index = index
@@ -181,8 +194,8 @@ class _Judged:
         self._taken: set[str] = set()
         """Names of the wheels that were accepted."""
         self._new: defaultdict[tuple[str, str], list[Hosted]] = defaultdict(list)
-        self._there: dict[tuple[str, str], set[str]] = {}
-        """Channel and name -> names of the wheels that are listed there before."""
+        self._there: dict[tuple[str, str], dict[str, Hosted]] = {}
+        """Channel and name -> the wheels that are listed there before, by name."""
 
     def add(self, one: Candidate) -> Iterator[Fault]:
         """Take a wheel in, or yield why it cannot be."""
@@ -198,8 +211,10 @@ class _Judged:
             yield Fault(f"{hosted.file}: this name is bound to other bytes for ever (sha256 {bound}): {hint}")
             return
         channel = hosted.channel
-        if bound and self._is_listed(channel, hosted):
+        if bound and (listed := self._listed(channel, hosted)):
             self.known.append(hosted.file)
+            if _differs(hosted, listed):
+                self.differing.append(hosted.file)
             return
         key = (channel, hosted.project)
         ledger = self.ledgers.get(key) or self._index.ledger(*key)
@@ -224,12 +239,21 @@ class _Judged:
         others = [one for one in metadata.parse_name(file).spellings if one != file]
         return next((one for one in others if one in self._taken or self._index.bound(one)), "")
 
-    def _is_listed(self, channel: str, hosted: Hosted) -> bool:
+    def _listed(self, channel: str, hosted: Hosted) -> Hosted | None:
         key = (channel, hosted.project)
         if key not in self._there:
             project = self._index.project(*key)
-            self._there[key] = {one.file for one in project.files} if project else set()
-        return hosted.file in self._there[key]
+            self._there[key] = {one.file: one for one in project.files} if project else {}
+        return self._there[key].get(hosted.file)
+
+
+def _differs(now: Hosted, listed: Hosted) -> bool:
+    """Say whether evidence lies beside a wheel that was not published with it; of older models the names are known."""
+    noted = listed.evidence or {}
+    return any(
+        name not in listed.sidecars or noted.get(name, digest) != digest
+        for name, digest in (now.evidence or {}).items()
+    )
 
 
 def _list(change: Change, judged: _Judged, unproven: str) -> Action:

@@ -133,13 +133,14 @@ def _link(index: Index, relative: str, target: str) -> Iterator[str]:
 def _same(root: Path, folder: str, made: Mapping[str, bytes]) -> Iterator[str]:
     for file, data in made.items():
         path = root / folder / file
+        name = path.relative_to(root)
         try:
             if path.is_symlink():
-                yield f"{folder}/{file} is a link: what an index serves are plain files"
+                yield f"{name} is a link: what an index serves are plain files"
             elif path.read_bytes() != data:
-                yield f"{folder}/{file} is not the page that the model gives ('retread index refresh' makes it anew)"
+                yield f"{name} is not the page that the model gives ('retread index refresh' makes it anew)"
         except OSError:
-            yield f"{folder}/{file} is missing"
+            yield f"{name} is missing"
 
 
 def _addresses(root: Path, folder: str) -> Iterator[str]:

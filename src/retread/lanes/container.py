@@ -196,6 +196,5 @@ class ImagePlace:
 
     def steps(self) -> tuple[Step, ...]:
         """Return the image."""
-        return (
-            Step(stage="image", subject=self._name, cached=bool(self._here), reason="pinned by the recipe"),
-        )
+        why = "pinned by the recipe" if self._name == self._asked.image else "changes with --image"
+        return (Step(stage="image", subject=self._name, cached=bool(self._here), reason=why),)

@@ -362,7 +362,13 @@ def _running(word: bytes = b"/ray/") -> set[int]:
     """Return all processes of Ray's, or those whose programs have such names, and its workers."""
     found = set()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with_name = path.read_bytes() if path.exists() else b""
+        try:
+            with_name = path.read_bytes()
+        except (
+            FileNotFoundError,
+            ProcessLookupError,
+        ):  # it ended meanwhile, before the file was opened or after
+            continue
         if word in with_name or with_name.startswith(b"ray::"):
             found.add(int(path.parent.name))
     return found

@@ -692,7 +692,7 @@ def test_half_of_the_credentials_is_told_by_the_other(
 ) -> None:
     monkeypatch.delenv(missing, raising=False)
     monkeypatch.setenv(there, "half")
-    for opened in (remote.history, shared_store._opened):
+    for opened in (remote.history, lambda address: shared_store._opened(address, None)):
         with pytest.raises(StoreError, match=f"cannot open s3://wheels/x: {missing} is not set"):
             opened("s3://wheels/x")
 

@@ -615,12 +615,29 @@ def test_what_cannot_be_done_is_refused(listed: Desk) -> None:
         assert "nope" in listed.refused(20, "index", action, "index", "nope", "1.2+cu128.1", "--reason", "x")
         told = listed.refused(20, "index", action, "index", "demo", "1.2+cu128.1", "--reason", " ")
         assert "a reason is one line of text" in told
+    for line in (
+        ("publish", listed.wheel(), "--index", "index", "--allow-unproven"),
+        *(
+            ("index", action, "index", "demo", "1.2+cu128.1", "--reason")
+            for action in ("yank", "unyank", "remove")
+        ),
+        ("index", "revoke", "index", "demo", "--advice", "y", "--key", "keys/builder.key", "--reason"),
+    ):
+        assert "a reason is wanted, and nothing was typed" in listed.refused(2, *line, "")
     assert "is not yanked" in listed.refused(20, "index", "unyank", "index", "demo", "1.2+cu128.1")
     assert "nope" in listed.refused(9, "index", "unyank", "index", "demo", "nope")
     for number in ("99", "-1"):
         told = listed.refused(20, "index", "rollback", "index", number)
         assert f"no going back to action {number}\n  next: name one from 0 to 1" in told
     assert "invalid int value" in listed.refused(2, "index", "rollback", "index", "first")
+
+
+def test_with_one_action_only_what_was_before_it_is_there_to_go_back_to(desk: Desk) -> None:
+    desk.run("publish", desk.wheel(), "--index", "index", "--allow-unproven", "the lab is closed")
+    told = desk.refused(20, "index", "rollback", "index", "1")
+    assert "next: name 0, what it was before its first action, without wheels: there is nothing else" in told
+    desk.run("index", "rollback", "index", "0")
+    assert desk.page() == []
 
 
 def test_an_index_goes_back_and_its_history_tells(listed: Desk) -> None:
@@ -657,9 +674,11 @@ def test_a_check_tells_each_damage_and_ends_with_20(listed: Desk) -> None:
     path.write_bytes(data[:-1])
     (listed.index / "index.html").write_text("mine")
     told = listed.refused(20, "index", "check", "index")
+    assert re.search(r"^ *check index: 1 project, 2 files +failed ", told, re.MULTILINE), told
     assert "retread: index: index is not sound\n  - " in told
+    assert "\n  next: put back from a copy what was changed" in told
     assert WHEEL in told
-    assert "index.html is not the page that the model gives" in told
+    assert "\n  - index.html is not the page that the model gives" in told
     found = listed.run("index", "check", "index", "--json", code=20)
     assert len(json.loads(found.out)["faults"]) == told.count("\n  - ") >= 2
 

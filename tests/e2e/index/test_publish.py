@@ -529,7 +529,7 @@ def test_yank_and_unyank(shelf: Shelf) -> None:
     assert shelf.page()["files"][0]["yanked"] is False
     with pytest.raises(PublishError, match=r"demo 1.2\+cu128.7 is not listed\n.*listed are: 1.2\+cu128.1"):
         shelf.act(actions.yank, "demo", "1.2+cu128.7", "no such")
-    with pytest.raises(PublishError, match="belongs to no channel"):
+    with pytest.raises(PublishError, match=r"demo 1\.2 is not listed"):
         shelf.act(actions.yank, "demo", "1.2", "no such")
     assert shelf.check().faults == ()
 
@@ -821,6 +821,23 @@ def test_an_unsigned_file_beside_a_wheel_is_exchanged_for_no_other(shelf: Shelf)
     name = _exchange(shelf, wheel)
     told = f"cu128/demo: {wheel.name}: {name} has other bytes than were published with it"
     assert shelf.check().faults == shelf.check(None).faults == (told,)
+
+
+def test_other_evidence_beside_a_listed_wheel_is_told_and_not_taken(shelf: Shelf) -> None:
+    wheel = _with_audit(shelf)
+    shelf.publish(wheel)
+    same, before = f"{wheel.name}: listed already, with the same bytes", shelf.tree()
+    audit = wheel.with_name(f"{wheel.name}.audit.json")
+    shelf.publish(wheel)
+    assert shelf.said == [same]
+    audit.write_bytes(_audit(wheel, "elsewhere"))
+    shelf.publish(wheel)
+    assert shelf.said[1] == same
+    assert "is not the evidence that was published with it, and was not taken" in shelf.said[2]
+    assert shelf.tree() == before
+    audit.unlink()
+    shelf.publish(wheel)
+    assert shelf.said[3:] == [same], "nothing else lies there"
 
 
 def test_a_wheel_without_evidence_notes_none(shelf: Shelf) -> None:

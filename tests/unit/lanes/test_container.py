@@ -57,6 +57,14 @@ def test_what_decides_is_known_without_a_container(goal: Goal) -> None:
     assert heard(goal) == ["ps --quiet", INSPECT]
 
 
+def test_a_plan_says_who_named_the_image(goal: Goal) -> None:
+    pinned = ImagePlace(goal, Contained(BUILD, CONTAINER), CONTAINER.image, "3.12")
+    assert [one.reason for named in (pinned, place(goal)) for one in named.steps()] == [
+        "pinned by the recipe",
+        "changes with --image",
+    ]
+
+
 def test_an_image_is_fetched_once_and_a_plan_fetches_none(goal: Goal) -> None:
     assert [one.cached for one in place(goal).steps()] == [False]
     assert heard(goal) == ["ps --quiet", INSPECT]
