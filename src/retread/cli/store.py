@@ -123,7 +123,7 @@ def store_prune(options: PruneOptions) -> int:
         store = session.machine(options).store
         rubbish = store.sweep() + store.drop_beside(unused_days=options.days)
         gone = store.prune(unused_days=options.days, keep_bytes=keep)
-    return _removed(options, [one.key for one in gone], rubbish + sum(one.size for one in gone))
+    return _removed(options, [*map(_name, gone)], rubbish + sum(one.size for one in gone))
 
 
 def store_remove(options: RemoveOptions) -> int:
@@ -143,7 +143,7 @@ def store_remove(options: RemoveOptions) -> int:
     gone = {one.path: one for text in options.entry for one in _chosen(text, entries)}
     for one in gone.values():
         store.discard(one.kind, one.key)
-    return _removed(options, [one.key for one in gone.values()], sum(one.size for one in gone.values()))
+    return _removed(options, [*map(_name, gone.values())], sum(one.size for one in gone.values()))
 
 
 def _remove_shared(options: RemoveOptions) -> int:
@@ -161,7 +161,7 @@ def _remove_shared(options: RemoveOptions) -> int:
     gone = shared.remove([*wanted.values()])
     others = [strays[text] for text in dict.fromkeys(options.entry) if text in strays]
     freed = shared.remove_strays(others) + sum(one.size for one in gone)
-    return _removed(options, [*(one.key for one in gone), *(one.name for one in others)], freed)
+    return _removed(options, [*map(_name, gone), *(one.name for one in others)], freed)
 
 
 def _remove_signed(options: RemoveOptions) -> int:
@@ -178,8 +178,8 @@ def _remove_signed(options: RemoveOptions) -> int:
         wanted |= {claims.name(*one[:3]): one for one, keys in found if key in keys}
     gone = shared.remove([*wanted.values()])
     if not options.json:
-        session.put("\n".join(dict.fromkeys(f"{one.kind}/{one.key}" for one in gone)))
-    return _removed(options, [one.key for one in gone], sum(one.size for one in gone))
+        session.put("\n".join(dict.fromkeys(map(_name, gone))))
+    return _removed(options, [*map(_name, gone)], sum(one.size for one in gone))
 
 
 def _demand_stranger(shared: Shared, begin: str) -> None:
@@ -229,7 +229,7 @@ def _chosen(text: str, entries: Sequence[Kept], shows: str = "store list") -> li
     if len(key) < _DIGITS:
         raise UsageError(f"{text!r} names no entry: eight digits of its key are wanted, or more")
     found = [one for one in entries if one.key.startswith(key) and kind in {"", one.kind}]
-    names = sorted({f"{one.kind}/{one.key}" for one in found})
+    names = sorted({_name(one) for one in found})
     if not names:
         raise UsageError(f"there is no entry {text!r}", hint=f"'retread {shows}' shows every key with --json")
     if len(names) > 1:
@@ -238,8 +238,13 @@ def _chosen(text: str, entries: Sequence[Kept], shows: str = "store list") -> li
     return found
 
 
+def _name(one: Entry | Listed) -> str:
+    """Return how an entry is called where it is typed."""
+    return f"{one.kind}/{one.key}"
+
+
 def _removed(options: Options, names: Sequence[str], freed: int) -> int:
-    """Say what went, each once."""
+    """Say what went, each once; of a shared store one has as many claims as machines gave it, which ``list`` counts."""
     from retread.doors.store import Removed
     from retread.units import counted, size
 
@@ -247,7 +252,8 @@ def _removed(options: Options, names: Sequence[str], freed: int) -> int:
     if options.json:
         session.print_json(found)
     else:
-        session.put(f"removed {counted(len(found.removed), 'entry')}, {size(freed)} in all")
+        claims = f" ({counted(len(names), 'claim')})" if len(names) > len(found.removed) else ""
+        session.put(f"removed {counted(len(found.removed), 'entry')}{claims}, {size(freed)} in all")
     return 0
 
 

@@ -79,7 +79,7 @@ class Removed(Record, frozen=True, kw_only=True):
     """What was taken out of a store."""
 
     removed: tuple[str, ...]
-    """Keys of entries; of a shared store also names of what lay among its claims and was none."""
+    """Entries as KIND/KEY, each once; of a shared store also names of what lay among its claims and was none."""
     freed: int
     """Bytes."""
 

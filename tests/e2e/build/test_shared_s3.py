@@ -148,10 +148,21 @@ def test_all_that_a_stranger_signed_goes_at_once(
     code, out, _ = run("remove", "--shared", "--by", third.id, "--json")
     told = json.loads(out)
     jsonschema.validate(told, json.loads((DOCS / "schemas" / "store-removed.json").read_bytes()))
-    assert (code, told["removed"]) == (0, [64 * "c"])
+    assert (code, told["removed"]) == (0, [f"compiled/{64 * 'c'}"])
     assert told["freed"] > 0
     assert {one.key for one in both.entries()} == {64 * "d"}
     assert run("check")[0] == 0
+
+
+def test_an_entry_that_several_machines_gave_is_told_once_with_its_claims(
+    run: Callable[..., tuple[int, str, str]], anywhere: str, tmp_path: Path
+) -> None:
+    signers = [keyfiles.new(tmp_path, name) for name in ("one", "two", "three", "four")]
+    for number, key in enumerate(signers):
+        Machine(tmp_path / key.name, anywhere, key).make(b"of %d" % number)
+    by = [word for key in signers[:2] for word in ("--by", key.id)]
+    assert json.loads(run("remove", "--shared", *by, "--json")[1])["removed"] == [f"compiled/{KEY}"]
+    assert run("prune", "--shared", "--keep", "0")[1].startswith("removed 1 entry (2 claims), ")
 
 
 def test_who_signs_without_a_name_or_with_several_keys_goes_too(
