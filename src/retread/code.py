@@ -88,6 +88,7 @@ NOT_COMPILING: Final = {
     "records": "it says what a record is; those that decide are in the setting",
     "strict": "it reads what a compile left behind",
     "toolkit.clang": "its programs are in the toolkit's digest; the rest refuses a toolkit, or takes it as it is",
+    "units": "it writes numbers for people",
 }
 """Modules that those import -> why they change nothing of what is compiled."""
 

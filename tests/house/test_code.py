@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 
 import pytest
 
@@ -159,3 +160,16 @@ def test_the_essence_of_a_program_is_what_it_does(one: str, other: str, *, same:
 def test_the_essence_of_a_script_is_its_lines_without_comments() -> None:
     assert essence("a.sh", "#!/bin/sh\n# so\n\nset -e\n") == essence("a.sh", "#!/bin/sh\n  set -e")
     assert essence("a.sh", "set -e\n") != essence("a.sh", "set -u\n")
+
+
+def test_nothing_is_counted_with_both_endings() -> None:
+    """``units.counted`` writes ``1 patch`` and ``2 patches``."""
+    both = re.compile(r"[a-z]\((s|es|ies)\)")
+    texts = [
+        (path.name, one.value)
+        for path in SOURCE.rglob("*.py")
+        for one in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(one, ast.Constant) and isinstance(one.value, str)
+    ]
+    assert len(texts) > 10_000
+    assert [(name, text) for name, text in texts if both.search(text)] == []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec.structs import replace
 from packaging.utils import canonicalize_name
 
-from retread import arch, pypa, version
+from retread import arch, pypa, units, version
 from retread.arch import Arch
 from retread.audit import manylinux, providers
 from retread.audit.manylinux import dotted, glibc, glibc_limit
@@ -119,7 +119,9 @@ def _readable(name: str, facts: Facts) -> Check:
     """Say what GPU code a file holds, or what of it cannot be read."""
     modules = len(facts.modules) + len(facts.relocatable)
     detail = (
-        f"{modules} module(s), {sum(one.count for one in facts.kernels)} kernel(s)" if modules else "none"
+        f"{units.counted(modules, 'module')}, {units.counted(sum(one.count for one in facts.kernels), 'kernel')}"
+        if modules
+        else "none"
     )
     detail = f"cannot be read: {'; '.join(facts.unread[:3])}" if facts.unread else detail
     return Check(check="GPU code", subject=name, ok=not facts.unread, detail=detail)

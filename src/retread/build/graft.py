@@ -27,6 +27,7 @@ from retread.elf.fatbin import Entry, FatBinary, Kind
 from retread.elf.release import Told
 from retread.errors import KEEP_LIBRARY, UNREADABLE, FatbinError, ToolError
 from retread.records import T
+from retread.units import counted
 
 if TYPE_CHECKING:
     from retread.wheel.wheelfile import Wheel
@@ -212,7 +213,7 @@ def _demand_reach(
     stuck = [one for one in facts.modules[inside:] if one.kernels != 0 and one.sass and wants - set(one.sass)]
     if stuck:
         raise way.Refused(
-            f"{old}: {len(stuck)} module(s) lie outside of section {way.FATBIN}, where nothing can be grafted; "
+            f"{old}: {counted(len(stuck), 'module')} outside of section {way.FATBIN}, where nothing can be grafted; "
             f"module {stuck[0].index} has {' '.join(stuck[0].sass)}",
             hint=hint,
         )

@@ -269,8 +269,12 @@ def patch_check(options: CheckOptions) -> int:
     else:
         session.put("\n".join(show.series(name, one, touched[name]) for name, one in found.items()))
     if bad:
+        from retread.units import counted
+
         raise SeriesError(
-            f"{len(bad)} patch(es) do not go in", faults=bad, hint="make them anew, or drop them from series"
+            f"{counted(len(bad), 'patch')} cannot go in",
+            faults=bad,
+            hint="make them anew, or drop them from series",
         )
     syntax.demand_whole(broken)
     return 0

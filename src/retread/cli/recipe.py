@@ -308,8 +308,10 @@ def recipe_check(options: CheckOptions) -> int:
             faults += [f"{name}: {fault}" for fault in error.faults or (error.message,)]
             kinds.add(type(error))
     if faults:
+        from retread.units import counted
+
         kind = kinds.pop() if len(kinds) == 1 else RecipeError
-        raise kind(f"{len(faults)} fault(s)", faults=faults)
+        raise kind(counted(len(faults), "fault"), faults=faults)
     session.put('{"faults": []}' if options.json else "sound: recipes, series, toolchains and proofs")
     return 0
 

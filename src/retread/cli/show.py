@@ -229,8 +229,8 @@ def library(name: str, facts: Facts) -> Iterable[str]:
     if not facts.modules and not facts.relocatable:
         yield "  no GPU code in what was read" if facts.unread else "  no GPU code"
         return
-    yield from _modules(facts.modules, "module(s)")
-    yield from _modules(facts.relocatable, "relocatable module(s)")
+    yield from _modules(facts.modules, "module")
+    yield from _modules(facts.relocatable, "relocatable module")
     yield from map(_made, facts.made)
     machine = facts.machine if isinstance(facts, LibraryFacts) else ""
     found = {device: served(facts, device) for device in devices(machine)}
@@ -278,7 +278,7 @@ def _modules(modules: Sequence[Module], what: str) -> Iterator[str]:
         if not sass and not ptx:
             code = "code that is linked when it is loaded, for no GPU yet"
         idle = sum(module.kernels == 0 for module in found)
-        yield f"  {len(found)} {what}: {code}" + (f"; {idle} without kernels" if idle else "")
+        yield f"  {counted(len(found), what)}: {code}" + (f"; {idle:,} without kernels" if idle else "")
 
 
 def _made(one: Made) -> str:
@@ -293,7 +293,7 @@ def lacking(facts: Mapping[str, Facts], device: Arch) -> Iterator[str]:
     for name, one in facts.items():
         if one.modules or one.relocatable:
             found = without(one, device)
-            yield from ("", f"{name}: {len(found):,} kernel(s) without code for {device}")
+            yield from ("", f"{name}: {counted(len(found), 'kernel')} without code for {device}")
             yield from (f"  {kernel if kernel.isprintable() else ascii(kernel)}" for kernel in found)
 
 

@@ -105,7 +105,7 @@ def _limit(text: str | None) -> int:
 def told(made: Slimmed) -> Iterator[str]:
     """Yield the sizes before and after, and everything that others than the GPUs that are kept lose."""
     from retread.fit import driver
-    from retread.units import size
+    from retread.units import counted, size
 
     rows = [(name, one.before, one.after) for name, one in made.libraries.items()]
     for name, before, after in (*rows, ("the wheel", made.before, made.size)):
@@ -116,7 +116,7 @@ def told(made: Slimmed) -> Iterator[str]:
         if one.jit:
             yield f"note: {name} runs on {' '.join(one.jit)} by JIT from PTX now"
         if one.whole:
-            yield f"note: {name}: {one.whole} module(s) stay whole: relocatable code, or outside of .nv_fatbin"
+            yield f"note: {name}: {counted(one.whole, 'module')} left whole: relocatable code, or outside of .nv_fatbin"
     yield from (f"note: {name} stays as it is: {why}" for name, why in made.left.items())
     if made.driver:
         major, minor = map(int, made.driver.split("."))

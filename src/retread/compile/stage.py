@@ -33,6 +33,7 @@ from retread.recipe import native
 from retread.recipe.model import Build, Recipe, Target
 from retread.records import Record, Sha256
 from retread.toolkit import clang
+from retread.units import counted
 
 FACTS = "compile.json"
 _SEEDS = (12, 9)
@@ -328,7 +329,8 @@ def _collect(order: Order, means: Means, layout: Layout, server: Jobserver, into
         read |= set((place / room.EXECUTED).read_text("utf-8").splitlines())
     if order.cross and (wrong := order.cross.strangers(read, layout, order.python)):
         raise CompileError(
-            f"{order.recipe.name}: {len(wrong)} header(s) of {host.here()} were compiled in for {order.cross.machine}",
+            f"{order.recipe.name}: {counted(len(wrong), 'header')} of {host.here()} got into what is for "
+            f"{order.cross.machine}",
             faults=first(wrong),
             hint="name the project that they are of under build.links, and leave include paths of this machine out",
         )
@@ -367,7 +369,7 @@ def demand_covered(recipe: Recipe, files: Mapping[str, str], read: Iterable[str]
     missing = native.uncovered(read, files, recipe)
     if missing:
         raise RecipeError(
-            f"{recipe.name}: native-inputs leaves out {len(missing)} file(s) that the build compiles or runs",
+            f"{recipe.name}: native-inputs leaves out {counted(len(missing), 'file')} that the build compiles or runs",
             faults=first(missing),
             hint="add them: a patch on one would be served with stale code",
         )

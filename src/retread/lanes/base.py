@@ -22,6 +22,7 @@ from retread.recipe.model import Recipe
 from retread.recipe.native import matches
 from retread.source import ends
 from retread.source.records import SourceTree
+from retread.units import counted
 
 if TYPE_CHECKING:
     from retread.wheel.wheelfile import Wheel
@@ -53,7 +54,8 @@ def prove(
         faults.insert(0, f"its version is {facts.version}, the recipe's {recipe.version}")
     if faults:
         raise BaseError(
-            f"{wheel.name} does not come from {source.manifest.commit[:12] or 'the source'}: {len(faults)} fault(s)",
+            f"{wheel.name} does not come from {source.manifest.commit[:12] or 'the source'}: "
+            f"{counted(len(faults), 'fault')}",
             faults=first(faults),
             hint="pin the wheel of this very commit, or name files that its build wrote under 'generated'",
         )

@@ -20,6 +20,7 @@ from retread.queue.pieces import Altered, Piece, replayed
 from retread.queue.repository import Failed, Repository
 from retread.queue.worktree import Worktree
 from retread.recipe.series import ONLY_WITH, only_with
+from retread.units import counted
 
 _LEVELS = ("-p1", "-p0", "-p2")
 """How many folders of a diff's paths are not the source's: git's way first, then plain diffs, then quilt's."""
@@ -249,7 +250,7 @@ def _part(file: PatchedFile, numbers: Sequence[int], typed: str) -> str:
     if not numbers:
         return whole
     if not all(0 < number <= len(file) for number in numbers):
-        raise UsageError(f"{typed}: the file has {len(file)} hunk(s)")
+        raise UsageError(f"{typed}: the file has {counted(len(file), 'hunk')}")
     if len(set(numbers)) < len(file) and (file.is_added_file or file.is_removed_file or file.is_rename):
         raise UsageError(f"{typed}: a file that comes, goes or is renamed is split off whole")
     heading = whole[: whole.index("@@ ")]

@@ -16,6 +16,7 @@ from retread.queue.repository import Failed, Repository
 from retread.recipe import series
 from retread.recipe.series import Patch
 from retread.records import Record
+from retread.units import counted
 
 
 class Piece(NamedTuple):
@@ -140,7 +141,7 @@ def _demand_sound(files: Mapping[str, bytes], where: str, made_of: Mapping[str, 
     except SeriesError as error:
         faults = [_with_origin(fault, made_of) for fault in error.faults]
         raise SeriesError(
-            f"{where}: the new series would break {len(faults)} rule(s)",
+            f"{where}: the new series would break {counted(len(faults), 'rule')}",
             faults=faults,
             hint=f"nothing was written{_way_out(faults, made_of)}",
         ) from None

@@ -23,6 +23,7 @@ from retread.queue.pieces import Piece
 from retread.queue.repository import NOTES, Commit, Repository, first_lines
 from retread.recipe.workspace import Loaded
 from retread.records import Record
+from retread.units import counted
 
 _STATE: Final = "retread.json"
 _BRANCH: Final = "series"
@@ -189,7 +190,7 @@ class Worktree:
                 )
         if dirty:
             raise SeriesError(
-                f"{self.folder}: {len(dirty)} file(s) are not committed",
+                f"{self.folder}: {counted(len(dirty), 'file')} not committed",
                 faults=first(dirty),
                 hint="commit them there ('git commit --fixup COMMIT' and 'git rebase -i --autosquash' put them into "
                 "a patch), or 'git stash'",
@@ -213,7 +214,7 @@ class Worktree:
         faults = list(self._faults(state, found))
         if faults:
             raise SeriesError(
-                f"{self.folder}: {len(faults)} commit(s) cannot be patches",
+                f"{self.folder}: {counted(len(faults), 'commit')} cannot go into a series",
                 faults=first(faults),
                 hint=f"mend them there with 'git rebase -i --autosquash {state.base[:12]}'; nothing was written",
             )

@@ -99,6 +99,7 @@ class Way(NamedTuple):
 
 def _overlay(recipe: Recipe, target: str, patches: Sequence[Patch]) -> Found:
     from retread.recipe import native
+    from retread.units import counted
 
     bases = recipe.targets[target].base
     found = [] if bases else [f"targets.{target}.base: no base wheel is pinned"]
@@ -106,7 +107,9 @@ def _overlay(recipe: Recipe, target: str, patches: Sequence[Patch]) -> Found:
     found += [fault for patch in applied for fault in native.touched(patch, recipe)]
     if found:
         return Found(None, tuple(found))
-    why = f"none of the {len(applied)} patch(es) touches a native input, and a base wheel is pinned"
+    why = (
+        f"the series of {counted(len(applied), 'patch')} touches no native input, and a base wheel is pinned"
+    )
     empty = "no patch of the series is applied here" if patches else "the series is empty"
     return Found(Bases(bases), reason=why if applied else empty)
 

@@ -23,6 +23,7 @@ from retread.recipe import difflines, symptom
 from retread.recipe.symptom import Symptom
 from retread.records import Record, Sha256
 from retread.strict import near_miss
+from retread.units import counted
 from retread.version import COMPILERS
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def parse_series(files: Mapping[str, bytes], *, where: str) -> tuple[Patch, ...]
     faults.extend(_same_faults({name: files[name] for name in names if name in files}))
     if faults:
         raise SeriesError(
-            f"{where}: the series breaks {len(faults)} rule(s)",
+            f"{where}: the series breaks {counted(len(faults), 'rule')}",
             faults=faults,
             hint="mend what is named; 'retread patch check' then tries every patch",
         )

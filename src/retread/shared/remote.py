@@ -369,7 +369,9 @@ class Shared:
         """Say of how many entries only the first was told that it is refused."""
         for why, count in self._refused.items():
             if count > 1:
-                self._means.say(f"{NOTE} {count} entries of the shared store were refused: {why}")
+                self._means.say(
+                    f"{NOTE} {count:,} entries of the shared store were refused; each {why.removeprefix('it ')}"
+                )
         self._refused.clear()
 
     def _took(self, one: Object, into: Path, trusted: Sequence[Key]) -> bool:

@@ -12,6 +12,7 @@ from retread.errors import SeriesError
 from retread.recipe.series import Patch
 from retread.source.records import SourceTree
 from retread.source.tree import pristine
+from retread.units import counted
 
 _REFUSED: Final = (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError)
 """What ``compile`` raises for what it does not take."""
@@ -32,8 +33,8 @@ def demand_whole(faults: Sequence[str]) -> None:
     if faults:
         number = ".".join(map(str, sys.version_info[:2]))
         raise SeriesError(
-            f"after the series {len(faults)} Python file(s) do not compile with Python {number}, "
-            "and did before or are new",
+            f"after the series Python {number} cannot compile {counted(len(faults), 'Python file')} "
+            "that it could before, or that the series adds",
             faults=faults,
             hint="mend the lines that the patch adds there",
         )

@@ -123,7 +123,7 @@ class Trees:
             manifest = tree.load(into).manifest
             proven = len(manifest.files) - len(manifest.unproven)
             named = len(manifest.unproven)
-            step.detail = f"{counted(proven, 'file')} of {self.recipe.pin.commit[:12]}, {named} by name"
+            step.detail = f"{counted(proven, 'file')} of {self.recipe.pin.commit[:12]}, {named:,} by name"
 
     def _from_wheel(self, into: Path) -> None:
         from retread.source import tree

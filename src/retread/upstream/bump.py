@@ -32,6 +32,7 @@ from retread.recipe.workspace import Loaded
 from retread.records import Record
 from retread.source.records import SourceTree
 from retread.strict import near_miss
+from retread.units import counted
 from retread.upstream import rebase, successor, written
 from retread.upstream.history import History
 from retread.upstream.release import Release, find
@@ -244,7 +245,8 @@ def demand_closed(data: Bumped, way: Way) -> None:
     left = [f"{one.name}: {one.fate}" for one in data.patches if one.open]
     if left:
         raise SeriesError(
-            f"{len(left)} patch(es) of {data.recipe} do not go to {data.to} by themselves; nothing was written",
+            f"{counted(len(left), 'patch')} of {data.recipe} cannot go to {data.to} without an answer; "
+            "nothing was written",
             faults=left,
             hint="accept a verdict with --accept three-way:0002, leave a patch out with --skip 0002 --because TEXT, or "
             + (

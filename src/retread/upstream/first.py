@@ -23,6 +23,7 @@ from retread.recipe.model import Base, Pin, Sdist, Submodule, Unproven
 from retread.recipe.native import matches
 from retread.records import Record, Sha256
 from retread.source.trees import unproven
+from retread.units import counted
 from retread.upstream import clue, commits, draft, listing, opened, written
 from retread.upstream.clue import Said
 from retread.upstream.draft import Draft, Found, Read
@@ -158,7 +159,7 @@ def _lane(made: Draft, target: str) -> Lane:
     except PlanError as error:
         return Lane(target=target, lane="", why="; ".join(error.faults))
     base = made.recipe.targets[target].base
-    why = f"{len(base)} base wheel(s) pinned, {chosen.reason}" if base else chosen.reason
+    why = f"{counted(len(base), 'base wheel')} pinned, {chosen.reason}" if base else chosen.reason
     return Lane(target=target, lane=chosen.lane, why=why)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -216,7 +217,7 @@ def test_any_file_with_gpu_code_is_shown_and_judged(project: Project, name: str)
     (project.root / name).write_bytes(FILES[name])
     shown = project.run("inspect", name)
     assert (shown.code, shown.err) == (0, "")
-    assert "module(s): native" in shown.out
+    assert re.search(r"[14] modules?: native", shown.out)
     assert json.loads(project.run("inspect", name, "--json").out)["kernels"][0]["count"] == 1
     result = project.run("audit", name)
     assert (result.code, result.err) == (0, "")
@@ -227,9 +228,9 @@ def test_any_file_with_gpu_code_is_shown_and_judged(project: Project, name: str)
 
 def test_kernels_are_named_when_a_gpu_is(project: Project, official: str) -> None:
     result = project.run("inspect", official, "--gpu", "7.5")
-    assert result.out.splitlines()[-3:] == ["", f"{LIBRARY}: 1 kernel(s) without code for 7.5", "  add_one"]
+    assert result.out.splitlines()[-3:] == ["", f"{LIBRARY}: 1 kernel without code for 7.5", "  add_one"]
     served = project.run("inspect", official, "--gpu", "8.0")
-    assert served.out.splitlines()[-1] == f"{LIBRARY}: 0 kernel(s) without code for 8.0"
+    assert served.out.splitlines()[-1] == f"{LIBRARY}: 0 kernels without code for 8.0"
     told = json.loads(project.run("inspect", official, "--gpu", "8.0", "--json").out)
     assert told["libraries"][LIBRARY]["kernels"][0]["names"] == ["add_one"]
     assert "did you mean '8.0'" in project.run("inspect", official, "--gpu", "80").err

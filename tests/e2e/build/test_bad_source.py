@@ -81,7 +81,7 @@ def test_a_damaged_archive_is_refused(project: Project, at: int) -> None:
 
 def test_all_faults_are_named_up_to_twenty(project: Project) -> None:
     project.publish_sdist(lambda files: files.update({f"{TOP}/evil{n:02}": b"" for n in range(30)}))
-    result = project.fails(4, "30 file(s) are not proven", "evil19: not in the commit")
+    result = project.fails(4, "30 files without proof", "evil19: not in the commit")
     assert "evil20" not in result.err
 
 

@@ -255,4 +255,4 @@ def test_a_target_for_one_fleet_is_slim_and_says_so(project: Project) -> None:
     assert "becomes slim for 9.0" in project.run("plan", "tiny-1.0").out
     out = project.run("inspect", str(project.built)).out
     assert "  slim: for 9.0, PTX taken out, packed for size, needs a driver of CUDA 12.4 or newer" in out
-    assert "4 module(s): native 9.0a; PTX none" in out
+    assert "4 modules: native 9.0a; PTX none" in out

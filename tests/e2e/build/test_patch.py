@@ -93,7 +93,7 @@ def test_a_python_file_that_does_not_compile_any_more_is_refused_before_anything
     for command in (("patch", "check", "tiny-1.0"), ("build", "tiny-1.0")):
         result = project.run(*command)
         assert result.code == 5
-        assert "after the series 1 Python file(s) do not compile" in result.err
+        assert "cannot compile 1 Python file that it could before" in result.err
         assert f"0001-change.patch, 0002-change.patch: {OPS}:3: SyntaxError: " in result.err
     assert project.entries(Kind.PATCHED) == []
     assert project.leftovers() == []
@@ -132,7 +132,7 @@ def test_the_check_tries_every_patch_and_keeps_nothing(project: Project) -> None
     assert [one["verdict"] for one in found] == [
         "does not apply", "applies", "already in the source", "target deleted",
     ]  # fmt: skip
-    assert "3 patch(es) do not go in" in result.err
+    assert "3 patches cannot go in" in result.err
     assert project.entries(Kind.PATCHED) == []
     assert project.leftovers() == []
     project.series(GOOD)

@@ -209,7 +209,7 @@ def test_split_by_file_and_by_hunk_and_squash_back(project: Project) -> None:
     [
         (["1", "other"], 2, "split off what?"),
         (["1", "other", "--path", "nowhere.py"], 2, f"{OPS} (hunks 1 to 2)"),
-        (["1", "other", "--path", f"{OPS}:3"], 2, "the file has 2 hunk(s)"),
+        (["1", "other", "--path", f"{OPS}:3"], 2, "the file has 2 hunks"),
         (["1", "other", "--path", f"{OPS}:x"], 2, f"0001-change.patch has no {OPS}:x"),
         (["1", "other", "--path", OPS], 2, "nothing would be left in it"),
         (["1", "other", "--path", f"{OPS}:1"], 5, "0002-other.patch (split from 0001-change.patch): header"),

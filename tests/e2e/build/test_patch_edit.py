@@ -258,11 +258,11 @@ def _binary(place: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (_dirty, ["1 file(s) are not committed", f"{OPS}: changed", "git stash"]),
+        (_dirty, ["1 file not committed", f"{OPS}: changed", "git stash"]),
         (_unknown, ["tinycuda/forgotten.py: git does not know it"]),
         (_rebasing, ["a rebase is under way", "git rebase --continue' or 'git rebase --abort'"]),
         (_conflict, ["a cherry-pick is under way"]),
-        (_merge, ["1 commit(s) cannot be patches", "Merge", "a merge; a series is one line of commits"]),
+        (_merge, ["1 commit cannot go into a series", "Merge", "a merge; a series is one line of commits"]),
         (_empty, ["Nothing", "changes nothing"]),
         (_fixup, ["waits for 'git rebase --autosquash'"]),
         (_dashes, ["holds a line '---'"]),

@@ -131,7 +131,7 @@ def test_a_stranger_is_told_once_and_not_for_every_entry(
     assert third.id[:16] in other.said[1], "another builder is told of"
     other.shared.sum_up()
     (summed,) = other.said[2:]
-    assert summed.startswith("note: 3 entries of the shared store were refused: it is signed by ")
+    assert summed.startswith("note: 3 entries of the shared store were refused; each is signed by ")
     faults = list(other.shared.faults())
     assert {one.strangers: sum(one.strangers == two.strangers for two in faults) for one in faults}[
         (third.id[:16],)

@@ -115,7 +115,7 @@ def test_what_cannot_be_is_refused(run: Run, words: list[str], code: int, told: 
     ("data", "code", "told"),
     [
         (None, 6, "holds no GPU code in shared objects of Linux; there is nothing to take out"),
-        (ADD + fat(entry(RELOCATABLE)), 0, f"{LIBRARY}: 1 module(s) stay whole: relocatable code, or outside"),
+        (ADD + fat(entry(RELOCATABLE)), 0, f"{LIBRARY}: 1 module left whole: relocatable code, or outside"),
         (ADD.replace(b".nvFatBinSegment", b".nvXxxxxxxxxxxxx"), 11, "no library of"),
         (ADD.replace(b"\x50\xed\x55\xba\1\0", b"\x50\xed\x55\xba\7\0", 1), 11, "no fat binary at offset 0x0"),
     ],

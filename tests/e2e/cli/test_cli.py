@@ -195,7 +195,7 @@ def test_inspect_shows_which_gpus_are_served(project: Project) -> None:
     project.add_toolchain("8.0", "9.0a", "10.0")
     assert project.build().code == 0
     out = project.run("inspect", str(project.built)).out
-    assert "4 module(s): native 8.0 9.0a 10.0; PTX 8.0" in out
+    assert "4 modules: native 8.0 9.0a 10.0; PTX 8.0" in out
     assert re.search(r"native code .*10\.0 \(B200\)", out)
     assert re.search(r"by JIT from PTX .*12\.0 \(RTX 50\)", out)
     assert re.search(r"NO CODE .*7\.5 \(Turing\)", out)

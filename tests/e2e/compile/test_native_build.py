@@ -248,7 +248,7 @@ def test_globs_that_leave_out_what_is_compiled_in(work: Project) -> None:
     refused(
         work,
         3,
-        "native-inputs leaves out 3 file(s)",
+        "native-inputs leaves out 3 files",
         "include/table.txt",
         "tinycuda/flags.py",
         "tinycuda/__init__.py",

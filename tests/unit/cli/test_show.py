@@ -212,8 +212,8 @@ def test_a_wheel_says_how_each_gpu_is_served() -> None:
         "requires: torch>=2.10, numpy",
         "",
         "demo/_C.so  (x86_64)",
-        "  2 module(s): native 7.5 8.0 9.0a; PTX 8.0",
-        "  1 module(s): native 9.0a; PTX none",
+        "  2 modules: native 7.5 8.0 9.0a; PTX 8.0",
+        "  1 module: native 9.0a; PTX none",
         "  native code      9.0 (H100, H200)",
         "  IN PART          7.5 (Turing), 8.0 (A100), 8.6 (RTX 30), 8.9 (RTX 40, L40): 2 of 3 kernels, 2 of 3 modules",
         "  IN PART          10.0 (B200), 10.3 (B300), 12.0 (RTX 50): 2 of 3 kernels, "
@@ -273,15 +273,15 @@ def test_modules_without_kernels_and_those_to_be_linked_are_told_apart() -> None
     assert list(show.library("x.so", found)) == [
         "x.so  (x86_64)",
         "  cannot be read: x.so: at 0x10: cut short",
-        "  2 module(s): native 9.0; PTX none; 1 without kernels",
-        "  1 module(s): code that is linked when it is loaded, for no GPU yet",
-        "  1 relocatable module(s): native 9.0; PTX 9.0",
+        "  2 modules: native 9.0; PTX none; 1 without kernels",
+        "  1 module: code that is linked when it is loaded, for no GPU yet",
+        "  1 relocatable module: native 9.0; PTX 9.0",
         "  native code      9.0 (H100, H200)",
         "  by JIT from PTX  10.0 (B200), 10.3 (B300), 12.0 (RTX 50)",
         "  NO CODE          7.5 (Turing), 8.0 (A100), 8.6 (RTX 30), 8.9 (RTX 40, L40)",
     ]
     assert list(show.lacking({"x.so": found}, Arch("8.0"))) == [
-        "", "x.so: 3 kernel(s) without code for 8.0", "  a", "  b", "  c",
+        "", "x.so: 3 kernels without code for 8.0", "  a", "  b", "  c",
     ]  # fmt: skip
 
 

@@ -254,7 +254,7 @@ def test_code_made_of_what_no_native_input_names_is_refused() -> None:
     with pytest.raises(RecipeError) as caught:
         stage.demand_covered(RECIPE, files, ["setup.py", "demo/01.txt"])
     assert str(caught.value).splitlines() == [
-        "demo-1.2: native-inputs leaves out 1 file(s) that the build compiles or runs",
+        "demo-1.2: native-inputs leaves out 1 file that the build compiles or runs",
         "  - demo/01.txt",
         "  next: add them: a patch on one would be served with stale code",
     ]

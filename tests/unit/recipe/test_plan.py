@@ -89,7 +89,7 @@ def test_python_patches_take_the_overlay(forced: Lane | None) -> None:
     patches = [patch("0001-a.patch", "demo/x.py"), patch("0002-b.patch", "demo/csrc.py", "setup.cfg")]
     assert plan.choose_lane(RECIPE, "cu128", patches, forced) == (
         Lane.OVERLAY,
-        "none of the 2 patch(es) touches a native input, and a base wheel is pinned",
+        "the series of 2 patches touches no native input, and a base wheel is pinned",
         Bases(TARGET.base),
     )
 
@@ -99,7 +99,7 @@ def test_a_patch_for_one_compiler_alone_is_none_that_the_overlay_applies() -> No
         patch("0001-a.patch", "demo/x.py"),
         replace(patch("0002-b.patch", "setup.py"), only_with="clang"),
     )
-    assert plan.choose_lane(RECIPE, "cu128", some, None)[1].startswith("none of the 1 patch(es) touches")
+    assert plan.choose_lane(RECIPE, "cu128", some, None)[1].startswith("the series of 1 patch touches")
     assert plan.choose_lane(RECIPE, "cu128", some[1:], None)[1] == "no patch of the series is applied here"
 
 

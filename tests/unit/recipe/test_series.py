@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from retread.errors import SeriesError
 from retread.recipe.series import Change, ChangeKind, Patch, parse_series, subject
+from retread.units import counted
 
 SERIES = sorted(
     {path.parent / "series" for path in (Path(__file__).parents[3] / "patches").glob("*/*/0*.patch")}
@@ -54,7 +55,9 @@ def faults(files: dict[str, bytes]) -> list[str]:
     with pytest.raises(SeriesError) as caught:
         parse_series(files, where="patches/demo/1.2")
     found = caught.value.faults
-    assert str(caught.value).startswith(f"patches/demo/1.2: the series breaks {len(found)} rule(s)\n  - ")
+    assert str(caught.value).startswith(
+        f"patches/demo/1.2: the series breaks {counted(len(found), 'rule')}\n  - "
+    )
     return list(found)
 
 
@@ -241,7 +244,7 @@ def test_what_no_hunk_counts_is_refused_with_its_line(added: bytes) -> None:
         parse_series({"series": NAME.encode(), NAME: patch() + added}, where="patches/demo/1.2")
     shown = repr(added.decode("utf-8", "surrogateescape").split("\n")[0])
     assert str(caught.value) == (
-        "patches/demo/1.2: the series breaks 1 rule(s)\n"
+        "patches/demo/1.2: the series breaks 1 rule\n"
         f"  - {NAME}: line 19: no hunk counts {shown}: mend the '@@' line above, or take it out\n"
         "  next: mend what is named; 'retread patch check' then tries every patch"
     )

@@ -40,8 +40,8 @@ def test_a_file_that_does_not_compile_any_more_is_told_with_its_line(tmp_path: P
         syntax.demand_whole(told)
     assert caught.value.exit_code == 5
     assert str(caught.value) == (
-        "after the series 1 Python file(s) do not compile with "
-        f"Python {sys.version_info[0]}.{sys.version_info[1]}, and did before or are new\n"
+        f"after the series Python {sys.version_info[0]}.{sys.version_info[1]} cannot compile 1 Python file "
+        "that it could before, or that the series adds\n"
         "  - 0001-a.patch: demo/x.py:3: SyntaxError: invalid syntax\n  next: mend the lines that the patch adds there"
     )
 
