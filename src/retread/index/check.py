@@ -300,6 +300,8 @@ def _strays(here: _Here) -> Iterator[str]:
         where = str(folder.relative_to(here.place.root))
         if where not in homes:
             yield f"{where} is not the index's"
+        elif os.path.realpath(folder) != str(folder):
+            yield f"{where} is a link, or lies behind one: what an index serves are plain files"
         elif folder.is_dir():  # what is called after the wheel is held against what the index says of it
             others = [name for name in os.listdir(folder) if not f"{name}.".startswith(f"{homes[where]}.")]  # noqa: PTH208
             yield from (f"{where}/{name!s} is not the index's" for name in sorted(others))

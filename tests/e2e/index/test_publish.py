@@ -946,6 +946,17 @@ def test_a_check_names_a_link_in_the_place_of_a_file(shelf: Shelf, ending: str) 
     assert "no plain file" in told or "is a link" in told
 
 
+@pytest.mark.parametrize("place", ["files", "files/*", "files/*/*"])
+def test_a_check_names_a_link_in_the_place_of_a_folder(shelf: Shelf, place: str) -> None:
+    shelf.publish(shelf.wheel())
+    [home] = shelf.root.glob("files/*/*")
+    [folder] = shelf.root.glob(place)
+    folder.rename(shelf.folder / "aside")
+    folder.symlink_to(shelf.folder / "aside")
+    [told] = shelf.check().faults
+    assert told.startswith(f"{home.relative_to(shelf.root)} is a link, or lies behind one")
+
+
 def test_a_check_names_a_link_in_the_place_of_a_page(shelf: Shelf) -> None:
     shelf.publish(shelf.wheel())
     page = shelf.root / "cu128" / "index.html"
