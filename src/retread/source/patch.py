@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -75,16 +75,17 @@ def apply(
     into: Path,
     *,
     environment: Mapping[str, str],
+    judge: Callable[[Sequence[str]], None] = syntax.demand_whole,
 ) -> None:
     """Apply ``patches`` (their bytes in ``files``) in order; SeriesError names the first that does not go in.
 
-    It names what they break, too: a Python file that compiled before, or is new.
+    ``judge`` gets what they break: each Python file that compiled before, or is new.
     """
     applied = try_series(source, patches, files, into, environment=environment)
     for patch, result in zip(patches, applied, strict=False):
         if result.verdict not in {Verdict.APPLIES, Verdict.OFFSET}:
             raise _refusal(source, patch, result)
-    syntax.demand_whole(syntax.broken(source, patches, into / TREE))
+    judge(syntax.broken(source, patches, into / TREE))
     changes = _difference(source, patches, into / TREE)
     (into / DELTA).write_bytes(msgspec.json.encode(_Delta(changes=changes, applied=tuple(applied))))
 

@@ -18,6 +18,10 @@ _REFUSED: Final = (SyntaxError, ValueError, OverflowError, RecursionError, Memor
 """What ``compile`` raises for what it does not take."""
 
 
+PYTHON: Final = ".".join(map(str, sys.version_info[:2]))
+"""Which one judges: the one that runs retread."""
+
+
 def broken(source: SourceTree, patches: Sequence[Patch], work: Path) -> list[str]:
     """Return the file and line of each Python file that does not compile in ``work``, and did before or is new.
 
@@ -31,9 +35,8 @@ def broken(source: SourceTree, patches: Sequence[Patch], work: Path) -> list[str
 def demand_whole(faults: Sequence[str]) -> None:
     """Raise SeriesError for files that ``broken`` found."""
     if faults:
-        number = ".".join(map(str, sys.version_info[:2]))
         raise SeriesError(
-            f"after the series Python {number} cannot compile {counted(len(faults), 'Python file')} "
+            f"after the series Python {PYTHON} cannot compile {counted(len(faults), 'Python file')} "
             "that it could before, or that the series adds",
             faults=faults,
             hint="mend the lines that the patch adds there",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -12,6 +12,7 @@ from retread.doors.machine import Machine, code_digest, download
 from retread.doors.store import Kind, digest
 from retread.errors import PlanError, UsageError
 from retread.prooflevel import ProofLevel
+from retread.recipe import plan
 from retread.recipe.plan import Step, step
 from retread.recipe.workspace import Loaded
 from retread.records import Sha256, all_but
@@ -138,13 +139,18 @@ class Trees:
     @functools.cached_property
     def patched(self) -> PatchedTree:
         """The difference that the series makes."""
-        from retread.source import patch
+        from retread.source import patch, syntax
 
         def build(into: Path) -> None:
-            tree = self.source
+            tree, loaded = self.source, self.loaded
             with self.machine.console.step("apply the series") as step:
                 patch.apply(
-                    tree, self.loaded.patches, self.loaded.files, into, environment=self.machine.environment
+                    tree,
+                    loaded.patches,
+                    loaded.files,
+                    into,
+                    environment=self.machine.environment,
+                    judge=lambda faults: syntax.demand_whole(self._judged(faults)),
                 )
                 step.detail = counted(len(self.loaded.patches), "patch")
 
@@ -164,7 +170,20 @@ class Trees:
                 tree, patches, self.loaded.files, scratch, environment=self.machine.environment
             )
             whole = all(one.verdict in {Verdict.APPLIES, Verdict.OFFSET} for one in tried)
-            return Tried(tried, syntax.broken(tree, patches, scratch / patch.TREE) if whole else [])
+            broken = syntax.broken(tree, patches, scratch / patch.TREE) if whole else []
+            return Tried(tried, self._judged(broken))
+
+    def _judged(self, faults: Sequence[str]) -> list[str]:
+        """Return what is broken in the eyes of a Python that the wheels are for; of another it is a note."""
+        from retread.source import syntax
+
+        if any(plan.fits(target, python=syntax.PYTHON) for target in self.recipe.targets.values()):
+            return [*faults]
+        for fault in faults:
+            self.machine.console.say(
+                f"  note: {fault}; so says Python {syntax.PYTHON}, which no wheel is for"
+            )
+        return []
 
     def steps(self) -> Iterator[Step]:
         """Yield what a build does to have the patched tree."""
