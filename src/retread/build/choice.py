@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
@@ -58,16 +58,19 @@ def jobs(
     return [Job(origin, reason) for origin in origins(goal, chosen.own, wish)]
 
 
-def others(jobs: Sequence[Job], platform: str | None) -> list[Lane]:
-    """Return every lane by which each of the jobs' targets can be made for a platform; None is this machine's."""
+def others(jobs: Sequence[Job], platform: str | None) -> Iterator[Lane]:
+    """Yield every lane by which each of the jobs' targets can be made for a platform; None is this machine's.
+
+    Nothing is looked at before somebody asks: a build that changes nothing never does.
+    """
     made = [
         plan.possible(job.goal.recipe, job.goal.name, job.goal.trees.loaded.patches, platform or host.here())
         for job in jobs
     ]
-    return [lane for lane in LANES if made and all(lane in some for some in made)]
+    yield from (lane for lane in LANES if made and all(lane in some for some in made))
 
 
-def demand_used(wish: Wish, lanes: Collection[Lane], ways: Sequence[Lane] = ()) -> None:
+def demand_used(wish: Wish, lanes: Collection[Lane], ways: Iterable[Lane] = ()) -> None:
     """Raise PlanError for what is asked of a compile where none of the ``lanes`` of the wheels does anything by it.
 
     The hint names the first of the ``ways`` that does: lanes that the same wheels can be made by, and can be asked for.
@@ -91,7 +94,7 @@ def demand_used(wish: Wish, lanes: Collection[Lane], ways: Sequence[Lane] = ()) 
         )
 
 
-def _left_out(options: Sequence[str], ways: Sequence[Lane], *, in_image: bool = False) -> str:
+def _left_out(options: Sequence[str], ways: Iterable[Lane], *, in_image: bool = False) -> str:
     """Return how options are used that a lane does nothing by: not at all, or in the first of the lanes that does."""
     uses = (lane for lane in ways if LANES[lane].compiles and (LANES[lane].in_image or not in_image))
     lane = next(uses, None)

@@ -210,11 +210,11 @@ def test_what_is_asked_of_a_compile_is_refused_where_there_is_none(
 def test_a_lane_is_named_only_where_the_recipe_can_be_made_by_it(tmp_path: Path) -> None:
     official = replace(TARGET, build=None)
     made = jobs(loaded(target=official), "cu130", machine(tmp_path))
-    assert choice.others(made, None) == [Lane.OVERLAY]
+    assert [*choice.others(made, None)] == [Lane.OVERLAY]
     both = jobs(loaded(), "cu130", machine(tmp_path))
-    assert choice.others(both, None) == [Lane.OVERLAY, Lane.SOURCE, Lane.CONTAINER]
-    assert choice.others(both, "win_amd64") == [Lane.OVERLAY]
-    assert choice.others([*made, *both], None) == [Lane.OVERLAY]
+    assert [*choice.others(both, None)] == [Lane.OVERLAY, Lane.SOURCE, Lane.CONTAINER]
+    assert [*choice.others(both, "win_amd64")] == [Lane.OVERLAY]
+    assert [*choice.others([*made, *both], None)] == [Lane.OVERLAY]
     with pytest.raises(PlanError) as caught:
         jobs(loaded(target=official), "cu130", machine(tmp_path), wish=Wish(toolchain="cuda-13.0"))
     assert caught.value.hint == "leave --toolchain out"
